@@ -1,0 +1,12 @@
+"""Settings of `orster evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orster_cli.config.fields import setting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    metrics: tuple[str, ...] = setting(("psnr", "ssim"), "metrics to compute")

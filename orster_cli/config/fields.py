@@ -1,0 +1,21 @@
+"""How a config dataclass declares a setting: default, help text, choices and bounds in one place."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any
+
+
+def setting(
+    default: Any,
+    help: str,  # noqa: A002 - the word that users see
+    *,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """A dataclass field with the metadata that `config.load` checks and `orster config show` prints."""
+    metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
+    if isinstance(default, (list, dict)):
+        raise TypeError("a setting's default must be immutable: use a tuple")
+    return field(default=default, metadata=metadata)

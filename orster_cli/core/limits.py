@@ -1,0 +1,36 @@
+"""Every limit on what comes from outside, in one table, checked before memory is allocated."""
+
+from __future__ import annotations
+
+MiB = 1024**2
+GiB = 1024**3
+
+# video and images
+VIDEO_MAX_SIDE = 4096  # pixels
+VIDEO_MAX_FRAMES = 2_000
+VIDEO_MAX_RAW_BYTES = 4 * GiB  # frames x H x W x 3
+VIDEO_MAX_SECONDS = 120  # wall clock of one decode
+IMAGE_MAX_SIDE = 8192
+IMAGE_MAX_BYTES = 256 * MiB
+
+# point clouds, meshes, scenes
+PLY_MAX_HEADER_BYTES = 64 * 1024
+PLY_MAX_VERTICES = 20_000_000
+GLTF_MAX_BYTES = 1 * GiB
+GLTF_MAX_JSON_BYTES = 64 * MiB
+GLTF_MAX_VERTICES = 5_000_000
+GLTF_MAX_TRIANGLES = 10_000_000
+GLTF_MAX_NODES = 65_536
+GLTF_MAX_NODE_DEPTH = 64
+GLTF_MAX_TEXTURE_SIDE = 8192
+
+# text formats
+TOML_MAX_BYTES = 1 * MiB
+JSON_MAX_BYTES = 64 * MiB
+MANIFEST_MAX_FILES = 1_000_000
+SAFETENSORS_MAX_HEADER_BYTES = 100 * 1000 * 1000
+TRANSFORMS_MAX_FRAMES = 10_000
+
+# orbital clips given to `construct`
+CLIP_MIN_FRAMES = 2
+CLIP_MAX_FRAMES = 512

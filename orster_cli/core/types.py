@@ -1,0 +1,128 @@
+"""The types that carry everything between the parts (docs: design, "What flows").
+
+T frames, N Gaussians, K spherical-harmonic coefficients, H W pixels.
+Conventions: OpenCV cameras (x right, y down, z forward), world-to-camera matrices, wxyz
+quaternions, world +Z up, float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+SH_C0 = 0.28209479177387814  # the constant of the zeroth spherical-harmonic band
+
+
+def _check(name: str, tensor: Tensor, *shape: int | None) -> None:
+    ok = tensor.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, tensor.shape, strict=True)
+    )
+    if not ok:
+        want = "[" + ", ".join("*" if s is None else str(s) for s in shape) + "]"
+        raise ValueError(f"{name}: expected shape {want}, got {list(tensor.shape)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cameras:
+    """Pinhole cameras: `K` [T,3,3] pixels (pixel centres at .5), `w2c` [T,4,4] OpenCV."""
+
+    K: Tensor
+    w2c: Tensor
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        _check("Cameras.K", self.K, None, 3, 3)
+        _check("Cameras.w2c", self.w2c, self.K.shape[0], 4, 4)
+
+    def __len__(self) -> int:
+        return self.K.shape[0]
+
+    def __getitem__(self, index: int | slice | Tensor | list[int]) -> Cameras:
+        if isinstance(index, int):
+            index = slice(index, index + 1) if index >= 0 else slice(index, index + 1 or None)
+        return replace(self, K=self.K[index], w2c=self.w2c[index])
+
+    @property
+    def c2w(self) -> Tensor:
+        """[T,4,4] camera-to-world matrices."""
+        return torch.linalg.inv(self.w2c)
+
+    @property
+    def positions(self) -> Tensor:
+        """[T,3] camera centres in the world."""
+        return self.c2w[:, :3, 3]
+
+    def resized(self, width: int, height: int) -> Cameras:
+        """The same cameras for images of another size."""
+        scale = torch.tensor(
+            [[width / self.width], [height / self.height], [1.0]],
+            dtype=self.K.dtype,
+            device=self.K.device,
+        )
+        return replace(self, K=self.K * scale, width=width, height=height)
+
+    def to(self, device: torch.device | str) -> Cameras:
+        return replace(self, K=self.K.to(device), w2c=self.w2c.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrbitClip:
+    """A video with a camera and a time per frame.
+
+    `frames` [T,3,H,W] float32 in [0,1], straight colour composited on `background` where `alpha`
+    is 0; `alpha` [T,1,H,W] in [0,1] or None; `times` [T] in [0,1].
+    """
+
+    frames: Tensor
+    cameras: Cameras
+    times: Tensor
+    alpha: Tensor | None = None
+    prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        t, _, h, w = self.frames.shape if self.frames.ndim == 4 else (0, 0, 0, 0)
+        _check("OrbitClip.frames", self.frames, None, 3, None, None)
+        _check("OrbitClip.times", self.times, t)
+        if self.alpha is not None:
+            _check("OrbitClip.alpha", self.alpha, t, 1, h, w)
+        if len(self.cameras) != t:
+            raise ValueError(f"OrbitClip: {t} frames but {len(self.cameras)} cameras")
+        if (self.cameras.width, self.cameras.height) != (w, h):
+            raise ValueError(
+                f"OrbitClip: frames are {w}x{h} but the cameras are for "
+                f"{self.cameras.width}x{self.cameras.height}"
+            )
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaussians:
+    """Static 3D Gaussians: `means` [N,3], `log_scales` [N,3], `quats` [N,4] wxyz (any norm),
+    `opacity_logits` [N], `sh` [N,K,3] (K = 1, 4, 9 or 16; colour = 0.5 + SH_C0 * sh[:,0])."""
+
+    means: Tensor
+    log_scales: Tensor
+    quats: Tensor
+    opacity_logits: Tensor
+    sh: Tensor
+
+    def __post_init__(self) -> None:
+        _check("Gaussians.means", self.means, None, 3)
+        n = self.means.shape[0]
+        _check("Gaussians.log_scales", self.log_scales, n, 3)
+        _check("Gaussians.quats", self.quats, n, 4)
+        _check("Gaussians.opacity_logits", self.opacity_logits, n)
+        _check("Gaussians.sh", self.sh, n, None, 3)
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    @property
+    def colors(self) -> Tensor:
+        """[N,3] view-independent colour, clamped at 0."""
+        return (0.5 + SH_C0 * self.sh[:, 0]).clamp_min(0.0)
