@@ -1,0 +1,34 @@
+"""How libraries tell what they are doing: they never print, they call a `Reporter`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Receives progress and talk. `ui` has the ones for a terminal, a pipe and JSON lines."""
+
+    def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
+        """`done` of `total` units of `stage` are finished; `figures` are shown beside the bar."""
+
+    def info(self, message: str) -> None:
+        """Something a user wants to read once."""
+
+    def warn(self, message: str) -> None:
+        """A setting that is ignored, a guess that was made, a repair."""
+
+
+class Silent:
+    """A reporter for library use and tests; keeps the warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
+        del stage, done, total, figures
+
+    def info(self, message: str) -> None:
+        del message
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
