@@ -129,7 +129,7 @@ def clear(frame, pairs, blocks, width, height):  # type: ignore[no-untyped-def]
 
 @kernel
 def blend(  # type: ignore[no-untyped-def]
-    records, order, count, frame, pairs, blocks, thread, threads, touched, first, last
+    records, order, count, frame, blocks, thread, threads, touched, first, last
 ):
     """Blend the records named by `order` [M], near to far, into this thread's row pairs of
     `frame`. `touched` [M] uint8 says which records met a pixel that was still open."""
@@ -172,7 +172,7 @@ def blend(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def unpack(frame, pairs, blocks, width, height, rgb, alpha, depth):  # type: ignore[no-untyped-def]
+def unpack(frame, blocks, width, height, rgb, alpha, depth):  # type: ignore[no-untyped-def]
     """The frame's blocks as images: `rgb` [3HW], `alpha` and `depth` [HW]."""
     for row in range(height):
         pair, half = row // BLOCK_H, row % BLOCK_H * BLOCK_W
@@ -224,7 +224,7 @@ def prepare_backward(  # type: ignore[no-untyped-def]
 
 @kernel
 def blend_backward(  # type: ignore[no-untyped-def]
-    records, order, count, adjoint, pairs, blocks, thread, threads, touched, sums, first, last
+    records, order, count, adjoint, blocks, thread, threads, touched, sums, first, last
 ):
     """Sums over this thread's pixels for every record, into `sums` [10 M] (see `SUMS`).
 

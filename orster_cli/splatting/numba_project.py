@@ -132,12 +132,26 @@ def _image_column(column, a, b, fxz, fyz):  # type: ignore[no-untyped-def]
 
 @kernel
 def project(  # type: ignore[no-untyped-def]
-    means, quats, scales, opacities, camera, width, height, near, eps2d, records, ids, radii, work
+    means,
+    quats,
+    scales,
+    opacities,
+    camera,
+    width,
+    height,
+    near,
+    eps2d,
+    records,
+    ids,
+    radii,
+    depths,
+    work,
 ):
     """Write the records and ids of the visible Gaussians and the radii of all; returns M.
 
     `means` [3N], `quats` [4N], `scales` [3N], `opacities` [N], `camera` [16] float32; `records`
-    [16N] float32, `ids` [N] int32, `radii` [N] int32; `work` is 8 int32 and `fields` 128 floats.
+    [16N] float32, `ids` [N] int32, `radii` [N] int32; `depths` [N] float64, of the visible ones,
+    for the sort; `work`: 8 int32 and 128 float32.
     """
     rows, fields = work
     n = opacities.size
@@ -209,7 +223,13 @@ def project(  # type: ignore[no-untyped-def]
             if radius > _ZERO:
                 for k in range(15):
                     records[visible_count * REC + k] = fields[k * LANES + lane]
-                ids[visible_count] = start + lane
+                i = start + lane
+                ids[visible_count] = i
+                depths[visible_count] = (
+                    np.float64(camera[6]) * means[3 * i]
+                    + np.float64(camera[7]) * means[3 * i + 1]
+                    + np.float64(camera[8]) * means[3 * i + 2]
+                )
                 visible_count += 1
     return visible_count
 
@@ -223,33 +243,47 @@ def set_features(colors, ids, count, records):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def sort_by_depth(bits, count, order, spare, histogram):  # type: ignore[no-untyped-def]
+def sort_by_depth(depths, count, order, work):  # type: ignore[no-untyped-def]
     """Stable radix sort: `order` [count] lists the records from near to far.
 
-    `bits`: the records seen as uint32 (depths are positive, so their bits sort as they do);
-    `histogram` is 3 x 2048 int32.
+    `depths` [count] float64 become 32-bit fixed-point keys between their extremes, finer than
+    float32; `work`: keys [count] uint32, a spare order [count] int32, 3 x 2048 counters int32.
     """
-    histogram[:] = 0
+    keys, spare, counters = work
+    low, high = np.inf, -np.inf
     for j in range(count):
-        key = bits[j * REC + DEPTH]
-        histogram[key & 2047] += 1
-        histogram[2048 + ((key >> 11) & 2047)] += 1
-        histogram[4096 + (key >> 22)] += 1
+        low, high = min(low, depths[j]), max(high, depths[j])
+    scale = 4294967295.0 / max(high - low, 1e-300)
+    counters[:] = 0
+    for j in range(count):
+        key = np.uint32((depths[j] - low) * scale)
+        keys[j] = key
+        counters[key & 2047] += 1
+        counters[2048 + ((key >> 11) & 2047)] += 1
+        counters[4096 + (key >> 22)] += 1
         order[j] = j
-    for p in range(3):
+    for digits in range(3):
         at = 0
         for digit in range(2048):
-            here = histogram[p * 2048 + digit]
-            histogram[p * 2048 + digit] = at
+            here = counters[digits * 2048 + digit]
+            counters[digits * 2048 + digit] = at
             at += here
         for s in range(count):
             j = order[s]
-            digit = (bits[j * REC + DEPTH] >> (11 * p)) & 2047
-            at = histogram[p * 2048 + digit]
-            spare[at] = j
-            histogram[p * 2048 + digit] = at + 1
+            slot = digits * 2048 + ((keys[j] >> (11 * digits)) & 2047)
+            spare[counters[slot]] = j
+            counters[slot] += 1
         for s in range(count):
             order[s] = spare[s]
+
+
+@kernel
+def nonfinite(bits):  # type: ignore[no-untyped-def]
+    """How many float32 numbers, given as uint32, are NaN or infinite."""
+    found = 0
+    for i in range(bits.size):
+        found += (bits[i] & 0x7F800000) == 0x7F800000
+    return found
 
 
 @njit(error_model="numpy")
@@ -353,7 +387,6 @@ def project_backward(  # type: ignore[no-untyped-def]
         m = _image_column(p2, a, b, fxz, fyz)
         d2 = _through_image(p2, m[0], m[1], g, a, b, fxz, fyz)
         # x/z and y/z pass their gradient to x and y (and 1/z) only where they were not clamped
-        zero = splat(_ZERO)
         da = keep(both(ax >= splat(x_min), splat(x_max) >= ax), d0[3] + d1[3] + d2[3])
         db = keep(both(by >= splat(y_min), splat(y_max) >= by), d0[4] + d1[4] + d2[4])
         gax, gby = fma(splat(fx), gx, da), fma(splat(fy), gy, db)

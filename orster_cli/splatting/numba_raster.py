@@ -37,6 +37,11 @@ def _each(threads: int, work: Any) -> None:
         other.result()
 
 
+def nonfinite(tensor: Tensor) -> int:
+    """How many values of a float32 CPU tensor are NaN or infinite."""
+    return int(npj.nonfinite(tensor.detach().contiguous().numpy().reshape(-1).view(np.uint32)))
+
+
 class _View(NamedTuple):
     """What forward keeps of one camera."""
 
@@ -84,6 +89,7 @@ def _forward_view(
     rgb, alpha, depth, radii = outputs
     n = opacities.size
     records, ids = np.empty(n * npj.REC, _F), np.zeros(n + LANES, np.int32)
+    depths = np.empty(n, np.float64)
     count = npj.project(
         means,
         quats,
@@ -97,17 +103,13 @@ def _forward_view(
         records,
         ids,
         radii,
+        depths,
         _scratch(),
     )
     npj.set_features(colors, ids, count, records)
     order = np.empty(count, np.int32)
-    npj.sort_by_depth(
-        records.view(np.uint32),
-        count,
-        order,
-        np.empty(count, np.int32),
-        np.empty(3 * 2048, np.int32),
-    )
+    sort_work = np.empty(count, np.uint32), np.empty(count, np.int32), np.empty(6144, np.int32)
+    npj.sort_by_depth(depths, count, order, sort_work)
     frame = np.empty(shape.pairs * shape.blocks * nb.FRAME * LANES, _F)
     nb.clear(frame, shape.pairs, shape.blocks, shape.width, shape.height)
     touched = np.empty((shape.threads, count), np.uint8)
@@ -118,7 +120,6 @@ def _forward_view(
             order,
             count,
             frame,
-            shape.pairs,
             shape.blocks,
             thread,
             shape.threads,
@@ -127,7 +128,7 @@ def _forward_view(
         )
 
     _each(shape.threads, work)
-    nb.unpack(frame, shape.pairs, shape.blocks, shape.width, shape.height, rgb, alpha, depth)
+    nb.unpack(frame, shape.blocks, shape.width, shape.height, rgb, alpha, depth)
     return _View(camera, records, ids, order, frame, touched, count)
 
 
@@ -150,7 +151,6 @@ def _backward_view(
             view.order,
             view.count,
             adjoint,
-            shape.pairs,
             shape.blocks,
             thread,
             shape.threads,

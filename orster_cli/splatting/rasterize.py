@@ -57,11 +57,13 @@ def _check_shapes(
 
 def _check_finite(tensors: dict[str, Tensor]) -> None:
     """One check a call (and one wait for the device): the kernels assume finite numbers."""
-    flags = torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()])
-    if bool(flags.all()):
-        return
-    for name, tensor in tensors.items():
-        bad = int((~torch.isfinite(tensor)).sum())
+    if all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors.values()):
+        from orster_cli.splatting.numba_raster import nonfinite
+
+        counts = [nonfinite(tensor) for tensor in tensors.values()]
+    else:
+        counts = torch.stack([(~torch.isfinite(t)).sum() for t in tensors.values()]).tolist()
+    for (name, tensor), bad in zip(tensors.items(), counts, strict=True):
         if bad:
             raise NumericalError(
                 f"rasterize: {name} has {bad} values of {tensor.numel()} that are NaN or infinite",

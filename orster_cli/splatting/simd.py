@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 - numba calls typing and code generation functions by their full signature
 """Eight-lane float vectors inside numba functions.
 
 numba leaves it to LLVM to guess which loops are vectors, and one wrong reduction makes the guess
@@ -6,8 +7,8 @@ and each operation below is one LLVM vector instruction. LLVM lowers them to AVX
 pairs of NEON registers.
 
 Lanes hold float32; a `mask8` holds eight booleans. `a + b`, `a - b`, `a * b`, `a / b` work on two
-vectors; `>=`, `>` and `<` give masks. All functions are for use in `@njit` code only, on C-contiguous
-one-dimensional arrays, and check no bounds.
+vectors; `>=`, `>` and `<` give masks. All functions are for use in `@njit` code only, on
+C-contiguous one-dimensional arrays, and check no bounds.
 """
 
 from __future__ import annotations
