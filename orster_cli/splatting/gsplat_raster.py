@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import MissingResourceError
+from orster_cli.splatting.torch_tiles import fill_with_gradient
 
 
 def nvcc_version() -> str:
@@ -105,6 +106,6 @@ def rasterize_gsplat(
         render_mode="RGB+D",
     )
     if meta["means2d"].requires_grad:
-        meta["means2d"].register_hook(means2d_grad.copy_)
+        meta["means2d"].register_hook(fill_with_gradient(means2d_grad))
     radii = meta["radii"].amax(dim=-1).to(torch.int32)
     return image[..., :3], alpha, image[..., 3:], radii, means2d_grad

@@ -7,6 +7,7 @@ N Gaussians, C cameras, H W pixels, M Gaussians that touch a tile, P pixels of a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -151,6 +152,16 @@ def _blend(
     return image[..., :-1], image[..., -1:]
 
 
+def fill_with_gradient(buffer: Tensor) -> Callable[[Tensor | None], None]:
+    """A tensor hook that copies the gradient into `buffer` and leaves it as it is."""
+
+    def hook(gradient: Tensor | None) -> None:
+        if gradient is not None:
+            buffer.copy_(gradient)
+
+    return hook
+
+
 def _tile_size(width: int, height: int) -> int:
     """About a hundred tiles an image: more are lost in launches, fewer in empty pairs."""
     return max(4, math.ceil(max(width, height) / 12))
@@ -181,7 +192,7 @@ def rasterize_tiles(
             means, quats, scales, opacities, viewmat, K, width, height, near=near, eps2d=eps2d
         )
         if projected.means2d.requires_grad:
-            projected.means2d.register_hook(means2d_grad[camera].copy_)
+            projected.means2d.register_hook(fill_with_gradient(means2d_grad[camera]))
         features = torch.cat([colors, projected.depths[:, None]], dim=-1)
         image, alpha = _blend(projected, opacities, features, width, height, tile)
         images.append(image)
