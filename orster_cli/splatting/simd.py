@@ -56,8 +56,8 @@ def _constant(values: list[float]) -> ir.Constant:
     return ir.Constant(_VF, [ir.Constant(_F32, float(v)) for v in values])
 
 
-def _splat(builder: Any, scalar: Any, vector: Any = _VF) -> Any:
-    undef = ir.Constant(vector, ir.Undefined)
+def _splat(builder: Any, scalar: Any) -> Any:
+    undef = ir.Constant(_VF, ir.Undefined)
     first = builder.insert_element(undef, scalar, ir.Constant(_I32, 0))
     return builder.shuffle_vector(first, undef, ir.Constant(ir.VectorType(_I32, LANES), [0] * 8))
 
@@ -120,22 +120,6 @@ def store_int(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, f32x8), codegen
-
-
-@intrinsic
-def store_steps(typingctx: Any, array: Any, index: Any, start: Any, step: Any) -> Any:
-    """`array[index + l] = start + l * step` for the eight lanes l of an int32 array."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1])
-        first, step_value = (_splat(builder, builder.trunc(v, _I32), _VI) for v in args[2:])
-        lanes = ir.Constant(_VI, list(range(LANES)))
-        value = builder.add(first, builder.mul(step_value, lanes))
-        instruction = builder.store(value, _vector_pointer(builder, pointer, _VI))
-        instruction.align = 4
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.intp, types.intp), codegen
 
 
 @intrinsic
@@ -349,7 +333,19 @@ def all_negative(typingctx: Any, value: Any) -> Any:
     return types.boolean(f32x8), codegen
 
 
-# Taylor-like minimax coefficients of 2^f on [-0.5, 0.5], relative error below 2e-7 in float32
+@intrinsic
+def any_nonzero(typingctx: Any, value: Any) -> Any:
+    """True unless every lane is zero."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        nonzero = builder.fcmp_unordered("!=", args[0], _constant([0.0] * LANES))
+        packed = builder.bitcast(nonzero, ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", packed, ir.Constant(ir.IntType(LANES), 0))
+
+    return types.boolean(f32x8), codegen
+
+
+# Minimax coefficients of 2^f on [-0.5, 0.5], relative error below 2e-7 in float32
 _EXP2 = (1.5403530e-4, 1.3333558e-3, 9.6181291e-3, 5.5504109e-2, 2.4022651e-1, 6.9314718e-1, 1.0)
 
 
