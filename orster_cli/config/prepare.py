@@ -13,3 +13,13 @@ class PrepareConfig:
     resolution: int = setting(256, "pixels, square", minimum=16, maximum=2048)
     elevation: float = setting(0.0, "degrees above the horizon", minimum=-89, maximum=89)
     azimuth_jitter: bool = setting(False, "start each orbit at a random azimuth")
+    seed: int = setting(0, "of the azimuth jitter", minimum=0)
+    eval_views: int = setting(
+        0, "orbital evaluation views at each time; 0: none", minimum=0, maximum=360
+    )
+    eval_times: tuple[float, ...] = setting((0.0, 0.5), "times in [0, 1] of the evaluation views")
+    supersample: int = setting(4, "samples a pixel side", minimum=1, maximum=8)
+    renderer: str = setting(
+        "builtin", "builtin, or blender (extra `blender`)", choices=("builtin", "blender")
+    )
+    device: str = setting("cpu", "cpu or cuda, for the built-in renderer")
