@@ -23,3 +23,12 @@ class PrepareConfig:
         "builtin", "builtin, or blender (extra `blender`)", choices=("builtin", "blender")
     )
     device: str = setting("cpu", "cpu or cuda, for the built-in renderer")
+    curate: bool = setting(True, "drop clips without motion, broken ones, and cut off ones")
+    still_ssim: float = setting(
+        0.95, "no motion: SSIM over the object above this between t=0, T/4, T/2", maximum=1.0
+    )
+    broken_ssim: float = setting(
+        0.4, "broken: SSIM over the frame below this between t=0, T/4, T/2", maximum=1.0
+    )
+    blocklist: bool = setting(True, "leave out the objects of the Consistent4D test set")
+    shard_samples: int = setting(64, "samples per tar shard", minimum=1, maximum=100_000)
