@@ -70,7 +70,7 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
 def _check_keys(parts: list[Part]) -> None:
     seen: dict[str, str] = {}
     for part in parts:
-        for key in part.dataset.keys():
+        for key in part.dataset.keys():  # noqa: SIM118 - a method, not a dict
             if key in seen:
                 raise ConflictError(
                     f"sample {key!r} is in {seen[key]} and in {part.name}",
@@ -81,6 +81,6 @@ def _check_keys(parts: list[Part]) -> None:
 
 def _entries(parts: list[Part], names: dict[tuple[int, str], str]) -> Iterator[dict[str, Any]]:
     for p, part in enumerate(parts):
-        for key in part.dataset.keys():
+        for key in part.dataset.keys():  # noqa: SIM118 - a method, not a dict
             info = part.dataset.info(key)
             yield {**info, "shard": names[p, info["shard"]]}
