@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CELL = 0.025  # of the meshing grid
+CELL = 0.026  # of the meshing grid
 BLEND = 0.045  # how softly the shapes flow into each other
 LOW, HIGH = np.array([-0.42, -0.02, -0.78]), np.array([0.42, 1.14, 0.72])
 TEXTURE_SIDE = 256
@@ -325,8 +325,11 @@ class Writer:
             bone, move = key.removesuffix(".move"), key.endswith(".move")
             values = values + np.array(BONES["hips"][1]) if move else values
             output = self.floats(values, "VEC3" if move else "VEC4")
-            channels.append({"sampler": len(samplers), "target": {
-                "node": NAMES.index(bone), "path": "translation" if move else "rotation"}})  # fmt: skip
+            target = {
+                "node": NAMES.index(bone),
+                "path": "translation" if move else "rotation",
+            }
+            channels.append({"sampler": len(samplers), "target": target})
             samplers.append({"input": times, "output": output, "interpolation": "LINEAR"})
         return {"name": name, "samplers": samplers, "channels": channels}
 

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.orbit import clip_times
-from orster_cli.io.images import read_rgba
-from orster_cli.io.transforms_json import read_transforms
 
 _VIEWS = {
     "dynamic": ("multi_frame{}.png", "multi{}.json"),
@@ -34,6 +33,8 @@ _SAME_POSE = 1e-4  # largest difference of matrix entries of a pose that is the 
 
 def read_frames(folder: Path) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
     """A folder with transforms.json as a sample with a dynamic orbit only, and facts about it."""
+    from orster_cli.io.transforms_json import read_transforms
+
     clip = read_transforms(folder / "transforms.json")
     return {"dynamic": clip}, {"layout": "transforms.json", "repeated_pose": repeats(clip)}
 
@@ -82,7 +83,7 @@ def _count(folder: Path, pattern: str) -> int:
 
 def _view(folder: Path, image: str, camera: str, count: int, *, still: bool) -> OrbitClip:
     """One video of the folder. `still`: every frame shows time 0."""
-    pixels = [read_rgba(folder / image.format(i)) for i in range(count)]  # [H,W,4] uint8 each
+    pixels = [_read_rgba(folder / image.format(i)) for i in range(count)]  # [H,W,4] uint8 each
     height, width = pixels[0].shape[:2]
     for i, frame in enumerate(pixels):
         if frame.shape != pixels[0].shape:
@@ -104,6 +105,17 @@ def _view(folder: Path, image: str, camera: str, count: int, *, still: bool) -> 
         ),
         times=torch.zeros_like(times) if still else times,
     )
+
+
+def _read_rgba(path: Path) -> np.ndarray:
+    """[H,W,4] uint8; the size is checked before the pixels are read."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if max(image.size) > limits.IMAGE_MAX_SIDE:
+                raise LimitError(f"{path}: {image.size[0]}x{image.size[1]} pixels")
+            return np.array(image.convert("RGBA"), np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a PNG image that can be read: {error}") from None
 
 
 def _camera(path: Path, width: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
