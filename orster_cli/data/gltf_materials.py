@@ -158,5 +158,7 @@ class MaterialReader:
                     return np.array(image.convert("RGBA"), dtype=np.uint8)
         except LimitError:
             raise
+        except Image.DecompressionBombError as error:
+            raise LimitError(f"{document.path}: {where}: {error}") from None
         except Exception as error:  # noqa: BLE001 - Pillow's decoders raise many types
             raise document.fail(where, "a PNG, JPEG or WebP image", str(error)) from None

@@ -85,9 +85,10 @@ class Glb:
 
     def bytes(self) -> bytes:
         root = copy.deepcopy(self.root)
-        if root["buffers"]:
-            root["buffers"][0].setdefault("byteLength", 0)
-            root["buffers"][0]["byteLength"] = root["buffers"][0]["byteLength"] or len(self.data)
+        buffers = root.get("buffers")
+        first = buffers[0] if isinstance(buffers, list) and buffers else None
+        if isinstance(first, dict) and first.get("byteLength") == 0:
+            first["byteLength"] = len(self.data)
         return pack(json.dumps(root).encode(), bytes(self.data))
 
     def save(self, path: Path) -> Path:
