@@ -122,8 +122,8 @@ def test_every_drop_has_its_reason(creature: Path, tmp_path: Path) -> None:
     vanishing.mesh()
     vanishing.animate(0, "scale", [0, 1], [[1, 1, 1], [0, 0, 0]])
     vanishing.save(objects / "vanishing.glb")
-    captions = {(f"{name}.glb", 0): Caption(text=f"a {name}", use=True) for name in
-                ("pet0", "no_clips", "still", "vanishing", "broken", CONSISTENT4D_TEST_IDS[2])}  # fmt: skip
+    names = ("pet0", "no_clips", "still", "vanishing", "broken", CONSISTENT4D_TEST_IDS[2])
+    captions = {(f"{name}.glb", 0): Caption(text=f"a {name}", use=True) for name in names}
     captions["pet0.glb", 1] = Caption(text="", use=False)
     (tmp_path / "out").mkdir()
     sources = find_sources([objects])

@@ -43,10 +43,10 @@ def test_tarfile_reads_it_and_nothing_depends_on_the_machine(tmp_path: Path) -> 
 def test_webdataset_reads_it_as_it_is(tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
     path, _ = _shard(tmp_path)
-    samples = list(webdataset.WebDataset(str(path), shardshuffle=False).decode("pil"))
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False).decode("pilrgba"))
     assert [s["__key__"].split("/")[-1] for s in samples] == ["a-00", "b-01"]
     assert samples[0]["json"] == {}
-    assert np.array_equal(np.asarray(samples[1]["dynamic.00.png"].convert("RGBA")), PIXELS)
+    assert np.array_equal(np.asarray(samples[1]["dynamic.00.png"]), PIXELS)
 
 
 def test_a_sample_is_read_from_its_place_alone(tmp_path: Path) -> None:
