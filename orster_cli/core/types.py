@@ -72,8 +72,8 @@ class Cameras:
 class OrbitClip:
     """A video with a camera and a time per frame.
 
-    `frames` [T,3,H,W] float32 in [0,1], straight colour composited on `background` where `alpha`
-    is 0; `alpha` [T,1,H,W] in [0,1] or None; `times` [T] in [0,1].
+    `frames` [T,3,H,W] float32 in [0,1]; with `alpha` [T,1,H,W] in [0,1] they are straight (not
+    premultiplied) colour, without it (None) they are what a video shows; `times` [T] in [0,1].
     """
 
     frames: Tensor

@@ -1,0 +1,137 @@
+"""The manifest: what an artifact is, what it was made from, and every file in it.
+
+`id` is the SHA-256 of everything in it but the volatile fields (when and where it was made), so the
+same inputs and settings give the same id on every machine that gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from orster_cli.artifacts.hashing import hash_json
+from orster_cli.core.errors import InputError
+from orster_cli.core.limits import MANIFEST_MAX_FILES
+from orster_cli.core.names import safe_relative_path
+from orster_cli.core.strict_json import read_json
+
+MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+VOLATILE = ("id", "created", "environment", "orster_version")
+Kind = Literal["dataset", "model", "clip", "asset", "report"]
+
+CONVENTIONS = {
+    "camera": "OpenCV: x right, y down, z forward; world-to-camera 4x4; pixel centres at .5",
+    "quaternion": "wxyz",
+    "world": "+Z up, right-handed; azimuth 0 = camera at -Y, counter-clockwise seen from above",
+    "units": "object's longest box side about 1; degrees on the command line, times in [0,1]",
+}
+
+SHA256 = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class FileEntry(_Strict):
+    path: str
+    size: int = Field(ge=0)
+    sha256: str = SHA256
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        try:
+            return safe_relative_path(value, where="manifest file")
+        except InputError as error:
+            raise ValueError(str(error)) from error
+
+
+class Parent(_Strict):
+    """An artifact this one was made from; `name` is only a hint where it lay."""
+
+    kind: Kind
+    id: str = SHA256
+    name: str
+
+
+class InputFile(_Strict):
+    """A foreign file this artifact was made from."""
+
+    name: str
+    size: int = Field(ge=0)
+    sha256: str = SHA256
+
+
+class Manifest(_Strict):
+    schema_version: Literal[1]
+    kind: Kind
+    id: str = SHA256
+    request: str = SHA256
+    command: str
+    config: dict[str, Any]
+    seeds: dict[str, int]
+    parents: list[Parent]
+    inputs: list[InputFile]
+    files: list[FileEntry] = Field(max_length=MANIFEST_MAX_FILES)
+    content: dict[str, Any]
+    conventions: dict[str, str]
+    licences: list[str]
+    warnings: list[str]
+    created: str
+    orster_version: str
+    environment: dict[str, str]
+
+    @field_validator("files")
+    @classmethod
+    def _unique_paths(cls, value: list[FileEntry]) -> list[FileEntry]:
+        folded = [entry.path.casefold() for entry in value]
+        if len(set(folded)) != len(folded):
+            raise ValueError("two files have the same name (upper and lower case count as one)")
+        return value
+
+    def computed_id(self) -> str:
+        """What `id` must be."""
+        return manifest_id(self.model_dump(mode="json"))
+
+
+def manifest_id(values: dict[str, Any]) -> str:
+    """SHA-256 of the manifest's lasting part."""
+    return hash_json({key: value for key, value in values.items() if key not in VOLATILE})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the artifact in `folder`.
+
+    InputError: there is none, it is malformed, it is of a newer version, or its id does not fit."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: expected an artifact folder, found no {MANIFEST}",
+            code="E-ARTIFACT",
+            hint="an artifact is complete only with its manifest; run the command that makes it again",
+        )
+    values = read_json(path)
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: schema version {version}, this orster reads up to {SCHEMA_VERSION}",
+            code="E-SCHEMA",
+            hint="pip install --upgrade orster",
+        )
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(p) for p in first["loc"]) or "manifest"
+        raise InputError(f"{path}: {place}: {first['msg']}", code="E-MANIFEST") from error
+    if manifest.computed_id() != manifest.id:
+        raise InputError(
+            f"{path}: its id does not fit its content: it was edited or damaged",
+            code="E-MANIFEST",
+            hint="make the artifact again",
+        )
+    return manifest

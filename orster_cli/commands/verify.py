@@ -1,0 +1,43 @@
+"""`orster verify`: are the bytes what the manifest says?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orster_cli.ui.options import JsonOption, QuietOption
+from orster_cli.ui.out import Out
+
+
+def verify(
+    artifacts: Annotated[list[Path], typer.Argument(help="Artifact folders.")],
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Hash every file of the artifacts and compare with their manifests.
+
+    Example: orster verify dataset/ asset/"""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.core.errors import InputError, IntegrityError
+
+    out = Out(as_json=as_json, quiet=quiet)
+    wrong: list[str] = []
+    checked = 0
+    for path in artifacts:
+        try:
+            opened = open_artifact(path)
+        except InputError as error:
+            wrong.append(str(error))
+            continue
+        wrong += opened.verify(out)
+        checked += len(opened.manifest.files)
+    if wrong:
+        shown = "\n".join(wrong[:50])
+        raise IntegrityError(
+            f"{len(wrong)} of the files are not what their manifests say:\n{shown}",
+            hint="make the artifact again, or restore it from a copy",
+        )
+    values = {"artifacts": [str(p) for p in artifacts], "files": checked}
+    out.result(values, f"{checked} files of {len(artifacts)} artifacts are intact")

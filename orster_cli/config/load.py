@@ -1,0 +1,244 @@
+"""From defaults, templates, files, environment and command line to one resolved config.
+
+Later wins: defaults < template < file < environment (``ORSTER_SECTION__KEY``) < command line. Each
+value remembers where it came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import Any
+
+from orster_cli.config.schema import Config
+from orster_cli.core.errors import ConfigError
+from orster_cli.core.limits import TOML_MAX_BYTES
+from orster_cli.core.names import did_you_mean, printable
+
+ENV_PREFIX = "ORSTER_"
+Values = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The config and, for each "section.key", where its value came from."""
+
+    config: Config
+    origins: dict[str, str]
+
+    def section(self, name: str) -> dict[str, Any]:
+        """One section as plain JSON values."""
+        return section_values(getattr(self.config, name))
+
+
+def section_values(section: Any) -> dict[str, Any]:
+    """A section's settings as plain JSON values (tuples become lists)."""
+    values = dataclasses.asdict(section)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def resolve(
+    *,
+    template: str | None = None,
+    file: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    assignments: list[str] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """`template`: a shipped preset's name or a TOML path; `assignments`: "section.key=value" texts;
+    `flags`: {"section.key": value} of the command's own options that were given.
+
+    Raises ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
+    values: Values = {}
+    origins: dict[str, str] = {}
+    layers: list[tuple[str, Values]] = []
+    if template is not None:
+        layers.append((f"template {template}", read_toml(find_template(template))))
+    if file is not None:
+        layers.append((f"file {file.name}", read_toml(file)))
+    layers.append(("environment", _from_environment(environ or {})))
+    layers.append(("--set", _from_assignments(assignments or [])))
+    layers.append(("command line", _from_flags(flags or {})))
+    for origin, layer in layers:
+        for section, entries in layer.items():
+            for key, value in entries.items():
+                values.setdefault(section, {})[key] = _checked(section, key, value, origin)
+                origins[f"{section}.{key}"] = origin
+    sections = {
+        f.name: _section_type(f.name)(**values.get(f.name, {})) for f in dataclasses.fields(Config)
+    }
+    for section, key in _all_keys():
+        origins.setdefault(f"{section}.{key}", "default")
+    return Resolved(Config(**sections), origins)
+
+
+def templates_folder() -> Path:
+    """The shipped presets: package data of a wheel, `templates/` of a checkout."""
+    packaged = Path(str(resources.files("orster_cli"))) / "_templates"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "templates"
+
+
+def template_names() -> list[str]:
+    """Names of the shipped presets."""
+    return sorted(p.stem for p in templates_folder().glob("*.toml"))
+
+
+def find_template(name: str) -> Path:
+    """A shipped preset, or a TOML file given by its path."""
+    path = Path(name)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    known = template_names()
+    if name not in known:
+        raise ConfigError(
+            f"no template {printable(name)!r}{did_you_mean(name, known)}",
+            hint=f"shipped templates: {', '.join(known)}; or give the path of a .toml file",
+        )
+    return templates_folder() / f"{name}.toml"
+
+
+def read_toml(path: Path) -> Values:
+    """The tables of a TOML file; ConfigError where it cannot be read as ``[section] key = value``."""
+    try:
+        if path.stat().st_size > TOML_MAX_BYTES:
+            raise ConfigError(f"{path}: larger than {TOML_MAX_BYTES} bytes, not a config file")
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {str(error)[:200]}") from error
+    for section, entries in values.items():
+        if not isinstance(entries, dict):
+            raise ConfigError(
+                f"{path}: {printable(section)!r} stands outside a section",
+                hint=f"sections are {', '.join(f'[{n}]' for n in _section_names())}",
+            )
+    return values
+
+
+def _section_names() -> list[str]:
+    return [f.name for f in dataclasses.fields(Config)]
+
+
+def _section_type(name: str) -> Any:
+    return typing.get_type_hints(Config)[name]
+
+
+def _all_keys() -> list[tuple[str, str]]:
+    return [
+        (name, f.name) for name in _section_names() for f in dataclasses.fields(_section_type(name))
+    ]
+
+
+def _from_environment(environ: Mapping[str, str]) -> Values:
+    out: Values = {}
+    for name, text in environ.items():
+        if name.startswith(ENV_PREFIX) and "__" in name:
+            section, key = name.removeprefix(ENV_PREFIX).lower().split("__", 1)
+            out.setdefault(section, {})[key] = _literal(text)
+    return out
+
+
+def _from_assignments(assignments: list[str]) -> Values:
+    out: Values = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or not dot:
+            raise ConfigError(
+                f"--set {printable(text)!r}: expected section.key=value",
+                hint="for example --set construct.parts=16; `orster config show` lists the keys",
+            )
+        out.setdefault(section, {})[key] = _literal(value.strip())
+    return out
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Values:
+    out: Values = {}
+    for name, value in flags.items():
+        section, _, key = name.partition(".")
+        if value is not None:
+            out.setdefault(section, {})[key] = value
+    return out
+
+
+def _literal(text: str) -> Any:
+    """A value typed by hand: TOML where it is one, else the text itself."""
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except (ValueError, RecursionError):
+        return text
+
+
+def _checked(section: str, key: str, value: Any, origin: str) -> Any:
+    names = _section_names()
+    if section not in names:
+        raise ConfigError(
+            f"{origin}: no section {printable(section)!r}{did_you_mean(section, names)}",
+            hint=f"sections: {', '.join(names)}",
+        )
+    kind = _section_type(section)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    if key not in fields:
+        raise ConfigError(
+            f"{origin}: no setting {printable(f'{section}.{key}')!r}"
+            f"{did_you_mean(key, list(fields))}",
+            hint=f"see them with: orster config show --section {section}",
+        )
+    where = f"{origin}: {section}.{key}"
+    value = _typed(value, typing.get_type_hints(kind)[key], where)
+    _bounded(value, fields[key].metadata, where)
+    return value
+
+
+def _typed(value: Any, kind: Any, where: str) -> Any:
+    options = typing.get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    for option in options:
+        if option is float and type(value) is int:
+            return float(value)
+        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple, str)):
+            item = typing.get_args(option)[0]
+            entries = value.split(",") if isinstance(value, str) else value
+            return tuple(_typed(entry, item, where) for entry in entries)
+        if type(value) is option or (option is type(None) and value in (None, "none")):
+            return None if option is type(None) else value
+    want = " or ".join(getattr(o, "__name__", str(o)) for o in options)
+    raise ConfigError(f"{where}: expected {want}, got {printable(repr(value))[:80]}")
+
+
+def _bounded(value: Any, rule: Mapping[str, Any], where: str) -> None:
+    for entry in value if isinstance(value, tuple) else (value,):
+        if (choices := rule.get("choices")) and entry not in choices:
+            raise ConfigError(
+                f"{where}: expected one of {', '.join(choices)}, got {printable(str(entry))[:80]!r}"
+                f"{did_you_mean(str(entry), list(choices))}"
+            )
+        if isinstance(entry, (int, float)):
+            if entry != entry:
+                raise ConfigError(f"{where}: expected a number, got nan")
+            if (low := rule.get("minimum")) is not None and entry < low:
+                raise ConfigError(f"{where}: expected at least {low}, got {entry}")
+            if (high := rule.get("maximum")) is not None and entry > high:
+                raise ConfigError(f"{where}: expected at most {high}, got {entry}")
+
+
+def to_toml(resolved: Resolved, sections: list[str]) -> str:
+    """The config as TOML that `--config` reads back, each value with its origin as a comment."""
+    lines = []
+    for name in sections:
+        lines.append(f"[{name}]")
+        for key, value in resolved.section(name).items():
+            if value is None:
+                lines.append(f"# {key} is unset")
+                continue
+            text = json.dumps(value, ensure_ascii=False)
+            lines.append(f"{key} = {text}  # {resolved.origins[f'{name}.{key}']}")
+        lines.append("")
+    return "\n".join(lines)

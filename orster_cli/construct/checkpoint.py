@@ -1,0 +1,51 @@
+"""Checkpoints of a running fit: one safetensors file each, written beside and renamed.
+
+A checkpoint holds every tensor that the next step depends on (parameters, optimizer moments,
+densification statistics) and the step; random numbers are derived from (seed, step), so nothing
+else is needed to go on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+KEEP = 2
+_PREFIX, _SUFFIX = "step-", ".safetensors"
+
+
+def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
+    """Write `tensors` for `step`; older checkpoints but the last one are removed afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{_PREFIX}{step:08d}{_SUFFIX}"
+    building = path.with_suffix(f".tmp-{os.getpid()}")
+    contiguous = {name: t.detach().contiguous() for name, t in tensors.items()}
+    save_file(contiguous, building, metadata={"step": str(step)})
+    with building.open("rb") as handle:
+        os.fsync(handle.fileno())
+    building.replace(path)
+    for old in _checkpoints(folder)[:-KEEP]:
+        old.unlink(missing_ok=True)
+    for leftover in folder.glob(f"{_PREFIX}*.tmp-*"):
+        leftover.unlink(missing_ok=True)
+    return path
+
+
+def load_latest(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
+    """Step and tensors of the newest checkpoint that can be read, or None."""
+    for path in reversed(_checkpoints(folder)):
+        try:
+            with safe_open(path, framework="pt") as handle:
+                step = int((handle.metadata() or {})["step"])
+                return step, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError, OSError):
+            continue
+    return None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")) if folder.is_dir() else []

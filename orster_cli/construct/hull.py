@@ -1,0 +1,146 @@
+"""Where the first Gaussians stand: the surface of the visual hull of the masks.
+
+T views, G voxels a side, P surface points. World coordinates; the object lies in [-extent, extent]^3.
+Reference: Laurentini, "The visual hull concept for silhouette-based image understanding", 1994.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.types import Cameras, OrbitClip
+
+EXTENT = 0.66  # an object of design size (box side 1 to 1.25) fits
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfacePoints:
+    """`positions` [P,3], outward `normals` [P,3], `colors` [P,3] in [0,1], `spacing` in world units."""
+
+    positions: Tensor
+    normals: Tensor
+    colors: Tensor
+    spacing: float
+
+
+def project(points: Tensor, cameras: Cameras, index: int) -> tuple[Tensor, Tensor]:
+    """Pixel coordinates [P,2] (centres at .5) and depths [P] of world `points` [P,3] in camera `index`."""
+    w2c, K = cameras.w2c[index], cameras.K[index]
+    local = points @ w2c[:3, :3].T + w2c[:3, 3]
+    depth = local[:, 2]
+    uv = local[:, :2] / depth.clamp_min(1e-6)[:, None] * K.diagonal()[:2] + K[:2, 2]
+    return uv, depth
+
+
+def sample_image(image: Tensor, uv: Tensor) -> Tensor:
+    """Bilinear samples [P,C] of `image` [C,H,W] at pixel coordinates `uv` [P,2]; 0 outside."""
+    height, width = image.shape[-2:]
+    grid = uv / torch.tensor([width, height], dtype=uv.dtype, device=uv.device) * 2 - 1
+    out = F.grid_sample(image[None], grid[None, None], align_corners=False, padding_mode="zeros")
+    return out[0, :, 0].T
+
+
+def voxel_centres(side: int, extent: float) -> Tensor:
+    """[side**3, 3] centres of a regular grid over [-extent, extent]^3, x slowest."""
+    axis = (torch.arange(side, dtype=torch.float32) + 0.5) / side * 2 * extent - extent
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+
+
+def occupancy(clip: OrbitClip, *, side: int, extent: float, misses: int) -> Tensor:
+    """[side,side,side] bool: voxels that lie inside all masks but at most `misses` of them.
+
+    A static orbit takes ``misses=0``; of a moving orbit a limb is inside only some masks, and a
+    vote keeps the places that most views see filled."""
+    assert clip.alpha is not None
+    points = voxel_centres(side, extent)
+    empty = torch.zeros(len(points), dtype=torch.int16)
+    alive = torch.arange(len(points))
+    for i in range(len(clip)):
+        uv, _ = project(points[alive], clip.cameras, i)
+        outside = sample_image(clip.alpha[i], uv)[:, 0] < 0.5
+        empty[alive[outside]] += 1
+        alive = alive[empty[alive] <= misses]
+    filled = torch.zeros(len(points), dtype=torch.bool)
+    filled[alive] = True
+    return filled.reshape(side, side, side)
+
+
+def _surface(filled: Tensor, extent: float) -> tuple[Tensor, Tensor]:
+    """Surface voxel centres [P,3] of `filled` and outward unit normals [P,3]."""
+    volume = filled.float()[None, None]
+    inner = -F.max_pool3d(-F.pad(volume, (1,) * 6), 3, stride=1)[0, 0] > 0.5
+    shell = filled & ~inner
+    blurred = F.avg_pool3d(F.pad(volume, (3,) * 6), 5, stride=1)[0, 0]  # [side+2]^3
+    core = slice(1, -1)
+    gradient = torch.stack(
+        [
+            blurred[2:, core, core] - blurred[:-2, core, core],
+            blurred[core, 2:, core] - blurred[core, :-2, core],
+            blurred[core, core, 2:] - blurred[core, core, :-2],
+        ],
+        dim=-1,
+    )
+    side = filled.shape[0]
+    points = voxel_centres(side, extent).reshape(side, side, side, 3)
+    return points[shell], -F.normalize(gradient[shell], dim=-1, eps=1e-6)
+
+
+def _view_colors(clip: OrbitClip, points: Tensor, normals: Tensor, spacing: float) -> Tensor:
+    """[P,3] colours averaged over the views that see each point, those facing it first.
+
+    Visibility by a depth buffer of the points themselves, at the resolution of their spacing."""
+    total = torch.zeros(len(points), 3)
+    weight = torch.full((len(points), 1), 1e-8)
+    for i in range(len(clip)):
+        uv, depth = project(points, clip.cameras, i)
+        cell = max(1.0, float(spacing * clip.cameras.K[i, 0, 0] / depth.mean()) * 1.5)
+        columns = int(clip.cameras.width / cell) + 2
+        bins = (uv / cell).long().clamp(0, columns - 1)
+        key = bins[:, 1] * columns + bins[:, 0]
+        nearest = torch.full((columns * columns,), torch.inf).scatter_reduce(
+            0, key, depth, reduce="amin"
+        )
+        visible = depth <= nearest[key] + 2.5 * spacing
+        to_camera = F.normalize(clip.cameras.positions[i] - points, dim=-1)
+        facing = (normals * to_camera).sum(-1).clamp_min(0.02) ** 3
+        alpha = sample_image(clip.alpha[i], uv)[:, 0]
+        w = (facing * visible * alpha**2)[:, None]
+        total += w * sample_image(clip.frames[i], uv)
+        weight += w
+    return (total / weight).clamp(0, 1)
+
+
+def surface_points(
+    clip: OrbitClip, count: int, *, misses: int = 0, extent: float = EXTENT, seed: int = 0
+) -> SurfacePoints:
+    """About `count` points on the visual hull of `clip` (alpha required), with normals and colours.
+
+    Raises InputError when the masks leave no volume: wrong orbit flags, or an empty mask."""
+    side = 96
+    filled = occupancy(clip, side=side, extent=extent, misses=misses)
+    if int(filled.sum()) < 8:
+        raise InputError(
+            f"the masks of the {len(clip)} views leave no common volume",
+            code="E-CLIP-HULL",
+            hint="check the orbit (--elevation --radius --fov --direction) and that the object's "
+            "mask is not empty; for a moving orbit, give --static-orbit",
+        )
+    points, _ = _surface(filled, extent)
+    ratio = (count / max(len(points), 1)) ** 0.5
+    finer = int(min(max(round(side * ratio), 32), 224))
+    box = points.abs().amax() + 4 * extent / side  # spend the voxels on the object only
+    filled = occupancy(clip, side=finer, extent=float(box), misses=misses)
+    points, normals = _surface(filled, float(box))
+    spacing = 2 * float(box) / finer
+    generator = torch.Generator().manual_seed(seed)
+    if len(points) > count:
+        keep = torch.randperm(len(points), generator=generator)[:count].sort().values
+        points, normals = points[keep], normals[keep]
+    colors = _view_colors(clip, points, normals, spacing)
+    jitter = (torch.rand(points.shape, generator=generator) - 0.5) * spacing
+    return SurfacePoints(positions=points + jitter, normals=normals, colors=colors, spacing=spacing)

@@ -1,0 +1,89 @@
+"""The losses of the construct stage (paper, section 4.5).
+
+H W pixels. Images are [H,W,3], alpha and depth [H,W,1], all float32; a batch is one view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from orster_cli.splatting.rasterize import Render
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]
+
+
+# Eq. 17: L_hex = 1/tau sum_t || f(phi(S, t), o_ref) - I_ref^t ||^2.
+# One frame a step instead of the sum. The paper holds the camera at the reference view; where only
+# an orbit is given its frames are driving frames with their own cameras, and a front view given
+# beside it takes part as it is.
+def driving_loss(rgb: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of a rendered frame [H,W,3] and the driving video's frame."""
+    return (rgb - target).square().mean()
+
+
+def l1_loss(rgb: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of images [H,W,3]."""
+    return (rgb - target).abs().mean()
+
+
+def mask_loss(alpha: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of coverage [H,W,1]: nothing may hide in the background colour."""
+    return (alpha - target).abs().mean()
+
+
+def depth_smoothness(depth: Tensor, alpha: Tensor) -> Tensor:
+    """Mean squared step of expected depth between neighbouring pixels that are both covered
+    (Niemeyer et al., RegNeRF, Eq. 5, on the whole view instead of on sampled patches).
+
+    `depth` [H,W,1] is accumulated (sum of weight x z), `alpha` [H,W,1]; world units squared."""
+    expected = (depth / alpha.clamp_min(1e-4))[..., 0]
+    covered = alpha[..., 0].detach() > 0.5
+    total = expected.new_zeros(())
+    for axis in (0, 1):
+        step = expected.diff(dim=axis).square()
+        size = expected.shape[axis] - 1
+        both = covered.narrow(axis, 0, size) & covered.narrow(axis, 1, size)
+        total = total + (step * both).sum() / both.sum().clamp_min(1)
+    return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    l1: float
+    lpips: float
+    depth: float
+    hex: float
+    mask: float
+
+
+# Eq. 18: L_gs = l1 L_l1 + lpips L_lpips + dep L_dep + hex L_hex. The paper publishes no weights;
+# the mask term is ours. Terms with weight 0 cost nothing; LPIPS is left out where `perceptual` is None.
+def splatting_loss(
+    render: Render,
+    target_rgb: Tensor,
+    target_alpha: Tensor,
+    weights: LossWeights,
+    *,
+    background: Tensor,
+    perceptual: Perceptual | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Total loss and its unweighted terms, for view 0 of `render` composited on `background` [3]."""
+    alpha = render.alpha[0]
+    rgb = render.rgb[0] + (1 - alpha) * background
+    terms: dict[str, Tensor] = {}
+    if weights.l1:
+        terms["l1"] = l1_loss(rgb, target_rgb)
+    if weights.hex:
+        terms["hex"] = driving_loss(rgb, target_rgb)
+    if weights.mask:
+        terms["mask"] = mask_loss(alpha, target_alpha)
+    if weights.depth:
+        terms["depth"] = depth_smoothness(render.depth[0], alpha)
+    if weights.lpips and perceptual is not None:
+        terms["lpips"] = perceptual(rgb, target_rgb)
+    total = sum((getattr(weights, name) * term for name, term in terms.items()), torch.zeros(()))
+    return total, terms

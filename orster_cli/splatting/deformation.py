@@ -1,0 +1,158 @@
+"""The deformation field: canonical Gaussians to Gaussians at a time (Eq. 7 and 9).
+
+N Gaussians, F features, O outputs of the head. All heads are one zero-initialised linear layer
+whose outputs are added to the canonical parameters, so that the field starts as the identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.types import Gaussians
+from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
+from orster_cli.splatting.st_hexplane import STHexPlane
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeformationConfig:
+    """`width`, `hidden`: of the network between features and heads; `opacity`, `color`: whether
+    these move too; `prior_width`: what each prior's attention returns."""
+
+    hexplane: HexPlaneConfig = field(default_factory=HexPlaneConfig)
+    width: int = 64
+    hidden: int = 1
+    opacity: bool = False
+    color: bool = False
+    prior_width: int = 32
+
+    @property
+    def outputs(self) -> int:
+        """O: 3 of the mean, 4 of the quaternion, 3 of the log scale, then opacity and colour."""
+        return 10 + int(self.opacity) + 3 * int(self.color)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        out = asdict(self)
+        out["hexplane"]["scales"] = list(self.hexplane.scales)
+        return out
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DeformationConfig:
+        """The inverse of `to_dict`; InputError for what it cannot have written."""
+        try:
+            planes = dict(values["hexplane"])
+            planes["scales"] = tuple(planes["scales"])
+            rest = {key: value for key, value in values.items() if key != "hexplane"}
+            return cls(hexplane=HexPlaneConfig(**planes), **rest)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"deformation config: {type(error).__name__}: {error}",
+                hint="the asset was written by another version; construct it again",
+            ) from error
+
+
+class DeformationField(nn.Module):
+    """Gaussians at time t: HexPlane features, a small network, residual heads.
+
+    `aabb` [2,3]: the box of the canonical means. `spatial_prior`, `temporal_prior`: tokens [M,P]
+    of O^s and O^t, or None.
+    """
+
+    def __init__(
+        self,
+        config: DeformationConfig,
+        aabb: Tensor,
+        *,
+        spatial_prior: Tensor | None = None,
+        temporal_prior: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.features = STHexPlane(
+                HexPlane(config.hexplane, aabb, seed=seed),
+                spatial=spatial_prior,
+                temporal=temporal_prior,
+                width=config.prior_width,
+            )
+            widths = [self.features.features] + [config.width] * config.hidden
+            layers: list[nn.Module] = []
+            for before, after in pairwise(widths):
+                layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
+            self.trunk = nn.Sequential(*layers)
+            self.head = nn.Linear(widths[-1], config.outputs)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
+        """The Gaussians at time `t` in [0,1]; quaternions are taken as they are (near norm 1)."""
+        delta = self.head(self.trunk(self.features(gaussians.means, t)))
+        parts = delta.split([3, 4, 3, delta.shape[1] - 10], dim=-1)
+        opacity_logits, sh = gaussians.opacity_logits, gaussians.sh
+        if self.config.opacity:
+            opacity_logits = opacity_logits + parts[3][:, 0]
+        if self.config.color:
+            moved = sh[:, :1] + parts[3][:, None, -3:]
+            sh = moved if sh.shape[1] == 1 else torch.cat([moved, sh[:, 1:]], dim=1)
+        return replace(
+            gaussians,
+            means=gaussians.means + parts[0],
+            quats=gaussians.quats + parts[1],
+            log_scales=gaussians.log_scales + parts[2],
+            opacity_logits=opacity_logits,
+            sh=sh,
+        )
+
+    def save(self, path: Path) -> dict[str, Any]:
+        """Write the weights (safetensors) and return what `load_deformation` needs beside them."""
+        from safetensors.torch import save_file
+
+        state = {name: value.detach().contiguous() for name, value in self.state_dict().items()}
+        save_file(state, path)
+        return self.config.to_dict()
+
+
+def load_deformation(path: Path, config: dict[str, Any]) -> DeformationField:
+    """The field that `DeformationField.save` wrote; InputError where file and config disagree."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+    settings = DeformationConfig.from_dict(config)
+    aabb = state.get("features.planes.aabb")
+    if aabb is None:
+        raise InputError(f"{path}: expected features.planes.aabb among its tensors, found none")
+    priors = [state.get(f"features.{name}.tokens") for name in ("spatial", "temporal")]
+    try:
+        loaded = DeformationField(settings, aabb, spatial_prior=priors[0], temporal_prior=priors[1])
+        loaded.load_state_dict(state)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{path}: the tensors do not fit the config: {str(error).splitlines()[0]}",
+            hint="the asset is damaged or was written by another version; construct it again",
+        ) from error
+    return loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaussians4D:
+    """An animated object: canonical Gaussians and the field that moves them."""
+
+    canonical: Gaussians
+    field: DeformationField
+
+    def at(self, t: float) -> Gaussians:
+        """The Gaussians at time `t` in [0,1]."""
+        return self.field(self.canonical, t)

@@ -1,0 +1,162 @@
+"""HexPlane: a 4D field as the product of six feature planes (Cao and Johnson 2023).
+
+N points, C channels, R cells a side, T cells in time, F features = C x scales. Planes are stored
+channels last, [second axis, first axis, C], in the order and under the names of 4DGaussians:
+0 xy, 1 xz, 2 xt, 3 yz, 4 yt, 5 zt. Points outside the box take the value at its face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from orster_cli.core.errors import ConfigError
+
+AXES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))  # x 0, y 1, z 2, t 3
+SPATIAL = (0, 1, 3)
+TEMPORAL = (2, 4, 5)
+CHANNEL_STEP = 8  # channels of the fused kernel's vectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class HexPlaneConfig:
+    """`resolution`: cells a side of the coarsest spatial planes, times each of `scales`;
+    `time_resolution`: cells in time, at every scale; `periodic`: time 1 is time 0 again."""
+
+    channels: int = 16
+    resolution: int = 32
+    time_resolution: int = 16
+    scales: tuple[int, ...] = (1, 2)
+    periodic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.channels < CHANNEL_STEP or self.channels % CHANNEL_STEP:
+            raise ConfigError(
+                f"HexPlane channels must be a multiple of {CHANNEL_STEP}, got {self.channels}"
+            )
+        if min(self.resolution, self.time_resolution) < 2:
+            raise ConfigError(
+                "HexPlane resolution and time_resolution must be at least 2, got "
+                f"{self.resolution} and {self.time_resolution}"
+            )
+        if not self.scales or min(self.scales) < 1:
+            raise ConfigError(f"HexPlane scales must be positive, got {self.scales}")
+
+    @property
+    def features(self) -> int:
+        """F, the width of what the field returns."""
+        return self.channels * len(self.scales)
+
+
+class Smoothness(NamedTuple):
+    """Regularisers of a HexPlane, each a scalar, comparable between resolutions."""
+
+    space: Tensor  # mean squared second difference along both axes of the spatial planes
+    time: Tensor  # the same along time
+    still: Tensor  # mean |1 - value| of the temporal planes: no motion costs nothing
+
+
+def time_cells(t: float, cells: int, periodic: bool) -> tuple[int, int, float]:
+    """The two cells that time `t` in [0,1] falls between, and the weight of the second."""
+    if periodic:
+        place = (t % 1.0) * cells
+        first = min(int(place), cells - 1)
+        return first, (first + 1) % cells, place - first
+    place = min(max(t, 0.0), 1.0) * (cells - 1)
+    first = min(int(place), cells - 2)
+    return first, first + 1, place - first
+
+
+def sample_planes(
+    points: Tensor, t: float, planes: list[list[Tensor]], aabb: Tensor, periodic: bool
+) -> Tensor:
+    """The reference: [N,F] features of `points` [N,3] at time `t`, by grid_sample.
+
+    `planes`: six a scale, [second, first, C]; `aabb` [2,3]: the corners that become -1 and 1."""
+    normalised = (points - aabb[0]) / (aabb[1] - aabb[0]) * 2 - 1
+    features = []
+    for scale in planes:
+        product = None
+        for (first, second), plane in zip(AXES, scale, strict=True):
+            if second == 3:
+                low, high, weight = time_cells(t, plane.shape[0], periodic)
+                plane = torch.lerp(plane[low], plane[high], weight)[None]
+                grid = torch.stack([normalised[:, first], torch.zeros_like(points[:, 0])], dim=-1)
+            else:
+                grid = normalised[:, [first, second]]
+            value = torch.nn.functional.grid_sample(
+                plane.permute(2, 0, 1)[None],
+                grid[None, :, None],
+                mode="bilinear",
+                padding_mode="border",
+                align_corners=True,
+            )[0, :, :, 0].T
+            product = value if product is None else product * value
+        features.append(product)
+    return torch.cat(features, dim=-1)
+
+
+def _roughness(plane: Tensor, axis: int, periodic: bool = False) -> Tensor:
+    """Mean squared second difference of a plane along one axis (0 where it is too short)."""
+    if periodic:
+        return (plane.roll(-1, axis) - 2 * plane + plane.roll(1, axis)).square().mean()
+    if plane.shape[axis] < 3:
+        return plane.new_zeros(())
+    return plane.diff(n=2, dim=axis).square().mean()
+
+
+class HexPlane(nn.Module):
+    """A trainable HexPlane over the box `aabb` [2,3].
+
+    Spatial planes start at 1 + 0.25 N(0,1) and temporal planes at 1: the product starts near 1
+    with gradients to every factor, and nothing moves. `backend`: "auto" takes the fused kernel
+    for float32 on the CPU and grid_sample elsewhere; "torch" and "numba" force one.
+    """
+
+    aabb: Tensor
+
+    def __init__(self, config: HexPlaneConfig, aabb: Tensor, *, seed: int = 0) -> None:
+        super().__init__()
+        if aabb.shape != (2, 3) or not bool((aabb[1] > aabb[0]).all()):
+            raise ValueError(f"HexPlane: aabb must be [2,3] with positive sides, got {aabb}")
+        self.config = config
+        self.backend = "auto"
+        self.register_buffer("aabb", aabb.detach().float().clone())
+        generator = torch.Generator().manual_seed(seed)
+        self.grids = nn.ModuleList()
+        for scale in config.scales:
+            sizes = [config.resolution * scale] * 3 + [config.time_resolution]
+            self.grids.append(
+                nn.ParameterList(
+                    1 + 0.25 * torch.randn(sizes[b], sizes[a], config.channels, generator=generator)
+                    if index in SPATIAL
+                    else torch.ones(sizes[b], sizes[a], config.channels)
+                    for index, (a, b) in enumerate(AXES)
+                )
+            )
+
+    def planes(self) -> list[list[Tensor]]:
+        """The six planes of each scale."""
+        return [list(grid) for grid in self.grids]
+
+    def forward(self, points: Tensor, t: float) -> Tensor:
+        """[N,F] features of `points` [N,3] (world units) at time `t` in [0,1]."""
+        planes, periodic = self.planes(), self.config.periodic
+        fused = points.device.type == "cpu" and points.dtype == torch.float32
+        if self.backend == "numba" or (self.backend == "auto" and fused):
+            from orster_cli.splatting.hexplane_numba import sample_planes_fused
+
+            return sample_planes_fused(points, t, planes, self.aabb, periodic)
+        return sample_planes(points, t, planes, self.aabb, periodic)
+
+    def smoothness(self) -> Smoothness:
+        """Regularisers of the planes' values, averaged over planes and scales."""
+        space, time, still = [], [], []
+        for grid in self.planes():
+            space += [_roughness(grid[index], axis) for index in SPATIAL for axis in (0, 1)]
+            time += [_roughness(grid[index], 0, self.config.periodic) for index in TEMPORAL]
+            still += [(1 - grid[index]).abs().mean() for index in TEMPORAL]
+        return Smoothness(*(torch.stack(part).mean() for part in (space, time, still)))

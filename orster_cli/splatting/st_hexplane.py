@@ -1,0 +1,86 @@
+"""ST-HexPlane: a HexPlane that reads the transferred priors by attention (Eq. 8-9).
+
+N points, F features of the HexPlane, M tokens of a prior with P channels each, A width of what
+the attention returns.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from orster_cli.splatting.hexplane import HexPlane
+
+MAX_TOKENS = 128  # of each prior: attention for every Gaussian and step must stay cheap
+
+
+def pool_tokens(features: Tensor, limit: int = MAX_TOKENS) -> Tensor:
+    """[M,P] -> [min(M, limit),P] by averaging neighbours: order is kept, nothing is left out."""
+    if features.ndim != 2 or not len(features):
+        raise ValueError(f"pool_tokens: expected [M,P] with M > 0, got {list(features.shape)}")
+    if len(features) <= limit:
+        return features
+    return torch.nn.functional.adaptive_avg_pool1d(features.T[None], limit)[0].T.contiguous()
+
+
+class PriorAttention(nn.Module):
+    """V = Attn(D, O, O): each point's feature asks the tokens of one prior (Eq. 8).
+
+    The tokens O [M,P] are given and stay as they are. They are normalised per token, because the
+    networks they come from differ in scale, and Q, K and V are learned linear maps (the paper
+    gives none, but D and O differ in width).
+    """
+
+    tokens: Tensor
+
+    def __init__(self, features: int, tokens: Tensor, width: int) -> None:
+        super().__init__()
+        if tokens.ndim != 2 or not 1 <= len(tokens) <= MAX_TOKENS:
+            raise ValueError(
+                f"PriorAttention: expected 1 to {MAX_TOKENS} tokens [M,P], got "
+                f"{list(tokens.shape)}; pool_tokens makes them fewer"
+            )
+        channels = tokens.shape[1]
+        normalised = torch.nn.functional.layer_norm(tokens.detach().float(), (channels,))
+        self.register_buffer("tokens", normalised)
+        self.query = nn.Linear(features, width)
+        self.key = nn.Linear(channels, width)
+        self.value = nn.Linear(channels, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N,F] -> [N,A]."""
+        return torch.nn.functional.scaled_dot_product_attention(
+            self.query(features)[None, None],
+            self.key(self.tokens)[None, None],
+            self.value(self.tokens)[None, None],
+        )[0, 0]
+
+
+class STHexPlane(nn.Module):
+    """[D; V^s; V^t] of points in space and time (Eq. 8-9); an absent prior adds nothing.
+
+    `spatial` [M,P] are the tokens of O^s, `temporal` those of O^t. Equation 9 reads [V^s; V^t]
+    alone; D stands beside them here, so that detail finer than the priors reaches the heads and
+    the field works without priors.
+    """
+
+    def __init__(
+        self,
+        planes: HexPlane,
+        *,
+        spatial: Tensor | None = None,
+        temporal: Tensor | None = None,
+        width: int = 32,
+    ) -> None:
+        super().__init__()
+        features = planes.config.features
+        self.planes = planes
+        self.spatial = None if spatial is None else PriorAttention(features, spatial, width)
+        self.temporal = None if temporal is None else PriorAttention(features, temporal, width)
+        self.features = features + width * ((spatial is not None) + (temporal is not None))
+
+    def forward(self, points: Tensor, t: float) -> Tensor:
+        """[N, features] at `points` [N,3] and time `t` in [0,1]."""
+        d = self.planes(points, t)
+        priors = [prior(d) for prior in (self.spatial, self.temporal) if prior is not None]
+        return torch.cat([d, *priors], dim=-1) if priors else d

@@ -1,0 +1,215 @@
+"""ST-HexPlane and the deformation field: identity at the start, files, priors."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.types import Gaussians
+from orster_cli.splatting.deformation import (
+    DeformationConfig,
+    DeformationField,
+    Gaussians4D,
+    load_deformation,
+)
+from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
+from orster_cli.splatting.st_hexplane import PriorAttention, STHexPlane, pool_tokens
+
+AABB = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
+SMALL = HexPlaneConfig(resolution=4, time_resolution=3, channels=8, scales=(1, 2))
+PARTS = ("means", "quats", "log_scales", "opacity_logits", "sh")
+
+
+def _gaussians(count: int = 40, bands: int = 4) -> Gaussians:
+    g = torch.Generator().manual_seed(1)
+    return Gaussians(
+        means=torch.rand(count, 3, generator=g) * 2 - 1,
+        quats=torch.randn(count, 4, generator=g),
+        log_scales=torch.randn(count, 3, generator=g),
+        opacity_logits=torch.randn(count, generator=g),
+        sh=torch.randn(count, bands, 3, generator=g),
+    )
+
+
+def _field(priors: tuple[int, int] = (0, 0), **settings) -> DeformationField:
+    g = torch.Generator().manual_seed(2)
+    tokens = [torch.randn(n, 12, generator=g) if n else None for n in priors]
+    config = DeformationConfig(hexplane=SMALL, width=16, prior_width=8, **settings)
+    return DeformationField(config, AABB, spatial_prior=tokens[0], temporal_prior=tokens[1], seed=7)
+
+
+def _woken(field: DeformationField) -> DeformationField:
+    with torch.no_grad():
+        field.head.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(3))
+    return field
+
+
+@pytest.mark.parametrize("priors", [(0, 0), (5, 0), (0, 6), (5, 128)])
+@pytest.mark.parametrize("extra", [{}, {"opacity": True, "color": True}, {"hidden": 2}])
+def test_the_field_starts_as_the_identity_to_the_bit(priors, extra):
+    canonical = _gaussians()
+    field = _field(priors, **extra)
+    for t in (0.0, 0.37, 1.0):
+        moved = field(canonical, t)
+        for name in PARTS:
+            assert torch.equal(getattr(moved, name), getattr(canonical, name))
+
+
+def test_gradients_wake_the_head_first_and_then_everything():
+    canonical, field = _gaussians(), _field((5, 6), opacity=True, color=True)
+    moved = field(canonical, 0.4)
+    sum(getattr(moved, name).square().sum() for name in PARTS).backward()
+    assert all(field.head.weight.grad.abs().sum(1) > 0)
+    _woken(field).zero_grad()
+    moved = field(canonical, 0.4)
+    sum(getattr(moved, name).square().sum() for name in PARTS).backward()
+    # a key's bias shifts all scores of a query alike, which softmax does not see
+    for name, parameter in field.named_parameters():
+        assert parameter.grad.any() or name.endswith("key.bias"), name
+
+
+def test_each_output_moves_its_own_parameters():
+    canonical = _gaussians(bands=1)
+    for row, name in ((0, "means"), (3, "quats"), (9, "log_scales")):
+        field = _field()
+        with torch.no_grad():
+            field.head.bias[row] = 0.5
+        moved = field(canonical, 0.2)
+        for part in PARTS:
+            same = torch.equal(getattr(moved, part), getattr(canonical, part))
+            assert same == (part != name)
+    field = _field(opacity=True, color=True)
+    with torch.no_grad():
+        field.head.bias[10:] = torch.tensor([0.5, 1.0, 2.0, 3.0])
+    moved = field(canonical, 0.2)
+    torch.testing.assert_close(moved.opacity_logits, canonical.opacity_logits + 0.5)
+    torch.testing.assert_close(moved.sh, canonical.sh + torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_colour_moves_the_lowest_band_only():
+    canonical, field = _gaussians(bands=9), _woken(_field(color=True))
+    moved = field(canonical, 0.2)
+    assert torch.equal(moved.sh[:, 1:], canonical.sh[:, 1:])
+    assert not torch.equal(moved.sh[:, 0], canonical.sh[:, 0])
+
+
+def test_the_same_seed_gives_the_same_field_and_leaves_the_global_one_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = _field((5, 6)), _field((5, 6))
+    assert torch.equal(torch.rand(1), expected)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_attention_is_softmax_of_scaled_products():
+    prior = PriorAttention(6, torch.randn(5, 12), 4)
+    d = torch.randn(9, 6)
+    tokens = (prior.tokens - prior.tokens.mean(-1, keepdim=True)).double()
+    q = d.double() @ prior.query.weight.double().T + prior.query.bias.double()
+    k = tokens @ prior.key.weight.double().T + prior.key.bias.double()
+    v = tokens @ prior.value.weight.double().T + prior.value.bias.double()
+    expected = torch.softmax(q @ k.T / 2.0, dim=-1) @ v  # sqrt(4) = 2
+    torch.testing.assert_close(prior(d).double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_are_normalised_and_their_order_is_nothing():
+    tokens = 1000 * torch.randn(7, 12) + 300
+    torch.manual_seed(0)
+    prior = PriorAttention(6, tokens, 4)
+    torch.testing.assert_close(prior.tokens.mean(-1), torch.zeros(7), atol=1e-5, rtol=0)
+    torch.testing.assert_close(prior.tokens.std(-1, unbiased=False), torch.ones(7))
+    d = torch.randn(3, 6)
+    expected = prior(d)
+    prior.tokens = prior.tokens.flip(0)
+    torch.testing.assert_close(prior(d), expected)
+
+
+def test_features_are_d_beside_the_priors_that_are_there():
+    planes, points = HexPlane(SMALL, AABB), torch.rand(10, 3)
+    d = planes(points, 0.5)
+    alone = STHexPlane(planes)
+    assert torch.equal(alone(points, 0.5), d)
+    both = STHexPlane(planes, spatial=torch.randn(4, 3), temporal=torch.randn(9, 5), width=8)
+    out = both(points, 0.5)
+    assert out.shape == (10, both.features) == (10, 16 + 8 + 8)
+    assert torch.equal(out[:, :16], d)
+    assert torch.equal(out[:, 16:24], both.spatial(d))
+    assert torch.equal(out[:, 24:], both.temporal(d))
+
+
+def test_too_many_tokens_are_pooled_by_neighbours_not_cut():
+    tokens = torch.arange(256.0)[:, None].expand(256, 3)
+    pooled = pool_tokens(tokens)
+    torch.testing.assert_close(pooled[:, 0], torch.arange(128.0) * 2 + 0.5)
+    assert pool_tokens(tokens[:100]) is not None
+    assert torch.equal(pool_tokens(tokens[:100]), tokens[:100])
+    with pytest.raises(ValueError, match="1 to 128 tokens"):
+        PriorAttention(6, tokens, 4)
+    with pytest.raises(ValueError, match="M > 0"):
+        pool_tokens(tokens[:0])
+
+
+@pytest.mark.parametrize("priors", [(0, 0), (5, 6)])
+def test_a_saved_field_comes_back_the_same(tmp_path, priors):
+    field = _woken(_field(priors, opacity=True))
+    config = json.loads(json.dumps(field.save(tmp_path / "field.safetensors")))
+    loaded = load_deformation(tmp_path / "field.safetensors", config)
+    canonical = _gaussians()
+    before = Gaussians4D(canonical=canonical, field=field).at(0.3)
+    after = Gaussians4D(canonical=canonical, field=loaded).at(0.3)
+    assert not torch.equal(before.means, canonical.means)
+    for name in PARTS:
+        assert torch.equal(getattr(before, name), getattr(after, name))
+
+
+class TestDamagedFiles:
+    def _saved(self, tmp_path):
+        path = tmp_path / "field.safetensors"
+        return path, _field().save(path)
+
+    def test_truncated(self, tmp_path):
+        path, config = self._saved(tmp_path)
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(InputError, match="not a readable safetensors file"):
+            load_deformation(path, config)
+
+    def test_missing(self, tmp_path):
+        _, config = self._saved(tmp_path)
+        with pytest.raises(InputError, match=r"other\.safetensors"):
+            load_deformation(tmp_path / "other.safetensors", config)
+
+    def test_of_another_config(self, tmp_path):
+        path, config = self._saved(tmp_path)
+        with pytest.raises(InputError, match="do not fit the config"):
+            load_deformation(path, config | {"width": 32})
+
+    def test_of_another_kind(self, tmp_path):
+        from safetensors.torch import save_file
+
+        path, config = self._saved(tmp_path)
+        save_file({"x": torch.zeros(1)}, path)
+        with pytest.raises(InputError, match=r"expected features\.planes\.aabb"):
+            load_deformation(path, config)
+
+    @pytest.mark.parametrize("damage", [{"hexplane": None}, {"depth": 9}, {"hexplane": {"c": 1}}])
+    def test_config_that_is_not_ours(self, tmp_path, damage):
+        path, config = self._saved(tmp_path)
+        with pytest.raises(InputError, match="deformation config"):
+            load_deformation(path, config | damage)
+
+
+def test_the_mean_of_a_static_clip_is_untouched_by_time():
+    field = _woken(_field())
+    canonical = _gaussians()
+    # temporal planes are 1: whatever the head says, it says at every time
+    assert torch.equal(field(canonical, 0.1).means, field(canonical, 0.8).means)
+    with torch.no_grad():
+        field.features.planes.planes()[0][2][0] += 1.0
+    moved = field(replace(canonical), 0.0).means - field(canonical, 1.0).means
+    assert float(moved.abs().max()) > 1e-3
