@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,15 @@ _INDEXED = ("source", "clip", "clip_name", "caption", "motion", "frames")
 
 
 class ShardWriter:
-    """Packs kept samples, in the order they come, `size` to a shard.
+    """Packs kept samples, in the order they come, `size` to a shard, in the scratch folder.
 
-    A shard's own note in the scratch folder says where its samples lie; it is written before the
-    shard appears, and the clips' encoded samples are removed after, so that a kill at any moment
-    loses nothing."""
+    A shard's note says where its samples lie; it is written before the shard appears, and the
+    clips' encoded samples are removed after, so that a kill at any moment loses nothing."""
 
-    def __init__(self, out: Path, scratch: Scratch, size: int) -> None:
-        self.out, self.scratch, self.size = out, scratch, size
-        self.names: list[str] = []
+    def __init__(self, scratch: Scratch, size: int) -> None:
+        self.scratch, self.size = scratch, size
+        self.count = 0
         self._waiting: list[str] = []
-        (out / "shards").mkdir(parents=True, exist_ok=True)
 
     def add(self, key: str) -> None:
         self._waiting.append(key)
@@ -42,26 +42,46 @@ class ShardWriter:
             self._write()
 
     def _write(self) -> None:
-        name = f"shards/{len(self.names):06d}.tar"
-        path = self.out / name
+        path, note = self.scratch.shard(self.count)
         keys, self._waiting = self._waiting, []
         if not path.is_file():
-            fragments = [(key, self.scratch.clip(key, ".tar")) for key in keys]
-            unfinished = path.with_name(path.name + ".ready")
-            placed = write_shard(unfinished, fragments)
-            note = [[p.key, p.offset, p.size] for p in placed]
-            write_atomic(self.scratch.shard(path.stem), json_bytes(note))
+            unfinished = path.with_suffix(".ready")
+            placed = write_shard(unfinished, [(k, self.scratch.clip(k, ".tar")) for k in keys])
+            write_atomic(note, json_bytes([[p.key, p.offset, p.size] for p in placed]))
             unfinished.replace(path)
         for key in keys:
             self.scratch.clip(key, ".tar").unlink(missing_ok=True)
-        self.names.append(name)
+        self.count += 1
+
+    def publish(self, out: Path) -> list[str]:
+        """Put the shards into the dataset folder `out`; their names. They stay in the scratch
+        folder too (as links), since `out` is thrown away when the run is killed from here on."""
+        (out / "shards").mkdir(parents=True, exist_ok=True)
+        names = [shard_name(number) for number in range(self.count)]
+        for number, name in enumerate(names):
+            place_file(self.scratch.shard(number)[0], out / name)
+        return names
 
     def placed(self) -> Iterator[tuple[str, str, int, int]]:
         """(shard, key, offset, size) of every sample, in order."""
-        for name in self.names:
-            note = json.loads(self.scratch.shard(Path(name).stem).read_text("utf-8"))
+        for number in range(self.count):
+            note = json.loads(self.scratch.shard(number)[1].read_text("utf-8"))
             for key, offset, size in note:
-                yield name, key, offset, size
+                yield shard_name(number), key, offset, size
+
+
+def shard_name(number: int) -> str:
+    """The place of a shard in its dataset."""
+    return f"shards/{number:06d}.tar"
+
+
+def place_file(source: Path, target: Path) -> None:
+    """`target` becomes the file `source`, as a hard link where the file system can."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def finish(
@@ -72,6 +92,7 @@ def finish(
         {"key": key, "shard": shard, "offset": offset, "size": size, **_indexed(scratch, key)}
         for shard, key, offset, size in shards.placed()
     )
+    names = shards.publish(out)
     count = write_index(out / INDEX, entries)
     rows = (
         SheetRow(strip=scratch.clip(key, ".png"), record=scratch.record(key))
@@ -87,11 +108,10 @@ def finish(
     return {
         "samples": count,
         "sources": len(sources),
-        "shards": list(shards.names),
+        "shards": names,
         "contact_sheets": sheets,
         "dropped": dropped,
-        "frames": cfg.frames,
-        "resolution": cfg.resolution,
+        "settings": json.loads(json.dumps(asdict(cfg))),
         "conventions": CONVENTIONS,
     }
 

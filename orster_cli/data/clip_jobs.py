@@ -43,14 +43,16 @@ class Scratch:
     def source(self, key: str) -> Path:
         return self.root / "sources" / f"{key}.json"
 
-    def shard(self, name: str) -> Path:
-        return self.root / "shards" / f"{name}.json"
+    def shard(self, number: int) -> tuple[Path, Path]:
+        """A finished shard and the note of where its samples lie."""
+        stem = self.root / "shards" / f"{number:06d}"
+        return stem.with_suffix(".tar"), stem.with_suffix(".json")
 
     def is_done(self, source_key: str) -> bool:
         return self.source(source_key).is_file()
 
     def source_summary(self, source_key: str) -> dict[str, Any]:
-        """{"clips": keys, "warnings": texts} of a finished source."""
+        """{"clips": keys, "warnings": texts, "licence": text} of a finished source."""
         summary: dict[str, Any] = json.loads(self.source(source_key).read_text("utf-8"))
         return summary
 
@@ -93,25 +95,29 @@ def process_source(job: SourceJob) -> None:
     """Finish every clip of a source. A source that cannot be read is one dropped clip."""
     clips: list[str] = []
     warnings: list[str] = []
+    licence: list[str] = []
     try:
         if job.cfg.blocklist and blocked(job.source.names):
             raise InputError("in the Consistent4D test set")
         if job.source.kind == GLTF:
-            _process_gltf(job, clips, warnings)
+            _process_gltf(job, clips, warnings, licence)
         else:
             _process_import(job, clips)
     except InputError as error:
         clips = [*clips, job.source.key] if job.source.key not in clips else clips
         _drop(job, job.source.key, {"clip": None, "clip_name": ""}, str(error))
-    summary = {"clips": clips, "warnings": warnings}
+    summary = {"clips": clips, "warnings": warnings, "licence": "".join(licence)}
     write_atomic(job.scratch.source(job.source.key), json_bytes(summary))
 
 
-def _process_gltf(job: SourceJob, clips: list[str], warnings: list[str]) -> None:
+def _process_gltf(
+    job: SourceJob, clips: list[str], warnings: list[str], licence: list[str]
+) -> None:
     from orster_cli.data.gltf_scene import load_gltf
 
     scene = load_gltf(job.source.path)
     warnings.extend(scene.warnings)
+    licence.append(scene.copyright)
     if not scene.clips:
         raise InputError(f"{job.source.name}: no animation")
     for index, animation in enumerate(scene.clips):

@@ -55,6 +55,7 @@ class _SceneReader:
             materials=tuple(materials),
             clips=clips,
             warnings=tuple(self.warnings),
+            copyright=str(document.root["asset"].get("copyright", ""))[:200],
         )
 
     # -- meshes ----------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ from typing import Any
 
 from orster_cli.core.errors import ConfigError, ConflictError
 from orster_cli.core.reporting import Reporter
-from orster_cli.data.assemble import INDEX, write_index
+from orster_cli.data.assemble import INDEX, place_file, shard_name, write_index
 from orster_cli.data.dataset import Dataset
 
-_SAME = ("frames", "resolution", "conventions")
+_SAME = ("settings", "conventions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
         for name in _SAME:
             if part.content.get(name) != first.content.get(name):
                 raise ConfigError(
-                    f"{part.name}: {name} is {part.content.get(name)}, but {first.name} has "
-                    f"{first.content.get(name)}",
+                    f"{part.name} and {first.name} differ in {name}: "
+                    + _difference(part.content.get(name), first.content.get(name)),
                     hint="only parts made with the same settings can be merged",
                 )
     _check_keys(parts)
@@ -47,8 +47,8 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
     sheets: list[str] = []
     for p, part in enumerate(parts):
         for shard in part.content["shards"]:
-            names[p, shard] = f"shards/{len(names):06d}.tar"
-            shutil.copyfile(part.dataset.root / shard, out / names[p, shard])
+            names[p, shard] = shard_name(len(names))
+            place_file(part.dataset.root / shard, out / names[p, shard])
         for sheet in part.content["contact_sheets"]:
             name = f"contact_sheets/{len(sheets) + 1:04d}.png" if sheets else "contact_sheet.png"
             shutil.copyfile(part.dataset.root / sheet, out / name)
@@ -65,6 +65,13 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
         "contact_sheets": sheets,
         "dropped": [drop for part in parts for drop in part.content["dropped"]],
     }
+
+
+def _difference(a: Any, b: Any) -> str:
+    """The entries of two mappings that differ, as text."""
+    a, b = (value if isinstance(value, dict) else {"": value} for value in (a, b))
+    names = [name for name in a.keys() | b.keys() if a.get(name) != b.get(name)]
+    return ", ".join(f"{name} {a.get(name)} and {b.get(name)}" for name in sorted(names))
 
 
 def _check_keys(parts: list[Part]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -60,7 +61,8 @@ def _finished(item: Item, future: Future[None] | None) -> Item:
 
 
 def _start_worker() -> None:
-    """One thread each, and no life after the parent's."""
+    """One thread each, and no life after the parent's; Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
 

@@ -14,22 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.core.errors import InputError
+from orster_cli.core.errors import InputError, Preempted
 from orster_cli.core.reporting import Reporter
+from orster_cli.core.stopping import StopFlag
 from orster_cli.data.assemble import ShardWriter, finish
 from orster_cli.data.captions import Caption
 from orster_cli.data.clip_jobs import Scratch, SourceJob, process_source
 from orster_cli.data.pool import for_each
 from orster_cli.data.sources import Source
 
+_MAX_LICENCES = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What became of the clips; `content` describes the dataset in its manifest."""
+    """What became of the clips; `content` describes the dataset in its manifest, `licences` is what
+    the objects say of themselves, at most 100 different texts."""
 
     kept: int
     dropped: int
     content: dict[str, Any]
+    licences: list[str]
 
 
 def prepare(
@@ -41,19 +46,24 @@ def prepare(
     *,
     workers: int = 1,
     reporter: Reporter,
+    stop: StopFlag | None = None,
 ) -> Prepared:
     """Render, curate and pack all clips of `sources` into `out` (shards, index.json, contact
     sheets); `scratch` keeps finished work between runs.
 
     `captions` by (file name, clip) chooses the clips; None takes all. Raises InputError when no
-    clip is kept; damaged sources are listed as dropped."""
+    clip is kept, Preempted when `stop` is requested; damaged sources are listed as dropped."""
     place = Scratch.create(scratch)
-    shards = ShardWriter(out, place, cfg.shard_samples)
+    shards = ShardWriter(place, cfg.shard_samples)
     kept = dropped = 0
+    licences: set[str] = set()
     jobs = _jobs(sources, captions, place, cfg)
     for done, job in enumerate(for_each(process_source, jobs, workers), 1):
-        for warning in place.source_summary(job.source.key)["warnings"]:
+        summary = place.source_summary(job.source.key)
+        for warning in summary["warnings"]:
             reporter.warn(f"{job.source.name}: {warning}")
+        if summary["licence"] and len(licences) < _MAX_LICENCES:
+            licences.add(summary["licence"])
         for record in place.records(job.source.key):
             if record["reason"] is None:
                 kept += 1
@@ -61,6 +71,11 @@ def prepare(
             else:
                 dropped += 1
         reporter.step("render", done, len(sources), kept=kept, dropped=dropped)
+        if stop is not None and stop.requested and done < len(sources):
+            raise Preempted(
+                f"stopped after {done} of {len(sources)} objects; they are kept",
+                hint="run the same command again to go on",
+            )
     shards.close()
     if kept == 0:
         raise InputError(
@@ -68,7 +83,12 @@ def prepare(
             + _reasons(sources, place),
             hint="--set prepare.curate=false keeps clips that only curation drops",
         )
-    return Prepared(kept=kept, dropped=dropped, content=finish(sources, place, out, cfg, shards))
+    return Prepared(
+        kept=kept,
+        dropped=dropped,
+        content=finish(sources, place, out, cfg, shards),
+        licences=sorted(licences),
+    )
 
 
 def _jobs(

@@ -71,7 +71,8 @@ class Nodes:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scene:
-    """An object with its animations. `warnings` lists what was repaired or left out."""
+    """An object with its animations. `warnings` lists what was repaired or left out; `copyright`
+    is what the file says of itself."""
 
     path: Path
     nodes: Nodes
@@ -79,6 +80,7 @@ class Scene:
     materials: tuple[Material, ...]
     clips: tuple[AnimationClip, ...]
     warnings: tuple[str, ...]
+    copyright: str = ""
 
     def evaluate(self, clip: int | None, time_s: float) -> Mesh:
         """The triangles in the +Z-up world, in the file's own units, at `time_s` seconds of

@@ -189,6 +189,10 @@ def test_merged_parts_hold_the_samples_of_the_whole(creature: Path, tmp_path: Pa
         assert torch.equal(merged.clip(key).frames, reference.clip(key).frames)
     with pytest.raises(ConflictError, match="pet0-00"):
         merge([parts[0], parts[0]], out, reporter=Silent())
-    other = Part(name="other", dataset=parts[1].dataset, content={**parts[1].content, "frames": 9})
-    with pytest.raises(ConfigError, match="frames is 9"):
+    other = Part(
+        name="other",
+        dataset=parts[1].dataset,
+        content={**parts[1].content, "settings": {"frames": 9}},
+    )
+    with pytest.raises(ConfigError, match="frames 9 and 4"):
         merge([parts[0], other], out, reporter=Silent())
