@@ -126,7 +126,9 @@ def main() -> None:
         print(f"| {name} | {clip} | {t} | {iou:.4f} | {alpha:.5f} | {color:.4f} |")
     mean = np.mean([row[3:] for row in rows], axis=0)
     worst = min(row[3] for row in rows)
-    print(f"| **mean** (worst IoU {worst:.4f}) | | | {mean[0]:.4f} | {mean[1]:.5f} | {mean[2]:.4f} |")
+    print(
+        f"| **mean** (worst IoU {worst:.4f}) | | | {mean[0]:.4f} | {mean[1]:.5f} | {mean[2]:.4f} |"
+    )
     if args.sheet:
         from PIL import Image
 

@@ -1,4 +1,4 @@
-"""From a checked glTF document to a `Scene`: nodes, primitives, skins, animations.
+"""From a checked glTF document to a `Scene`: primitives, skins, and what the other readers give.
 
 Sources: glTF 2.0 specification 3.5 (scenes), 3.7 (geometry, skins), 3.11 (animations).
 """
@@ -12,14 +12,12 @@ import numpy as np
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.data.animation import AnimationClip, Channel
+from orster_cli.data.gltf_clips import ClipReader
 from orster_cli.data.gltf_materials import MaterialReader, UvSource
+from orster_cli.data.gltf_nodes import read_nodes
 from orster_cli.data.mesh import Material
-from orster_cli.data.scene import Instance, Nodes, Primitive, Scene, Skin
+from orster_cli.data.scene import Instance, Primitive, Scene, Skin
 from orster_cli.io.gltf import GltfDocument, read_gltf
-
-_WIDTHS = {"translation": 3, "rotation": 4, "scale": 3}
-_INTERPOLATIONS = ("STEP", "LINEAR", "CUBICSPLINE")
 
 
 def load_gltf(path: Path) -> Scene:
@@ -42,19 +40,18 @@ class _SceneReader:
     def scene(self) -> Scene:
         document = self.document
         materials, self.uv_sources = MaterialReader(document).materials()
-        nodes, drawn = _read_nodes(document)
+        nodes, drawn = read_nodes(document)
         instances = self._instances(drawn, materials)
-        clips = tuple(
-            self._clip(entry, index) for index, entry in enumerate(document.items("animations"))
-        )
-        clips = self._fit_morph_channels(clips, instances)
+        morphed = {i.node for i in instances if i.primitive.target_positions is not None}
+        reader = ClipReader(document, morphed)
+        clips = reader.clips()
         return Scene(
             path=document.path,
             nodes=nodes,
             instances=tuple(instances),
             materials=tuple(materials),
             clips=clips,
-            warnings=tuple(self.warnings),
+            warnings=tuple(dict.fromkeys(self.warnings + reader.warnings)),
             copyright=str(document.root["asset"].get("copyright", ""))[:200],
         )
 
@@ -335,122 +332,6 @@ class _SceneReader:
             return values
         return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
 
-    # -- animations ------------------------------------------------------------------------------
-
-    def _clip(self, entry: dict[str, Any], index: int) -> AnimationClip:
-        document, where = self.document, f"animations[{index}]"
-        samplers = document.sequence(entry, "samplers", where)
-        channels: dict[tuple[int, str], Channel] = {}
-        for k, item in enumerate(document.sequence(entry, "channels", where)):
-            place = f"{where}.channels[{k}]"
-            if not isinstance(item, dict):
-                raise document.fail(place, "an object", item)
-            which = document.integer(item, "sampler", place)
-            if which >= len(samplers) or not isinstance(samplers[which], dict):
-                raise document.fail(f"{place}.sampler", f"below {len(samplers)}", which)
-            channel = self._channel(item, samplers[which], place)
-            if channel is not None:
-                channels[channel.node, channel.path] = channel
-        name = entry.get("name", "")
-        found = tuple(channels.values())
-        return AnimationClip(
-            name=name if isinstance(name, str) else "",
-            channels=found,
-            start=min((float(c.times[0]) for c in found), default=0.0),
-            end=max((float(c.times[-1]) for c in found), default=0.0),
-        )
-
-    def _channel(
-        self, entry: dict[str, Any], sampler: dict[str, Any], where: str
-    ) -> Channel | None:
-        document = self.document
-        target = document.mapping(entry, "target", where)
-        path = target.get("path")
-        if path not in ("translation", "rotation", "scale", "weights"):
-            self.warn(f"{where}: animation of {str(path)[:40]!r} is not played")
-            return None
-        if "node" not in target:
-            return None  # the specification asks to ignore such a channel
-        node = document.integer(target, "node", where)
-        owner = document.item("nodes", node, f"{where}.node")
-        if "matrix" in owner and path != "weights":
-            raise document.fail(f"{where}.node", "a node without a matrix", f"nodes[{node}]")
-        interpolation = sampler.get("interpolation", "LINEAR")
-        if interpolation not in _INTERPOLATIONS:
-            raise document.fail(f"{where}.interpolation", str(_INTERPOLATIONS), interpolation)
-        times = document.accessor(
-            sampler.get("input"),
-            f"{where}.input",
-            types=("SCALAR",),
-            max_count=limits.GLTF_MAX_KEYFRAMES,
-        )[:, 0].astype(np.float64)
-        if np.any(np.diff(times) < 0) or np.abs(times).max() > 1e6:
-            raise document.fail(f"{where}.input", "times that do not decrease", "disorder")
-        values = self._keyframes(sampler, where, path, interpolation, len(times), owner)
-        return Channel(
-            node=node, path=path, interpolation=interpolation, times=times, values=values
-        )
-
-    def _keyframes(
-        self,
-        sampler: dict[str, Any],
-        where: str,
-        path: str,
-        interpolation: str,
-        count: int,
-        owner: dict[str, Any],
-    ) -> np.ndarray:
-        """[K,W] or, for CUBICSPLINE, [K,3,W] float64."""
-        document = self.document
-        kinds = {"translation": "VEC3", "rotation": "VEC4", "scale": "VEC3", "weights": "SCALAR"}
-        found = document.accessor(
-            sampler.get("output"),
-            f"{where}.output",
-            types=(kinds[path],),
-            max_count=limits.GLTF_MAX_KEYFRAMES * 3,
-        )
-        if found.dtype.kind != "f":  # integers of rotations and weights are normalised
-            found = np.maximum(found / np.float64(np.iinfo(found.dtype).max), -1.0)
-        parts = 3 if interpolation == "CUBICSPLINE" else 1
-        width = _WIDTHS.get(path) or self._morph_count(owner)
-        if found.size != count * parts * width:
-            raise document.fail(
-                f"{where}.output", f"{count} x {parts} x {width} numbers", found.size
-            )
-        shape = (count, 3, width) if parts == 3 else (count, width)
-        return found.astype(np.float64).reshape(shape)
-
-    def _morph_count(self, owner: dict[str, Any]) -> int:
-        """Morph targets of the mesh of a node; 1 where there is none, so that sizes can differ."""
-        if "mesh" not in owner:
-            return 1
-        mesh = self.document.item("meshes", owner["mesh"], "node.mesh")
-        primitives = self.document.sequence(mesh, "primitives", "mesh")
-        counts = [
-            len(self.document.sequence(p, "targets", "primitive"))
-            for p in primitives
-            if isinstance(p, dict)
-        ]
-        return max([1, *counts])
-
-    @staticmethod
-    def _fit_morph_channels(
-        clips: tuple[AnimationClip, ...], instances: list[Instance]
-    ) -> tuple[AnimationClip, ...]:
-        """Drop weight channels of nodes whose primitives have no morph targets."""
-        with_targets = {i.node for i in instances if i.primitive.target_positions is not None}
-        return tuple(
-            AnimationClip(
-                name=clip.name,
-                channels=tuple(
-                    c for c in clip.channels if c.path != "weights" or c.node in with_targets
-                ),
-                start=clip.start,
-                end=clip.end,
-            )
-            for clip in clips
-        )
-
 
 def _unweld(primitive: Primitive) -> Primitive:
     """Give each triangle its own vertices, so that it can be shaded flat."""
@@ -470,106 +351,3 @@ def _unweld(primitive: Primitive) -> Primitive:
         weights=taken(primitive.weights),
         target_positions=taken(primitive.target_positions, 1),
     )
-
-
-def _read_nodes(document: GltfDocument) -> tuple[Nodes, list[int]]:
-    """The transform hierarchy and the nodes of the default scene, in a fixed order."""
-    entries = document.items("nodes")
-    if not entries:
-        raise document.fail("nodes", "at least one node", "none")
-    count = len(entries)
-    parent = np.full(count, -1, np.int64)
-    children: list[list[int]] = []
-    for i, entry in enumerate(entries):
-        found = document.sequence(entry, "children", f"nodes[{i}]")
-        for child in found:
-            document.item("nodes", child, f"nodes[{i}].children")
-            if parent[child] != -1 or child == i:
-                raise document.fail(f"nodes[{child}]", "one parent and no cycle", found)
-            parent[child] = i
-        children.append(found)
-    levels = _levels(document, parent, children)
-    translation, rotation, scale = np.zeros((count, 3)), np.zeros((count, 4)), np.ones((count, 3))
-    weights: dict[int, np.ndarray] = {}
-    matrices: dict[int, np.ndarray] = {}
-    identity = tuple(np.eye(4).reshape(-1).tolist())
-    for i, entry in enumerate(entries):
-        where = f"nodes[{i}]"
-        if "matrix" in entry:
-            matrices[i] = document.numbers(entry, "matrix", where, identity).reshape(4, 4).T
-        translation[i] = document.numbers(entry, "translation", where, (0.0, 0.0, 0.0))
-        scale[i] = document.numbers(entry, "scale", where, (1.0, 1.0, 1.0))
-        quaternion = document.numbers(entry, "rotation", where, (0.0, 0.0, 0.0, 1.0))
-        norm = float(np.linalg.norm(quaternion))
-        if norm < 1e-6:
-            raise document.fail(f"{where}.rotation", "a quaternion that is not zero", quaternion)
-        rotation[i] = quaternion / norm
-        rest = _rest_weights(document, entry, where)
-        if rest is not None:
-            weights[i] = rest
-    nodes = Nodes(
-        translation=translation,
-        rotation=rotation,
-        scale=scale,
-        parent=parent,
-        levels=levels,
-        weights=weights,
-        matrix=matrices,
-    )
-    return nodes, _drawn(document, parent, children)
-
-
-def _rest_weights(document: GltfDocument, entry: dict[str, Any], where: str) -> np.ndarray | None:
-    """Morph weights at rest: the node's, else its mesh's."""
-    owner = entry
-    if "weights" not in entry and "mesh" in entry:
-        owner = document.item("meshes", entry["mesh"], f"{where}.mesh")
-    if "weights" not in owner:
-        return None
-    listed = document.sequence(owner, "weights", where)
-    if len(listed) > limits.GLTF_MAX_MORPH_TARGETS:
-        raise LimitError(f"{document.path}: {where}: {len(listed)} morph weights")
-    return document.numbers(owner, "weights", where, (0.0,) * len(listed))
-
-
-def _levels(
-    document: GltfDocument, parent: np.ndarray, children: list[list[int]]
-) -> tuple[np.ndarray, ...]:
-    """Node indices by depth; a node that no root reaches is part of a cycle."""
-    level = [int(i) for i in np.flatnonzero(parent == -1)]
-    levels: list[np.ndarray] = []
-    reached = 0
-    while level:
-        if len(levels) >= limits.GLTF_MAX_NODE_DEPTH:
-            raise LimitError(
-                f"{document.path}: nodes nested deeper than {limits.GLTF_MAX_NODE_DEPTH}"
-            )
-        levels.append(np.array(level, np.int64))
-        reached += len(level)
-        level = [child for node in level for child in children[node]]
-    if reached < len(parent):
-        raise document.fail("nodes", "a tree", f"a cycle of {len(parent) - reached} nodes")
-    return tuple(levels)
-
-
-def _drawn(document: GltfDocument, parent: np.ndarray, children: list[list[int]]) -> list[int]:
-    """The nodes of the default scene, parents before children; all nodes where no scene exists."""
-    scenes = document.items("scenes")
-    if scenes:
-        index = document.integer(document.root, "scene", "root", 0)
-        scene = document.item("scenes", index, "scene")
-        roots = document.sequence(scene, "nodes", f"scenes[{index}]")
-    else:
-        roots = [int(i) for i in np.flatnonzero(parent == -1)]
-    drawn: list[int] = []
-    seen: set[int] = set()
-    queue = list(reversed(roots))
-    while queue:
-        node = queue.pop()
-        document.item("nodes", node, "scene.nodes")
-        if node in seen:
-            raise document.fail("scene.nodes", "each node once", node)
-        seen.add(node)
-        drawn.append(node)
-        queue.extend(reversed(children[node]))
-    return drawn

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.strict_json import parse_json
 
 _MAGIC = 0x46546C67  # "glTF"
 _CHUNK_JSON = 0x4E4F534A
@@ -388,22 +388,10 @@ def _glb_chunks(path: Path, data: bytes) -> tuple[bytes, memoryview | None]:
 
 def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
     """Parse strictly: UTF-8, no duplicate keys, no NaN, bounded nesting."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("duplicate keys")
-        return found
-
-    def constant(name: str) -> float:
-        raise ValueError(f"{name} is not JSON")
-
     try:
-        root = json.loads(text.decode(), object_pairs_hook=unique, parse_constant=constant)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
-        raise InputError(
-            f"{path}: not glTF: {type(error).__name__}: {str(error)[:120]}", code="E-GLTF-JSON"
-        ) from None
+        root = parse_json(text.decode(), where=f"{path}: glTF")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not glTF: {error}", code="E-GLTF-JSON") from None
     if not isinstance(root, dict):
         raise InputError(f"{path}: not glTF: the JSON is not an object", code="E-GLTF-JSON")
     return root

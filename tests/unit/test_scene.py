@@ -31,7 +31,10 @@ def test_nodes_compose_and_matrices_are_column_major(tmp_path: Path) -> None:
     half = float(np.sqrt(0.5))
     # parent: move by (10,0,0); child: turn 90 degrees about z, then scale by 2 and move (0,5,0)
     matrix = [0, 2, 0, 0, -2, 0, 0, 0, 0, 0, 2, 0, 0, 5, 0, 1]
-    glb.root["nodes"] = [{"translation": [10, 0, 0], "children": [1]}, {"mesh": 0, "matrix": matrix}]
+    glb.root["nodes"] = [
+        {"translation": [10, 0, 0], "children": [1]},
+        {"mesh": 0, "matrix": matrix},
+    ]
     by_matrix = load_gltf(glb.save(tmp_path / "a.glb")).evaluate(None, 0.0)
     assert by_matrix.vertices == pytest.approx(_z_up([[10, 5, 0], [10, 7, 0], [8, 5, 0]]))
     glb.root["nodes"][1] = {

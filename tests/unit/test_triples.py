@@ -126,9 +126,7 @@ def test_the_committed_creature_is_what_the_script_makes(creature: Path, tmp_pat
     assert kept_texture is not None
     assert np.array_equal(texture.levels[0], kept_texture.levels[0])
     for k, clip in enumerate(kept.clips):
-        start, middle, end = (
-            kept.evaluate(k, clip.start + u * clip.duration) for u in (0, 0.4, 1)
-        )
+        start, middle, end = (kept.evaluate(k, clip.start + u * clip.duration) for u in (0, 0.4, 1))
         assert start.vertices == pytest.approx(end.vertices, abs=1e-5)  # it loops
         assert np.abs(start.vertices - middle.vertices).max() > 0.1  # it moves
         remade = ours.evaluate(k, clip.start + 0.4 * clip.duration)
