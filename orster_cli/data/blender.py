@@ -102,7 +102,9 @@ def _with_one_animation(path: Path, clip: int | None) -> bytes:
     animations = document.items("animations")
     root.pop("animations", None)
     if clip is not None:
-        root["animations"] = [document.item("animations", clip, f"clip {clip} of {len(animations)}")]
+        root["animations"] = [
+            document.item("animations", clip, f"clip {clip} of {len(animations)}")
+        ]
     text = json.dumps(root).encode()
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<II", len(text), 0x4E4F534A) + text

@@ -128,7 +128,7 @@ def _draw_numba(
     def shade(z: np.ndarray, face: np.ndarray) -> None:
         kernels.shade_layer(
             screen, inv_z, mesh.vertices, mesh.normals, *surface, *textures, *kernels.LIGHTS,
-            camera, z, face, layers,
+            kernels.ENCODING, camera, z, face, layers,
         )  # fmt: skip
 
     nothing = (np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int32))

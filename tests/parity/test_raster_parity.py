@@ -17,9 +17,10 @@ from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 
 
 def _assert_same(a: MeshRender, b: MeshRender) -> None:
-    for name in ("rgb", "alpha", "depth"):
+    # colours: the compiled kernel reads the sRGB curve from a table
+    for name, tolerance in (("rgb", 1e-5), ("alpha", 1e-6), ("depth", 1e-6)):
         difference = (getattr(a, name) - getattr(b, name)).abs().max()
-        assert difference < 1e-6, f"{name} differs by {difference:.2g}"
+        assert difference < tolerance, f"{name} differs by {difference:.2g}"
     assert a.alpha.max() > 0.5
 
 
