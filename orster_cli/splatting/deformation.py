@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
+from orster_cli.splatting.perceptron import apply_layers
 from orster_cli.splatting.st_hexplane import STHexPlane
 
 
@@ -85,17 +86,14 @@ class DeformationField(nn.Module):
                 width=config.prior_width,
             )
             widths = [self.features.features] + [config.width] * config.hidden
-            layers: list[nn.Module] = []
-            for before, after in pairwise(widths):
-                layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
-            self.trunk = nn.Sequential(*layers)
+            self.trunk = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
             self.head = nn.Linear(widths[-1], config.outputs)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
         """The Gaussians at time `t` in [0,1]; quaternions are taken as they are (near norm 1)."""
-        delta = self.head(self.trunk(self.features(gaussians.means, t)))
+        delta = apply_layers(self.features(gaussians.means, t), [*self.trunk, self.head])
         parts = delta.split([3, 4, 3, delta.shape[1] - 10], dim=-1)
         opacity_logits, sh = gaussians.opacity_logits, gaussians.sh
         if self.config.opacity:

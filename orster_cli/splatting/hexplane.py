@@ -142,11 +142,14 @@ class HexPlane(nn.Module):
         """The six planes of each scale."""
         return [list(grid) for grid in self.grids]
 
+    def _fused(self, tensor: Tensor) -> bool:
+        fits = tensor.device.type == "cpu" and tensor.dtype == torch.float32
+        return self.backend == "numba" or (self.backend == "auto" and fits)
+
     def forward(self, points: Tensor, t: float) -> Tensor:
         """[N,F] features of `points` [N,3] (world units) at time `t` in [0,1]."""
         planes, periodic = self.planes(), self.config.periodic
-        fused = points.device.type == "cpu" and points.dtype == torch.float32
-        if self.backend == "numba" or (self.backend == "auto" and fused):
+        if self._fused(points):
             from orster_cli.splatting.hexplane_numba import sample_planes_fused
 
             return sample_planes_fused(points, t, planes, self.aabb, periodic)
@@ -154,9 +157,15 @@ class HexPlane(nn.Module):
 
     def smoothness(self) -> Smoothness:
         """Regularisers of the planes' values, averaged over planes and scales."""
-        space, time, still = [], [], []
-        for grid in self.planes():
-            space += [_roughness(grid[index], axis) for index in SPATIAL for axis in (0, 1)]
-            time += [_roughness(grid[index], 0, self.config.periodic) for index in TEMPORAL]
-            still += [(1 - grid[index]).abs().mean() for index in TEMPORAL]
-        return Smoothness(*(torch.stack(part).mean() for part in (space, time, still)))
+        spatial = [grid[index] for grid in self.planes() for index in SPATIAL]
+        temporal = [grid[index] for grid in self.planes() for index in TEMPORAL]
+        periodic = self.config.periodic
+        still = torch.stack([(1 - plane).abs().mean() for plane in temporal]).mean()
+        if self._fused(spatial[0]):
+            from orster_cli.splatting.smoothness_numba import roughness
+
+            time = roughness(temporal, (0,), periodic=periodic)
+            return Smoothness(roughness(spatial, (0, 1)), time, still)
+        space = [_roughness(plane, axis) for plane in spatial for axis in (0, 1)]
+        time = [_roughness(plane, 0, periodic) for plane in temporal]
+        return Smoothness(torch.stack(space).mean(), torch.stack(time).mean(), still)

@@ -17,7 +17,7 @@ from numba import njit
 from torch import Tensor
 
 from orster_cli.splatting.hexplane import SPATIAL, TEMPORAL, time_cells
-from orster_cli.splatting.simd import LANES, fma, load, splat, store, total
+from orster_cli.splatting.simd import LANES, any_nonzero, fma, load, splat, store, total
 
 _F = np.float32
 _ZERO, _ONE = _F(0), _F(1)
@@ -72,12 +72,32 @@ def _scatter(plane, at, row, channels, u, v, gradient):  # type: ignore[no-untyp
 
 
 @_kernel
-def _forward(points, box, planes, lines, cells, channels, channel, out, features, feature):  # type: ignore[no-untyped-def]
+def _neighbours_together(points, box, cells, order, counts):  # type: ignore[no-untyped-def]
+    """Into `order` [N] the points by coarse cell (counting sort, 16 cells a side), so that points
+    which read the same corners of the planes follow each other."""
+    side = 16
+    counts[:] = 0
+    for p in range(points.size // 3):
+        cell = 0
+        for axis in range(2, -1, -1):
+            at = (points[3 * p + axis] - box[axis]) * box[3 + axis] * _F(side)
+            cell = cell * side + int(min(max(at, _ZERO), _F(side - 1)))
+        cells[p] = cell
+        counts[cell + 1] += 1
+    for cell in range(side**3):
+        counts[cell + 1] += counts[cell]
+    for p in range(points.size // 3):
+        order[counts[cells[p]]] = p
+        counts[cells[p]] += 1
+
+
+@_kernel
+def _forward(points, order, box, planes, lines, cells, channels, channel, out, features, feature):  # type: ignore[no-untyped-def]
     """Eight channels from `channel` on, of one scale, into columns `feature`... of `out`."""
     xy, xz, yz = planes
     lx, ly, lz = lines
     row = cells * channels
-    for p in range(points.size // 3):
+    for p in order:
         ix, fx, _ = _place(points[3 * p], box[0], box[3], cells)
         iy, fy, _ = _place(points[3 * p + 1], box[1], box[4], cells)
         iz, fz, _ = _place(points[3 * p + 2], box[2], box[5], cells)
@@ -94,6 +114,7 @@ def _forward(points, box, planes, lines, cells, channels, channel, out, features
 @_kernel
 def _backward(  # type: ignore[no-untyped-def]
     points,
+    order,
     box,
     planes,
     lines,
@@ -113,7 +134,10 @@ def _backward(  # type: ignore[no-untyped-def]
     g_xy, g_xz, g_yz = g_planes
     g_lx, g_ly, g_lz = g_lines
     row = cells * channels
-    for p in range(points.size // 3):
+    for p in order:
+        g = load(gradient, p * features + feature)
+        if not any_nonzero(g):  # a Gaussian that the picture does not show
+            continue
         ix, fx, in_x = _place(points[3 * p], box[0], box[3], cells)
         iy, fy, in_y = _place(points[3 * p + 1], box[1], box[4], cells)
         iz, fz, in_z = _place(points[3 * p + 2], box[2], box[5], cells)
@@ -128,7 +152,6 @@ def _backward(  # type: ignore[no-untyped-def]
         d, d_x = _linear(lx, at_x, channels, u)
         e, e_y = _linear(ly, at_y, channels, v)
         f, f_z = _linear(lz, at_z, channels, w)
-        g = load(gradient, p * features + feature)
         ab, de = a * b, d * e
         g_space, g_time = g * (de * f), g * (ab * c)
         ga, gb, gc = g_space * (b * c), g_space * (a * c), g_space * ab
@@ -176,6 +199,10 @@ class _Sample(torch.autograd.Function):
         box = np.concatenate([_flat(aabb[0]), 1 / _flat(aabb[1] - aabb[0])]).astype(_F)
         flat_points = _flat(points)
         out = torch.empty(len(points), features)
+        order = np.empty(len(points), np.int32)
+        _neighbours_together(
+            flat_points, box, np.empty_like(order), order, np.empty(16**3 + 1, np.int32)
+        )
         flat_out = out.numpy().reshape(-1)
         sliced = []
         for s in range(scales):
@@ -191,13 +218,23 @@ class _Sample(torch.autograd.Function):
             spatial, lines, cells = sliced[s]
             at = s * channels + channel
             _forward(
-                flat_points, box, spatial, lines, cells, channels, channel, flat_out, features, at
+                flat_points,
+                order,
+                box,
+                spatial,
+                lines,
+                cells,
+                channels,
+                channel,
+                flat_out,
+                features,
+                at,
             )
 
         ctx.items = [(s, c) for s in range(scales) for c in range(0, channels, LANES)]
         _run(ctx.items, work)
         ctx.save_for_backward(points, *planes)
-        ctx.t, ctx.periodic, ctx.box, ctx.sliced = t, periodic, box, sliced
+        ctx.t, ctx.periodic, ctx.box, ctx.sliced, ctx.order = t, periodic, box, sliced, order
         return out
 
     @staticmethod
@@ -214,6 +251,7 @@ class _Sample(torch.autograd.Function):
             spatial, lines, cells = ctx.sliced[s]
             _backward(
                 flat_points,
+                ctx.order,
                 ctx.box,
                 spatial,
                 lines,

@@ -1,13 +1,14 @@
 """Front-to-back blending of projected Gaussians and its gradient, eight pixels at a time.
 
 The image is cut into blocks of 4 x 2 pixels (lane l is column l % 4, row l // 4), stored as
-[row pair][block][channel][8 lanes]. Each thread owns every `threads`-th row pair, walks all
-Gaussians from near to far, finds for up to eight row pairs at once the exact span of columns in
-which alpha >= 1/255, and blends the blocks of that span. No tile lists, no atomics; the picture
-does not depend on the number of threads.
+[row pair][block][vector][8 lanes]. Each thread owns every `threads`-th row pair, walks all
+Gaussians in depth order, finds for up to eight row pairs at once the exact span of columns in
+which alpha >= 1/255, lists the blocks of these spans and blends them. No tile lists, no atomics;
+the picture does not depend on the number of threads.
 
 A pixel that has reached the stop keeps its transmittance with the sign bit set: the next Gaussian
-sees T (1 - alpha) <= 1e-4 whatever its alpha, and a block is dead when all signs are set.
+sees T (1 - alpha) <= 1e-4 whatever its alpha, and a block is dead when all signs are set. It also
+keeps the rank of the Gaussian that it stopped at, for backward.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ from orster_cli.splatting.simd import (
 )
 
 BLOCK_W, BLOCK_H = 4, 2
-FRAME = 5  # vectors of a block: T, red, green, blue, depth
-ADJOINT = 6  # vectors of a block in backward: T, what is still to be blended, 4 gradients
+FRAME = 6  # vectors of a block: T, red, green, blue, depth, rank of the stop
+ADJOINT = 7  # vectors of a block in backward: T, radiance behind, rank of the stop, 4 gradients
 
 _F = np.float32
 _LOG2_ALPHA_MIN = _F(math.log2(ALPHA_MIN))
@@ -83,9 +84,8 @@ def _row_span(dy, mx, slope, inv_l11, l22, reach):  # type: ignore[no-untyped-de
     left = fnma(w, w, reach)
     middle = fnma(slope, dy, mx) - splat(_HALF)
     half = fma(sqrt(larger(left, splat(_ZERO))), inv_l11, splat(_SLACK))
-    inside = left >= splat(_ZERO)
     first, last = ceil(middle - half), floor(middle + half)
-    inside = both(inside, last >= first)
+    inside = both(left >= splat(_ZERO), last >= first)
     return select(inside, first, splat(_FAR)), select(inside, last, splat(-_FAR))
 
 
@@ -105,14 +105,6 @@ def _spans(pair, step, record, records, blocks, first, last):  # type: ignore[no
     store_int(last, 0, larger(smaller(hi, splat(_F(blocks - 1))), splat(-_ONE)))
 
 
-@njit(error_model="numpy")
-def _alpha(dx, l11, tilt, log_alpha):  # type: ignore[no-untyped-def]
-    """u, uncapped alpha (0 where below the threshold) of eight pixels of a row pair."""
-    u = fma(l11, dx, tilt)
-    power = fnma(u, u, log_alpha)
-    return u, keep(power >= splat(_LOG2_ALPHA_MIN), exp2(power))
-
-
 @kernel
 def clear(frame, pairs, blocks, width, height):  # type: ignore[no-untyped-def]
     """T = 1 and black; pixels beyond the image's edge are stopped from the start."""
@@ -128,46 +120,49 @@ def clear(frame, pairs, blocks, width, height):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def blend(  # type: ignore[no-untyped-def]
-    records, order, count, frame, blocks, thread, threads, touched, first, last
-):
+def blend(records, order, count, frame, blocks, thread, threads, touched, work):  # type: ignore[no-untyped-def]
     """Blend the records named by `order` [M], near to far, into this thread's row pairs of
-    `frame`. `touched` [M] uint8 says which records met a pixel that was still open."""
-    stop, cap = splat(_STOP), splat(_ALPHA_MAX)
+    `frame`. `touched` [M] uint8 says which ranks met a pixel that was still open."""
+    first, last = work
+    stop, cap, threshold = splat(_STOP), splat(_ALPHA_MAX), splat(_LOG2_ALPHA_MIN)
     for s in range(count):
         record = order[s] * REC
         low = int(records[record + ROW_LO]) // BLOCK_H
         high = int(records[record + ROW_HI]) // BLOCK_H
         low += (thread - low) % threads
-        mx, my = records[record + MX], records[record + MY]
         l11, l21 = splat(records[record + L11]), splat(records[record + L21])
         l22, logop = splat(records[record + L22]), splat(records[record + LOGOP])
         red, green = splat(records[record + FEAT]), splat(records[record + FEAT + 1])
         blue, depth = splat(records[record + FEAT + 2]), splat(records[record + DEPTH])
+        mx, my = records[record + MX], records[record + MY]
+        rank = splat(_F(s + 1))
         met = False
-        for base in range(low, high + 1, LANES * threads):
-            _spans(base, threads, record, records, blocks, first, last)
-            for k in range(min(LANES, (high - base) // threads + 1)):
-                pair = base + k * threads
-                dy = _rows() + splat(_F(pair * BLOCK_H) - my)
+        for pair in range(low, high + 1, LANES * threads):
+            _spans(pair, threads, record, records, blocks, first, last)
+            for k in range(min(LANES, (high - pair) // threads + 1)):
+                row = pair + k * threads
+                dy = _rows() + splat(_F(row * BLOCK_H) - my)
                 w, tilt = l22 * dy, l21 * dy
                 log_alpha = fnma(w, w, logop)
                 for block in range(first[k], last[k] + 1):
-                    at = (pair * blocks + block) * (FRAME * LANES)
+                    at = (row * blocks + block) * (FRAME * LANES)
                     t = load(frame, at)
                     if all_negative(t):
                         continue
                     met = True
                     dx = _columns() + splat(_F(block * BLOCK_W) - mx)
-                    _, alpha = _alpha(dx, l11, tilt, log_alpha)
-                    left = fnma(smaller(alpha, cap), t, t)
-                    open_ = left > stop
-                    weight = keep(open_, t - left)
-                    store(frame, at, select(open_, left, splat(_ZERO) - magnitude(t)))
+                    u = fma(l11, dx, tilt)
+                    power = fnma(u, u, log_alpha)
+                    alpha = smaller(keep(power >= threshold, exp2(power)), cap)
+                    rest = fnma(alpha, t, t)
+                    open_ = rest > stop
+                    weight = keep(open_, t - rest)
+                    store(frame, at, select(open_, rest, splat(_ZERO) - magnitude(t)))
                     store(frame, at + 8, fma(weight, red, load(frame, at + 8)))
                     store(frame, at + 16, fma(weight, green, load(frame, at + 16)))
                     store(frame, at + 24, fma(weight, blue, load(frame, at + 24)))
                     store(frame, at + 32, fma(weight, depth, load(frame, at + 32)))
+                    store(frame, at + 40, select(open_, rank, load(frame, at + 40)))
         touched[s] = met
 
 
@@ -188,51 +183,39 @@ def unpack(frame, blocks, width, height, rgb, alpha, depth):  # type: ignore[no-
 
 
 @kernel
-def prepare_backward(  # type: ignore[no-untyped-def]
-    frame, pairs, blocks, width, height, g_rgb, g_alpha, g_depth, adjoint
-):
-    """Into `adjoint`: T = 1, the gradients of the four channels, and their dot product with
-    everything that is still to be blended (all of it, at first)."""
-    for pair in range(pairs):
-        for block in range(blocks):
-            at = (pair * blocks + block) * (FRAME * LANES)
-            to = (pair * blocks + block) * (ADJOINT * LANES)
-            for lane in range(LANES):
-                column = block * BLOCK_W + lane % BLOCK_W
-                row = pair * BLOCK_H + lane // BLOCK_W
-                if column < width and row < height:
-                    pixel = row * width + column
-                    r, g, b = g_rgb[3 * pixel], g_rgb[3 * pixel + 1], g_rgb[3 * pixel + 2]
-                    d = g_depth[pixel]
-                    adjoint[to + lane] = _ONE
-                    adjoint[to + 8 + lane] = (
-                        r * frame[at + 8 + lane]
-                        + g * frame[at + 16 + lane]
-                        + b * frame[at + 24 + lane]
-                        + d * frame[at + 32 + lane]
-                        - g_alpha[pixel] * abs(frame[at + lane])
-                    )
-                    adjoint[to + 16 + lane] = r
-                    adjoint[to + 24 + lane] = g
-                    adjoint[to + 32 + lane] = b
-                    adjoint[to + 40 + lane] = d
-                else:
-                    adjoint[to + lane] = -_ONE
-                    for k in range(1, ADJOINT):
-                        adjoint[to + k * 8 + lane] = _ZERO
+def prepare_backward(frame, blocks, width, height, g_rgb, g_alpha, g_depth, adjoint):  # type: ignore[no-untyped-def]
+    """Into `adjoint` (zeros): the final T, what T itself is worth (minus the gradient of alpha),
+    the rank of the stop and the gradients of the four channels, of every pixel."""
+    for row in range(height):
+        pair, half = row // BLOCK_H, row % BLOCK_H * BLOCK_W
+        for column in range(width):
+            block, lane = column // BLOCK_W, column % BLOCK_W + half
+            at = (pair * blocks + block) * (FRAME * LANES) + lane
+            to = (pair * blocks + block) * (ADJOINT * LANES) + lane
+            pixel = row * width + column
+            adjoint[to] = abs(frame[at])
+            adjoint[to + 8] = -g_alpha[pixel]
+            adjoint[to + 16] = frame[at + 40]
+            adjoint[to + 24] = g_rgb[3 * pixel]
+            adjoint[to + 32] = g_rgb[3 * pixel + 1]
+            adjoint[to + 40] = g_rgb[3 * pixel + 2]
+            adjoint[to + 48] = g_depth[pixel]
 
 
 @kernel
 def blend_backward(  # type: ignore[no-untyped-def]
-    records, order, count, adjoint, blocks, thread, threads, touched, sums, first, last
+    records, order, count, adjoint, blocks, thread, threads, touched, sums, work
 ):
     """Sums over this thread's pixels for every record, into `sums` [10 M] (see `SUMS`).
 
-    Walks front to back again, so that T is found exactly as in `blend`. With R what remains to be
-    blended behind a Gaussian (dot the pixel's gradient), dL/dalpha = T (g.c) - R / (1 - alpha).
+    From far to near. T before a Gaussian is T after it / (1 - alpha), and with B the radiance
+    behind it (dot the pixel's gradient g), dL/dalpha = T (g.c - B) and the next B is the blend
+    B + alpha (g.c - B): nothing is found as the difference of large numbers.
     """
-    stop, cap, one, zero = splat(_STOP), splat(_ALPHA_MAX), splat(_ONE), splat(_ZERO)
-    for s in range(count):
+    first, last = work
+    cap, one, zero = splat(_ALPHA_MAX), splat(_ONE), splat(_ZERO)
+    threshold = splat(_LOG2_ALPHA_MIN)
+    for s in range(count - 1, -1, -1):
         out = order[s] * SUMS
         if not touched[s]:
             for k in range(SUMS):
@@ -242,41 +225,43 @@ def blend_backward(  # type: ignore[no-untyped-def]
         low = int(records[record + ROW_LO]) // BLOCK_H
         high = int(records[record + ROW_HI]) // BLOCK_H
         low += (thread - low) % threads
-        mx, my = records[record + MX], records[record + MY]
         l11, l21 = splat(records[record + L11]), splat(records[record + L21])
         l22, logop = splat(records[record + L22]), splat(records[record + LOGOP])
         red, green = splat(records[record + FEAT]), splat(records[record + FEAT + 1])
         blue, depth = splat(records[record + FEAT + 2]), splat(records[record + DEPTH])
+        mx, my = records[record + MX], records[record + MY]
+        rank = splat(_F(s) + _HALF)
         s_v, s_u, s_w, s_uu, s_uw, s_ww = zero, zero, zero, zero, zero, zero
         s_red, s_green, s_blue, s_depth = zero, zero, zero, zero
-        for base in range(low, high + 1, LANES * threads):
-            _spans(base, threads, record, records, blocks, first, last)
-            for k in range(min(LANES, (high - base) // threads + 1)):
-                pair = base + k * threads
-                dy = _rows() + splat(_F(pair * BLOCK_H) - my)
+        for pair in range(low, high + 1, LANES * threads):
+            _spans(pair, threads, record, records, blocks, first, last)
+            for k in range(min(LANES, (high - pair) // threads + 1)):
+                row = pair + k * threads
+                dy = _rows() + splat(_F(row * BLOCK_H) - my)
                 w, tilt = l22 * dy, l21 * dy
                 log_alpha = fnma(w, w, logop)
                 for block in range(first[k], last[k] + 1):
-                    at = (pair * blocks + block) * (ADJOINT * LANES)
-                    t = load(adjoint, at)
-                    if all_negative(t):
+                    at = (row * blocks + block) * (ADJOINT * LANES)
+                    ahead = load(adjoint, at + 16) - rank  # of the stop
+                    if all_negative(ahead):
                         continue
                     dx = _columns() + splat(_F(block * BLOCK_W) - mx)
-                    u, raw = _alpha(dx, l11, tilt, log_alpha)
+                    u = fma(l11, dx, tilt)
+                    power = fnma(u, u, log_alpha)
+                    raw = keep(both(power >= threshold, ahead > zero), exp2(power))
                     alpha = smaller(raw, cap)
-                    left = fnma(alpha, t, t)
-                    open_ = left > stop
-                    weight = keep(open_, t - left)
-                    store(adjoint, at, select(open_, left, zero - magnitude(t)))
-                    g_red, g_green = load(adjoint, at + 16), load(adjoint, at + 24)
-                    g_blue, g_depth = load(adjoint, at + 32), load(adjoint, at + 40)
+                    t = load(adjoint, at) / (one - alpha)
+                    weight = alpha * t
+                    store(adjoint, at, t)
+                    g_red, g_green = load(adjoint, at + 24), load(adjoint, at + 32)
+                    g_blue, g_depth = load(adjoint, at + 40), load(adjoint, at + 48)
                     s_red, s_green = fma(weight, g_red, s_red), fma(weight, g_green, s_green)
                     s_blue, s_depth = fma(weight, g_blue, s_blue), fma(weight, g_depth, s_depth)
-                    gc = fma(g_red, red, fma(g_green, green, fma(g_blue, blue, g_depth * depth)))
-                    rest = fnma(weight, gc, load(adjoint, at + 8))
-                    store(adjoint, at + 8, rest)
-                    v = alpha * fma(t, gc, zero - rest / (one - alpha))
-                    v = keep(both(open_, cap >= raw), v)
+                    behind = load(adjoint, at + 8)
+                    gain = fma(g_red, red, fma(g_green, green, fma(g_blue, blue, g_depth * depth)))
+                    gain = gain - behind
+                    store(adjoint, at + 8, fma(alpha, gain, behind))
+                    v = keep(cap >= raw, weight * gain)
                     vu, vw = v * u, v * w
                     s_v, s_u, s_w = s_v + v, s_u + vu, s_w + vw
                     s_uu, s_uw, s_ww = fma(vu, u, s_uu), fma(vu, w, s_uw), fma(vw, w, s_ww)

@@ -67,6 +67,7 @@ def _scratch() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spans() -> tuple[np.ndarray, np.ndarray]:
+    """Room for the spans of eight row pairs."""
     return np.empty(LANES, np.int32), np.empty(LANES, np.int32)
 
 
@@ -124,7 +125,7 @@ def _forward_view(
             thread,
             shape.threads,
             touched[thread],
-            *_spans(),
+            _spans(),
         )
 
     _each(shape.threads, work)
@@ -139,10 +140,8 @@ def _backward_view(
     image_grads: tuple[np.ndarray, ...],
     grads: tuple[np.ndarray, ...],
 ) -> None:
-    adjoint = np.empty(shape.pairs * shape.blocks * nb.ADJOINT * LANES, _F)
-    nb.prepare_backward(
-        view.frame, shape.pairs, shape.blocks, shape.width, shape.height, *image_grads, adjoint
-    )
+    adjoint = np.zeros(shape.pairs * shape.blocks * nb.ADJOINT * LANES, _F)
+    nb.prepare_backward(view.frame, shape.blocks, shape.width, shape.height, *image_grads, adjoint)
     sums = np.empty((shape.threads, view.count * npj.SUMS), _F)
 
     def work(thread: int) -> None:
@@ -156,7 +155,7 @@ def _backward_view(
             shape.threads,
             view.touched[thread],
             sums[thread],
-            *_spans(),
+            _spans(),
         )
 
     _each(shape.threads, work)

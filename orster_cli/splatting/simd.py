@@ -333,7 +333,19 @@ def all_negative(typingctx: Any, value: Any) -> Any:
     return types.boolean(f32x8), codegen
 
 
-# Taylor-like minimax coefficients of 2^f on [-0.5, 0.5], relative error below 2e-7 in float32
+@intrinsic
+def any_nonzero(typingctx: Any, value: Any) -> Any:
+    """True unless every lane is zero."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        nonzero = builder.fcmp_unordered("!=", args[0], _constant([0.0] * LANES))
+        packed = builder.bitcast(nonzero, ir.IntType(LANES))
+        return builder.icmp_unsigned("!=", packed, ir.Constant(ir.IntType(LANES), 0))
+
+    return types.boolean(f32x8), codegen
+
+
+# Minimax coefficients of 2^f on [-0.5, 0.5], relative error below 2e-7 in float32
 _EXP2 = (1.5403530e-4, 1.3333558e-3, 9.6181291e-3, 5.5504109e-2, 2.4022651e-1, 6.9314718e-1, 1.0)
 
 

@@ -1,0 +1,59 @@
+"""Converters between camera conventions, all in one place (docs/conventions.md).
+
+Ours: OpenCV axes (x right, y down, z forward), world-to-camera, world +Z up, azimuth 0 at -Y.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLIP_YZ = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
+# glTF is +Y up with its front along +Z; in our world up is +Z and the front faces -Y
+GLTF_TO_WORLD = torch.tensor(
+    [[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]], dtype=torch.float64
+)
+# VideoMV's first condition camera stands at +X where ours stands at -Y: (x, y, z) -> (-y, x, z)
+WORLD_TO_VIDEOMV = torch.tensor(
+    [[0, -1.0, 0, 0], [1.0, 0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1.0]], dtype=torch.float64
+)
+
+
+def invert_rigid(matrix: Tensor) -> Tensor:
+    """Inverse of rigid transforms [..., 4, 4], exact for rotations."""
+    rotation_t = matrix[..., :3, :3].transpose(-1, -2)
+    out = torch.zeros_like(matrix)
+    out[..., :3, :3] = rotation_t
+    out[..., :3, 3] = -(rotation_t @ matrix[..., :3, 3:])[..., 0]
+    out[..., 3, 3] = 1
+    return out
+
+
+def opengl_c2w_to_w2c(c2w: Tensor) -> Tensor:
+    """OpenGL/Blender camera-to-world (x right, y up, z backward) [..., 4, 4] to OpenCV w2c, same world."""
+    return invert_rigid(c2w @ FLIP_YZ.to(c2w))
+
+
+def w2c_to_opengl_c2w(w2c: Tensor) -> Tensor:
+    """The inverse of `opengl_c2w_to_w2c`."""
+    return invert_rigid(w2c) @ FLIP_YZ.to(w2c)
+
+
+def diffusion4d_w2c(entry: dict[str, object]) -> Tensor:
+    """[4,4] OpenCV w2c of one of Diffusion4D's camera files: `matrix_world` is Blender's camera-to-world
+    in a +Z-up world with the front camera at -Y, which is ours. ValueError: it is not there."""
+    if "matrix_world" not in entry:
+        raise ValueError("expected a camera file with matrix_world")
+    return opengl_c2w_to_w2c(torch.tensor(entry["matrix_world"], dtype=torch.float64))
+
+
+def videomv_condition(w2c: Tensor) -> Tensor:
+    """[T,16] camera condition of VideoMV: flattened OpenGL c2w in its own world, translation as it is."""
+    c2w = w2c_to_opengl_c2w(w2c.double())
+    return (WORLD_TO_VIDEOMV @ c2w).flatten(-2).float()
+
+
+def from_videomv_condition(condition: Tensor) -> Tensor:
+    """[T,4,4] OpenCV w2c of VideoMV camera conditions [T,16]."""
+    c2w = condition.double().reshape(*condition.shape[:-1], 4, 4)
+    return opengl_c2w_to_w2c(WORLD_TO_VIDEOMV.T @ c2w)

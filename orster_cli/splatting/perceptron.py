@@ -1,0 +1,85 @@
+"""The small network between HexPlane features and heads, quick on a CPU.
+
+Two things torch does not do by itself. A picture of an object has gradients only for the Gaussians
+it shows, so that about half of the rows that reach backward are zero: they are left out of its
+matrix products. And ten outputs make a slow matrix product where sixteen make a fast one, so the
+last layer is padded. N rows, widths F (in), A (hidden), O (out).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numba import njit
+from torch import Tensor, nn
+
+_OUTPUT_STEP = 16
+_DENSE = 0.8  # above this share of nonzero rows, picking them out costs more than it saves
+
+
+@njit(cache=True, nogil=True)
+def _nonzero_rows(values, width, rows):  # type: ignore[no-untyped-def]
+    """Into `rows` the numbers of the rows of `values` [N width] that are not all zero; their
+    count."""
+    count = 0
+    for row in range(values.size // width):
+        for k in range(width):
+            if values[row * width + k] != 0:
+                rows[count] = row
+                count += 1
+                break
+    return count
+
+
+def _active_rows(gradient: Tensor) -> Tensor | None:
+    """The rows of a CPU tensor [N,O] that are not zero; None when nearly all are."""
+    rows = torch.empty(len(gradient), dtype=torch.int64)
+    count = _nonzero_rows(gradient.numpy().reshape(-1), gradient.shape[1], rows.numpy())
+    return None if count > _DENSE * len(gradient) else rows[:count]
+
+
+class _Perceptron(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        weights, biases = parameters[0::2], parameters[1::2]
+        inputs = [x]
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            inputs.append(torch.addmm(bias, inputs[-1], weight.T).relu_())
+        outputs, width = weights[-1].shape
+        padded = -(-outputs // _OUTPUT_STEP) * _OUTPUT_STEP
+        last = weights[-1].new_zeros(padded, width)
+        last[:outputs] = weights[-1]
+        out = (inputs[-1] @ last.T)[:, :outputs] + biases[-1]
+        ctx.save_for_backward(*inputs, *weights)
+        ctx.layers = len(weights)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, weights = ctx.saved_tensors[: ctx.layers], ctx.saved_tensors[ctx.layers :]
+        gradient = gradient.contiguous()
+        rows = _active_rows(gradient)
+        if rows is not None:
+            gradient = gradient[rows]
+            inputs = [value[rows] for value in inputs]
+        grads: list[Tensor] = []
+        for layer in reversed(range(ctx.layers)):
+            grads = [gradient.T @ inputs[layer], gradient.sum(0), *grads]
+            gradient = gradient @ weights[layer]
+            if layer:
+                gradient.masked_fill_(inputs[layer] <= 0, 0.0)
+        if rows is not None:
+            full = gradient.new_zeros(len(ctx.saved_tensors[0]), gradient.shape[1])
+            gradient = full.index_copy_(0, rows, gradient)
+        return gradient, *grads
+
+
+def apply_layers(x: Tensor, layers: list[nn.Linear]) -> Tensor:
+    """[N,F] -> [N,O] through linear layers with ReLU between them, as nn.Sequential would."""
+    if x.device.type == "cpu" and x.dtype == torch.float32:
+        return _Perceptron.apply(x, *(p for layer in layers for p in (layer.weight, layer.bias)))
+    for layer in layers[:-1]:
+        x = torch.relu(layer(x))
+    return layers[-1](x)
