@@ -13,15 +13,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
+from orster_cli.geometry.conventions import opengl_c2w_to_w2c
 from orster_cli.geometry.orbit import clip_times
+from orster_cli.io.clip_files import check_pose
+from orster_cli.io.images import read_image
+from orster_cli.io.transforms_json import read_transforms
 
 _VIEWS = {
     "dynamic": ("multi_frame{}.png", "multi{}.json"),
@@ -33,8 +36,6 @@ _SAME_POSE = 1e-4  # largest difference of matrix entries of a pose that is the 
 
 def read_frames(folder: Path) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
     """A folder with transforms.json as a sample with a dynamic orbit only, and facts about it."""
-    from orster_cli.io.transforms_json import read_transforms
-
     clip = read_transforms(folder / "transforms.json")
     return {"dynamic": clip}, {"layout": "transforms.json", "repeated_pose": repeats(clip)}
 
@@ -83,16 +84,16 @@ def _count(folder: Path, pattern: str) -> int:
 
 def _view(folder: Path, image: str, camera: str, count: int, *, still: bool) -> OrbitClip:
     """One video of the folder. `still`: every frame shows time 0."""
-    pixels = [_read_rgba(folder / image.format(i)) for i in range(count)]  # [H,W,4] uint8 each
-    height, width = pixels[0].shape[:2]
-    for i, frame in enumerate(pixels):
-        if frame.shape != pixels[0].shape:
+    images = [_read_rgba(folder / image.format(i)) for i in range(count)]  # [4,H,W] each
+    height, width = images[0].shape[1:]
+    for i, frame in enumerate(images):
+        if frame.shape != images[0].shape:
             raise InputError(
                 f"{folder / image.format(i)}: expected {width}x{height} pixels as the first frame, "
-                f"got {frame.shape[1]}x{frame.shape[0]}"
+                f"got {frame.shape[2]}x{frame.shape[1]}"
             )
     cameras = [_camera(folder / camera.format(i), width, height) for i in range(count)]
-    rgba = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
+    rgba = torch.stack(images)
     times = clip_times(count).float()
     return OrbitClip(
         frames=torch.where(rgba[:, 3:] > 0, rgba[:, :3], torch.ones(())),
@@ -107,18 +108,13 @@ def _view(folder: Path, image: str, camera: str, count: int, *, still: bool) -> 
     )
 
 
-def _read_rgba(path: Path) -> np.ndarray:
-    """[H,W,4] uint8; the size is checked before the pixels are read."""
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            if max(image.size) > limits.IMAGE_MAX_SIDE:
-                raise LimitError(f"{path}: {image.size[0]}x{image.size[1]} pixels")
-            return np.array(image.convert("RGBA"), np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: not a PNG image that can be read: {error}") from None
+def _read_rgba(path: Path) -> Tensor:
+    """[4,H,W]; an image without transparency is opaque."""
+    image = read_image(path)
+    return image if len(image) == 4 else torch.cat([image, torch.ones_like(image[:1])])
 
 
-def _camera(path: Path, width: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _camera(path: Path, width: int, height: int) -> tuple[Tensor, Tensor]:
     """(K [3,3] pixels, OpenCV w2c [4,4]) float64 from one of Diffusion4D's camera files."""
     try:
         camera = read_json(path, maximum=limits.MiB)
@@ -130,13 +126,9 @@ def _camera(path: Path, width: int, height: int) -> tuple[torch.Tensor, torch.Te
         ) from None
     if matrix.shape != (4, 4) or not bool((matrix.abs() < 1e6).all()):
         raise InputError(f"{path}: matrix_world: expected 4x4 finite numbers below 1e6")
-    rotation = matrix[:3, :3]
-    error = (rotation @ rotation.T - torch.eye(3, dtype=torch.float64)).abs().max()
-    if error > 1e-3 or torch.linalg.det(rotation) < 0:
-        raise InputError(f"{path}: matrix_world: expected a rotation, off by {error:.2g}")
+    check_pose(matrix, f"{path}: matrix_world")
     if not (0.01 < fov_x < math.pi and 0.01 < fov_y < math.pi):
         raise InputError(f"{path}: expected fields of view in (0.01, pi), got {fov_x}, {fov_y}")
-    c2w = matrix @ torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
     K = torch.tensor(
         [
             [width / 2 / math.tan(fov_x / 2), 0.0, width / 2],
@@ -145,4 +137,4 @@ def _camera(path: Path, width: int, height: int) -> tuple[torch.Tensor, torch.Te
         ],
         dtype=torch.float64,
     )
-    return K, torch.linalg.inv(c2w)
+    return K, opengl_c2w_to_w2c(matrix)

@@ -15,6 +15,8 @@ from orster_cli.core.errors import InputError
 from orster_cli.data.dataset import Dataset
 from orster_cli.data.imports import read_diffusion4d
 from orster_cli.geometry.orbit import orbit_cameras
+from orster_cli.io.images import write_png
+from orster_cli.io.transforms_json import write_transforms
 from tests.helpers.preparing import run
 
 COUNT, SIZE, FOV = 6, 20, 0.6911
@@ -108,11 +110,11 @@ def test_a_folder_becomes_a_sample(tmp_path: Path) -> None:
         ("multi2.json", "[1]", "expected matrix_world"),
         ("multi2.json", '{"matrix_world": [[1]], "x_fov": 1, "y_fov": 1}', "4x4"),
         ("multi2.json", _camera(0.0).replace("0.6911", "7"), "fields of view"),
-        ("multi2.json", _changed(0, 0, -1.0), "rotation"),
+        ("multi2.json", _changed(0, 0, -1.0), "mirrors"),
         ("multi2.json", _changed(0, 0, 1.1), "rotation"),
         ("multi2.json", _changed(0, 3, 1e39), "finite"),
         ("multi2.json", _changed(1, 3, math.nan), "NaN is not JSON"),
-        ("multi_frame4.png", "not a picture", "not a PNG"),
+        ("multi_frame4.png", "not a picture", "expected a PNG"),
         ("multi_static_frame5.png", None, "6 dynamic frames"),
     ],
 )
@@ -131,3 +133,18 @@ def test_frames_of_different_size(tmp_path: Path) -> None:
     Image.new("RGBA", (SIZE + 1, SIZE)).save(folder / "multi_frame2.png")
     with pytest.raises(InputError, match="expected 20x20"):
         read_diffusion4d(folder)
+
+
+def test_a_folder_with_transforms_becomes_a_sample(tmp_path: Path) -> None:
+    source = read_diffusion4d(_write(tmp_path / "uid"))[0]["dynamic"]
+    folder = tmp_path / "objects" / "shot"
+    folder.mkdir(parents=True)
+    names = [f"{i:03d}.png" for i in range(COUNT)]
+    for i, name in enumerate(names):
+        write_png(folder / name, torch.cat([source.frames[i], source.alpha[i]]))
+    write_transforms(folder / "transforms.json", source, names)
+    assert run(tmp_path / "objects", tmp_path).kept == 1
+    clip = Dataset.read(tmp_path / "out").clip("shot")
+    assert torch.allclose(clip.frames, source.frames, atol=1e-6)
+    assert torch.allclose(clip.cameras.w2c, source.cameras.w2c, atol=1e-5)
+    assert torch.allclose(clip.times, source.times)
