@@ -71,6 +71,9 @@ def srgb_to_linear(value: np.ndarray) -> np.ndarray:
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
+SRGB_LUT = srgb_to_linear(np.arange(256) / 255.0)  # of bytes
+
+
 def linear_to_srgb(value: np.ndarray) -> np.ndarray:
     """Linear light in [0,1] to sRGB values (IEC 61966-2-1)."""
     value = np.clip(value, 0.0, 1.0)
@@ -82,8 +85,9 @@ def mip_levels(image: np.ndarray) -> tuple[np.ndarray, ...]:
 
     An odd side drops its last row or column, as graphics hardware may."""
     levels = [np.ascontiguousarray(image)]
-    linear = image.astype(np.float32) / 255.0
-    linear[..., :3] = srgb_to_linear(linear[..., :3])
+    linear = np.concatenate(
+        [SRGB_LUT.astype(np.float32)[image[..., :3]], image[..., 3:] / np.float32(255.0)], axis=-1
+    )
     while linear.shape[0] > 1 or linear.shape[1] > 1:
         h, w = max(linear.shape[0] // 2, 1), max(linear.shape[1] // 2, 1)
         rows = 2 if linear.shape[0] > 1 else 1

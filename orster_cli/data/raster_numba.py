@@ -21,14 +21,13 @@ from orster_cli.data.lighting import (
     LIGHT_DIRECTIONS,
     LIGHT_INTENSITIES,
 )
-from orster_cli.data.mesh import BLEND, CLAMP, MASK, MIRROR, linear_to_srgb
+from orster_cli.data.mesh import BLEND, CLAMP, MASK, MIRROR, SRGB_LUT, linear_to_srgb
 from orster_cli.data.raster_pack import (
     BASE,
     CUTOFF,
     EMISSIVE,
     EMISSIVE_TEXTURE,
     MODE,
-    SRGB_LUT,
     TEXTURE,
     UNLIT,
 )

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from orster_cli.data.mesh import Material, Texture, srgb_to_linear
+from orster_cli.data.mesh import Material, Texture
 
 MAX_LAYERS = 16  # transparent layers that a sample shows; deeper ones are left out
 MAX_LEVELS = 16  # mip levels of a texture: sides up to 2^15
@@ -18,8 +18,6 @@ MAX_LEVELS = 16  # mip levels of a texture: sides up to 2^15
 # columns of `Packed.materials`
 BASE, EMISSIVE, CUTOFF, MODE, UNLIT, TEXTURE, EMISSIVE_TEXTURE = 0, 4, 7, 8, 9, 10, 11
 MATERIAL_COLUMNS = 12
-
-SRGB_LUT = srgb_to_linear(np.arange(256) / 255.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from orster_cli.data.lighting import (
     LIGHT_DIRECTIONS,
     LIGHT_INTENSITIES,
 )
-from orster_cli.data.mesh import BLEND, CLAMP, MASK, MIRROR, Mesh
+from orster_cli.data.mesh import BLEND, CLAMP, MASK, MIRROR, SRGB_LUT, Mesh
 from orster_cli.data.near_plane import project
 from orster_cli.data.raster_numba import EDGE_EPS
 from orster_cli.data.raster_pack import (
@@ -29,7 +29,6 @@ from orster_cli.data.raster_pack import (
     EMISSIVE_TEXTURE,
     MAX_LAYERS,
     MODE,
-    SRGB_LUT,
     TEXTURE,
     UNLIT,
     pack_materials,

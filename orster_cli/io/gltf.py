@@ -52,6 +52,7 @@ class GltfDocument:
         self._bin = glb_bin
         self._buffers: dict[int, memoryview] = {}
         self._decoded = 0
+        self._items: dict[str, list[dict[str, Any]]] = {}
 
     # -- errors and typed JSON access ------------------------------------------------------------
 
@@ -77,10 +78,12 @@ class GltfDocument:
 
     def items(self, name: str) -> list[dict[str, Any]]:
         """The top-level array `name`, a list of objects; empty where it is absent."""
-        value = self.root.get(name, [])
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise self.fail(name, "an array of objects", type(value).__name__)
-        return value
+        if name not in self._items:  # checked once, since every access goes through here
+            value = self.root.get(name, [])
+            if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+                raise self.fail(name, "an array of objects", type(value).__name__)
+            self._items[name] = value
+        return self._items[name]
 
     def item(self, name: str, index: object, where: str) -> dict[str, Any]:
         """Element `index` of the top-level array `name`."""

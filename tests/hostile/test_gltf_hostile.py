@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import json
+import pstats
 import random
 import struct
 from collections.abc import Callable
@@ -140,6 +142,22 @@ def test_one_view_read_again_and_again(tmp_path: Path) -> None:
     glb.root["scenes"] = [{"nodes": list(range(60))}]
     with pytest.raises(LimitError, match="vertices"):
         load_gltf(glb.save(tmp_path / "a.glb"))
+
+
+def test_many_small_parts_take_linear_work(tmp_path: Path) -> None:
+    """Each access may look at its own part of the file only, not at all of them."""
+
+    def calls(count: int) -> int:
+        glb = _base()
+        glb.root["accessors"] += [glb.root["accessors"][0]] * count
+        animation = glb.root["animations"][0]
+        animation["channels"] = animation["channels"] * count
+        path = glb.save(tmp_path / f"{count}.glb")
+        profile = cProfile.Profile()
+        profile.runcall(load_gltf, path)
+        return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+
+    assert calls(1600) < 10 * calls(200)  # 8 times the parts
 
 
 def test_a_bomb_of_an_image(tmp_path: Path) -> None:
