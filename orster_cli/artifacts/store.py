@@ -77,7 +77,9 @@ class Artifact:
                 wrong.append(f"{path}: the bytes differ from the manifest's")
             reporter.step("verify", done, len(entries))
         listed = {entry.path for entry in entries} | {MANIFEST}
-        wrong += [f"{self.path / p}: not in the manifest" for p in _walk(self.path) if p not in listed]
+        wrong += [
+            f"{self.path / p}: not in the manifest" for p in _walk(self.path) if p not in listed
+        ]
         return wrong
 
 
@@ -91,7 +93,9 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     for entry in manifest.files:
         file = path / entry.path
         if file.is_symlink() or not file.is_file():
-            raise IntegrityError(f"{file}: listed in the manifest, but missing", hint=_remake(manifest))
+            raise IntegrityError(
+                f"{file}: listed in the manifest, but missing", hint=_remake(manifest)
+            )
         if (size := file.stat().st_size) != entry.size:
             raise IntegrityError(
                 f"{file}: expected {entry.size} bytes, found {size}", hint=_remake(manifest)
