@@ -9,4 +9,4 @@ from orster_cli.config.fields import setting
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateConfig:
-    metrics: tuple[str, ...] = setting(("psnr", "ssim"), "metrics to compute")
+    metrics: tuple[str, ...] = setting(("psnr", "psnr-masked", "ssim"), "metrics to compute")
