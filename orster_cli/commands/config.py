@@ -31,9 +31,7 @@ def show(
     Example: orster config show --template fast --section construct"""
     from orster_cli.config.load import resolve, to_toml
 
-    resolved = resolve(
-        template=template, file=config, environ=os.environ, assignments=assignments
-    )
+    resolved = resolve(template=template, file=config, environ=os.environ, assignments=assignments)
     sections = _sections(section)
     values: dict[str, Any] = {name: resolved.section(name) for name in sections}
     origins = {k: v for k, v in resolved.origins.items() if k.partition(".")[0] in sections}

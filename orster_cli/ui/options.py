@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder of the artifact to write.")]
-ForceOption = Annotated[
-    bool, typer.Option("--force", help="Replace what the output folder holds.")
-]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace what the output folder holds.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Print the resolved plan and stop.")
 ]

@@ -97,7 +97,13 @@ class Out:
         self._told = now
         eta = (now - self._started) / max(done, 1) * (total - done)
         if self.as_json:
-            event = {"stage": stage, "done": done, "total": total, "eta_s": round(eta, 1), **figures}
+            event = {
+                "stage": stage,
+                "done": done,
+                "total": total,
+                "eta_s": round(eta, 1),
+                **figures,
+            }
             self._write(self._stderr, json.dumps(event))
             return
         shown = "  ".join(f"{name} {_figure(value)}" for name, value in figures.items())
