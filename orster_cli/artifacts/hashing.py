@@ -32,6 +32,7 @@ def hash_files(
     """Name, hex digest and size of each of `names` below `root`; progress in MiB."""
     names = list(names)
     total = sum((root / name).stat().st_size for name in names)
+    units = -(-total // MiB)
     done = 0
     for number, name in enumerate(names, start=1):
 
@@ -39,7 +40,7 @@ def hash_files(
             nonlocal done
             done += count
             files = f"{number}/{len(names)}"
-            reporter.step(stage, done // MiB, max(total, done) // MiB, files=files)
+            reporter.step(stage, min(done, total) * units // total, units, files=files)
 
         yield name, *hash_file(root / name, read)
 

@@ -51,6 +51,7 @@ from orster_cli.core.errors import (
     MissingResourceError,
 )
 from orster_cli.core.limits import JSON_MAX_BYTES
+from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter, Silent
 
 LEFTOVER_AGE = 3600.0  # seconds without a change after which a draft of another request is swept
@@ -77,7 +78,7 @@ class Artifact:
 
     def parent(self) -> Parent:
         """This artifact as a parent of another."""
-        return Parent(kind=self.manifest.kind, id=self.id, name=self.path.name)
+        return Parent(kind=self.manifest.kind, id=self.id, name=printable(self.path.name))
 
     def verify(self, reporter: Reporter) -> list[str]:
         """Hash every file; one line per file that is missing, extra or different."""
