@@ -1,0 +1,67 @@
+"""Seconds to prepare one clip: placing, rendering its triple, judging, encoding.
+
+    python benchmarks/prepare_data.py examples/creature.glb [MORE.glb ...] [--clip 0]
+
+One thread. The baseline in the same run is the same renderer in plain torch tensors (one frame, times
+the number of frames). Prints a Markdown table with CPU seconds and, in brackets, wall seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.data.gltf_scene import load_gltf
+from orster_cli.data.render_mesh import render_mesh
+from orster_cli.data.samples import encode, judge
+from orster_cli.data.triples import place, render_placed, render_triple, view_cameras
+
+Result = TypeVar("Result")
+
+
+def timed(function: Callable[[], Result]) -> tuple[Result, str, float]:
+    """The result, its times as text, and the CPU seconds."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = function()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return result, f"{cpu:.2f} ({wall:.2f})", cpu
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--clip", type=int, default=0)
+    parser.add_argument("--resolution", type=int, default=256)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cfg = PrepareConfig(resolution=args.resolution)
+    first = load_gltf(args.files[0])
+    render_triple(first, 0, PrepareConfig(frames=2, resolution=32))  # compile, or read the cache
+    print(f"{platform.machine()}, {torch.__version__}, {cfg.frames} frames, {cfg.resolution} px, "
+          f"{cfg.supersample}x{cfg.supersample} samples a pixel, one thread\n")  # fmt: skip
+    print(
+        "| object | triangles | load | place | triple | judge | encode | torch baseline | ratio |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for path in args.files:
+        scene, load, _ = timed(lambda path=path: load_gltf(path))
+        placed, placing, _ = timed(lambda scene=scene: place(scene, args.clip, cfg))
+        views, triple, seconds = timed(lambda placed=placed: render_placed(placed, cfg))
+        _, judging, _ = timed(lambda views=views: judge(views, cfg))
+        _, encoding, _ = timed(lambda views=views: encode("key", views, {}))
+        mesh, camera = placed.mesh(0.5), view_cameras(cfg)["dynamic"][0][8]
+        _, _, plain = timed(lambda m=mesh, c=camera: render_mesh(m, c, backend="torch"))
+        plain *= 3 * cfg.frames
+        print(f"| {path.stem} | {len(mesh.triangles):,} | {load} | {placing} | {triple} | {judging} "
+              f"| {encoding} | {plain:.0f} | {plain / seconds:.0f}x |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

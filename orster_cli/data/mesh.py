@@ -1,0 +1,100 @@
+"""What the renderer draws: triangles with materials, in the world frame (+Z up).
+
+V vertices, F triangles. Colours of materials and vertices are linear; texels are sRGB bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+OPAQUE, MASK, BLEND = 0, 1, 2
+REPEAT, CLAMP, MIRROR = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Texture:
+    """Mip levels [h,w,4] uint8 (sRGB colour, linear alpha), the full size first."""
+
+    levels: tuple[np.ndarray, ...]
+    wrap_u: int = REPEAT
+    wrap_v: int = REPEAT
+    nearest: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Material:
+    """Surface of some triangles. Metalness, roughness and normal maps are not drawn."""
+
+    base_color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    emissive: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    texture: Texture | None = None
+    emissive_texture: Texture | None = None
+    alpha_mode: int = OPAQUE
+    alpha_cutoff: float = 0.5
+    unlit: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Mesh:
+    """Triangles at one moment.
+
+    `vertices` [V,3] and unit `normals` [V,3] float64; `colors` [V,4] linear float32; `uvs` [V,4]
+    float32: base colour (u, v), emission (u, v), v down from the image's top; `triangles` [F,3]
+    and `material_ids` [F] int32. All but the first two are shared by every moment of an object.
+    """
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    colors: np.ndarray
+    uvs: np.ndarray
+    triangles: np.ndarray
+    material_ids: np.ndarray
+    materials: tuple[Material, ...] = field(default=(Material(),))
+
+    def transformed(self, scale: float, offset: np.ndarray) -> Mesh:
+        """The same mesh with vertices ``scale * v + offset``; `offset` [3], `scale` > 0."""
+        return Mesh(
+            vertices=self.vertices * scale + offset,
+            normals=self.normals,
+            colors=self.colors,
+            uvs=self.uvs,
+            triangles=self.triangles,
+            material_ids=self.material_ids,
+            materials=self.materials,
+        )
+
+
+def srgb_to_linear(value: np.ndarray) -> np.ndarray:
+    """sRGB values in [0,1] to linear light (IEC 61966-2-1)."""
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+SRGB_LUT = srgb_to_linear(np.arange(256) / 255.0)  # of bytes
+
+
+def linear_to_srgb(value: np.ndarray) -> np.ndarray:
+    """Linear light in [0,1] to sRGB values (IEC 61966-2-1)."""
+    value = np.clip(value, 0.0, 1.0)
+    return np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055)
+
+
+def mip_levels(image: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Halve `image` [h,w,4] uint8 down to 1 x 1, averaging 2 x 2 in linear light.
+
+    An odd side drops its last row or column, as graphics hardware may."""
+    levels = [np.ascontiguousarray(image)]
+    linear = np.concatenate(
+        [SRGB_LUT.astype(np.float32)[image[..., :3]], image[..., 3:] / np.float32(255.0)], axis=-1
+    )
+    while linear.shape[0] > 1 or linear.shape[1] > 1:
+        h, w = max(linear.shape[0] // 2, 1), max(linear.shape[1] // 2, 1)
+        rows = 2 if linear.shape[0] > 1 else 1
+        columns = 2 if linear.shape[1] > 1 else 1
+        linear = linear[: h * rows, : w * columns]
+        linear = linear.reshape(h, rows, w, columns, 4).mean(axis=(1, 3))
+        encoded = linear.copy()
+        encoded[..., :3] = linear_to_srgb(linear[..., :3])
+        levels.append(np.round(encoded * 255.0).astype(np.uint8))
+    return tuple(levels)

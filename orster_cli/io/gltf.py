@@ -1,0 +1,400 @@
+"""Strict reader of the glTF 2.0 container: GLB or `.gltf` with embedded data, down to accessors.
+
+Everything that a file claims (lengths, counts, offsets, types, references) is checked before memory
+is allocated for it; whatever is wrong raises `InputError` or `LimitError` with the place in the
+file. Buffers and images outside the file are refused, never opened.
+Source: glTF 2.0 specification, sections 3.6 (buffers, accessors) and 4 (GLB).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orster_cli.core import limits
+from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.strict_json import parse_json
+
+_MAGIC = 0x46546C67  # "glTF"
+_CHUNK_JSON = 0x4E4F534A
+_CHUNK_BIN = 0x004E4942
+_COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_NORMALISED_MAX = {5120: 127.0, 5121: 255.0, 5122: 32767.0, 5123: 65535.0}
+_TYPES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+_COMPRESSED = {
+    "KHR_draco_mesh_compression": "Draco",
+    "EXT_meshopt_compression": "meshopt",
+    "KHR_meshopt_compression": "meshopt",
+    "KHR_texture_basisu": "Basis/KTX2 texture",
+}
+_UNDERSTOOD = {
+    "KHR_texture_transform",
+    "KHR_mesh_quantization",
+    "KHR_materials_unlit",
+    "KHR_materials_pbrSpecularGlossiness",
+    "KHR_lights_punctual",
+    "EXT_texture_webp",
+}
+
+
+class GltfDocument:
+    """A parsed file: typed access to its JSON and its binary data."""
+
+    def __init__(self, path: Path, root: dict[str, Any], glb_bin: memoryview | None) -> None:
+        self.path = path
+        self.root = root
+        self._bin = glb_bin
+        self._buffers: dict[int, memoryview] = {}
+        self._decoded = 0
+        self._items: dict[str, list[dict[str, Any]]] = {}
+
+    # -- errors and typed JSON access ------------------------------------------------------------
+
+    def fail(
+        self, where: str, expected: str, got: object, *, hint: str | None = None
+    ) -> InputError:
+        """The error to raise for a malformed place of this file."""
+        shown = repr(got)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        return InputError(
+            f"{self.path}: {where}: expected {expected}, got {shown}", hint=hint, code="E-GLTF"
+        )
+
+    def spend(self, where: str, size: int) -> None:
+        """Count `size` bytes that are about to be decoded against the limit of the whole file."""
+        self._decoded += size
+        if self._decoded > limits.GLTF_MAX_DECODED_BYTES:
+            raise LimitError(
+                f"{self.path}: {where}: the file decodes to more than "
+                f"{limits.GLTF_MAX_DECODED_BYTES} bytes",
+                hint="simplify the object or shrink its textures",
+            )
+
+    def items(self, name: str) -> list[dict[str, Any]]:
+        """The top-level array `name`, a list of objects; empty where it is absent."""
+        if name not in self._items:  # checked once, since every access goes through here
+            value = self.root.get(name, [])
+            if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+                raise self.fail(name, "an array of objects", type(value).__name__)
+            self._items[name] = value
+        return self._items[name]
+
+    def item(self, name: str, index: object, where: str) -> dict[str, Any]:
+        """Element `index` of the top-level array `name`."""
+        items = self.items(name)
+        if type(index) is not int or not 0 <= index < len(items):
+            raise self.fail(where, f"an index into {len(items)} {name}", index)
+        return items[index]
+
+    def integer(
+        self,
+        owner: Mapping[str, Any],
+        key: str,
+        where: str,
+        default: int | None = None,
+        *,
+        maximum: int = 2**53,
+    ) -> int:
+        """Non-negative integer `owner[key]`; `default` None means that it is required."""
+        value = owner.get(key, default)
+        if type(value) is not int or not 0 <= value <= maximum:
+            raise self.fail(f"{where}.{key}", f"an integer in 0..{maximum}", value)
+        return value
+
+    def numbers(
+        self, owner: Mapping[str, Any], key: str, where: str, default: tuple[float, ...]
+    ) -> np.ndarray:
+        """Float64 vector `owner[key]` as long as `default`, finite and below 1e30."""
+        value = owner.get(key, default)
+        if (
+            not isinstance(value, (list, tuple))
+            or len(value) != len(default)
+            or not all(type(v) in (int, float) and abs(v) < 1e30 for v in value)
+        ):
+            raise self.fail(f"{where}.{key}", f"{len(default)} finite numbers", value)
+        return np.array(value, dtype=np.float64)
+
+    def mapping(self, owner: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+        """Object `owner[key]`; empty where it is absent."""
+        value = owner.get(key, {})
+        if not isinstance(value, dict):
+            raise self.fail(f"{where}.{key}", "an object", value)
+        return value
+
+    def sequence(self, owner: Mapping[str, Any], key: str, where: str) -> list[Any]:
+        """Array `owner[key]`; empty where it is absent."""
+        value = owner.get(key, [])
+        if not isinstance(value, list):
+            raise self.fail(f"{where}.{key}", "an array", value)
+        return value
+
+    # -- binary data -----------------------------------------------------------------------------
+
+    def buffer(self, index: object, where: str) -> memoryview:
+        """The bytes of buffer `index`, cut to its declared length."""
+        entry = self.item("buffers", index, where)
+        assert isinstance(index, int)
+        if index not in self._buffers:
+            length = self.integer(entry, "byteLength", f"buffers[{index}]")
+            if "uri" in entry:
+                data = memoryview(self.data_uri(entry["uri"], f"buffers[{index}].uri"))
+            elif index == 0 and self._bin is not None:
+                data = self._bin
+            else:
+                raise self.fail(f"buffers[{index}]", "a GLB binary chunk or a data: URI", entry)
+            if len(data) < length:
+                raise self.fail(f"buffers[{index}]", f"{length} bytes", f"{len(data)} bytes")
+            self._buffers[index] = data[:length]
+        return self._buffers[index]
+
+    def data_uri(self, uri: object, where: str) -> bytes:
+        """Decode a base64 `data:` URI; anything else (a file, a URL) is refused."""
+        if not isinstance(uri, str):
+            raise self.fail(where, "a string", uri)
+        head, comma, body = uri.partition(",")
+        if not head.startswith("data:") or not comma:
+            raise self.fail(
+                where,
+                "data embedded in the file (external URIs are not opened)",
+                uri[:60],
+                hint="pack the object into one .glb file, e.g. with gltf-transform or Blender",
+            )
+        if not head.endswith(";base64"):
+            raise self.fail(where, "base64 data", head[:60])
+        self.spend(where, len(body))
+        try:
+            return base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise self.fail(where, "valid base64", str(error)) from None
+
+    def view(self, index: object, where: str) -> tuple[memoryview, int]:
+        """The bytes of bufferView `index` and its byteStride (0: tightly packed)."""
+        entry = self.item("bufferViews", index, where)
+        where = f"bufferViews[{index}]"
+        for name in self.mapping(entry, "extensions", where):
+            if name in _COMPRESSED:
+                raise self._compressed(name)
+        data = self.buffer(entry.get("buffer"), f"{where}.buffer")
+        offset = self.integer(entry, "byteOffset", where, 0)
+        length = self.integer(entry, "byteLength", where)
+        if offset + length > len(data):
+            raise self.fail(where, f"bytes inside its buffer of {len(data)}", offset + length)
+        stride = self.integer(entry, "byteStride", where, 0, maximum=252)
+        return data[offset : offset + length], stride
+
+    def accessor(
+        self,
+        index: object,
+        where: str,
+        *,
+        types: tuple[str, ...],
+        max_count: int,
+        finite: bool = True,
+    ) -> np.ndarray:
+        """Accessor `index` as an array [count, width] (MAT4: [count,4,4], row-major as in maths).
+
+        Normalised integers become float32 in [0,1] or [-1,1]; other integers stay integers.
+        Raises InputError for a type outside `types`, data out of bounds or, when `finite`, a NaN
+        or infinity; LimitError for more than `max_count` elements.
+        """
+        entry = self.item("accessors", index, where)
+        where = f"{where} -> accessors[{index}]"
+        component = entry.get("componentType")
+        if type(component) is not int or component not in _COMPONENTS:
+            raise self.fail(f"{where}.componentType", f"one of {sorted(_COMPONENTS)}", component)
+        kind = entry.get("type")
+        if kind not in types:
+            raise self.fail(f"{where}.type", " or ".join(types), kind)
+        if kind.startswith("MAT") and component != 5126:
+            raise self.fail(f"{where}.componentType", "float for a matrix", component)
+        count = self.integer(entry, "count", where)
+        if count < 1:
+            raise self.fail(f"{where}.count", "at least 1", count)
+        if count > max_count:
+            raise LimitError(
+                f"{self.path}: {where}: {count} elements, more than {max_count} are not read",
+                hint="simplify the object",
+            )
+        dtype, width = np.dtype(_COMPONENTS[component]), _TYPES[kind]
+        self.spend(where, count * width * 4)
+        if "bufferView" in entry:
+            offset = self.integer(entry, "byteOffset", where, 0)
+            values = self._strided(entry["bufferView"], where, offset, count, width, dtype)
+        elif "sparse" in entry:
+            values = np.zeros((count, width), dtype)
+        else:
+            raise self.fail(where, "a bufferView or sparse values", "neither")
+        if "sparse" in entry:
+            values = self._sparse(entry, where, values, count, width, dtype)
+        return self._finish(entry, where, values, component, kind, finite)
+
+    def _strided(
+        self, view: object, where: str, offset: int, count: int, width: int, dtype: np.dtype
+    ) -> np.ndarray:
+        """[count,width] read-only view of the bytes."""
+        data, stride = self.view(view, f"{where}.bufferView")
+        size = dtype.itemsize * width
+        stride = stride or size
+        if stride < size:
+            raise self.fail(f"{where}.byteStride", f"at least {size}", stride)
+        if offset + stride * (count - 1) + size > len(data):
+            raise self.fail(
+                where, f"data inside its bufferView of {len(data)} bytes", f"count {count}"
+            )
+        return np.ndarray(
+            (count, width), dtype, data, offset=offset, strides=(stride, dtype.itemsize)
+        )
+
+    def _sparse(
+        self,
+        entry: Mapping[str, Any],
+        where: str,
+        values: np.ndarray,
+        count: int,
+        width: int,
+        dtype: np.dtype,
+    ) -> np.ndarray:
+        """`values` with the replacements of `entry["sparse"]`."""
+        sparse = self.mapping(entry, "sparse", where)
+        where = f"{where}.sparse"
+        changed = self.integer(sparse, "count", where, maximum=count)
+        if changed < 1:
+            raise self.fail(f"{where}.count", "at least 1", changed)
+        indices = self.mapping(sparse, "indices", where)
+        component = indices.get("componentType")
+        if component not in (5121, 5123, 5125):
+            raise self.fail(f"{where}.indices.componentType", "5121, 5123 or 5125", component)
+        which = self._strided(
+            indices.get("bufferView"),
+            f"{where}.indices",
+            self.integer(indices, "byteOffset", where, 0),
+            changed,
+            1,
+            np.dtype(_COMPONENTS[component]),
+        )[:, 0]
+        if which.max() >= count or np.any(np.diff(which.astype(np.int64)) <= 0):
+            raise self.fail(f"{where}.indices", f"increasing indices below {count}", which.max())
+        replaced = self.mapping(sparse, "values", where)
+        offset = self.integer(replaced, "byteOffset", where, 0)
+        new = self._strided(
+            replaced.get("bufferView"), f"{where}.values", offset, changed, width, dtype
+        )
+        values = values.copy()
+        values[which] = new
+        return values
+
+    def _finish(
+        self,
+        entry: Mapping[str, Any],
+        where: str,
+        values: np.ndarray,
+        component: int,
+        kind: str,
+        finite: bool,
+    ) -> np.ndarray:
+        """Normalise, check and reshape the raw values of an accessor."""
+        if entry.get("normalized", False) is True:
+            if component not in _NORMALISED_MAX:
+                raise self.fail(f"{where}.normalized", "8 or 16 bit integers", component)
+            scaled = values.astype(np.float32) / np.float32(_NORMALISED_MAX[component])
+            values = np.maximum(scaled, np.float32(-1.0))
+        if values.dtype.kind == "f":
+            values = np.ascontiguousarray(values, dtype=np.float32)
+            if finite and not np.isfinite(values).all():
+                raise self.fail(where, "finite numbers", "NaN or infinity")
+        else:
+            values = np.ascontiguousarray(values)
+        if kind.startswith("MAT"):
+            side = int(_TYPES[kind] ** 0.5)
+            values = values.reshape(-1, side, side).transpose(0, 2, 1)  # glTF is column-major
+        return values
+
+    def _compressed(self, name: str) -> InputError:
+        return InputError(
+            f"{self.path}: compressed with {name} ({_COMPRESSED[name]}), which is not read",
+            hint="decompress it first: gltf-transform copy in.glb out.glb, or Blender's importer",
+            code="E-GLTF-COMPRESSED",
+        )
+
+    def check_extensions(self) -> None:
+        """Refuse files that need an extension which changes geometry and is not understood."""
+        required = self.root.get("extensionsRequired", [])
+        if not isinstance(required, list) or not all(isinstance(n, str) for n in required):
+            raise self.fail("extensionsRequired", "an array of names", required)
+        for name in required:
+            if name in _COMPRESSED:
+                raise self._compressed(name)
+            if name not in _UNDERSTOOD and not name.startswith("KHR_materials_"):
+                raise self.fail("extensionsRequired", "extensions that are understood", name)
+
+
+def read_gltf(path: Path) -> GltfDocument:
+    """Read and check a `.glb` or `.gltf` file. Raises InputError or LimitError."""
+    try:
+        size = path.stat().st_size
+        if size > limits.GLTF_MAX_BYTES:
+            raise LimitError(f"{path}: {size} bytes, more than {limits.GLTF_MAX_BYTES}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(data) >= 4 and struct.unpack_from("<I", data)[0] == _MAGIC:
+        text, binary = _glb_chunks(path, data)
+    else:
+        text, binary = data, None
+    document = GltfDocument(path, _parse_json(path, text), binary)
+    asset = document.mapping(document.root, "asset", "root")
+    version = asset.get("version")
+    if not isinstance(version, str) or not version.startswith("2."):
+        raise document.fail("asset.version", "2.x", version)
+    document.check_extensions()
+    if len(document.items("nodes")) > limits.GLTF_MAX_NODES:
+        raise LimitError(f"{path}: {len(document.items('nodes'))} nodes")
+    return document
+
+
+def _glb_chunks(path: Path, data: bytes) -> tuple[bytes, memoryview | None]:
+    """The JSON text and the binary chunk of a GLB file."""
+
+    def fail(expected: str, got: object) -> InputError:
+        return InputError(f"{path}: GLB: expected {expected}, got {got}", code="E-GLTF-CONTAINER")
+
+    if len(data) < 20:
+        raise fail("at least 20 bytes", len(data))
+    _, version, length = struct.unpack_from("<III", data)
+    if version != 2:
+        raise fail("container version 2", version)
+    if length != len(data):
+        raise fail(f"a length of {len(data)} bytes in the header", length)
+    chunks: list[tuple[int, memoryview]] = []
+    offset, view = 12, memoryview(data)
+    while offset < length and len(chunks) < 64:
+        if offset + 8 > length:
+            raise fail("a complete chunk header", f"{length - offset} bytes")
+        size, kind = struct.unpack_from("<II", data, offset)
+        if offset + 8 + size > length:
+            raise fail(f"a chunk inside the file of {length} bytes", f"{size} bytes at {offset}")
+        chunks.append((kind, view[offset + 8 : offset + 8 + size]))
+        offset += 8 + size
+    if chunks[0][0] != _CHUNK_JSON:
+        raise fail("a JSON chunk first", hex(chunks[0][0]))
+    if len(chunks[0][1]) > limits.GLTF_MAX_JSON_BYTES:
+        raise LimitError(f"{path}: JSON chunk of {len(chunks[0][1])} bytes")
+    binary = chunks[1][1] if len(chunks) > 1 and chunks[1][0] == _CHUNK_BIN else None
+    return bytes(chunks[0][1]), binary
+
+
+def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
+    """Parse strictly: UTF-8, no duplicate keys, no NaN, bounded nesting."""
+    try:
+        root = parse_json(text.decode(), where=f"{path}: glTF")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not glTF: {error}", code="E-GLTF-JSON") from None
+    if not isinstance(root, dict):
+        raise InputError(f"{path}: not glTF: the JSON is not an object", code="E-GLTF-JSON")
+    return root

@@ -1,0 +1,101 @@
+"""`orster prepare-data` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import typer
+
+from orster_cli.artifacts.store import open_artifact
+from orster_cli.commands.prepare_data import prepare_data
+from orster_cli.core.errors import ConfigError, ConflictError, InputError
+from orster_cli.core.reporting import Silent
+from orster_cli.data.dataset import Dataset
+
+TINY = ["--frames", "4", "--resolution", "24", "--set", "prepare.supersample=1"]
+
+
+def orster(*arguments: str | Path) -> None:
+    """Run the command in this process; errors are raised as they are."""
+    app = typer.Typer()
+    app.command()(prepare_data)
+    app(args=[str(a) for a in arguments], standalone_mode=False)
+
+
+@pytest.fixture(scope="module")
+def objects(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("objects")
+    for name in ("cat", "dog", "emu"):
+        shutil.copyfile(creature, folder / f"{name}.glb")
+    rows = ["file,clip,use,caption"]
+    rows += [f"{name}.glb,{k},1,a {name}" for name in ("cat", "dog", "emu") for k in (0, 1)]
+    (folder / "clips.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_make_again_verify_and_change(
+    objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "dataset"
+    command = (objects, "-o", out, "--captions", objects / "clips.csv", *TINY)
+    orster(*command)
+    assert "6 clips of 3 objects kept, 0 dropped" in capsys.readouterr().out
+    artifact = open_artifact(out, kind="dataset")
+    assert artifact.verify(Silent()) == []
+    assert artifact.content["samples"] == 6
+    assert artifact.manifest.licences == ["CC0 1.0"]
+    assert {i.name for i in artifact.manifest.inputs} == {
+        "cat.glb", "dog.glb", "emu.glb", "clips.csv",
+    }  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ["dataset"]  # no draft, no lock left
+    dataset = Dataset.open(out)
+    assert dataset.info("dog-01")["caption"] == "a dog"
+    assert dataset.clip("dog-01").prompt == "a dog"
+    orster(*command, "--json")
+    assert json.loads(capsys.readouterr().out)["status"] == "up to date"
+    with pytest.raises(ConflictError, match="other inputs or settings"):
+        orster(*command, "--elevation", "20")
+
+
+def test_parts_are_merged_into_the_same_samples(objects: Path, tmp_path: Path) -> None:
+    for i in (1, 2):
+        orster(objects, "-o", tmp_path / f"part{i}", "--shard", f"{i}/2", *TINY)
+    orster("--merge", tmp_path / "part1", tmp_path / "part2", "-o", tmp_path / "all")
+    assert sorted(Dataset.open(tmp_path / "all").keys()) == [
+        "cat-00", "cat-01", "dog-00", "dog-01", "emu-00", "emu-01",
+    ]  # fmt: skip
+    merged = open_artifact(tmp_path / "all", kind="dataset")
+    assert merged.verify(Silent()) == []
+    assert len(merged.manifest.parents) == 2
+
+
+def test_dry_run_writes_nothing(objects: Path, tmp_path: Path, capsys) -> None:
+    orster(objects, "-o", tmp_path / "d", "--dry-run", *TINY)
+    assert "would write dataset" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_arguments(objects: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="i/n"):
+        orster(objects, "-o", tmp_path / "d", "--shard", "5")
+    with pytest.raises(ConfigError, match="builtin"):
+        orster(objects, "-o", tmp_path / "d", "--renderer", "povray")
+    with pytest.raises(InputError, match="no such"):
+        orster(tmp_path / "nothing", "-o", tmp_path / "d")
+    assert not list(tmp_path.iterdir())
+
+
+def test_webdataset_reads_the_shards_as_they_are(objects: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    out = tmp_path / "dataset"
+    orster(objects / "cat.glb", "-o", out, *TINY)
+    shards = [str(out / name) for name in open_artifact(out).content["shards"]]
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False).decode("pilrgba"))
+    assert [s["json"]["key"] for s in samples] == ["cat-00", "cat-01"]
+    fields = {f"{view}.{i:02d}.png" for view in ("dynamic", "static", "front") for i in range(4)}
+    assert fields <= samples[0].keys()
+    image = samples[0]["front.03.png"]
+    assert (image.size, image.mode) == ((24, 24), "RGBA")

@@ -1,0 +1,121 @@
+"""Curation: SSIM against scikit-image, and the verdicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from orster_cli.core.types import OrbitClip
+from orster_cli.data.curation import (
+    CONSISTENT4D_TEST_IDS,
+    MotionCheck,
+    blocked,
+    check_motion,
+    empty_frame,
+    motion_magnitude,
+    object_ssim,
+    touches_border,
+)
+from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+
+
+def _clip(alpha: torch.Tensor, rgb: torch.Tensor) -> OrbitClip:
+    """Frames of one colour per pixel from alpha [T,H,W] and rgb [T,H,W]."""
+    count, height, width = alpha.shape
+    return OrbitClip(
+        frames=rgb[:, None].expand(-1, 3, -1, -1).contiguous(),
+        alpha=alpha[:, None],
+        cameras=orbit_cameras(orbit_azimuths(count), width=width, height=height),
+        times=torch.linspace(0, 1, count),
+    )
+
+
+def _moving(shifts: list[int]) -> OrbitClip:
+    """A striped block that stands at a column per frame."""
+    alpha = torch.zeros(len(shifts), 40, 40)
+    rgb = torch.ones(len(shifts), 40, 40)
+    pattern = (torch.arange(12) % 4 < 2).float()
+    for k, shift in enumerate(shifts):
+        alpha[k, 10:30, 5 + shift : 17 + shift] = 1
+        rgb[k, 10:30, 5 + shift : 17 + shift] = pattern
+    return _clip(alpha, rgb)
+
+
+def test_ssim_is_scikit_images() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.random((40, 50, 3))
+    b = np.clip(a + rng.normal(0, 0.2, a.shape), 0, 1)
+    _, full = structural_similarity(
+        a, b, data_range=1.0, channel_axis=-1, full=True,
+        gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    )  # fmt: skip
+    mask = np.zeros((40, 50), bool)
+    mask[8:-8, 8:30] = True  # away from the border, where the two pad differently
+    ours = object_ssim(
+        torch.from_numpy(a).permute(2, 0, 1),
+        torch.from_numpy(b).permute(2, 0, 1),
+        torch.from_numpy(mask)[None],
+    )
+    assert ours == pytest.approx(full[mask].mean(), abs=1e-6)
+
+
+def test_a_still_clip_has_no_motion() -> None:
+    check = check_motion(_moving([3] * 9), 0.95)
+    assert check.over_object == pytest.approx((1, 1))
+    assert "no motion" in (check.verdict(0.95, 0.4) or "")
+
+
+def test_a_moving_clip_is_kept_and_the_white_around_it_does_not_hide_it() -> None:
+    check = check_motion(_moving([0, 1, 2, 3, 4, 4, 4, 4, 4]), 0.95)
+    assert check.verdict(0.95, 0.4) is None
+    assert min(check.over_object) < min(check.over_frame)
+
+
+def test_motion_with_a_period_of_a_quarter_is_seen() -> None:
+    shifts = [0, 4, 0, 4, 0, 4, 0, 4, 0]  # t = 0, T/4 and T/2 are alike
+    check = check_motion(_moving(shifts), 0.95)
+    assert check.over_object == pytest.approx((1, 1))
+    assert check.moving
+    assert check.verdict(0.95, 0.4) is None
+
+
+def test_broken_motion_is_judged_over_the_frame() -> None:
+    check = MotionCheck(over_object=(0.1, 0.1), over_frame=(0.39, 0.2), moving=True)
+    assert "broken" in (check.verdict(0.95, 0.4) or "")
+    check = MotionCheck(over_object=(0.1, 0.1), over_frame=(0.39, 0.7), moving=True)
+    assert check.verdict(0.95, 0.4) is None
+
+
+def test_motion_magnitude_is_the_mean_square() -> None:
+    still = _clip(torch.ones(2, 4, 4), torch.full((2, 4, 4), 0.5))
+    moved = _clip(torch.ones(2, 4, 4), torch.full((2, 4, 4), 0.5))
+    moved.frames[1] = 0.9  # one of two frames differs by 0.4 everywhere: m = 0.16 / 2
+    assert motion_magnitude(moved, still) == pytest.approx(0.08)
+    assert motion_magnitude(still, still) == 0
+
+
+def test_border_and_emptiness() -> None:
+    alpha = torch.zeros(3, 8, 8)
+    alpha[:, 3:5, 3:5] = 1
+    assert touches_border(_clip(alpha, alpha)) is None
+    assert empty_frame(_clip(alpha, alpha)) is None
+    for row, column in ((0, 4), (7, 4), (4, 0), (4, 7)):
+        touched = alpha.clone()
+        touched[1, row, column] = 0.01
+        assert touches_border(_clip(touched, alpha)) == 1
+    alpha[2] = 0
+    assert empty_frame(_clip(alpha, alpha)) == 2
+
+
+def test_the_consistent4d_objects_are_blocked() -> None:
+    assert len(set(CONSISTENT4D_TEST_IDS)) == 7
+    assert blocked(("BA7B382C918B40E6B07011DA4FF3EBC0", "folder"))
+    assert blocked(("x", "9fea6ffd67b840cb970f5b4570794709"))
+    assert not blocked(("creature", "examples"))
+
+
+def test_the_ids_are_those_of_the_published_list(shared_data) -> None:
+    published = (shared_data / "media/consistent4d/test_dataset_uid.txt").read_text().split()
+    assert sorted(published) == sorted(CONSISTENT4D_TEST_IDS)

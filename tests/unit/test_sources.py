@@ -1,0 +1,107 @@
+"""Finding objects, reading captions, splitting the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.data.captions import read_captions
+from orster_cli.data.sources import find_sources, parse_part, take_part
+
+
+def _touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_folders_are_searched_and_the_order_is_by_name(tmp_path: Path) -> None:
+    _touch(tmp_path, "b.glb", "sub/a.GLB", "sub/deep/c.gltf", "readme.txt")
+    _touch(tmp_path, "uid1/multi_frame0.png", "shot/transforms.json", "shot/ignored.glb")
+    found = find_sources([tmp_path])
+    assert [(s.name, s.kind) for s in found] == [
+        ("b.glb", "gltf"),
+        ("shot", "frames"),
+        ("sub/a.GLB", "gltf"),
+        ("sub/deep/c.gltf", "gltf"),
+        ("uid1", "diffusion4d"),
+    ]
+    assert [s.key for s in found] == ["b", "shot", "a", "c", "uid1"]
+
+
+def test_keys_have_no_dots_and_equal_names_stay_apart(tmp_path: Path) -> None:
+    _touch(tmp_path, "x/cat.v1.glb", "y/cat.v1.glb", "z/dog é.glb")
+    keys = [s.key for s in find_sources([tmp_path])]
+    assert len(set(keys)) == 3
+    assert keys[0].startswith("cat_v1_")
+    assert keys[2] == "dog_"
+    # the same whatever else lies in the folder
+    assert [s.key for s in find_sources([tmp_path])] == keys
+
+
+def test_a_file_named_twice_is_one_source(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.glb")
+    assert len(find_sources([tmp_path, tmp_path / "a.glb"])) == 1
+
+
+def test_what_is_no_object_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such"):
+        find_sources([tmp_path / "missing"])
+    _touch(tmp_path, "a.obj", "empty/readme")
+    with pytest.raises(InputError, match=r"expected \.glb"):
+        find_sources([tmp_path / "a.obj"])
+    with pytest.raises(InputError, match="no objects"):
+        find_sources([tmp_path / "empty"])
+
+
+def test_parts_are_disjoint_and_complete(tmp_path: Path) -> None:
+    _touch(tmp_path, *[f"{i}.glb" for i in range(10)])
+    sources = find_sources([tmp_path])
+    parts = [take_part(sources, (i, 3)) for i in (1, 2, 3)]
+    assert sorted(s.key for part in parts for s in part) == sorted(s.key for s in sources)
+    assert [len(part) for part in parts] == [4, 3, 3]
+    assert parse_part("2/3") == (2, 3)
+    for wrong in ("0/3", "4/3", "1", "a/b", "1/0", "-1/2"):
+        with pytest.raises(ConfigError):
+            parse_part(wrong)
+
+
+def test_captions(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text('file,clip,extra,use,caption\na.glb,0,x,1,"a cat, running"\na.glb,1,x,0,\n')
+    rows = read_captions(path)
+    assert rows["a.glb", 0].text == "a cat, running"
+    assert (rows["a.glb", 0].use, rows["a.glb", 1].use) == (True, False)
+    path.write_text("file,clip\nb.glb,3\n")
+    assert read_captions(path)["b.glb", 3].use
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name,clip\na,0\n", "line 1"),
+        ("file,clip\na.glb,one\n", "line 2"),
+        ("file,clip\na.glb,-1\n", "line 2"),
+        ("file,clip\na.glb,0\na.glb,0\n", "line 3"),
+        ("file,clip,use\na.glb,0,yes\n", "use = 0 or 1"),
+        ("file,clip\n,0\n", "a file name"),
+        ("", "line 1"),
+    ],
+)
+def test_wrong_captions_name_the_line(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=reason):
+        read_captions(path)
+
+
+def test_captions_that_are_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "clips.csv"
+    path.write_bytes(b"file,clip\n\xff\xfe,0\n")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_captions(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_captions(tmp_path / "missing.csv")
