@@ -61,7 +61,8 @@ def _packages() -> list[Finding]:
 
     found = [Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")]
     found += [
-        Finding(name, "ok", version(name)) for name in ("numba", "gsplat", "diffusers", "transformers")
+        Finding(name, "ok", version(name))
+        for name in ("numba", "gsplat", "diffusers", "transformers")
     ]
     try:
         import torchvision
@@ -157,7 +158,9 @@ def _gpu() -> list[Finding]:
         return [Finding("GPU", "warn", "no CUDA device: everything runs on the CPU, smaller")]
     free, total = torch.cuda.mem_get_info()
     name = torch.cuda.get_device_name()
-    found = [Finding("GPU", "ok", f"{name}, {free / 1024**3:.0f} of {total / 1024**3:.0f} GiB free")]
+    found = [
+        Finding("GPU", "ok", f"{name}, {free / 1024**3:.0f} of {total / 1024**3:.0f} GiB free")
+    ]
     tools = {tool: shutil.which(tool) for tool in ("nvcc", "ninja")}
     missing = [tool for tool, where in tools.items() if where is None]
     found.append(
@@ -177,7 +180,15 @@ def _gpu() -> list[Finding]:
     one = torch.ones(1, 3, device="cuda")
     quat = torch.tensor([[1.0, 0, 0, 0]], device="cuda")
     out = rasterize(
-        one * 0, quat, one * 0.2, torch.ones(1, device="cuda") * 0.9, one, view[None], K[None], 64, 64
+        one * 0,
+        quat,
+        one * 0.2,
+        torch.ones(1, device="cuda") * 0.9,
+        one,
+        view[None],
+        K[None],
+        64,
+        64,
     )
     peak = float(out.alpha.max())
     state: Literal["ok", "fail"] = "ok" if 0.5 < peak <= 1.0 else "fail"
