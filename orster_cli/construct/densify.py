@@ -31,8 +31,8 @@ class DensifyRule:
 class DensityController:
     """Collects screen-space gradients between refinements and applies the rule."""
 
-    def __init__(self, count: int) -> None:
-        self.state = {"gradient": torch.zeros(count), "seen": torch.zeros(count)}
+    def __init__(self, count: int, device: torch.device) -> None:
+        self.state = {name: torch.zeros(count, device=device) for name in ("gradient", "seen")}
 
     def observe(self, gradient: Tensor, radii: Tensor, width: int, height: int) -> None:
         """`gradient` [N,2] of the loss by screen position (pixels), `radii` [N] (0 = not drawn)."""

@@ -6,7 +6,7 @@ Reference: Laurentini, "The visual hull concept for silhouette-based image under
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,15 @@ class SurfacePoints:
     normals: Tensor
     colors: Tensor
     spacing: float
+
+    def to(self, device: torch.device) -> SurfacePoints:
+        """The same points on `device`."""
+        return replace(
+            self,
+            positions=self.positions.to(device),
+            normals=self.normals.to(device),
+            colors=self.colors.to(device),
+        )
 
 
 def project(points: Tensor, cameras: Cameras, index: int) -> tuple[Tensor, Tensor]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from orster_cli.core.errors import MissingResourceError
 from orster_cli.splatting.rasterize import Render
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
@@ -51,6 +53,29 @@ def depth_smoothness(depth: Tensor, alpha: Tensor) -> Tensor:
     return total
 
 
+def load_perceptual(device: torch.device) -> Perceptual:
+    """LPIPS v0.1 (Zhang et al. 2018, VGG) of two images [H,W,3] in [0,1].
+
+    MissingResourceError: the trunk's weights are not in torch's cache and cannot be fetched here."""
+    import lpips
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if not any(folder.glob("vgg16-*.pth")):
+        raise MissingResourceError(
+            f"LPIPS needs the VGG-16 weights of torchvision, none in {folder}",
+            hint="fetch them once: python -c 'import torchvision as t; "
+            't.models.vgg16(weights="IMAGENET1K_V1")'; or leave LPIPS out: '
+            "--set construct.lpips=0",
+        )
+    network = lpips.LPIPS(net="vgg", verbose=False).to(device).eval().requires_grad_(False)
+
+    def distance(rgb: Tensor, target: Tensor) -> Tensor:
+        first, second = (2 * x.permute(2, 0, 1)[None] - 1 for x in (rgb, target))
+        return network(first, second).mean()
+
+    return distance
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
     l1: float
@@ -85,5 +110,5 @@ def splatting_loss(
         terms["depth"] = depth_smoothness(render.depth[0], alpha)
     if weights.lpips and perceptual is not None:
         terms["lpips"] = perceptual(rgb, target_rgb)
-    total = sum((getattr(weights, name) * term for name, term in terms.items()), torch.zeros(()))
+    total = sum((getattr(weights, name) * term for name, term in terms.items()), rgb.new_zeros(()))
     return total, terms

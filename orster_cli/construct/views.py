@@ -7,13 +7,14 @@ H W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from orster_cli.construct.recurrence import Recurrence
 from orster_cli.core.types import OrbitClip
+from orster_cli.splatting.motion import Timeline
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,3 +57,100 @@ def composite(clip: OrbitClip, background: Tensor) -> Tensor:
     `OrbitClip.frames` hold straight colour where alpha > 0."""
     assert clip.alpha is not None
     return clip.frames * clip.alpha + (1 - clip.alpha) * background[:, None, None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ViewSet:
+    """All views of one fit. `static`: of the object at rest; `seen`: frames that were really seen, with
+    their phases; `moving`: these and the mirrored ones, which are inferred; `moments`: different
+    phases among the frames seen."""
+
+    static: list[View]
+    seen: list[View]
+    moving: list[View]
+    timeline: Timeline
+    moments: int
+    driving: list[View]  # the frames of the clips, once each: what quality is measured on
+
+
+def _views(
+    clip: OrbitClip,
+    background: Tensor,
+    *,
+    timeline: Timeline | None,
+    reflection: Tensor | None = None,
+    shift: float = 0.0,
+    weight: float = 1.0,
+    device: torch.device,
+) -> list[View]:
+    """The frames of `clip` as views; `timeline` None: the object at rest; `reflection` [4,4]: mirrored,
+    with the phase advanced by `shift`."""
+    assert clip.alpha is not None
+    shown, out = composite(clip, background), []
+    for i in range(len(clip)):
+        rgb, alpha = shown[i], clip.alpha[i]
+        w2c, K = clip.cameras.w2c[i], clip.cameras.K[i]
+        time = float(clip.times[i])
+        phase = None if timeline is None else timeline.phase(time)
+        if reflection is not None:
+            rgb, alpha = rgb.flip(-1), alpha.flip(-1)
+            w2c, K = mirrored_camera(w2c, K, clip.cameras.width, reflection)
+            if timeline is not None and phase is not None:
+                phase = (phase + shift) % 1.0 if timeline.looping else phase
+        out.append(
+            View(
+                rgb=rgb.permute(1, 2, 0).contiguous().to(device),
+                alpha=alpha.permute(1, 2, 0).contiguous().to(device),
+                w2c=w2c.to(device),
+                K=K.to(device),
+                phase=phase,
+                time=time,
+                weight=weight,
+                mirrored=reflection is not None,
+            )
+        )
+    return out
+
+
+def build_views(
+    clips: list[OrbitClip],
+    static: OrbitClip | None,
+    recurrence: Recurrence,
+    *,
+    mirror_weight: float,
+    device: torch.device,
+) -> ViewSet:
+    """Views of `clips` (one motion, one timeline) and of the object at rest, composited on white.
+
+    Without a static orbit the static phase looks at the moving frames: a blur of all poses, from
+    which the motion starts."""
+    white = torch.ones(3)
+    timeline = Timeline(looping=recurrence.looping)
+    driving = [v for clip in clips for v in _views(clip, white, timeline=timeline, device=device)]
+    resting = _views(static, white, timeline=None, device=device) if static is not None else []
+    at_zero = [replace(view, phase=0.0) for view in resting]
+    mirrored: list[View] = []
+    if recurrence.mirror_azimuth is not None and mirror_weight > 0:
+        reflection = mirror_matrix(recurrence.mirror_azimuth)
+        still = [replace(static, times=torch.zeros(len(static)))] if static is not None else []
+        for clip in [*clips, *still]:
+            mirrored += _views(
+                clip,
+                white,
+                timeline=timeline,
+                reflection=reflection,
+                shift=recurrence.mirror_shift,
+                weight=mirror_weight,
+                device=device,
+            )
+    # a frame of the motion counts twice: there are as many of the object at rest, which is easier
+    seen = driving * (2 if at_zero else 1) + at_zero
+    moments = len({round(view.time, 6) for view in driving})
+    return ViewSet(
+        static=resting or [replace(view, phase=None) for view in driving],
+        seen=seen,
+        moving=seen + mirrored,
+        timeline=timeline,
+        moments=max(moments - 1, 2) if timeline.looping else max(moments, 2),
+        driving=driving,
+    )

@@ -142,15 +142,3 @@ def load_deformation(path: Path, config: dict[str, Any]) -> DeformationField:
             hint="the asset is damaged or was written by another version; construct it again",
         ) from error
     return loaded
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gaussians4D:
-    """An animated object: canonical Gaussians and the field that moves them."""
-
-    canonical: Gaussians
-    field: DeformationField
-
-    def at(self, t: float) -> Gaussians:
-        """The Gaussians at time `t` in [0,1]."""
-        return self.field(self.canonical, t)

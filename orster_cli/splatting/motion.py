@@ -29,6 +29,20 @@ class Timeline:
         return (time * self.cycles) % 1.0 if self.looping else min(max(time, 0.0), 1.0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gaussians4D:
+    """An animated object: canonical Gaussians, what moves them, and (with parts) the skinning logits
+    [N,P] of each Gaussian."""
+
+    canonical: Gaussians
+    motion: Motion
+    skinning: Tensor | None = None
+
+    def at(self, time: float) -> Gaussians:
+        """The Gaussians at `time` in [0,1] of the clip."""
+        return self.motion(self.canonical, self.skinning, self.motion.timeline.phase(time))
+
+
 class Motion(nn.Module):
     """Canonical Gaussians -> Gaussians at a phase: x' = parts(x, phase) + field(x, phase).
 

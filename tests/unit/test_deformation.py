@@ -13,7 +13,6 @@ from orster_cli.core.types import Gaussians
 from orster_cli.splatting.deformation import (
     DeformationConfig,
     DeformationField,
-    Gaussians4D,
     load_deformation,
 )
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
@@ -161,8 +160,8 @@ def test_a_saved_field_comes_back_the_same(tmp_path, priors):
     config = json.loads(json.dumps(field.save(tmp_path / "field.safetensors")))
     loaded = load_deformation(tmp_path / "field.safetensors", config)
     canonical = _gaussians()
-    before = Gaussians4D(canonical=canonical, field=field).at(0.3)
-    after = Gaussians4D(canonical=canonical, field=loaded).at(0.3)
+    before = field(canonical, 0.3)
+    after = loaded(canonical, 0.3)
     assert not torch.equal(before.means, canonical.means)
     for name in PARTS:
         assert torch.equal(getattr(before, name), getattr(after, name))

@@ -1,0 +1,130 @@
+"""`orster construct`: orbital clips to an animated 3D asset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orster_cli.ui.options import (
+    ConfigOption,
+    DryRunOption,
+    ForceOption,
+    JsonOption,
+    OutOption,
+    QuietOption,
+    SetOption,
+)
+
+
+def construct(
+    clips: Annotated[
+        list[str],
+        typer.Argument(help="Clips of one motion: clip/, dataset#key, video.mp4, or images."),
+    ],
+    out: OutOption,
+    static_orbit: Annotated[
+        str | None, typer.Option(help="Orbit of the object at time 0 (a clip like the others).")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="fast, balanced (the default), fine or paper.")
+    ] = None,
+    elevation: Annotated[float, typer.Option(help="Orbit of a video: degrees.")] = 0.0,
+    radius: Annotated[float, typer.Option(help="Orbit of a video: in object sizes.")] = 2.0,
+    fov: Annotated[float, typer.Option(help="Orbit of a video: degrees.")] = 39.6,
+    azimuth_start: Annotated[float, typer.Option(help="Orbit of a video: first azimuth.")] = 0.0,
+    turns: Annotated[float, typer.Option(help="Orbit of a video: turns; 0 = still.")] = 1.0,
+    direction: Annotated[
+        str, typer.Option(help="Orbit of a video, seen from above: ccw or cw.")
+    ] = "ccw",
+    seed: Annotated[int | None, typer.Option(help="Seed of the fit.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Fit animated 3D Gaussians to an orbital clip. Killed, it goes on where it was when run again.
+
+    Examples: orster construct dataset#frog-0 -o asset/ ; orster construct video.mp4 -o asset/"""
+    from orster_cli.commands.clips import open_clip
+    from orster_cli.commands.common import Stage
+    from orster_cli.construct.run import ConstructInput
+    from orster_cli.construct.run import construct as run
+    from orster_cli.construct.source import OrbitFlags
+    from orster_cli.core.errors import ConfigError
+
+    stage = Stage.open(
+        "construct",
+        command="construct",
+        out=out,
+        flags={"construct.seed": seed},
+        config=config,
+        template=f"construct-{preset}" if preset else None,
+        assignments=assignments,
+        force=force,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    if direction not in ("ccw", "cw"):
+        raise ConfigError(f"--direction: expected ccw or cw, got {direction!r}")
+    signed = -turns if direction == "cw" else turns
+    orbit = OrbitFlags(
+        elevation=elevation, radius=radius, fov=fov, azimuth_start=azimuth_start, turns=signed
+    )
+    orbit.check()
+    opened = [open_clip(text, orbit, stage.out) for text in clips]
+    still = open_clip(static_orbit, orbit, stage.out, default_view="static") if static_orbit else None
+    static = still.clip if still else next((o.static for o in opened if o.static), None)
+    if static is None:
+        stage.out.info("no static orbit: the object's shape comes from the moving frames alone")
+    sources = [*opened, *([still] if still else [])]
+    draft = stage.plan(
+        kind="asset",
+        parents=[parent for source in sources for parent in source.parents],
+        inputs=[file for source in sources for file in source.inputs],
+        seeds={"fit": stage.resolved.config.construct.seed},
+        extra={
+            "clips": [source.key for source in opened],
+            "static": still.key if still else "",
+            "orbit": {"elevation": elevation, "radius": radius, "fov": fov,
+                      "azimuth_start": azimuth_start, "turns": signed},
+        },
+    )  # fmt: skip
+    if draft is None:
+        return
+    with draft:
+        content = run(
+            ConstructInput(clips=[source.clip for source in opened], static=static),
+            stage.resolved.config.construct,
+            folder=draft.dir,
+            scratch=draft.scratch,
+            device=choose_device(device),
+            reporter=stage.out,
+            stop=stage.stop,
+        )
+        artifact = draft.commit(content, warnings=stage.out.warnings[:100])
+    stage.done(
+        artifact,
+        summary=f"{content['gaussians']} Gaussians in {content['seconds']:.0f} s, "
+        f"PSNR {content['psnr']:.2f} dB at the input frames",
+        next_step=f"look at {out / 'preview.mp4'}",
+        values=content,
+    )
+
+
+def choose_device(name: str):  # noqa: ANN201 - torch is imported here only
+    """`auto` is CUDA where there is a device. ConfigError, MissingResourceError."""
+    import torch
+
+    from orster_cli.core.errors import ConfigError, MissingResourceError
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device: expected auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MissingResourceError("no CUDA device here", hint="use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,243 @@
+"""What the fit changes: canonical Gaussians, their motion, and the optimizers of both.
+
+N Gaussians, P parts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from orster_cli.config.construct import ConstructConfig
+from orster_cli.construct.densify import DensifyRule, DensityController
+from orster_cli.construct.hull import SurfacePoints
+from orster_cli.core.errors import NumericalError
+from orster_cli.core.types import SH_C0, Gaussians
+from orster_cli.splatting.deformation import DeformationConfig, DeformationField
+from orster_cli.splatting.hexplane import HexPlaneConfig
+from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
+from orster_cli.splatting.parts import PartMotion, cluster
+from orster_cli.splatting.rasterize import Render
+
+RATES = {"means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2}
+CANONICAL_SHARE = 0.3  # of these rates is left to the canonical Gaussians once they move
+PLANE_RATE, NETWORK_RATE = 2e-2, 2e-3
+PART_RATES = {"skinning": 2e-2, "rotvecs": 3e-3, "shifts": 1e-3}
+FINAL_RATE = 0.05  # share of a rate that is left at the end of its phases
+BOX_MARGIN = 0.05  # world units around the canonical means
+PRIORS_WIDTH = 32
+
+
+class Model:
+    """Parameters `means` [N,3], `scales` [N,3] log, `quats` [N,4], `opacities` [N] logit, `sh0` [N,1,3]
+    (and `skinning` [N,P] logits once parts move), each with its own Adam as gsplat's operations want."""
+
+    def __init__(
+        self,
+        points: SurfacePoints,
+        cfg: ConstructConfig,
+        *,
+        spatial_prior: Tensor | None = None,
+        temporal_prior: Tensor | None = None,
+    ) -> None:
+        n = len(points.positions)
+        start = {
+            "means": points.positions.clone(),
+            "scales": points.positions.new_full((n, 3), math.log(0.75 * points.spacing)),
+            "quats": points.positions.new_tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1),
+            "opacities": points.positions.new_full((n,), 1.5),
+            "sh0": ((points.colors - 0.5) / SH_C0)[:, None].clone(),
+        }
+        self.cfg = cfg
+        self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in start.items()}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        for name, value in self.params.items():
+            self.optimizers[name] = _adam([value], RATES[name])
+        self.motion: Motion | None = None
+        self.motion_optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.density = DensityController(n, points.positions.device)
+        self.rate_scale = 1.0
+        self._priors = (spatial_prior, temporal_prior)
+
+    # -- what it shows
+
+    def canonical(self, *, frozen: bool = False) -> Gaussians:
+        """The Gaussians at rest; `frozen`: cut off from their gradients."""
+        take = (lambda p: p.detach()) if frozen else (lambda p: p)
+        return Gaussians(
+            means=take(self.params["means"]),
+            log_scales=take(self.params["scales"]),
+            quats=torch.nn.functional.normalize(take(self.params["quats"]), dim=-1),
+            opacity_logits=take(self.params["opacities"]),
+            sh=take(self.params["sh0"]),
+        )
+
+    def at(self, phase: float | None, *, frozen_canonical: bool = False) -> Gaussians:
+        """The Gaussians at `phase` of the motion; None: at rest."""
+        canonical = self.canonical(frozen=frozen_canonical)
+        if phase is None or self.motion is None:
+            return canonical
+        return self.motion(canonical, self.params.get("skinning"), phase)
+
+    def result(self) -> Gaussians4D:
+        """What was fitted, detached."""
+        canonical = self.canonical(frozen=True)
+        skinning = self.params.get("skinning")
+        assert self.motion is not None
+        return Gaussians4D(
+            canonical=canonical,
+            motion=self.motion.eval().requires_grad_(False),
+            skinning=None if skinning is None else skinning.detach(),
+        )
+
+    # -- the motion
+
+    def start_motion(self, timeline: Timeline, moments: int) -> None:
+        """Give the Gaussians their motion, once; `moments`: different times that the clips show."""
+        if self.motion is not None:
+            return
+        means = self.params["means"].detach()
+        box = torch.stack([means.amin(0) - BOX_MARGIN, means.amax(0) + BOX_MARGIN])
+        centres = None
+        if self.cfg.parts:
+            centres = cluster(means.cpu(), self.cfg.parts, seed=self.cfg.seed).to(means.device)
+        self._build_motion(timeline, moments, box, centres)
+        if self.motion is not None and self.motion.parts is not None:
+            self._add_skinning(self.motion.parts.initial_logits(means))
+
+    def _build_motion(
+        self, timeline: Timeline, moments: int, box: Tensor, centres: Tensor | None
+    ) -> None:
+        cfg = self.cfg
+        field = DeformationField(
+            DeformationConfig(
+                hexplane=HexPlaneConfig(
+                    channels=cfg.plane_channels,
+                    resolution=cfg.plane_resolution,
+                    time_resolution=cfg.time_resolution,
+                    scales=cfg.plane_scales,
+                    periodic=timeline.looping,
+                ),
+                width=cfg.width,
+                hidden=cfg.hidden,
+                color=cfg.moving_color,
+                prior_width=PRIORS_WIDTH,
+            ),
+            box,
+            spatial_prior=self._priors[0],
+            temporal_prior=self._priors[1],
+            seed=cfg.seed,
+        ).to(box.device)
+        parts = None
+        if centres is not None:
+            parts = PartMotion(centres.cpu(), moments, looping=timeline.looping).to(box.device)
+            self.motion_optimizers["rotvecs"] = _adam([parts.rotvecs], PART_RATES["rotvecs"])
+            self.motion_optimizers["shifts"] = _adam([parts.shifts], PART_RATES["shifts"])
+        named = list(field.named_parameters())
+        planes = [p for name, p in named if ".planes." in name]
+        network = [p for name, p in named if ".planes." not in name]
+        self.motion_optimizers["planes"] = _adam(planes, PLANE_RATE)
+        self.motion_optimizers["network"] = _adam(network, NETWORK_RATE)
+        self.motion = Motion(timeline, parts, field)
+
+    def _add_skinning(self, logits: Tensor) -> None:
+        self.params["skinning"] = nn.Parameter(logits)
+        self.optimizers["skinning"] = _adam([self.params["skinning"]], PART_RATES["skinning"])
+
+    def motion_regulariser(self, cfg: ConstructConfig) -> Tensor:
+        """Smooth planes in space and time; parts that hold together and do not jerk."""
+        assert self.motion is not None
+        total = self.params["means"].new_zeros(())
+        if self.motion.field is not None and cfg.planes:
+            rough = self.motion.field.features.planes.smoothness()
+            total = total + cfg.planes * (rough.space + rough.time)
+        if self.motion.parts is not None:
+            total = total + cfg.smooth * self.motion.parts.acceleration()
+            total = total + cfg.joints * self.motion.parts.disagreement()
+        return total
+
+    # -- optimization
+
+    def observe(self, render: Render) -> None:
+        """Collect the screen-space gradients of a static view for `refine`."""
+        height, width = render.rgb.shape[1:3]
+        self.density.observe(render.means2d_grad[0], render.radii[0], width, height)
+
+    def refine(self, cfg: ConstructConfig, step: int) -> None:
+        """Clone, split and prune by what was observed since the last time."""
+        rule = DensifyRule(
+            grow_gradient=cfg.grow_gradient,
+            grow_scale=0.01,
+            prune_opacity=0.02,
+            prune_scale=0.25,
+            maximum=cfg.max_gaussians,
+        )
+        self.density.refine(self.params, self.optimizers, rule, seed=cfg.seed, step=step)
+
+    def update(self, progress: float, *, moving: bool) -> None:
+        """One Adam step of everything that has a gradient, with rates decayed by `progress` in [0,1]."""
+        decay = self.rate_scale * FINAL_RATE**progress
+        rates = {**RATES, **PART_RATES, "planes": PLANE_RATE, "network": NETWORK_RATE}
+        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
+            share = CANONICAL_SHARE if moving and name in RATES else 1.0
+            optimizer.param_groups[0]["lr"] = rates[name] * share * decay
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def check_finite(self) -> None:
+        """NumericalError that names the first tensor with NaN, infinity or an exploded scale."""
+        named = dict(self.params)
+        if self.motion is not None:
+            named |= {f"motion.{k}": v for k, v in self.motion.named_parameters()}
+        for name, value in named.items():
+            if not bool(torch.isfinite(value).all()):
+                raise NumericalError(f"{name} holds values that are not finite")
+        if float(self.params["scales"].detach().max()) > math.log(10.0):
+            raise NumericalError("scales: a Gaussian has grown to ten times the object's size")
+
+    # -- state
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of all tensors: parameters, Adam moments, density statistics."""
+        out = {f"params/{k}": v.detach().clone() for k, v in self.params.items()}
+        out |= {f"density/{k}": v.clone() for k, v in self.density.state.items()}
+        out["rate_scale"] = torch.tensor(self.rate_scale, dtype=torch.float64)
+        if self.motion is not None:
+            out |= {f"motion/{k}": v.detach().clone() for k, v in self.motion.state_dict().items()}
+        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
+            for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    out[f"adam/{name}/{i}/{key}"] = value.detach().clone()
+        return out
+
+    def load_state(self, state: dict[str, Tensor], timeline: Timeline, moments: int) -> None:
+        """The inverse of `state`, whatever this model held before."""
+        self.rate_scale = float(state["rate_scale"])
+        self.density.state = {k[8:]: v.clone() for k, v in state.items() if k.startswith("density/")}
+        self.motion, self.motion_optimizers = None, {}
+        for name in ("skinning",):
+            self.params.pop(name, None)
+            self.optimizers.pop(name, None)
+        for name in [k[7:] for k in state if k.startswith("params/")]:
+            self.params[name] = nn.Parameter(state[f"params/{name}"].clone())
+            rate = RATES.get(name, PART_RATES.get(name, 0.0))
+            self.optimizers[name] = _adam([self.params[name]], rate)
+        motion = {k[7:]: v for k, v in state.items() if k.startswith("motion/")}
+        if motion:
+            box = motion["field.features.planes.aabb"]
+            self._build_motion(timeline, moments, box, motion.get("parts.centres"))
+            assert self.motion is not None
+            self.motion.load_state_dict(motion)
+        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
+            for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                prefix = f"adam/{name}/{i}/"
+                moments_ = {k[len(prefix) :]: v.clone() for k, v in state.items() if k.startswith(prefix)}
+                if moments_:
+                    optimizer.state[parameter] = moments_
+
+
+def _adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True)

@@ -1,0 +1,43 @@
+"""Pictures of an animated object: any cameras, any times.
+
+T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from orster_cli.core.types import Cameras, Gaussians, OrbitClip
+from orster_cli.splatting.motion import Gaussians4D
+from orster_cli.splatting.rasterize import rasterize
+
+
+@torch.no_grad()
+def render_frame(gaussians: Gaussians, cameras: Cameras, index: int) -> tuple[Tensor, Tensor]:
+    """Premultiplied colour [3,H,W] and alpha [1,H,W] of static Gaussians in camera `index`."""
+    out = rasterize(
+        gaussians.means,
+        gaussians.quats,
+        gaussians.log_scales.exp(),
+        gaussians.opacity_logits.sigmoid(),
+        gaussians.colors,
+        cameras.w2c[index : index + 1],
+        cameras.K[index : index + 1],
+        cameras.width,
+        cameras.height,
+    )
+    return out.rgb[0].permute(2, 0, 1).clamp(0, 1), out.alpha[0].permute(2, 0, 1).clamp(0, 1)
+
+
+def render_clip(
+    asset: Gaussians4D, cameras: Cameras, times: Tensor, *, background: Tensor | None = None
+) -> OrbitClip:
+    """What the cameras see of `asset` at `times` [T] in [0,1], composited on `background` [3] (white);
+    the clip has no alpha, as a video has none."""
+    shade = torch.ones(3) if background is None else background
+    frames = []
+    for i in range(len(cameras)):
+        rgb, alpha = render_frame(asset.at(float(times[i])), cameras, i)
+        frames.append(rgb + (1 - alpha) * shade[:, None, None])
+    return OrbitClip(frames=torch.stack(frames), cameras=cameras, times=times)
