@@ -20,6 +20,7 @@ from orster_cli.core.errors import InputError, MissingResourceError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.data.assemble import ShardWriter, finish
+from orster_cli.data.blender import require_bpy
 from orster_cli.data.captions import Caption
 from orster_cli.data.clip_jobs import Scratch, SourceJob, process_source
 from orster_cli.data.pool import for_each
@@ -55,7 +56,9 @@ def prepare(
 
     `captions` by (file name, clip) chooses the clips; None takes all. Damaged sources are listed as
     dropped. Raises InputError when no clip is kept, Preempted when `stop` is requested,
-    MissingResourceError without the device of `cfg`."""
+    MissingResourceError without the renderer or device of `cfg`."""
+    if cfg.renderer == "blender":
+        require_bpy()
     _check_device(cfg.device)
     place = Scratch.create(scratch)
     shards = ShardWriter(place, cfg.shard_samples)
