@@ -43,7 +43,9 @@ def mirror_matrix(azimuth: float, offset: float = 0.0) -> Tensor:
     return reflection
 
 
-def mirrored_camera(w2c: Tensor, K: Tensor, width: int, reflection: Tensor) -> tuple[Tensor, Tensor]:
+def mirrored_camera(
+    w2c: Tensor, K: Tensor, width: int, reflection: Tensor
+) -> tuple[Tensor, Tensor]:
     """The camera whose image of the mirrored world is the left-right flipped image of (`w2c`, `K`)."""
     flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64))
     flipped_K = K.clone()
