@@ -76,7 +76,7 @@ def write_results(path: Path, title: str, sections: Sequence[str]) -> None:
         f"# {title}\n\n- {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {processor()}\n"
         f"- Python {platform.python_version()}, torch {torch.__version__}, "
         f"numba {numba.__version__}, load average {os.getloadavg()[0]:.1f}\n"
-        f"- `python {' '.join(sys.argv)}`\n"
+        f"- `python -m benchmarks.{Path(sys.argv[0]).stem} {' '.join(sys.argv[1:])}`\n"
     )
     page = head + "\n" + "\n\n".join(sections) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
