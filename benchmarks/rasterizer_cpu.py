@@ -5,7 +5,8 @@
 Forward and backward of 10,000 Gaussians on a closed surface, one camera. All implementations take
 turns in one process. The limit is `blend_limit.c`, compiled here: pairs per second of the bare
 blending arithmetic from the first-level cache; a scene's pairs are those of a Gaussian and a pixel
-with alpha >= 1/255 (those before the stop are counted too: "live"). Exits 1 when a target of `TARGETS` is missed.
+with alpha >= 1/255 (those before the stop are counted too: "live"). Exits 1
+when a target of `TARGETS` is missed.
 """
 
 from __future__ import annotations

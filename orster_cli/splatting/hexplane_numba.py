@@ -13,18 +13,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from orster_cli.splatting.hexplane import SPATIAL, TEMPORAL, time_cells
-from orster_cli.splatting.simd import LANES, any_nonzero, fma, load, splat, store, total
+from orster_cli.splatting.simd import (
+    LANES,
+    any_nonzero,
+    fma,
+    inner,
+    kernel,
+    load,
+    splat,
+    store,
+    total,
+)
 
 _F = np.float32
 _ZERO, _ONE = _F(0), _F(1)
-_kernel = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(error_model="numpy")
+@inner
 def _place(value, low, inverse, cells):  # type: ignore[no-untyped-def]
     """Cell, weight of the next cell and whether the box was left, along one axis."""
     at = (value - low) * inverse * (cells - 1)
@@ -34,7 +42,7 @@ def _place(value, low, inverse, cells):  # type: ignore[no-untyped-def]
     return cell, _F(at - _F(cell)), inside
 
 
-@njit(error_model="numpy")
+@inner
 def _bilinear(plane, at, row, channels, u, v):  # type: ignore[no-untyped-def]
     """Value and slopes along both axes of eight channels; `row` is the stride of the second."""
     a, b = load(plane, at), load(plane, at + channels)
@@ -45,33 +53,33 @@ def _bilinear(plane, at, row, channels, u, v):  # type: ignore[no-untyped-def]
     return fma(v, rise, left), fma(v, high - low, low), rise
 
 
-@njit(error_model="numpy")
+@inner
 def _linear(line, at, channels, u):  # type: ignore[no-untyped-def]
     a, b = load(line, at), load(line, at + channels)
     rise = b - a
     return fma(u, rise, a), rise
 
 
-@njit(error_model="numpy")
+@inner
 def _accumulate(array, at, value):  # type: ignore[no-untyped-def]
     store(array, at, load(array, at) + value)
 
 
-@njit(error_model="numpy")
+@inner
 def _scatter_line(line, at, channels, u, gradient):  # type: ignore[no-untyped-def]
     high = gradient * u
     _accumulate(line, at, gradient - high)
     _accumulate(line, at + channels, high)
 
 
-@njit(error_model="numpy")
+@inner
 def _scatter(plane, at, row, channels, u, v, gradient):  # type: ignore[no-untyped-def]
     high = gradient * v
     _scatter_line(plane, at, channels, u, gradient - high)
     _scatter_line(plane, at + row, channels, u, high)
 
 
-@_kernel
+@kernel
 def _neighbours_together(points, box, cells, order, counts):  # type: ignore[no-untyped-def]
     """Into `order` [N] the points by coarse cell (counting sort, 16 cells a side), so that points
     which read the same corners of the planes follow each other."""
@@ -91,7 +99,7 @@ def _neighbours_together(points, box, cells, order, counts):  # type: ignore[no-
         counts[cells[p]] += 1
 
 
-@_kernel
+@kernel
 def _forward(points, order, box, planes, lines, cells, channels, channel, out, features, feature):  # type: ignore[no-untyped-def]
     """Eight channels from `channel` on, of one scale, into columns `feature`... of `out`."""
     xy, xz, yz = planes
@@ -111,7 +119,7 @@ def _forward(points, order, box, planes, lines, cells, channels, channel, out, f
         store(out, p * features + feature, a * b * c * (d * e * f))
 
 
-@_kernel
+@kernel
 def _backward(  # type: ignore[no-untyped-def]
     points,
     order,

@@ -67,8 +67,8 @@ def _scratch() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spans() -> tuple[np.ndarray, np.ndarray]:
-    """Room for the spans of eight row pairs."""
-    return np.empty(LANES, np.int32), np.empty(LANES, np.int32)
+    """Room for the spans of eight row pairs of a batch of Gaussians."""
+    return np.empty(nb.BATCH * LANES, np.int32), np.empty(nb.BATCH * LANES, np.int32)
 
 
 def _camera(viewmat: Tensor, K: Tensor) -> np.ndarray:

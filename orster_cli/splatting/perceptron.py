@@ -12,14 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from numba import njit
 from torch import Tensor, nn
+
+from orster_cli.splatting.simd import kernel
 
 _OUTPUT_STEP = 16
 _DENSE = 0.8  # above this share of nonzero rows, picking them out costs more than it saves
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nonzero_rows(values, width, rows):  # type: ignore[no-untyped-def]
     """Into `rows` the numbers of the rows of `values` [N width] that are not all zero; their
     count."""
