@@ -7,6 +7,7 @@ result does not depend on how many there are. N points, C channels, R cells a si
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
@@ -180,7 +181,9 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Keyed by process too: a forked child has the object but not its threads."""
+    del process
     return ThreadPoolExecutor(threads, thread_name_prefix="orster-hexplane")
 
 
@@ -190,7 +193,7 @@ def _run(items: list[Any], work: Any) -> None:
         for item in items:
             work(*item)
     else:
-        list(_pool(threads).map(lambda item: work(*item), items))
+        list(_pool(threads, os.getpid()).map(lambda item: work(*item), items))
 
 
 def _flat(tensor: Tensor) -> np.ndarray:
