@@ -5,8 +5,8 @@
 Forward and backward of 10,000 Gaussians on a closed surface, one camera. All implementations take
 turns in one process. The limit is `blend_limit.c`, compiled here: pairs per second of the bare
 blending arithmetic from the first-level cache; a scene's pairs are those of a Gaussian and a pixel
-with alpha >= 1/255 (those before the stop are counted too: "live"). Exits 1
-when a target of `TARGETS` is missed.
+with alpha >= 1/255; "live" are those of them before the stop. The rasterizer skips dead blocks, so
+that it can beat the limit of all pairs where many are dead. Exits 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -188,8 +188,10 @@ def main() -> int:
         row += [f"{slow_forward:.0f} + {slow_both - slow_forward:.0f} ({tile} px)", gain]
         if limit is not None:
             ideal = [1e3 * pairs / rate / options.threads for rate in limit]
-            row += [f"{ideal[0]:.2f} + {ideal[1]:.2f}", forward / ideal[0], backward / ideal[1]]
-            if max(forward / ideal[0], backward / ideal[1]) > TARGETS["times the limit"]:
+            ratios = [forward / ideal[0], backward / ideal[1]]
+            row.append(f"{ideal[0]:.2f} + {ideal[1]:.2f}")
+            row += [" / ".join(f"{r * share:.1f}" for r in ratios) for share in (1, pairs / live)]
+            if max(ratios) > TARGETS["times the limit"]:
                 missed.append(f"{name}: times the limit")
         speed.append(row)
         if gain < TARGETS["speed-up"]:
@@ -203,7 +205,7 @@ def main() -> int:
             missed.append(f"{name}: memory")
     head = ["scene", "pairs (M)", "live (M)", "numba ms", "torch tiles ms (best tile)", "speed-up"]
     if limit is not None:
-        head += ["limit ms", "forward / limit", "backward / limit"]
+        head += ["limit ms", "times the limit", "of live pairs alone"]
     write_results(
         options.out,
         "The CPU rasterizer",

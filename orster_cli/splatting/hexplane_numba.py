@@ -24,13 +24,15 @@ from orster_cli.splatting.simd import (
     inner,
     kernel,
     load,
+    prefetch,
     splat,
     store,
     total,
 )
 
 _F = np.float32
-_ZERO, _ONE = _F(0), _F(1)
+_ZERO = _F(0)
+_AHEAD = 12  # points from now whose numbers are fetched, since `order` jumps about in memory
 
 
 @inner
@@ -106,7 +108,9 @@ def _forward(points, order, box, planes, lines, cells, channels, channel, out, f
     xy, xz, yz = planes
     lx, ly, lz = lines
     row = cells * channels
-    for p in order:
+    for s in range(order.size):
+        p, later = order[s], order[min(s + _AHEAD, order.size - 1)]
+        prefetch(points, 3 * later)
         ix, fx, _ = _place(points[3 * p], box[0], box[3], cells)
         iy, fy, _ = _place(points[3 * p + 1], box[1], box[4], cells)
         iz, fz, _ = _place(points[3 * p + 2], box[2], box[5], cells)
@@ -143,7 +147,11 @@ def _backward(  # type: ignore[no-untyped-def]
     g_xy, g_xz, g_yz = g_planes
     g_lx, g_ly, g_lz = g_lines
     row = cells * channels
-    for p in order:
+    for s in range(order.size):
+        p, later = order[s], order[min(s + _AHEAD, order.size - 1)]
+        prefetch(gradient, later * features + feature)
+        prefetch(points, 3 * later)
+        prefetch(g_points, 3 * later)
         g = load(gradient, p * features + feature)
         if not any_nonzero(g):  # a Gaussian that the picture does not show
             continue

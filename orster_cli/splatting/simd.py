@@ -164,6 +164,21 @@ def gather(typingctx: Any, array: Any, indices: Any, start: Any, stride: Any, of
     return f32x8(array, indices, types.intp, types.intp, types.intp), codegen
 
 
+@intrinsic
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Start fetching the cache line of `array[index]`; any index will do."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _address(context, builder, sig.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, ir.PointerType(ir.IntType(8)))
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
 # -- making and reducing -------------------------------------------------------------------------
 
 
