@@ -1,8 +1,7 @@
-"""`orster evaluate`: an asset or a clip against a reference."""
+"""`orster evaluate`: how near an asset or a clip comes to a reference."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,24 +17,26 @@ from orster_cli.ui.options import (
 )
 
 if TYPE_CHECKING:
+    from orster_cli.artifacts.store import Draft
     from orster_cli.commands.common import Stage
-    from orster_cli.evaluate.compare import Comparison
-    from orster_cli.evaluate.metrics_table import Metric
+    from orster_cli.commands.subjects import Subject
+    from orster_cli.evaluate.footage import Footage
 
 
 def evaluate(
-    subjects: Annotated[
-        list[Path],
-        typer.Argument(help="Asset or clip artifacts, or a folder of them."),
-    ],
-    reference: Annotated[
+    subject: Annotated[
         str,
-        typer.Option(help="Clip to compare with: clip/, dataset#key[:view], or a video."),
+        typer.Argument(
+            help="An asset, a clip, dataset#key:view, a .ply, a video, or a folder of such folders."
+        ),
     ],
     out: OutOption,
+    reference: Annotated[
+        str, typer.Option(help="What it should look like: a clip, dataset#key:view, or a video.")
+    ],
     metrics: Annotated[str | None, typer.Option(help="Comma-separated, e.g. psnr,ssim.")] = None,
     fail_under: Annotated[
-        list[str] | None, typer.Option(help="metric=value: exit 7 when the mean is worse.")
+        list[str] | None, typer.Option(help="Exit with 7 where a mean is less, e.g. psnr=16.")
     ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
@@ -44,21 +45,20 @@ def evaluate(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure what an asset shows at a reference's cameras and times.
+    """Compare with a reference, frame by frame: an asset is rendered at its cameras and times.
 
-    Example: orster evaluate asset/ --reference dataset#frog-0:eval -o report/ --metrics psnr,ssim"""
-    from orster_cli.artifacts.store import open_artifact
-    from orster_cli.commands.clips import open_clip
+    Example: orster evaluate asset/ --reference dataset#frog-0 -o report/ --fail-under psnr=25"""
     from orster_cli.commands.common import Stage
-    from orster_cli.construct.source import OrbitFlags
-    from orster_cli.evaluate.metrics_table import choose
-    from orster_cli.evaluate.report import write_report
+    from orster_cli.commands.subjects import open_frames, open_subjects
+    from orster_cli.evaluate.gates import check_gates, parse_gates
+    from orster_cli.evaluate.metrics import check_names
 
+    names = None if metrics is None else [name.strip() for name in metrics.split(",")]
     stage = Stage.open(
         "evaluate",
         command="evaluate",
         out=out,
-        flags={"evaluate.metrics": metrics},
+        flags={"evaluate.metrics": names},
         config=config,
         template=None,
         assignments=assignments,
@@ -67,113 +67,74 @@ def evaluate(
         as_json=as_json,
         quiet=quiet,
     )
-    chosen = choose(stage.resolved.config.evaluate.metrics)
-    gates = _gates(fail_under or [], chosen)
-    opened = [open_artifact(path) for path in _artifacts(subjects)]
-    target = open_clip(reference, OrbitFlags(), stage.out)
+    cfg = stage.resolved.config.evaluate
+    gates = parse_gates(fail_under or [], check_names(cfg.metrics))
+    target = open_frames(reference, cfg.background, stage.out)
+    subjects = open_subjects(subject, cfg.background, stage.out)
+    sources = [target, *subjects]
     draft = stage.plan(
         kind="report",
-        parents=[*(a.parent() for a in opened), *target.parents],
-        inputs=target.inputs,
-        extra={"reference": target.key},
+        parents=[parent for source in sources for parent in source.parents],
+        inputs=[file for source in sources for file in source.inputs],
+        extra={"reference": target.key, "subjects": [(s.name, s.key) for s in subjects]},
     )
-    if draft is None:
+    if dry_run:
         return
+    if draft is None:  # up to date: what was found then is held against the gates of now
+        from orster_cli.artifacts.store import open_artifact
+
+        means = open_artifact(out, kind="report").content["mean"]
+    else:
+        assert target.footage is not None
+        means = _evaluate(stage, draft, subjects, target.footage)
+    check_gates(gates, means)
+
+
+def _evaluate(
+    stage: Stage, draft: Draft, subjects: list[Subject], reference: Footage
+) -> dict[str, dict[str, float | None]]:
+    """Make the report; {subject: {figure: mean}}."""
+    from orster_cli.core.errors import Preempted
+    from orster_cli.evaluate.compare import compare
+    from orster_cli.evaluate.footage import from_asset
+    from orster_cli.evaluate.report import report_values, write_report, write_sheet
+
+    cfg = stage.resolved.config.evaluate
+    figures, sheets = [], []
     with draft:
-        comparisons = []
-        for done, artifact in enumerate(opened, start=1):
-            comparisons.append(_compare(artifact, target.clip, chosen, stage))
-            stage.out.step("evaluate", done, len(opened))
-        about = {
-            "protocol": "pairwise-1",
-            "background": "white",
-            "resolution": [target.clip.cameras.width, target.clip.cameras.height],
-            "reference": [p.model_dump() for p in target.parents] + [target.key],
-            "subjects": [a.parent().model_dump() for a in opened],
-        }
-        value = write_report(draft.dir, comparisons, chosen, about)
-        means = {name: entry["mean"] for name, entry in value["metrics"].items()}
-        artifact = draft.commit({"means": means, "objects": len(opened)})
+        for one in subjects:
+            if stage.stop.requested:
+                raise Preempted("stopped before the report was whole: run the same command again")
+            footage = one.footage
+            if footage is None:
+                assert one.asset is not None
+                footage = from_asset(one.name, one.asset, reference, cfg.background, stage.out)
+            figures.append(compare(footage, reference, cfg.metrics, stage.out))
+            sheets.append("sheet.png" if len(subjects) == 1 else f"sheet-{one.name}.png")
+            write_sheet(draft.dir / sheets[-1], footage, reference, frames=cfg.sheet_frames)
+        values = report_values(figures, reference, cfg)
+        write_report(draft.dir, values, reference)
+        means = {one["name"]: one["mean"] for one in values["subjects"]}
+        content = {"protocol": values["protocol"], "mean": means}
+        artifact = draft.commit(content, warnings=stage.out.warnings[:100])
     stage.done(
         artifact,
-        summary=_table(comparisons, chosen),
-        next_step=f"look at {out / 'sheet.png'}",
-        values={"means": means},
+        summary=_table(values),
+        next_step=f"look at {stage.out_path / sheets[0]}",
+        values=content,
     )
-    _check_gates(gates, means, chosen)
+    return means
 
 
-def _artifacts(paths: list[Path]) -> list[Path]:
-    """The artifact folders among `paths` and directly below those that are none themselves."""
-    from orster_cli.artifacts.manifest import MANIFEST, read_manifest
-    from orster_cli.core.errors import InputError
-
-    found = []
-    for path in paths:
-        if (path / MANIFEST).is_file():
-            found.append(path)
-            continue
-        below = [p.parent for p in sorted(path.glob(f"*/{MANIFEST}"))]
-        below += [p.parent for p in sorted(path.glob(f"*/*/{MANIFEST}"))]
-        fitting = [p for p in below if read_manifest(p).kind in ("asset", "clip")]
-        if not fitting:
-            raise InputError(
-                f"{path}: expected an asset or clip artifact, or a folder of them",
-                hint="make one with: orster construct ... -o asset/",
-            )
-        found += fitting
-    return found
-
-
-def _compare(artifact: Any, reference: Any, chosen: dict[str, Metric], stage: Stage) -> Comparison:
-    from orster_cli.construct.asset import load_asset
-    from orster_cli.core.errors import InputError
-    from orster_cli.evaluate.compare import compare_asset, compare_clip
-    from orster_cli.io.clip_files import read_clip
-
-    name = artifact.path.name
-    if artifact.kind == "asset":
-        return compare_asset(name, load_asset(artifact.path), reference, chosen)
-    if artifact.kind == "clip":
-        return compare_clip(name, read_clip(artifact.path), reference, chosen, stage.out)
-    raise InputError(f"{artifact.path}: expected an asset or a clip, found a {artifact.kind}")
-
-
-def _table(comparisons: list[Comparison], chosen: dict[str, Metric]) -> str:
+def _table(values: dict[str, Any]) -> str:
+    """The means of a report's values, one row a subject."""
     from orster_cli.ui.out import table
 
+    names = list(values["metrics"])
+    units = [about["unit"] for about in values["metrics"].values()]
+    header = ["", *(f"{n} ({u})" if u else n for n, u in zip(names, units, strict=True))]
     rows = []
-    for comparison in comparisons:
-        means = comparison.means()
-        rows.append([comparison.name, *(f"{means[name]:.4f}" for name in chosen)])
-    if len(rows) > 1:
-        total = [sum(c.means()[n] for c in comparisons) / len(comparisons) for n in chosen]
-        rows.append(["mean", *(f"{value:.4f}" for value in total)])
-    return table(rows, ["object", *chosen])
-
-
-def _gates(texts: list[str], chosen: dict[str, Metric]) -> dict[str, float]:
-    from orster_cli.core.errors import ConfigError
-
-    gates = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        try:
-            gates[name] = float(value)
-        except ValueError as error:
-            raise ConfigError(f"--fail-under {text!r}: expected metric=number") from error
-        if not equals or name not in chosen:
-            raise ConfigError(f"--fail-under {text!r}: {name!r} is not among --metrics")
-    return gates
-
-
-def _check_gates(
-    gates: dict[str, float], means: dict[str, float], chosen: dict[str, Metric]
-) -> None:
-    from orster_cli.core.errors import GateError
-
-    for name, bound in gates.items():
-        better = chosen[name].higher_is_better
-        if (means[name] < bound) if better else (means[name] > bound):
-            word = "under" if better else "over"
-            raise GateError(f"{name} is {means[name]:.4f}, {word} the gate of {bound:g}")
+    for one in values["subjects"]:
+        means = [one["mean"][name] for name in names]
+        rows.append([one["name"], *("-" if mean is None else f"{mean:.4f}" for mean in means)])
+    return table(rows, header)
