@@ -40,6 +40,7 @@ class ConstructConfig:
     recurrence: str = setting(
         "auto", "use loops and mirrored gaits that the clip shows", choices=("auto", "off")
     )
+    outwards: bool = setting(True, "coarse phase: from the moment of rest outwards in time")
     mirror_weight: float = setting(0.5, "weight of mirrored frames", minimum=0)
     seen_only: float = setting(0.3, "last share of the steps without mirrored frames", minimum=0)
     spatial_prior: bool = setting(True, "read O^s where the clip has it (Eq. 8; Table 2)")
