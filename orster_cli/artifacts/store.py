@@ -38,6 +38,7 @@ from orster_cli.artifacts.manifest import (
     Manifest,
     Parent,
     manifest_id,
+    manifest_seal,
     read_manifest,
     validated,
 )
@@ -233,6 +234,7 @@ class Draft:
         }
         values = json.loads(json.dumps(values, allow_nan=False))  # as a reader will see it
         values["id"] = manifest_id(values)
+        values["seal"] = manifest_seal(values)
         path = self.dir / MANIFEST
         manifest = validated(values, path)
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
@@ -284,6 +286,9 @@ def _holds_request(out: Path, request: str, force: bool) -> bool:
     `force` replaces artifacts, whole or damaged, but never a folder that was not one."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ConflictError(f"{out}: expected a folder or nothing, found a file or a link")
+    above = next(parent for parent in out.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ConflictError(f"{out}: cannot be made, for {above} is a file")
     if not out.is_dir() or not any(out.iterdir()):
         return False
     if not (out / MANIFEST).exists():

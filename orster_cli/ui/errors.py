@@ -33,6 +33,7 @@ _REFUSALS = {
     errno.ENOSPC: "free some disk space, then run the same command again",
     errno.EDQUOT: "free some of your quota, then run the same command again",
     errno.EFBIG: "raise the file size limit (ulimit -f), then run the same command again",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EROFS: "choose an output on a disk that can be written",
     errno.EACCES: "check the permissions, or choose another -o",
     errno.EPERM: "check the permissions, or choose another -o",
