@@ -2,8 +2,8 @@
 
 `id` is the SHA-256 of everything in it but the volatile fields (when and where it was made, and
 under which name a parent lay), so the same inputs and settings give the same id on every machine
-that gives the same bytes. `seal` is the SHA-256 of all the rest, volatile fields too: no flipped bit
-goes unseen.
+that gives the same bytes. `seal` is the SHA-256 of all the rest, volatile fields too: no flipped
+bit goes unseen.
 """
 
 from __future__ import annotations

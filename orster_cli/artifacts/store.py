@@ -27,7 +27,7 @@ from orster_cli.artifacts.folders import (
     sync_folders,
 )
 from orster_cli.artifacts.hashing import hash_files, hash_json
-from orster_cli.artifacts.lock import WriterLock
+from orster_cli.artifacts.lock import WriterLock, lock_path
 from orster_cli.artifacts.manifest import (
     CONVENTIONS,
     MANIFEST,
@@ -99,7 +99,7 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     Raises InputError (none, wrong kind, malformed) or IntegrityError (missing, cut short)."""
     manifest = read_manifest(path)
     if kind is not None and manifest.kind != kind:
-        raise InputError(f"{path}: expected a {kind} artifact, found a {manifest.kind}")
+        raise InputError(f"{path}: expected an artifact of kind {kind}, got {manifest.kind}")
     remake = f"make it again with `orster {manifest.command} --force`"
     for entry in manifest.files:
         file = path / entry.path
@@ -325,7 +325,7 @@ def _drafts(out: Path) -> Iterator[Path]:
 def _clear_finished(out: Path, request: str) -> None:
     """Remove what a run that was killed just after its rename left behind."""
     leftover = _draft_folder(out, request)
-    if not leftover.exists():
+    if not leftover.exists() and not lock_path(out).exists():
         return
     try:
         lock = WriterLock(out)
