@@ -11,7 +11,7 @@ from orster_cli.core.errors import ConflictError
 
 
 def lock_path(out: Path) -> Path:
-    """The file that the writer of `out` holds locked; a dead writer may leave it behind, unlocked."""
+    """The file that the writer of `out` holds locked; a dead one may leave it behind, unlocked."""
     return out.parent / f".{out.name}.lock"
 
 

@@ -28,12 +28,12 @@ def _child(work: Callable[[], object]) -> int:
 
 
 def run(work: Callable[[], object]) -> bool:
-    """Run `work` in a forked process; True when it went through, False when it raised or died."""
+    """Run `work` in a forked process; whether it went through, without an error or a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(_child(work), 0)[1]) == 0
 
 
 def killed_at(work: Callable[[], object], change: int) -> bool:
-    """SIGKILL just before the `change`-th change of the file system; False when there were fewer."""
+    """SIGKILL before the `change`-th change of the file system; False when there were fewer."""
 
     def dying() -> None:
         left = change
@@ -69,7 +69,7 @@ def random_moments(work: Callable[[], object], count: int, seed: int) -> list[fl
 
 
 def with_files_limited(work: Callable[[], object], size: int) -> int:
-    """Run `work` where no file can grow beyond `size` bytes; what it returns (an exit code), 255 when
+    """Run `work` where no file can grow beyond `size` bytes; the exit code it returns, or 255 when
     it raises."""
 
     def limited() -> None:
