@@ -221,6 +221,8 @@ def _fitting(value: Any, kind: Any, where: str) -> Any:
     """`value` as the type `kind` of its setting: ints count as floats, "a,b" as a tuple."""
     options = typing.get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if isinstance(value, _Typed):
+        if value == "none" and type(None) in options:
+            return None
         literal = _literal(value)
         value = str(value) if str in options and type(literal) not in options else literal
     for option in options:
