@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -11,21 +13,33 @@ CEILING = 100.0  # dB that equal images get, so that means stay finite
 def psnr(image: Tensor, reference: Tensor) -> Tensor:
     """[T] dB of `image` and `reference` [T,3,H,W]; float64 accumulation, at most `CEILING`."""
     _same(image, reference)
-    error = (image.double() - reference.double()).square().mean(dim=(1, 2, 3))
-    return (-10 * torch.log10(error.clamp_min(10 ** (-CEILING / 10)))).clamp_max(CEILING)
+    errors = [(a.double() - b.double()).square().mean() for a, b in _frames(image, reference)]
+    return _decibel(torch.stack(errors))
 
 
 def masked_psnr(image: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """[T] dB over the pixels where `mask` [T,1,H,W] exceeds 0.5: the background, which a white-backed
-    object mostly is, does not count. ValueError: an empty mask."""
+    """[T] dB over the pixels where `mask` [T,1,H,W] exceeds 0.5: the plain background, most of
+    a frame and easy, does not count. ValueError: an empty mask, shapes that do not fit."""
     _same(image, reference)
-    inside = (mask > 0.5).double()
-    count = inside.sum(dim=(1, 2, 3))
-    if bool((count == 0).any()):
-        raise ValueError(f"masked_psnr: the mask of frame {int(count.argmin())} is empty")
-    squared = (image.double() - reference.double()).square().mean(dim=1, keepdim=True)
-    error = (squared * inside).sum(dim=(1, 2, 3)) / count
-    return (-10 * torch.log10(error.clamp_min(10 ** (-CEILING / 10)))).clamp_max(CEILING)
+    if mask.shape != image[:, :1].shape:
+        raise ValueError(f"masked_psnr: a mask {list(mask.shape)} for images {list(image.shape)}")
+    errors = []
+    for i, (a, b) in enumerate(_frames(image, reference)):
+        inside = mask[i, 0] > 0.5
+        if not bool(inside.any()):
+            raise ValueError(f"masked_psnr: the mask of frame {i} is empty")
+        errors.append((a[:, inside].double() - b[:, inside].double()).square().mean())
+    return _decibel(torch.stack(errors))
+
+
+def _decibel(error: Tensor) -> Tensor:
+    """Mean squared errors on a range of 1 as dB."""
+    return -10 * torch.log10(error.clamp_min(10 ** (-CEILING / 10)))
+
+
+def _frames(image: Tensor, reference: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Frame by frame, so that float64 costs the memory of one frame."""
+    return zip(image, reference, strict=True)
 
 
 def _same(image: Tensor, reference: Tensor) -> None:

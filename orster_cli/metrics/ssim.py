@@ -1,4 +1,4 @@
-"""Structural similarity (Wang et al. 2004), as scikit-image computes it with `gaussian_weights=True`.
+"""Structural similarity (Wang et al. 2004), as scikit-image has it with `gaussian_weights=True`.
 
 T frames, H W pixels; images in [0,1], range fixed at 1.
 """
@@ -10,21 +10,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SIGMA = 1.5
-RADIUS = 5  # int(3.5 * sigma + 0.5): an 11-pixel window
+RADIUS = 5  # int(3.5 * SIGMA + 0.5), where scikit-image cuts the window off
+WINDOW = 2 * RADIUS + 1  # pixels
 K1, K2 = 0.01, 0.03
 
 
 def ssim(image: Tensor, reference: Tensor) -> Tensor:
-    """[T] mean SSIM of `image` and `reference` [T,3,H,W], population covariance, borders of the
-    window's radius left out. ValueError: shapes differ or are smaller than the window."""
+    """[T] mean SSIM of `image` and `reference` [T,3,H,W], float64.
+
+    Population covariance, as in the paper (scikit-image's `use_sample_covariance=False`; its
+    default divides by one less and gives slightly other figures); positions where the window
+    leaves the image are left out. ValueError: the shapes differ or are smaller than the window."""
     if image.shape != reference.shape or image.ndim != 4:
         raise ValueError(
             f"ssim: expected two [T,3,H,W], got {list(image.shape)} and {list(reference.shape)}"
         )
-    if min(image.shape[-2:]) < 2 * RADIUS + 1:
-        raise ValueError(f"ssim: images must be at least {2 * RADIUS + 1} pixels a side")
+    if min(image.shape[-2:]) < WINDOW:
+        raise ValueError(f"ssim: images must be at least {WINDOW} pixels a side")
     return torch.cat(
-        [_one(a[None], b[None]) for a, b in zip(image.double(), reference.double(), strict=True)]
+        [_one(a[None].double(), b[None].double()) for a, b in zip(image, reference, strict=True)]
     )
 
 
@@ -41,7 +45,7 @@ def _one(x: Tensor, y: Tensor) -> Tensor:
 
 def _blur(image: Tensor) -> Tensor:
     """Separable Gaussian window, valid pixels only."""
-    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=image.dtype)
+    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=image.dtype, device=image.device)
     window = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
     window = (window / window.sum()).expand(image.shape[1], 1, -1)
     rows = F.conv2d(image, window[:, :, None], groups=image.shape[1])
