@@ -144,7 +144,9 @@ def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = Non
             frame = torch.nn.functional.interpolate(frame[None], size=size, mode="area")[0]
         frames.append(frame)
     if info.frames is not None and len(frames) < 0.9 * info.frames:
-        reporter.warn(f"{path.name}: {len(frames)} frames came of about {info.frames}: is it cut short?")
+        reporter.warn(
+            f"{path.name}: {len(frames)} frames came of about {info.frames}: is it cut short?"
+        )
     return torch.stack(frames)
 
 
