@@ -14,16 +14,17 @@ import torch
 
 
 def best_ms(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Best wall time in milliseconds of each task; tasks take turns, so that a noisy moment of the
-    machine hits all of them alike."""
+    """Best time in milliseconds of each task: processor time with one thread, which a busy machine
+    disturbs least, else wall time. Tasks take turns, so that a noisy moment hits all alike."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for task in tasks.values():
         task()
     best = dict.fromkeys(tasks, float("inf"))
     for _ in range(rounds):
         for name, task in tasks.items():
-            start = time.perf_counter()
+            start = clock()
             task()
-            best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
+            best[name] = min(best[name], 1e3 * (clock() - start))
     return best
 
 
@@ -76,7 +77,7 @@ def write_results(path: Path, title: str, sections: Sequence[str]) -> None:
         f"# {title}\n\n- {datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {processor()}\n"
         f"- Python {platform.python_version()}, torch {torch.__version__}, "
         f"numba {numba.__version__}, load average {os.getloadavg()[0]:.1f}\n"
-        f"- `python {' '.join(sys.argv)}`\n"
+        f"- `{' '.join(['python -m', f'benchmarks.{Path(sys.argv[0]).stem}', *sys.argv[1:]])}`\n"
     )
     page = head + "\n" + "\n\n".join(sections) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,14 +7,12 @@ import sys
 import tempfile
 import traceback
 from importlib import import_module
-from pathlib import Path
 
 import typer
 
 from orster_cli import __version__
-from orster_cli.core.errors import OrsterError
-from orster_cli.ui.errors import BROKEN_PIPE, BUG, INTERRUPTED, exit_code
-from orster_cli.ui.out import Out
+from orster_cli.ui.errors import BROKEN_PIPE, INTERRUPTED, explain
+from orster_cli.ui.out import Out, ReaderGone
 
 # command -> (module, function); the module is small and imports the heavy parts when it runs
 COMMANDS = {
@@ -29,8 +27,8 @@ COMMANDS = {
 GROUPS = {"config": "config"}
 
 
-def build() -> typer.Typer:
-    """The typer application with every command that works."""
+def build(only: str | None = None) -> typer.Typer:
+    """The typer application with every command, or with `only` one, which is quicker."""
     app = typer.Typer(
         name="orster",
         help="From a text, an image or a static 3D object to an animated 3D asset.",
@@ -54,48 +52,66 @@ def build() -> typer.Typer:
         pass
 
     for name, (module, function) in COMMANDS.items():
-        command = getattr(import_module(f"orster_cli.commands.{module}"), function)
-        app.command(name)(command)
+        if only in (None, name):
+            command = getattr(import_module(f"orster_cli.commands.{module}"), function)
+            app.command(name)(command)
     for name, module in GROUPS.items():
-        app.add_typer(import_module(f"orster_cli.commands.{module}").app, name=name)
+        if only in (None, name):
+            app.add_typer(import_module(f"orster_cli.commands.{module}").app, name=name)
     return app
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code."""
+    first = arguments[0] if arguments else None
     try:
-        outcome = build()(args=arguments, prog_name="orster", standalone_mode=True)
+        app = build(first if first in COMMANDS or first in GROUPS else None)
+        app(args=arguments, prog_name="orster", standalone_mode=True)
     except SystemExit as leaving:
         code = leaving.code
         return code if isinstance(code, int) else (0 if code is None else 1)
-    except BrokenPipeError:
-        # the reader of our output went away; keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, ReaderGone):
+        _stop_writing()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the edge: every error becomes an exit code here
-        return _report(error, arguments)
-    return outcome if isinstance(outcome, int) else 0
+        try:
+            return _report(error, arguments)
+        except ReaderGone:
+            _stop_writing()
+            return BROKEN_PIPE
+    return 0
 
 
 def _report(error: Exception, arguments: list[str]) -> int:
+    """Say what went wrong and what to do next; the exit code."""
     if os.environ.get("ORSTER_DEBUG"):
         traceback.print_exception(error)
-    out = Out(as_json="--json" in arguments)
-    code = exit_code(error)
-    if isinstance(error, OrsterError):
-        out.error(error.code, str(error), error.hint, code)
-        return code
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="orster-crash-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as crash:
-        crash.write(f"orster {__version__}: {arguments}\n")
-        traceback.print_exception(error, file=crash)
-    out.error(
-        "E-BUG",
-        f"{type(error).__name__}: {error}",
-        f"this is a bug of orster; please report it with {Path(crash.name)}",
-        BUG,
-    )
-    return BUG
+    failure = explain(error)
+    hint = failure.hint
+    if failure.bug:
+        place = _save_crash(error, arguments)
+        hint = "this is a bug of orster; please report it" + (f" with {place}" if place else "")
+    Out(as_json="--json" in arguments).error(failure.code, failure.message, hint, failure.exit)
+    return failure.exit
+
+
+def _save_crash(error: Exception, arguments: list[str]) -> str | None:
+    """Write the traceback to a file; its name, or None where no file can be written."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="orster-crash-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as crash:
+            crash.write(f"orster {__version__}: {arguments!r}\n")
+            traceback.print_exception(error, file=crash)
+    except OSError:
+        return None
+    return crash.name
+
+
+def _stop_writing() -> None:
+    """Nobody reads us any more; keep the interpreter from complaining when it flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())

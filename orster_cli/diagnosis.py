@@ -18,6 +18,7 @@ from typing import Literal
 from orster_cli.core.errors import OrsterError
 
 FFMPEG_FLOOR = (8, 1, 2)  # older ones decode hostile files into heap writes (CVE-2026-8461)
+TORCH_FLOOR = (2, 10)  # older weights_only loading runs code from files (CVE-2026-24747)
 DISK_FLOOR = 2 * 1024**3
 
 
@@ -59,9 +60,15 @@ def _python() -> list[Finding]:
 def _packages() -> list[Finding]:
     import torch
 
-    found = [Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")]
+    detail = f"{torch.__version__}, {torch.get_num_threads()} threads"
+    found = [Finding("torch", "ok", detail)]
+    if torch_is_old(torch.__version__):
+        found = [
+            Finding("torch", "fail", detail, "pip install --upgrade 'torch>=2.10' torchvision")
+        ]
     found += [
-        Finding(name, "ok", version(name)) for name in ("numba", "gsplat", "diffusers", "transformers")
+        Finding(name, "ok", version(name))
+        for name in ("numba", "gsplat", "diffusers", "transformers")
     ]
     try:
         import torchvision
@@ -71,6 +78,11 @@ def _packages() -> list[Finding]:
         hint = "install torch and torchvision of one release from the same registry"
         found.append(Finding("torchvision", "fail", f"does not import: {error}", hint))
     return found
+
+
+def torch_is_old(version: str) -> bool:
+    """Whether `version`, e.g. "2.9.1+cpu", is below the floor."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < TORCH_FLOOR
 
 
 def _ffmpeg() -> list[Finding]:
@@ -110,7 +122,25 @@ def _weights() -> list[Finding]:
         here = importlib.util.find_spec(module) is not None
         detail = "at hand" if here else f"not installed ({install})"
         found.append(Finding(f"weights: {name}", "ok" if here else "warn", detail))
-    return found
+    return found + [_torchvision_weights(), _clip_weights()]
+
+
+def _torchvision_weights() -> Finding:
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    files = sorted(p.name for p in folder.glob("vgg16-*.pth")) if folder.is_dir() else []
+    detail = files[0] if files else f"no vgg16-*.pth in {folder}"
+    return Finding("weights: LPIPS backbone", "ok" if files else "warn", detail)
+
+
+def _clip_weights() -> Finding:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE)
+    names = sorted(p.name for p in folder.glob("models--*clip*")) if folder.is_dir() else []
+    detail = ", ".join(names) if names else f"none in {folder}"
+    return Finding("weights: CLIP", "ok" if names else "warn", detail)
 
 
 def _cpu_rasterizer() -> list[Finding]:
@@ -143,7 +173,7 @@ def _cpu_rasterizer() -> list[Finding]:
         )
         out.rgb.sum().backward()
     spent = (time.perf_counter() - started) / (rounds - 1) * 1000
-    covered = float(out.alpha.mean())
+    covered = float(out.alpha.detach().mean())
     state: Literal["ok", "fail"] = "ok" if 0.05 < covered <= 1.0 else "fail"
     return [
         Finding("CPU rasterizer", state, f"{spent:.1f} ms for 2,000 Gaussians at 128 px and back")
@@ -157,7 +187,9 @@ def _gpu() -> list[Finding]:
         return [Finding("GPU", "warn", "no CUDA device: everything runs on the CPU, smaller")]
     free, total = torch.cuda.mem_get_info()
     name = torch.cuda.get_device_name()
-    found = [Finding("GPU", "ok", f"{name}, {free / 1024**3:.0f} of {total / 1024**3:.0f} GiB free")]
+    found = [
+        Finding("GPU", "ok", f"{name}, {free / 1024**3:.0f} of {total / 1024**3:.0f} GiB free")
+    ]
     tools = {tool: shutil.which(tool) for tool in ("nvcc", "ninja")}
     missing = [tool for tool, where in tools.items() if where is None]
     found.append(
@@ -177,7 +209,15 @@ def _gpu() -> list[Finding]:
     one = torch.ones(1, 3, device="cuda")
     quat = torch.tensor([[1.0, 0, 0, 0]], device="cuda")
     out = rasterize(
-        one * 0, quat, one * 0.2, torch.ones(1, device="cuda") * 0.9, one, view[None], K[None], 64, 64
+        one * 0,
+        quat,
+        one * 0.2,
+        torch.ones(1, device="cuda") * 0.9,
+        one,
+        view[None],
+        K[None],
+        64,
+        64,
     )
     peak = float(out.alpha.max())
     state: Literal["ok", "fail"] = "ok" if 0.5 < peak <= 1.0 else "fail"

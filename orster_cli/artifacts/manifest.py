@@ -1,7 +1,8 @@
 """The manifest: what an artifact is, what it was made from, and every file in it.
 
-`id` is the SHA-256 of everything in it but the volatile fields (when and where it was made), so the
-same inputs and settings give the same id on every machine that gives the same bytes.
+`id` is the SHA-256 of everything in it but the volatile fields (when and where it was made, and
+under which name a parent lay), so the same inputs and settings give the same id on every machine
+that gives the same bytes.
 """
 
 from __future__ import annotations
@@ -93,26 +94,24 @@ class Manifest(_Strict):
             raise ValueError("two files have the same name (upper and lower case count as one)")
         return value
 
-    def computed_id(self) -> str:
-        """What `id` must be."""
-        return manifest_id(self.model_dump(mode="json"))
-
 
 def manifest_id(values: dict[str, Any]) -> str:
     """SHA-256 of the manifest's lasting part."""
-    return hash_json({key: value for key, value in values.items() if key not in VOLATILE})
+    lasting = {key: value for key, value in values.items() if key not in VOLATILE}
+    lasting["parents"] = [{"kind": p["kind"], "id": p["id"]} for p in values["parents"]]
+    return hash_json(lasting)
 
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the artifact in `folder`.
 
-    InputError: there is none, it is malformed, it is of a newer version, or its id does not fit."""
+    InputError: there is none, it is malformed, of a newer version, or its id does not fit."""
     path = folder / MANIFEST
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         raise InputError(
             f"{folder}: expected an artifact folder, found no {MANIFEST}",
             code="E-ARTIFACT",
-            hint="an artifact is complete only with its manifest; run the command that makes it again",
+            hint="an artifact is complete only with its manifest; run the command that makes it",
         )
     values = read_json(path)
     version = values.get("schema_version") if isinstance(values, dict) else None
@@ -122,16 +121,21 @@ def read_manifest(folder: Path) -> Manifest:
             code="E-SCHEMA",
             hint="pip install --upgrade orster",
         )
-    try:
-        manifest = Manifest.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(p) for p in first["loc"]) or "manifest"
-        raise InputError(f"{path}: {place}: {first['msg']}", code="E-MANIFEST") from error
-    if manifest.computed_id() != manifest.id:
+    manifest = validated(values, path)
+    if manifest_id(values) != manifest.id:
         raise InputError(
             f"{path}: its id does not fit its content: it was edited or damaged",
             code="E-MANIFEST",
             hint="make the artifact again",
         )
     return manifest
+
+
+def validated(values: Any, path: Path) -> Manifest:
+    """`values` as a manifest; InputError with the first field that is wrong. `path` names it."""
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(p) for p in first["loc"]) or "manifest"
+        raise InputError(f"{path}: {place}: {first['msg']}", code="E-MANIFEST") from error

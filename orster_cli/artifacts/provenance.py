@@ -24,7 +24,7 @@ def package_versions() -> dict[str, str]:
 
 @cache
 def source_revision() -> str | None:
-    """Git commit of a source checkout ("-dirty" when it has changes); None for an installed wheel."""
+    """Git commit of a source checkout ("-dirty" when it has changes); None for a wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

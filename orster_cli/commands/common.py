@@ -16,6 +16,7 @@ A command is an adapter: parse, resolve, open inputs, call one library function,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from orster_cli.artifacts.manifest import InputFile, Kind, Parent
 from orster_cli.artifacts.store import Artifact, Draft, begin
 from orster_cli.config.load import Resolved, resolve, to_toml
 from orster_cli.core.errors import InputError
+from orster_cli.core.names import printable
 from orster_cli.core.stopping import StopFlag
 from orster_cli.ui.out import Out
 
@@ -143,7 +145,7 @@ class Stage:
 
 
 def listen(stop: StopFlag, out: Out) -> None:
-    """SIGTERM, SIGUSR1 and SIGINT ask for a stop at the next safe point; a second one ends at once."""
+    """SIGTERM, SIGUSR1, SIGINT ask for a stop at the next safe point; a second one ends at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
@@ -152,16 +154,19 @@ def listen(stop: StopFlag, out: Out) -> None:
             os.kill(os.getpid(), number)
             return
         stop.request()
-        out.info("stopping at the next safe point (again to stop at once)")
+        with contextlib.suppress(RuntimeError):  # the signal came while we were writing a line
+            out.info("stopping at the next safe point (again to stop at once)")
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, handle)
 
 
 def input_file(path: Path) -> InputFile:
-    """A foreign file as a hashed input; InputError where it cannot be read."""
+    """A foreign file as a hashed input; InputError where it cannot be read.
+
+    Bytes of its name that are no text are replaced: a manifest holds text."""
     try:
         digest, size = hash_file(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    return InputFile(name=path.name, size=size, sha256=digest)
+    return InputFile(name=printable(path.name), size=size, sha256=digest)

@@ -78,7 +78,9 @@ def construct(
     )
     orbit.check()
     opened = [open_clip(text, orbit, stage.out) for text in clips]
-    still = open_clip(static_orbit, orbit, stage.out, default_view="static") if static_orbit else None
+    still = (
+        open_clip(static_orbit, orbit, stage.out, default_view="static") if static_orbit else None
+    )
     static = still.clip if still else next((o.static for o in opened if o.static), None)
     if static is None:
         stage.out.info("no static orbit: the object's shape comes from the moving frames alone")

@@ -13,19 +13,31 @@ from orster_cli.ui.out import Out
 _MAKEFILE = """\
 # objects -> dataset -> asset -> report. Targets are manifests: each is written last, so make knows
 # what is done, and `orster` itself says "up to date".
-KEY ?= $(error set KEY=..., one of the clips that `orster show dataset` lists)
+ORSTER ?= orster
 
-dataset/manifest.json: $(wildcard objects/*)
-\torster prepare-data objects -o dataset --config orster.toml --force
+# run it; what was made with other inputs or settings (exit code 6) is replaced
+define update
+$(1) || { test $$? -eq 6 && $(1) --force; }
+@touch $@
+endef
+
+.PHONY: all data
+data: dataset/manifest.json
+
+# make all KEY=<one of the clips that `orster show dataset` lists>
+all:
+\t@test -n "$(KEY)" || { echo "make all KEY=<clip>: see orster show dataset" >&2; exit 2; }
+\t$(MAKE) "$(KEY)/report/manifest.json"
+
+dataset/manifest.json: orster.toml $(wildcard objects/*)
+\t$(call update,$(ORSTER) prepare-data objects -o dataset --config orster.toml)
 
 %/asset/manifest.json: dataset/manifest.json
-\torster construct "dataset#$*" -o $*/asset --config orster.toml --force
+\t$(call update,$(ORSTER) construct "dataset#$*" -o $*/asset --config orster.toml)
 
 %/report/manifest.json: %/asset/manifest.json
-\torster evaluate $*/asset --reference "dataset#$*" -o $*/report --config orster.toml --force
+\t$(call update,$(ORSTER) evaluate $*/asset --reference "dataset#$*" -o $*/report --config orster.toml)
 
-.PHONY: all
-all: $(KEY)/report/manifest.json
 .PRECIOUS: %/asset/manifest.json
 """
 
@@ -34,9 +46,9 @@ _README = """\
 
 Put animated GLB files into `objects/`, then:
 
-    orster prepare-data objects -o dataset --config orster.toml
+    make data
     orster show dataset
-    make KEY=<clip> all
+    make all KEY=<clip>
 
 `orster.toml` holds every setting (`orster config schema` explains them).
 """

@@ -1,4 +1,4 @@
-"""How a config dataclass declares a setting: default, help text, choices and bounds in one place."""
+"""How a config dataclass declares a setting: default, help, choices and bounds in one place."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 def setting(
     default: Any,
-    help: str,  # noqa: A002 - the word that users see
+    help: str,
     *,
     choices: tuple[str, ...] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
-    """A dataclass field with the metadata that `config.load` checks and `orster config show` prints."""
+    """A dataclass field with the metadata that `config.load` checks and `config schema` prints."""
     metadata = {"help": help, "choices": choices, "minimum": minimum, "maximum": maximum}
     if isinstance(default, (list, dict)):
         raise TypeError("a setting's default must be immutable: use a tuple")

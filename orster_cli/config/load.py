@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 from types import UnionType
 from typing import Any
+from unicodedata import category
 
 from orster_cli.config.schema import Config
 from orster_cli.core.errors import ConfigError
@@ -23,6 +24,7 @@ from orster_cli.core.limits import TOML_MAX_BYTES
 from orster_cli.core.names import did_you_mean, printable
 
 ENV_PREFIX = "ORSTER_"
+LARGEST = 2**63
 Values = dict[str, dict[str, Any]]
 
 
@@ -55,14 +57,15 @@ def resolve(
     """`template`: a shipped preset's name or a TOML path; `assignments`: "section.key=value" texts;
     `flags`: {"section.key": value} of the command's own options that were given.
 
-    Raises ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
+    ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
     values: Values = {}
     origins: dict[str, str] = {}
     layers: list[tuple[str, Values]] = []
     if template is not None:
-        layers.append((f"template {template}", read_toml(find_template(template))))
+        path = find_template(template)
+        layers.append((f"template {_one_line(path.stem)}", read_toml(path)))
     if file is not None:
-        layers.append((f"file {file.name}", read_toml(file)))
+        layers.append((f"file {_one_line(file.name)}", read_toml(file)))
     layers.append(("environment", _from_environment(environ or {})))
     layers.append(("--set", _from_assignments(assignments or [])))
     layers.append(("command line", _from_flags(flags or {})))
@@ -105,15 +108,17 @@ def find_template(name: str) -> Path:
 
 
 def read_toml(path: Path) -> Values:
-    """The tables of a TOML file; ConfigError where it cannot be read as ``[section] key = value``."""
+    """The tables of a TOML file; ConfigError where it is not ``[section]`` and ``key = value``."""
     try:
-        if path.stat().st_size > TOML_MAX_BYTES:
+        with path.open("rb") as handle:
+            data = handle.read(TOML_MAX_BYTES + 1)
+        if len(data) > TOML_MAX_BYTES:
             raise ConfigError(f"{path}: larger than {TOML_MAX_BYTES} bytes, not a config file")
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {str(error)[:200]}") from error
+        raise ConfigError(f"{path}: not valid TOML: {printable(str(error))[:200]}") from error
     for section, entries in values.items():
         if not isinstance(entries, dict):
             raise ConfigError(
@@ -121,6 +126,11 @@ def read_toml(path: Path) -> Values:
                 hint=f"sections are {', '.join(f'[{n}]' for n in _section_names())}",
             )
     return values
+
+
+def _one_line(name: str) -> str:
+    """`name` as part of a comment."""
+    return " ".join(printable(name).split())
 
 
 def _section_names() -> list[str]:
@@ -142,7 +152,7 @@ def _from_environment(environ: Mapping[str, str]) -> Values:
     for name, text in environ.items():
         if name.startswith(ENV_PREFIX) and "__" in name:
             section, key = name.removeprefix(ENV_PREFIX).lower().split("__", 1)
-            out.setdefault(section, {})[key] = _literal(text)
+            out.setdefault(section, {})[key] = _Typed(text)
     return out
 
 
@@ -156,7 +166,7 @@ def _from_assignments(assignments: list[str]) -> Values:
                 f"--set {printable(text)!r}: expected section.key=value",
                 hint="for example --set construct.parts=16; `orster config show` lists the keys",
             )
-        out.setdefault(section, {})[key] = _literal(value.strip())
+        out.setdefault(section, {})[key.strip()] = _Typed(value.strip())
     return out
 
 
@@ -169,12 +179,19 @@ def _from_flags(flags: Mapping[str, Any]) -> Values:
     return out
 
 
+class _Typed(str):
+    """A value typed by hand, after --set or in the environment: the setting says what it means."""
+
+    __slots__ = ()
+
+
 def _literal(text: str) -> Any:
-    """A value typed by hand: TOML where it is one, else the text itself."""
+    """What was typed by hand as TOML, where it is one value of TOML; else the text itself."""
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        values = tomllib.loads(f"v = {text}")
     except (ValueError, RecursionError):
         return text
+    return values["v"] if len(values) == 1 else text
 
 
 def _checked(section: str, key: str, value: Any, origin: str) -> Any:
@@ -193,20 +210,25 @@ def _checked(section: str, key: str, value: Any, origin: str) -> Any:
             hint=f"see them with: orster config show --section {section}",
         )
     where = f"{origin}: {section}.{key}"
-    value = _typed(value, typing.get_type_hints(kind)[key], where)
+    value = _fitting(value, typing.get_type_hints(kind)[key], where)
     _bounded(value, fields[key].metadata, where)
     return value
 
 
-def _typed(value: Any, kind: Any, where: str) -> Any:
+def _fitting(value: Any, kind: Any, where: str) -> Any:
+    """`value` as the type `kind` of its setting: ints count as floats, "a,b" as a tuple."""
     options = typing.get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if isinstance(value, _Typed):
+        literal = _literal(value)
+        value = str(value) if str in options and type(literal) not in options else literal
     for option in options:
-        if option is float and type(value) is int:
+        if option is float and type(value) is int and abs(value) < LARGEST:
             return float(value)
         if typing.get_origin(option) is tuple and isinstance(value, (list, tuple, str)):
             item = typing.get_args(option)[0]
-            entries = value.split(",") if isinstance(value, str) else value
-            return tuple(_typed(entry, item, where) for entry in entries)
+            if isinstance(value, str):
+                value = [_Typed(entry.strip()) for entry in value.split(",")]
+            return tuple(_fitting(entry, item, where) for entry in value)
         if type(value) is option or (option is type(None) and value in (None, "none")):
             return None if option is type(None) else value
     want = " or ".join(getattr(o, "__name__", str(o)) for o in options)
@@ -220,9 +242,11 @@ def _bounded(value: Any, rule: Mapping[str, Any], where: str) -> None:
                 f"{where}: expected one of {', '.join(choices)}, got {printable(str(entry))[:80]!r}"
                 f"{did_you_mean(str(entry), list(choices))}"
             )
+        if isinstance(entry, str) and any(category(c) in ("Cc", "Cs") for c in entry):
+            raise ConfigError(f"{where}: holds control characters: {printable(entry)[:80]!r}")
         if isinstance(entry, (int, float)):
-            if entry != entry:
-                raise ConfigError(f"{where}: expected a number, got nan")
+            if abs(entry) >= LARGEST or entry != entry:
+                raise ConfigError(f"{where}: expected a finite number of 64 bits")
             if (low := rule.get("minimum")) is not None and entry < low:
                 raise ConfigError(f"{where}: expected at least {low}, got {entry}")
             if (high := rule.get("maximum")) is not None and entry > high:

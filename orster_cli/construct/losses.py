@@ -63,9 +63,8 @@ def load_perceptual(device: torch.device) -> Perceptual:
     if not any(folder.glob("vgg16-*.pth")):
         raise MissingResourceError(
             f"LPIPS needs the VGG-16 weights of torchvision, none in {folder}",
-            hint="fetch them once: python -c 'import torchvision as t; "
-            't.models.vgg16(weights="IMAGENET1K_V1")'; or leave LPIPS out: '
-            "--set construct.lpips=0",
+            hint="fetch them where there is a network, with torchvision.models.vgg16("
+            "weights='IMAGENET1K_V1'); or leave LPIPS out: --set construct.lpips=0",
         )
     network = lpips.LPIPS(net="vgg", verbose=False).to(device).eval().requires_grad_(False)
 

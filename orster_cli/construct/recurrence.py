@@ -34,6 +34,7 @@ class Recurrence:
     looping: bool = False
     loop_score: float = math.inf
     mirror_azimuth: float | None = None
+    mirror_offset: float = 0.0
     mirror_shift: float = 0.0
     mirror_score: float = math.inf
 
@@ -56,6 +57,18 @@ class _Shots:
     masks: Tensor
     azimuths: Tensor
     phases: Tensor
+    scale: float  # pixels a world unit takes at the object's distance
+
+    def mirrored(self, azimuth: float, offset: float) -> tuple[Tensor, Tensor]:
+        """Silhouettes [M,H,W] and azimuths [M] of the object mirrored in the plane of `azimuth`, whose
+        points x have x . normal = `offset`."""
+        turned = (2 * azimuth - self.azimuths) % 360.0
+        flipped = self.masks.flip(-1)
+        if offset == 0:
+            return flipped, turned
+        sideways = 2 * offset * torch.cos(torch.deg2rad(turned - azimuth)) * self.scale
+        moved = [m.roll(int(p), dims=-1) for m, p in zip(flipped, sideways.round(), strict=True)]
+        return torch.stack(moved), turned
 
 
 def camera_azimuths(cameras: Cameras) -> Tensor:
@@ -89,7 +102,9 @@ def _shots(clips: list[OrbitClip], static: OrbitClip | None) -> _Shots:
         masks.append(clip.alpha[:, 0])
         azimuths.append(camera_azimuths(clip.cameras))
         phases.append(torch.zeros(len(clip)).double() if still else clip.times.double())
-    return _Shots(torch.cat(masks), torch.cat(azimuths), torch.cat(phases))
+    camera = clips[0].cameras
+    scale = float(camera.K[0, 0, 0] / camera.positions[0].norm())
+    return _Shots(torch.cat(masks), torch.cat(azimuths), torch.cat(phases), scale)
 
 
 def _motion(shots: _Shots) -> float | None:
@@ -104,14 +119,10 @@ def _motion(shots: _Shots) -> float | None:
     return float(torch.tensor(seen).median()) if seen else None
 
 
-def _agreement(shots: _Shots, azimuth: float, shift: float) -> float | None:
+def _agreement(shots: _Shots, azimuth: float, offset: float, shift: float) -> float | None:
     """Mean difference of the pairs that must agree if mirroring in the plane of `azimuth` advances
-    the motion by `shift`; None where the clip has fewer than two such pairs.
-
-    All phases together must also make a symmetric body, whatever the shift: the still pictures at
-    one phase take part as one more pair."""
-    flipped = shots.masks.flip(-1)
-    turned = (2 * azimuth - shots.azimuths) % 360.0
+    the motion by `shift`; None where the clip has fewer than two such pairs."""
+    flipped, turned = shots.mirrored(azimuth, offset)
     led = shots.phases + shift
     same_place = _circular(turned[:, None] - shots.azimuths[None], 360.0) < SAME_AZIMUTH
     same_phase = _circular(led[:, None] - shots.phases[None], 1.0) < SAME_PHASE
@@ -122,11 +133,10 @@ def _agreement(shots: _Shots, azimuth: float, shift: float) -> float | None:
     return sum(values) / len(values)
 
 
-def _body_asymmetry(shots: _Shots, azimuth: float) -> float:
+def _body_asymmetry(shots: _Shots, azimuth: float, offset: float) -> float:
     """Mean difference, over azimuths, of the silhouettes and their mirror images, the phases
     ignored: a wrong plane (head for tail) is far off, a right one only by the pose."""
-    flipped = shots.masks.flip(-1)
-    turned = (2 * azimuth - shots.azimuths) % 360.0
+    flipped, turned = shots.mirrored(azimuth, offset)
     same_place = _circular(turned[:, None] - shots.azimuths[None], 360.0) < SAME_AZIMUTH
     values = [_difference(flipped[i], shots.masks[j]) for i, j in same_place.nonzero().tolist()]
     return sum(values) / max(len(values), 1) if values else math.inf
@@ -145,23 +155,42 @@ def find_recurrence(clips: list[OrbitClip], static: OrbitClip | None) -> Recurre
         return Recurrence()
     loop_score = _loop_score(shots, motion)
     looping = loop_score < LOOP_RATIO
-    best = (math.inf, 0.0, 0.0)
-    step = 7.5
-    for azimuth in (step * k for k in range(int(180 / step))):
-        asymmetry = _body_asymmetry(shots, azimuth) / motion
-        for shift in (0.0, 0.5) if looping else (0.0,):
-            value = _agreement(shots, azimuth, shift)
-            if value is not None:
-                best = min(best, (0.8 * value / motion + 0.2 * asymmetry, azimuth, shift))
-    score, azimuth, shift = best
+    score, azimuth, offset, shift = _best_mirror(shots, motion, looping)
     accepted = score < MIRROR_RATIO
     return Recurrence(
         looping=looping,
         loop_score=loop_score,
         mirror_azimuth=azimuth if accepted else None,
+        mirror_offset=offset if accepted else 0.0,
         mirror_shift=shift if accepted else 0.0,
         mirror_score=score,
     )
+
+
+def _best_mirror(shots: _Shots, motion: float, looping: bool) -> tuple[float, float, float, float]:
+    """Score, azimuth, offset and shift of the mirror hypothesis that agrees best: first the plane
+    through the centre, then its offset for the likeliest."""
+    step = 7.5
+
+    def score(azimuth: float, offset: float, shift: float) -> float:
+        agreement = _agreement(shots, azimuth, offset, shift)
+        if agreement is None:
+            return math.inf
+        return (0.8 * agreement + 0.2 * _body_asymmetry(shots, azimuth, offset)) / motion
+
+    centred = sorted(
+        (score(step * k, 0.0, shift), step * k, 0.0, shift)
+        for k in range(int(180 / step))
+        for shift in ((0.0, 0.5) if looping else (0.0,))
+    )
+    offsets = [0.0125 * k for k in range(-6, 7) if k]
+    refined = [
+        (score(azimuth, offset, shift), azimuth, offset, shift)
+        for value, azimuth, _, shift in centred[:4]
+        if math.isfinite(value)
+        for offset in offsets
+    ]
+    return min([*centred, *refined])
 
 
 def _loop_score(shots: _Shots, motion: float) -> float:

@@ -133,7 +133,7 @@ def build_views(
     at_zero = [replace(view, phase=0.0) for view in resting]
     mirrored: list[View] = []
     if recurrence.mirror_azimuth is not None and mirror_weight > 0:
-        reflection = mirror_matrix(recurrence.mirror_azimuth)
+        reflection = mirror_matrix(recurrence.mirror_azimuth, recurrence.mirror_offset)
         still = [replace(static, times=torch.zeros(len(static)))] if static is not None else []
         for clip in [*clips, *still]:
             mirrored += _views(

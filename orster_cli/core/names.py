@@ -5,32 +5,43 @@ from __future__ import annotations
 import re
 import unicodedata
 from difflib import get_close_matches
-from pathlib import PurePosixPath, PureWindowsPath
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.limits import PATH_MAX_CHARACTERS, PATH_PART_MAX_BYTES
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_WINDOWS_CHARACTERS = re.compile(r'[\\:<>"|?*]')
+_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def safe_relative_path(text: str, *, where: str) -> str:
     """`text` if it is a plain relative path under POSIX *and* Windows rules, else InputError.
 
     Refuses what would leave the folder or mean something else on another system: absolute and
-    drive paths, ``..``, backslashes, NUL and other control characters, empty or dot components."""
+    drive paths, ``..``, backslashes, control characters and half characters, empty or dot parts,
+    device names, parts that end in a dot or a space, and names too long to exist."""
+    parts = text.split("/")
     bad = (
-        not text
-        or "\\" in text
-        or any(unicodedata.category(c) == "Cc" for c in text)
-        or PurePosixPath(text).is_absolute()
-        or bool(PureWindowsPath(text).anchor)
-        or any(part in ("", ".", "..") for part in text.split("/"))
+        len(text) > PATH_MAX_CHARACTERS
+        or any(unicodedata.category(c) in ("Cc", "Cs") for c in text)
+        or _WINDOWS_CHARACTERS.search(text) is not None
+        or any(_bad_part(part) for part in parts)
     )
     if bad:
         raise InputError(
-            f"{where}: expected a path inside the artifact, got {printable(text)!r}",
+            f"{where}: expected a path inside the artifact, got {printable(text)[:200]!r}",
             code="E-PATH",
         )
     return text
+
+
+def _bad_part(part: str) -> bool:
+    return (
+        part in ("", ".", "..")
+        or part[-1] in ". "
+        or len(part.encode()) > PATH_PART_MAX_BYTES
+        or _WINDOWS_DEVICES.fullmatch(part) is not None
+    )
 
 
 def slug(text: str, *, maximum: int = 80) -> str:

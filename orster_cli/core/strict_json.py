@@ -1,23 +1,28 @@
-"""JSON from outside: limited in size and depth, duplicate keys refused."""
+"""JSON from outside: limited in size and depth, nothing in it that cannot be written out again."""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.limits import JSON_MAX_BYTES
+from orster_cli.core.limits import JSON_MAX_BYTES, JSON_MAX_DEPTH
+
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_json(path: Path, *, maximum: int = JSON_MAX_BYTES) -> Any:
-    """The value in `path`. InputError: unreadable, malformed, duplicate keys, NaN, too deep; LimitError:
-    larger than `maximum` bytes."""
+    """The value in `path`. InputError: unreadable, malformed, duplicate keys, a number that is not
+    finite, a lone surrogate, too deep; LimitError: larger than `maximum` bytes."""
     try:
-        size = path.stat().st_size
-        if size > maximum:
-            raise LimitError(f"{path}: {size} bytes of JSON, at most {maximum} are read")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as handle:
+            data = handle.read(maximum + 1)
+        if len(data) > maximum:
+            raise LimitError(f"{path}: more than {maximum} bytes of JSON")
+        text = data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     return parse_json(text, where=str(path))
@@ -26,9 +31,17 @@ def read_json(path: Path, *, maximum: int = JSON_MAX_BYTES) -> Any:
 def parse_json(text: str, *, where: str) -> Any:
     """As `read_json`, from a string; `where` names it in errors."""
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+        _check_strings(text, value)
+        _check_depth(text, value)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON: {str(error)[:200]}", code="E-JSON") from error
+    return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -42,3 +55,28 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits[:40]} is not finite")
+    return value
+
+
+def _check_strings(text: str, value: Any) -> None:
+    """Half of a surrogate pair, which only an escape can bring, cannot be written out again."""
+    if _SURROGATE_ESCAPE.search(text):
+        json.dumps(value, ensure_ascii=False).encode()
+
+
+def _check_depth(text: str, value: Any) -> None:
+    if text.count("[") + text.count("{") <= JSON_MAX_DEPTH or not isinstance(value, (dict, list)):
+        return
+    level: list[Any] = [value]
+    for _ in range(JSON_MAX_DEPTH):
+        inner = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in inner for v in values if isinstance(v, (dict, list))]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {JSON_MAX_DEPTH} levels")

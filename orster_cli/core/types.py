@@ -48,7 +48,8 @@ class Cameras:
     @property
     def c2w(self) -> Tensor:
         """[T,4,4] camera-to-world matrices."""
-        return torch.linalg.inv(self.w2c)
+        inverse: Tensor = torch.linalg.inv(self.w2c)
+        return inverse
 
     @property
     def positions(self) -> Tensor:

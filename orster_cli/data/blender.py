@@ -55,7 +55,7 @@ def render_shots(
     """[H,W,4] uint8 straight RGBA of each shot of animation `clip`, the object placed at
     ``scale * v + offset``. Raises MissingResourceError without bpy, InputError where Blender
     cannot read the file."""
-    bpy = _bpy()
+    bpy = require_bpy()
     with tempfile.TemporaryDirectory(prefix="orster-blender-") as folder:
         single = Path(folder) / "object.glb"
         single.write_bytes(_with_one_animation(path, clip))
@@ -84,7 +84,8 @@ def render_shots(
             target.unlink()
 
 
-def _bpy() -> Any:
+def require_bpy() -> Any:
+    """The module, or MissingResourceError that names the extra."""
     try:
         import bpy
     except ImportError:

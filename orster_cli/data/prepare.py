@@ -13,11 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.core.errors import InputError, Preempted
+from orster_cli.core.errors import InputError, MissingResourceError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.data.assemble import ShardWriter, finish
+from orster_cli.data.blender import require_bpy
 from orster_cli.data.captions import Caption
 from orster_cli.data.clip_jobs import Scratch, SourceJob, process_source
 from orster_cli.data.pool import for_each
@@ -51,8 +54,12 @@ def prepare(
     """Render, curate and pack all clips of `sources` into `out` (shards, index.json, contact
     sheets); `scratch` keeps finished work between runs.
 
-    `captions` by (file name, clip) chooses the clips; None takes all. Raises InputError when no
-    clip is kept, Preempted when `stop` is requested; damaged sources are listed as dropped."""
+    `captions` by (file name, clip) chooses the clips; None takes all. Damaged sources are listed as
+    dropped. Raises InputError when no clip is kept, Preempted when `stop` is requested,
+    MissingResourceError without the renderer or device of `cfg`."""
+    if cfg.renderer == "blender":
+        require_bpy()
+    _check_device(cfg.device)
     place = Scratch.create(scratch)
     shards = ShardWriter(place, cfg.shard_samples)
     kept = dropped = 0
@@ -105,6 +112,16 @@ def _jobs(
         rows = None if captions is None else by_name.get(source.path.name, {})
         job = SourceJob(source=source, captions=rows, scratch=place, cfg=cfg)
         yield job, not place.is_done(source.key)
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch raises both where CUDA is missing
+        raise MissingResourceError(
+            f"prepare.device {name!r}: {str(error).splitlines()[0]}",
+            hint="use --set prepare.device=cpu; `orster doctor` tells what is at hand",
+        ) from None
 
 
 def _reasons(sources: list[Source], place: Scratch) -> str:

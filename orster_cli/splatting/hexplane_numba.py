@@ -7,24 +7,35 @@ result does not depend on how many there are. N points, C channels, R cells a si
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from orster_cli.splatting.hexplane import SPATIAL, TEMPORAL, time_cells
-from orster_cli.splatting.simd import LANES, any_nonzero, fma, load, splat, store, total
+from orster_cli.splatting.simd import (
+    LANES,
+    any_nonzero,
+    fma,
+    inner,
+    kernel,
+    load,
+    prefetch,
+    splat,
+    store,
+    total,
+)
 
 _F = np.float32
-_ZERO, _ONE = _F(0), _F(1)
-_kernel = njit(cache=True, nogil=True, error_model="numpy")
+_ZERO = _F(0)
+_AHEAD = 12  # points from now whose numbers are fetched, since `order` jumps about in memory
 
 
-@njit(error_model="numpy")
+@inner
 def _place(value, low, inverse, cells):  # type: ignore[no-untyped-def]
     """Cell, weight of the next cell and whether the box was left, along one axis."""
     at = (value - low) * inverse * (cells - 1)
@@ -34,7 +45,7 @@ def _place(value, low, inverse, cells):  # type: ignore[no-untyped-def]
     return cell, _F(at - _F(cell)), inside
 
 
-@njit(error_model="numpy")
+@inner
 def _bilinear(plane, at, row, channels, u, v):  # type: ignore[no-untyped-def]
     """Value and slopes along both axes of eight channels; `row` is the stride of the second."""
     a, b = load(plane, at), load(plane, at + channels)
@@ -45,33 +56,33 @@ def _bilinear(plane, at, row, channels, u, v):  # type: ignore[no-untyped-def]
     return fma(v, rise, left), fma(v, high - low, low), rise
 
 
-@njit(error_model="numpy")
+@inner
 def _linear(line, at, channels, u):  # type: ignore[no-untyped-def]
     a, b = load(line, at), load(line, at + channels)
     rise = b - a
     return fma(u, rise, a), rise
 
 
-@njit(error_model="numpy")
+@inner
 def _accumulate(array, at, value):  # type: ignore[no-untyped-def]
     store(array, at, load(array, at) + value)
 
 
-@njit(error_model="numpy")
+@inner
 def _scatter_line(line, at, channels, u, gradient):  # type: ignore[no-untyped-def]
     high = gradient * u
     _accumulate(line, at, gradient - high)
     _accumulate(line, at + channels, high)
 
 
-@njit(error_model="numpy")
+@inner
 def _scatter(plane, at, row, channels, u, v, gradient):  # type: ignore[no-untyped-def]
     high = gradient * v
     _scatter_line(plane, at, channels, u, gradient - high)
     _scatter_line(plane, at + row, channels, u, high)
 
 
-@_kernel
+@kernel
 def _neighbours_together(points, box, cells, order, counts):  # type: ignore[no-untyped-def]
     """Into `order` [N] the points by coarse cell (counting sort, 16 cells a side), so that points
     which read the same corners of the planes follow each other."""
@@ -91,13 +102,15 @@ def _neighbours_together(points, box, cells, order, counts):  # type: ignore[no-
         counts[cells[p]] += 1
 
 
-@_kernel
+@kernel
 def _forward(points, order, box, planes, lines, cells, channels, channel, out, features, feature):  # type: ignore[no-untyped-def]
     """Eight channels from `channel` on, of one scale, into columns `feature`... of `out`."""
     xy, xz, yz = planes
     lx, ly, lz = lines
     row = cells * channels
-    for p in order:
+    for s in range(order.size):
+        p, later = order[s], order[min(s + _AHEAD, order.size - 1)]
+        prefetch(points, 3 * later)
         ix, fx, _ = _place(points[3 * p], box[0], box[3], cells)
         iy, fy, _ = _place(points[3 * p + 1], box[1], box[4], cells)
         iz, fz, _ = _place(points[3 * p + 2], box[2], box[5], cells)
@@ -111,7 +124,7 @@ def _forward(points, order, box, planes, lines, cells, channels, channel, out, f
         store(out, p * features + feature, a * b * c * (d * e * f))
 
 
-@_kernel
+@kernel
 def _backward(  # type: ignore[no-untyped-def]
     points,
     order,
@@ -134,7 +147,11 @@ def _backward(  # type: ignore[no-untyped-def]
     g_xy, g_xz, g_yz = g_planes
     g_lx, g_ly, g_lz = g_lines
     row = cells * channels
-    for p in order:
+    for s in range(order.size):
+        p, later = order[s], order[min(s + _AHEAD, order.size - 1)]
+        prefetch(gradient, later * features + feature)
+        prefetch(points, 3 * later)
+        prefetch(g_points, 3 * later)
         g = load(gradient, p * features + feature)
         if not any_nonzero(g):  # a Gaussian that the picture does not show
             continue
@@ -172,7 +189,9 @@ def _backward(  # type: ignore[no-untyped-def]
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Keyed by process too: a forked child has the object but not its threads."""
+    del process
     return ThreadPoolExecutor(threads, thread_name_prefix="orster-hexplane")
 
 
@@ -182,7 +201,7 @@ def _run(items: list[Any], work: Any) -> None:
         for item in items:
             work(*item)
     else:
-        list(_pool(threads).map(lambda item: work(*item), items))
+        list(_pool(threads, os.getpid()).map(lambda item: work(*item), items))
 
 
 def _flat(tensor: Tensor) -> np.ndarray:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from orster_cli.splatting.numba_project import (
     DEPTH,
@@ -34,7 +33,6 @@ from orster_cli.splatting.numba_project import (
     ROW_LO,
     SLOPE,
     SUMS,
-    kernel,
 )
 from orster_cli.splatting.semantics import ALPHA_MAX, ALPHA_MIN, TRANSMITTANCE_STOP
 from orster_cli.splatting.simd import (
@@ -47,7 +45,9 @@ from orster_cli.splatting.simd import (
     floor,
     fma,
     fnma,
+    inner,
     keep,
+    kernel,
     larger,
     load,
     magnitude,
@@ -61,6 +61,7 @@ from orster_cli.splatting.simd import (
 )
 
 BLOCK_W, BLOCK_H = 4, 2
+BATCH = 32  # Gaussians whose spans are found ahead of their blending, which hides the latency
 FRAME = 6  # vectors of a block: T, red, green, blue, depth, rank of the stop
 ADJOINT = 7  # vectors of a block in backward: T, radiance behind, rank of the stop, 4 gradients
 
@@ -76,7 +77,7 @@ _rows = constant(0.5, 0.5, 0.5, 0.5, 1.5, 1.5, 1.5, 1.5)
 _steps = constant(0, 1, 2, 3, 4, 5, 6, 7)
 
 
-@njit(error_model="numpy")
+@inner
 def _row_span(dy, mx, slope, inv_l11, l22, reach):  # type: ignore[no-untyped-def]
     """First and last column whose centre lies within reach, in eight rows at heights `dy` from
     the Gaussian's centre; first > last where there is none."""
@@ -89,9 +90,10 @@ def _row_span(dy, mx, slope, inv_l11, l22, reach):  # type: ignore[no-untyped-de
     return select(inside, first, splat(_FAR)), select(inside, last, splat(-_FAR))
 
 
-@njit(error_model="numpy")
-def _spans(pair, step, record, records, blocks, first, last):  # type: ignore[no-untyped-def]
-    """Into `first` and `last` [8] int32: the block ranges of row pairs pair, pair + step, ..."""
+@inner
+def _spans(pair, step, record, records, blocks, first, last, slot):  # type: ignore[no-untyped-def]
+    """Into eight of `first` and `last` from `slot`: the block ranges of row pairs pair, pair +
+    step, ..."""
     mx, slope = splat(records[record + MX]), splat(records[record + SLOPE])
     inv_l11, l22 = splat(records[record + INV_L11]), splat(records[record + L22])
     reach = splat(records[record + REACH])
@@ -101,8 +103,15 @@ def _spans(pair, step, record, records, blocks, first, last):  # type: ignore[no
     lo2, hi2 = _row_span(dy + splat(_ONE), mx, slope, inv_l11, l22, reach)
     quarter = splat(_QUARTER)
     lo, hi = floor(smaller(lo, lo2) * quarter), floor(larger(hi, hi2) * quarter)
-    store_int(first, 0, smaller(larger(lo, splat(_ZERO)), splat(_F(blocks))))
-    store_int(last, 0, larger(smaller(hi, splat(_F(blocks - 1))), splat(-_ONE)))
+    store_int(first, slot, smaller(larger(lo, splat(_ZERO)), splat(_F(blocks))))
+    store_int(last, slot, larger(smaller(hi, splat(_F(blocks - 1))), splat(-_ONE)))
+
+
+@inner
+def _own_rows(records, record, thread, threads):  # type: ignore[no-untyped-def]
+    """The first of a thread's row pairs that a record touches, and the record's last."""
+    low = int(records[record + ROW_LO]) // BLOCK_H
+    return low + (thread - low) % threads, int(records[record + ROW_HI]) // BLOCK_H
 
 
 @kernel
@@ -126,10 +135,14 @@ def blend(records, order, count, frame, blocks, thread, threads, touched, work):
     first, last = work
     stop, cap, threshold = splat(_STOP), splat(_ALPHA_MAX), splat(_LOG2_ALPHA_MIN)
     for s in range(count):
-        record = order[s] * REC
-        low = int(records[record + ROW_LO]) // BLOCK_H
-        high = int(records[record + ROW_HI]) // BLOCK_H
-        low += (thread - low) % threads
+        if s % BATCH == 0:
+            for ahead in range(s, min(s + BATCH, count)):
+                record = order[ahead] * REC
+                pair, _ = _own_rows(records, record, thread, threads)
+                slot = ahead % BATCH * LANES
+                _spans(pair, threads, record, records, blocks, first, last, slot)
+        record, slot = order[s] * REC, s % BATCH * LANES
+        low, high = _own_rows(records, record, thread, threads)
         l11, l21 = splat(records[record + L11]), splat(records[record + L21])
         l22, logop = splat(records[record + L22]), splat(records[record + LOGOP])
         red, green = splat(records[record + FEAT]), splat(records[record + FEAT + 1])
@@ -138,13 +151,14 @@ def blend(records, order, count, frame, blocks, thread, threads, touched, work):
         rank = splat(_F(s + 1))
         met = False
         for pair in range(low, high + 1, LANES * threads):
-            _spans(pair, threads, record, records, blocks, first, last)
+            if pair != low:
+                _spans(pair, threads, record, records, blocks, first, last, slot)
             for k in range(min(LANES, (high - pair) // threads + 1)):
                 row = pair + k * threads
                 dy = _rows() + splat(_F(row * BLOCK_H) - my)
                 w, tilt = l22 * dy, l21 * dy
                 log_alpha = fnma(w, w, logop)
-                for block in range(first[k], last[k] + 1):
+                for block in range(first[slot + k], last[slot + k] + 1):
                     at = (row * blocks + block) * (FRAME * LANES)
                     t = load(frame, at)
                     if all_negative(t):
@@ -216,15 +230,19 @@ def blend_backward(  # type: ignore[no-untyped-def]
     cap, one, zero = splat(_ALPHA_MAX), splat(_ONE), splat(_ZERO)
     threshold = splat(_LOG2_ALPHA_MIN)
     for s in range(count - 1, -1, -1):
+        if s % BATCH == BATCH - 1 or s == count - 1:
+            for ahead in range(s, s - s % BATCH - 1, -1):
+                record = order[ahead] * REC
+                pair, _ = _own_rows(records, record, thread, threads)
+                slot = ahead % BATCH * LANES
+                _spans(pair, threads, record, records, blocks, first, last, slot)
         out = order[s] * SUMS
         if not touched[s]:
             for k in range(SUMS):
                 sums[out + k] = _ZERO
             continue
-        record = order[s] * REC
-        low = int(records[record + ROW_LO]) // BLOCK_H
-        high = int(records[record + ROW_HI]) // BLOCK_H
-        low += (thread - low) % threads
+        record, slot = order[s] * REC, s % BATCH * LANES
+        low, high = _own_rows(records, record, thread, threads)
         l11, l21 = splat(records[record + L11]), splat(records[record + L21])
         l22, logop = splat(records[record + L22]), splat(records[record + LOGOP])
         red, green = splat(records[record + FEAT]), splat(records[record + FEAT + 1])
@@ -234,21 +252,22 @@ def blend_backward(  # type: ignore[no-untyped-def]
         s_v, s_u, s_w, s_uu, s_uw, s_ww = zero, zero, zero, zero, zero, zero
         s_red, s_green, s_blue, s_depth = zero, zero, zero, zero
         for pair in range(low, high + 1, LANES * threads):
-            _spans(pair, threads, record, records, blocks, first, last)
+            if pair != low:
+                _spans(pair, threads, record, records, blocks, first, last, slot)
             for k in range(min(LANES, (high - pair) // threads + 1)):
                 row = pair + k * threads
                 dy = _rows() + splat(_F(row * BLOCK_H) - my)
                 w, tilt = l22 * dy, l21 * dy
                 log_alpha = fnma(w, w, logop)
-                for block in range(first[k], last[k] + 1):
+                for block in range(first[slot + k], last[slot + k] + 1):
                     at = (row * blocks + block) * (ADJOINT * LANES)
-                    ahead = load(adjoint, at + 16) - rank  # of the stop
-                    if all_negative(ahead):
+                    to_stop = load(adjoint, at + 16) - rank
+                    if all_negative(to_stop):
                         continue
                     dx = _columns() + splat(_F(block * BLOCK_W) - mx)
                     u = fma(l11, dx, tilt)
                     power = fnma(u, u, log_alpha)
-                    raw = keep(both(power >= threshold, ahead > zero), exp2(power))
+                    raw = keep(both(power >= threshold, to_stop > zero), exp2(power))
                     alpha = smaller(raw, cap)
                     t = load(adjoint, at) / (one - alpha)
                     weight = alpha * t

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from orster_cli.splatting.semantics import ALPHA_MIN, FRUSTUM_MARGIN, SIGMA_EXTENT
 from orster_cli.splatting.simd import (
@@ -24,7 +23,9 @@ from orster_cli.splatting.simd import (
     fma,
     fnma,
     gather,
+    inner,
     keep,
+    kernel,
     larger,
     load,
     smaller,
@@ -55,16 +56,14 @@ _MARGIN = _F(FRUSTUM_MARGIN)
 _ZERO, _HALF, _ONE, _TWO = _F(0), _F(0.5), _F(1), _F(2)
 _TINY, _HUGE = _F(1e-24), _F(1e30)
 
-kernel = njit(cache=True, nogil=True, error_model="numpy")
 
-
-@njit(error_model="numpy")
+@inner
 def _dot(a, x, b, y, c, z):  # type: ignore[no-untyped-def]
     """a x + b y + c z of vectors."""
     return fma(a, x, fma(b, y, c * z))
 
 
-@njit(error_model="numpy")
+@inner
 def _rotation(w, x, y, z):  # type: ignore[no-untyped-def]
     """The nine entries, by rows, of the rotation of a unit quaternion."""
     one, two = splat(_ONE), splat(_TWO)
@@ -81,7 +80,7 @@ def _rotation(w, x, y, z):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(error_model="numpy")
+@inner
 def _column(camera, q0, q1, q2, scale):  # type: ignore[no-untyped-def]
     """A column of camera rotation x Gaussian rotation x scale."""
     return (
@@ -91,7 +90,7 @@ def _column(camera, q0, q1, q2, scale):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(error_model="numpy")
+@inner
 def _to_camera(camera, means, rows, at):  # type: ignore[no-untyped-def]
     """Camera-space centres of the eight Gaussians `rows[at:at+8]`."""
     x, y = gather(means, rows, at, 3, 0), gather(means, rows, at, 3, 1)
@@ -103,7 +102,7 @@ def _to_camera(camera, means, rows, at):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(error_model="numpy")
+@inner
 def _unit_quaternion(quats, rows, at):  # type: ignore[no-untyped-def]
     """Normalised w, x, y, z and 1 / norm."""
     w, x = gather(quats, rows, at, 4, 0), gather(quats, rows, at, 4, 1)
@@ -112,7 +111,7 @@ def _unit_quaternion(quats, rows, at):  # type: ignore[no-untyped-def]
     return w * inverse, x * inverse, y * inverse, z * inverse, inverse
 
 
-@njit(error_model="numpy")
+@inner
 def _limits(camera, width, height):  # type: ignore[no-untyped-def]
     """Smallest and largest x/z and y/z at which the Jacobian is taken."""
     fx, fy, cx, cy = camera[12], camera[13], camera[14], camera[15]
@@ -124,7 +123,7 @@ def _limits(camera, width, height):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(error_model="numpy")
+@inner
 def _image_column(column, a, b, fxz, fyz):  # type: ignore[no-untyped-def]
     """Jacobian x a camera-space column: a column of M, with a = x/z and b = y/z (clamped)."""
     return fxz * fnma(a, column[2], column[0]), fyz * fnma(b, column[2], column[1])
@@ -286,7 +285,7 @@ def nonfinite(bits):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(error_model="numpy")
+@inner
 def _whitened_gradient(sums, records, at, fields):  # type: ignore[no-untyped-def]
     """Gradients by centre and covariance in the image from a Gaussian's sums over pixels."""
     l11, l21 = gather(records, fields, at, REC, L11), gather(records, fields, at, REC, L21)
@@ -302,7 +301,7 @@ def _whitened_gradient(sums, records, at, fields):  # type: ignore[no-untyped-de
     return gx, gy, gxx, gxy, gyy
 
 
-@njit(error_model="numpy")
+@inner
 def _through_image(column, m0, m1, g, a, b, fxz, fyz):  # type: ignore[no-untyped-def]
     """Gradient by a camera-space column, and its parts by a, b and (times rz) by 1/z."""
     two = splat(_TWO)
@@ -319,7 +318,7 @@ def _through_image(column, m0, m1, g, a, b, fxz, fyz):  # type: ignore[no-untype
     )
 
 
-@njit(error_model="numpy")
+@inner
 def _through_rotation(camera, d, scale):  # type: ignore[no-untyped-def]
     """Camera rotation transposed x a gradient column, and that column times the scale."""
     q0 = _dot(splat(camera[0]), d[0], splat(camera[3]), d[1], splat(camera[6]), d[2])
@@ -328,7 +327,7 @@ def _through_rotation(camera, d, scale):  # type: ignore[no-untyped-def]
     return q0, q1, q2, q0 * scale, q1 * scale, q2 * scale
 
 
-@njit(error_model="numpy")
+@inner
 def _quaternion_gradient(w, x, y, z, inverse, r0, r1, r2):  # type: ignore[no-untyped-def]
     """Gradient by the unnormalised quaternion; `rk` holds column k of the rotation's gradient in
     its last three entries."""

@@ -6,6 +6,7 @@ image is a tensor: forward keeps the M records (64 bytes each) and the frame for
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,7 +23,9 @@ _F = np.float32
 
 
 @lru_cache(maxsize=8)
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Keyed by process too: a forked child has the object but not its threads."""
+    del process
     return ThreadPoolExecutor(threads, thread_name_prefix="orster-raster")
 
 
@@ -31,7 +34,7 @@ def _each(threads: int, work: Any) -> None:
     if threads == 1:
         work(0)
         return
-    others = [_pool(threads - 1).submit(work, thread) for thread in range(1, threads)]
+    others = [_pool(threads - 1, os.getpid()).submit(work, thread) for thread in range(1, threads)]
     work(0)
     for other in others:
         other.result()
@@ -67,8 +70,8 @@ def _scratch() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spans() -> tuple[np.ndarray, np.ndarray]:
-    """Room for the spans of eight row pairs."""
-    return np.empty(LANES, np.int32), np.empty(LANES, np.int32)
+    """Room for the spans of eight row pairs of a batch of Gaussians."""
+    return np.empty(nb.BATCH * LANES, np.int32), np.empty(nb.BATCH * LANES, np.int32)
 
 
 def _camera(viewmat: Tensor, K: Tensor) -> np.ndarray:

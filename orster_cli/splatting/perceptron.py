@@ -3,7 +3,8 @@
 Two things torch does not do by itself. A picture of an object has gradients only for the Gaussians
 it shows, so that about half of the rows that reach backward are zero: they are left out of its
 matrix products. And ten outputs make a slow matrix product where sixteen make a fast one, so the
-last layer is padded. N rows, widths F (in), A (hidden), O (out).
+last layer is padded. (Finding the hidden values again in backward, in chunks that stay in the
+cache, was tried: slower.) N rows, widths F (in), A (hidden), O (out).
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from numba import njit
 from torch import Tensor, nn
+
+from orster_cli.splatting.simd import kernel
 
 _OUTPUT_STEP = 16
 _DENSE = 0.8  # above this share of nonzero rows, picking them out costs more than it saves
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nonzero_rows(values, width, rows):  # type: ignore[no-untyped-def]
     """Into `rows` the numbers of the rows of `values` [N width] that are not all zero; their
     count."""
@@ -62,14 +64,16 @@ class _Perceptron(torch.autograd.Function):
         gradient = gradient.contiguous()
         rows = _active_rows(gradient)
         if rows is not None:
-            gradient = gradient[rows]
-            inputs = [value[rows] for value in inputs]
+            gradient = gradient.index_select(0, rows)
+            inputs = [value.index_select(0, rows) for value in inputs]
         grads: list[Tensor] = []
         for layer in reversed(range(ctx.layers)):
             grads = [gradient.T @ inputs[layer], gradient.sum(0), *grads]
             gradient = gradient @ weights[layer]
             if layer:
-                gradient.masked_fill_(inputs[layer] <= 0, 0.0)
+                torch.ops.aten.threshold_backward.grad_input(
+                    gradient, inputs[layer], 0, grad_input=gradient
+                )
         if rows is not None:
             full = gradient.new_zeros(len(ctx.saved_tensors[0]), gradient.shape[1])
             gradient = full.index_copy_(0, rows, gradient)

@@ -9,6 +9,9 @@ pairs of NEON registers.
 Lanes hold float32; a `mask8` holds eight booleans. `a + b`, `a - b`, `a * b`, `a / b` work on two
 vectors; `>=`, `>` and `<` give masks. All functions are for use in `@njit` code only, on
 C-contiguous one-dimensional arrays, and check no bounds.
+
+numba finds out whether a cached kernel is stale by the kernel's own file: after a change here,
+delete the `__pycache__` of the package.
 """
 
 from __future__ import annotations
@@ -18,11 +21,28 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 8
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """njit for functions called from Python: without the interpreter's lock, so that threads run
+    side by side, and compiled once a machine, where there is a folder to keep the result in."""
+    settings = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **settings)(function)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return njit(**settings)(function)
+
+
+def inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """njit for functions called from kernels, into which they are compiled."""
+    return njit(error_model="numpy")(function)
+
+
 _F32, _I32, _I1 = ir.FloatType(), ir.IntType(32), ir.IntType(1)
 _VF, _VI, _VB = (ir.VectorType(t, LANES) for t in (_F32, _I32, _I1))
 
@@ -142,6 +162,21 @@ def gather(typingctx: Any, array: Any, indices: Any, start: Any, stride: Any, of
         return out
 
     return f32x8(array, indices, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Start fetching the cache line of `array[index]`; any index will do."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _address(context, builder, sig.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, ir.PointerType(ir.IntType(8)))
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
 
 
 # -- making and reducing -------------------------------------------------------------------------
@@ -354,14 +389,16 @@ def exp2(typingctx: Any, value: Any) -> Any:
     """2 to the power of each lane, for lanes in [-126, 126]; relative error below 3e-7."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        whole = _call(builder, "llvm.rint", args[0])
-        fraction = builder.fsub(args[0], whole)
+        # adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits
+        magic = _constant([12582912.0] * LANES)
+        shifted = builder.fadd(args[0], magic)
+        fraction = builder.fsub(args[0], builder.fsub(shifted, magic))
         result = _constant([_EXP2[0]] * LANES)
         for coefficient in _EXP2[1:]:
             result = _call(
                 builder, "llvm.fmuladd", result, fraction, _constant([coefficient] * LANES)
             )
-        exponent = builder.shl(builder.fptosi(whole, _VI), ir.Constant(_VI, [23] * LANES))
+        exponent = builder.shl(builder.bitcast(shifted, _VI), ir.Constant(_VI, [23] * LANES))
         bits = builder.add(builder.bitcast(result, _VI), exponent)
         return builder.bitcast(bits, _VF)
 

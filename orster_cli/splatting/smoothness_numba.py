@@ -9,22 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
-from orster_cli.splatting.simd import LANES, fma, fnma, load, splat, store, total
+from orster_cli.splatting.simd import LANES, fma, fnma, inner, kernel, load, splat, store, total
 
 _F = np.float32
 _TWO = _F(2)
-_kernel = njit(cache=True, nogil=True, error_model="numpy")
 
 
-@njit(error_model="numpy")
+@inner
 def _bend(plane, before, at, after):  # type: ignore[no-untyped-def]
     return load(plane, before) + fnma(splat(_TWO), load(plane, at), load(plane, after))
 
 
-@_kernel
+@kernel
 def _sum_of_squares(plane, outer, length, inner, ends):  # type: ignore[no-untyped-def]
     """Sum of squared second differences; `ends` is 0 where the axis is a circle, else 1."""
     result = 0.0
@@ -42,7 +40,7 @@ def _sum_of_squares(plane, outer, length, inner, ends):  # type: ignore[no-untyp
     return result
 
 
-@_kernel
+@kernel
 def _add_gradient(plane, outer, length, inner, ends, factor, gradient):  # type: ignore[no-untyped-def]
     """Adds `factor` x the gradient of half the sum of squares."""
     scale, minus_two = splat(factor), splat(-_TWO)

@@ -1,29 +1,74 @@
-"""Exit codes: one a class of error (docs/exit-codes.md). A subclass stands before its base."""
+"""Exit codes: one a class of error (docs/exit-codes.md), and what to say about each.
+
+A subclass stands before its base.
+"""
 
 from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
 
 from orster_cli.core import errors
 
 OK = 0
 BUG = 1
+MISSING = 4
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+TERMINATED = 143
 
 EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ConfigError, 2, "usage or configuration: unknown key, wrong type, out of bounds"),
     (errors.InputError, 3, "bad input: malformed, hostile, over a limit, or damaged"),
-    (errors.MissingResourceError, 4, "missing resource: weights, GPU, compiler, extra, disk"),
+    (errors.MissingResourceError, MISSING, "missing resource: weights, GPU, compiler, extra, disk"),
     (errors.NumericalError, 5, "numerical failure: not finite after rollback"),
     (errors.ConflictError, 6, "output exists with other inputs, or another process writes it"),
     (errors.GateError, 7, "a gate was not met (`evaluate --fail-under`)"),
     (errors.Preempted, 75, "stopped by a signal after a checkpoint: run the same command again"),
-    (errors.OrsterError, 1, "any other error of orster"),
+    (errors.OrsterError, BUG, "any other error of orster"),
 )
+
+# the machine's refusals, which no library call can foresee -> what to do about them
+_REFUSALS = {
+    errno.ENOSPC: "free some disk space, then run the same command again",
+    errno.EDQUOT: "free some of your quota, then run the same command again",
+    errno.EFBIG: "raise the file size limit (ulimit -f), then run the same command again",
+    errno.EROFS: "choose an output on a disk that can be written",
+    errno.EACCES: "check the permissions, or choose another -o",
+    errno.EPERM: "check the permissions, or choose another -o",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOMEM: "free some memory, or ask for less",
+    errno.EIO: "check the disk",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the user is told about an error. `bug`: it is ours, and a report is worth saving."""
+
+    exit: int
+    code: str
+    message: str
+    hint: str | None
+    bug: bool = False
+
+
+def explain(error: BaseException) -> Failure:
+    """The exit code, stable code, message and next step of any error."""
+    for kind, number, _ in EXIT_CODES:
+        if isinstance(error, kind):
+            return Failure(number, error.code, str(error), error.hint)  # type: ignore[attr-defined]
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        place = f"{error.filename}: " if error.filename else ""
+        hint = _REFUSALS[error.errno]
+        return Failure(MISSING, "E-SYSTEM", f"{place}{error.strerror}", hint)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        text = str(error).split("\n")[0] or "not enough memory"
+        hint = "ask for less: a smaller resolution, fewer Gaussians, fewer workers"
+        return Failure(MISSING, "E-MEMORY", text, hint)
+    return Failure(BUG, "E-BUG", f"{type(error).__name__}: {error}", None, bug=True)
 
 
 def exit_code(error: BaseException) -> int:
     """The exit code of `error`; 1 for what is not ours: a bug."""
-    for kind, code, _ in EXIT_CODES:
-        if isinstance(error, kind):
-            return code
-    return BUG
+    return explain(error).exit

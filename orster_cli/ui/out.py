@@ -8,18 +8,26 @@ object on stdout and JSON lines on stderr.
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import sys
 import time
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from orster_cli.core.names import printable
 
 PIPE_INTERVAL = 10.0  # seconds between progress lines that are not drawn on a terminal
 
 
+class ReaderGone(Exception):
+    """Whoever read our output has closed it (``orster show a | head``)."""
+
+
 class Out:
     """A `core.reporting.Reporter` and the sink of every command's results."""
+
+    _drawn: ClassVar[bool] = False  # a progress line stands unfinished on the terminal
 
     def __init__(
         self,
@@ -39,10 +47,14 @@ class Out:
             and os.environ.get("TERM") != "dumb"
             and "ORSTER_NO_PROGRESS" not in os.environ
         )
-        self._color = self._stderr.isatty() and "NO_COLOR" not in os.environ
-        self._drawn = False
+        self._color = (
+            self._stderr.isatty()
+            and not os.environ.get("NO_COLOR")
+            and os.environ.get("TERM") != "dumb"
+        )
         self._stage = ""
         self._started = self._told = 0.0
+        self._first = 0
         self.warnings: list[str] = []
 
     # -- data
@@ -51,8 +63,7 @@ class Out:
         """The command's outcome: `values` as one JSON object, or `human` text."""
         self._clear()
         if self.as_json:
-            text = json.dumps({"ok": True, "warnings": self.warnings, **values}, ensure_ascii=False)
-            self._write(self._stdout, text)
+            self._write(self._stdout, _json_line({"ok": True, "warnings": self.warnings, **values}))
         elif human:
             self._write(self._stdout, human)
 
@@ -73,11 +84,11 @@ class Out:
         self._clear()
         if self.as_json:
             event = {"ok": False, "code": code, "error": message, "hint": hint, "exit": exit_code}
-            self._write(self._stderr, json.dumps(event, ensure_ascii=False))
+            self._write(self._stderr, _json_line(event))
             return
-        self._write(self._stderr, f"{self._paint(f'error[{code}]', '31')}: {message}")
+        self._write(self._stderr, f": {message}", lead=f"error[{code}]", color="31")
         if hint:
-            self._write(self._stderr, f"  {self._paint('next', '36')}: {hint}")
+            self._write(self._stderr, f": {hint}", lead="  next", color="36")
 
     # -- progress
 
@@ -86,7 +97,7 @@ class Out:
         now = time.monotonic()
         if stage != self._stage:
             self._finish_line()
-            self._stage, self._started, self._told = stage, now, now
+            self._stage, self._started, self._told, self._first = stage, now, now, done
         last = done >= total
         if self.quiet or (not self._live and not last and now - self._told < PIPE_INTERVAL):
             return
@@ -95,28 +106,32 @@ class Out:
         if self._live and not last and now - self._told < 0.1:
             return
         self._told = now
-        eta = (now - self._started) / max(done, 1) * (total - done)
+        # a resumed stage starts in the middle: only what was done since tells the pace
+        pace = (now - self._started) / (done - self._first) if done > self._first else None
+        eta = None if pace is None else pace * (total - done)
         if self.as_json:
             event = {
                 "stage": stage,
                 "done": done,
                 "total": total,
-                "eta_s": round(eta, 1),
+                "eta_s": None if eta is None else round(eta, 1),
                 **figures,
             }
-            self._write(self._stderr, json.dumps(event))
+            self._write(self._stderr, _json_line(event))
             return
         shown = "  ".join(f"{name} {_figure(value)}" for name, value in figures.items())
-        line = f"{stage} {done}/{total}  {_clock(eta)} left  {shown}".rstrip()
+        left = "" if eta is None else f"{_clock(eta)} left  "
+        line = f"{stage} {done}/{total}  {left}{shown}".rstrip()
         if not self._live:
             self._write(self._stderr, line)
             return
         width = 20
         filled = int(width * min(done / max(total, 1), 1.0))
         bar = "#" * filled + "." * (width - filled)
-        self._stderr.write(f"\r\x1b[2K[{bar}] {printable(line)[:140]}")
-        self._stderr.flush()
-        self._drawn = True
+        columns = shutil.get_terminal_size().columns
+        one_line = printable(line).replace("\n", " ")[: max(columns - width - 4, 10)]
+        self._put(self._stderr, f"\r\x1b[2K[{bar}] {one_line}")
+        Out._drawn = True
         if last:
             self._finish_line()
 
@@ -125,39 +140,50 @@ class Out:
     def _say(self, word: str, message: str, color: str) -> None:
         self._clear()
         if self.as_json:
-            self._write(self._stderr, json.dumps({word: message}, ensure_ascii=False))
+            self._write(self._stderr, _json_line({word: message}))
+        elif color:
+            self._write(self._stderr, f": {message}", lead=word, color=color)
         else:
-            prefix = f"{self._paint(word, color)}: " if color else ""
-            self._write(self._stderr, prefix + message)
+            self._write(self._stderr, message)
 
-    def _paint(self, text: str, color: str) -> str:
-        return f"\x1b[{color}m{text}\x1b[0m" if self._color and color else text
+    def _write(self, stream: IO[str], text: str, *, lead: str = "", color: str = "") -> None:
+        """A line of `text`, after a `lead` of our own words that may be painted."""
+        painted = f"\x1b[{color}m{lead}\x1b[0m" if lead and self._color else lead
+        self._put(stream, painted + printable(text) + "\n")
 
-    def _write(self, stream: IO[str], text: str) -> None:
-        safe = "\n".join(self._keep_paint(line) for line in text.split("\n"))
+    def _put(self, stream: IO[str], text: str) -> None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(safe.encode(encoding, "replace").decode(encoding) + "\n")
-        stream.flush()
-
-    def _keep_paint(self, line: str) -> str:
-        """Our own colours survive, everything else that could drive a terminal does not."""
-        parts = line.split("\x1b[")
-        out = printable(parts[0])
-        for part in parts[1:]:
-            code, m, rest = part.partition("m")
-            ours = bool(m) and self._color and code in ("0", "31", "33", "36")
-            out += f"\x1b[{code}m{printable(rest)}" if ours else printable(part)
-        return out
+        try:
+            stream.write(text.encode(encoding, "replace").decode(encoding))
+            stream.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
     def _clear(self) -> None:
-        if self._drawn:
-            self._stderr.write("\r\x1b[2K")
-            self._drawn = False
+        if Out._drawn:
+            self._put(self._stderr, "\r\x1b[2K")
+            Out._drawn = False
 
     def _finish_line(self) -> None:
-        if self._drawn:
-            self._stderr.write("\n")
-            self._drawn = False
+        if Out._drawn:
+            self._put(self._stderr, "\n")
+            Out._drawn = False
+
+
+def _json_line(values: dict[str, Any]) -> str:
+    """One line of plain ASCII JSON; what JSON cannot say (NaN, infinity) becomes null."""
+    try:
+        return json.dumps(values, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(values), default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _figure(value: float | int | str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.commands.prepare_data import prepare_data
-from orster_cli.core.errors import ConfigError, ConflictError, InputError
+from orster_cli.core.errors import ConfigError, ConflictError, InputError, MissingResourceError
 from orster_cli.core.reporting import Silent
 from orster_cli.data.dataset import Dataset
 
@@ -83,6 +84,9 @@ def test_wrong_arguments(objects: Path, tmp_path: Path) -> None:
         orster(objects, "-o", tmp_path / "d", "--shard", "5")
     with pytest.raises(ConfigError, match="builtin"):
         orster(objects, "-o", tmp_path / "d", "--renderer", "povray")
+    if importlib.util.find_spec("bpy") is None:
+        with pytest.raises(MissingResourceError, match="bpy"):
+            orster(objects, "-o", tmp_path / "d", "--renderer", "blender")
     with pytest.raises(InputError, match="no such"):
         orster(tmp_path / "nothing", "-o", tmp_path / "d")
     assert not list(tmp_path.iterdir())

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from orster_cli.core.errors import ConfigError, ConflictError, InputError, IntegrityError
+from orster_cli.core.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    IntegrityError,
+    MissingResourceError,
+    Preempted,
+)
 from orster_cli.core.reporting import Silent
+from orster_cli.core.stopping import StopFlag
 from orster_cli.data.captions import Caption
 from orster_cli.data.curation import CONSISTENT4D_TEST_IDS
 from orster_cli.data.dataset import Dataset
@@ -39,7 +48,7 @@ def test_the_dataset_gives_back_what_was_rendered(prepared: Path, creature: Path
     assert (info["source"], info["clip"], info["clip_name"]) == ("pet1.glb", 1, "hop")
     assert info["frames"] == {"dynamic": 4, "static": 4, "front": 4, "eval": 4}
     assert info["motion"] > 0.001
-    cfg = TINY.__class__(frames=4, resolution=24, supersample=1, eval_views=2)
+    cfg = replace(TINY, eval_views=2)
     views = render_triple(load_gltf(creature), 1, cfg)
     for view, wanted in views.items():
         clip = dataset.clip("pet1-01", view)
@@ -94,7 +103,7 @@ def test_workers_and_resuming_change_no_byte(
     scratch = tmp_path / "scratch"
     partial = find_sources([objects])[:1]
     (tmp_path / "half").mkdir()
-    cfg = TINY.__class__(frames=4, resolution=24, supersample=1, shard_samples=3, eval_views=2)
+    cfg = replace(TINY, eval_views=2)
     prepare(partial, None, tmp_path / "half", scratch, cfg, reporter=Silent())
     done = scratch / "clips" / "pet0-00.json"
     before = done.stat().st_mtime_ns
@@ -157,6 +166,26 @@ def test_a_dataset_without_samples_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "objects" / "broken.glb").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="no clip was kept of 1 objects, 1 were dropped: broken"):
         run(tmp_path / "objects", tmp_path)
+
+
+def test_a_device_that_is_not_there(creature: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingResourceError, match=r"prepare\.device"):
+        run(copies(creature, tmp_path / "objects", 1), tmp_path, device="cuda:99")
+
+
+def test_a_stop_is_obeyed_between_objects_and_taken_up_again(
+    creature: Path, prepared: Path, tmp_path: Path
+) -> None:
+    objects = copies(creature, tmp_path / "objects", 2)
+    (tmp_path / "out").mkdir()
+    stop = StopFlag()
+    stop.request()
+    cfg = replace(TINY, eval_views=2)
+    arguments = (find_sources([objects]), None, tmp_path / "out", tmp_path / "scratch", cfg)
+    with pytest.raises(Preempted, match="1 of 2 objects"):
+        prepare(*arguments, reporter=Silent(), stop=stop)
+    prepare(*arguments, reporter=Silent(), stop=StopFlag())
+    assert digests(tmp_path / "out") == digests(prepared / "out")
 
 
 def test_the_contact_sheet_shows_each_clip(prepared: Path) -> None:

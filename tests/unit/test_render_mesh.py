@@ -187,7 +187,7 @@ def test_what_is_behind_or_beside_the_camera_is_not_drawn() -> None:
     behind = render_mesh(square(y=-5.0), camera())
     assert behind.alpha.max() == 0
     aside = square()
-    aside = dataclasses.replace(aside, vertices=aside.vertices + [50.0, 0, 0])
+    aside = dataclasses.replace(aside, vertices=aside.vertices + np.array([50.0, 0, 0]))
     assert render_mesh(aside, camera()).alpha.max() == 0
 
 

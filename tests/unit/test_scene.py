@@ -89,7 +89,7 @@ def test_two_skins_in_one_file(tmp_path: Path) -> None:
     glb.root["scenes"][0]["nodes"].append(3)
     mesh = load_gltf(glb.save(tmp_path / "a.glb")).evaluate(None, 0.0)
     assert mesh.vertices[:3] == pytest.approx(_z_up(TRIANGLE))
-    assert mesh.vertices[3:] == pytest.approx(_z_up(TRIANGLE + [0, 1, 0]))
+    assert mesh.vertices[3:] == pytest.approx(_z_up(TRIANGLE + np.array([0, 1, 0])))
     assert mesh.triangles.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
@@ -103,8 +103,8 @@ def test_morph_targets_add_up(tmp_path: Path) -> None:
     glb.animate(0, "weights", [0, 1], [[0, 0], [1, 0.5]])
     scene = load_gltf(glb.save(tmp_path / "a.glb"))
     rest = scene.evaluate(None, 0.0).vertices
-    assert rest == pytest.approx(_z_up(TRIANGLE + [0.5, 0, 0]))
-    assert scene.evaluate(0, 1.0).vertices == pytest.approx(_z_up(TRIANGLE + [1, 0, 1]))
+    assert rest == pytest.approx(_z_up(TRIANGLE + np.array([0.5, 0, 0])))
+    assert scene.evaluate(0, 1.0).vertices == pytest.approx(_z_up(TRIANGLE + np.array([1, 0, 1])))
 
 
 def test_sparse_accessor_replaces_values(tmp_path: Path) -> None:
