@@ -23,7 +23,9 @@ class ConstructConfig:
     depth: float = setting(0.01, "weight of depth smoothness (Eq. 18)", minimum=0)
     hex: float = setting(1.0, "weight of L_hex in the fine phase (Eq. 18)", minimum=0)
     mask: float = setting(0.3, "weight of the coverage loss", minimum=0)
-    planes: float = setting(3e-3, "weight of the planes' smoothness", minimum=0)
+    planes: float = setting(0.3, "weight of the planes' smoothness in space", minimum=0)
+    planes_time: float = setting(0.3, "weight of the planes' smoothness in time", minimum=0)
+    paths: float = setting(1.0, "weight of the acceleration of the points' paths", minimum=0)
     grow_gradient: float = setting(4e-4, "screen gradient above which Gaussians grow", minimum=0)
     # the field
     plane_channels: int = setting(16, "channels of each plane (multiple of 8)", minimum=8)

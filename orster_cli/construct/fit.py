@@ -137,7 +137,9 @@ class Fit:
         )
         loss = loss * view.weight
         if phase != "static":
-            loss = loss + self.model.motion_regulariser(cfg)
+            loss = loss + self.model.motion_regulariser(
+                cfg, view.phase or 0.0, derive_seed(cfg.seed, "paths", step)
+            )
         if not math.isfinite(float(loss.detach())):
             names = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
             raise NumericalError(f"step {step}: the loss is not finite ({', '.join(names)})")
