@@ -56,9 +56,7 @@ def subset(clip: OrbitClip, pick: list[int]) -> OrbitClip:
         height=clip.cameras.height,
     )
     alpha = None if clip.alpha is None else clip.alpha[pick]
-    return OrbitClip(
-        frames=clip.frames[pick], alpha=alpha, cameras=cameras, times=clip.times[pick]
-    )
+    return OrbitClip(frames=clip.frames[pick], alpha=alpha, cameras=cameras, times=clip.times[pick])
 
 
 TINY = ConstructConfig(
@@ -95,4 +93,13 @@ def mean_psnr(fit: Fit, views: list[View]) -> float:
     return total / len(views)
 
 
-__all__ = ["CPU", "CREATURE", "TINY", "ViewSet", "ball_clip", "creature_views", "mean_psnr", "subset"]
+__all__ = [
+    "CPU",
+    "CREATURE",
+    "TINY",
+    "ViewSet",
+    "ball_clip",
+    "creature_views",
+    "mean_psnr",
+    "subset",
+]
