@@ -228,10 +228,12 @@ def _fitting(value: Any, kind: Any, where: str) -> Any:
     for option in options:
         if option is float and type(value) is int and abs(value) < LARGEST:
             return float(value)
-        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple, str)):
+        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple, str, int, float)):
             item = typing.get_args(option)[0]
             if isinstance(value, str):
                 value = [_Typed(entry.strip()) for entry in value.split(",")]
+            elif isinstance(value, (int, float)):  # one number typed by hand
+                value = (value,)
             return tuple(_fitting(entry, item, where) for entry in value)
         if type(value) is option or (option is type(None) and value in (None, "none")):
             return None if option is type(None) else value

@@ -29,6 +29,7 @@ PART_RATES = {"skinning": 2e-2, "rotvecs": 3e-3, "shifts": 1e-3}
 FINAL_RATE = 0.05  # share of a rate that is left at the end of its phases
 BOX_MARGIN = 0.05  # world units around the canonical means
 PRIORS_WIDTH = 32
+PATHS = 1000  # Gaussians whose paths are looked at in one step
 
 
 class Model:
@@ -60,6 +61,7 @@ class Model:
         self.motion_optimizers: dict[str, torch.optim.Optimizer] = {}
         self.density = DensityController(n, points.positions.device)
         self.rate_scale = 1.0
+        self.moments = 2  # different times that the clips show
         self._priors = (spatial_prior, temporal_prior)
 
     # -- what it shows
@@ -112,6 +114,7 @@ class Model:
         self, timeline: Timeline, moments: int, box: Tensor, centres: Tensor | None
     ) -> None:
         cfg = self.cfg
+        self.moments = moments
         field = DeformationField(
             DeformationConfig(
                 hexplane=HexPlaneConfig(
@@ -147,17 +150,46 @@ class Model:
         self.params["skinning"] = nn.Parameter(logits)
         self.optimizers["skinning"] = _adam([self.params["skinning"]], PART_RATES["skinning"])
 
-    def motion_regulariser(self, cfg: ConstructConfig) -> Tensor:
-        """Smooth planes in space and time; parts that hold together and do not jerk."""
+    def motion_regulariser(self, cfg: ConstructConfig, phase: float, seed: int) -> Tensor:
+        """Smooth planes in space and time, paths that do not jerk, parts that hold together."""
         assert self.motion is not None
         total = self.params["means"].new_zeros(())
-        if self.motion.field is not None and cfg.planes:
+        if self.motion.field is not None and (cfg.planes or cfg.planes_time):
             rough = self.motion.field.features.planes.smoothness()
-            total = total + cfg.planes * (rough.space + rough.time)
+            total = total + cfg.planes * rough.space + cfg.planes_time * rough.time
+        if cfg.paths:
+            total = total + cfg.paths * self._path_acceleration(phase, seed)
         if self.motion.parts is not None:
             total = total + cfg.smooth * self.motion.parts.acceleration()
             total = total + cfg.joints * self.motion.parts.disagreement()
         return total
+
+    def _path_acceleration(self, phase: float, seed: int) -> Tensor:
+        """Mean squared second difference, over three neighbouring moments around `phase`, of the paths
+        of some Gaussians: what one side shows of a limb now constrains where it is when hidden."""
+        assert self.motion is not None
+        count = len(self.params["means"])
+        generator = torch.Generator().manual_seed(seed)
+        pick = torch.randint(count, (min(PATHS, count),), generator=generator)
+        pick = pick.to(self.params["means"].device)
+        canonical = self.canonical(frozen=True)
+        some = Gaussians(
+            means=canonical.means[pick],
+            log_scales=canonical.log_scales[pick],
+            quats=canonical.quats[pick],
+            opacity_logits=canonical.opacity_logits[pick],
+            sh=canonical.sh[pick],
+        )
+        skinning = self.params.get("skinning")
+        skinning = None if skinning is None else skinning[pick]
+        step = 1.0 / self.moments
+        if not self.motion.timeline.looping:
+            phase = min(max(phase, step), 1.0 - step)
+        before, now, after = (
+            self.motion(some, skinning, p % 1.0 if self.motion.timeline.looping else p).means
+            for p in (phase - step, phase, phase + step)
+        )
+        return (before - 2 * now + after).square().sum(dim=-1).mean()
 
     # -- optimization
 

@@ -82,7 +82,9 @@ def read_clip(folder: Path) -> OrbitClip:
         if image.shape[0] == 4:
             alphas.append(image[3:])
     if alphas and len(alphas) != len(frames):
-        raise InputError(f"{folder}: {len(alphas)} of {len(frames)} frames have alpha, expected all")
+        raise InputError(
+            f"{folder}: {len(alphas)} of {len(frames)} frames have alpha, expected all"
+        )
     return OrbitClip(
         frames=torch.stack(frames),
         alpha=torch.stack(alphas) if alphas else None,

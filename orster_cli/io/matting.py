@@ -1,7 +1,10 @@
 """Alpha from a plain background.
 
-T frames, H W pixels. The background is one colour that the borders show; what is connected to the
-border and has that colour is outside, so white eyes inside a white-backed object stay.
+T frames, H W pixels. The background is the one colour that the borders show. What has that colour
+and is connected to the border is outside; a thin band around it may be half covered; everything
+else is solid, so white eyes and white fur inside a white-backed object stay. A patch of background
+that the object encloses is a hole where its colour is neither white nor black; on those two it
+cannot be told from a part of the object, and is taken for one.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numba import njit
 from torch import Tensor
 
@@ -17,8 +21,13 @@ from orster_cli.core.errors import InputError
 
 BORDER_SPREAD = 0.06  # colour distance within which border pixels count as background
 BORDER_SHARE = 0.9  # of the border pixels of all frames must be background
-SOLID = 0.16  # colour distance from which a pixel is fully covered
-CLEAR = 0.035  # and up to which it is not at all (video compression is noisy)
+CLEAR = 0.035  # colour distance up to which a pixel is background (video compression is noisy)
+SOLID = 0.16  # and from which it is fully covered
+BAND = 3  # pixels around the background that may be half covered: antialiasing, codec bleed
+LEAST, MOST = 1e-3, 0.95  # share of a frame that an object covers
+HOLE = 6e-4  # share of a frame from which an enclosed patch of the background's colour is a hole
+UNMIXED = 0.05  # alpha below which the object's own colour cannot be told
+_DY, _DX = np.array([-1, 1, 0, 0]), np.array([0, 0, -1, 1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,13 +42,26 @@ class Matte:
 
 
 def matte(frames: Tensor, *, where: str) -> Matte:
-    """Alpha and unmixed colours of `frames` [T,3,H,W] on a plain background.
+    """Alpha and unmixed colours of `frames` [T,3,H,W] in [0,1] on a plain background.
 
-    InputError: the border shows no single colour, or nothing (or nearly everything) differs from it."""
-    border = torch.cat(
-        [frames[:, :, 0], frames[:, :, -1], frames[:, :, :, 0], frames[:, :, :, -1]], dim=-1
-    )
-    pixels = border.permute(0, 2, 1).reshape(-1, 3)
+    InputError: the borders show no single colour, or nothing (or nearly everything) differs from
+    it."""
+    background, share = _background(frames, where)
+    alpha = torch.empty(len(frames), 1, *frames.shape[2:])
+    straight = torch.empty_like(frames)
+    for i, frame in enumerate(frames):
+        alpha[i, 0] = _cover(frame, background)
+        _check_cover(float(alpha[i].mean()), i, where)
+        mixed = frame - (1 - alpha[i]) * background[:, None, None]
+        unmixed = (mixed / alpha[i].clamp_min(UNMIXED)).clamp(0, 1)
+        straight[i] = torch.where(alpha[i] > UNMIXED, unmixed, frame)
+    return Matte(alpha=alpha, frames=straight, background=background, border_share=share)
+
+
+def _background(frames: Tensor, where: str) -> tuple[Tensor, float]:
+    """The colour [3] that the borders of all frames show, and the share of their pixels that do."""
+    sides = [frames[:, :, 0], frames[:, :, -1], frames[:, :, :, 0], frames[:, :, :, -1]]
+    pixels = torch.cat(sides, dim=-1).permute(0, 2, 1).reshape(-1, 3)
     background = pixels.median(dim=0).values
     share = float(((pixels - background).abs().amax(-1) < BORDER_SPREAD).float().mean())
     if share < BORDER_SHARE:
@@ -49,53 +71,78 @@ def matte(frames: Tensor, *, where: str) -> Matte:
             code="E-MATTE",
             hint="give frames with alpha (a folder of RGBA PNG), or remove the background first",
         )
-    distance = (frames - background[:, None, None]).abs().amax(dim=1)
+    return background, share
+
+
+def _cover(frame: Tensor, background: Tensor) -> Tensor:
+    """[H,W] alpha of one frame [3,H,W]."""
+    distance = (frame - background[:, None, None]).abs().amax(dim=0)
     soft = ((distance - CLEAR) / (SOLID - CLEAR)).clamp(0, 1)
-    alpha = torch.empty_like(soft)
-    for i in range(len(frames)):
-        outside = _outside(np.ascontiguousarray((soft[i] < 1).numpy()))
-        alpha[i] = torch.where(torch.from_numpy(outside), soft[i], torch.ones(()))
-    covered = alpha.mean(dim=(1, 2))
-    if float(covered.min()) < 1e-3:
+    # white or black may well be a part of the object, and a false hole cuts through its shape
+    extreme = float(background.min()) > 0.97 or float(background.max()) < 0.03
+    hole = soft.numel() if extreme else max(1, round(HOLE * soft.numel()))
+    outside = torch.from_numpy(_outside((soft == 0).numpy(), hole))[None].float()
+    near = F.max_pool2d(outside, 2 * BAND + 1, stride=1, padding=BAND)[0] > 0
+    return torch.where(near, soft, torch.ones(()))
+
+
+def _check_cover(share: float, frame: int, where: str) -> None:
+    if share < LEAST:
         raise InputError(
-            f"{where}: frame {int(covered.argmin())} shows nothing but background",
+            f"{where}: frame {frame} shows nothing but background",
             code="E-MATTE-EMPTY",
             hint="cut the video to the frames that show the object, or give frames with alpha",
         )
-    if float(covered.max()) > 0.95:
+    if share > MOST:
         raise InputError(
-            f"{where}: the object fills the whole of frame {int(covered.argmax())}",
+            f"{where}: the object fills the whole of frame {frame}",
             code="E-MATTE-FULL",
             hint="the object must be seen whole on a plain background",
         )
-    alpha = alpha[:, None]
-    mixed = frames - (1 - alpha) * background[:, None, None]
-    straight = torch.where(alpha > 0.05, mixed / alpha.clamp_min(0.05), frames).clamp(0, 1)
-    return Matte(alpha=alpha, frames=straight, background=background, border_share=share)
 
 
 @njit(cache=True)
-def _outside(open_: np.ndarray) -> np.ndarray:
-    """Which of the pixels marked in `open_` [H,W] the border reaches through marked ones (4-neighbours)."""
-    height, width = open_.shape
+def _flood(clear: np.ndarray, seen: np.ndarray, queue: np.ndarray, start: int, end: int) -> int:
+    """From the pixels queue[start:end], which are in `seen`, to all that they reach through `clear`
+    ones (4-neighbours); these join `seen` and the queue, whose new end is returned."""
+    height, width = clear.shape
+    while start < end:
+        y, x = queue[start, 0], queue[start, 1]
+        start += 1
+        for k in range(4):
+            ny, nx = y + _DY[k], x + _DX[k]
+            inside = 0 <= ny < height and 0 <= nx < width
+            if inside and clear[ny, nx] and not seen[ny, nx]:
+                seen[ny, nx] = True
+                queue[end, 0], queue[end, 1] = ny, nx
+                end += 1
+    return end
+
+
+@njit(cache=True)
+def _outside(clear: np.ndarray, hole: int) -> np.ndarray:
+    """[H,W]: `clear` pixels that the border reaches, and enclosed groups of `hole` or more."""
+    height, width = clear.shape
     seen = np.zeros((height, width), np.bool_)
-    stack = np.empty((height * width, 2), np.int32)
-    top = 0
+    queue = np.empty((height * width, 2), np.int32)
+    end = 0
     for y in range(height):
         for x in range(width):
             edge = y == 0 or x == 0 or y == height - 1 or x == width - 1
-            if edge and open_[y, x]:
+            if edge and clear[y, x] and not seen[y, x]:
                 seen[y, x] = True
-                stack[top, 0], stack[top, 1] = y, x
-                top += 1
-    while top > 0:
-        top -= 1
-        y, x = stack[top, 0], stack[top, 1]
-        for k in range(4):
-            ny = y + (1 if k == 0 else -1 if k == 1 else 0)
-            nx = x + (1 if k == 2 else -1 if k == 3 else 0)
-            if 0 <= ny < height and 0 <= nx < width and open_[ny, nx] and not seen[ny, nx]:
-                seen[ny, nx] = True
-                stack[top, 0], stack[top, 1] = ny, nx
-                top += 1
-    return seen
+                queue[end, 0], queue[end, 1] = y, x
+                end += 1
+    end = _flood(clear, seen, queue, 0, end)
+    outside = seen.copy()
+    for y in range(height):
+        for x in range(width):
+            if clear[y, x] and not seen[y, x]:
+                start = end
+                seen[y, x] = True
+                queue[end, 0], queue[end, 1] = y, x
+                end = _flood(clear, seen, queue, start, end + 1)
+                if end - start >= hole:
+                    for i in range(start, end):
+                        outside[queue[i, 0], queue[i, 1]] = True
+    return outside

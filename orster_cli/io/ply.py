@@ -18,7 +18,16 @@ from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import PLY_MAX_HEADER_BYTES, PLY_MAX_VERTICES
 from orster_cli.core.types import Gaussians
 
-_SIZES = {"char": 1, "uchar": 1, "short": 2, "ushort": 2, "int": 4, "uint": 4, "float": 4, "double": 8}
+_SIZES = {
+    "char": 1,
+    "uchar": 1,
+    "short": 2,
+    "ushort": 2,
+    "int": 4,
+    "uint": 4,
+    "float": 4,
+    "double": 8,
+}
 _SIZES |= {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 _SIZES |= {"float32": 4, "float64": 8}
 _BASE = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity")
@@ -87,7 +96,9 @@ def read_ply(path: Path) -> Gaussians:
         raise InputError(f"{path}: not a readable PLY: {error}", code="E-PLY") from error
     for name in ("means", "log_scales", "quats", "opacity_logits", "sh"):
         if not bool(torch.isfinite(getattr(gaussians, name)).all()):
-            raise InputError(f"{path}: {name} holds values that are not finite", code="E-PLY-FINITE")
+            raise InputError(
+                f"{path}: {name} holds values that are not finite", code="E-PLY-FINITE"
+            )
     return gaussians
 
 
@@ -121,12 +132,16 @@ def _check_header(path: Path) -> None:
             count = int(words[2])
         elif words[:1] == ["property"]:
             if len(words) != 3 or words[1] not in _SIZES:
-                raise InputError(f"{path}: property {line[:60]!r} is not a number", code="E-PLY-HEADER")
+                raise InputError(
+                    f"{path}: property {line[:60]!r} is not a number", code="E-PLY-HEADER"
+                )
             stride += _SIZES[words[1]]
     if elements != 1:
         raise InputError(f"{path}: expected one element, found {elements}", code="E-PLY-HEADER")
     if count > PLY_MAX_VERTICES:
-        raise LimitError(f"{path}: {count} Gaussians, at most {PLY_MAX_VERTICES}", code="E-PLY-COUNT")
+        raise LimitError(
+            f"{path}: {count} Gaussians, at most {PLY_MAX_VERTICES}", code="E-PLY-COUNT"
+        )
     body = size - end - len(b"end_header\n")
     if count * stride != body:
         raise InputError(

@@ -1,22 +1,31 @@
 """Videos through the bundled ffmpeg, as a child process that may open only plain video files.
 
-T frames, H W pixels. A hostile file can name other files, playlists or rare codecs with holes: what
-may be demuxed and decoded is listed here, and sizes are probed before a frame is decoded.
+T frames, H W pixels. A hostile file can name other files, playlists or rare codecs with holes,
+claim one size and decode to another, or decode for ever: what may be demuxed and decoded is listed
+here, sizes are probed before a frame is decoded, and the child is killed when its time is over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import re
+import select
+import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import imageio_ffmpeg
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
@@ -26,53 +35,74 @@ from orster_cli.core.limits import (
     VIDEO_MAX_SECONDS,
     VIDEO_MAX_SIDE,
 )
-from orster_cli.core.reporting import Reporter
+from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.io.images import to_bytes
 
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 DECODERS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mjpeg,png,rawvideo"
-WHITELIST = (
+GUARDED = (  # stands before every -i
     *("-protocol_whitelist", "file,pipe"),
     *("-format_whitelist", DEMUXERS),
     *("-codec_whitelist", DECODERS),
+    *("-max_pixels", str(VIDEO_MAX_SIDE**2), "-threads", "4"),
 )
+REENCODE = "re-encode it: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p out.mp4"
+_STREAM = re.compile(r"^ *Stream #0:\d+.*?: Video: .*?, (\d+)x(\d+)(?=[ ,\n])[^\n]*", re.MULTILINE)
+_PIXELS_WITH_ALPHA = re.compile(r"\b(yuva\w+|rgba\w*|bgra\w*|argb|abgr|ya8|ya16\w*|gbrap\w*)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """Upright size in pixels, frames a second, and the frames that the container promises (or None)."""
+    """Size in pixels as it is shown (upright, square pixels), frames a second, the frames that the
+    container promises (or None), and what reading it leaves out."""
 
     width: int
     height: int
     fps: float
     frames: int | None
+    ignored: tuple[str, ...] = ()
 
 
 def probe(path: Path) -> VideoInfo:
-    """What `path` says it is; nothing is decoded. InputError: no video that may be opened; LimitError."""
+    """What `path` says it is. InputError: no video that may be opened; LimitError: too large or too
+    long."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    text = _ffmpeg("-hide_banner", *WHITELIST, "-i", f"file:{path.resolve()}")
-    stream = re.search(r"Stream #.*?Video: .*?(\d{2,5})x(\d{2,5})[^\n]*", text)
-    if stream is None:
+    text = _describe(path)
+    streams = [s for s in _STREAM.finditer(text) if "(attached pic)" not in s[0]]
+    if not streams:
         raise InputError(
             f"{path}: expected a video (MP4, MOV, MKV, WebM, AVI), found none that may be opened",
             code="E-VIDEO",
-            hint="re-encode it: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p out.mp4",
+            hint=REENCODE,
         )
-    width, height = int(stream[1]), int(stream[2])
-    rate = re.search(r"([\d.]+) fps", stream[0]) or re.search(r"([\d.]+) tbr", stream[0])
-    fps = float(rate[1]) if rate else 24.0
+    line, width, height = streams[0][0], int(streams[0][1]), int(streams[0][2])
+    shape = re.search(r"SAR (\d+):(\d+)", line)
+    if shape and int(shape[1]) and int(shape[2]):
+        width = max(1, round(width * int(shape[1]) / int(shape[2])))
     turned = re.search(r"rotation of (-?[\d.]+) degrees", text)
     if turned and round(float(turned[1])) % 180 == 90:
         width, height = height, width
+    rate = re.search(r"([\d.]+)(k?) fps", line) or re.search(r"([\d.]+)(k?) tbr", line)
+    fps = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
     length = re.search(r"Duration: (\d+):(\d\d):(\d\d\.\d+)", text)
     frames = None
-    if length:
+    if length and fps > 0:
         seconds = int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3])
         frames = max(1, round(seconds * fps))
     _check_limits(path, width, height, frames)
-    return VideoInfo(width=width, height=height, fps=fps, frames=frames)
+    return VideoInfo(
+        width=width, height=height, fps=fps or 24.0, frames=frames, ignored=_ignored(line, text)
+    )
+
+
+def _ignored(line: str, text: str) -> tuple[str, ...]:
+    found = []
+    if _PIXELS_WITH_ALPHA.search(line) or re.search(r"alpha_mode +: 1", text):
+        found.append("its transparency is ignored: give frames as RGBA images to keep it")
+    if "smpte2084" in line or "arib-std-b67" in line:
+        found.append("its HDR colours are read as if they were SDR: convert it first")
+    return tuple(found)
 
 
 def _check_limits(path: Path, width: int, height: int, frames: int | None) -> None:
@@ -88,102 +118,190 @@ def _check_limits(path: Path, width: int, height: int, frames: int | None) -> No
         raise LimitError(f"{path}: {raw:,} bytes decoded, at most {VIDEO_MAX_RAW_BYTES:,}")
 
 
-def iterate_frames(path: Path, info: VideoInfo | None = None) -> Iterator[np.ndarray]:
+def iterate_frames(
+    path: Path, info: VideoInfo | None = None, reporter: Reporter | None = None
+) -> Iterator[np.ndarray]:
     """Frames [H,W,3] uint8 one after the other; memory does not grow with the video.
 
-    The child is killed when the iterator is closed or decoding takes too long."""
-    info = info or probe(path)
+    Warns where the file is damaged, cut short, or holds what is left out. The child is killed when
+    the iterator is closed, or when it keeps us waiting for more than the limit. InputError: no
+    frame could be decoded; LimitError."""
+    info, reporter = info or probe(path), reporter or Silent()
+    for text in info.ignored:
+        reporter.warn(f"{path.name}: {text}")
+    most = min(VIDEO_MAX_FRAMES, VIDEO_MAX_RAW_BYTES // (info.width * info.height * 3))
     command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        *("-v", "error", "-nostdin", *WHITELIST, "-i", f"file:{path.resolve()}"),
-        *("-an", "-sn", "-dn", "-map", "0:v:0", "-fps_mode", "passthrough"),
-        *("-s", f"{info.width}x{info.height}", "-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
+        *("-v", "error", "-nostdin", *GUARDED, "-i", f"file:{path.resolve()}"),
+        *("-an", "-sn", "-dn", "-map", "0:V:0", "-fps_mode", "passthrough"),
+        *("-frames:v", str(most + 1), "-s", f"{info.width}x{info.height}"),
+        *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
     ]
-    child = subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
-    assert child.stdout is not None and child.stderr is not None
-    watchdog = threading.Timer(VIDEO_MAX_SECONDS, child.kill)
-    watchdog.start()
-    talk: list[bytes] = []
-    listener = threading.Thread(target=lambda: talk.append(child.stderr.read()), daemon=True)
-    listener.start()
-    size, count = info.width * info.height * 3, 0
+    child, count = _Decoder(path, command), 0
     try:
-        while len(block := child.stdout.read(size)) == size:
+        while block := child.read(info.width * info.height * 3):
             count += 1
-            if count > VIDEO_MAX_FRAMES:
-                raise LimitError(f"{path}: more than {VIDEO_MAX_FRAMES} frames")
+            if count > most:
+                raise LimitError(f"{path}: more than {most} frames of its size")
             yield np.frombuffer(block, np.uint8).reshape(info.height, info.width, 3)
-        child.wait()
-        listener.join(timeout=5)
-        if not watchdog.is_alive():
-            raise LimitError(f"{path}: decoding took more than {VIDEO_MAX_SECONDS} s")
-        if count == 0:
-            said = b"".join(talk).decode(errors="replace").strip().split("\n")[-1][:200]
-            raise InputError(f"{path}: no frame could be decoded ({said})", code="E-VIDEO")
+        said = child.last_words()
     finally:
-        watchdog.cancel()
-        child.kill()
-        child.stdout.close()
-        child.wait()
+        child.close()
+    if count == 0:
+        raise InputError(
+            f"{path}: no frame could be decoded ({said or 'it is empty'})",
+            code="E-VIDEO",
+            hint=REENCODE,
+        )
+    if said:
+        reporter.warn(f"{path.name}: damaged in places ({said})")
+    if info.frames is not None and count + 2 < info.frames:
+        reporter.warn(f"{path.name}: {count} frames came of about {info.frames}: is it cut short?")
+
+
+class _Decoder:
+    """ffmpeg in a process group of its own, that writes raw frames into a pipe."""
+
+    def __init__(self, path: Path, arguments: list[str]) -> None:
+        self._path = path
+        self._child = subprocess.Popen(  # noqa: S603
+            [imageio_ffmpeg.get_ffmpeg_exe(), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._child.stdout is not None
+        assert self._child.stderr is not None
+        self._out: IO[bytes] = self._child.stdout
+        self._errors: deque[bytes] = deque(maxlen=4)  # a hostile file can make it talk for ever
+        self._listener = threading.Thread(
+            target=self._listen, args=(self._child.stderr,), daemon=True
+        )
+        self._listener.start()
+        self._left = float(VIDEO_MAX_SECONDS)
+
+    def _listen(self, stream: IO[bytes]) -> None:
+        while block := stream.read1(4096):  # type: ignore[attr-defined]
+            self._errors.append(block)
+        stream.close()
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, or nothing at the end. LimitError: it took too long altogether
+        (the time that the caller needs between two reads does not count)."""
+        block = bytearray(size)
+        view, filled = memoryview(block), 0
+        descriptor = self._out.fileno()
+        while filled < size:
+            started = time.monotonic()
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, self._left))
+            self._left -= time.monotonic() - started
+            if not ready or self._left < 0:
+                raise LimitError(f"{self._path}: decoding took more than {VIDEO_MAX_SECONDS} s")
+            got = os.readv(descriptor, [view[filled:]])
+            if got == 0:
+                return b""
+            filled += got
+        return bytes(block)
+
+    def last_words(self) -> str:
+        """What ffmpeg complained of last."""
+        self._listener.join(timeout=5)
+        lines = b"".join(self._errors).decode(errors="replace").strip().split("\n")
+        return re.sub(r"^\[[^\]]*\] *", "", lines[-1])[:160]
+
+    def close(self) -> None:
+        """Kill the child with all its group, and wait for it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended by itself
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+        self._out.close()
+        self._listener.join(timeout=5)
 
 
 def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = None) -> Tensor:
     """All frames [T,3,H,W] float32 in [0,1]; larger ones are shrunk so that the longer side is
-    `maximum_side` (area filter). Warns where fewer frames came than the container promised."""
+    `maximum_side` (area filter). Warns as `iterate_frames`; LimitError also where the frames would
+    not fit into the memory that a video may take."""
     info = probe(path)
-    shrink = 1.0
-    if maximum_side and max(info.width, info.height) > maximum_side:
-        shrink = maximum_side / max(info.width, info.height)
+    longer = max(info.width, info.height)
+    shrink = min(1.0, maximum_side / longer) if maximum_side else 1.0
     size = (max(1, round(info.height * shrink)), max(1, round(info.width * shrink)))
-    frames = []
-    for raw in iterate_frames(path, info):
+    frames: list[Tensor] = []
+    for raw in iterate_frames(path, info, reporter):
         frame = torch.from_numpy(raw.copy()).permute(2, 0, 1).float() / 255
         if shrink < 1:
-            frame = torch.nn.functional.interpolate(frame[None], size=size, mode="area")[0]
+            frame = F.interpolate(frame[None], size=size, mode="area")[0]
         frames.append(frame)
-    if info.frames is not None and len(frames) < 0.9 * info.frames:
-        reporter.warn(f"{path.name}: {len(frames)} frames came of about {info.frames}: is it cut short?")
-    return torch.stack(frames)
+        if len(frames) * frame.numel() * 4 > VIDEO_MAX_RAW_BYTES:
+            raise LimitError(
+                f"{path}: {len(frames)} and more frames of {size[1]}x{size[0]} pixels take more "
+                f"than {VIDEO_MAX_RAW_BYTES:,} bytes of memory",
+                hint="cut the video, or make it smaller",
+            )
+    out = torch.empty(len(frames), 3, *size)
+    for i in range(len(frames)):  # one copy at a time, so that the peak is one video and not two
+        out[i], frames[i] = frames[i], frames[i].new_empty(0)
+    return out
 
 
-def write_video(path: Path, frames: Iterator[Tensor] | list[Tensor], *, fps: float = 12.0) -> None:
-    """Write [3,H,W] frames as H.264 MP4 that every player opens (yuv420p; odd sizes get a white line)."""
-    writer = None
+def write_video(path: Path, frames: Iterable[Tensor], *, fps: float = 12.0) -> None:
+    """Write [3,H,W] frames in [0,1] as H.264 MP4 that every player opens (yuv420p, BT.709; odd
+    sizes get a white line). The same frames give the same bytes. ValueError: no frame, or frames
+    of different sizes."""
+    writer, first = None, None
     try:
         for frame in frames:
-            pixels = to_bytes(frame)
-            height, width = (2 * math.ceil(n / 2) for n in pixels.shape[:2])
-            if (height, width) != pixels.shape[:2]:
-                padded = np.full((height, width, 3), 255, np.uint8)
-                padded[: pixels.shape[0], : pixels.shape[1]] = pixels
-                pixels = padded
+            pixels = _even(to_bytes(frame))
             if writer is None:
-                writer = imageio_ffmpeg.write_frames(
-                    str(path),
-                    (width, height),
-                    fps=fps,
-                    codec="libx264",
-                    pix_fmt_out="yuv420p",
-                    macro_block_size=1,
-                    ffmpeg_log_level="error",
-                    output_params=["-crf", "18", "-movflags", "+faststart", "-bitexact"],
-                )
+                first = pixels.shape
+                writer = _encoder(path, (pixels.shape[1], pixels.shape[0]), fps)
                 writer.send(None)
+            if pixels.shape != first:
+                raise ValueError(f"write_video: frames of {first} and of {pixels.shape}")
             writer.send(np.ascontiguousarray(pixels))
     finally:
         if writer is not None:
             writer.close()
+    if writer is None:
+        raise ValueError("write_video: expected at least one frame")
 
 
-def _ffmpeg(*arguments: str) -> str:
+def _even(pixels: np.ndarray) -> np.ndarray:
+    height, width = (2 * math.ceil(n / 2) for n in pixels.shape[:2])
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    padded = np.full((height, width, 3), 255, np.uint8)
+    padded[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return padded
+
+
+def _encoder(path: Path, size: tuple[int, int], fps: float) -> Generator[None, bytes, None]:
+    return imageio_ffmpeg.write_frames(
+        str(path),
+        size,
+        fps=fps,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        macro_block_size=1,
+        ffmpeg_log_level="error",
+        output_params=[
+            *("-crf", "18", "-movflags", "+faststart", "-bitexact", "-threads", "1"),
+            *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"),
+            *("-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+        ],
+    )
+
+
+def _describe(path: Path) -> str:
     """What ffmpeg says of a file (it exits with 1, having been given no output)."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), *arguments]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *GUARDED]
     try:
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, timeout=VIDEO_MAX_SECONDS, stdin=subprocess.DEVNULL
+            [*command, "-i", f"file:{path.resolve()}"],
+            capture_output=True,
+            timeout=VIDEO_MAX_SECONDS,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"{arguments[-1]}: ffmpeg did not answer in time") from error
+        raise InputError(f"{path}: ffmpeg did not answer in time", code="E-VIDEO") from error
     return done.stderr.decode(errors="replace")

@@ -1,0 +1,207 @@
+"""Evaluation as a library: footage, figures, gates, report files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orster_cli.config.evaluate import EvaluateConfig
+from orster_cli.core.errors import ConfigError, GateError, InputError
+from orster_cli.core.reporting import Silent
+from orster_cli.core.types import Gaussians
+from orster_cli.evaluate.compare import compare
+from orster_cli.evaluate.footage import Footage, Still, from_asset, from_clip
+from orster_cli.evaluate.gates import check_gates, parse_gates
+from orster_cli.evaluate.metrics import METRICS, check_names, columns_of
+from orster_cli.evaluate.report import REPORT, TABLE, report_values, write_report, write_sheet
+from orster_cli.io.images import read_image
+from tests.helpers.clips import blob_gaussians, disc_clip
+
+
+def test_background_lies_under_what_is_transparent() -> None:
+    clip = disc_clip()
+    clip = replace(clip, frames=torch.full_like(clip.frames, 0.2))
+    assert clip.alpha is not None
+    grey = from_clip("c", clip, "grey")
+    assert torch.equal(grey.frames[:, :, 0, 0], torch.full((4, 3), 0.5))
+    inside = clip.alpha.expand_as(grey.frames) == 1
+    assert torch.equal(grey.frames[inside], clip.frames[inside])
+    half = replace(clip, alpha=torch.full_like(clip.alpha, 0.5))
+    assert float(from_clip("c", half, "black").frames.max()) == pytest.approx(0.1)
+    assert float(from_clip("c", half, "white").frames.min()) == pytest.approx(0.6)
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """Gaussians that move along +X by `time`."""
+
+    start: Gaussians
+
+    def at(self, time: float) -> Gaussians:
+        return replace(self.start, means=self.start.means + torch.tensor([time, 0.0, 0.0]))
+
+
+def test_an_asset_is_rendered_at_the_times_and_cameras_of_the_reference() -> None:
+    one = blob_gaussians(1)
+    one = replace(one, means=torch.zeros(1, 3))
+    clip = disc_clip(3, width=64, height=48)
+    front = clip.cameras[[0, 0, 0]]  # at (0, -2, 0): +X is to the right
+    seen = from_clip("r", replace(clip, cameras=front), "white")
+    footage = from_asset("a", Sliding(one), seen, "white", Silent())
+    focal = float(front.K[0, 0, 0])
+    weights = footage.alpha[:, 0]
+    columns = torch.arange(64) + 0.5
+    for i, time in enumerate((0.0, 0.5, 1.0)):
+        if time == 1.0:  # 2 units away, 1 to the right, field of view 39.6: off the image
+            assert 32 + focal / 2 > 64
+            assert float(weights[i].max()) < 0.02  # the tail of its Gaussian
+            continue
+        centre = float((weights[i] * columns).sum() / weights[i].sum())
+        assert centre == pytest.approx(32 + focal * time / 2, abs=0.1)
+    assert torch.equal(footage.frames[:, :, 0, 0], torch.ones(3, 3))
+
+
+def test_perfect_and_imperfect_figures() -> None:
+    clip = disc_clip(2, width=32, height=32)
+    reference = from_clip("r", clip, "white")
+    assert reference.alpha is not None
+    frames = reference.frames.clone()
+    frames[1] = torch.where(reference.alpha[1] > 0.5, frames[1] - 0.1, frames[1])
+    ours = replace(reference, name="o", frames=frames)
+    figures = compare(ours, reference, ("psnr", "ssim"), Silent())
+    assert list(figures.frames) == ["psnr", "psnr_masked", "ssim"]
+    assert figures.frames["psnr"][0] == 100.0
+    share = float(reference.alpha[1].mean())
+    assert figures.frames["psnr"][1] == pytest.approx(20 - 10 * math.log10(share), abs=1e-4)
+    assert figures.frames["psnr_masked"][1] == pytest.approx(20.0, abs=1e-4)
+    assert figures.mean["psnr_masked"] == pytest.approx(60.0, abs=1e-4)
+    assert figures.frames["ssim"][0] == pytest.approx(1.0, abs=1e-12)
+    assert figures.frames["ssim"][1] < 0.999
+
+
+def test_a_figure_that_is_not_defined_is_none_and_said() -> None:
+    clip = disc_clip(2, width=32, height=32)
+    assert clip.alpha is not None
+    alpha = clip.alpha.clone()
+    alpha[1] = 0
+    reference = from_clip("r", replace(clip, alpha=alpha), "white")
+    reporter = Silent()
+    figures = compare(reference, reference, ("psnr",), reporter)
+    assert figures.frames["psnr_masked"] == [100.0, None]
+    assert figures.mean["psnr_masked"] == 100.0
+    assert "psnr_masked is not defined in 1 of 2 frames" in reporter.warnings[0]
+    bare = Footage(name="video", frames=reference.frames)
+    figures = compare(bare, bare, ("psnr",), reporter)
+    assert figures.mean == {"psnr": 100.0, "psnr_masked": None}
+    assert "it has no alpha" in reporter.warnings[1]
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    reference = from_clip("r", disc_clip(4), "white")
+    with pytest.raises(InputError, match="expected 32x24 pixels as r, got 24x32"):
+        compare(
+            from_clip("o", disc_clip(4, width=24, height=32), "white"),
+            reference,
+            ("psnr",),
+            Silent(),
+        )
+    with pytest.raises(InputError, match="expected 4 frames as r, got 3"):
+        compare(from_clip("o", disc_clip(3), "white"), reference, ("psnr",), Silent())
+    small = from_clip("s", disc_clip(2, width=16, height=10), "white")
+    with pytest.raises(InputError, match="windows of 11 pixels"):
+        compare(small, small, ("ssim",), Silent())
+    video = Footage(name="v", frames=reference.frames)
+    with pytest.raises(InputError, match="a video has none"):
+        from_asset("a", Still(blob_gaussians()), video, "white", Silent())
+
+
+def test_other_cameras_times_and_backgrounds_are_said() -> None:
+    clip = disc_clip(4)
+    reference = from_clip("r", clip, "white")
+    turned = replace(clip, cameras=clip.cameras[[1, 2, 3, 0]], times=clip.times * 0.5)
+    reporter = Silent()
+    compare(from_clip("o", turned, "white"), reference, ("psnr",), reporter)
+    assert [w.split(" (")[0] for w in reporter.warnings] == [
+        "o: its cameras are not those of r",
+        "o: its times are not those of r",
+    ]
+    reporter = Silent()
+    opaque = from_clip("o", replace(clip, alpha=None), "white")
+    compare(opaque, reference, ("psnr",), reporter)
+    assert reporter.warnings == ["o: has no alpha, so its own background is part of the comparison"]
+
+
+def test_metric_names() -> None:
+    assert check_names(["ssim", "psnr", "ssim"]) == ("ssim", "psnr")
+    with pytest.raises(ConfigError, match=r"unknown metric 'pnsr' \(did you mean 'psnr'\?\)"):
+        check_names(["pnsr"])
+    with pytest.raises(ConfigError, match="no metric"):
+        check_names([])
+    columns = [column.name for column in columns_of(METRICS)]
+    assert len(columns) == len(set(columns))
+
+
+def test_gates() -> None:
+    gates = parse_gates(["psnr=16", "ssim=0.5"], ("psnr", "ssim"))
+    assert gates == {"psnr": 16.0, "ssim": 0.5}
+    check_gates(gates, {"a": {"psnr": 16.0, "ssim": 0.9}})
+    with pytest.raises(GateError, match=r"^b: psnr is 15.99, at least 16 is needed$"):
+        check_gates(gates, {"a": {"psnr": 17.0, "ssim": 1}, "b": {"psnr": 15.99, "ssim": 0.5}})
+    with pytest.raises(GateError, match="ssim could not be computed"):
+        check_gates(gates, {"a": {"psnr": 16.0, "ssim": None}})
+    for text, said in {
+        "pnsr=3": "did you mean 'psnr'",
+        "psnr": "expected psnr=NUMBER",
+        "psnr=nan": "expected psnr=NUMBER",
+        "psnr=": "expected psnr=NUMBER",
+        "ssim=1": "no figure 'ssim'",
+    }.items():
+        with pytest.raises(ConfigError, match=said):
+            parse_gates([text], ("psnr",))
+
+
+def test_report_files(tmp_path: Path) -> None:
+    clip = disc_clip(3, width=32, height=32)
+    reference = from_clip("reference", clip, "white")
+    ours = replace(reference, name="ours", frames=(reference.frames * 0.9))
+    figures = [compare(ours, reference, ("psnr", "ssim"), Silent())]
+    values = report_values(figures, reference, EvaluateConfig())
+    write_report(tmp_path, values, reference)
+    assert json.loads((tmp_path / REPORT).read_text()) == values
+    assert values["protocol"]["background"] == "white"
+    assert values["subjects"][0]["mean"]["psnr"] == round(figures[0].mean["psnr"], 6)
+    with (tmp_path / TABLE).open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(r["subject"], r["frame"], r["time"]) for r in rows] == [
+        ("ours", "0", "0.000000"),
+        ("ours", "1", "0.500000"),
+        ("ours", "2", "1.000000"),
+    ]
+    assert float(rows[1]["psnr"]) == pytest.approx(figures[0].frames["psnr"][1], abs=1e-6)
+
+
+def test_sheet_shows_reference_ours_and_difference(tmp_path: Path) -> None:
+    clip = disc_clip(14, width=128, height=128)
+    reference = from_clip("reference", clip, "white")
+    ours = replace(reference, name="ours", frames=reference.frames * 0.5)
+    write_sheet(tmp_path / "sheet.png", ours, reference, frames=14)
+    sheet = read_image(tmp_path / "sheet.png")
+    cell, margin, band = 128, 4, 14
+    assert sheet.shape == (3, 6 * (cell + band + margin) + margin, 12 * (cell + margin) + margin)
+
+    def tile(row: int, column: int) -> torch.Tensor:
+        top = margin + row * (cell + band + margin) + band
+        left = margin + column * (cell + margin)
+        return sheet[:, top : top + cell, left : left + cell]
+
+    for row, column, frame in [(0, 11, 11), (3, 1, 13)]:
+        assert torch.allclose(tile(row, column), reference.frames[frame], atol=0.003)
+        assert torch.allclose(tile(row + 1, column), ours.frames[frame], atol=0.003)
+        difference = reference.frames[frame] - ours.frames[frame]
+        assert torch.allclose(tile(row + 2, column), difference, atol=0.003)

@@ -1,0 +1,120 @@
+"""Alpha from a plain background, on pictures whose alpha is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.reporting import Silent
+from orster_cli.io.matting import matte
+from orster_cli.io.video import read_video
+from tests.helpers.clips import disc
+
+RED = torch.tensor([0.8, 0.1, 0.1])
+
+
+def ball(background: Tensor, *, frames: int = 2, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Antialiased red ball on `background` [3]: frames [T,3,64,80], alpha [T,1,64,80]."""
+    y, x = torch.meshgrid(torch.arange(64) + 0.5, torch.arange(80) + 0.5, indexing="ij")
+    covers = [
+        (18 + 0.5 - ((x - 36 - 4 * i) ** 2 + (y - 30) ** 2).sqrt()).clamp(0, 1)
+        for i in range(frames)
+    ]
+    alpha = torch.stack(covers)[:, None]
+    mixed = alpha * RED[:, None, None] + (1 - alpha) * background[:, None, None]
+    generator = torch.Generator().manual_seed(0)
+    noisy = mixed + noise * (2 * torch.rand(mixed.shape, generator=generator) - 1)
+    return noisy.clamp(0, 1), alpha
+
+
+@pytest.mark.parametrize(
+    "background", [(1.0, 1.0, 1.0), (0.5, 0.5, 0.5), (0.0, 0.0, 0.0), (0.1, 0.8, 0.2)]
+)
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_ball(background: tuple[float, float, float], noise: float) -> None:
+    frames, alpha = ball(torch.tensor(background), noise=noise)
+    found = matte(frames, where="ball")
+    assert torch.allclose(found.background, torch.tensor(background), atol=0.021)
+    assert found.border_share == 1.0
+    assert torch.equal(found.alpha[alpha == 1], torch.ones(int((alpha == 1).sum())))
+    assert float(found.alpha[alpha == 0].max()) == 0.0
+    # a mixed pixel's cover is known only up to the object's contrast with the background
+    assert float((found.alpha - alpha).abs().mean()) < 0.015
+    inside = (alpha == 1).expand_as(frames)
+    assert torch.equal(found.frames[inside], frames[inside])
+
+
+def test_parts_of_the_backgrounds_colour_stay_solid_inside() -> None:
+    frames, _ = ball(torch.ones(3))
+    eye = disc(80, 64, centre=(38, 30), radius=6)
+    frames[:, :, eye] = 1.0
+    found = matte(frames, where="ball")
+    assert bool((found.alpha[:, 0, eye] == 1).all())
+    assert torch.equal(found.frames[:, :, eye], torch.ones_like(found.frames[:, :, eye]))
+
+
+def test_pale_fur_at_the_border_stays_solid() -> None:
+    """Nearly white and touching the outline: only a thin band of it may be taken for an edge."""
+    pale = torch.tensor([0.93, 0.93, 0.93])
+    frames = torch.ones(1, 3, 64, 80)
+    frames[0, :, 12:50, 20:60] = RED[:, None, None]
+    frames[0, :, 8:26, 26:54] = pale[:, None, None]  # a head, 4 pixels above the body
+    found = matte(frames, where="panda")
+    assert bool((found.alpha[0, 0, 11:26, 29:51] == 1).all())
+    assert float(found.alpha[0, 0, 8, 30]) == pytest.approx((0.07 - 0.035) / 0.125, abs=1e-5)
+
+
+def test_a_ring_on_grey_has_a_hole_and_on_white_none() -> None:
+    for shade, cover in ((0.5, 0.0), (1.0, 1.0)):
+        frames, _ = ball(torch.full((3,), shade), frames=1)
+        middle = disc(80, 64, centre=(36, 30), radius=8)
+        frames[:, :, middle] = shade
+        found = matte(frames, where="ring")
+        assert torch.unique(found.alpha[0, 0, middle]).tolist() == [cover]
+
+
+def test_mixed_colours_are_unmixed() -> None:
+    frames = torch.zeros(1, 3, 32, 32)
+    frames[0, :, 8:24, 8:24] = RED[:, None, None]
+    frames[0, :, 8, 8:24] = 0.12 * RED[:, None]  # darker than SOLID: partly covered
+    found = matte(frames, where="edge")
+    alpha = float(found.alpha[0, 0, 8, 12])
+    assert alpha == pytest.approx((0.12 * 0.8 - 0.035) / (0.16 - 0.035), abs=1e-5)
+    again = found.frames * found.alpha
+    seen = found.frames < 1  # where the unmixed colour was not clipped
+    assert torch.allclose(again[seen & (found.alpha > 0.05)], frames[seen & (found.alpha > 0.05)])
+
+
+def test_what_cannot_be_cut_out() -> None:
+    plain = torch.ones(2, 3, 32, 32)
+    with pytest.raises(InputError, match="v: frame 0 shows nothing but background") as empty:
+        matte(plain, where="v")
+    assert empty.value.code == "E-MATTE-EMPTY"
+    half, _ = ball(torch.ones(3), frames=3)
+    half[1] = 1.0
+    with pytest.raises(InputError, match="frame 1 shows nothing"):
+        matte(half, where="v")
+    gradient = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+    with pytest.raises(InputError, match="not one plain colour") as busy:
+        matte(gradient, where="v")
+    assert "alpha" in (busy.value.hint or "")
+    full = torch.zeros(1, 3, 128, 128)
+    full[:, :, 1:-1, 1:-1] = 0.7
+    with pytest.raises(InputError, match="fills the whole of frame 0"):
+        matte(full, where="v")
+
+
+def test_real_video(shared_data: Path) -> None:
+    path = shared_data / "media" / "l4gm" / "000370_fg.mp4"  # a panda: white fur on white
+    frames = read_video(path, Silent(), maximum_side=256)[::16]
+    found = matte(frames, where=path.name)
+    assert torch.allclose(found.background, torch.ones(3), atol=0.01)
+    share = found.alpha.mean(dim=(1, 2, 3))
+    assert 0.15 < float(share.min()) <= float(share.max()) < 0.4
+    # edges are thin: few pixels are neither in nor out
+    soft = ((found.alpha > 0.02) & (found.alpha < 0.98)).float().mean()
+    assert float(soft) < 0.02
