@@ -28,7 +28,7 @@ def show(
 ) -> None:
     """Print every setting as TOML, with the origin of its value.
 
-    Example: orster config show --template fast --section construct"""
+    Example: orster config show --template construct-fast --section construct"""
     from orster_cli.config.load import resolve, to_toml
 
     resolved = resolve(template=template, file=config, environ=os.environ, assignments=assignments)

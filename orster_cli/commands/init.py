@@ -64,7 +64,7 @@ def init(
 ) -> None:
     """Lay out a project: settings, a Makefile for the whole pipeline, a place for objects.
 
-    Files that are already there are left as they are. Example: orster init frogs --template fast"""
+    Files that are already there stay. Example: orster init frogs --template construct-fast"""
     import dataclasses
 
     from orster_cli.config.load import resolve, to_toml

@@ -1,4 +1,4 @@
-"""Imports run down the layers of the design only; libraries do not print, exit or read the environment."""
+"""Imports run down the layers of the design only; libraries do not print, exit or look outside."""
 
 from __future__ import annotations
 
@@ -82,8 +82,7 @@ def name_of(node: ast.AST) -> str:
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
-        inner = name_of(node.value)
-        return f"{inner}.{node.attr}" if inner else node.attr
+        return f"{name_of(node.value)}.{node.attr}"
     return ""
 
 
@@ -223,6 +222,7 @@ def test_what_has_no_place_is_found(layer: str, code: str) -> None:
         ("io", "import torch\ntorch.load('x', weights_only=True)"),
         ("data", "import subprocess\nsubprocess.run(['ls'], shell=False)"),
         ("data", "reporter.print_later()"),
+        ("construct", "network.to(device).eval()"),
     ],
 )
 def test_what_has_its_place_is_left_alone(layer: str, code: str) -> None:

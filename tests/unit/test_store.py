@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -11,7 +12,13 @@ import pytest
 from orster_cli.artifacts import folders
 from orster_cli.artifacts.lock import WriterLock
 from orster_cli.artifacts.store import LEFTOVER_AGE, Draft, begin, open_artifact
-from orster_cli.core.errors import ConfigError, ConflictError, InputError, IntegrityError
+from orster_cli.core.errors import (
+    ConfigError,
+    ConflictError,
+    InputError,
+    IntegrityError,
+    MissingResourceError,
+)
 from tests.helpers.artifacts import FILES, damage, make, write
 
 
@@ -221,6 +228,50 @@ def test_exchange_swaps_two_folders_or_says_that_it_cannot(tmp_path: Path) -> No
     assert (tmp_path / "two/a").read_bytes() == b"1"
     with pytest.raises(FileNotFoundError):
         folders._exchange(tmp_path / "one", tmp_path / "absent")
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def recorded_sync(descriptor: int) -> None:
+        sync(descriptor)
+        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    def recorded_rename(path: Path, target: Path) -> Path:
+        done.append(f"rename to {target}")
+        return rename(path, target)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc to tell which file was synced")
+    monkeypatch.setattr(os, "fsync", recorded_sync)
+    monkeypatch.setattr(Path, "rename", recorded_rename)
+    make(tmp_path / "clip")
+    place = done.index(f"rename to {tmp_path / 'clip'}")
+    inside = [entry.split("/artifact")[1].removeprefix("/") for entry in done[:place]]
+    files = sorted(FILES)
+    assert inside == [*files, "manifest.json", "frames", ""]  # then the folders, the outer last
+    assert done[place + 1 :] == [str(tmp_path)]
+
+
+@pytest.mark.parametrize("name", ["cameras.json", "manifest.json"])
+def test_a_disk_that_does_not_take_a_file_is_not_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    sync = folders.sync_file
+
+    def failing(path: Path) -> None:
+        if path.name == name:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        sync(path)
+
+    old = make(tmp_path / "clip")
+    monkeypatch.setattr("orster_cli.artifacts.store.sync_file", failing)
+    with pytest.raises(MissingResourceError, match="Input/output error"):
+        make(tmp_path / "clip", config={"seed": 1}, force=True)
+    assert open_artifact(tmp_path / "clip").id == old.id
 
 
 def test_links_are_seen_and_refused(tmp_path: Path) -> None:

@@ -1,0 +1,343 @@
+"""The command line: help without heavy imports, exit codes, JSON, the commands on artifacts."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orster_cli import __version__
+from orster_cli.app import COMMANDS, GROUPS
+from orster_cli.artifacts.store import open_artifact
+from orster_cli.config.load import resolve, template_names
+from tests.helpers.artifacts import make, manifest_values, resign
+from tests.helpers.cli import orster
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "numpy", "numba", "diffusers", "transformers", "scipy", "PIL")
+
+Capture = pytest.CaptureFixture[str]
+
+
+def python(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path = REPOSITORY
+) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter that finds the package."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=cwd, env=environment
+    )
+
+
+def imported_by(*arguments: str, among: tuple[str, ...] = HEAVY) -> list[str]:
+    """Which of the modules a command line imports."""
+    code = (
+        "import sys; from orster_cli.app import run; code = run(sys.argv[1:]); "
+        f"print([m for m in {among!r} if m in sys.modules], code, file=sys.stderr)"
+    )
+    done = python("-c", code, *arguments)
+    assert done.stderr.endswith("] 0\n"), done.stderr
+    return json.loads(done.stderr.splitlines()[-1].removesuffix(" 0").replace("'", '"'))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    assert imported_by("--help") == []
+    assert imported_by("construct", "--help") == []
+    assert imported_by("config", "show") == []
+
+
+def test_the_probe_for_imports_can_fail(tmp_path: Path) -> None:
+    make(tmp_path / "clip")
+    store = "orster_cli.artifacts.store"
+    assert imported_by("show", str(tmp_path / "clip"), among=(store, "torch")) == [store]
+
+
+def test_help_lists_the_commands_and_each_has_an_example(capsys: Capture) -> None:
+    text = orster(capsys, "--help").out
+    for name in (*COMMANDS, *GROUPS):
+        assert f"\n  {name} " in text
+    for words in [[name] for name in COMMANDS] + [["config", "show"], ["config", "schema"]]:
+        said = orster(capsys, *words, "--help")
+        assert said.code == 0
+        example = " ".join(said.out.split("Example")[-1].split())
+        assert f"orster {' '.join(words)}" in example, words
+
+
+def test_version_and_no_arguments(capsys: Capture) -> None:
+    assert orster(capsys, "--version").out == f"orster {__version__}\n"
+    assert orster(capsys).code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["constructt"], "construct"),
+        (["show"], "Missing argument"),
+        (["show", "x", "--jsn"], "--json"),
+        (["verify"], "Missing argument"),
+        (["config", "shw"], "show"),
+    ],
+)
+def test_usage_errors_are_2_and_help(capsys: Capture, words: list[str], says: str) -> None:
+    said = orster(capsys, *words)
+    assert said.code == 2
+    assert says in said.err
+    assert said.out == ""
+
+
+def test_show(capsys: Capture, tmp_path: Path) -> None:
+    make(tmp_path / "source")
+    source = open_artifact(tmp_path / "source")
+    made = make(tmp_path / "clip", config={"seed": 1}, parents=[source.parent()])
+    human = orster(capsys, "show", tmp_path / "clip")
+    assert human.code == 0
+    assert human.err == ""
+    lines = human.out.splitlines()
+    assert lines[0] == f"clip {made.id}"
+    assert f"from clip source {source.id[:12]}" in lines
+    assert "4 files, 883 bytes" in lines
+    assert "frames: 2" in lines
+    data = orster(capsys, "show", tmp_path / "clip", "--json").data
+    assert data["ok"] is True
+    assert data["id"] == made.id
+    assert data["lineage"][0]["path"] == str(tmp_path / "source")
+    shutil.rmtree(tmp_path / "source")
+    assert "(not beside it)" in orster(capsys, "show", tmp_path / "clip").out
+
+
+def test_show_follows_the_lineage_by_id_not_by_name(capsys: Capture, tmp_path: Path) -> None:
+    first = make(tmp_path / "first")
+    second = make(tmp_path / "second", config={"seed": 1}, parents=[first.parent()])
+    make(tmp_path / "third", config={"seed": 2}, parents=[second.parent()])
+    parent = orster(capsys, "show", tmp_path / "third", "--json").data["lineage"][0]
+    assert (parent["id"], parent["parents"][0]["id"]) == (second.id, first.id)
+    shutil.rmtree(tmp_path / "second")
+    make(tmp_path / "second", config={"seed": 9})  # another one under the same name
+    parent = orster(capsys, "show", tmp_path / "third", "--json").data["lineage"][0]
+    assert (parent["path"], parent["parents"]) == (None, [])
+
+
+def test_verify_names_every_damaged_file(capsys: Capture, tmp_path: Path) -> None:
+    for name in ("good", "bad", "worse"):
+        make(tmp_path / name)
+    said = orster(capsys, "verify", tmp_path / "good", tmp_path / "bad", "--json")
+    assert said.code == 0
+    assert said.data["files"] == 8
+    (tmp_path / "bad/cameras.json").write_bytes(b'{"cameras": {}}')
+    (tmp_path / "bad/empty.bin").unlink()
+    (tmp_path / "worse/manifest.json").write_text("{")
+    said = orster(capsys, "verify", *(tmp_path / n for n in ("bad", "good", "worse")), "--json")
+    assert said.code == 3
+    assert said.out == ""
+    assert said.failure["code"] == "E-INTEGRITY"
+    assert said.failure["exit"] == 3
+    for line in (
+        "bad/empty.bin: missing",
+        "bad/cameras.json: the bytes differ from the manifest's",
+        "worse/manifest.json: not valid JSON",
+    ):
+        assert str(tmp_path / line) in said.failure["error"]
+    assert "good" not in said.failure["error"]
+
+
+def test_no_artifact_is_3_with_a_next_step(capsys: Capture, tmp_path: Path) -> None:
+    said = orster(capsys, "show", tmp_path)
+    assert said.code == 3
+    assert "error[E-ARTIFACT]" in said.err
+    assert "next: " in said.err
+    assert "Traceback" not in said.err
+
+
+def test_config_show_tells_origins_and_reads_back(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORSTER_CONSTRUCT__PARTS", "3")
+    words = ["config", "show", "--set", "construct.seed=5"]
+    said = orster(capsys, *words)
+    assert said.code == 0
+    assert "seed = 5  # --set" in said.out
+    assert "parts = 3  # environment" in said.out
+    (tmp_path / "c.toml").write_text(said.out)
+    again = resolve(file=tmp_path / "c.toml")
+    assert (again.config.construct.seed, again.config.construct.parts) == (5, 3)
+    data = orster(capsys, *words, "--section", "construct", "--json").data
+    assert list(data["config"]) == ["construct"]
+    assert data["origins"]["construct.seed"] == "--set"
+    assert data["config"]["construct"]["seed"] == 5
+
+
+def test_config_errors_are_2(capsys: Capture, tmp_path: Path) -> None:
+    said = orster(capsys, "config", "show", "--set", "construct.partz=8")
+    assert said.code == 2
+    assert "did you mean 'parts'?" in said.err
+    assert "orster config show --section construct" in said.err
+    assert orster(capsys, "config", "show", "--section", "constrct").code == 2
+    assert orster(capsys, "config", "show", "--config", tmp_path / "none.toml").code == 2
+    assert orster(capsys, "config", "show", "--template", "none").code == 2
+
+
+def test_config_schema_explains_every_setting(capsys: Capture) -> None:
+    schema = orster(capsys, "config", "schema", "--json").data["schema"]
+    resolved = resolve()
+    assert {f"{s}.{key}" for s, part in schema.items() for key in part} == set(resolved.origins)
+    assert schema["construct"]["recurrence"]["choices"] == ["auto", "off"]
+    for section, part in schema.items():
+        for key, entry in part.items():
+            assert entry["help"], f"{section}.{key}"
+    assert "construct.seed = 0: " in orster(capsys, "config", "schema").out
+
+
+def test_init_lays_out_a_project_and_overwrites_nothing(capsys: Capture, tmp_path: Path) -> None:
+    folder = tmp_path / "frogs"
+    folder.mkdir()
+    (folder / "README.md").write_text("mine")
+    template = template_names()[0]
+    said = orster(capsys, "init", folder, "--template", template, "--json")
+    assert said.code == 0
+    assert sorted(said.data["made"]) == ["Makefile", "objects/.gitkeep", "orster.toml"]
+    assert said.data["kept"] == ["README.md"]
+    assert (folder / "README.md").read_text() == "mine"
+    assert resolve(file=folder / "orster.toml").config == resolve(template=template).config
+    again = orster(capsys, "init", folder, "--json").data
+    assert again["made"] == []
+    assert len(again["kept"]) == 4
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_path: Path) -> None:
+    folder = tmp_path / "frogs"
+    orster(capsys, "init", folder)
+    (folder / "objects/frog.glb").write_text("")
+    fake = folder / "record"  # says what it was asked and leaves what the real one would
+    fake.write_text(
+        '#!/bin/sh\necho "$@" >> log\n'
+        'case "$*" in *evaluate*--force) ;; *evaluate*) exit 6 ;; esac\n'
+        'while [ "$1" != -o ]; do shift; done\nmkdir -p "$2" && : > "$2/manifest.json"\n'
+    )
+    fake.chmod(0o755)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ["make", "ORSTER=./record", *words]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+    assert run().returncode == 0
+    log = folder / "log"
+    assert log.read_text() == "prepare-data objects -o dataset --config orster.toml\n"
+    assert run("all").returncode == 2
+    log.unlink()
+    done = run("all", "KEY=frog-00")
+    assert done.returncode == 0, done.stderr
+    assert log.read_text().splitlines() == [
+        "construct dataset#frog-00 -o frog-00/asset --config orster.toml",
+        "evaluate frog-00/asset --reference dataset#frog-00 -o frog-00/report --config orster.toml",
+        "evaluate frog-00/asset --reference dataset#frog-00 -o frog-00/report --config orster.toml"
+        " --force",
+    ]
+    log.unlink()
+    assert run("all", "KEY=frog-00").returncode == 0
+    assert not log.exists()  # everything is there
+
+
+def test_doctor_finds_this_environment_usable(capsys: Capture) -> None:
+    said = orster(capsys, "doctor", "--json")
+    assert said.code == 0, said.out
+    states = {c["name"]: c["state"] for c in said.data["checks"]}
+    assert states["python"] == states["torch"] == states["ffmpeg"] == "ok"
+    assert states["CPU rasterizer"] == "ok"
+
+
+def test_doctor_fails_with_an_old_ffmpeg(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "ffmpeg"
+    old.write_text("#!/bin/sh\necho ffmpeg version 7.1.1 Copyright\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(old))
+    said = orster(capsys, "doctor")
+    assert said.code == 4
+    assert "[NO] ffmpeg: ffmpeg version 7.1.1" in said.out
+    assert "imageio-ffmpeg>=0.8.1" in said.err
+
+
+def test_a_bug_is_1_and_saves_its_traceback(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.delenv("ORSTER_DEBUG", raising=False)
+    values = _break_show(monkeypatch)
+    said = orster(capsys, "show", tmp_path, "--json")
+    assert said.code == 1
+    assert said.failure["code"] == "E-BUG"
+    crash = next(tmp_path.glob("orster-crash-*.txt"))
+    assert str(crash) in said.failure["hint"]
+    assert "ZeroDivisionError" in crash.read_text()
+    assert "Traceback" in crash.read_text()
+    assert "Traceback" not in said.err
+    monkeypatch.setenv("ORSTER_DEBUG", "1")
+    assert "Traceback" in orster(capsys, "show", tmp_path).err
+    assert values == [1, 1]
+
+
+def _break_show(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let opening an artifact fail as only a bug can; counts the calls."""
+    calls: list[int] = []
+
+    def broken(path: Path) -> None:
+        calls.append(1)
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("orster_cli.artifacts.store.open_artifact", broken)
+    return calls
+
+
+def test_a_closed_pipe_is_141_without_a_word() -> None:
+    command = f"{sys.executable} -m orster_cli config schema; echo $? >&2"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        ["sh", "-c", command], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
+    os.close(writer)
+    assert done.stderr == "141\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_stdout_is_4() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "orster_cli", "config", "schema"],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert "No space left on device" in done.stderr
+
+
+def test_a_newer_artifact_says_to_upgrade(capsys: Capture, tmp_path: Path) -> None:
+    make(tmp_path / "clip")
+    values = manifest_values(tmp_path / "clip")
+    values["schema_version"] = 9
+    resign(tmp_path / "clip", values)
+    said = orster(capsys, "show", tmp_path / "clip", "--json")
+    assert said.code == 3
+    assert said.failure["code"] == "E-SCHEMA"
+    assert said.failure["hint"] == "pip install --upgrade orster"
+
+
+def test_waiting_threads_sleep() -> None:
+    code = (
+        "import os, sys; import orster_cli.__main__ as m; sys.argv = ['orster', '--version']\n"
+        "try: m.main()\nexcept SystemExit: print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, env=clean
+    )
+    assert done.stdout.splitlines()[-1] == "passive"
+    active = python("-c", code, env={"OMP_WAIT_POLICY": "active"})
+    assert active.stdout.splitlines()[-1] == "active"

@@ -1,0 +1,152 @@
+"""What a wheel carries, what the constraints pin, when make builds an environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from orster_cli.config.load import template_names
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def pins() -> dict[str, str]:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    found = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            match = re.fullmatch(r"([A-Za-z0-9_.-]+)==([0-9][A-Za-z0-9.!]*)", line)
+            assert match, f"not a plain pin: {line!r}"  # no paths, hosts, options or local builds
+            found[canonicalize_name(match.group(1))] = match.group(2)
+    return found
+
+
+def requirements() -> list[Requirement]:
+    texts = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    return [Requirement(text) for text in texts]
+
+
+def test_every_requirement_has_a_pin_that_it_allows() -> None:
+    pinned = pins()
+    for requirement in requirements():
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement}: pinned to {version}"
+
+
+@pytest.mark.parametrize(
+    ("name", "holed", "first"),
+    [
+        ("torch", "2.9.1", "2.10.0"),
+        ("imageio-ffmpeg", "0.8.0", "0.8.1"),
+        ("gsplat", "1.6.0", "1.5.3"),
+    ],
+)
+def test_floors_that_are_there_for_a_reason(name: str, holed: str, first: str) -> None:
+    requirement = next(r for r in requirements() if r.name == name)
+    assert not requirement.specifier.contains(holed)
+    assert requirement.specifier.contains(first)
+
+
+def test_the_metadata_that_an_index_shows() -> None:
+    assert PROJECT["license"] == "Apache-2.0"
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert PROJECT["scripts"] == {"orster": "orster_cli.__main__:main"}
+    licence = (REPOSITORY / "LICENSE").read_text()
+    assert "Apache License" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
+    for name in (PROJECT["readme"], "CHANGELOG.md", "SECURITY.md", "constraints.txt"):
+        assert (REPOSITORY / name).is_file(), name
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built without a network from a copy of the sources."""
+    place = tmp_path_factory.mktemp("wheel")
+    copy = place / "source"
+    copy.mkdir()
+    for name in ("orster_cli", "templates", "tests"):
+        shutil.copytree(
+            REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", PROJECT["readme"]):
+        shutil.copyfile(REPOSITORY / name, copy / name)
+    code = f"from setuptools import build_meta; build_meta.build_wheel({str(place)!r})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return next(place.glob("*.whl"))
+
+
+def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    modules = {
+        p.relative_to(REPOSITORY).as_posix() for p in (REPOSITORY / "orster_cli").rglob("*.py")
+    }
+    assert modules <= names
+    assert "orster_cli/py.typed" in names
+    assert {f"orster_cli/_templates/{t}.toml" for t in template_names()} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    others = {n for n in names if not n.startswith(("orster_cli/", "orster-"))}
+    assert others == set()
+
+
+def test_an_installed_wheel_finds_its_presets(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    name = template_names()[0]
+    command = [sys.executable, "-m", "orster_cli", "config", "show", "--template", name]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert f"# template {name}" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copyfile(REPOSITORY / name, tmp_path / name)
+
+    def plan(target: str) -> str:
+        command = ["make", "-n", target]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    fresh = plan("test")
+    assert "-m venv .venv" in fresh
+    assert "pip install -c constraints.txt -e '.[dev]'" in fresh
+    assert fresh.rstrip().endswith(".venv/bin/python -m pytest")
+    stamp = tmp_path / ".venv/.made"
+    stamp.parent.mkdir()
+    stamp.touch()
+    assert plan("test").strip() == ".venv/bin/python -m pytest"
+    assert "examples/demo.sh" in plan("demo")
+    assert "ruff check" in plan("lint")
+    assert "mypy" in plan("lint")
+    os.utime(stamp, (1, 1))
+    for target in ("test", "demo", "lint", "bench"):
+        assert "pip install" in plan(target)
+
+
+def test_ci_runs_what_the_readme_says() -> None:
+    script = REPOSITORY / ".ci/run"
+    assert os.access(script, os.X_OK)
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    text = script.read_text()
+    assert "set -euo pipefail" in text
+    assert "make lint" in text
+    assert "make test" in text
+    assert ".venv-ci" in text
+    ignored = (REPOSITORY / ".gitignore").read_text().splitlines()
+    assert ".venv*/" in ignored
