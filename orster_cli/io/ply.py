@@ -30,6 +30,7 @@ _SIZES = {
 }
 _SIZES |= {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 _SIZES |= {"float32": 4, "float64": 8}
+LARGEST_LOG_SCALE = 20.0  # half a billion times the object
 _BASE = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity")
 _SHAPE = ("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
 
@@ -57,12 +58,17 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     for i, name in enumerate(names):
         table[name] = values[:, i]
     building = path.with_name(f".{path.name}.{os.getpid()}")
-    PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(building)
-    building.replace(path)
+    try:
+        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(building)
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
 
 
 def read_ply(path: Path) -> Gaussians:
-    """The Gaussians in `path`. InputError: not such a PLY, cut short, or not finite; LimitError."""
+    """The Gaussians in `path`. InputError: not such a PLY, cut short, or with values that no
+    renderer could use (not finite, sizes that overflow, rotations of length 0); LimitError: too
+    many."""
     _check_header(path)
     try:
         vertices = PlyData.read(path)["vertex"]
@@ -92,19 +98,32 @@ def read_ply(path: Path) -> Gaussians:
             opacity_logits=column("opacity")[:, 0],
             sh=dc.contiguous(),
         )
-    except (PlyParseError, UnicodeDecodeError, KeyError, ValueError, OSError, MemoryError) as error:
+    except (PlyParseError, KeyError, ValueError, TypeError, OSError, MemoryError) as error:
         raise InputError(f"{path}: not a readable PLY: {error}", code="E-PLY") from error
+    _check_values(path, gaussians)
+    return gaussians
+
+
+def _check_values(path: Path, gaussians: Gaussians) -> None:
     for name in ("means", "log_scales", "quats", "opacity_logits", "sh"):
         if not bool(torch.isfinite(getattr(gaussians, name)).all()):
             raise InputError(
                 f"{path}: {name} holds values that are not finite", code="E-PLY-FINITE"
             )
-    return gaussians
+    if bool((gaussians.log_scales > LARGEST_LOG_SCALE).any()):
+        raise InputError(
+            f"{path}: scale_* holds {gaussians.log_scales.max():g}: expected logarithms of sizes",
+            code="E-PLY-SCALE",
+        )
+    if bool((gaussians.quats.norm(dim=-1) < 1e-8).any()):
+        raise InputError(f"{path}: rot_* holds a rotation of length 0", code="E-PLY-ROTATION")
 
 
 def _check_header(path: Path) -> None:
     """Counts and sizes add up to the file, before anything is allocated."""
     try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
         with path.open("rb") as handle:
             start = handle.read(PLY_MAX_HEADER_BYTES)
         size = path.stat().st_size
@@ -145,7 +164,8 @@ def _check_header(path: Path) -> None:
     body = size - end - len(b"end_header\n")
     if count * stride != body:
         raise InputError(
-            f"{path}: the header claims {count} Gaussians ({count * stride} bytes) but {body} bytes follow",
+            f"{path}: the header claims {count} Gaussians ({count * stride} bytes) but {body} "
+            "bytes follow",
             code="E-PLY-COUNT",
             hint="the file is cut short or damaged; export it again",
         )
