@@ -44,7 +44,7 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     columns = torch.cat(
         [
             gaussians.means,
-            torch.zeros(n, 3),
+            torch.zeros_like(gaussians.means),
             gaussians.sh[:, 0],
             rest,
             gaussians.opacity_logits[:, None],
@@ -79,15 +79,16 @@ def read_ply(path: Path) -> Gaussians:
                 f"{path}: expected Gaussians in the 3DGS layout, {', '.join(missing[:4])} missing",
                 code="E-PLY-LAYOUT",
             )
-        rest = sorted(
-            (n for n in names if re.fullmatch(r"f_rest_\d+", n)), key=lambda n: int(n[7:])
-        )
+        rest = [f"f_rest_{i}" for i in range(sum(n.startswith("f_rest_") for n in names))]
         column = lambda *which: torch.from_numpy(  # noqa: E731
             np.stack([np.asarray(vertices[n], dtype=np.float32) for n in which], axis=-1)
         )
         dc = column("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
-        if len(rest) not in (0, 9, 24, 45):
-            raise InputError(f"{path}: expected 0, 9, 24 or 45 f_rest columns, found {len(rest)}")
+        if len(rest) not in (0, 9, 24, 45) or not names.issuperset(rest):
+            raise InputError(
+                f"{path}: expected f_rest_0, ... of 0, 9, 24 or 45 columns, found {len(rest)}",
+                code="E-PLY-LAYOUT",
+            )
         if rest:
             coefficients = column(*rest).reshape(len(dc), 3, len(rest) // 3).transpose(1, 2)
             dc = torch.cat([dc, coefficients], dim=1)
