@@ -122,7 +122,7 @@ def _weights() -> list[Finding]:
         here = importlib.util.find_spec(module) is not None
         detail = "at hand" if here else f"not installed ({install})"
         found.append(Finding(f"weights: {name}", "ok" if here else "warn", detail))
-    return found + [_torchvision_weights(), _clip_weights()]
+    return [*found, _torchvision_weights(), _clip_weights()]
 
 
 def _torchvision_weights() -> Finding:

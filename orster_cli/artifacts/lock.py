@@ -10,11 +10,16 @@ from typing import IO
 from orster_cli.core.errors import ConflictError
 
 
+def lock_path(out: Path) -> Path:
+    """The file that the writer of `out` holds locked; a dead one may leave it behind, unlocked."""
+    return out.parent / f".{out.name}.lock"
+
+
 class WriterLock:
     """The right to write `out`. ConflictError where another live process has it."""
 
     def __init__(self, out: Path) -> None:
-        self._path = out.parent / f".{out.name}.lock"
+        self._path = lock_path(out)
         self._handle = _take(self._path, out)
 
     def release(self) -> None:

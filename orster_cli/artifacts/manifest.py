@@ -2,7 +2,8 @@
 
 `id` is the SHA-256 of everything in it but the volatile fields (when and where it was made, and
 under which name a parent lay), so the same inputs and settings give the same id on every machine
-that gives the same bytes.
+that gives the same bytes. `seal` is the SHA-256 of all the rest, volatile fields too: no flipped
+bit goes unseen.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from orster_cli.core.strict_json import read_json
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
-VOLATILE = ("id", "created", "environment", "orster_version")
+VOLATILE = ("id", "seal", "created", "environment", "orster_version")
 Kind = Literal["dataset", "model", "clip", "asset", "report"]
 
 CONVENTIONS = {
@@ -85,6 +86,7 @@ class Manifest(_Strict):
     created: str
     orster_version: str
     environment: dict[str, str]
+    seal: str = SHA256
 
     @field_validator("files")
     @classmethod
@@ -100,6 +102,11 @@ def manifest_id(values: dict[str, Any]) -> str:
     lasting = {key: value for key, value in values.items() if key not in VOLATILE}
     lasting["parents"] = [{"kind": p["kind"], "id": p["id"]} for p in values["parents"]]
     return hash_json(lasting)
+
+
+def manifest_seal(values: dict[str, Any]) -> str:
+    """SHA-256 of the whole manifest but the seal."""
+    return hash_json({key: value for key, value in values.items() if key != "seal"})
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -122,7 +129,7 @@ def read_manifest(folder: Path) -> Manifest:
             hint="pip install --upgrade orster",
         )
     manifest = validated(values, path)
-    if manifest_id(values) != manifest.id:
+    if (manifest_id(values), manifest_seal(values)) != (manifest.id, manifest.seal):
         raise InputError(
             f"{path}: its id does not fit its content: it was edited or damaged",
             code="E-MANIFEST",

@@ -27,7 +27,7 @@ from orster_cli.artifacts.folders import (
     sync_folders,
 )
 from orster_cli.artifacts.hashing import hash_files, hash_json
-from orster_cli.artifacts.lock import WriterLock
+from orster_cli.artifacts.lock import WriterLock, lock_path
 from orster_cli.artifacts.manifest import (
     CONVENTIONS,
     MANIFEST,
@@ -38,6 +38,7 @@ from orster_cli.artifacts.manifest import (
     Manifest,
     Parent,
     manifest_id,
+    manifest_seal,
     read_manifest,
     validated,
 )
@@ -98,7 +99,7 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     Raises InputError (none, wrong kind, malformed) or IntegrityError (missing, cut short)."""
     manifest = read_manifest(path)
     if kind is not None and manifest.kind != kind:
-        raise InputError(f"{path}: expected a {kind} artifact, found a {manifest.kind}")
+        raise InputError(f"{path}: expected an artifact of kind {kind}, got {manifest.kind}")
     remake = f"make it again with `orster {manifest.command} --force`"
     for entry in manifest.files:
         file = path / entry.path
@@ -233,6 +234,7 @@ class Draft:
         }
         values = json.loads(json.dumps(values, allow_nan=False))  # as a reader will see it
         values["id"] = manifest_id(values)
+        values["seal"] = manifest_seal(values)
         path = self.dir / MANIFEST
         manifest = validated(values, path)
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
@@ -284,6 +286,9 @@ def _holds_request(out: Path, request: str, force: bool) -> bool:
     `force` replaces artifacts, whole or damaged, but never a folder that was not one."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ConflictError(f"{out}: expected a folder or nothing, found a file or a link")
+    above = next(parent for parent in out.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise ConflictError(f"{out}: cannot be made, for {above} is a file")
     if not out.is_dir() or not any(out.iterdir()):
         return False
     if not (out / MANIFEST).exists():
@@ -320,7 +325,7 @@ def _drafts(out: Path) -> Iterator[Path]:
 def _clear_finished(out: Path, request: str) -> None:
     """Remove what a run that was killed just after its rename left behind."""
     leftover = _draft_folder(out, request)
-    if not leftover.exists():
+    if not leftover.exists() and not lock_path(out).exists():
         return
     try:
         lock = WriterLock(out)

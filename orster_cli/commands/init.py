@@ -14,10 +14,11 @@ _MAKEFILE = """\
 # objects -> dataset -> asset -> report. Targets are manifests: each is written last, so make knows
 # what is done, and `orster` itself says "up to date".
 ORSTER ?= orster
+CONFIG := --config orster.toml
 
 # run it; what was made with other inputs or settings (exit code 6) is replaced
 define update
-$(1) || { test $$? -eq 6 && $(1) --force; }
+@$(1) || { test $$? -eq 6 && $(1) --force; }
 @touch $@
 endef
 
@@ -30,13 +31,13 @@ all:
 \t$(MAKE) "$(KEY)/report/manifest.json"
 
 dataset/manifest.json: orster.toml $(wildcard objects/*)
-\t$(call update,$(ORSTER) prepare-data objects -o dataset --config orster.toml)
+\t$(call update,$(ORSTER) prepare-data objects -o dataset $(CONFIG))
 
 %/asset/manifest.json: dataset/manifest.json
-\t$(call update,$(ORSTER) construct "dataset#$*" -o $*/asset --config orster.toml)
+\t$(call update,$(ORSTER) construct "dataset#$*" -o $*/asset $(CONFIG))
 
 %/report/manifest.json: %/asset/manifest.json
-\t$(call update,$(ORSTER) evaluate $*/asset --reference "dataset#$*" -o $*/report --config orster.toml)
+\t$(call update,$(ORSTER) evaluate $*/asset --reference "dataset#$*" -o $*/report $(CONFIG))
 
 .PRECIOUS: %/asset/manifest.json
 """

@@ -20,7 +20,7 @@ from unicodedata import category
 
 from orster_cli.config.schema import Config
 from orster_cli.core.errors import ConfigError
-from orster_cli.core.limits import TOML_MAX_BYTES
+from orster_cli.core.limits import TOML_MAX_BYTES, TOML_MAX_LINE
 from orster_cli.core.names import did_you_mean, printable
 
 ENV_PREFIX = "ORSTER_"
@@ -114,6 +114,8 @@ def read_toml(path: Path) -> Values:
             data = handle.read(TOML_MAX_BYTES + 1)
         if len(data) > TOML_MAX_BYTES:
             raise ConfigError(f"{path}: larger than {TOML_MAX_BYTES} bytes, not a config file")
+        if max(map(len, data.split(b"\n"))) > TOML_MAX_LINE:
+            raise ConfigError(f"{path}: a line is longer than {TOML_MAX_LINE} bytes")
         values = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
@@ -188,7 +190,7 @@ class _Typed(str):
 def _literal(text: str) -> Any:
     """What was typed by hand as TOML, where it is one value of TOML; else the text itself."""
     try:
-        values = tomllib.loads(f"v = {text}")
+        values = tomllib.loads(f"v = {text}") if len(text) <= TOML_MAX_LINE else {}
     except (ValueError, RecursionError):
         return text
     return values["v"] if len(values) == 1 else text
@@ -219,15 +221,19 @@ def _fitting(value: Any, kind: Any, where: str) -> Any:
     """`value` as the type `kind` of its setting: ints count as floats, "a,b" as a tuple."""
     options = typing.get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if isinstance(value, _Typed):
+        if value == "none" and type(None) in options:
+            return None
         literal = _literal(value)
         value = str(value) if str in options and type(literal) not in options else literal
     for option in options:
         if option is float and type(value) is int and abs(value) < LARGEST:
             return float(value)
-        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple, str)):
+        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple, str, int, float)):
             item = typing.get_args(option)[0]
             if isinstance(value, str):
                 value = [_Typed(entry.strip()) for entry in value.split(",")]
+            elif isinstance(value, (int, float)):  # one number typed by hand
+                value = (value,)
             return tuple(_fitting(entry, item, where) for entry in value)
         if type(value) is option or (option is type(None) and value in (None, "none")):
             return None if option is type(None) else value

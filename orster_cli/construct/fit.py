@@ -10,6 +10,7 @@ N Gaussians, H W pixels.
 
 from __future__ import annotations
 
+import bisect
 import math
 import time
 from pathlib import Path
@@ -33,6 +34,7 @@ SNAPSHOT_STEPS = 100  # how often the state to roll back to is remembered
 RETRIES = 3
 REFINE_EVERY = 100  # steps between density refinements of the static phase
 REPORT_EVERY = 10
+OUTWARDS_SHARE = 0.8  # of the coarse phase, after which all moments have been reached
 
 
 class Fit:
@@ -53,6 +55,7 @@ class Fit:
         self.step = 0
         self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
         self._recent_error = math.nan
+        self._distances = [views.distance(view) for view in views.moving]
         self._background = torch.ones(3, device=model.params["means"].device)
 
     # -- phases
@@ -87,8 +90,17 @@ class Fit:
         elif self._progress(step) > 1 - self.cfg.seen_only:
             pool = self.views.seen
         else:
-            pool = self.views.moving
+            pool = self.views.moving[: self._reached(step)]
         return pool[seed % len(pool)]
+
+    def _reached(self, step: int) -> int:
+        """How many of the moving views take part: the coarse phase goes from the moment of rest
+        outwards, so that a limb is followed and not mistaken for another one."""
+        if self.phase(step) != "coarse" or not self.cfg.outwards:
+            return len(self.views.moving)
+        done = (step - self.cfg.static_steps) / (OUTWARDS_SHARE * self.cfg.coarse_steps)
+        reach = done * self._distances[-1] + 1.5 / self.views.moments
+        return bisect.bisect_right(self._distances, reach)
 
     # -- one step
 
@@ -125,7 +137,9 @@ class Fit:
         )
         loss = loss * view.weight
         if phase != "static":
-            loss = loss + self.model.motion_regulariser(cfg)
+            loss = loss + self.model.motion_regulariser(
+                cfg, view.phase or 0.0, derive_seed(cfg.seed, "paths", step)
+            )
         if not math.isfinite(float(loss.detach())):
             names = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
             raise NumericalError(f"step {step}: the loss is not finite ({', '.join(names)})")

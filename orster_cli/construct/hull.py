@@ -54,6 +54,19 @@ def sample_image(image: Tensor, uv: Tensor) -> Tensor:
     return out[0, :, 0].T
 
 
+def _distance_inside(mask: Tensor) -> Tensor:
+    """[H,W] distance in pixels of each pixel of `mask` to the nearest one outside; 0 outside."""
+    outside = ~F.pad(mask, (1,) * 4)
+    near = F.max_pool2d((~outside).float()[None], 3, stride=1, padding=1)[0] > 0
+    rim = (outside & near).nonzero().float() - 1
+    inside = mask.nonzero()
+    nearest = [torch.cdist(part.float(), rim).amin(dim=1) for part in inside.split(4096)]
+    out = torch.zeros(mask.shape)
+    if nearest:
+        out[inside[:, 0], inside[:, 1]] = torch.cat(nearest)
+    return out
+
+
 def voxel_centres(side: int, extent: float) -> Tensor:
     """[side**3, 3] centres of a regular grid over [-extent, extent]^3, x slowest."""
     axis = (torch.arange(side, dtype=torch.float32) + 0.5) / side * 2 * extent - extent
@@ -74,9 +87,31 @@ def occupancy(clip: OrbitClip, *, side: int, extent: float, misses: int) -> Tens
         outside = sample_image(clip.alpha[i], uv)[:, 0] < 0.5
         empty[alive[outside]] += 1
         alive = alive[empty[alive] <= misses]
+    if stands_still(clip.cameras):
+        alive = alive[_inflated(clip, points[alive])]
     filled = torch.zeros(len(points), dtype=torch.bool)
     filled[alive] = True
     return filled.reshape(side, side, side)
+
+
+def stands_still(cameras: Cameras) -> bool:
+    """Do all cameras share one place? Then masks say nothing about depth."""
+    positions = cameras.positions
+    return bool((positions - positions[0]).norm(dim=1).max() < 0.02 * positions[0].norm())
+
+
+def _inflated(clip: OrbitClip, points: Tensor) -> Tensor:
+    """[P] bool: `points` as deep as the silhouette is wide there, which makes a disc a ball: the guess
+    for a camera that stands still (Igarashi et al., "Teddy", 1999, blow outlines up alike)."""
+    assert clip.alpha is not None
+    distance = _distance_inside(clip.alpha.mean(dim=0)[0] > 0.5)
+    uv, depth = project(points, clip.cameras, 0)
+    # a ball of radius R at distance d from its rim is sqrt(R^2 - (R-d)^2) deep; R: the widest place
+    widest = float(distance.max())
+    from_rim = sample_image(distance[None], uv)[:, 0]
+    pixels = (widest**2 - (widest - from_rim) ** 2).clamp_min(0).sqrt()
+    middle = clip.cameras.positions[0].norm()
+    return (depth - middle).abs() <= pixels * middle / clip.cameras.K[0, 0, 0]
 
 
 def _surface(filled: Tensor, extent: float) -> tuple[Tensor, Tensor]:
@@ -103,8 +138,10 @@ def _view_colors(clip: OrbitClip, points: Tensor, normals: Tensor, spacing: floa
     """[P,3] colours averaged over the views that see each point, those facing it first.
 
     Visibility by a depth buffer of the points themselves, at the resolution of their spacing."""
-    total = torch.zeros(len(points), 3)
-    weight = torch.full((len(points), 1), 1e-8)
+    # what no view sees takes the object's mean colour
+    mean = (clip.frames * clip.alpha).sum(dim=(0, 2, 3)) / clip.alpha.sum().clamp_min(1e-6)
+    weight = torch.full((len(points), 1), 1e-4)
+    total = weight * mean
     for i in range(len(clip)):
         uv, depth = project(points, clip.cameras, i)
         cell = max(1.0, float(spacing * clip.cameras.K[i, 0, 0] / depth.mean()) * 1.5)

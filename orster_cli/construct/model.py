@@ -6,7 +6,6 @@ N Gaussians, P parts.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ PART_RATES = {"skinning": 2e-2, "rotvecs": 3e-3, "shifts": 1e-3}
 FINAL_RATE = 0.05  # share of a rate that is left at the end of its phases
 BOX_MARGIN = 0.05  # world units around the canonical means
 PRIORS_WIDTH = 32
+PATHS = 1000  # Gaussians whose paths are looked at in one step
 
 
 class Model:
@@ -60,6 +60,7 @@ class Model:
         self.motion_optimizers: dict[str, torch.optim.Optimizer] = {}
         self.density = DensityController(n, points.positions.device)
         self.rate_scale = 1.0
+        self.moments = 2  # different times that the clips show
         self._priors = (spatial_prior, temporal_prior)
 
     # -- what it shows
@@ -83,14 +84,20 @@ class Model:
         return self.motion(canonical, self.params.get("skinning"), phase)
 
     def result(self) -> Gaussians4D:
-        """What was fitted, detached."""
+        """What was fitted, detached and on the CPU; the model is not to be trained on after it."""
         canonical = self.canonical(frozen=True)
         skinning = self.params.get("skinning")
         assert self.motion is not None
         return Gaussians4D(
-            canonical=canonical,
-            motion=self.motion.eval().requires_grad_(False),
-            skinning=None if skinning is None else skinning.detach(),
+            canonical=Gaussians(
+                means=canonical.means.cpu(),
+                log_scales=canonical.log_scales.cpu(),
+                quats=canonical.quats.cpu(),
+                opacity_logits=canonical.opacity_logits.cpu(),
+                sh=canonical.sh.cpu(),
+            ),
+            motion=self.motion.cpu().requires_grad_(False).train(False),
+            skinning=None if skinning is None else skinning.detach().cpu(),
         )
 
     # -- the motion
@@ -112,6 +119,7 @@ class Model:
         self, timeline: Timeline, moments: int, box: Tensor, centres: Tensor | None
     ) -> None:
         cfg = self.cfg
+        self.moments = moments
         field = DeformationField(
             DeformationConfig(
                 hexplane=HexPlaneConfig(
@@ -147,17 +155,46 @@ class Model:
         self.params["skinning"] = nn.Parameter(logits)
         self.optimizers["skinning"] = _adam([self.params["skinning"]], PART_RATES["skinning"])
 
-    def motion_regulariser(self, cfg: ConstructConfig) -> Tensor:
-        """Smooth planes in space and time; parts that hold together and do not jerk."""
+    def motion_regulariser(self, cfg: ConstructConfig, phase: float, seed: int) -> Tensor:
+        """Smooth planes in space and time, paths that do not jerk, parts that hold together."""
         assert self.motion is not None
         total = self.params["means"].new_zeros(())
-        if self.motion.field is not None and cfg.planes:
+        if self.motion.field is not None and (cfg.planes or cfg.planes_time):
             rough = self.motion.field.features.planes.smoothness()
-            total = total + cfg.planes * (rough.space + rough.time)
+            total = total + cfg.planes * rough.space + cfg.planes_time * rough.time
+        if cfg.paths:
+            total = total + cfg.paths * self._path_acceleration(phase, seed)
         if self.motion.parts is not None:
             total = total + cfg.smooth * self.motion.parts.acceleration()
             total = total + cfg.joints * self.motion.parts.disagreement()
         return total
+
+    def _path_acceleration(self, phase: float, seed: int) -> Tensor:
+        """Mean squared second difference, over three neighbouring moments around `phase`, of the paths
+        of some Gaussians: what one side shows of a limb now constrains where it is when hidden."""
+        assert self.motion is not None
+        count = len(self.params["means"])
+        generator = torch.Generator().manual_seed(seed)
+        pick = torch.randint(count, (min(PATHS, count),), generator=generator)
+        pick = pick.to(self.params["means"].device)
+        canonical = self.canonical(frozen=True)
+        some = Gaussians(
+            means=canonical.means[pick],
+            log_scales=canonical.log_scales[pick],
+            quats=canonical.quats[pick],
+            opacity_logits=canonical.opacity_logits[pick],
+            sh=canonical.sh[pick],
+        )
+        skinning = self.params.get("skinning")
+        skinning = None if skinning is None else skinning[pick]
+        step = 1.0 / self.moments
+        if not self.motion.timeline.looping:
+            phase = min(max(phase, step), 1.0 - step)
+        before, now, after = (
+            self.motion(some, skinning, p % 1.0 if self.motion.timeline.looping else p).means
+            for p in (phase - step, phase, phase + step)
+        )
+        return (before - 2 * now + after).square().sum(dim=-1).mean()
 
     # -- optimization
 
@@ -214,18 +251,16 @@ class Model:
         return out
 
     def load_state(self, state: dict[str, Tensor], timeline: Timeline, moments: int) -> None:
-        """The inverse of `state`, whatever this model held before."""
+        """The inverse of `state`, whatever this model held before; tensors move to where it lives."""
+        device = self.params["means"].device
         self.rate_scale = float(state["rate_scale"])
-        self.density.state = {k[8:]: v.clone() for k, v in state.items() if k.startswith("density/")}
+        self.density.state = _under("density/", state, device)
+        self.params, self.optimizers = {}, {}
         self.motion, self.motion_optimizers = None, {}
-        for name in ("skinning",):
-            self.params.pop(name, None)
-            self.optimizers.pop(name, None)
-        for name in [k[7:] for k in state if k.startswith("params/")]:
-            self.params[name] = nn.Parameter(state[f"params/{name}"].clone())
-            rate = RATES.get(name, PART_RATES.get(name, 0.0))
-            self.optimizers[name] = _adam([self.params[name]], rate)
-        motion = {k[7:]: v for k, v in state.items() if k.startswith("motion/")}
+        for name, value in _under("params/", state, device).items():
+            self.params[name] = nn.Parameter(value)
+            self.optimizers[name] = _adam([self.params[name]], {**RATES, **PART_RATES}[name])
+        motion = _under("motion/", state, device)
         if motion:
             box = motion["field.features.planes.aabb"]
             self._build_motion(timeline, moments, box, motion.get("parts.centres"))
@@ -233,10 +268,18 @@ class Model:
             self.motion.load_state_dict(motion)
         for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
             for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                prefix = f"adam/{name}/{i}/"
-                moments_ = {k[len(prefix) :]: v.clone() for k, v in state.items() if k.startswith(prefix)}
-                if moments_:
-                    optimizer.state[parameter] = moments_
+                averages = _under(f"adam/{name}/{i}/", state, device)
+                if averages:
+                    optimizer.state[parameter] = averages
+
+
+def _under(prefix: str, state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Copies on `device` of the tensors whose names begin with `prefix`, which is taken off."""
+    return {
+        name.removeprefix(prefix): value.clone().to(device)
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
 
 
 def _adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:

@@ -74,6 +74,15 @@ class ViewSet:
     moments: int
     driving: list[View]  # the frames of the clips, once each: what quality is measured on
 
+    def distance(self, view: View) -> float:
+        """How far in phase `view` is from the moment of rest."""
+        return _distance(view, self.timeline)
+
+
+def _distance(view: View, timeline: Timeline) -> float:
+    phase = view.phase or 0.0
+    return min(phase, 1 - phase) if timeline.looping else phase
+
 
 def _views(
     clip: OrbitClip,
@@ -151,7 +160,7 @@ def build_views(
     return ViewSet(
         static=resting or [replace(view, phase=None) for view in driving],
         seen=seen,
-        moving=seen + mirrored,
+        moving=sorted(seen + mirrored, key=lambda view: _distance(view, timeline)),
         timeline=timeline,
         moments=max(moments - 1, 2) if timeline.looping else max(moments, 2),
         driving=driving,

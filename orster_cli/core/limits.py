@@ -29,7 +29,8 @@ GLTF_MAX_MORPH_TARGETS = 1_024  # of one primitive
 GLTF_MAX_TEXTURE_SIDE = 8192
 
 # text formats
-TOML_MAX_BYTES = 1 * MiB
+TOML_MAX_BYTES = 64 * 1024
+TOML_MAX_LINE = 4096  # dotted keys cost the square of their length
 JSON_MAX_BYTES = 64 * MiB
 INDEX_MAX_BYTES = 1 * GiB  # of a dataset, about 300 bytes a sample
 CAPTIONS_MAX_BYTES = 256 * MiB

@@ -98,14 +98,14 @@ def render_placed(
     placed: PlacedClip, cfg: PrepareConfig, *, key: str = "", prompt: str | None = None
 ) -> dict[str, OrbitClip]:
     """`render_triple` of a clip that is already normalised."""
-    draw = _blender_view if cfg.renderer == "blender" else _builtin_view
+    draw = _blender_view if cfg.renderer == "blender" else render_view
     return {
         name: draw(placed, cameras, times, cfg, prompt)
         for name, (cameras, times) in view_cameras(cfg, key).items()
     }
 
 
-def _builtin_view(
+def render_view(
     placed: PlacedClip,
     cameras: Cameras,
     times: torch.Tensor,

@@ -20,10 +20,14 @@ TERMINATED = 143
 EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.ConfigError, 2, "usage or configuration: unknown key, wrong type, out of bounds"),
     (errors.InputError, 3, "bad input: malformed, hostile, over a limit, or damaged"),
-    (errors.MissingResourceError, MISSING, "missing resource: weights, GPU, compiler, extra, disk"),
+    (
+        errors.MissingResourceError,
+        MISSING,
+        "missing resource: weights, GPU, compiler, extra, disk, memory, permission",
+    ),
     (errors.NumericalError, 5, "numerical failure: not finite after rollback"),
-    (errors.ConflictError, 6, "output exists with other inputs, or another process writes it"),
-    (errors.GateError, 7, "a gate was not met (`evaluate --fail-under`)"),
+    (errors.ConflictError, 6, "the output exists with other inputs, or another process writes it"),
+    (errors.GateError, 7, "a gate was not met"),
     (errors.Preempted, 75, "stopped by a signal after a checkpoint: run the same command again"),
     (errors.OrsterError, BUG, "any other error of orster"),
 )
@@ -33,6 +37,7 @@ _REFUSALS = {
     errno.ENOSPC: "free some disk space, then run the same command again",
     errno.EDQUOT: "free some of your quota, then run the same command again",
     errno.EFBIG: "raise the file size limit (ulimit -f), then run the same command again",
+    errno.ENAMETOOLONG: "choose a shorter name",
     errno.EROFS: "choose an output on a disk that can be written",
     errno.EACCES: "check the permissions, or choose another -o",
     errno.EPERM: "check the permissions, or choose another -o",

@@ -97,7 +97,8 @@ class Out:
         now = time.monotonic()
         if stage != self._stage:
             self._finish_line()
-            self._stage, self._started, self._told, self._first = stage, now, now, done
+            self._stage, self._started, self._first = stage, now, done
+            self._told = now - 1.0 if self._live else now
         last = done >= total
         if self.quiet or (not self._live and not last and now - self._told < PIPE_INTERVAL):
             return

@@ -1,0 +1,232 @@
+"""Settings: precedence, origins, types, bounds, TOML out and in."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orster_cli.config import load
+from orster_cli.config.fields import setting
+from orster_cli.config.load import (
+    Resolved,
+    find_template,
+    resolve,
+    section_values,
+    template_names,
+    to_toml,
+)
+from orster_cli.config.schema import Config
+from orster_cli.core.errors import ConfigError
+
+SECTIONS = [field.name for field in dataclasses.fields(Config)]
+
+
+def toml(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_later_wins_and_each_value_knows_its_origin(tmp_path: Path) -> None:
+    template = toml(
+        tmp_path / "base.toml", "[construct]\nseed = 1\nparts = 1\nl1 = 1.5\ndepth = 0.1"
+    )
+    file = toml(tmp_path / "mine.toml", "[construct]\nseed = 2\nparts = 2\nl1 = 2.5")
+    resolved = resolve(
+        template=str(template),
+        file=file,
+        environ={"ORSTER_CONSTRUCT__SEED": "3", "ORSTER_CONSTRUCT__PARTS": "3", "HOME": "/"},
+        assignments=["construct.seed=4"],
+        flags={"construct.seed": 5, "construct.parts": None},
+    )
+    cfg = resolved.config.construct
+    assert (cfg.seed, cfg.parts, cfg.l1, cfg.depth) == (5, 3, 2.5, 0.1)
+    origins = resolved.origins
+    assert origins["construct.seed"] == "command line"
+    assert origins["construct.parts"] == "environment"
+    assert origins["construct.l1"] == "file mine.toml"
+    assert origins["construct.depth"] == "template base"
+    assert origins["construct.mask"] == "default"
+    without = resolve(file=file, assignments=["construct.seed=4"])
+    assert without.config.construct.seed == 4
+    assert without.origins["construct.seed"] == "--set"
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    resolved = resolve()
+    assert resolved.config == Config()
+    assert set(resolved.origins.values()) == {"default"}
+    assert len(resolved.origins) == sum(
+        len(dataclasses.fields(getattr(Config(), s))) for s in SECTIONS
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("construct.sede=1", "no setting 'construct.sede' (did you mean 'seed'?)"),
+        ("construkt.seed=1", "no section 'construkt' (did you mean 'construct'?)"),
+        ("construct.seed=1.5", "expected int, got 1.5"),
+        ("construct.seed=yes", "expected int, got 'yes'"),
+        ("construct.seed=-1", "expected at least 0, got -1"),
+        ("construct.parts=100000", "expected at most 256"),
+        ("construct.recurrence=of", "expected one of auto, off, got 'of' (did you mean 'off'?)"),
+        ("construct.seed", "expected section.key=value"),
+        ("seed=1", "expected section.key=value"),
+        ("", "expected section.key=value"),
+        ("construct.seed=1\nparts = 2", "expected int"),
+        ("construct.\x1b[31m=1", "no setting 'construct.\ufffd[31m'"),
+    ],
+)
+def test_what_is_wrong_after_set(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(assignments=[text])
+    assert says in str(caught.value)
+    assert str(caught.value).startswith("--set")
+
+
+def test_wrong_in_the_environment_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"environment: no setting 'construct\.sede'"):
+        resolve(environ={"ORSTER_CONSTRUCT__SEDE": "1"})
+    resolve(environ={"ORSTER_DEBUG": "1", "ORSTER_SHARED": "/x"})  # not settings
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("psnr", ("psnr",)),
+        ("psnr,ssim", ("psnr", "ssim")),
+        ("psnr, ssim", ("psnr", "ssim")),
+        ('["psnr", "ssim"]', ("psnr", "ssim")),
+        ("[]", ()),
+        ("1,2", ("1", "2")),  # texts that look like numbers are texts where texts are wanted
+    ],
+)
+def test_lists_typed_by_hand(text: str, value: tuple[str, ...]) -> None:
+    assert typed(tuple[str, ...], text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (str, "2024", "2024"),
+        (str, "true", "true"),
+        (str, '"quoted"', "quoted"),
+        (int, "0x10", 16),
+        (int, "1_000", 1000),
+        (float, "3", 3.0),
+        (float, "1e-3", 0.001),
+        (bool, "true", True),
+        (int | None, "none", None),
+        (int | None, "7", 7),
+        (str | None, "none", None),
+        (str | None, "7", "7"),
+        (tuple[int, ...], "1,2", (1, 2)),
+        (tuple[float, ...], "[0, 0.5]", (0.0, 0.5)),
+    ],
+)
+def test_what_is_typed_means_what_the_setting_wants(
+    kind: typing.Any, text: str, value: object
+) -> None:
+    found = typed(kind, text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def typed(kind: typing.Any, text: str) -> typing.Any:
+    """What ``--set section.key=text`` is for a setting of that type."""
+    return load._fitting(load._Typed(text), kind, "--set section.key")
+
+
+def test_bounds_are_kept_at_their_edges() -> None:
+    assert resolve(assignments=["construct.parts=256"]).config.construct.parts == 256
+    assert resolve(assignments=["construct.parts=0"]).config.construct.parts == 0
+    assert resolve(assignments=["construct.l1=3"]).config.construct.l1 == 3.0
+
+
+def test_a_default_that_could_change_is_refused() -> None:
+    with pytest.raises(TypeError, match="immutable"):
+        setting([], "a list")
+
+
+def test_every_shipped_template_resolves() -> None:
+    names = template_names()
+    assert names
+    for name in names:
+        resolved = resolve(template=name)
+        changed = {o for o in resolved.origins.values() if o != "default"}
+        assert changed == {f"template {name}"}, f"{name} sets nothing"
+        assert find_template(name).is_file()
+
+
+def test_a_template_that_is_not_there() -> None:
+    close = template_names()[0] + "x"
+    with pytest.raises(ConfigError, match="did you mean") as caught:
+        resolve(template=close)
+    assert template_names()[0] in (caught.value.hint or "")
+    for name in ("../../etc/passwd", "a\x1b[2J", "", "/dev/null"):
+        with pytest.raises(ConfigError, match="no template"):
+            resolve(template=name)
+
+
+def test_toml_out_has_origins_and_reads_back(tmp_path: Path) -> None:
+    resolved = resolve(assignments=["construct.seed=11", "evaluate.metrics=ssim"])
+    text = to_toml(resolved, SECTIONS)
+    assert "seed = 11  # --set" in text
+    assert "mask = " in text
+    again = resolve(file=toml(tmp_path / "out.toml", text))
+    assert again.config == resolved.config
+
+
+def _values(
+    hint: typing.Any, rule: typing.Mapping[str, typing.Any]
+) -> st.SearchStrategy[typing.Any]:
+    """Any value that a setting of this type and rule takes."""
+    if rule["choices"]:
+        choice = st.sampled_from(rule["choices"])
+        return choice if hint is str else st.lists(choice, max_size=3).map(tuple)
+    low, high = rule["minimum"], rule["maximum"]
+    plain: dict[typing.Any, st.SearchStrategy[typing.Any]] = {
+        bool: st.booleans(),
+        int: st.integers(
+            int(low) if low is not None else -(2**62), int(high) if high is not None else 2**62
+        ),
+        float: st.floats(
+            low if low is not None else -1e18,
+            high if high is not None else 1e18,
+            allow_nan=False,
+        ),
+        str: st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20),
+        type(None): st.none(),
+    }
+    if typing.get_origin(hint) is tuple:
+        return st.lists(_values(typing.get_args(hint)[0], rule), max_size=4).map(tuple)
+    if hint in plain:
+        return plain[hint]
+    return st.one_of([_values(option, rule) for option in typing.get_args(hint)])
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    sections = {}
+    for name in SECTIONS:
+        kind = type(getattr(Config(), name))
+        hints = typing.get_type_hints(kind)
+        sections[name] = kind(
+            **{f.name: draw(_values(hints[f.name], f.metadata)) for f in dataclasses.fields(kind)}
+        )
+    return Config(**sections)
+
+
+@given(config=configs())
+@settings(max_examples=40, deadline=None)
+def test_any_config_survives_toml(tmp_path_factory: pytest.TempPathFactory, config: Config) -> None:
+    values = {s: section_values(getattr(config, s)) for s in SECTIONS}
+    origins = {f"{s}.{key}": "test" for s, entries in values.items() for key in entries}
+    path = tmp_path_factory.mktemp("toml") / "config.toml"
+    path.write_text(to_toml(Resolved(config, origins), SECTIONS), encoding="utf-8")
+    assert resolve(file=path).config == config

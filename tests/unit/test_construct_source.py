@@ -1,0 +1,127 @@
+"""What may be constructed, what is assumed, and what is refused with a reason."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from orster_cli.construct.source import (
+    VIDEO_FRAMES,
+    OrbitFlags,
+    clip_from_frames,
+    read_frames_clip,
+    read_video_clip,
+    ready,
+)
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.reporting import Silent
+from orster_cli.core.types import OrbitClip
+from orster_cli.io.images import write_png
+from orster_cli.io.video import write_video
+from tests.helpers.constructing import ball_clip, subset
+
+
+class _Listening(Silent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.said.append(message)
+
+
+def _frames(count: int, side: int = 40) -> torch.Tensor:
+    frames = torch.ones(count, 3, side, side)
+    for i in range(count):
+        frames[i, :, 10:30, 8 + i % 10 : 28 + i % 10] = 0.3
+    return frames
+
+
+def test_a_plain_video_says_its_orbit(tmp_path: Path) -> None:
+    path = tmp_path / "object.mp4"
+    write_video(path, list(_frames(8)))
+    heard = _Listening()
+    clip = read_video_clip(path, OrbitFlags(turns=-1, elevation=12), heard)
+    assert len(clip) == 8
+    assert float(clip.alpha[0].mean()) == pytest.approx(0.25, abs=0.03)
+    assert "1 turn(s) clockwise" in " ".join(heard.said)
+    assert "elevation 12 deg" in " ".join(heard.said)
+    assert heard.warnings == []
+    position = clip.cameras.positions[2]  # a quarter clockwise: at -X
+    assert float(position[0]) == pytest.approx(-2 * math.cos(math.radians(12)), abs=1e-4)
+
+
+def test_a_still_camera_is_warned_about(tmp_path: Path) -> None:
+    heard = Silent()
+    clip = clip_from_frames(_frames(5), None, OrbitFlags(turns=0), where="x", reporter=heard)
+    assert "cannot be known" in heard.warnings[0]
+    assert torch.equal(clip.cameras.w2c[0], clip.cameras.w2c[4])
+
+
+def test_long_videos_are_thinned_aloud() -> None:
+    from orster_cli.construct.source import thinned
+
+    heard = Silent()
+    frames = torch.arange(300.0).reshape(300, 1, 1, 1)
+    kept = thinned(frames, "long.mp4", heard)
+    assert len(kept) == VIDEO_FRAMES
+    assert (kept[0].item(), kept[-1].item()) == (0.0, 299.0)
+    assert "300 frames" in heard.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"elevation": 95}, "--elevation"),
+        ({"radius": 0.2}, "--radius"),
+        ({"radius": float("nan")}, "--radius"),
+        ({"fov": 0}, "--fov"),
+        ({"turns": 1e9}, "--turns"),
+    ],
+)
+def test_impossible_orbits(flags: dict[str, float], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        OrbitFlags(**flags).check()
+
+
+def test_one_frame_is_no_clip() -> None:
+    with pytest.raises(InputError, match="at least 2"):
+        clip_from_frames(_frames(1), None, OrbitFlags(), where="x.mp4", reporter=Silent())
+
+
+def test_an_empty_mask_is_named() -> None:
+    clip = ball_clip(frames=6)
+    alpha = clip.alpha.clone()
+    alpha[3] = 0
+    broken = OrbitClip(frames=clip.frames, alpha=alpha, cameras=clip.cameras, times=clip.times)
+    with pytest.raises(InputError, match="mask of frame 3 is empty"):
+        ready(broken, 32, where="clip")
+
+
+def test_resizing_averages_what_is_seen() -> None:
+    """Half-covered pixels keep the object's colour: what lies under the mask does not bleed in."""
+    clip = ball_clip(frames=3, side=64)
+    frames = torch.where(clip.alpha > 0, clip.frames, torch.tensor(0.9))
+    given = OrbitClip(frames=frames, alpha=clip.alpha, cameras=clip.cameras, times=clip.times)
+    small = ready(given, 16, where="clip")
+    assert small.frames.shape == (3, 3, 16, 16)
+    edge = (small.alpha > 0.1) & (small.alpha < 0.9)
+    assert bool(edge.any())
+    colours = small.frames.permute(0, 2, 3, 1)[edge[:, 0]]
+    assert torch.allclose(colours, torch.full_like(colours, 0.4), atol=1e-4)
+    assert torch.allclose(small.cameras.K[0, :2], clip.cameras.K[0, :2] / 4)
+    assert ready(given, 64, where="clip") is given
+
+
+def test_folders_of_images(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a clip"):
+        read_frames_clip(tmp_path, OrbitFlags(), Silent())
+    clip = subset(ball_clip(), [0, 1, 2])
+    for i in range(3):
+        write_png(tmp_path / f"{i}.png", torch.cat([clip.frames[i], clip.alpha[i]]))
+    read = read_frames_clip(tmp_path, OrbitFlags(), Silent())
+    assert torch.equal(read.alpha, clip.alpha)
+    write_png(tmp_path / "3.png", clip.frames[0])
+    with pytest.raises(InputError, match="differ in size"):
+        read_frames_clip(tmp_path, OrbitFlags(), Silent())

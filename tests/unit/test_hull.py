@@ -1,0 +1,60 @@
+"""The visual hull against a ball whose silhouettes are known."""
+
+import pytest
+import torch
+
+from orster_cli.construct.hull import project, surface_points
+from orster_cli.core.errors import InputError
+from orster_cli.core.types import Cameras, OrbitClip
+from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from tests.helpers.constructing import ball_clip
+
+
+def test_a_ball_gives_points_on_its_rim() -> None:
+    """Level views carve a body whose horizontal section is the ball's; its normals point outwards."""
+    points = surface_points(ball_clip(), 2000)
+    assert 500 <= len(points.positions) <= 2000
+    level = points.positions[:, 2].abs() < 0.03
+    radius = points.positions[level, :2].norm(dim=1)
+    assert float(radius.max()) < 0.33
+    assert float(radius.median()) == pytest.approx(0.3, abs=0.02)
+    outward = (points.normals[level, :2] * points.positions[level, :2]).sum(1)
+    assert float((outward > 0).float().mean()) > 0.97
+    assert torch.allclose(points.colors, torch.full_like(points.colors, 0.4), atol=0.02)
+
+
+def test_projection_by_hand() -> None:
+    """A point 0.1 to the right of the front camera's axis, 2 away: x = W/2 + f * 0.1 / 2."""
+    cameras = orbit_cameras(orbit_azimuths(4), width=100, height=80)
+    uv, depth = project(torch.tensor([[0.1, 0.0, 0.05]]), cameras, 0)
+    focal = float(cameras.K[0, 0, 0])
+    assert uv[0].tolist() == pytest.approx([50 + focal * 0.05, 40 - focal * 0.025], abs=1e-4)
+    assert float(depth) == pytest.approx(2.0)
+
+
+def test_disjoint_masks_say_so() -> None:
+    """Masks that share no volume are wrong flags, and the error names them."""
+    clip = ball_clip(frames=4)
+    alpha = torch.zeros_like(clip.alpha)
+    alpha[0, :, :8, :8] = 1
+    alpha[1:, :, -8:, -8:] = 1
+    broken = OrbitClip(frames=clip.frames, alpha=alpha, cameras=clip.cameras, times=clip.times)
+    with pytest.raises(InputError, match="no common volume") as caught:
+        surface_points(broken, 500)
+    assert "--elevation" in (caught.value.hint or "")
+
+
+def test_a_still_camera_gives_a_ball_for_a_disc() -> None:
+    """Without depth the silhouette is blown up: as deep as wide, not stretched along the view."""
+    clip = ball_clip(frames=3)
+    still = Cameras(
+        K=clip.cameras.K,
+        w2c=clip.cameras.w2c[:1].repeat(3, 1, 1),
+        width=clip.cameras.width,
+        height=clip.cameras.height,
+    )
+    given = OrbitClip(frames=clip.frames, alpha=clip.alpha, cameras=still, times=clip.times)
+    points = surface_points(given, 2000).positions
+    width = points.amax(0) - points.amin(0)
+    assert float(width[1] / width[0]) == pytest.approx(1.0, abs=0.12)
+    assert float(points.norm(dim=1).median()) == pytest.approx(0.3, abs=0.05)

@@ -1,0 +1,189 @@
+"""The sink: data and talk apart, human, JSON and quiet, progress only where somebody looks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orster_cli.ui import out as module
+from orster_cli.ui.out import Out, ReaderGone, table
+from tests.helpers.streams import Closed, Pipe, Terminal
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "TERM", "ORSTER_NO_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that a test sets."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def speak(out: Out) -> None:
+    out.info("begun")
+    out.warn("odd")
+    out.error("E-X", "broken", "mend it", 3)
+    out.result({"answer": 42}, "the answer is 42")
+
+
+def test_human_in_a_pipe() -> None:
+    data, talk = Pipe(), Pipe()
+    speak(Out(stdout=data, stderr=talk))
+    assert data.getvalue() == "the answer is 42\n"
+    assert talk.getvalue() == "begun\nwarning: odd\nerror[E-X]: broken\n  next: mend it\n"
+
+
+def test_human_on_a_terminal_paints_our_words_only() -> None:
+    data, talk = Terminal(), Terminal()
+    speak(Out(stdout=data, stderr=talk))
+    assert data.getvalue() == "the answer is 42\n"
+    assert talk.getvalue() == (
+        "begun\n\x1b[33mwarning\x1b[0m: odd\n\x1b[31merror[E-X]\x1b[0m: broken\n"
+        "\x1b[36m  next\x1b[0m: mend it\n"
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_colour_where_it_is_not_wanted(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    talk = Terminal()
+    speak(Out(stdout=Pipe(), stderr=talk))
+    assert "\x1b" not in talk.getvalue()
+
+
+def test_json() -> None:
+    data, talk = Pipe(), Pipe()
+    speak(Out(as_json=True, stdout=data, stderr=talk))
+    assert json.loads(data.getvalue()) == {"ok": True, "warnings": ["odd"], "answer": 42}
+    assert [json.loads(line) for line in talk.getvalue().splitlines()] == [
+        {"info": "begun"},
+        {"warning": "odd"},
+        {"ok": False, "code": "E-X", "error": "broken", "hint": "mend it", "exit": 3},
+    ]
+
+
+def test_json_has_no_word_that_json_does_not_know() -> None:
+    data = Pipe()
+    values = {"psnr": float("inf"), "deep": [{"x": (float("nan"), 1.5)}], "path": Path("a")}
+    Out(as_json=True, stdout=data, stderr=Pipe()).result(values, "")
+    found = json.loads(data.getvalue(), parse_constant=lambda word: pytest.fail(word))
+    assert found["psnr"] is None
+    assert found["deep"] == [{"x": [None, 1.5]}]
+    assert found["path"] == "a"
+
+
+def test_quiet_keeps_results_warnings_and_errors() -> None:
+    data, talk = Pipe(), Pipe()
+    out = Out(quiet=True, stdout=data, stderr=talk)
+    speak(out)
+    out.step("fit", 10, 10)
+    assert data.getvalue() == "the answer is 42\n"
+    assert talk.getvalue() == "warning: odd\nerror[E-X]: broken\n  next: mend it\n"
+
+
+def test_progress_in_a_pipe_is_a_line_now_and_then(clock: list[float]) -> None:
+    talk = Pipe()
+    out = Out(stdout=Pipe(), stderr=talk)
+    for step in range(1, 61):
+        clock[0] += 0.5
+        out.step("fit", step, 60, loss=0.123456, parts=24)
+    # 30 s: the first step starts the clock, then a line each 10 s, and one at the end
+    assert talk.getvalue().splitlines() == [
+        "fit 21/60  0:20 left  loss 0.1235  parts 24",
+        "fit 41/60  0:10 left  loss 0.1235  parts 24",
+        "fit 60/60  0:00 left  loss 0.1235  parts 24",
+    ]
+    assert "\r" not in talk.getvalue()
+
+
+def test_a_short_stage_says_nothing_in_a_pipe(clock: list[float]) -> None:
+    talk = Pipe()
+    out = Out(stdout=Pipe(), stderr=talk)
+    for step in range(1, 4):
+        clock[0] += 0.1
+        out.step("hash", step, 3)
+    assert talk.getvalue() == ""
+
+
+def test_json_progress(clock: list[float]) -> None:
+    talk = Pipe()
+    out = Out(as_json=True, stdout=Pipe(), stderr=talk)
+    out.step("fit", 1, 3, loss=float("nan"))
+    clock[0] += 15
+    out.step("fit", 2, 3, loss=float("nan"))
+    assert json.loads(talk.getvalue()) == {
+        "stage": "fit", "done": 2, "total": 3, "eta_s": 15.0, "loss": None,
+    }  # fmt: skip
+
+
+def test_a_resumed_stage_counts_its_own_pace(clock: list[float]) -> None:
+    talk = Pipe()
+    out = Out(stdout=Pipe(), stderr=talk)
+    out.step("fit", 5001, 9000)  # the first step of this run
+    clock[0] += 20
+    out.step("fit", 5101, 9000)  # 100 steps in 20 s: 3899 more take 780 s
+    assert talk.getvalue() == "fit 5101/9000  13:00 left\n"
+
+
+def test_progress_on_a_terminal_is_one_line_that_is_cleared(clock: list[float]) -> None:
+    talk = Terminal()
+    out = Out(stdout=Pipe(), stderr=talk)
+    for step in (1, 2):
+        clock[0] += 1
+        out.step("fit", step, 4, name="a\nb\x1b[2J" + "x" * 200)
+    out.warn("odd")
+    lines = talk.getvalue().split("\r")
+    assert lines[1].startswith("\x1b[2K[#####...............] fit 1/4")
+    assert lines[2].startswith(
+        "\x1b[2K[##########..........] fit 2/4  0:02 left  name a b\ufffd[2Jx"
+    )
+    assert all(len(line.removeprefix("\x1b[2K")) <= 80 for line in lines[1:3])
+    assert lines[3] == "\x1b[2K\x1b[33mwarning\x1b[0m: odd\n"
+    assert "\n" not in "".join(lines[:3])
+
+
+def test_another_sink_clears_the_line_that_stands(clock: list[float]) -> None:
+    talk = Terminal()
+    clock[0] += 1
+    Out(stdout=Pipe(), stderr=talk).step("fit", 1, 4)
+    Out(stdout=Pipe(), stderr=talk).error("E-X", "broken", None, 3)
+    assert talk.getvalue().endswith("\r\x1b[2K\x1b[31merror[E-X]\x1b[0m: broken\n")
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERM", "dumb"), ("ORSTER_NO_PROGRESS", "1")])
+def test_no_drawing_where_it_is_not_wanted(
+    monkeypatch: pytest.MonkeyPatch, clock: list[float], name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    talk = Terminal()
+    out = Out(stdout=Pipe(), stderr=talk)
+    clock[0] += 1
+    out.step("fit", 1, 4)
+    assert talk.getvalue() == ""
+
+
+def test_a_reader_that_is_gone() -> None:
+    with pytest.raises(ReaderGone):
+        Out(stdout=Closed(), stderr=Pipe()).result({}, "text")
+
+
+def test_an_encoding_that_lacks_the_character(tmp_path: Path) -> None:
+    with (tmp_path / "ascii").open("w", encoding="ascii") as stream:
+        Out(stdout=stream, stderr=Pipe()).result({}, "grün ✓")
+    assert (tmp_path / "ascii").read_bytes() == b"gr?n ?\n"
+
+
+def test_table() -> None:
+    assert table([["a", "30.12"], ["long", "9.5"]], ["clip", "psnr"]) == (
+        "clip   psnr\n----  -----\na     30.12\nlong    9.5"
+    )

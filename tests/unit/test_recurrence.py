@@ -1,0 +1,84 @@
+"""Loops and mirrored gaits are found where they are, and not where they are not."""
+
+import pytest
+import torch
+
+from orster_cli.construct.recurrence import Recurrence, camera_azimuths, find_recurrence
+from orster_cli.construct.views import build_views, mirror_matrix, mirrored_camera
+from orster_cli.core.types import OrbitClip
+from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from tests.helpers.constructing import CPU, creature_views
+
+
+def test_azimuths_of_an_orbit() -> None:
+    azimuths = orbit_azimuths(5, start=10.0)
+    cameras = orbit_cameras(azimuths, elevation=20.0, width=8, height=8)
+    assert torch.allclose(camera_azimuths(cameras), azimuths % 360, atol=1e-3)
+
+
+@pytest.mark.parametrize(("animation", "shift"), [(0, 0.5), (1, 0.0)])
+def test_walk_and_hop(animation: int, shift: float) -> None:
+    """A walk mirrors half a cycle later, a hop at once; both loop, in the plane of the front view."""
+    clips = creature_views(animation)
+    found = find_recurrence([clips["dynamic"]], clips["static"])
+    assert found.looping
+    assert found.mirror_azimuth == 0.0
+    assert found.mirror_shift == shift
+    assert "loops" in found.describe()
+
+
+def test_a_one_sided_object_is_not_mirrored() -> None:
+    """The walking creature with its left image half erased at each view has no plane of symmetry."""
+    clips = creature_views()
+
+    def halved(clip: OrbitClip) -> OrbitClip:
+        alpha = clip.alpha.clone()
+        azimuths = camera_azimuths(clip.cameras)
+        for i, azimuth in enumerate(azimuths.tolist()):
+            if azimuth < 180:  # what is seen from the right side loses its lower half
+                alpha[i, :, alpha.shape[2] // 2 :] = 0
+        return OrbitClip(frames=clip.frames, alpha=alpha, cameras=clip.cameras, times=clip.times)
+
+    found = find_recurrence([halved(clips["dynamic"])], halved(clips["static"]))
+    assert found.mirror_azimuth is None
+
+
+def test_nothing_is_claimed_without_evidence() -> None:
+    """From one orbit alone no two frames show one azimuth: no claim."""
+    assert find_recurrence([creature_views()["dynamic"]], None) == Recurrence()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.07])
+def test_mirrored_camera_sees_the_mirrored_point_flipped(offset: float) -> None:
+    """p in the flipped camera lies where the reflection of p lies in the first, flipped."""
+    cameras = orbit_cameras(orbit_azimuths(7), elevation=15.0, width=60, height=40)
+    K = cameras.K[2].clone()
+    K[0, 2] = 22.0  # off centre, so that the flip of the principal point matters
+    reflection = mirror_matrix(37.5, offset)
+    w2c, flipped_K = mirrored_camera(cameras.w2c[2], K, 60, reflection)
+    point = torch.tensor([0.21, -0.13, 0.3, 1.0], dtype=torch.float64)
+
+    def pixel(w2c: torch.Tensor, K: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        local = (w2c.double() @ p)[:3]
+        return (K.double() @ local)[:2] / local[2]
+
+    seen = pixel(w2c, flipped_K, point)
+    original = pixel(cameras.w2c[2], K, reflection @ point)
+    assert float(seen[0]) == pytest.approx(60 - float(original[0]), abs=1e-4)
+    assert float(seen[1]) == pytest.approx(float(original[1]), abs=1e-4)
+    assert torch.linalg.det(w2c[:3, :3]).item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_views_of_a_mirrored_walk() -> None:
+    """Mirrored frames carry the phase half a cycle on; seen views are never mirrored."""
+    clips = creature_views()
+    walk = Recurrence(looping=True, mirror_azimuth=0.0, mirror_shift=0.5)
+    views = build_views([clips["dynamic"]], clips["static"], walk, mirror_weight=0.5, device=CPU)
+    assert not any(view.mirrored for view in views.seen)
+    mirrored = [view for view in views.moving if view.mirrored]
+    assert len(mirrored) == 48
+    assert mirrored[0].phase == pytest.approx(0.5)
+    assert mirrored[12].phase == pytest.approx((12 / 23 + 0.5) % 1)
+    assert all(view.weight == 0.5 for view in mirrored)
+    assert torch.equal(mirrored[0].rgb, views.driving[0].rgb.flip(1))
+    assert views.moments == 23
