@@ -47,6 +47,17 @@ def w2c_to_opengl_c2w(w2c: Tensor) -> Tensor:
     return invert_rigid(w2c) @ FLIP_YZ.to(w2c)
 
 
+def gltf_camera_to_w2c(node: Tensor) -> Tensor:
+    """OpenCV w2c in our world of glTF camera nodes' global transforms [..., 4, 4] without scale
+    (OpenGL axes in a +Y-up world)."""
+    return opengl_c2w_to_w2c(GLTF_TO_WORLD.to(node) @ node)
+
+
+def w2c_to_gltf_camera(w2c: Tensor) -> Tensor:
+    """The inverse of `gltf_camera_to_w2c`."""
+    return GLTF_TO_WORLD.T.to(w2c) @ w2c_to_opengl_c2w(w2c)
+
+
 def diffusion4d_w2c(entry: dict[str, object]) -> Tensor:
     """[4,4] OpenCV w2c of one of Diffusion4D's camera files: `matrix_world` is Blender's
     camera-to-world in a +Z-up world with the front camera at -Y, which is ours. ValueError: it is
