@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+GLB ?= ../shared/data/glb
+# idle OpenMP threads must sleep: on small machines they starve everything else
+export OMP_WAIT_POLICY ?= passive
 STAMP := $(VENV)/.made
 
 .PHONY: env demo test test-slow lint format bench clean
@@ -34,7 +37,10 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)
-	for script in benchmarks/*_cpu.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python -m benchmarks.rasterizer_cpu
+	$(BIN)/python -m benchmarks.hexplane_cpu
+	$(BIN)/python -m benchmarks.prepare_data $(wildcard $(GLB)/animal_*.glb)
+	$(BIN)/python -m benchmarks.construct_cpu --glb $(GLB) --out benchmarks/results/construct_cpu.md
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
