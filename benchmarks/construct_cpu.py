@@ -1,6 +1,6 @@
 """How good and how fast `construct` is on real objects, on a CPU.
 
-    python -m benchmarks.construct_cpu --glb ../shared/data/glb [--presets fast,balanced,fine] [--orbits 1,4]
+    python -m benchmarks.construct_cpu --glb ../shared/data/glb --presets fast,balanced --orbits 1,4
 
 For each of six objects: an orbit of 24 frames (and three more, starting a quarter turn apart, where
 four are asked for), fitted with and without the static orbit of time 0. PSNR on white at the input
@@ -47,7 +47,9 @@ FRAMES = 24
 HELD_OUT = 120.0  # degrees
 
 
-def orbit(placed: PlacedClip, cfg: PrepareConfig, start: float, *, still: bool = False) -> OrbitClip:
+def orbit(
+    placed: PlacedClip, cfg: PrepareConfig, start: float, *, still: bool = False
+) -> OrbitClip:
     """The clip from an orbit that starts at `start` degrees; `still`: at time 0."""
     size = {"width": cfg.resolution, "height": cfg.resolution}
     cameras = orbit_cameras(orbit_azimuths(FRAMES, start=start), **size)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -119,7 +118,7 @@ def construct(
     )
 
 
-def choose_device(name: str):  # noqa: ANN201 - torch is imported here only
+def choose_device(name: str):
     """`auto` is CUDA where there is a device. ConfigError, MissingResourceError."""
     import torch
 

@@ -62,7 +62,8 @@ class DensityController:
             grow &= gradient > threshold
         clone = grow & (size <= rule.grow_scale)
         split = grow & ~clone
-        with torch.random.fork_rng(devices=[]):
+        device = params["means"].device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(derive_seed(seed, "densify", step))
             if clone.any():
                 ops.duplicate(params, optimizers, self.state, clone)

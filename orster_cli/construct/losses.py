@@ -66,7 +66,8 @@ def load_perceptual(device: torch.device) -> Perceptual:
             hint="fetch them where there is a network, with torchvision.models.vgg16("
             "weights='IMAGENET1K_V1'); or leave LPIPS out: --set construct.lpips=0",
         )
-    network = lpips.LPIPS(net="vgg", verbose=False).to(device).eval().requires_grad_(False)
+    network = lpips.LPIPS(net="vgg", verbose=False).to(device)
+    network.requires_grad_(False).train(False)
 
     def distance(rgb: Tensor, target: Tensor) -> Tensor:
         first, second = (2 * x.permute(2, 0, 1)[None] - 1 for x in (rgb, target))

@@ -6,7 +6,6 @@ N Gaussians, P parts.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -85,14 +84,20 @@ class Model:
         return self.motion(canonical, self.params.get("skinning"), phase)
 
     def result(self) -> Gaussians4D:
-        """What was fitted, detached."""
+        """What was fitted, detached and on the CPU; the model is not to be trained on after it."""
         canonical = self.canonical(frozen=True)
         skinning = self.params.get("skinning")
         assert self.motion is not None
         return Gaussians4D(
-            canonical=canonical,
-            motion=self.motion.eval().requires_grad_(False),
-            skinning=None if skinning is None else skinning.detach(),
+            canonical=Gaussians(
+                means=canonical.means.cpu(),
+                log_scales=canonical.log_scales.cpu(),
+                quats=canonical.quats.cpu(),
+                opacity_logits=canonical.opacity_logits.cpu(),
+                sh=canonical.sh.cpu(),
+            ),
+            motion=self.motion.cpu().requires_grad_(False).train(False),
+            skinning=None if skinning is None else skinning.detach().cpu(),
         )
 
     # -- the motion
@@ -246,18 +251,16 @@ class Model:
         return out
 
     def load_state(self, state: dict[str, Tensor], timeline: Timeline, moments: int) -> None:
-        """The inverse of `state`, whatever this model held before."""
+        """The inverse of `state`, whatever this model held before; tensors move to where it lives."""
+        device = self.params["means"].device
         self.rate_scale = float(state["rate_scale"])
-        self.density.state = {k[8:]: v.clone() for k, v in state.items() if k.startswith("density/")}
+        self.density.state = _under("density/", state, device)
+        self.params, self.optimizers = {}, {}
         self.motion, self.motion_optimizers = None, {}
-        for name in ("skinning",):
-            self.params.pop(name, None)
-            self.optimizers.pop(name, None)
-        for name in [k[7:] for k in state if k.startswith("params/")]:
-            self.params[name] = nn.Parameter(state[f"params/{name}"].clone())
-            rate = RATES.get(name, PART_RATES.get(name, 0.0))
-            self.optimizers[name] = _adam([self.params[name]], rate)
-        motion = {k[7:]: v for k, v in state.items() if k.startswith("motion/")}
+        for name, value in _under("params/", state, device).items():
+            self.params[name] = nn.Parameter(value)
+            self.optimizers[name] = _adam([self.params[name]], {**RATES, **PART_RATES}[name])
+        motion = _under("motion/", state, device)
         if motion:
             box = motion["field.features.planes.aabb"]
             self._build_motion(timeline, moments, box, motion.get("parts.centres"))
@@ -265,10 +268,18 @@ class Model:
             self.motion.load_state_dict(motion)
         for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
             for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                prefix = f"adam/{name}/{i}/"
-                moments_ = {k[len(prefix) :]: v.clone() for k, v in state.items() if k.startswith(prefix)}
-                if moments_:
-                    optimizer.state[parameter] = moments_
+                averages = _under(f"adam/{name}/{i}/", state, device)
+                if averages:
+                    optimizer.state[parameter] = averages
+
+
+def _under(prefix: str, state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Copies on `device` of the tensors whose names begin with `prefix`, which is taken off."""
+    return {
+        name.removeprefix(prefix): value.clone().to(device)
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
 
 
 def _adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:

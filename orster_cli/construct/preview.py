@@ -19,7 +19,7 @@ SIDE = 256
 
 
 def write_preview(path: Path, asset: Gaussians4D, *, elevation: float = 10.0) -> None:
-    """MP4 of `FRAMES` frames: left an orbit during which the clip's time runs twice, right the front view."""
+    """MP4 of `FRAMES` frames: left an orbit while time runs twice, right a view that stands still."""
     times = (torch.arange(FRAMES) * 2 % FRAMES) / (FRAMES - 1)
     moving = orbit_cameras(orbit_azimuths(FRAMES), elevation=elevation, width=SIDE, height=SIDE)
     front = orbit_cameras(torch.full((FRAMES,), 30.0), elevation=elevation, width=SIDE, height=SIDE)

@@ -112,7 +112,10 @@ def measure(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:
         assert clip.alpha is not None
         target = clip.frames * clip.alpha + (1 - clip.alpha)
         rows = zip(
-            psnr(shown, target), masked_psnr(shown, target, clip.alpha), ssim(shown, target), strict=True
+            psnr(shown, target),
+            masked_psnr(shown, target, clip.alpha),
+            ssim(shown, target),
+            strict=True,
         )
         for i, (plain, masked, similarity) in enumerate(rows):
             entry = {"clip": number, "frame": i, "time": float(clip.times[i])}

@@ -38,10 +38,18 @@ class OrbitFlags:
     def check(self) -> None:
         """ConfigError where no camera could stand."""
         rules = {
-            "--elevation": (-89 <= self.elevation <= 89, "between -89 and 89 degrees", self.elevation),
+            "--elevation": (
+                -89 <= self.elevation <= 89,
+                "between -89 and 89 degrees",
+                self.elevation,
+            ),
             "--radius": (0.7 < self.radius <= 100, "more than 0.7 object sizes", self.radius),
             "--fov": (1 <= self.fov <= 150, "between 1 and 150 degrees", self.fov),
-            "--azimuth-start": (abs(self.azimuth_start) <= 720, "within two turns", self.azimuth_start),
+            "--azimuth-start": (
+                abs(self.azimuth_start) <= 720,
+                "within two turns",
+                self.azimuth_start,
+            ),
             "--turns": (abs(self.turns) <= 20, "at most 20 turns", self.turns),
         }
         for flag, (fine, want, got) in rules.items():
@@ -96,9 +104,7 @@ def clip_from_frames(
         width=width,
         height=height,
     )
-    return OrbitClip(
-        frames=frames, alpha=alpha, cameras=cameras, times=clip_times(count).float()
-    )
+    return OrbitClip(frames=frames, alpha=alpha, cameras=cameras, times=clip_times(count).float())
 
 
 def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
@@ -159,6 +165,4 @@ def ready(clip: OrbitClip, resolution: int, *, where: str) -> OrbitClip:
     alpha = F.interpolate(clip.alpha, size=(height, width), mode=kind)
     seen = F.interpolate(clip.frames * clip.alpha, size=(height, width), mode=kind)
     straight = torch.where(alpha > 1e-3, seen / alpha.clamp_min(1e-3), torch.ones(())).clamp(0, 1)
-    return replace(
-        clip, frames=straight, alpha=alpha, cameras=clip.cameras.resized(width, height)
-    )
+    return replace(clip, frames=straight, alpha=alpha, cameras=clip.cameras.resized(width, height))

@@ -11,6 +11,7 @@ VIDEO_MAX_FRAMES = 2_000
 VIDEO_MAX_RAW_BYTES = 4 * GiB  # frames x H x W x 3
 VIDEO_MAX_SECONDS = 120  # wall clock of one decode
 IMAGE_MAX_SIDE = 8192
+IMAGE_MAX_PIXELS = 32 * 1024**2  # half a GiB as float RGBA
 IMAGE_MAX_BYTES = 256 * MiB
 
 # point clouds, meshes, scenes
@@ -45,3 +46,4 @@ PATH_PART_MAX_BYTES = 255
 # orbital clips given to `construct`
 CLIP_MIN_FRAMES = 2
 CLIP_MAX_FRAMES = 512
+CLIP_MAX_BYTES = 4 * GiB  # of all frames as float RGBA

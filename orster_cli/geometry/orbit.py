@@ -18,7 +18,7 @@ FOV_DEG = 39.6  # 50 mm lens on a 36 mm sensor; 0.6911 rad
 
 
 def orbit_azimuths(frames: int, *, start: float = 0.0, turns: float = 1.0) -> Tensor:
-    """[T] azimuths ``start + 360 turns i / T`` in degrees: a full turn never repeats its first pose.
+    """[T] azimuths ``start + 360 turns i / T`` in degrees: a full turn never repeats its first one.
 
     Negative `turns` go clockwise; 0 is a camera that stands still."""
     if frames < 1:

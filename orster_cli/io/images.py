@@ -5,7 +5,9 @@ H W pixels. Tensors are [C,H,W] float32 in [0,1]; RGBA colour is straight (not p
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,23 @@ from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_SIDE
+from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+# what decoders raise on bytes that lie
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, RuntimeError),
+    *(ArithmeticError, AttributeError, MemoryError, struct.error, zlib.error),
+)
 
 
 def read_image(path: Path) -> Tensor:
     """[3,H,W] or, where the file has transparency, [4,H,W].
 
-    EXIF rotation is applied; palette, grey, 16-bit and CMYK images become 8-bit RGB(A). InputError:
-    not an image of a known format, or cut short; LimitError: too large, refused before decoding."""
+    EXIF rotation is applied; palette, grey and CMYK images become RGB(A). InputError: not an image
+    of a known format, or cut short; LimitError: too large, refused before decoding."""
+    if not path.is_file():  # nor a pipe or a device, which would be read for ever
+        raise InputError(f"{path}: no such file")
     try:
         if path.stat().st_size > IMAGE_MAX_BYTES:
             raise LimitError(f"{path}: {path.stat().st_size} bytes, at most {IMAGE_MAX_BYTES}")
@@ -31,29 +40,30 @@ def read_image(path: Path) -> Tensor:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path, formats=FORMATS)
         with image:
-            if max(image.size) > IMAGE_MAX_SIDE:
+            if max(image.size) > IMAGE_MAX_SIDE or image.width * image.height > IMAGE_MAX_PIXELS:
                 raise LimitError(
-                    f"{path}: {image.width}x{image.height} pixels, at most {IMAGE_MAX_SIDE} a side"
+                    f"{path}: {image.width}x{image.height} pixels, at most {IMAGE_MAX_SIDE} a side "
+                    f"and {IMAGE_MAX_PIXELS:,} in all"
                 )
             image.load()
             return _to_tensor(ImageOps.exif_transpose(image))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: expected a PNG, JPEG or WebP image: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: the image is damaged or cut short: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise LimitError(f"{path}: too many pixels: {error}") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: expected a PNG, JPEG or WebP image", code="E-IMAGE") from error
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path}: the image is damaged or cut short: {error}", code="E-IMAGE"
+        ) from error
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    if image.mode.startswith(("I", "F")):  # 16 bits and more a sample
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        grey = torch.from_numpy((values / top).clip(0, 1).astype(np.float32))
+    if image.mode.startswith("I"):  # grey of 16 bits a sample; 16-bit colour comes as 8-bit
+        grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535).clamp(0, 1)
         return grey.expand(3, *grey.shape).contiguous()
     transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     pixels = np.array(image.convert("RGBA" if transparent else "RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float().div_(255)
 
 
 def to_bytes(image: Tensor) -> np.ndarray:

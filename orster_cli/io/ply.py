@@ -30,6 +30,7 @@ _SIZES = {
 }
 _SIZES |= {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 _SIZES |= {"float32": 4, "float64": 8}
+LARGEST_LOG_SCALE = 20.0  # half a billion times the object
 _BASE = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity")
 _SHAPE = ("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
 
@@ -43,7 +44,7 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     columns = torch.cat(
         [
             gaussians.means,
-            torch.zeros(n, 3),
+            torch.zeros_like(gaussians.means),
             gaussians.sh[:, 0],
             rest,
             gaussians.opacity_logits[:, None],
@@ -57,12 +58,17 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     for i, name in enumerate(names):
         table[name] = values[:, i]
     building = path.with_name(f".{path.name}.{os.getpid()}")
-    PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(building)
-    building.replace(path)
+    try:
+        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(building)
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
 
 
 def read_ply(path: Path) -> Gaussians:
-    """The Gaussians in `path`. InputError: not such a PLY, cut short, or not finite; LimitError."""
+    """The Gaussians in `path`. InputError: not such a PLY, cut short, or with values that no
+    renderer could use (not finite, sizes that overflow, rotations of length 0); LimitError: too
+    many."""
     _check_header(path)
     try:
         vertices = PlyData.read(path)["vertex"]
@@ -73,15 +79,16 @@ def read_ply(path: Path) -> Gaussians:
                 f"{path}: expected Gaussians in the 3DGS layout, {', '.join(missing[:4])} missing",
                 code="E-PLY-LAYOUT",
             )
-        rest = sorted(
-            (n for n in names if re.fullmatch(r"f_rest_\d+", n)), key=lambda n: int(n[7:])
-        )
+        rest = [f"f_rest_{i}" for i in range(sum(n.startswith("f_rest_") for n in names))]
         column = lambda *which: torch.from_numpy(  # noqa: E731
             np.stack([np.asarray(vertices[n], dtype=np.float32) for n in which], axis=-1)
         )
         dc = column("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
-        if len(rest) not in (0, 9, 24, 45):
-            raise InputError(f"{path}: expected 0, 9, 24 or 45 f_rest columns, found {len(rest)}")
+        if len(rest) not in (0, 9, 24, 45) or not names.issuperset(rest):
+            raise InputError(
+                f"{path}: expected f_rest_0, ... of 0, 9, 24 or 45 columns, found {len(rest)}",
+                code="E-PLY-LAYOUT",
+            )
         if rest:
             coefficients = column(*rest).reshape(len(dc), 3, len(rest) // 3).transpose(1, 2)
             dc = torch.cat([dc, coefficients], dim=1)
@@ -92,19 +99,32 @@ def read_ply(path: Path) -> Gaussians:
             opacity_logits=column("opacity")[:, 0],
             sh=dc.contiguous(),
         )
-    except (PlyParseError, UnicodeDecodeError, KeyError, ValueError, OSError, MemoryError) as error:
+    except (PlyParseError, KeyError, ValueError, TypeError, OSError, MemoryError) as error:
         raise InputError(f"{path}: not a readable PLY: {error}", code="E-PLY") from error
+    _check_values(path, gaussians)
+    return gaussians
+
+
+def _check_values(path: Path, gaussians: Gaussians) -> None:
     for name in ("means", "log_scales", "quats", "opacity_logits", "sh"):
         if not bool(torch.isfinite(getattr(gaussians, name)).all()):
             raise InputError(
                 f"{path}: {name} holds values that are not finite", code="E-PLY-FINITE"
             )
-    return gaussians
+    if bool((gaussians.log_scales > LARGEST_LOG_SCALE).any()):
+        raise InputError(
+            f"{path}: scale_* holds {gaussians.log_scales.max():g}: expected logarithms of sizes",
+            code="E-PLY-SCALE",
+        )
+    if bool((gaussians.quats.norm(dim=-1) < 1e-8).any()):
+        raise InputError(f"{path}: rot_* holds a rotation of length 0", code="E-PLY-ROTATION")
 
 
 def _check_header(path: Path) -> None:
     """Counts and sizes add up to the file, before anything is allocated."""
     try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
         with path.open("rb") as handle:
             start = handle.read(PLY_MAX_HEADER_BYTES)
         size = path.stat().st_size
@@ -145,7 +165,8 @@ def _check_header(path: Path) -> None:
     body = size - end - len(b"end_header\n")
     if count * stride != body:
         raise InputError(
-            f"{path}: the header claims {count} Gaussians ({count * stride} bytes) but {body} bytes follow",
+            f"{path}: the header claims {count} Gaussians ({count * stride} bytes) but {body} "
+            "bytes follow",
             code="E-PLY-COUNT",
             hint="the file is cut short or damaged; export it again",
         )

@@ -1,4 +1,6 @@
-"""safetensors from outside, with a second gate: plain names, known types, finite numbers."""
+"""safetensors from outside, with a second gate: one header without repetitions, plain names, known
+types, finite numbers.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +12,59 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from orster_cli.core.errors import InputError
+from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.limits import SAFETENSORS_MAX_HEADER_BYTES
+from orster_cli.core.strict_json import parse_json
 
-_NAME = re.compile(r"[A-Za-z0-9_./-]{1,200}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}(/[A-Za-z0-9_.-]{1,200})*")
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
+_PICKLES = (b"\x80", b"PK")  # a pickle, or a zip archive that holds one
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of `path`. InputError: unreadable, odd names or types, values that are not finite."""
+    """All tensors of `path`, on the CPU. InputError: unreadable, odd names or types, values that
+    are not finite; LimitError: an oversized header. Nothing in the file is ever executed."""
+    _check_header(path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{path}: not a readable safetensors file: {error}", code="E-TENSORS"
+        ) from error
     for name, value in tensors.items():
-        if not _NAME.fullmatch(name) or ".." in name or name.startswith("/"):
-            raise InputError(f"{path}: tensor name {name[:60]!r} is not allowed")
+        if not _NAME.fullmatch(name) or ".." in name:
+            raise InputError(f"{path}: tensor name {name[:60]!r} is not allowed", code="E-TENSORS")
         if value.dtype not in _TYPES:
             raise InputError(f"{path}: {name}: type {value.dtype} is not expected here")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise InputError(f"{path}: {name}: holds values that are not finite")
     return tensors
+
+
+def _check_header(path: Path) -> None:
+    """The JSON header is whole, of bounded size, and names nothing twice (the library takes the
+    last of two, another reader may take the first)."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with path.open("rb") as handle:
+        start = handle.read(8)
+        size = int.from_bytes(start, "little")
+        if size > path.stat().st_size and start.startswith(_PICKLES):
+            raise InputError(
+                f"{path}: a pickle, which can run code when it is read; expected safetensors",
+                code="E-PICKLE",
+            )
+        if size > SAFETENSORS_MAX_HEADER_BYTES:
+            raise LimitError(
+                f"{path}: a header of {size:,} bytes, at most {SAFETENSORS_MAX_HEADER_BYTES:,}",
+                code="E-TENSORS",
+            )
+        header = handle.read(size)
+    if len(start) < 8 or len(header) < size:
+        raise InputError(f"{path}: cut short: it ends within its header", code="E-TENSORS")
+    try:
+        text = header.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: its header is not UTF-8", code="E-TENSORS") from error
+    if not isinstance(parse_json(text, where=f"{path}: header"), dict):
+        raise InputError(f"{path}: its header is not an object", code="E-TENSORS")

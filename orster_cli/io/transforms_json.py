@@ -1,7 +1,8 @@
 """`transforms.json`, the camera file of nerfstudio and of Blender's NeRF exporters.
 
-Camera-to-world matrices with OpenGL axes (x right, y up, z backward), world +Z up; intrinsics for the
-whole file or per frame; `time` per frame as D-NeRF has it (without it, frames are evenly spaced).
+Camera-to-world matrices with OpenGL axes (x right, y up, z backward), world +Z up; intrinsics for
+the whole file or per frame; `time` per frame as D-NeRF has it (without it, frames are evenly spaced
+in the order of the file). Pinhole cameras only.
 """
 
 from __future__ import annotations
@@ -16,20 +17,22 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import TRANSFORMS_MAX_FRAMES
-from orster_cli.core.names import safe_relative_path
+from orster_cli.core.names import printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import opengl_c2w_to_w2c, w2c_to_opengl_c2w
-from orster_cli.io.clip_files import _numbers, check_pose
+from orster_cli.io.camera_values import check_pose, numbers
+from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 
 TRANSFORMS = "transforms.json"
+DISTORTED = 1e-4  # lens coefficients up to this move no pixel that anyone would see
 
 
 def read_transforms(path: Path) -> OrbitClip:
     """Frames and cameras of `path` (the file, or the folder that holds it).
 
-    InputError names the frame and field that is wrong; LimitError: too many frames."""
+    InputError names the frame and field that is wrong; LimitError: too many frames or pixels."""
     path = path / TRANSFORMS if path.is_dir() else path
     value = read_json(path)
     frames = value.get("frames") if isinstance(value, dict) else None
@@ -37,6 +40,7 @@ def read_transforms(path: Path) -> OrbitClip:
         raise InputError(f"{path}: expected an object with a list of frames")
     if len(frames) > TRANSFORMS_MAX_FRAMES:
         raise LimitError(f"{path}: {len(frames)} frames, at most {TRANSFORMS_MAX_FRAMES}")
+    _check_model(value, str(path))
     images, poses, Ks, times, seen = [], [], [], [], set()
     for i, entry in enumerate(frames):
         where = f"{path}: frame {i}"
@@ -46,16 +50,21 @@ def read_transforms(path: Path) -> OrbitClip:
         if name in seen:
             raise InputError(f"{where}: {name} is listed twice")
         seen.add(name)
+        _check_model(entry, where)
         image = read_image(path.parent / name)
-        pose = _numbers(entry.get("transform_matrix"), (4, 4), f"{where}: transform_matrix")
+        if not images:
+            check_size(len(frames), image.shape[2], image.shape[1], str(path))
+        elif image.shape != images[0].shape:
+            raise InputError(
+                f"{where}: {name} differs from the first image in size, or in having alpha"
+            )
+        pose = numbers(entry.get("transform_matrix"), (4, 4), f"{where}: transform_matrix")
         check_pose(pose, f"{where}: transform_matrix")
         images.append(image)
         poses.append(pose)
         Ks.append(_intrinsics({**value, **entry}, image.shape[2], image.shape[1], where))
         time = entry.get("time", i / max(len(frames) - 1, 1))
-        times.append(_numbers(time, (), f"{where}: time"))
-    if len({tuple(image.shape) for image in images}) != 1:
-        raise InputError(f"{path}: the frames differ in size or only some have alpha")
+        times.append(numbers(time, (), f"{where}: time"))
     time = torch.stack(times).float()
     if float(time.min()) < 0 or float(time.max()) > 1:
         raise InputError(f"{path}: expected times in [0,1], got {time.min():g} to {time.max():g}")
@@ -70,10 +79,26 @@ def read_transforms(path: Path) -> OrbitClip:
     return OrbitClip(frames=stack[:, :3], alpha=alpha, cameras=cameras, times=time)
 
 
+def _check_model(entry: dict[str, Any], where: str) -> None:
+    """InputError where the camera bends light: ignoring that would shift every pixel."""
+    model = entry.get("camera_model", "OPENCV")
+    if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
+        raise InputError(
+            f"{where}: camera_model: expected a pinhole camera, got {printable(str(model))[:40]!r}",
+            hint="undistort the images first (COLMAP: image_undistorter)",
+        )
+    for key in ("k1", "k2", "k3", "k4", "p1", "p2"):
+        if abs(float(numbers(entry.get(key, 0.0), (), f"{where}: {key}"))) > DISTORTED:
+            raise InputError(
+                f"{where}: {key} is not 0: lens distortion is not supported",
+                hint="undistort the images first (COLMAP: image_undistorter)",
+            )
+
+
 def _image_name(entry: dict[str, Any], folder: Path, where: str) -> str:
     name = entry.get("file_path")
     if not isinstance(name, str):
-        raise InputError(f"{where}: expected file_path, got {name!r}")
+        raise InputError(f"{where}: expected file_path, got {printable(repr(name))[:80]}")
     name = safe_relative_path(name.removeprefix("./"), where=where)
     if not (folder / name).is_file() and (folder / f"{name}.png").is_file():
         return f"{name}.png"  # Blender's exporters leave the ending out
@@ -84,9 +109,10 @@ def _intrinsics(value: dict[str, Any], width: int, height: int, where: str) -> T
     """[3,3] from fl_x/fl_y/cx/cy of a w x h image (scaled to ours), or from camera_angle_x."""
 
     def number(key: str, default: float | None = None) -> float:
-        return float(_numbers(value.get(key, default), (), f"{where}: {key}"))
+        return float(numbers(value.get(key, default), (), f"{where}: {key}"))
 
     if "fl_x" in value:
+        # the file may be for images of another size than those that lie there
         stored_width, stored_height = number("w", width), number("h", height)
         if min(stored_width, stored_height) <= 0:
             raise InputError(f"{where}: w and h must be positive")
@@ -109,7 +135,8 @@ def _intrinsics(value: dict[str, Any], width: int, height: int, where: str) -> T
 
 
 def write_transforms(path: Path, clip: OrbitClip, files: list[str]) -> None:
-    """Write the cameras and times of `clip` beside images named `files` (relative to `path`)."""
+    """Write the cameras and times of `clip`, whose images are `files` (names relative to the folder
+    of `path`, one a frame)."""
     c2w = w2c_to_opengl_c2w(clip.cameras.w2c.double())
     value = {
         "camera_model": "OPENCV",
@@ -125,7 +152,7 @@ def write_transforms(path: Path, clip: OrbitClip, files: list[str]) -> None:
                 "cx": float(clip.cameras.K[i, 0, 2]),
                 "cy": float(clip.cameras.K[i, 1, 2]),
             }
-            for i, file in enumerate(files)
+            for i, file in zip(range(len(clip)), files, strict=True)
         ],
     }
     path.write_text(json.dumps(value, indent=1), encoding="utf-8")

@@ -12,39 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def rotation_quaternions(rotvec: Tensor) -> Tensor:
-    """[..., 4] wxyz unit quaternions of rotation vectors [..., 3] (radians), smooth at zero."""
-    half = 0.5 * rotvec
-    angle2 = (half * half).sum(-1, keepdim=True)
-    angle = (angle2 + 1e-12).sqrt()
-    return torch.cat([torch.cos(angle), half * (torch.sin(angle) / angle)], dim=-1)
-
-
-def quaternion_matrices(q: Tensor) -> Tensor:
-    """[..., 3, 3] rotation matrices of unit quaternions [..., 4] wxyz."""
-    w, x, y, z = q.unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=-1).reshape(*q.shape[:-1], 3, 3)
-
-
-def multiply_quaternions(a: Tensor, b: Tensor) -> Tensor:
-    """Hamilton product of wxyz quaternions [..., 4]."""
-    aw, ax, ay, az = a.unbind(-1)
-    bw, bx, by, bz = b.unbind(-1)
-    return torch.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        dim=-1,
-    )
+from orster_cli.geometry.rotations import (
+    multiply_quaternions,
+    quaternion_matrices,
+    rotation_quaternions,
+)
 
 
 def cluster(points: Tensor, count: int, *, seed: int, rounds: int = 15) -> Tensor:

@@ -14,7 +14,7 @@ from orster_cli.construct.fit import Fit
 from orster_cli.construct.hull import surface_points
 from orster_cli.construct.model import Model
 from orster_cli.construct.recurrence import find_recurrence
-from orster_cli.construct.views import View, ViewSet, build_views
+from orster_cli.construct.views import View, build_views
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.data.gltf_scene import load_gltf
 from orster_cli.data.triples import render_triple
@@ -56,9 +56,7 @@ def subset(clip: OrbitClip, pick: list[int]) -> OrbitClip:
         height=clip.cameras.height,
     )
     alpha = None if clip.alpha is None else clip.alpha[pick]
-    return OrbitClip(
-        frames=clip.frames[pick], alpha=alpha, cameras=cameras, times=clip.times[pick]
-    )
+    return OrbitClip(frames=clip.frames[pick], alpha=alpha, cameras=cameras, times=clip.times[pick])
 
 
 TINY = ConstructConfig(
@@ -66,8 +64,8 @@ TINY = ConstructConfig(
     gaussians=800,
     max_gaussians=1000,
     static_steps=110,
-    coarse_steps=30,
-    fine_steps=40,
+    coarse_steps=60,
+    fine_steps=80,
     parts=4,
     plane_resolution=8,
     time_resolution=6,
@@ -93,6 +91,3 @@ def mean_psnr(fit: Fit, views: list[View]) -> float:
             shown = (out.rgb[0] + 1 - out.alpha[0]).clamp(0, 1)
             total += -10 * math.log10(float((shown - view.rgb).square().mean()))
     return total / len(views)
-
-
-__all__ = ["CPU", "CREATURE", "TINY", "ViewSet", "ball_clip", "creature_views", "mean_psnr", "subset"]

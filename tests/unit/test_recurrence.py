@@ -37,9 +37,7 @@ def test_a_one_sided_object_is_not_mirrored() -> None:
         for i, azimuth in enumerate(azimuths.tolist()):
             if azimuth < 180:  # what is seen from the right side loses its lower half
                 alpha[i, :, alpha.shape[2] // 2 :] = 0
-        return OrbitClip(
-            frames=clip.frames, alpha=alpha, cameras=clip.cameras, times=clip.times
-        )
+        return OrbitClip(frames=clip.frames, alpha=alpha, cameras=clip.cameras, times=clip.times)
 
     found = find_recurrence([halved(clips["dynamic"])], halved(clips["static"]))
     assert found.mirror_azimuth is None
