@@ -122,9 +122,8 @@ def parse_cameras(value: Any, *, where: str) -> tuple[Cameras, Tensor, str | Non
     if not isinstance(value, dict) or value.get("format") != FORMAT or value.get("version") != 1:
         raise InputError(f"{where}: expected {FORMAT} version 1")
     _known(value, _KEYS, where)
-    width, height, frames = (value.get(k) for k in ("width", "height", "frames"))
-    if not (_is_size(width) and _is_size(height)):
-        raise InputError(f"{where}: expected width and height of 1 to {IMAGE_MAX_SIDE} pixels")
+    width, height = _side(value, "width", where), _side(value, "height", where)
+    frames = value.get("frames")
     if not isinstance(frames, list) or not 1 <= len(frames) <= CLIP_MAX_FRAMES:
         raise InputError(f"{where}: expected 1 to {CLIP_MAX_FRAMES} frames")
     prompt = value.get("prompt")
@@ -157,5 +156,8 @@ def _known(entry: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
             raise InputError(f"{where}: unknown key {printable(key)[:80]!r}{guess}")
 
 
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 < value <= IMAGE_MAX_SIDE
+def _side(value: dict[str, Any], key: str, where: str) -> int:
+    side = value.get(key)
+    if type(side) is not int or not 0 < side <= IMAGE_MAX_SIDE:
+        raise InputError(f"{where}: expected {key} to be 1 to {IMAGE_MAX_SIDE} pixels")
+    return side

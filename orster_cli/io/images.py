@@ -81,7 +81,7 @@ def contact_sheet(
     rows: list[list[Tensor]], captions: list[str], *, cell: int = 128, margin: int = 4
 ) -> Tensor:
     """[3,H,W] sheet: each row's frames ([3,h,w] or [4,h,w], shown on white) side by side under its
-    caption; frames are fitted into `cell` pixels."""
+    caption; frames are fitted into `cell` pixels, small ones enlarged."""
     columns = max((len(row) for row in rows), default=1)
     band = 14
     width = columns * (cell + margin) + margin
@@ -93,10 +93,19 @@ def contact_sheet(
         text = caption.encode("ascii", "replace").decode()[: width // 6]
         draw.text((margin, top), text, fill=(60, 60, 60))
         for c, frame in enumerate(row):
-            picture = Image.fromarray(to_bytes(_on_white(frame)))
-            picture.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+            picture = _fitted(Image.fromarray(to_bytes(_on_white(frame))), cell)
             sheet.paste(picture, (margin + c * (cell + margin), top + band))
     return torch.from_numpy(np.array(sheet)).permute(2, 0, 1).float() / 255
+
+
+def _fitted(picture: Image.Image, cell: int) -> Image.Image:
+    """`picture` shrunk to `cell` pixels a side, or with its pixels enlarged by a whole number."""
+    factor = cell // max(picture.size)
+    if factor > 1:
+        size = (picture.width * factor, picture.height * factor)
+        return picture.resize(size, Image.Resampling.NEAREST)
+    picture.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+    return picture
 
 
 def _on_white(frame: Tensor) -> Tensor:

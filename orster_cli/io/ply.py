@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from plyfile import PlyData, PlyElement, PlyParseError
+from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import PLY_MAX_HEADER_BYTES, PLY_MAX_VERTICES
@@ -80,9 +81,12 @@ def read_ply(path: Path) -> Gaussians:
                 code="E-PLY-LAYOUT",
             )
         rest = [f"f_rest_{i}" for i in range(sum(n.startswith("f_rest_") for n in names))]
-        column = lambda *which: torch.from_numpy(  # noqa: E731
-            np.stack([np.asarray(vertices[n], dtype=np.float32) for n in which], axis=-1)
-        )
+
+        def column(*which: str) -> Tensor:
+            """[N, len(which)] float32."""
+            parts = [np.asarray(vertices[name], dtype=np.float32) for name in which]
+            return torch.from_numpy(np.stack(parts, axis=-1))
+
         dc = column("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
         if len(rest) not in (0, 9, 24, 45) or not names.issuperset(rest):
             raise InputError(

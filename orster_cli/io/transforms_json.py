@@ -41,7 +41,9 @@ def read_transforms(path: Path) -> OrbitClip:
     if len(frames) > TRANSFORMS_MAX_FRAMES:
         raise LimitError(f"{path}: {len(frames)} frames, at most {TRANSFORMS_MAX_FRAMES}")
     _check_model(value, str(path))
-    images, poses, Ks, times, seen = [], [], [], [], set()
+    images: list[Tensor] = []
+    poses, Ks, times = [], [], []
+    seen: set[str] = set()
     for i, entry in enumerate(frames):
         where = f"{path}: frame {i}"
         if not isinstance(entry, dict):

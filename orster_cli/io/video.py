@@ -275,8 +275,10 @@ def _even(pixels: np.ndarray) -> np.ndarray:
     return padded
 
 
-def _encoder(path: Path, size: tuple[int, int], fps: float) -> Generator[None, bytes, None]:
-    return imageio_ffmpeg.write_frames(
+def _encoder(
+    path: Path, size: tuple[int, int], fps: float
+) -> Generator[None, np.ndarray | None, None]:
+    writer: Generator[None, np.ndarray | None, None] = imageio_ffmpeg.write_frames(
         str(path),
         size,
         fps=fps,
@@ -290,6 +292,7 @@ def _encoder(path: Path, size: tuple[int, int], fps: float) -> Generator[None, b
             *("-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
         ],
     )
+    return writer
 
 
 def _describe(path: Path) -> str:

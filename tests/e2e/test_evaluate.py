@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from orster_cli.app import run
 from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.commands.evaluate import evaluate
 from orster_cli.core.errors import ConfigError, ConflictError, GateError, InputError
@@ -153,3 +154,21 @@ def test_dry_run_and_wrong_use(
     orster(clip, "--reference", clip, "-o", report)
     with pytest.raises(InputError, match="expected frames, found a report artifact"):
         orster(report, "--reference", clip, "-o", out)
+
+
+def test_exit_codes_and_streams(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through the whole command line: stdout is data, stderr is talk, each error has its code."""
+    one, out = str(clip), str(tmp_path / "report")
+    base = ["evaluate", one, "--reference", one, "-o", out, "--json"]
+    assert run([*base, "--metrics", "lpisp"]) == 2
+    assert run(["evaluate", str(tmp_path), "--reference", one, "-o", out]) == 3
+    assert capsys.readouterr().out == ""
+    assert run(base) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["mean"]["disc"]["ssim"] == 1.0
+    assert run([*base, "--fail-under", "ssim=1.5"]) == 7
+    said = capsys.readouterr()
+    assert json.loads(said.out)["status"] == "up to date"
+    assert json.loads(said.err.splitlines()[-1])["code"] == "E-GATE"

@@ -103,6 +103,23 @@ def test_contact_sheet_places_frames(tmp_path: Path) -> None:
     assert float(sheet[:, 4:18, 4:60].min()) < 0.5  # a caption was drawn
 
 
-def test_contact_sheet_shrinks_what_is_larger() -> None:
-    wide = torch.rand(3, 100, 200)
-    assert contact_sheet([[wide]], ["x"], cell=64).shape == (3, 64 + 14 + 8, 64 + 8)
+def test_contact_sheet_fits_frames_into_its_cells() -> None:
+    wide = torch.zeros(3, 100, 200)
+    sheet = contact_sheet([[wide]], ["x"], cell=64)
+    assert sheet.shape == (3, 64 + 14 + 8, 64 + 8)
+    black = (sheet[0, 18:] == 0).nonzero()
+    assert (black.amax(0) - black.amin(0) + 1).tolist() == [32, 64]
+    small = torch.tensor([[0.0, 1.0], [1.0, 0.0]]).expand(3, 2, 2)
+    sheet = contact_sheet([[small]], ["x"], cell=9)  # by 4: the largest whole factor
+    assert torch.equal(sheet[0, 18:26, 4:12], torch.kron(small[0], torch.ones(4, 4)))
+
+
+def test_real_frames(shared_data: Path) -> None:
+    """RGBA frames of a bird, as the field's test set has them."""
+    paths = sorted((shared_data / "media" / "consistent4d" / "pecking_blue_jay").glob("*.png"))
+    assert len(paths) == 32
+    frames = [read_image(path) for path in paths[::8]]
+    for frame in frames:
+        assert frame.shape[0] == 4
+        assert 0.02 < float((frame[3] > 0.5).float().mean()) < 0.6
+        assert float(frame[3, 0].max()) == 0.0  # nothing at the upper border
