@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_json
 from orster_cli.io.ply import read_ply, write_ply
-from orster_cli.io.tensors import read_tensors
+from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.parts import PartMotion
@@ -27,10 +26,10 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
     """Write `asset` into `folder`."""
     write_ply(folder / CANONICAL, asset.canonical)
     motion = asset.motion
-    tensors = {k: v.detach().contiguous() for k, v in motion.state_dict().items()}
+    tensors = dict(motion.state_dict())
     if asset.skinning is not None:
-        tensors["skinning"] = asset.skinning.detach().contiguous()
-    save_file(tensors, folder / MOTION)
+        tensors["skinning"] = asset.skinning
+    write_tensors(folder / MOTION, tensors)
     value = {
         "format": FORMAT,
         "version": 1,

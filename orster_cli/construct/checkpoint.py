@@ -11,8 +11,9 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from orster_cli.io.tensors import write_tensors
 
 KEEP = 2
 _PREFIX, _SUFFIX = "step-", ".safetensors"
@@ -23,8 +24,7 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_PREFIX}{step:08d}{_SUFFIX}"
     building = path.with_suffix(f".tmp-{os.getpid()}")
-    contiguous = {name: t.detach().contiguous() for name, t in tensors.items()}
-    save_file(contiguous, building, metadata={"step": str(step)})
+    write_tensors(building, tensors, metadata={"step": str(step)})
     with building.open("rb") as handle:
         os.fsync(handle.fileno())
     building.replace(path)

@@ -1,15 +1,16 @@
-"""safetensors from outside, with a second gate: one header without repetitions, plain names, known
-types, finite numbers.
+"""safetensors: written so that others may read them, and read from outside with a second gate (one
+header without repetitions, plain names, known types, finite numbers).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
@@ -19,6 +20,15 @@ from orster_cli.core.strict_json import parse_json
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}(/[A-Za-z0-9_.-]{1,200})*")
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
 _PICKLES = (b"\x80", b"PK")  # a pickle, or a zip archive that holds one
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write `tensors` to `path`, from wherever they live. (The library's `save_file` would make a
+    file that only its owner may read.)"""
+    whole = {name: value.detach().contiguous() for name, value in tensors.items()}
+    path.write_bytes(save(whole, metadata=metadata))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -109,36 +108,3 @@ class DeformationField(nn.Module):
             opacity_logits=opacity_logits,
             sh=sh,
         )
-
-    def save(self, path: Path) -> dict[str, Any]:
-        """Write the weights (safetensors) and return what `load_deformation` needs beside them."""
-        from safetensors.torch import save_file
-
-        state = {name: value.detach().contiguous() for name, value in self.state_dict().items()}
-        save_file(state, path)
-        return self.config.to_dict()
-
-
-def load_deformation(path: Path, config: dict[str, Any]) -> DeformationField:
-    """The field that `DeformationField.save` wrote; InputError where file and config disagree."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
-    settings = DeformationConfig.from_dict(config)
-    aabb = state.get("features.planes.aabb")
-    if aabb is None:
-        raise InputError(f"{path}: expected features.planes.aabb among its tensors, found none")
-    priors = [state.get(f"features.{name}.tokens") for name in ("spatial", "temporal")]
-    try:
-        loaded = DeformationField(settings, aabb, spatial_prior=priors[0], temporal_prior=priors[1])
-        loaded.load_state_dict(state)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{path}: the tensors do not fit the config: {str(error).splitlines()[0]}",
-            hint="the asset is damaged or was written by another version; construct it again",
-        ) from error
-    return loaded

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
-from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.deformation import (
     DeformationConfig,
     DeformationField,
-    load_deformation,
 )
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
 from orster_cli.splatting.st_hexplane import PriorAttention, STHexPlane, pool_tokens
@@ -151,55 +147,6 @@ def test_too_many_tokens_are_pooled_by_neighbours_not_cut():
         PriorAttention(6, tokens, 4)
     with pytest.raises(ValueError, match="M > 0"):
         pool_tokens(tokens[:0])
-
-
-@pytest.mark.parametrize("priors", [(0, 0), (5, 6)])
-def test_a_saved_field_comes_back_the_same(tmp_path, priors):
-    field = _woken(_field(priors, opacity=True))
-    config = json.loads(json.dumps(field.save(tmp_path / "field.safetensors")))
-    loaded = load_deformation(tmp_path / "field.safetensors", config)
-    canonical = _gaussians()
-    before = field(canonical, 0.3)
-    after = loaded(canonical, 0.3)
-    assert not torch.equal(before.means, canonical.means)
-    for name in PARTS:
-        assert torch.equal(getattr(before, name), getattr(after, name))
-
-
-class TestDamagedFiles:
-    def _saved(self, tmp_path):
-        path = tmp_path / "field.safetensors"
-        return path, _field().save(path)
-
-    def test_truncated(self, tmp_path):
-        path, config = self._saved(tmp_path)
-        path.write_bytes(path.read_bytes()[:-100])
-        with pytest.raises(InputError, match="not a readable safetensors file"):
-            load_deformation(path, config)
-
-    def test_missing(self, tmp_path):
-        _, config = self._saved(tmp_path)
-        with pytest.raises(InputError, match=r"other\.safetensors"):
-            load_deformation(tmp_path / "other.safetensors", config)
-
-    def test_of_another_config(self, tmp_path):
-        path, config = self._saved(tmp_path)
-        with pytest.raises(InputError, match="do not fit the config"):
-            load_deformation(path, config | {"width": 32})
-
-    def test_of_another_kind(self, tmp_path):
-        from safetensors.torch import save_file
-
-        path, config = self._saved(tmp_path)
-        save_file({"x": torch.zeros(1)}, path)
-        with pytest.raises(InputError, match=r"expected features\.planes\.aabb"):
-            load_deformation(path, config)
-
-    @pytest.mark.parametrize("damage", [{"hexplane": None}, {"depth": 9}, {"hexplane": {"c": 1}}])
-    def test_config_that_is_not_ours(self, tmp_path, damage):
-        path, config = self._saved(tmp_path)
-        with pytest.raises(InputError, match="deformation config"):
-            load_deformation(path, config | damage)
 
 
 def test_the_mean_of_a_static_clip_is_untouched_by_time():

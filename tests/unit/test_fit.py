@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from orster_cli.construct.asset import load_asset, save_asset
 from orster_cli.construct.checkpoint import load_latest, save_checkpoint
 from orster_cli.core.errors import InputError, NumericalError, Preempted
 from orster_cli.core.reporting import Silent
@@ -93,25 +92,6 @@ def test_divergence_for_good_is_an_error(tmp_path: Path) -> None:
         view.rgb[0, 0, 0] = float("nan")
     with pytest.raises(NumericalError):
         fit.run(tmp_path, Silent(), StopFlag())
-
-
-def test_an_asset_comes_back_as_it_went(tmp_path: Path) -> None:
-    fit = tiny_fit()
-    fit.model.start_motion(fit.views.timeline, fit.views.moments)
-    with torch.no_grad():
-        for parameter in fit.model.motion.parameters():
-            parameter += 0.01 * torch.randn(parameter.shape, generator=torch.manual_seed(1))
-    asset = fit.model.result()
-    save_asset(tmp_path, asset)
-    loaded = load_asset(tmp_path)
-    for time in (0.0, 0.4, 1.0):
-        a, b = asset.at(time), loaded.at(time)
-        assert torch.allclose(a.means, b.means, atol=1e-6)
-        assert torch.allclose(a.quats, b.quats, atol=1e-5)
-        assert torch.equal(a.sh, b.sh)
-    (tmp_path / "motion.safetensors").write_bytes(b"\x00" * 64)
-    with pytest.raises(InputError, match=r"motion\.safetensors"):
-        load_asset(tmp_path)
 
 
 def test_checkpoints_keep_two_and_skip_a_broken_one(tmp_path: Path) -> None:
