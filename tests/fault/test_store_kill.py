@@ -100,13 +100,15 @@ def begin_and_stop(out: Path) -> None:
 def test_killed_at_random_times(tmp_path: Path) -> None:
     old = make(tmp_path / "clip").id
     out = tmp_path / "clip"
-    moments = random_moments(lambda: build(tmp_path / "other/clip", files=MANY), 30, seed=0)
+    moments = random_moments(lambda: build(tmp_path / "other/clip", files=MANY), 300, seed=0)
     killed = 0
     for number, moment in enumerate(moments, start=1):
+        if killed == 15:  # how many tries that takes is for the machine's load to say
+            break
         killed += killed_after(lambda n=number: build(out, seed=n, force=True, files=MANY), moment)
         artifact = open_artifact(out)
         assert damage(artifact) == []
-    assert killed >= 15
+    assert killed == 15
     assert run(lambda: build(out, seed=99, force=True))
     assert open_artifact(out).id != old
 

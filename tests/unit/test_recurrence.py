@@ -77,8 +77,9 @@ def test_views_of_a_mirrored_walk() -> None:
     assert not any(view.mirrored for view in views.seen)
     mirrored = [view for view in views.moving if view.mirrored]
     assert len(mirrored) == 48
-    assert mirrored[0].phase == pytest.approx(0.5)
-    assert mirrored[12].phase == pytest.approx((12 / 23 + 0.5) % 1)
     assert all(view.weight == 0.5 for view in mirrored)
-    assert torch.equal(mirrored[0].rgb, views.driving[0].rgb.flip(1))
+    for i in (0, 12):
+        of_frame = [v for v in mirrored if torch.equal(v.rgb, views.driving[i].rgb.flip(1))]
+        led = pytest.approx((i / 23 + 0.5) % 1)
+        assert any(view.phase == led for view in of_frame)
     assert views.moments == 23
