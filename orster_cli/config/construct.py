@@ -24,8 +24,8 @@ class ConstructConfig:
     hex: float = setting(1.0, "weight of L_hex in the fine phase (Eq. 18)", minimum=0)
     mask: float = setting(0.3, "weight of the coverage loss", minimum=0)
     planes: float = setting(0.3, "weight of the planes' smoothness in space", minimum=0)
-    planes_time: float = setting(0.3, "weight of the planes' smoothness in time", minimum=0)
-    paths: float = setting(1.0, "weight of the acceleration of the points' paths", minimum=0)
+    planes_time: float = setting(0.1, "weight of the planes' smoothness in time", minimum=0)
+    isometry: float = setting(0.01, "weight of the distances between neighbours", minimum=0)
     grow_gradient: float = setting(4e-4, "screen gradient above which Gaussians grow", minimum=0)
     # the field
     plane_channels: int = setting(16, "channels of each plane (multiple of 8)", minimum=8)
@@ -36,14 +36,10 @@ class ConstructConfig:
     hidden: int = setting(1, "its hidden layers", minimum=0, maximum=8)
     moving_color: bool = setting(False, "may colours change with time (shading, lights)")
     # motion
-    parts: int = setting(24, "parts that move together (0: HexPlane only)", minimum=0, maximum=256)
-    smooth: float = setting(1e-3, "weight of the parts' acceleration", minimum=0)
-    joints: float = setting(1.0, "weight of the joints between parts", minimum=0)
     recurrence: str = setting(
         "auto", "use loops and mirrored gaits that the clip shows", choices=("auto", "off")
     )
-    outwards: bool = setting(True, "coarse phase: from the moment of rest outwards in time")
-    mirror_weight: float = setting(0.5, "weight of mirrored frames", minimum=0)
+    mirror_weight: float = setting(0.3, "weight of mirrored frames", minimum=0)
     seen_only: float = setting(0.3, "last share of the steps without mirrored frames", minimum=0)
     spatial_prior: bool = setting(True, "read O^s where the clip has it (Eq. 8; Table 2)")
     temporal_prior: bool = setting(True, "read O^t where the clip has it (Eq. 8; Table 2)")

@@ -166,7 +166,7 @@ def _from_assignments(assignments: list[str]) -> Values:
         if not equals or not dot:
             raise ConfigError(
                 f"--set {printable(text)!r}: expected section.key=value",
-                hint="for example --set construct.parts=16; `orster config show` lists the keys",
+                hint="for example --set construct.gaussians=20000; `orster config show` lists the keys",
             )
         out.setdefault(section, {})[key.strip()] = _Typed(value.strip())
     return out

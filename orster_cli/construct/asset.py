@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -16,7 +15,6 @@ from orster_cli.io.ply import read_ply, write_ply
 from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
-from orster_cli.splatting.parts import PartMotion
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
 FORMAT = "orster-asset"
@@ -26,19 +24,13 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
     """Write `asset` into `folder`."""
     write_ply(folder / CANONICAL, asset.canonical)
     motion = asset.motion
-    tensors = dict(motion.state_dict())
-    if asset.skinning is not None:
-        tensors["skinning"] = asset.skinning
-    write_tensors(folder / MOTION, tensors)
+    write_tensors(folder / MOTION, motion.state_dict())
     value = {
         "format": FORMAT,
         "version": 1,
         "gaussians": len(asset.canonical),
         "timeline": asdict(motion.timeline),
-        "field": motion.field.config.to_dict() if motion.field is not None else None,
-        "parts": None
-        if motion.parts is None
-        else {"count": len(motion.parts.centres), "knots": motion.parts.knots},
+        "field": motion.field.config.to_dict(),
     }
     (folder / DESCRIPTION).write_text(json.dumps(value, indent=1), encoding="utf-8")
 
@@ -51,7 +43,6 @@ def load_asset(folder: Path) -> Gaussians4D:
         raise InputError(f"{path}: expected {FORMAT} version 1")
     canonical = read_ply(folder / CANONICAL)
     tensors = read_tensors(folder / MOTION)
-    skinning = tensors.pop("skinning", None)
     try:
         motion = _motion(value, tensors)
         motion.load_state_dict(tensors)
@@ -60,29 +51,16 @@ def load_asset(folder: Path) -> Gaussians4D:
             f"{folder / MOTION}: does not fit {DESCRIPTION}: {str(error).splitlines()[0]}",
             hint="the asset is damaged or was written by another version; construct it again",
         ) from error
-    if skinning is not None and skinning.shape[0] != len(canonical):
-        raise InputError(
-            f"{folder / MOTION}: skinning for {skinning.shape[0]} Gaussians, {CANONICAL} has "
-            f"{len(canonical)}"
-        )
     motion.eval().requires_grad_(False)
-    return Gaussians4D(canonical=canonical, motion=motion, skinning=skinning)
+    return Gaussians4D(canonical=canonical, motion=motion)
 
 
 def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:
-    timeline = Timeline(**value["timeline"])
-    field = parts = None
-    if value["field"] is not None:
-        prefix = "field.features."
-        field = DeformationField(
-            DeformationConfig.from_dict(value["field"]),
-            tensors[f"{prefix}planes.aabb"],
-            spatial_prior=tensors.get(f"{prefix}spatial.tokens"),
-            temporal_prior=tensors.get(f"{prefix}temporal.tokens"),
-        )
-    if value["parts"] is not None:
-        centres = tensors["parts.centres"]
-        parts = PartMotion(
-            torch.zeros_like(centres), int(value["parts"]["knots"]), looping=timeline.looping
-        )
-    return Motion(timeline, parts, field)
+    prefix = "field.features."
+    field = DeformationField(
+        DeformationConfig.from_dict(value["field"]),
+        tensors[f"{prefix}planes.aabb"],
+        spatial_prior=tensors.get(f"{prefix}spatial.tokens"),
+        temporal_prior=tensors.get(f"{prefix}temporal.tokens"),
+    )
+    return Motion(Timeline(**value["timeline"]), field)

@@ -10,7 +10,6 @@ N Gaussians, H W pixels.
 
 from __future__ import annotations
 
-import bisect
 import math
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.stopping import StopFlag
+from orster_cli.core.types import Gaussians
 from orster_cli.splatting.rasterize import Render, rasterize
 
 CHECKPOINT_SECONDS = 15.0
@@ -34,7 +34,6 @@ SNAPSHOT_STEPS = 100  # how often the state to roll back to is remembered
 RETRIES = 3
 REFINE_EVERY = 100  # steps between density refinements of the static phase
 REPORT_EVERY = 10
-OUTWARDS_SHARE = 0.8  # of the coarse phase, after which all moments have been reached
 
 
 class Fit:
@@ -55,7 +54,6 @@ class Fit:
         self.step = 0
         self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
         self._recent_error = math.nan
-        self._distances = [views.distance(view) for view in views.moving]
         self._background = torch.ones(3, device=model.params["means"].device)
 
     # -- phases
@@ -90,30 +88,21 @@ class Fit:
         elif self._progress(step) > 1 - self.cfg.seen_only:
             pool = self.views.seen
         else:
-            pool = self.views.moving[: self._reached(step)]
+            pool = self.views.moving
         return pool[seed % len(pool)]
-
-    def _reached(self, step: int) -> int:
-        """How many of the moving views take part: the coarse phase goes from the moment of rest
-        outwards, so that a limb is followed and not mistaken for another one."""
-        if self.phase(step) != "coarse" or not self.cfg.outwards:
-            return len(self.views.moving)
-        done = (step - self.cfg.static_steps) / (OUTWARDS_SHARE * self.cfg.coarse_steps)
-        reach = done * self._distances[-1] + 1.5 / self.views.moments
-        return bisect.bisect_right(self._distances, reach)
 
     # -- one step
 
-    def render(self, view: View, *, inferred: bool = False) -> Render:
-        """`view` as the model shows it now; `inferred`: gradients reach the motion only."""
-        moving = self.model.at(view.phase, frozen_canonical=inferred)
+    @staticmethod
+    def show(gaussians: Gaussians, view: View) -> Render:
+        """`gaussians` as the camera of `view` sees them."""
         height, width = view.rgb.shape[:2]
         return rasterize(
-            moving.means,
-            moving.quats,
-            moving.log_scales.exp(),
-            moving.opacity_logits.sigmoid(),
-            moving.colors,
+            gaussians.means,
+            gaussians.quats,
+            gaussians.log_scales.exp(),
+            gaussians.opacity_logits.sigmoid(),
+            gaussians.colors,
             view.w2c[None],
             view.K[None],
             width,
@@ -124,9 +113,11 @@ class Fit:
         step, cfg = self.step, self.cfg
         phase = self.phase(step)
         if phase != "static":
-            self.model.start_motion(self.views.timeline, self.views.moments)
+            self.model.start_motion(self.views.timeline)
         view = self._choose(step)
-        render = self.render(view, inferred=view.mirrored)
+        # a mirrored frame is inferred: it may teach the motion, not the object
+        gaussians = self.model.at(view.phase, frozen_canonical=view.mirrored)
+        render = self.show(gaussians, view)
         loss, terms = splatting_loss(
             render,
             view.rgb,
@@ -137,9 +128,8 @@ class Fit:
         )
         loss = loss * view.weight
         if phase != "static":
-            loss = loss + self.model.motion_regulariser(
-                cfg, view.phase or 0.0, derive_seed(cfg.seed, "paths", step)
-            )
+            seed = derive_seed(cfg.seed, "isometry", step)
+            loss = loss + self.model.motion_regulariser(cfg, gaussians.means, seed)
         if not math.isfinite(float(loss.detach())):
             names = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
             raise NumericalError(f"step {step}: the loss is not finite ({', '.join(names)})")
@@ -219,4 +209,4 @@ class Fit:
         """The inverse of `state`."""
         self.step = int(state["step"])
         self._recent_error = float(state["error"])
-        self.model.load_state(state, self.views.timeline, self.views.moments)
+        self.model.load_state(state, self.views.timeline)

@@ -1,6 +1,6 @@
 """What the fit changes: canonical Gaussians, their motion, and the optimizers of both.
 
-N Gaussians, P parts.
+N Gaussians.
 """
 
 from __future__ import annotations
@@ -13,27 +13,25 @@ from torch import Tensor, nn
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construct.densify import DensifyRule, DensityController
 from orster_cli.construct.hull import SurfacePoints
+from orster_cli.construct.rigidity import isometry_loss, nearest_neighbours
 from orster_cli.core.errors import NumericalError
 from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.hexplane import HexPlaneConfig
 from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
-from orster_cli.splatting.parts import PartMotion, cluster
 from orster_cli.splatting.rasterize import Render
 
 RATES = {"means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2}
-CANONICAL_SHARE = 0.3  # of these rates is left to the canonical Gaussians once they move
+CANONICAL_SHARE = 0.1  # of these rates is left to the canonical Gaussians once they move
 PLANE_RATE, NETWORK_RATE = 2e-2, 2e-3
-PART_RATES = {"skinning": 2e-2, "rotvecs": 3e-3, "shifts": 1e-3}
 FINAL_RATE = 0.05  # share of a rate that is left at the end of its phases
 BOX_MARGIN = 0.05  # world units around the canonical means
 PRIORS_WIDTH = 32
-PATHS = 1000  # Gaussians whose paths are looked at in one step
 
 
 class Model:
-    """Parameters `means` [N,3], `scales` [N,3] log, `quats` [N,4], `opacities` [N] logit, `sh0` [N,1,3]
-    (and `skinning` [N,P] logits once parts move), each with its own Adam as gsplat's operations want."""
+    """Parameters `means` [N,3], `scales` [N,3] log, `quats` [N,4], `opacities` [N] logit, `sh0` [N,1,3],
+    each with its own Adam as gsplat's operations want."""
 
     def __init__(
         self,
@@ -60,7 +58,7 @@ class Model:
         self.motion_optimizers: dict[str, torch.optim.Optimizer] = {}
         self.density = DensityController(n, points.positions.device)
         self.rate_scale = 1.0
-        self.moments = 2  # different times that the clips show
+        self.neighbours: Tensor | None = None  # [N,K], of the Gaussians at rest, once they move
         self._priors = (spatial_prior, temporal_prior)
 
     # -- what it shows
@@ -81,12 +79,11 @@ class Model:
         canonical = self.canonical(frozen=frozen_canonical)
         if phase is None or self.motion is None:
             return canonical
-        return self.motion(canonical, self.params.get("skinning"), phase)
+        return self.motion(canonical, phase)
 
     def result(self) -> Gaussians4D:
         """What was fitted, detached and on the CPU; the model is not to be trained on after it."""
         canonical = self.canonical(frozen=True)
-        skinning = self.params.get("skinning")
         assert self.motion is not None
         return Gaussians4D(
             canonical=Gaussians(
@@ -97,29 +94,21 @@ class Model:
                 sh=canonical.sh.cpu(),
             ),
             motion=self.motion.cpu().requires_grad_(False).train(False),
-            skinning=None if skinning is None else skinning.detach().cpu(),
         )
 
     # -- the motion
 
-    def start_motion(self, timeline: Timeline, moments: int) -> None:
-        """Give the Gaussians their motion, once; `moments`: different times that the clips show."""
+    def start_motion(self, timeline: Timeline) -> None:
+        """Give the Gaussians their motion, once."""
         if self.motion is not None:
             return
         means = self.params["means"].detach()
+        self.neighbours = nearest_neighbours(means)
         box = torch.stack([means.amin(0) - BOX_MARGIN, means.amax(0) + BOX_MARGIN])
-        centres = None
-        if self.cfg.parts:
-            centres = cluster(means.cpu(), self.cfg.parts, seed=self.cfg.seed).to(means.device)
-        self._build_motion(timeline, moments, box, centres)
-        if self.motion is not None and self.motion.parts is not None:
-            self._add_skinning(self.motion.parts.initial_logits(means))
+        self._build_motion(timeline, box)
 
-    def _build_motion(
-        self, timeline: Timeline, moments: int, box: Tensor, centres: Tensor | None
-    ) -> None:
+    def _build_motion(self, timeline: Timeline, box: Tensor) -> None:
         cfg = self.cfg
-        self.moments = moments
         field = DeformationField(
             DeformationConfig(
                 hexplane=HexPlaneConfig(
@@ -139,62 +128,26 @@ class Model:
             temporal_prior=self._priors[1],
             seed=cfg.seed,
         ).to(box.device)
-        parts = None
-        if centres is not None:
-            parts = PartMotion(centres.cpu(), moments, looping=timeline.looping).to(box.device)
-            self.motion_optimizers["rotvecs"] = _adam([parts.rotvecs], PART_RATES["rotvecs"])
-            self.motion_optimizers["shifts"] = _adam([parts.shifts], PART_RATES["shifts"])
         named = list(field.named_parameters())
         planes = [p for name, p in named if ".planes." in name]
         network = [p for name, p in named if ".planes." not in name]
         self.motion_optimizers["planes"] = _adam(planes, PLANE_RATE)
         self.motion_optimizers["network"] = _adam(network, NETWORK_RATE)
-        self.motion = Motion(timeline, parts, field)
+        self.motion = Motion(timeline, field)
 
-    def _add_skinning(self, logits: Tensor) -> None:
-        self.params["skinning"] = nn.Parameter(logits)
-        self.optimizers["skinning"] = _adam([self.params["skinning"]], PART_RATES["skinning"])
-
-    def motion_regulariser(self, cfg: ConstructConfig, phase: float, seed: int) -> Tensor:
-        """Smooth planes in space and time, paths that do not jerk, parts that hold together."""
+    def motion_regulariser(self, cfg: ConstructConfig, moved: Tensor, seed: int) -> Tensor:
+        """Smooth planes in space and time, and neighbours that keep their distance in `moved`, the
+        means [N,3] at the moment of this step."""
         assert self.motion is not None
-        total = self.params["means"].new_zeros(())
-        if self.motion.field is not None and (cfg.planes or cfg.planes_time):
+        assert self.neighbours is not None
+        total = moved.new_zeros(())
+        if cfg.planes or cfg.planes_time:
             rough = self.motion.field.features.planes.smoothness()
             total = total + cfg.planes * rough.space + cfg.planes_time * rough.time
-        if cfg.paths:
-            total = total + cfg.paths * self._path_acceleration(phase, seed)
-        if self.motion.parts is not None:
-            total = total + cfg.smooth * self.motion.parts.acceleration()
-            total = total + cfg.joints * self.motion.parts.disagreement()
+        if cfg.isometry:
+            rest = self.params["means"].detach()
+            total = total + cfg.isometry * isometry_loss(rest, moved, self.neighbours, seed=seed)
         return total
-
-    def _path_acceleration(self, phase: float, seed: int) -> Tensor:
-        """Mean squared second difference, over three neighbouring moments around `phase`, of the paths
-        of some Gaussians: what one side shows of a limb now constrains where it is when hidden."""
-        assert self.motion is not None
-        count = len(self.params["means"])
-        generator = torch.Generator().manual_seed(seed)
-        pick = torch.randint(count, (min(PATHS, count),), generator=generator)
-        pick = pick.to(self.params["means"].device)
-        canonical = self.canonical(frozen=True)
-        some = Gaussians(
-            means=canonical.means[pick],
-            log_scales=canonical.log_scales[pick],
-            quats=canonical.quats[pick],
-            opacity_logits=canonical.opacity_logits[pick],
-            sh=canonical.sh[pick],
-        )
-        skinning = self.params.get("skinning")
-        skinning = None if skinning is None else skinning[pick]
-        step = 1.0 / self.moments
-        if not self.motion.timeline.looping:
-            phase = min(max(phase, step), 1.0 - step)
-        before, now, after = (
-            self.motion(some, skinning, p % 1.0 if self.motion.timeline.looping else p).means
-            for p in (phase - step, phase, phase + step)
-        )
-        return (before - 2 * now + after).square().sum(dim=-1).mean()
 
     # -- optimization
 
@@ -217,7 +170,7 @@ class Model:
     def update(self, progress: float, *, moving: bool) -> None:
         """One Adam step of everything that has a gradient, with rates decayed by `progress` in [0,1]."""
         decay = self.rate_scale * FINAL_RATE**progress
-        rates = {**RATES, **PART_RATES, "planes": PLANE_RATE, "network": NETWORK_RATE}
+        rates = {**RATES, "planes": PLANE_RATE, "network": NETWORK_RATE}
         for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
             share = CANONICAL_SHARE if moving and name in RATES else 1.0
             optimizer.param_groups[0]["lr"] = rates[name] * share * decay
@@ -244,13 +197,15 @@ class Model:
         out["rate_scale"] = torch.tensor(self.rate_scale, dtype=torch.float64)
         if self.motion is not None:
             out |= {f"motion/{k}": v.detach().clone() for k, v in self.motion.state_dict().items()}
+        if self.neighbours is not None:
+            out["neighbours"] = self.neighbours.clone()
         for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
             for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
                 for key, value in optimizer.state.get(parameter, {}).items():
                     out[f"adam/{name}/{i}/{key}"] = value.detach().clone()
         return out
 
-    def load_state(self, state: dict[str, Tensor], timeline: Timeline, moments: int) -> None:
+    def load_state(self, state: dict[str, Tensor], timeline: Timeline) -> None:
         """The inverse of `state`, whatever this model held before; tensors move to where it lives."""
         device = self.params["means"].device
         self.rate_scale = float(state["rate_scale"])
@@ -259,11 +214,12 @@ class Model:
         self.motion, self.motion_optimizers = None, {}
         for name, value in _under("params/", state, device).items():
             self.params[name] = nn.Parameter(value)
-            self.optimizers[name] = _adam([self.params[name]], {**RATES, **PART_RATES}[name])
+            self.optimizers[name] = _adam([self.params[name]], RATES[name])
+        self.neighbours = state["neighbours"].to(device) if "neighbours" in state else None
         motion = _under("motion/", state, device)
         if motion:
             box = motion["field.features.planes.aabb"]
-            self._build_motion(timeline, moments, box, motion.get("parts.centres"))
+            self._build_motion(timeline, box)
             assert self.motion is not None
             self.motion.load_state_dict(motion)
         for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():

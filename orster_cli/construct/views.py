@@ -64,24 +64,13 @@ def composite(clip: OrbitClip, background: Tensor) -> Tensor:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ViewSet:
     """All views of one fit. `static`: of the object at rest; `seen`: frames that were really seen, with
-    their phases; `moving`: these and the mirrored ones, which are inferred; `moments`: different
-    phases among the frames seen."""
+    their phases; `moving`: these and the mirrored ones, which are inferred."""
 
     static: list[View]
     seen: list[View]
     moving: list[View]
     timeline: Timeline
-    moments: int
     driving: list[View]  # the frames of the clips, once each: what quality is measured on
-
-    def distance(self, view: View) -> float:
-        """How far in phase `view` is from the moment of rest."""
-        return _distance(view, self.timeline)
-
-
-def _distance(view: View, timeline: Timeline) -> float:
-    phase = view.phase or 0.0
-    return min(phase, 1 - phase) if timeline.looping else phase
 
 
 def _views(
@@ -156,12 +145,10 @@ def build_views(
             )
     # a frame of the motion counts twice: there are as many of the object at rest, which is easier
     seen = driving * (2 if at_zero else 1) + at_zero
-    moments = len({round(view.time, 6) for view in driving})
     return ViewSet(
         static=resting or [replace(view, phase=None) for view in driving],
         seen=seen,
-        moving=sorted(seen + mirrored, key=lambda view: _distance(view, timeline)),
+        moving=seen + mirrored,
         timeline=timeline,
-        moments=max(moments - 1, 2) if timeline.looping else max(moments, 2),
         driving=driving,
     )

@@ -1,18 +1,13 @@
-"""The motion of an asset: parts that move together, and the HexPlane field for what they leave.
-
-N Gaussians, P parts.
-"""
+"""The motion of an asset: a deformation field over the phase of its timeline."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.deformation import DeformationField
-from orster_cli.splatting.parts import PartMotion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,39 +26,24 @@ class Timeline:
 
 @dataclass(frozen=True, kw_only=True)
 class Gaussians4D:
-    """An animated object: canonical Gaussians, what moves them, and (with parts) the skinning logits
-    [N,P] of each Gaussian."""
+    """An animated object: canonical Gaussians and what moves them."""
 
     canonical: Gaussians
     motion: Motion
-    skinning: Tensor | None = None
 
     def at(self, time: float) -> Gaussians:
         """The Gaussians at `time` in [0,1] of the clip."""
-        return self.motion(self.canonical, self.skinning, self.motion.timeline.phase(time))
+        return self.motion(self.canonical, self.motion.timeline.phase(time))
 
 
 class Motion(nn.Module):
-    """Canonical Gaussians -> Gaussians at a phase: x' = parts(x, phase) + field(x, phase).
+    """Canonical Gaussians -> Gaussians at a phase; starts as the identity."""
 
-    Both read canonical positions; both start as the identity. Either may be absent."""
-
-    def __init__(
-        self, timeline: Timeline, parts: PartMotion | None, field: DeformationField | None
-    ) -> None:
+    def __init__(self, timeline: Timeline, field: DeformationField) -> None:
         super().__init__()
         self.timeline = timeline
-        self.parts = parts
         self.field = field
 
-    def forward(self, canonical: Gaussians, skinning: Tensor | None, phase: float) -> Gaussians:
-        """`skinning` [N,P] logits (None without parts); `phase` in [0,1]."""
-        moved = canonical
-        if self.field is not None:
-            moved = self.field(canonical, phase)
-        if self.parts is not None and skinning is not None:
-            means, quats = self.parts(
-                moved.means, moved.quats, torch.softmax(skinning, dim=-1), phase
-            )
-            moved = replace(moved, means=means, quats=quats)
-        return moved
+    def forward(self, canonical: Gaussians, phase: float) -> Gaussians:
+        """`phase` in [0,1]."""
+        return self.field(canonical, phase)

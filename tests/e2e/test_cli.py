@@ -156,15 +156,15 @@ def test_no_artifact_is_3_with_a_next_step(capsys: Capture, tmp_path: Path) -> N
 def test_config_show_tells_origins_and_reads_back(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ORSTER_CONSTRUCT__PARTS", "3")
+    monkeypatch.setenv("ORSTER_CONSTRUCT__HIDDEN", "3")
     words = ["config", "show", "--set", "construct.seed=5"]
     said = orster(capsys, *words)
     assert said.code == 0
     assert "seed = 5  # --set" in said.out
-    assert "parts = 3  # environment" in said.out
+    assert "hidden = 3  # environment" in said.out
     (tmp_path / "c.toml").write_text(said.out)
     again = resolve(file=tmp_path / "c.toml")
-    assert (again.config.construct.seed, again.config.construct.parts) == (5, 3)
+    assert (again.config.construct.seed, again.config.construct.hidden) == (5, 3)
     data = orster(capsys, *words, "--section", "construct", "--json").data
     assert list(data["config"]) == ["construct"]
     assert data["origins"]["construct.seed"] == "--set"
@@ -172,9 +172,9 @@ def test_config_show_tells_origins_and_reads_back(
 
 
 def test_config_errors_are_2(capsys: Capture, tmp_path: Path) -> None:
-    said = orster(capsys, "config", "show", "--set", "construct.partz=8")
+    said = orster(capsys, "config", "show", "--set", "construct.hiden=8")
     assert said.code == 2
-    assert "did you mean 'parts'?" in said.err
+    assert "did you mean 'hidden'?" in said.err
     assert "orster config show --section construct" in said.err
     assert orster(capsys, "config", "show", "--section", "constrct").code == 2
     assert orster(capsys, "config", "show", "--config", tmp_path / "none.toml").code == 2

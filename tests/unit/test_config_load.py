@@ -33,21 +33,21 @@ def toml(path: Path, text: str) -> Path:
 
 def test_later_wins_and_each_value_knows_its_origin(tmp_path: Path) -> None:
     template = toml(
-        tmp_path / "base.toml", "[construct]\nseed = 1\nparts = 1\nl1 = 1.5\ndepth = 0.1"
+        tmp_path / "base.toml", "[construct]\nseed = 1\nhidden = 1\nl1 = 1.5\ndepth = 0.1"
     )
-    file = toml(tmp_path / "mine.toml", "[construct]\nseed = 2\nparts = 2\nl1 = 2.5")
+    file = toml(tmp_path / "mine.toml", "[construct]\nseed = 2\nhidden = 2\nl1 = 2.5")
     resolved = resolve(
         template=str(template),
         file=file,
-        environ={"ORSTER_CONSTRUCT__SEED": "3", "ORSTER_CONSTRUCT__PARTS": "3", "HOME": "/"},
+        environ={"ORSTER_CONSTRUCT__SEED": "3", "ORSTER_CONSTRUCT__HIDDEN": "3", "HOME": "/"},
         assignments=["construct.seed=4"],
-        flags={"construct.seed": 5, "construct.parts": None},
+        flags={"construct.seed": 5, "construct.hidden": None},
     )
     cfg = resolved.config.construct
-    assert (cfg.seed, cfg.parts, cfg.l1, cfg.depth) == (5, 3, 2.5, 0.1)
+    assert (cfg.seed, cfg.hidden, cfg.l1, cfg.depth) == (5, 3, 2.5, 0.1)
     origins = resolved.origins
     assert origins["construct.seed"] == "command line"
-    assert origins["construct.parts"] == "environment"
+    assert origins["construct.hidden"] == "environment"
     assert origins["construct.l1"] == "file mine.toml"
     assert origins["construct.depth"] == "template base"
     assert origins["construct.mask"] == "default"
@@ -73,12 +73,12 @@ def test_nothing_given_is_the_defaults() -> None:
         ("construct.seed=1.5", "expected int, got 1.5"),
         ("construct.seed=yes", "expected int, got 'yes'"),
         ("construct.seed=-1", "expected at least 0, got -1"),
-        ("construct.parts=100000", "expected at most 256"),
+        ("construct.hidden=100000", "expected at most 8"),
         ("construct.recurrence=of", "expected one of auto, off, got 'of' (did you mean 'off'?)"),
         ("construct.seed", "expected section.key=value"),
         ("seed=1", "expected section.key=value"),
         ("", "expected section.key=value"),
-        ("construct.seed=1\nparts = 2", "expected int"),
+        ("construct.seed=1\nhidden = 2", "expected int"),
         ("construct.\x1b[31m=1", "no setting 'construct.\ufffd[31m'"),
     ],
 )
@@ -143,8 +143,8 @@ def typed(kind: typing.Any, text: str) -> typing.Any:
 
 
 def test_bounds_are_kept_at_their_edges() -> None:
-    assert resolve(assignments=["construct.parts=256"]).config.construct.parts == 256
-    assert resolve(assignments=["construct.parts=0"]).config.construct.parts == 0
+    assert resolve(assignments=["construct.hidden=8"]).config.construct.hidden == 8
+    assert resolve(assignments=["construct.hidden=0"]).config.construct.hidden == 0
     assert resolve(assignments=["construct.l1=3"]).config.construct.l1 == 3.0
 
 

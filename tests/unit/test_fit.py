@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from orster_cli.construct.checkpoint import load_latest, save_checkpoint
-from orster_cli.core.errors import InputError, NumericalError, Preempted
+from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from tests.helpers.constructing import TINY, mean_psnr, tiny_fit

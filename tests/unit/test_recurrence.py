@@ -43,9 +43,44 @@ def test_a_one_sided_object_is_not_mirrored() -> None:
     assert found.mirror_azimuth is None
 
 
+@pytest.mark.parametrize(("animation", "shift"), [(0, 0.5), (1, 0.0)])
+def test_one_orbit_alone_shows_its_seam_and_its_mirror(animation: int, shift: float) -> None:
+    """No two frames show one azimuth, but from the last to the first it is one step like all others."""
+    found = find_recurrence([creature_views(animation)["dynamic"]], None)
+    assert found.looping
+    assert (found.mirror_azimuth, found.mirror_shift) == (0.0, shift)
+
+
+def test_a_motion_that_ends_elsewhere_does_not_loop() -> None:
+    """The second half of the orbit shows an object that has shrunk to half its size."""
+    clip = creature_views()["dynamic"]
+    small = torch.nn.functional.interpolate(
+        torch.cat([clip.frames, clip.alpha], dim=1), scale_factor=0.5, mode="area"
+    )
+    small = torch.nn.functional.pad(small, [small.shape[-1] // 2] * 4)
+    ending = OrbitClip(
+        frames=torch.cat([clip.frames[:12], small[12:, :3]]),
+        alpha=torch.cat([clip.alpha[:12], small[12:, 3:]]),
+        cameras=clip.cameras,
+        times=clip.times,
+    )
+    assert not find_recurrence([ending], None).looping
+
+
 def test_nothing_is_claimed_without_evidence() -> None:
-    """From one orbit alone no two frames show one azimuth: no claim."""
-    assert find_recurrence([creature_views()["dynamic"]], None) == Recurrence()
+    """From a part of an orbit, or an uneven one: no claim."""
+    clip = creature_views()["dynamic"]
+
+    def some(keep: list[int]) -> OrbitClip:
+        return OrbitClip(
+            frames=clip.frames[keep],
+            alpha=clip.alpha[keep],
+            cameras=clip.cameras[keep],
+            times=clip.times[keep],
+        )
+
+    assert not find_recurrence([some(list(range(12)))], None).looping
+    assert not find_recurrence([some([0, *range(2, 24)])], None).looping
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.07])
@@ -82,4 +117,3 @@ def test_views_of_a_mirrored_walk() -> None:
         of_frame = [v for v in mirrored if torch.equal(v.rgb, views.driving[i].rgb.flip(1))]
         led = pytest.approx((i / 23 + 0.5) % 1)
         assert any(view.phase == led for view in of_frame)
-    assert views.moments == 23

@@ -1,0 +1,43 @@
+"""Neighbours keep their distance: what holds a limb together where no frame shows it.
+
+A moment that is seen from one side only leaves free where the other side is along the rays: the
+Gaussians of one limb drift apart. Related: the isometry loss of Dynamic 3D Gaussians (Luiten et al.
+2024, Eq. 7), here against the canonical pose and on a random part of the Gaussians in each step.
+
+N Gaussians, K neighbours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NEIGHBOURS = 8
+SAMPLED = 1500  # Gaussians that one step looks at
+_PAIRS = 20_000_000  # distances held at once
+
+
+def nearest_neighbours(means: Tensor, count: int = NEIGHBOURS) -> Tensor:
+    """[N,K] int64 indices of the K = min(`count`, N - 1) nearest other points of `means` [N,3]."""
+    count = min(count, len(means) - 1)
+    rows = max(_PAIRS // max(len(means), 1), 1)
+    found = []
+    for start in range(0, len(means), rows):
+        distance = torch.cdist(means[start : start + rows], means)
+        own = torch.arange(len(distance), device=means.device)
+        distance[own, own + start] = torch.inf
+        found.append(distance.topk(count, largest=False).indices)
+    return torch.cat(found)
+
+
+def isometry_loss(rest: Tensor, moved: Tensor, neighbours: Tensor, *, seed: int) -> Tensor:
+    """Mean absolute change of the distances between neighbours [N,K], over their mean at rest, for
+    Gaussians picked by `seed`; `rest` and `moved` are [N,3]. 0 for any rigid motion of all."""
+    generator = torch.Generator().manual_seed(seed)
+    pick = torch.randint(len(rest), (min(SAMPLED, len(rest)),), generator=generator)
+    pick = pick.to(rest.device)
+    near = neighbours[pick]
+    before = (rest[near] - rest[pick][:, None]).norm(dim=-1)
+    # a norm whose gradient is finite where two Gaussians meet
+    after = ((moved[near] - moved[pick][:, None]).square().sum(dim=-1) + 1e-12).sqrt()
+    return (after - before).abs().mean() / before.mean().clamp_min(1e-9)

@@ -1,0 +1,58 @@
+"""Neighbours that keep their distance, against loops and known motions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from orster_cli.construct.rigidity import isometry_loss, nearest_neighbours
+
+
+def _points(count: int = 60) -> torch.Tensor:
+    return torch.rand(count, 3, generator=torch.Generator().manual_seed(4))
+
+
+def test_neighbours_are_the_nearest_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = _points()
+    whole = nearest_neighbours(points, 5)
+    for i, row in enumerate(whole.tolist()):
+        distances = (points - points[i]).norm(dim=1)
+        distances[i] = torch.inf
+        assert set(row) == set(distances.argsort()[:5].tolist())
+    monkeypatch.setattr("orster_cli.construct.rigidity._PAIRS", 7 * 60)
+    assert torch.equal(nearest_neighbours(points, 5), whole)
+
+
+def test_fewer_points_than_neighbours() -> None:
+    assert nearest_neighbours(_points(3), 8).shape == (3, 2)
+
+
+def test_doubles_do_not_count_as_themselves() -> None:
+    points = torch.cat([_points(10), _points(10)])
+    first = nearest_neighbours(points, 1)[:, 0]
+    assert torch.equal(first, (torch.arange(20) + 10) % 20)
+
+
+def test_a_rigid_motion_costs_nothing_and_stretching_what_it_stretches() -> None:
+    points = _points()
+    neighbours = nearest_neighbours(points)
+    turn, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(5)))
+    moved = points @ turn.T + torch.tensor([0.3, -0.2, 0.1])
+    assert float(isometry_loss(points, moved, neighbours, seed=0)) < 1e-5
+    assert float(isometry_loss(points, 1.2 * points, neighbours, seed=0)) == pytest.approx(0.2)
+    assert float(isometry_loss(points, 0.7 * points, neighbours, seed=1)) == pytest.approx(0.3)
+
+
+def test_its_gradient_pulls_a_stray_point_back_and_is_finite_at_a_point() -> None:
+    points = _points()
+    neighbours = nearest_neighbours(points)
+    moved = points.clone()
+    moved[7] += torch.tensor([0.0, 0.0, 2.0])
+    moved.requires_grad_()
+    isometry_loss(points, moved, neighbours, seed=0).backward()
+    assert moved.grad is not None
+    assert float(moved.grad[7, 2]) > 0
+    met = torch.zeros(60, 3, requires_grad=True)
+    isometry_loss(points, met, neighbours, seed=0).backward()
+    assert met.grad is not None
+    assert bool(torch.isfinite(met.grad).all())
