@@ -22,7 +22,7 @@ from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.rasterize import Render
 
 RATES = {"means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2}
-CANONICAL_SHARE = 0.1  # of these rates is left to the canonical Gaussians once they move
+CANONICAL_SHARE = 0.2  # of these rates is left to the canonical Gaussians once they move
 PLANE_RATE, NETWORK_RATE = 2e-2, 2e-3
 FINAL_RATE = 0.05  # share of a rate that is left at the end of its phases
 BOX_MARGIN = 0.05  # world units around the canonical means
