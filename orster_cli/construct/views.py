@@ -123,7 +123,8 @@ def build_views(
     """Views of `clips` (one motion, one timeline) and of the object at rest, composited on white.
 
     Without a static orbit the static phase looks at the moving frames: a blur of all poses, from
-    which the motion starts."""
+    which the motion starts. Mirrored frames count `mirror_weight`, shared among the clips: the more
+    sides are seen, the less an inferred one says."""
     white = torch.ones(3)
     timeline = Timeline(looping=recurrence.looping)
     driving = [v for clip in clips for v in _views(clip, white, timeline=timeline, device=device)]
@@ -140,7 +141,7 @@ def build_views(
                 timeline=timeline,
                 reflection=reflection,
                 shift=recurrence.mirror_shift,
-                weight=mirror_weight,
+                weight=mirror_weight / len(clips),
                 device=device,
             )
     # a frame of the motion counts twice: there are as many of the object at rest, which is easier

@@ -77,6 +77,7 @@ def test_a_plain_video_and_bad_ones(tmp_path: Path) -> None:
         "one.mp4": (frames[:1], 3, "at least 2"),
         "empty.mp4": (torch.ones(4, 3, 64, 64), 3, "nothing but background"),
         "busy.mp4": (torch.rand(4, 3, 64, 64), 3, "not one plain colour"),
+        "long.mp4": (frames[:1].expand(10_000, 3, 64, 64), 3, "at most 2000"),
     }
     for name, (content, code, words) in cases.items():
         write_video(tmp_path / name, list(content))

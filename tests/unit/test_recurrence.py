@@ -113,6 +113,8 @@ def test_views_of_a_mirrored_walk() -> None:
     mirrored = [view for view in views.moving if view.mirrored]
     assert len(mirrored) == 48
     assert all(view.weight == 0.5 for view in mirrored)
+    both = build_views([clips["dynamic"]] * 2, None, walk, mirror_weight=0.5, device=CPU)
+    assert {view.weight for view in both.moving if view.mirrored} == {0.25}
     for i in (0, 12):
         of_frame = [v for v in mirrored if torch.equal(v.rgb, views.driving[i].rgb.flip(1))]
         led = pytest.approx((i / 23 + 0.5) % 1)
