@@ -15,7 +15,7 @@ class ConstructConfig:
     max_gaussians: int = setting(14_000, "Gaussians at most", minimum=64, maximum=5_000_000)
     static_steps: int = setting(1000, "steps on the static object", minimum=0)
     coarse_steps: int = setting(1200, "steps on the motion, L_hex (Eq. 17)", minimum=0)
-    fine_steps: int = setting(3600, "steps on everything, L_gs (Eq. 18)", minimum=0)
+    fine_steps: int = setting(4800, "steps on everything, L_gs (Eq. 18)", minimum=0)
     # losses; the paper publishes no weights
     l1: float = setting(1.0, "weight of L1 (Eq. 18)", minimum=0)
     lpips: float = setting(0.0, "weight of LPIPS (Eq. 18); slow on a CPU", minimum=0)
