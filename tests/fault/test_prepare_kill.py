@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ import pytest
 from tests.helpers.preparing import copies, digests, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+SERVER = multiprocessing.get_context("forkserver") if hasattr(os, "fork") else None
+if SERVER is not None:
+    SERVER.set_forkserver_preload(["tests.helpers.preparing"])
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +52,21 @@ def _die_at(step: int) -> None:
     os.fsync = counted(os.fsync)
 
 
-def _child(objects: Path, place: Path, step: int | None) -> int:
-    """Run in a forked process, killed at `step`; its process id."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            if step is not None:
-                _die_at(step)
-            run(objects, place)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return pid
+def _work(objects: Path, place: Path, step: int | None) -> None:
+    if step is not None:
+        _die_at(step)
+    run(objects, place)
+
+
+def _child(objects: Path, place: Path, step: int | None) -> BaseProcess:
+    """A run in a process of its own, killed at `step`.
+
+    It is forked from a server that has imported everything and computed nothing: a process whose
+    OpenMP threads have worked cannot be forked, its child waits for them for ever.
+    """
+    process = SERVER.Process(target=_work, args=(objects, place, step))
+    process.start()
+    return process
 
 
 def _complete(place: Path) -> None:
@@ -73,8 +82,10 @@ def _kill_and_finish(objects: Path, place: Path, steps: list[int]) -> int:
     """Kill runs at the given steps one after the other, then finish; how many were killed."""
     killed = 0
     for step in steps:
-        _, status = os.waitpid(_child(objects, place, step), 0)
-        killed += os.WIFSIGNALED(status)
+        process = _child(objects, place, step)
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        killed += process.exitcode != 0
         _complete(place)
     run(objects, place)
     return killed
@@ -104,10 +115,10 @@ def test_killed_at_random_times_and_nothing_is_rendered_twice(
     rng = random.Random(1)
     finished: dict[str, int] = {}
     for _ in range(3):
-        pid = _child(objects, tmp_path, None)
+        process = _child(objects, tmp_path, None)
         time.sleep(rng.uniform(0.05, 0.35))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        process.kill()
+        process.join()
         for record in (tmp_path / "scratch/clips").glob("*.json"):
             seen = finished.setdefault(record.name, record.stat().st_mtime_ns)
             assert record.stat().st_mtime_ns == seen  # a finished clip is never done again
