@@ -117,10 +117,14 @@ def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copyfile(REPOSITORY / name, tmp_path / name)
 
+    # as from a shell, also where `make test` itself runs this test
+    of_make = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VENV", "PYTHON")
+    environment = {name: value for name, value in os.environ.items() if name not in of_make}
+
     def plan(target: str) -> str:
         command = ["make", "-n", target]
         return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=True
+            command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
         ).stdout
 
     fresh = plan("test")
