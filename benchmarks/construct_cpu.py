@@ -61,9 +61,16 @@ def white(clip: OrbitClip) -> torch.Tensor:
     return clip.frames * clip.alpha + (1 - clip.alpha)
 
 
-def one(name: str, glb: Path, cfg: ConstructConfig, orbits: int, static: bool) -> dict[str, float]:
+def one(
+    name: str,
+    glb: Path,
+    cfg: ConstructConfig,
+    orbits: int,
+    static: bool,
+    device: torch.device = torch.device("cpu"),
+) -> dict[str, float]:
     """Construct one object; PSNR at input and held-out frames, of the static model, and times."""
-    prepare = PrepareConfig(frames=FRAMES, resolution=cfg.resolution)
+    prepare = PrepareConfig(frames=FRAMES, resolution=cfg.resolution or 256)
     placed = place(load_gltf(glb / f"{name}.glb"), OBJECTS[name], prepare)
     clips = [orbit(placed, prepare, 90.0 * k) for k in range(orbits)]
     still = orbit(placed, prepare, 0.0, still=True) if static else None
@@ -76,7 +83,7 @@ def one(name: str, glb: Path, cfg: ConstructConfig, orbits: int, static: bool) -
             cfg,
             folder=Path(folder),
             scratch=Path(folder) / "scratch",
-            device=torch.device("cpu"),
+            device=device,
             reporter=reporter,
             stop=StopFlag(),
         )
