@@ -1,0 +1,104 @@
+"""The trunk against diffusers' UNet3DConditionModel of the same weights, on a CPU.
+
+    python -m benchmarks.trunk_cpu [--rounds 5] [--out page.md]
+
+A training step is forward, backward and AdamW on a mean squared error; a sampling step is a forward
+pass without gradients. Both models take turns in one process; times are processor time with one
+thread, the best of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import UNet3DConditionModel
+from torch import Tensor
+
+from benchmarks.timing import best_ms, write_results
+from orster_cli.diffusion.trunk import MERGED, Trunk, TrunkConfig
+
+SIZES = {
+    "mini": {"block_out_channels": (32, 64, 96), "attention_head_dim": 16},
+    "small": {"block_out_channels": (64, 128, 256), "attention_head_dim": 32},
+}
+THREE_LEVELS = {
+    "down_block_types": ("CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
+    "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D", "CrossAttnUpBlock3D"),
+}
+SHARED = {"layers_per_block": 1, "cross_attention_dim": 64, "norm_num_groups": 16, **THREE_LEVELS}
+FRAMES, SIDE, TOKENS, BATCH = 16, 16, 16, 2
+
+
+def _training(model: torch.nn.Module, predict: Callable[[], Tensor]) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+
+    def step() -> None:
+        model.train()
+        predict().square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _sampling(model: torch.nn.Module, predict: Callable[[], Tensor]) -> Callable[[], None]:
+    def step() -> None:
+        model.eval()
+        with torch.no_grad():
+            predict()
+
+    return step
+
+
+def measure(size: str, rounds: int) -> str:
+    """One row of the table."""
+    torch.manual_seed(0)
+    theirs = UNet3DConditionModel(**SHARED, **SIZES[size])
+    ours = Trunk(TrunkConfig.from_diffusers(theirs.config))
+    ours.load_state_dict(theirs.state_dict())
+    z = torch.randn(BATCH, 4, FRAMES, SIDE, SIDE)
+    steps, tokens = torch.tensor([10, 500]), torch.randn(BATCH, TOKENS, 64)
+    plain = lambda: theirs(z, steps, tokens).sample  # noqa: E731
+    own = lambda: ours({MERGED: z}, steps, tokens)[0][MERGED]  # noqa: E731
+    times = best_ms(
+        {
+            "theirs sample": _sampling(theirs, plain),
+            "ours sample": _sampling(ours, own),
+            "theirs train": _training(theirs, plain),
+            "ours train": _training(ours, own),
+        },
+        rounds,
+    )
+    parameters = sum(p.numel() for p in ours.parameters()) / 1e6
+    cells = [f"{size}, {parameters:.1f} M"]
+    for what in ("train", "sample"):
+        mine, other = times[f"ours {what}"], times[f"theirs {what}"]
+        cells += [f"{other:.0f}", f"{mine:.0f}", f"{other / mine:.2f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--sizes", default=",".join(SIZES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=None)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    lines = [
+        f"{BATCH} videos of {FRAMES} frames, {SIDE} x {SIDE} latents, {TOKENS} tokens; milliseconds.",
+        "",
+        "| size | diffusers, training step | ours | ratio | diffusers, sampling step | ours | ratio |",
+        "|---|---|---|---|---|---|---|",
+        *[measure(size, given.rounds) for size in given.sizes.split(",")],
+    ]
+    print("\n".join(lines))
+    if given.out:
+        write_results(given.out, "the trunk on a CPU", ["\n".join(lines)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Layers of the UNet3D trunk, with the parameter names and the arithmetic of diffusers' own.
+
+Spatial units see one frame at a time, temporal units one pixel position at a time; every unit is
+residual, so that to leave one out is to keep its skip path (design: the two channels of Eq. 3-4).
+B videos, F frames, C channels, H W latent pixels, L tokens. Images are [B F,C,H,W].
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPS = 1e-5  # of the temporal convolutions' and layer norms
+TRANSFORMER_NORM_EPS = 1e-6
+
+
+def sinusoids(timesteps: Tensor, width: int) -> Tensor:
+    """[B,width] cosines then sines of `timesteps` [B] (Ho et al. 2020, in diffusers' order), float32."""
+    half = width // 2
+    steps = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    angles = timesteps.float()[:, None] * torch.exp(-math.log(10_000.0) * steps / half)
+    out = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return F.pad(out, (0, width % 2))
+
+
+class TimestepEmbedding(nn.Module):
+    """Two linear layers with SiLU between them."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width, out)
+        self.linear_2 = nn.Linear(out, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class ResnetBlock2D(nn.Module):
+    """Spatial unit: two 3x3 convolutions with the time embedding between them, and a skip path."""
+
+    def __init__(self, width: int, out: int, embedding: int, groups: int, eps: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, width, eps=eps)
+        self.conv1 = nn.Conv2d(width, out, 3, padding=1)
+        self.time_emb_proj = nn.Linear(embedding, out)
+        self.norm2 = nn.GroupNorm(groups, out, eps=eps)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.conv_shortcut = nn.Conv2d(width, out, 1) if width != out else None
+
+    def skip(self, x: Tensor) -> Tensor:
+        """What is left when the unit is left out: its shortcut where the width changes, else `x`."""
+        return x if self.conv_shortcut is None else self.conv_shortcut(x)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """`x` [B F,C,H,W], `embedding` [B F,E]."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time_emb_proj(F.silu(embedding))[:, :, None, None]
+        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class Resample(nn.Module):
+    """Half or twice the resolution, each frame for itself: it acts in every channel."""
+
+    def __init__(self, width: int, *, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.conv = nn.Conv2d(width, width, 3, stride=1 if up else 2, padding=1)
+
+    def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """`size` (h, w): what to enlarge to where the halved size was odd; None: twice."""
+        if self.up:
+            enlarged = {"size": size} if size is not None else {"scale_factor": 2.0}
+            x = F.interpolate(x, mode="nearest", **enlarged)
+        return self.conv(x)
+
+
+def group_norm_over_frames(x: Tensor, norm: nn.GroupNorm, frames: int) -> Tensor:
+    """`norm` of videos whose frames are `x` [B F,C,H,W]: one mean and variance for each group of a
+    whole video. Written as one scale and shift per channel, which reads the frames where they lie."""
+    count, channels = x.shape[0] // frames, x.shape[1]
+    grouped = x.reshape(count, frames, norm.num_groups, -1)
+    variance, mean = torch.var_mean(grouped.float(), dim=(1, 3), correction=0)  # [B,G]
+    deviation = torch.rsqrt(variance + norm.eps)
+    per = channels // norm.num_groups
+    scale = norm.weight * deviation.repeat_interleave(per, dim=1)  # [B,C]
+    shift = norm.bias - mean.repeat_interleave(per, dim=1) * scale
+    video = x.view(count, frames, channels, *x.shape[2:])
+    out = video * scale[:, None, :, None, None].to(x) + shift[:, None, :, None, None].to(x)
+    return out.view_as(x)
+
+
+class TemporalConv(nn.Module):
+    """A convolution over three neighbouring frames, with the weight [O,C,3,1,1] of a Conv3d.
+
+    Run as a 1x1 convolution of the three frames side by side: a Conv3d with this kernel falls to a
+    slow path on a CPU, and would want the frames copied to another layout."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        as_conv = nn.Conv3d(width, out, (3, 1, 1))  # its initialisation
+        self.weight = as_conv.weight
+        self.bias = as_conv.bias
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """`x` [B F,C,H,W]; frames outside the video are zero."""
+        video = x.view(-1, frames, *x.shape[1:])
+        nothing = torch.zeros_like(video[:, :1])
+        before = torch.cat([nothing, video[:, :-1]], dim=1)
+        after = torch.cat([video[:, 1:], nothing], dim=1)
+        beside = torch.cat([before, video, after], dim=2).flatten(0, 1)
+        out, width = self.weight.shape[:2]
+        kernel = self.weight.view(out, width, 3).transpose(1, 2).reshape(out, 3 * width, 1, 1)
+        return F.conv2d(beside, kernel, self.bias)
+
+
+class _NormAct(nn.Sequential):
+    """GroupNorm, SiLU, (dropout) and a temporal convolution, named by place as in diffusers."""
+
+    def __init__(self, width: int, out: int, groups: int, dropout: float | None) -> None:
+        layers: list[nn.Module] = [nn.GroupNorm(groups, width, eps=NORM_EPS), nn.SiLU()]
+        if dropout is not None:
+            layers.append(nn.Dropout(dropout))
+        super().__init__(*layers, TemporalConv(width, out))
+
+    def run(self, x: Tensor, frames: int) -> Tensor:
+        h = F.silu(group_norm_over_frames(x, self[0], frames))
+        if len(self) == 4 and self.training and self[2].p > 0:
+            h = self[2](h)
+        return self[-1](h, frames)
+
+
+class TemporalConvLayer(nn.Module):
+    """Temporal unit: four convolutions over time, the last of them zero at the start."""
+
+    def __init__(self, width: int, groups: int, dropout: float) -> None:
+        super().__init__()
+        self.conv1 = _NormAct(width, width, groups, None)
+        self.conv2 = _NormAct(width, width, groups, dropout)
+        self.conv3 = _NormAct(width, width, groups, dropout)
+        self.conv4 = _NormAct(width, width, groups, dropout)
+        nn.init.zeros_(self.conv4[-1].weight)
+        nn.init.zeros_(self.conv4[-1].bias)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        h = x
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            h = conv.run(h, frames)
+        return x + h
+
+
+class Attention(nn.Module):
+    """Multi-head attention of `x` [N,T,C] to itself, or to `context` [M,L,D] where M divides N: rows
+    of one video share a context, which is projected once."""
+
+    def __init__(self, width: int, heads: int, head_width: int, context: int | None = None) -> None:
+        super().__init__()
+        inner = heads * head_width
+        self.heads = heads
+        self.to_q = nn.Linear(width, inner, bias=False)
+        self.to_k = nn.Linear(context or width, inner, bias=False)
+        self.to_v = nn.Linear(context or width, inner, bias=False)
+        self.to_out = nn.ModuleList([nn.Linear(inner, width)])
+
+    def _split(self, x: Tensor, rows: int) -> Tensor:
+        """[N,heads,T,width]; a context of fewer rows is shared, not copied."""
+        x = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        if len(x) == rows:
+            return x
+        shared = x[:, None].expand(-1, rows // len(x), -1, -1, -1)
+        return shared.flatten(0, 1)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        source = x if context is None else context
+        rows = len(x)
+        q, k, v = (
+            self._split(layer(given), rows)
+            for layer, given in ((self.to_q, x), (self.to_k, source), (self.to_v, source))
+        )
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.to_out[0](out.transpose(1, 2).flatten(2))
+
+
+class _GatedProjection(nn.Module):
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(width, 2 * out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """GEGLU to four times the width and back."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList(
+            [_GatedProjection(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[2](self.net[0](x))
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, attention to `context` (itself again where there is none), feed-forward."""
+
+    def __init__(self, width: int, heads: int, head_width: int, context: int | None) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.attn1 = Attention(width, heads, head_width)
+        self.norm2 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.attn2 = Attention(width, heads, head_width, context)
+        self.norm3 = nn.LayerNorm(width, eps=NORM_EPS)
+        self.ff = FeedForward(width)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        x = x + self.attn1(self.norm1(x))
+        x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class _Transformer(nn.Module):
+    def __init__(
+        self, width: int, heads: int, head_width: int, groups: int, context: int | None
+    ) -> None:
+        super().__init__()
+        inner = heads * head_width
+        self.norm = nn.GroupNorm(groups, width, eps=TRANSFORMER_NORM_EPS)
+        self.proj_in = nn.Linear(width, inner)
+        self.transformer_blocks = nn.ModuleList(
+            [TransformerBlock(inner, heads, head_width, context)]
+        )
+        self.proj_out = nn.Linear(inner, width)
+
+    def _tokens(self, x: Tensor, context: Tensor | None) -> Tensor:
+        x = self.proj_in(x)
+        for block in self.transformer_blocks:
+            x = block(x, context)
+        return self.proj_out(x)
+
+
+class SpatialTransformer(_Transformer):
+    """Spatial unit: attention among the pixels of one frame and to the condition's tokens.
+
+    `residual` is f_s, the feature that distillation reads (Sec. 4.2): output minus input."""
+
+    def residual(self, x: Tensor, context: Tensor) -> Tensor:
+        """[B F,C,H,W] for `x` of that shape and `context` [B,L,D]."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        return self._tokens(tokens, context).transpose(1, 2).reshape(x.shape)
+
+
+class TemporalTransformer(_Transformer):
+    """Temporal unit: attention among the frames of one pixel position.
+
+    `residual` is f_t, the feature that distillation reads (Sec. 4.2): output minus input."""
+
+    def residual(self, x: Tensor, frames: int) -> Tensor:
+        """[B F,C,H,W] for `x` of that shape."""
+        _, channels, height, width = x.shape
+        h = group_norm_over_frames(x, self.norm, frames)
+        h = h.view(-1, frames, channels, height * width).permute(0, 3, 1, 2)  # [B,HW,F,C]
+        count = h.shape[0]
+        h = self._tokens(h.flatten(0, 1), None)
+        h = h.view(count, height * width, frames, channels).permute(0, 2, 3, 1)
+        return h.reshape(x.shape)

@@ -1,0 +1,339 @@
+"""The trunk: the UNet3D graph that ModelScopeT2V, VideoMV and diffusers' `UNet3DConditionModel` share.
+
+Its state dict is that model's, name for name and shape for shape, at any size. What is new is that its
+units are told apart: spatial units (ResnetBlock2D, SpatialTransformer) never mix frames, temporal units
+(TemporalConvLayer, TemporalTransformer) never mix pixels, and a pass names the units that act.
+B videos, C channels, F frames, H W latent pixels, L tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion.layers import (
+    Resample,
+    ResnetBlock2D,
+    SpatialTransformer,
+    TemporalConvLayer,
+    TemporalTransformer,
+    TimestepEmbedding,
+    sinusoids,
+)
+
+_DOWN = {"CrossAttnDownBlock3D": True, "DownBlock3D": False}
+_UP = {"CrossAttnUpBlock3D": True, "UpBlock3D": False}
+_FIXED = {"act_fn": "silu", "mid_block_scale_factor": 1, "downsample_padding": 1}
+ENTRY_HEADS = 8  # of `transformer_in`, at every size
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkConfig:
+    """Sizes, in diffusers' words; the defaults are those of ModelScopeT2V and VideoMV (1.4 billion
+    parameters). `attention`: which levels have transformers, from the finest down."""
+
+    in_channels: int = 4
+    out_channels: int = 4
+    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    attention: tuple[bool, ...] = (True, True, True, False)
+    layers_per_block: int = 2
+    cross_attention_dim: int = 1024
+    attention_head_dim: int = 64
+    norm_num_groups: int = 32
+    norm_eps: float = 1e-5
+    temporal_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if len(self.attention) != len(self.block_out_channels):
+            raise ConfigError(
+                f"trunk: {len(self.block_out_channels)} widths but attention for "
+                f"{len(self.attention)} levels"
+            )
+        for width in self.block_out_channels:
+            if width % self.norm_num_groups:
+                raise ConfigError(
+                    f"trunk: width {width} is not a multiple of norm_num_groups "
+                    f"({self.norm_num_groups})"
+                )
+            if width % self.attention_head_dim:
+                raise ConfigError(
+                    f"trunk: width {width} is not a multiple of attention_head_dim "
+                    f"({self.attention_head_dim})"
+                )
+
+    @classmethod
+    def from_diffusers(cls, value: Mapping[str, Any], *, where: str = "config") -> TrunkConfig:
+        """From the config of a `UNet3DConditionModel`; ConfigError for what the graph has not."""
+        for key, only in _FIXED.items():
+            if value.get(key, only) != only:
+                raise ConfigError(f"{where}: {key}: only {only!r} is known, got {value[key]!r}")
+        down = value.get("down_block_types", (*["CrossAttnDownBlock3D"] * 3, "DownBlock3D"))
+        up = value.get("up_block_types", ("UpBlock3D", *["CrossAttnUpBlock3D"] * 3))
+        unknown = [name for name in down if name not in _DOWN] + [n for n in up if n not in _UP]
+        if unknown:
+            raise ConfigError(f"{where}: unknown block {unknown[0]!r}")
+        attention = tuple(_DOWN[name] for name in down)
+        if attention != tuple(_UP[name] for name in reversed(up)):
+            raise ConfigError(f"{where}: up_block_types do not mirror down_block_types")
+        names = ("in_channels", "out_channels", "layers_per_block", "cross_attention_dim")
+        names = (*names, "attention_head_dim", "norm_num_groups", "norm_eps")
+        given = {name: value[name] for name in names if value.get(name) is not None}
+        widths = value.get("block_out_channels", cls.block_out_channels)
+        return cls(attention=attention, block_out_channels=tuple(widths), **given)
+
+    def to_diffusers(self) -> dict[str, Any]:
+        """The config of the `UNet3DConditionModel` that opens the same state dict."""
+        down = ["CrossAttnDownBlock3D" if has else "DownBlock3D" for has in self.attention]
+        up = ["CrossAttnUpBlock3D" if has else "UpBlock3D" for has in reversed(self.attention)]
+        return {
+            "_class_name": "UNet3DConditionModel",
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "block_out_channels": list(self.block_out_channels),
+            "down_block_types": down,
+            "up_block_types": up,
+            "layers_per_block": self.layers_per_block,
+            "cross_attention_dim": self.cross_attention_dim,
+            "attention_head_dim": self.attention_head_dim,
+            "norm_num_groups": self.norm_num_groups,
+            "norm_eps": self.norm_eps,
+        }
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Which units act in one stream of features. Bypassed units keep their skip paths."""
+
+    name: str
+    spatial: bool
+    temporal: bool
+
+
+MERGED = Channel("merged", spatial=True, temporal=True)
+SPATIAL = Channel("spatial", spatial=True, temporal=False)  # Eq. 3
+TEMPORAL = Channel("temporal", spatial=False, temporal=True)  # Eq. 4
+
+
+@dataclass
+class Pass:
+    """One run through the trunk: what all streams share, and the features that are kept.
+
+    `taps` maps "channel/unit" to the residual [B F,C,H,W] of the units whose names are in `wanted`."""
+
+    frames: int
+    embedding: Tensor  # [B F,E]
+    context: Tensor  # [B,L,D]
+    wanted: frozenset[str] = frozenset()
+    taps: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep(self, channel: Channel, unit: str, residual: Tensor) -> Tensor:
+        if unit in self.wanted:
+            self.taps[f"{channel.name}/{unit}"] = residual
+        return residual
+
+
+Streams = list[tuple[Channel, Tensor]]
+
+
+class _Units(nn.Module):
+    """Spatial and temporal units in turn: resnet, temporal convolution, transformer, temporal
+    transformer. Subclassed for the three kinds of blocks."""
+
+    resnets: nn.ModuleList
+    temp_convs: nn.ModuleList
+    attentions: nn.ModuleList
+    temp_attentions: nn.ModuleList
+
+    def _make(self, cfg: TrunkConfig, widths: Sequence[tuple[int, int]], attended: int) -> None:
+        embedding = 4 * cfg.block_out_channels[0]
+        groups = cfg.norm_num_groups
+        self.resnets = nn.ModuleList(
+            [ResnetBlock2D(i, o, embedding, groups, cfg.norm_eps) for i, o in widths]
+        )
+        self.temp_convs = nn.ModuleList(
+            [TemporalConvLayer(o, groups, cfg.temporal_dropout) for _, o in widths]
+        )
+        head = cfg.attention_head_dim
+        self.attentions = nn.ModuleList()
+        self.temp_attentions = nn.ModuleList()
+        for _, out in widths[:attended]:
+            heads = out // head
+            context = cfg.cross_attention_dim
+            self.attentions.append(SpatialTransformer(out, heads, head, groups, context))
+            self.temp_attentions.append(TemporalTransformer(out, heads, head, groups, None))
+
+    def _convolve(self, i: int, streams: Streams, run: Pass) -> Streams:
+        out = []
+        for channel, x in streams:
+            h = self.resnets[i](x, run.embedding) if channel.spatial else self.resnets[i].skip(x)
+            out.append((channel, self.temp_convs[i](h, run.frames) if channel.temporal else h))
+        return out
+
+    def _attend(self, i: int, streams: Streams, run: Pass, name: str) -> Streams:
+        if i >= len(self.attentions):
+            return streams
+        out = []
+        for channel, h in streams:
+            if channel.spatial:
+                residual = self.attentions[i].residual(h, run.context)
+                h = h + run.keep(channel, f"{name}.attentions.{i}", residual)
+            if channel.temporal:
+                residual = self.temp_attentions[i].residual(h, run.frames)
+                h = h + run.keep(channel, f"{name}.temp_attentions.{i}", residual)
+            out.append((channel, h))
+        return out
+
+
+class DownBlock(_Units):
+    def __init__(self, cfg: TrunkConfig, width: int, out: int, attended: bool, last: bool) -> None:
+        super().__init__()
+        widths = [(width if i == 0 else out, out) for i in range(cfg.layers_per_block)]
+        self._make(cfg, widths, len(widths) if attended else 0)
+        self.downsamplers = None if last else nn.ModuleList([Resample(out, up=False)])
+
+    def forward(self, streams: Streams, run: Pass, name: str) -> tuple[Streams, list[Streams]]:
+        kept = []
+        for i in range(len(self.resnets)):
+            streams = self._attend(i, self._convolve(i, streams, run), run, name)
+            kept.append(streams)
+        if self.downsamplers is not None:
+            streams = [(channel, self.downsamplers[0](x)) for channel, x in streams]
+            kept.append(streams)
+        return streams, kept
+
+
+class MidBlock(_Units):
+    def __init__(self, cfg: TrunkConfig) -> None:
+        super().__init__()
+        width = cfg.block_out_channels[-1]
+        self._make(cfg, [(width, width)] * 2, 1)
+
+    def forward(self, streams: Streams, run: Pass, name: str) -> Streams:
+        streams = self._attend(0, self._convolve(0, streams, run), run, name)
+        return self._convolve(1, streams, run)
+
+
+class UpBlock(_Units):
+    def __init__(
+        self, cfg: TrunkConfig, widths: Sequence[tuple[int, int]], attended: bool, last: bool
+    ) -> None:
+        super().__init__()
+        self._make(cfg, widths, len(widths) if attended else 0)
+        self.upsamplers = None if last else nn.ModuleList([Resample(widths[-1][1], up=True)])
+
+    def forward(
+        self,
+        streams: Streams,
+        kept: list[Streams],
+        run: Pass,
+        name: str,
+        size: tuple[int, int] | None,
+    ) -> Streams:
+        """`kept` is consumed from its end; `size` is what the next block's features measure."""
+        for i in range(len(self.resnets)):
+            beside = kept.pop()
+            streams = [
+                (channel, torch.cat([x, skip], dim=1))
+                for (channel, x), (_, skip) in zip(streams, beside, strict=True)
+            ]
+            streams = self._attend(i, self._convolve(i, streams, run), run, name)
+        if self.upsamplers is not None:
+            streams = [(channel, self.upsamplers[0](x, size)) for channel, x in streams]
+        return streams
+
+
+class Trunk(nn.Module):
+    """eps(z, t, y): the UNet3D, in one or several channels at once.
+
+    `camera` (VideoMV): a per-frame embedding that is added to the time embedding, made elsewhere."""
+
+    def __init__(self, config: TrunkConfig) -> None:
+        super().__init__()
+        self.config = cfg = config
+        widths, groups = cfg.block_out_channels, cfg.norm_num_groups
+        levels = len(widths)
+        self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
+        self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0])
+        self.transformer_in = TemporalTransformer(
+            widths[0], ENTRY_HEADS, cfg.attention_head_dim, groups, None
+        )
+        self.down_blocks = nn.ModuleList(
+            [
+                DownBlock(cfg, widths[max(i - 1, 0)], widths[i], cfg.attention[i], i == levels - 1)
+                for i in range(levels)
+            ]
+        )
+        self.mid_block = MidBlock(cfg)
+        self.up_blocks = nn.ModuleList()
+        for i in reversed(range(levels)):
+            deeper = widths[min(i + 1, levels - 1)]
+            shallower = widths[max(i - 1, 0)]
+            count = cfg.layers_per_block + 1
+            into = [
+                (deeper if k == 0 else widths[i]) + (shallower if k == count - 1 else widths[i])
+                for k in range(count)
+            ]
+            pairs = [(width, widths[i]) for width in into]
+            self.up_blocks.append(UpBlock(cfg, pairs, cfg.attention[i], i == 0))
+        self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=cfg.norm_eps)
+        self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
+
+    def unit_names(self) -> tuple[list[str], list[str]]:
+        """Names of the spatial and of the temporal transformers, whose residuals can be tapped."""
+        names = [name for name, _ in self.named_modules()]
+        spatial = [n for n in names if n.split(".")[-2:-1] == ["attentions"]]
+        temporal = [n for n in names if n.split(".")[-2:-1] == ["temp_attentions"]]
+        return spatial, temporal
+
+    def forward(
+        self,
+        latents: Mapping[Channel, Tensor],
+        timesteps: Tensor,
+        context: Tensor,
+        *,
+        camera: Tensor | None = None,
+        wanted: frozenset[str] = frozenset(),
+    ) -> tuple[dict[Channel, Tensor], dict[str, Tensor]]:
+        """Predictions [B,O,F,H,W] for `latents` [B,C,F,H,W], one of each channel that is given, at
+        `timesteps` [B] under `context` [B,L,D]; `camera` [B,F,E] is added to the time embedding.
+
+        Returns also the residuals [B F,C,H,W] of the units in `wanted`, by "channel/unit" names."""
+        some = next(iter(latents.values()))
+        batch, _, frames = some.shape[:3]
+        dtype = self.conv_in.weight.dtype
+        time = self.time_embedding(sinusoids(timesteps, self.conv_in.out_channels).to(dtype))
+        per_frame = time[:, None].expand(-1, frames, -1)
+        if camera is not None:
+            per_frame = per_frame + camera.to(dtype)
+        run = Pass(frames, per_frame.flatten(0, 1), context, wanted)
+        streams: Streams = []
+        for channel, z in latents.items():
+            x = self.conv_in(z.transpose(1, 2).flatten(0, 1))
+            if channel.temporal:
+                x = x + run.keep(channel, "transformer_in", self.transformer_in.residual(x, frames))
+            streams.append((channel, x))
+        kept = [streams]
+        for i, block in enumerate(self.down_blocks):
+            streams, more = block(streams, run, f"down_blocks.{i}")
+            kept += more
+        streams = self.mid_block(streams, run, "mid_block")
+        for i, block in enumerate(self.up_blocks):
+            ahead = kept[-len(block.resnets) - 1] if block.upsamplers is not None else None
+            size = None if ahead is None else _size(ahead)
+            streams = block(streams, kept, run, f"up_blocks.{i}", size)
+        out = {}
+        for channel, x in streams:
+            h = self.conv_out(F.silu(self.conv_norm_out(x)))
+            out[channel] = h.view(batch, frames, *h.shape[1:]).transpose(1, 2)
+        return out, run.taps
+
+
+def _size(streams: Streams) -> tuple[int, int]:
+    height, width = streams[0][1].shape[-2:]
+    return height, width

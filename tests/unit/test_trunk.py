@@ -1,0 +1,142 @@
+"""The trunk's channels: what each may mix, and that one pass is as good as several."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, TrunkConfig
+
+CONFIG = TrunkConfig(
+    block_out_channels=(16, 32),
+    attention=(True, False),
+    layers_per_block=1,
+    cross_attention_dim=12,
+    attention_head_dim=8,
+    norm_num_groups=4,
+)
+STEPS = torch.tensor([500])
+
+
+def _trunk() -> Trunk:
+    """A trunk whose every unit does something."""
+    torch.manual_seed(1)
+    trunk = Trunk(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in trunk.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return trunk
+
+
+def _predict(
+    trunk: Trunk, channel: Channel, z: torch.Tensor, context: torch.Tensor
+) -> torch.Tensor:
+    with torch.no_grad():
+        return trunk({channel: z}, STEPS, context)[0][channel]
+
+
+def test_the_spatial_channel_never_mixes_frames_and_the_others_do() -> None:
+    trunk, context = _trunk(), torch.randn(1, 3, 12)
+    z = torch.randn(1, 4, 5, 8, 8)
+    other = z.clone()
+    other[:, :, 2] += 1.0
+    for channel, mixes in ((SPATIAL, False), (TEMPORAL, True), (MERGED, True)):
+        change = _predict(trunk, channel, other, context) - _predict(trunk, channel, z, context)
+        far = change[:, :, [0, 1, 3, 4]].abs().max()
+        assert bool(far > 1e-4) is mixes, channel.name
+        assert float(change[:, :, 2].abs().max()) > 1e-3
+
+
+def test_the_temporal_channel_does_not_read_the_condition() -> None:
+    """Its spatial path keeps only what changes width and resolution: no attention to tokens."""
+    trunk, z = _trunk(), torch.randn(1, 4, 4, 8, 8)
+    first, second = torch.randn(2, 1, 3, 12)
+    for channel, reads in ((SPATIAL, True), (TEMPORAL, False), (MERGED, True)):
+        same = torch.equal(_predict(trunk, channel, z, first), _predict(trunk, channel, z, second))
+        assert same is not reads, channel.name
+
+
+def test_channels_in_one_pass_are_the_channels_alone() -> None:
+    trunk, context = _trunk(), torch.randn(1, 3, 12)
+    z = {SPATIAL: torch.randn(1, 4, 4, 8, 8), TEMPORAL: torch.randn(1, 4, 4, 8, 8)}
+    with torch.no_grad():
+        together, _ = trunk(z, STEPS, context)
+    for channel, latents in z.items():
+        assert torch.equal(together[channel], _predict(trunk, channel, latents, context))
+
+
+def test_every_parameter_acts_in_the_channel_of_its_unit() -> None:
+    trunk, context = _trunk(), torch.randn(1, 3, 12)
+    z = torch.randn(1, 4, 4, 8, 8)
+    reached = {}
+    for channel in (SPATIAL, TEMPORAL, MERGED):
+        trunk.zero_grad(set_to_none=True)
+        trunk({channel: z}, STEPS, context)[0][channel].square().mean().backward()
+        reached[channel] = {n for n, p in trunk.named_parameters() if p.grad is not None}
+    temporal = {n for n, _ in trunk.named_parameters() if "temp_" in n or "transformer_in" in n}
+    both = {
+        n
+        for n, _ in trunk.named_parameters()
+        if n.startswith(("conv_", "time_embedding")) or "samplers" in n or "conv_shortcut" in n
+    }
+    every = {n for n, _ in trunk.named_parameters()}
+    assert reached[MERGED] == every
+    assert reached[SPATIAL] == every - temporal
+    unread = {n for n in both if n.startswith("time_embedding")}  # only resnets read the time
+    assert reached[TEMPORAL] == temporal | (both - unread)
+
+
+def test_taps_are_what_a_unit_adds() -> None:
+    trunk, context = _trunk(), torch.randn(1, 3, 12)
+    spatial, temporal = trunk.unit_names()
+    assert "down_blocks.0.attentions.0" in spatial
+    assert "mid_block.temp_attentions.0" in temporal
+    z = torch.randn(1, 4, 4, 8, 8)
+    seen: dict[str, torch.Tensor] = {}
+    for name in (*spatial, *temporal):
+        module = trunk.get_submodule(name)
+        whole = module.residual
+
+        def spy(x, *rest, name=name, whole=whole):
+            seen[name] = whole(x, *rest)
+            return seen[name]
+
+        module.residual = spy
+    with torch.no_grad():
+        _, taps = trunk({MERGED: z}, STEPS, context, wanted=frozenset([*spatial, *temporal]))
+    assert set(taps) == {f"merged/{name}" for name in (*spatial, *temporal)}
+    for name, value in seen.items():
+        assert torch.equal(taps[f"merged/{name}"], value)
+        assert value.shape[0] == 4
+
+
+def test_a_camera_embedding_of_zero_changes_nothing_and_another_one_its_frame() -> None:
+    trunk, context = _trunk(), torch.randn(1, 3, 12)
+    z = torch.randn(1, 4, 3, 8, 8)
+    camera = torch.zeros(1, 3, 64)
+    with torch.no_grad():
+        plain = trunk({SPATIAL: z}, STEPS, context)[0][SPATIAL]
+        zero = trunk({SPATIAL: z}, STEPS, context, camera=camera)[0][SPATIAL]
+        camera[:, 1] = 1.0
+        moved = trunk({SPATIAL: z}, STEPS, context, camera=camera)[0][SPATIAL]
+    assert torch.equal(plain, zero)
+    assert torch.equal(plain[:, :, [0, 2]], moved[:, :, [0, 2]])
+    assert not torch.allclose(plain[:, :, 1], moved[:, :, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 6])
+def test_a_temporal_convolution_is_the_conv3d_it_stands_for(frames: int) -> None:
+    layer = _trunk().down_blocks[0].temp_convs[0].conv1[-1]
+    x = torch.randn(2 * frames, 16, 4, 4)
+    video = x.view(2, frames, 16, 4, 4).transpose(1, 2)
+    want = torch.nn.functional.conv3d(video, layer.weight, layer.bias, padding=(1, 0, 0))
+    got = layer(x, frames).view(2, frames, 16, 4, 4).transpose(1, 2)
+    assert torch.allclose(got, want, atol=1e-5)
+
+
+def test_dropout_draws_only_in_training() -> None:
+    trunk, context = _trunk(), torch.randn(1, 3, 12)
+    z = torch.randn(1, 4, 4, 8, 8)
+    assert torch.equal(_predict(trunk, MERGED, z, context), _predict(trunk, MERGED, z, context))
+    trunk.train()
+    assert not torch.equal(_predict(trunk, MERGED, z, context), _predict(trunk, MERGED, z, context))
