@@ -77,26 +77,31 @@ class Resample(nn.Module):
         return self.conv(x)
 
 
-def group_norm_over_frames(x: Tensor, norm: nn.GroupNorm, frames: int) -> Tensor:
-    """`norm` of videos whose frames are `x` [B F,C,H,W]: one mean and variance for each group of a
-    whole video. Written as one scale and shift per channel, which reads the frames where they lie."""
-    count, channels = x.shape[0] // frames, x.shape[1]
-    grouped = x.reshape(count, frames, norm.num_groups, -1)
-    variance, mean = torch.var_mean(grouped.float(), dim=(1, 3), correction=0)  # [B,G]
-    deviation = torch.rsqrt(variance + norm.eps)
-    per = channels // norm.num_groups
-    scale = norm.weight * deviation.repeat_interleave(per, dim=1)  # [B,C]
-    shift = norm.bias - mean.repeat_interleave(per, dim=1) * scale
-    video = x.view(count, frames, channels, *x.shape[2:])
-    out = video * scale[:, None, :, None, None].to(x) + shift[:, None, :, None, None].to(x)
-    return out.view_as(x)
+def tokens_of(x: Tensor) -> Tensor:
+    """Images [N,C,H,W] as tokens [N,H W,C]: a view of channels-last memory."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def images_of(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """Tokens [N,H W,C] as channels-last images [N,C,H,W]: a view."""
+    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
+
+
+def clips_of(x: Tensor, frames: int) -> Tensor:
+    """Images [B F,C,H,W] as one picture a video, [B,C,F,H W]: a view of channels-last memory."""
+    return tokens_of(x).unflatten(0, (-1, frames)).permute(0, 3, 1, 2)
+
+
+def from_clips(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The inverse of `clips_of`."""
+    return images_of(x.permute(0, 2, 3, 1).flatten(0, 1), size)
 
 
 class TemporalConv(nn.Module):
     """A convolution over three neighbouring frames, with the weight [O,C,3,1,1] of a Conv3d.
 
-    Run as a 1x1 convolution of the three frames side by side: a Conv3d with this kernel falls to a
-    slow path on a CPU, and would want the frames copied to another layout."""
+    Run as a Conv2d over frames and pixels: a Conv3d with this kernel falls to a slow path on a CPU,
+    and would want the frames copied to another layout."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -104,16 +109,9 @@ class TemporalConv(nn.Module):
         self.weight = as_conv.weight
         self.bias = as_conv.bias
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """`x` [B F,C,H,W]; frames outside the video are zero."""
-        video = x.view(-1, frames, *x.shape[1:])
-        nothing = torch.zeros_like(video[:, :1])
-        before = torch.cat([nothing, video[:, :-1]], dim=1)
-        after = torch.cat([video[:, 1:], nothing], dim=1)
-        beside = torch.cat([before, video, after], dim=2).flatten(0, 1)
-        out, width = self.weight.shape[:2]
-        kernel = self.weight.view(out, width, 3).transpose(1, 2).reshape(out, 3 * width, 1, 1)
-        return F.conv2d(beside, kernel, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` [B,C,F,H W]; frames outside the video are zero."""
+        return F.conv2d(x, self.weight.squeeze(-1), self.bias, padding=(1, 0))
 
 
 class _NormAct(nn.Sequential):
@@ -125,11 +123,12 @@ class _NormAct(nn.Sequential):
             layers.append(nn.Dropout(dropout))
         super().__init__(*layers, TemporalConv(width, out))
 
-    def run(self, x: Tensor, frames: int) -> Tensor:
-        h = F.silu(group_norm_over_frames(x, self[0], frames))
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` [B,C,F,H W]."""
+        h = F.silu(self[0](x))
         if len(self) == 4 and self.training and self[2].p > 0:
             h = self[2](h)
-        return self[-1](h, frames)
+        return self[-1](h)
 
 
 class TemporalConvLayer(nn.Module):
@@ -145,10 +144,8 @@ class TemporalConvLayer(nn.Module):
         nn.init.zeros_(self.conv4[-1].bias)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
-        h = x
-        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            h = conv.run(h, frames)
-        return x + h
+        h = self.conv4(self.conv3(self.conv2(self.conv1(clips_of(x, frames)))))
+        return x + from_clips(h, (x.shape[2], x.shape[3]))
 
 
 class Attention(nn.Module):
@@ -251,8 +248,8 @@ class SpatialTransformer(_Transformer):
 
     def residual(self, x: Tensor, context: Tensor) -> Tensor:
         """[B F,C,H,W] for `x` of that shape and `context` [B,L,D]."""
-        tokens = self.norm(x).flatten(2).transpose(1, 2)
-        return self._tokens(tokens, context).transpose(1, 2).reshape(x.shape)
+        tokens = self._tokens(tokens_of(self.norm(x)), context)
+        return images_of(tokens, (x.shape[2], x.shape[3]))
 
 
 class TemporalTransformer(_Transformer):
@@ -262,10 +259,6 @@ class TemporalTransformer(_Transformer):
 
     def residual(self, x: Tensor, frames: int) -> Tensor:
         """[B F,C,H,W] for `x` of that shape."""
-        _, channels, height, width = x.shape
-        h = group_norm_over_frames(x, self.norm, frames)
-        h = h.view(-1, frames, channels, height * width).permute(0, 3, 1, 2)  # [B,HW,F,C]
-        count = h.shape[0]
-        h = self._tokens(h.flatten(0, 1), None)
-        h = h.view(count, height * width, frames, channels).permute(0, 2, 3, 1)
-        return h.reshape(x.shape)
+        h = self.norm(clips_of(x, frames)).permute(0, 3, 2, 1)  # [B,H W,F,C]
+        h = self._tokens(h.flatten(0, 1), None).unflatten(0, (-1, h.shape[1]))
+        return from_clips(h.permute(0, 3, 2, 1), (x.shape[2], x.shape[3]))

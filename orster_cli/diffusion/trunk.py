@@ -314,7 +314,8 @@ class Trunk(nn.Module):
         run = Pass(frames, per_frame.flatten(0, 1), context, wanted)
         streams: Streams = []
         for channel, z in latents.items():
-            x = self.conv_in(z.transpose(1, 2).flatten(0, 1))
+            x = z.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            x = self.conv_in(x).contiguous(memory_format=torch.channels_last)
             if channel.temporal:
                 x = x + run.keep(channel, "transformer_in", self.transformer_in.residual(x, frames))
             streams.append((channel, x))

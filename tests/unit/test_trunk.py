@@ -127,10 +127,9 @@ def test_a_camera_embedding_of_zero_changes_nothing_and_another_one_its_frame() 
 @pytest.mark.parametrize("frames", [1, 2, 6])
 def test_a_temporal_convolution_is_the_conv3d_it_stands_for(frames: int) -> None:
     layer = _trunk().down_blocks[0].temp_convs[0].conv1[-1]
-    x = torch.randn(2 * frames, 16, 4, 4)
-    video = x.view(2, frames, 16, 4, 4).transpose(1, 2)
+    video = torch.randn(2, 16, frames, 4, 4)
     want = torch.nn.functional.conv3d(video, layer.weight, layer.bias, padding=(1, 0, 0))
-    got = layer(x, frames).view(2, frames, 16, 4, 4).transpose(1, 2)
+    got = layer(video.flatten(3)).view_as(want)
     assert torch.allclose(got, want, atol=1e-5)
 
 
