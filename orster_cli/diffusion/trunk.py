@@ -249,9 +249,7 @@ class UpBlock(_Units):
 
 
 class Trunk(nn.Module):
-    """eps(z, t, y): the UNet3D, in one or several channels at once.
-
-    `camera` (VideoMV): a per-frame embedding that is added to the time embedding, made elsewhere."""
+    """eps(z, t, y): the UNet3D, in one or several channels at once."""
 
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
@@ -291,31 +289,37 @@ class Trunk(nn.Module):
         temporal = [n for n in names if n.split(".")[-2:-1] == ["temp_attentions"]]
         return spatial, temporal
 
+    def embed_time(self, timesteps: Tensor) -> Tensor:
+        """[B,E] of `timesteps` [B]."""
+        waves = sinusoids(timesteps, self.conv_in.out_channels)
+        return self.time_embedding(waves.to(self.conv_in.weight.dtype))
+
     def forward(
         self,
         latents: Mapping[Channel, Tensor],
         timesteps: Tensor,
         context: Tensor,
         *,
-        camera: Tensor | None = None,
+        added: Tensor | None = None,
+        entry: Tensor | None = None,
         wanted: frozenset[str] = frozenset(),
     ) -> tuple[dict[Channel, Tensor], dict[str, Tensor]]:
         """Predictions [B,O,F,H,W] for `latents` [B,C,F,H,W], one of each channel that is given, at
-        `timesteps` [B] under `context` [B,L,D]; `camera` [B,F,E] is added to the time embedding.
+        `timesteps` [B] under `context` [B,L,D]; `added` [B,F,E] is added to the time embedding,
+        `entry` [B F,C,H,W] to the first features.
 
         Returns also the residuals [B F,C,H,W] of the units in `wanted`, by "channel/unit" names."""
         some = next(iter(latents.values()))
         batch, _, frames = some.shape[:3]
-        dtype = self.conv_in.weight.dtype
-        time = self.time_embedding(sinusoids(timesteps, self.conv_in.out_channels).to(dtype))
-        per_frame = time[:, None].expand(-1, frames, -1)
-        if camera is not None:
-            per_frame = per_frame + camera.to(dtype)
+        per_frame = self.embed_time(timesteps)[:, None].expand(-1, frames, -1)
+        if added is not None:
+            per_frame = per_frame + added.to(per_frame)
         run = Pass(frames, per_frame.flatten(0, 1), context, wanted)
         streams: Streams = []
         for channel, z in latents.items():
             x = z.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-            x = self.conv_in(x).contiguous(memory_format=torch.channels_last)
+            x = self.conv_in(x)
+            x = (x if entry is None else x + entry).contiguous(memory_format=torch.channels_last)
             if channel.temporal:
                 x = x + run.keep(channel, "transformer_in", self.transformer_in.residual(x, frames))
             streams.append((channel, x))

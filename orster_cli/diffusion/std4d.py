@@ -1,0 +1,170 @@
+"""STD-4D: the spatially and temporally disentangled 4D diffusion (Sec. 3.1, Fig. 3b).
+
+Before the merge a latent is split in two (Eq. 1-2), each part goes through its own channel of the
+trunk (Eq. 3-4), and the two predictions are fused (Eq. 5). After it (end of Sec. 4.2) the trunk's
+spatial and temporal units act in turn on the latent itself.
+B videos, C latent channels, T frames, h w latent pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion.conditions import Conditioner, Conditions
+from orster_cli.diffusion.disentangle import DisentangleVAE
+from orster_cli.diffusion.embeddings import CameraEmbedding, MotionEmbedding
+from orster_cli.diffusion.fuse import FuseFFN
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, TrunkConfig
+
+CHANNELS = ("both", "spatial", "temporal", "entangled")  # the rows of Table 2
+NONE: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class STD4DConfig:
+    """`channels`: which channels there are; entangled: one trunk on the undivided latent (Table 2,
+    "w/o Disentangling"). `text_width`, `image_width`, `pooled_width`: of the condition's encoder."""
+
+    trunk: TrunkConfig = field(default_factory=TrunkConfig)
+    channels: str = "both"
+    merged: bool = False
+    text_width: int = 1024
+    image_width: int = 1024
+    pooled_width: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.channels not in CHANNELS:
+            raise ConfigError(f"channels: one of {', '.join(CHANNELS)}, got {self.channels!r}")
+        if self.trunk.in_channels != self.trunk.out_channels:
+            raise ConfigError(
+                f"trunk: {self.trunk.in_channels} channels in, {self.trunk.out_channels} out: a "
+                "diffusion of latents has as many out as in"
+            )
+
+    @property
+    def disentangled(self) -> bool:
+        return self.channels != "entangled" and not self.merged
+
+    def streams(self) -> tuple[Channel, ...]:
+        """The channels that run."""
+        if self.channels == "both":
+            return (MERGED,) if self.merged else (SPATIAL, TEMPORAL)
+        return {"spatial": (SPATIAL,), "temporal": (TEMPORAL,), "entangled": (MERGED,)}[
+            self.channels
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], *, where: str = "config") -> STD4DConfig:
+        """ConfigError for keys that it has not."""
+        _known(cls, value, where)
+        trunk = {k: tuple(v) if isinstance(v, list) else v for k, v in value["trunk"].items()}
+        _known(TrunkConfig, trunk, f"{where}: trunk")
+        return cls(**{**value, "trunk": TrunkConfig(**trunk)})
+
+
+def _known(cls: type, value: Mapping[str, Any], where: str) -> None:
+    unknown = set(value) - {f.name for f in fields(cls)}
+    if unknown:
+        raise ConfigError(f"{where}: unknown key {min(unknown)!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class STD4DOutput:
+    """`prediction` [B,C,T,h,w] of the noise (or v); `taps`: residuals [B T,C,H,W] of the wanted
+    units by "channel/unit"; `parts`: eps^S and eps^T where there are two channels."""
+
+    prediction: Tensor
+    taps: dict[str, Tensor]
+    parts: dict[str, Tensor]
+
+
+class STD4D(nn.Module):
+    """eps(Z_t, t | y)."""
+
+    def __init__(self, config: STD4DConfig) -> None:
+        super().__init__()
+        self.config = config
+        trunk = config.trunk
+        embedding = 4 * trunk.block_out_channels[0]
+        self.trunk = Trunk(trunk)
+        self.camera_embedding = CameraEmbedding(embedding)
+        self.motion_embedding = MotionEmbedding(embedding)
+        self.conditioner = Conditioner(
+            text=config.text_width,
+            image=config.image_width,
+            pooled=config.pooled_width,
+            context=trunk.cross_attention_dim,
+            embedding=embedding,
+            channels=trunk.in_channels,
+        )
+        # latents that lie beside the noisy ones enter as a correction that starts as zero
+        self.reference_in = nn.Conv2d(trunk.in_channels, trunk.block_out_channels[0], 3, padding=1)
+        nn.init.zeros_(self.reference_in.weight)
+        nn.init.zeros_(self.reference_in.bias)
+        self.disentangle = DisentangleVAE(trunk.in_channels) if config.disentangled else None
+        two = config.channels == "both" and not config.merged
+        self.fuse = FuseFFN(trunk.in_channels, embedding) if two else None
+
+    def forward(
+        self,
+        z: Tensor,
+        timesteps: Tensor,
+        given: Conditions,
+        *,
+        wanted: frozenset[str] = NONE,
+        generator: torch.Generator | None = None,
+    ) -> STD4DOutput:
+        """`z` [B,C,T,h,w] at `timesteps` [B]. With a generator the two latents are drawn from their
+        distributions (training), without one they are the means."""
+        batch, frames = len(z), z.shape[2]
+        extra = None
+        if given.cameras is not None:
+            extra = self.camera_embedding(given.cameras)
+        if given.motion is not None:
+            motion = self.motion_embedding(given.motion)[:, None].expand(-1, frames, -1)
+            extra = motion if extra is None else extra + motion
+        entry = None
+        if given.reference is not None:
+            entry = self.reference_in(given.reference.transpose(1, 2).flatten(0, 1))
+        streams = self.config.streams()
+        latents = dict.fromkeys(streams, z)
+        if self.disentangle is not None:
+            halves = self.disentangle.split(z).sample(generator)
+            latents = {c: halves[0] if c.spatial else halves[1] for c in streams}
+        predictions, taps = self.trunk(
+            latents,
+            timesteps,
+            self.conditioner.tokens(given, batch),
+            added=extra,
+            entry=entry,
+            wanted=wanted,
+        )
+        parts = {channel.name: value for channel, value in predictions.items()}
+        if self.fuse is None:
+            return STD4DOutput(prediction=predictions[streams[0]], taps=taps, parts=parts)
+        embedding = self.trunk.embed_time(timesteps) + self.conditioner.vector(given, batch)
+        fused = self.fuse(predictions[SPATIAL], predictions[TEMPORAL], embedding)
+        return STD4DOutput(prediction=fused, taps=taps, parts=parts)
+
+    # end of Sec. 4.2: "we merge the spatial and temporal blocks from the two channels"
+    def merge(self) -> STD4D:
+        """The merged model, of the same parameters (no copies): the trunk's units act in turn, what
+        split and fused the latents is left behind."""
+        merged = STD4D.__new__(STD4D)
+        nn.Module.__init__(merged)
+        merged.config = replace(self.config, merged=True)
+        for name, module in self.named_children():
+            setattr(merged, name, module)
+        merged.disentangle = None
+        merged.fuse = None
+        return merged

@@ -1,0 +1,71 @@
+"""A module's tensors as safetensors files of bounded size, in the layout of the hub's libraries:
+``stem.safetensors``, or ``stem-00001-of-0000N.safetensors`` with ``stem.safetensors.index.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.strict_json import parse_json
+from orster_cli.io.tensors import read_tensors, write_tensors
+
+SHARD_BYTES = 16 * 10**6  # repositories and wheels take files of this size without special care
+_METADATA = {"format": "pt"}
+_FILE = re.compile(r"[A-Za-z0-9_.-]+\.safetensors")
+
+
+def write_sharded(
+    folder: Path, stem: str, tensors: Mapping[str, Tensor], limit: int = SHARD_BYTES
+) -> list[Path]:
+    """Write `tensors` in order; the files. One tensor is never divided, however large."""
+    groups: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, value in tensors.items():
+        if groups[-1] and size + value.nbytes > limit:
+            groups.append({})
+            size = 0
+        groups[-1][name] = value
+        size += value.nbytes
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(groups) == 1:
+        path = folder / f"{stem}.safetensors"
+        write_tensors(path, groups[0], _METADATA)
+        return [path]
+    files, places = [], {}
+    for number, group in enumerate(groups, start=1):
+        path = folder / f"{stem}-{number:05d}-of-{len(groups):05d}.safetensors"
+        write_tensors(path, group, _METADATA)
+        files.append(path)
+        places.update(dict.fromkeys(group, path.name))
+    total = sum(value.nbytes for value in tensors.values())
+    index = folder / f"{stem}.safetensors.index.json"
+    content = {"metadata": {"total_size": total}, "weight_map": places}
+    index.write_text(json.dumps(content, indent=2) + "\n")
+    return [*files, index]
+
+
+def read_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
+    """All tensors of `stem` in `folder`. InputError: neither form is there, or a file it names."""
+    single = folder / f"{stem}.safetensors"
+    if single.is_file():
+        return read_tensors(single)
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.is_file():
+        raise InputError(f"{folder}: no weights: neither {single.name} nor {index.name} is there")
+    content = parse_json(index.read_text(encoding="utf-8"), where=str(index))
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not all(
+        isinstance(file, str) and _FILE.fullmatch(file) for file in places.values()
+    ):
+        raise InputError(f"{index}: expected a weight_map of names to files beside it")
+    read = {file: read_tensors(folder / file) for file in sorted(set(places.values()))}
+    absent = [name for name, file in places.items() if name not in read[file]]
+    if absent:
+        raise InputError(f"{folder / places[absent[0]]}: {absent[0]} is listed but not there")
+    return {name: read[file][name] for name, file in places.items()}

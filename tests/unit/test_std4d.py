@@ -1,0 +1,272 @@
+"""STD-4D: what each part does before and after training, and that merging copies nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.diffusion import weights
+from orster_cli.diffusion.conditions import Conditions, stack
+from orster_cli.diffusion.disentangle import DisentangleVAE, cross_covariance
+from orster_cli.diffusion.fuse import FuseFFN
+from orster_cli.diffusion.std4d import STD4D, STD4DConfig
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, TrunkConfig
+from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+
+TRUNK = TrunkConfig(
+    block_out_channels=(16, 32),
+    attention=(True, False),
+    layers_per_block=1,
+    cross_attention_dim=12,
+    attention_head_dim=8,
+    norm_num_groups=4,
+    temporal_dropout=0.0,
+)
+CONFIG = STD4DConfig(trunk=TRUNK, text_width=12, image_width=10, pooled_width=6)
+STEPS = torch.tensor([7, 700])
+
+
+def _shaken(config: STD4DConfig = CONFIG) -> STD4D:
+    """A model whose every part does something."""
+    model = weights.create(config, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def _given(frames: int = 5) -> Conditions:
+    generator = torch.Generator().manual_seed(2)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    w2c = orbit_cameras(orbit_azimuths(frames), width=64, height=64).w2c
+    return Conditions(
+        text=draw(2, 3, 12),
+        image=draw(2, 4, 10),
+        pooled=draw(2, 6),
+        object=draw(2, 4, frames, 8, 8),
+        reference=draw(2, 4, frames, 8, 8),
+        cameras=w2c.expand(2, -1, -1, -1),
+        motion=torch.tensor([0.0, 0.02]),
+    )
+
+
+def _latents(frames: int = 5) -> torch.Tensor:
+    return torch.randn(2, 4, frames, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+@torch.no_grad()
+def test_a_new_merged_model_is_its_trunk_whatever_cameras_motion_and_references_say() -> None:
+    model = weights.create(replace(CONFIG, merged=True), seed=0).eval()
+    z, given = _latents(), replace(_given(), image=None, object=None)
+    plain = model.trunk({MERGED: z}, STEPS, given.text)[0][MERGED]
+    assert torch.equal(model(z, STEPS, given).prediction, plain)
+
+
+@torch.no_grad()
+def test_each_condition_changes_the_prediction_of_a_trained_model() -> None:
+    model, z, given = _shaken(), _latents(), _given()
+    full = model(z, STEPS, given).prediction
+    for name in ("text", "image", "pooled", "object", "reference", "cameras", "motion"):
+        changed = replace(given, **{name: getattr(given, name).flip(0) * 1.5})
+        if name == "cameras":
+            changed = replace(given, cameras=given.cameras.roll(1, dims=1))
+        assert not torch.allclose(model(z, STEPS, changed).prediction, full, atol=1e-6), name
+
+
+# Eq. 1-2
+def test_disentangling_starts_as_the_identity() -> None:
+    vae, z = DisentangleVAE(), _latents()
+    spatial, temporal = vae.split(z).sample(None)
+    assert torch.equal(spatial, z)
+    assert torch.equal(temporal, z)
+    assert torch.equal(vae.join(spatial, temporal), z)
+
+
+def test_the_spatial_encoder_never_mixes_frames_nor_the_temporal_one_pixels() -> None:
+    vae = DisentangleVAE()
+    for parameter in vae.parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(4))
+    z = _latents().requires_grad_()
+    split = vae.split(z)
+    for mean, log_variance, axes in (
+        (split.spatial_mean, split.spatial_log_variance, (1, 3, 4)),
+        (split.temporal_mean, split.temporal_log_variance, (1, 2)),
+    ):
+        probe = (mean + log_variance)[0, :, 2, 4, 4].sum()
+        (reach,) = torch.autograd.grad(probe, z, retain_graph=True)
+        touched = (reach[0] != 0).nonzero()
+        assert len(touched) > 4
+        if axes == (1, 3, 4):
+            assert set(touched[:, 1].tolist()) == {2}
+        else:
+            assert set(map(tuple, touched[:, 2:].tolist())) == {(4, 4)}
+        assert not reach[1].any()
+
+
+def test_latents_are_drawn_around_their_means_with_their_own_spread() -> None:
+    vae = DisentangleVAE()
+    torch.nn.init.constant_(vae.spatial.leave.bias[4:], 8.0)  # log variance 0
+    with torch.no_grad():
+        split = vae.split(torch.zeros(8, 4, 8, 16, 16))
+    spatial, temporal = split.sample(torch.Generator().manual_seed(5))
+    assert spatial.std() == pytest.approx(1.0, abs=0.02)
+    assert temporal.std() == pytest.approx(np.exp(-4), rel=0.02)
+
+
+def test_disentangle_losses_are_those_of_a_plain_computation() -> None:
+    vae = DisentangleVAE(channels=2, width=3)
+    for parameter in vae.parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(6))
+    z = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        losses = vae.losses(z, None)
+        split = vae.split(z)
+        joined = vae.join(split.spatial_mean, split.temporal_mean)
+    pairs = (
+        (split.spatial_mean, split.spatial_log_variance),
+        (split.temporal_mean, split.temporal_log_variance),
+    )
+    kl = []
+    for mean, log_variance in pairs:
+        m, v = mean.double().numpy(), np.exp(log_variance.double().numpy())
+        kl.append(np.mean(0.5 * (m**2 + v - 1 - np.log(v))))
+    assert losses["kl"].item() == pytest.approx(np.mean(kl), rel=1e-5)
+    difference = (joined - z).double().numpy()
+    assert losses["reconstruction"].item() == pytest.approx(np.mean(difference**2), rel=1e-5)
+    a = split.spatial_mean.double().numpy().swapaxes(0, 1).reshape(2, -1)
+    b = split.temporal_mean.double().numpy().swapaxes(0, 1).reshape(2, -1)
+    correlation = np.corrcoef(a, b)[:2, 2:]
+    assert losses["orthogonal"].item() == pytest.approx(np.mean(correlation**2), rel=1e-5)
+
+
+def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equal_latents() -> None:
+    x = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(8))
+    y = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(9))
+    x, y = x - x.mean(), y - y.mean()
+    orthogonal = y - x * (x * y).sum() / x.square().sum()
+    assert cross_covariance(x, orthogonal).item() == pytest.approx(0, abs=1e-10)
+    assert cross_covariance(x, -3 * x + 1).item() == pytest.approx(1, rel=1e-5)
+
+
+# Eq. 3-4
+@torch.no_grad()
+def test_channels_are_the_trunks_own_on_their_own_latents() -> None:
+    model, z, given = _shaken(), _latents(), replace(_given(), cameras=None, motion=None)
+    out = model(z, STEPS, given)
+    spatial, temporal = model.disentangle.split(z).sample(None)
+    entry = model.reference_in(given.reference.transpose(1, 2).flatten(0, 1))
+    tokens = model.conditioner.tokens(given, 2)
+    for channel, half in ((SPATIAL, spatial), (TEMPORAL, temporal)):
+        want = model.trunk({channel: half}, STEPS, tokens, entry=entry)[0][channel]
+        assert torch.allclose(out.parts[channel.name], want, atol=1e-5)
+
+
+# Eq. 5
+def test_fusing_starts_as_the_plain_sum_and_is_a_plain_network_after() -> None:
+    fuse = FuseFFN(4, 10, width=8)
+    generator = torch.Generator().manual_seed(10)
+    a, b = (torch.randn(2, 4, 3, 2, 2, generator=generator) for _ in range(2))
+    embedding = torch.randn(2, 10, generator=generator)
+    assert torch.equal(fuse(a, b, embedding), a + b)
+    for parameter in fuse.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    with torch.no_grad():
+        got = fuse(a, b, embedding)[1, :, 2, 0, 1].double().numpy()
+    p = {n: v.detach().double().numpy() for n, v in fuse.named_parameters()}
+
+    def silu(v: np.ndarray) -> np.ndarray:
+        return v / (1 + np.exp(-v))
+
+    x = np.concatenate([a[1, :, 2, 0, 1], b[1, :, 2, 0, 1]]).astype(float)
+    h = p["enter.weight"] @ x + p["enter.bias"]
+    h = (h - h.mean()) / np.sqrt(h.var() + 1e-5)
+    m = p["modulate.weight"] @ silu(embedding[1].double().numpy()) + p["modulate.bias"]
+    h = h * (1 + m[:8]) + m[8:]
+    h = p["leave.weight"] @ silu(p["inner.weight"] @ h + p["inner.bias"]) + p["leave.bias"]
+    assert np.allclose(got, x[:4] + x[4:] + h, atol=1e-5)
+
+
+def test_merging_keeps_the_same_parameters_and_copies_none() -> None:
+    model = _shaken()
+    own = {name: id(p) for name, p in model.named_parameters()}
+    merged = model.merge()
+    for name, parameter in merged.named_parameters():
+        assert own[name] == id(parameter)
+    assert {n.split(".")[0] for n in own} - {
+        n.split(".")[0] for n, _ in merged.named_parameters()
+    } == {"disentangle", "fuse"}
+    assert merged.config == replace(CONFIG, merged=True)
+    assert model.config == CONFIG
+
+
+@pytest.mark.parametrize("channels", ["spatial", "temporal", "entangled"])
+def test_a_model_of_one_channel_leaves_the_other_units_without_gradient(channels: str) -> None:
+    model = _shaken(replace(CONFIG, channels=channels))
+    model(_latents(), STEPS, _given()).prediction.square().mean().backward()
+    resnet = model.trunk.down_blocks[0].resnets[0].conv1.weight.grad
+    over_time = model.trunk.down_blocks[0].temp_convs[0].conv4[-1].weight.grad
+    assert (resnet is not None) == (channels != "temporal")
+    assert (over_time is not None) == (channels != "spatial")
+    assert (model.disentangle is None) == (channels == "entangled")
+
+
+@torch.no_grad()
+def test_a_dropped_condition_is_the_empty_one() -> None:
+    given, nothing = _given(), Conditions(text=torch.ones(1, 3, 12), pooled=torch.ones(1, 6))
+    rows = torch.tensor([True, False])
+    for kind, names in (("text", ["text"]), ("image", ["image", "reference"])):
+        dropped = given.without(kind, rows, nothing)
+        for name in names:
+            empty = torch.ones(1) if name == "text" else torch.zeros(1)
+            assert (getattr(dropped, name)[0] == empty).all()
+            assert torch.equal(getattr(dropped, name)[1], getattr(given, name)[1])
+    assert torch.equal(given.without("image", rows, nothing).text, given.text)
+    both = stack([given, given[1:]])
+    assert both.text.shape[0] == 3
+    assert torch.equal(both.motion[2:], given.motion[1:])
+
+
+@torch.no_grad()
+def test_saved_and_loaded_it_is_the_same_and_its_trunk_opens_alone(tmp_path: Path) -> None:
+    model, z, given = _shaken(), _latents(), _given()
+    weights.save(model, tmp_path)
+    again = weights.load(tmp_path)
+    assert again.config == model.config
+    assert torch.equal(again(z, STEPS, given).prediction, model(z, STEPS, given).prediction)
+    trunk = weights.load_trunk(tmp_path / "unet")
+    first = trunk({MERGED: z}, STEPS, given.text)[0][MERGED]
+    assert torch.equal(first, model.trunk({MERGED: z}, STEPS, given.text)[0][MERGED])
+
+
+def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
+    weights.save(_shaken(), tmp_path)
+    config = tmp_path / "std4d/config.json"
+    config.write_text(config.read_text().replace('"pooled_width": 6', '"pooled_width": 7'))
+    with pytest.raises(InputError, match=r"conditioner.pooled.weight: expected \[64, 7\]"):
+        weights.load(tmp_path)
+    config.write_text(config.read_text().replace('"channels": "both"', '"channels": "two"'))
+    with pytest.raises(ConfigError, match="entangled"):
+        weights.load(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        weights.load(tmp_path / "nowhere")
+
+
+def test_the_seed_alone_decides_a_new_model() -> None:
+    torch.manual_seed(1)
+    first = weights.create(CONFIG, seed=3).state_dict()
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)
+    second = weights.create(CONFIG, seed=3).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = weights.create(CONFIG, seed=4).state_dict()
+    assert not torch.equal(first["trunk.conv_in.weight"], other["trunk.conv_in.weight"])
