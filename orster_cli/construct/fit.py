@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.construct.checkpoint import load_latest, save_checkpoint
+from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from orster_cli.construct.losses import LossWeights, Perceptual, splatting_loss
 from orster_cli.construct.model import Model
 from orster_cli.construct.views import View, ViewSet

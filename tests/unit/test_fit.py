@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orster_cli.construct.checkpoint import load_latest, save_checkpoint
+from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag

@@ -1,7 +1,7 @@
-"""Checkpoints of a running fit: one safetensors file each, written beside and renamed.
+"""Checkpoints of a run: one safetensors file each, written beside and renamed.
 
 A checkpoint holds every tensor that the next step depends on (parameters, optimizer moments,
-densification statistics) and the step; random numbers are derived from (seed, step), so nothing
+statistics) and the step; random numbers are derived from (seed, step), so nothing
 else is needed to go on as if nothing had happened.
 """
 

@@ -1,0 +1,107 @@
+"""Settings of the training stages and of the model that they train. The defaults are the `mini`
+size: what a CPU can train; templates hold the larger ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orster_cli.config.fields import setting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Sizes of a new model."""
+
+    widths: tuple[int, ...] = setting((32, 64, 96), "channels of each level of the trunk", minimum=8)
+    attention: tuple[bool, ...] = setting((True, True, False), "which levels have transformers")
+    layers: int = setting(1, "layers of each level", minimum=1, maximum=8)
+    head_width: int = setting(16, "width of an attention head", minimum=4)
+    groups: int = setting(16, "groups of the normalisations", minimum=1)
+    context_width: int = setting(64, "width of the condition's tokens", minimum=8)
+    dropout: float = setting(0.0, "dropout of the temporal convolutions", minimum=0, maximum=0.9)
+    channels: str = setting(
+        "both",
+        "which channels there are (Table 2)",
+        choices=("both", "spatial", "temporal", "entangled"),
+    )
+    prediction: str = setting(
+        "epsilon", "what the model predicts", choices=("epsilon", "v_prediction")
+    )
+    beta_schedule: str = setting(
+        "scaled_linear", "noise schedule", choices=("linear", "scaled_linear", "squaredcos_cap_v2")
+    )
+    zero_snr: bool = setting(False, "rescale the schedule to end in noise alone")
+    frames: int = setting(16, "frames of a clip (0: all that the dataset has)", minimum=0)
+    vae_widths: tuple[int, ...] = setting((16, 32, 48, 64), "channels of the frame VAE", minimum=8)
+    encoder_width: int = setting(64, "width of the text and image encoder", minimum=8)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """What all stages share. `batch` is over all processes."""
+
+    steps: int = setting(5000, "optimizer steps", minimum=0)
+    batch: int = setting(8, "clips a step, over all processes", minimum=1)
+    accumulate: int = setting(1, "parts that a step's batch is computed in", minimum=1)
+    lr: float = setting(3e-5, "learning rate", minimum=0)
+    schedule: str = setting("cosine", "decay of the rate", choices=("cosine", "constant"))
+    warmup: int = setting(10, "steps in which the rate rises", minimum=0)
+    weight_decay: float = setting(0.0, "of AdamW", minimum=0)
+    clip: float = setting(1.0, "largest norm of the gradient (0: any)", minimum=0)
+    ema: float = setting(0.0, "decay of the averaged weights (0: none)", minimum=0, maximum=0.99999)
+    precision: str = setting("fp32", "of the passes", choices=("fp32", "bf16"))
+    checkpointing: bool = setting(False, "recompute activations instead of keeping them")
+    trainable: str = setting(
+        "all", "what of the trunk is trained", choices=("all", "temporal", "lora")
+    )
+    lora_rank: int = setting(16, "rank of the LoRA updates", minimum=1)
+    offset_noise: float = setting(0.0, "noise that is equal over pixels", minimum=0)
+    text: float = setting(1.0, "share of steps that give the text", minimum=0)
+    image: float = setting(0.0, "share of steps that give the first view", minimum=0)
+    object: float = setting(0.0, "share of steps that give the static object", minimum=0)
+    drop: float = setting(0.1, "how often a condition is dropped", minimum=0, maximum=1)
+    log_every: int = setting(10, "steps between lines of the log", minimum=1)
+    sample_every: int = setting(0, "steps between contact sheets (0: none)", minimum=0)
+    checkpoint_seconds: float = setting(300.0, "seconds between checkpoints", minimum=0)
+    trackers: tuple[str, ...] = setting((), "trackers of accelerate to log to as well")
+    seed: int = setting(0, "seed", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig(TrainConfig):
+    """Sec. 4.1."""
+
+    enabled: bool = setting(True, "train at all (Table 3, w/o Pre. 4D)")
+    reconstruction: float = setting(1.0, "weight of the disentangle VAE's reconstruction", minimum=0)
+    kl: float = setting(1e-4, "weight of its KL divergence", minimum=0)
+    orthogonal: float = setting(0.1, "weight of its cross-covariance", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillConfig(PretrainConfig):
+    """Sec. 4.2, Eq. 11-14."""
+
+    weight: float = setting(1.0, "weight of L_orster beside the diffusion loss", minimum=0)
+    lambda_o: float = setting(0.5, "share of the spatial part (Eq. 14)", minimum=0, maximum=1)
+    kernel: bool = setting(True, "the joint kernel (Eq. 11)")
+    spatial_attention: bool = setting(True, "attention over pixels (Eq. 12)")
+    temporal_attention: bool = setting(True, "attention over frames (Eq. 13)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlignConfig(TrainConfig):
+    """Sec. 4.3, Eq. 15. The paper publishes no weights."""
+
+    enabled: bool = setting(True, "train at all (Table 3, w/o ST Consis.)")
+    rec: float = setting(1.0, "weight of L_rec", minimum=0)
+    perc: float = setting(0.1, "weight of L_perc", minimum=0)
+    temp: float = setting(0.01, "weight of L_temp", minimum=0)
+    align: float = setting(0.01, "weight of L_align", minimum=0)
+    diffusion: float = setting(1.0, "weight of the diffusion loss beside them", minimum=0)
+    noisiest: float = setting(0.3, "share of the schedule, from its clean end", minimum=0, maximum=1)
+    frames: int = setting(4, "frames that are decoded a clip", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinetuneConfig(TrainConfig):
+    """Sec. 4.4, Eq. 16."""

@@ -1,0 +1,57 @@
+"""Losses of the training stages (Sec. 4.1, Eq. 15, Eq. 16).
+
+B videos, T frames, C channels, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Features = Callable[[Tensor], Sequence[Tensor]]
+
+
+# L_ldm of Sec. 4.1 and L_cond, Eq. 16: the paper writes the norm and its square; both are the mean
+# squared error here.
+def diffusion_loss(prediction: Tensor, target: Tensor) -> Tensor:
+    """Of the predicted noise (or v) and the true one, both [B,C,T,h,w]."""
+    return F.mse_loss(prediction.float(), target.float())
+
+
+# Eq. 15, first term: L_rec = |I_pred - I_gt|_1
+def reconstruction_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """Of frames [N,3,H,W] in [0,1]: the mean absolute difference."""
+    return F.l1_loss(predicted, true)
+
+
+# Eq. 15, second term: L_perc = sum_l |phi_l(I_pred) - phi_l(I_gt)|^2; each layer's mean is summed, so
+# that the weight does not depend on the network's size.
+def perceptual_loss(features: Features, predicted: Tensor, true: Tensor) -> Tensor:
+    """Of frames [N,3,H,W] in [0,1] through the layers of `features`."""
+    with torch.no_grad():
+        wanted = features(true)
+    terms = [F.mse_loss(a, b) for a, b in zip(features(predicted), wanted, strict=True)]
+    return torch.stack(terms).sum()
+
+
+# Eq. 15, third term: L_temp = |F_t^(t+1) - F_t^(t)|^2, per number and averaged over the units
+def smoothness_loss(temporal: Mapping[str, Tensor], frames: int) -> Tensor:
+    """Of temporal features [B T,C,H,W] by unit."""
+    terms = []
+    for features in temporal.values():
+        video = features.unflatten(0, (-1, frames))
+        terms.append(F.mse_loss(video[:, 1:], video[:, :-1]))
+    return torch.stack(terms).mean()
+
+
+# Eq. 15, fourth term: L_align = 1 - <F_s, F_t> / (|F_s| |F_t|), per token, averaged over the units
+def alignment_loss(spatial: Sequence[Tensor], temporal: Sequence[Tensor]) -> Tensor:
+    """Of pairs of spatial and temporal features [B T,C,H,W] of the same place in the trunk."""
+    terms = [
+        1 - F.cosine_similarity(s, t, dim=1).mean()
+        for s, t in zip(spatial, temporal, strict=True)
+    ]
+    return torch.stack(terms).mean()
