@@ -12,7 +12,9 @@ from orster_cli.config.fields import setting
 class ModelConfig:
     """Sizes of a new model."""
 
-    widths: tuple[int, ...] = setting((32, 64, 96), "channels of each level of the trunk", minimum=8)
+    widths: tuple[int, ...] = setting(
+        (32, 64, 96), "channels of each level of the trunk", minimum=8
+    )
     attention: tuple[bool, ...] = setting((True, True, False), "which levels have transformers")
     layers: int = setting(1, "layers of each level", minimum=1, maximum=8)
     head_width: int = setting(16, "width of an attention head", minimum=4)
@@ -72,7 +74,9 @@ class PretrainConfig(TrainConfig):
     """Sec. 4.1."""
 
     enabled: bool = setting(True, "train at all (Table 3, w/o Pre. 4D)")
-    reconstruction: float = setting(1.0, "weight of the disentangle VAE's reconstruction", minimum=0)
+    reconstruction: float = setting(
+        1.0, "weight of the disentangle VAE's reconstruction", minimum=0
+    )
     kl: float = setting(1e-4, "weight of its KL divergence", minimum=0)
     orthogonal: float = setting(0.1, "weight of its cross-covariance", minimum=0)
 
@@ -98,7 +102,9 @@ class AlignConfig(TrainConfig):
     temp: float = setting(0.01, "weight of L_temp", minimum=0)
     align: float = setting(0.01, "weight of L_align", minimum=0)
     diffusion: float = setting(1.0, "weight of the diffusion loss beside them", minimum=0)
-    noisiest: float = setting(0.3, "share of the schedule, from its clean end", minimum=0, maximum=1)
+    noisiest: float = setting(
+        0.3, "share of the schedule, from its clean end", minimum=0, maximum=1
+    )
     frames: int = setting(4, "frames that are decoded a clip", minimum=1)
 
 

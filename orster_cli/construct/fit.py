@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from orster_cli.construct.losses import LossWeights, Perceptual, splatting_loss
 from orster_cli.construct.model import Model
 from orster_cli.construct.views import View, ViewSet
@@ -27,6 +26,7 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import Gaussians
+from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from orster_cli.splatting.rasterize import Render, rasterize
 
 CHECKPOINT_SECONDS = 15.0

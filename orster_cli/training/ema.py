@@ -12,7 +12,9 @@ class Ema:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.values = {
-            name: p.detach().float().clone() for name, p in module.named_parameters() if p.requires_grad
+            name: p.detach().float().clone()
+            for name, p in module.named_parameters()
+            if p.requires_grad
         }
 
     @torch.no_grad()

@@ -69,7 +69,5 @@ def plot_curves(rows: list[dict[str, Any]], names: list[str]) -> str:
         )
     base = HEIGHT - MARGIN + 15
     lines.append(f'<text x="{MARGIN}" y="{base}">0</text>')
-    lines.append(
-        f'<text x="{WIDTH - 4 * MARGIN}" y="{base}" text-anchor="end">step {last}</text>'
-    )
+    lines.append(f'<text x="{WIDTH - 4 * MARGIN}" y="{base}" text-anchor="end">step {last}</text>')
     return "\n".join([*lines, "</svg>\n"])

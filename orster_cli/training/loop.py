@@ -193,9 +193,7 @@ def _track(run: Run, row: dict[str, Any]) -> None:
         run.reporter.warn(f"tracker: {error}")
 
 
-def _resume(
-    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
-) -> int:
+def _resume(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> int:
     found = load_latest(run.scratch)
     if found is None or found[0] > run.cfg.steps:
         return 0

@@ -32,7 +32,7 @@ def reconstruction_loss(predicted: Tensor, true: Tensor) -> Tensor:
 def perceptual_loss(features: Features, predicted: Tensor, true: Tensor) -> Tensor:
     """Of frames [N,3,H,W] in [0,1] through the layers of `features`."""
     with torch.no_grad():
-        wanted = features(true)
+        wanted = [layer.detach() for layer in features(true)]
     terms = [F.mse_loss(a, b) for a, b in zip(features(predicted), wanted, strict=True)]
     return torch.stack(terms).sum()
 
@@ -51,7 +51,6 @@ def smoothness_loss(temporal: Mapping[str, Tensor], frames: int) -> Tensor:
 def alignment_loss(spatial: Sequence[Tensor], temporal: Sequence[Tensor]) -> Tensor:
     """Of pairs of spatial and temporal features [B T,C,H,W] of the same place in the trunk."""
     terms = [
-        1 - F.cosine_similarity(s, t, dim=1).mean()
-        for s, t in zip(spatial, temporal, strict=True)
+        1 - F.cosine_similarity(s, t, dim=1).mean() for s, t in zip(spatial, temporal, strict=True)
     ]
     return torch.stack(terms).mean()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
+from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from tests.helpers.constructing import TINY, mean_psnr, tiny_fit
 
 

@@ -1,0 +1,1 @@
+"""Orthogonal spatial-temporal distributional transfer (Sec. 4.2)."""

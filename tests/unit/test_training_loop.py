@@ -1,0 +1,200 @@
+"""The loop: interrupted and resumed it ends in the same bytes, and what it draws follows from seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from orster_cli.config.train import TrainConfig
+from orster_cli.core.errors import ConfigError, NumericalError, Preempted
+from orster_cli.core.reporting import Silent
+from orster_cli.training.draws import choose, draw
+from orster_cli.training.log import RunLog, plot_curves, read_log
+from orster_cli.training.loop import LOG, Run, make_accelerator, train
+from orster_cli.training.lora import add_lora, merge_lora
+from orster_cli.training.optimizer import freeze_spatial, rate
+from tests.unit.test_std4d import STEPS, _given, _latents, _shaken
+
+CFG = TrainConfig(steps=9, batch=4, accumulate=2, lr=1e-2, warmup=2, ema=0.9, log_every=1)
+
+
+class Regression(nn.Module):
+    """Draws (dropout), has a buffer that counts, and a part that no step uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer, self.unused = nn.Linear(4, 4), nn.Linear(2, 2)
+        self.drop = nn.Dropout(0.3)
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self, x: Tensor, step: int, places: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        self.seen += len(places)
+        loss = (self.drop(self.layer(x)) - 1).square().mean()
+        return loss, {"double": 2 * loss}
+
+
+class Numbers:
+    def batch(self, step: int, places: list[int]) -> Tensor:
+        return draw(0, step, places, (4, 1, 1, 1)).noise.flatten(1)
+
+
+@dataclass
+class StopAfter:
+    """Asks for a stop at the n-th time of asking."""
+
+    asked: int
+
+    @property
+    def requested(self) -> bool:
+        self.asked -= 1
+        return self.asked == 0
+
+
+def _run(folder: Path, cfg: TrainConfig = CFG, stop_after: int = 0) -> Run:
+    folder.mkdir(exist_ok=True)
+    stop = StopAfter(stop_after)
+    return Run(cfg, folder, make_accelerator(cfg, cpu=True), Silent(), stop, "pretrain")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stops", [[1], [4, 3], [2, 2, 2, 2]])
+def test_interrupted_and_resumed_it_ends_in_the_same_bytes(
+    tmp_path: Path, stops: list[int]
+) -> None:
+    whole, pieces = Regression(), Regression()
+    train(whole, Numbers(), _run(tmp_path / "whole"))
+    for stop in stops:
+        with pytest.raises(Preempted, match="the work so far is kept"):
+            train(Regression(), Numbers(), _run(tmp_path / "pieces", stop_after=stop))
+    train(pieces, Numbers(), _run(tmp_path / "pieces"))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, pieces.state_dict()[name]), name
+    assert int(whole.seen) == 9 * 4
+    rows = [read_log(tmp_path / place / LOG) for place in ("whole", "pieces")]
+    assert [row["step"] for row in rows[1]] == list(range(1, 10))
+    assert [row["loss"] for row in rows[0]] == [row["loss"] for row in rows[1]]
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path) -> None:
+    plain = TrainConfig(steps=3, batch=4, lr=1e-2, log_every=1)
+    parts = TrainConfig(steps=3, batch=4, lr=1e-2, log_every=1, accumulate=4)
+    models = []
+    for name, cfg in (("plain", plain), ("parts", parts)):
+        model = Regression()
+        model.drop.p = 0.0
+        train(model, Numbers(), _run(tmp_path / name, cfg))
+        models.append(model.layer.weight)
+    assert torch.allclose(*models, atol=1e-6)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="3 parts"):
+        train(Regression(), Numbers(), _run(tmp_path, TrainConfig(batch=4, accumulate=3)))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path: Path) -> None:
+    class Broken(Regression):
+        def forward(self, x, step, places):  # type: ignore[no-untyped-def]
+            loss, terms = super().forward(x, step, places)
+            return loss, {**terms, "double": terms["double"] * (math.nan if step == 2 else 1)}
+
+    with pytest.raises(NumericalError, match="step 2: not finite: double"):
+        train(Broken(), Numbers(), _run(tmp_path))
+
+
+def test_averaged_weights_are_what_it_ends_with(tmp_path: Path) -> None:
+    averaged, last = Regression(), Regression()
+    train(averaged, Numbers(), _run(tmp_path / "a"))
+    train(last, Numbers(), _run(tmp_path / "b", TrainConfig(**{**_values(CFG), "ema": 0.0})))
+    start = Regression().layer.weight
+    assert not torch.equal(averaged.layer.weight, last.layer.weight)
+    near = (averaged.layer.weight - start).norm()
+    assert near < (last.layer.weight - start).norm()
+
+
+def _values(cfg: TrainConfig) -> dict[str, object]:
+    return {name: getattr(cfg, name) for name in TrainConfig.__dataclass_fields__}
+
+
+def test_draws_follow_from_seed_step_and_place_alone() -> None:
+    whole = draw(1, 5, [0, 1, 2, 3], (4, 2, 3, 3))
+    half = draw(1, 5, [2, 3], (4, 2, 3, 3))
+    assert torch.equal(whole.noise[2:], half.noise)
+    assert torch.equal(whole.level[2:], half.level)
+    assert torch.equal(whole.chance[2:], half.chance)
+    assert not torch.equal(whole.noise, draw(1, 6, [0, 1, 2, 3], (4, 2, 3, 3)).noise)
+    assert not torch.equal(whole.noise, draw(2, 5, [0, 1, 2, 3], (4, 2, 3, 3)).noise)
+    offset = draw(1, 5, [0], (4, 2, 64, 64), offset=2.0).noise
+    assert offset.mean(dim=(-2, -1)).std() > 1  # frames as a whole are shifted
+
+
+def test_choices_have_their_shares() -> None:
+    shares = {"text": 0.5, "image": 0.3, "object": 0.2}
+    chosen = [choose(0, step, shares) for step in range(4000)]
+    for name, share in shares.items():
+        assert chosen.count(name) / 4000 == pytest.approx(share, abs=0.03)
+    assert {choose(0, step, {"text": 1.0, "image": 0.0}) for step in range(200)} == {"text"}
+
+
+def test_the_rate_rises_and_falls_as_a_cosine() -> None:
+    cfg = TrainConfig(steps=110, warmup=10)
+    assert rate(cfg, 0) == pytest.approx(0.1)
+    assert rate(cfg, 9) == pytest.approx(1.0)
+    assert rate(cfg, 60) == pytest.approx(0.5)
+    assert rate(cfg, 110) == pytest.approx(0.0)
+    assert rate(TrainConfig(schedule="constant", warmup=0), 4000) == 1.0
+
+
+class Holder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = _shaken()
+
+
+def test_low_rank_updates_start_as_nothing_and_end_in_the_weights() -> None:
+    holder, z, given = Holder(), _latents(), _given()
+    names = set(holder.state_dict())
+    before = holder.model(z, STEPS, given).prediction
+    add_lora(holder, rank=2, seed=0)
+    assert torch.allclose(holder.model(z, STEPS, given).prediction, before, atol=1e-6)
+    trunk = {n for n, p in holder.named_parameters() if p.requires_grad and ".trunk." in n}
+    assert trunk
+    assert all("parametrizations" in name for name in trunk)
+    with torch.no_grad():
+        for name, parameter in holder.named_parameters():
+            if name.endswith(".b"):
+                parameter += 0.1
+    moved = holder.model(z, STEPS, given).prediction
+    assert not torch.allclose(moved, before, atol=1e-3)
+    merge_lora(holder)
+    assert set(holder.state_dict()) == names
+    assert torch.allclose(holder.model(z, STEPS, given).prediction, moved, atol=1e-5)
+
+
+def test_temporal_training_freezes_the_trunks_spatial_units_alone() -> None:
+    holder = Holder()
+    freeze_spatial(holder)
+    trained = {n for n, p in holder.named_parameters() if p.requires_grad}
+    assert "model.trunk.transformer_in.proj_in.weight" in trained
+    assert any(".temp_convs." in name for name in trained)
+    assert any(".camera_embedding." in name for name in trained)
+    assert not any(".resnets." in name or ".attentions." in name for name in trained)
+
+
+def test_a_log_that_goes_on_drops_what_came_after_its_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    rows = [{"step": step, "loss": 1 / step, "kappa": [1, 2]} for step in range(1, 6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 6, "lo')
+    log = RunLog(path, step=3)
+    log.write({"step": 4, "loss": 0.1})
+    assert [row["step"] for row in read_log(path)] == [1, 2, 3, 4]
+    picture = plot_curves(read_log(path), ["loss", "kappa", "absent"])
+    assert picture.count("<polyline") == 1
+    assert "loss: 0.1 to 1" in picture
