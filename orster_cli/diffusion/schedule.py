@@ -1,0 +1,124 @@
+"""Noise schedules: what a timestep means, and the same latent in another schedule's terms.
+
+Diffusions of different families (epsilon on scaled-linear betas, v on a cosine with zero terminal
+signal) meet at equal log signal-to-noise ratio. B videos, N timesteps; ... any further axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orster_cli.core.errors import ConfigError
+
+PREDICTIONS = ("epsilon", "v_prediction")
+LARGEST_LOG_SNR = 20.0  # a schedule that ends in noise alone has minus infinity: cut here
+_BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSchedule:
+    """In diffusers' words; the defaults are ModelScopeT2V's and VideoMV's text branch."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: str = "scaled_linear"
+    prediction_type: str = "epsilon"
+    rescale_betas_zero_snr: bool = False
+    steps_offset: int = 1
+    set_alpha_to_one: bool = False
+    timestep_spacing: str = "leading"
+
+    def __post_init__(self) -> None:
+        if self.beta_schedule not in _BETAS:
+            known = ", ".join(_BETAS)
+            raise ConfigError(f"beta_schedule: one of {known}, got {self.beta_schedule!r}")
+        if self.prediction_type not in PREDICTIONS:
+            known = ", ".join(PREDICTIONS)
+            raise ConfigError(f"prediction_type: one of {known}, got {self.prediction_type!r}")
+
+    @classmethod
+    def from_diffusers(cls, value: Mapping[str, Any]) -> NoiseSchedule:
+        """From a scheduler's config; what does not shape the noise is left out."""
+        names = cls.__dataclass_fields__
+        return cls(**{n: value[n] for n in names if value.get(n) is not None})
+
+    def to_diffusers(self) -> dict[str, Any]:
+        """The config of the `DDIMScheduler` that does this schedule's steps."""
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {"_class_name": "DDIMScheduler", **own, "clip_sample": False}
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """[N] share of the signal's variance, float64."""
+        steps = self.num_train_timesteps
+        if self.beta_schedule == "squaredcos_cap_v2":
+            ends = torch.arange(steps + 1, dtype=torch.float64) / steps
+            bar = torch.cos((ends + 0.008) / 1.008 * math.pi / 2).square()
+            betas = (1 - bar[1:] / bar[:-1]).clamp(max=0.999)
+        elif self.beta_schedule == "linear":
+            betas = torch.linspace(self.beta_start, self.beta_end, steps, dtype=torch.float64)
+        else:
+            roots = (self.beta_start**0.5, self.beta_end**0.5)
+            betas = torch.linspace(*roots, steps, dtype=torch.float64).square()
+        shares = (1 - betas).cumprod(0)
+        if self.rescale_betas_zero_snr:  # Lin et al. 2023: shift and stretch to end at zero
+            roots_of = shares.sqrt()
+            first, last = roots_of[0].clone(), roots_of[-1].clone()
+            shares = ((roots_of - last) * first / (first - last)).square()
+        return shares
+
+    def signal_and_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors a, s [B] of z_t = a x_0 + s e, float32, at integer `timesteps` [B]."""
+        share = self.alphas_cumprod.to(timesteps.device)[timesteps]
+        return share.sqrt().float(), (1 - share).sqrt().float()
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """z_t [B,...] of `clean` and `noise` [B,...]."""
+        a, s = self._factors(timesteps, clean)
+        return a * clean + s * noise
+
+    def target(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """What the model is to predict: the noise, or v = a e - s x_0 (Salimans and Ho 2022)."""
+        if self.prediction_type == "epsilon":
+            return noise
+        a, s = self._factors(timesteps, clean)
+        return a * noise - s * clean
+
+    def predict_clean(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
+        """x_0 from z_t and the model's prediction."""
+        a, s = self._factors(timesteps, noisy)
+        if self.prediction_type == "epsilon":
+            return (noisy - s * prediction) / a
+        return a * noisy - s * prediction
+
+    def _factors(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        a, s = self.signal_and_noise(timesteps)
+        shape = (-1, *[1] * (like.ndim - 1))
+        return a.view(shape).to(like), s.view(shape).to(like)
+
+    def log_snr(self) -> Tensor:
+        """[N] log(a^2 / s^2), falling, float64, within +-`LARGEST_LOG_SNR`."""
+        shares = self.alphas_cumprod
+        smallest = torch.finfo(torch.float64).tiny
+        ratio = shares.clamp_min(smallest).log() - (1 - shares).clamp_min(smallest).log()
+        return ratio.clamp(-LARGEST_LOG_SNR, LARGEST_LOG_SNR)
+
+    def same_noise(
+        self, noisy: Tensor, timesteps: Tensor, other: NoiseSchedule
+    ) -> tuple[Tensor, Tensor]:
+        """z_t [B,...] of this schedule as (z', t') of `other`: the timestep whose log-SNR is nearest,
+        and the latent scaled to that timestep's total variance. Signal and noise keep their ratio."""
+        if other.alphas_cumprod.equal(self.alphas_cumprod):
+            return noisy, timesteps
+        mine = self.log_snr().to(timesteps.device)[timesteps]
+        theirs = other.log_snr().to(timesteps.device)
+        moved = (theirs[None] - mine[:, None]).abs().argmin(dim=1)
+        # both schedules keep a^2 + s^2 = 1, so at an equal ratio the latents are the same numbers
+        return noisy, moved
