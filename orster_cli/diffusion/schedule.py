@@ -113,12 +113,11 @@ class NoiseSchedule:
     def same_noise(
         self, noisy: Tensor, timesteps: Tensor, other: NoiseSchedule
     ) -> tuple[Tensor, Tensor]:
-        """z_t [B,...] of this schedule as (z', t') of `other`: the timestep whose log-SNR is nearest,
-        and the latent scaled to that timestep's total variance. Signal and noise keep their ratio."""
+        """z_t [B,...] of this schedule as (z', t') of `other`, where t' is the timestep whose log-SNR is
+        nearest. Both keep a^2 + s^2 = 1, so at an equal ratio the latents are the same numbers."""
         if other.alphas_cumprod.equal(self.alphas_cumprod):
             return noisy, timesteps
         mine = self.log_snr().to(timesteps.device)[timesteps]
         theirs = other.log_snr().to(timesteps.device)
         moved = (theirs[None] - mine[:, None]).abs().argmin(dim=1)
-        # both schedules keep a^2 + s^2 = 1, so at an equal ratio the latents are the same numbers
         return noisy, moved

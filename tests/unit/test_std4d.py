@@ -14,66 +14,21 @@ from orster_cli.diffusion import weights
 from orster_cli.diffusion.conditions import Conditions, stack
 from orster_cli.diffusion.disentangle import DisentangleVAE, cross_covariance
 from orster_cli.diffusion.fuse import FuseFFN
-from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, TrunkConfig
-from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
-
-TRUNK = TrunkConfig(
-    block_out_channels=(16, 32),
-    attention=(True, False),
-    layers_per_block=1,
-    cross_attention_dim=12,
-    attention_head_dim=8,
-    norm_num_groups=4,
-    temporal_dropout=0.0,
-)
-CONFIG = STD4DConfig(trunk=TRUNK, text_width=12, image_width=10, pooled_width=6)
-STEPS = torch.tensor([7, 700])
-
-
-def _shaken(config: STD4DConfig = CONFIG) -> STD4D:
-    """A model whose every part does something."""
-    model = weights.create(config, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    return model.eval()
-
-
-def _given(frames: int = 5) -> Conditions:
-    generator = torch.Generator().manual_seed(2)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    w2c = orbit_cameras(orbit_azimuths(frames), width=64, height=64).w2c
-    return Conditions(
-        text=draw(2, 3, 12),
-        image=draw(2, 4, 10),
-        pooled=draw(2, 6),
-        object=draw(2, 4, frames, 8, 8),
-        reference=draw(2, 4, frames, 8, 8),
-        cameras=w2c.expand(2, -1, -1, -1),
-        motion=torch.tensor([0.0, 0.02]),
-    )
-
-
-def _latents(frames: int = 5) -> torch.Tensor:
-    return torch.randn(2, 4, frames, 8, 8, generator=torch.Generator().manual_seed(3))
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL
+from tests.helpers.diffusion import CONFIG, STEPS, given_to, latents, shaken
 
 
 @torch.no_grad()
 def test_a_new_merged_model_is_its_trunk_whatever_cameras_motion_and_references_say() -> None:
     model = weights.create(replace(CONFIG, merged=True), seed=0).eval()
-    z, given = _latents(), replace(_given(), image=None, object=None)
+    z, given = latents(), replace(given_to(), image=None, object=None)
     plain = model.trunk({MERGED: z}, STEPS, given.text)[0][MERGED]
     assert torch.equal(model(z, STEPS, given).prediction, plain)
 
 
 @torch.no_grad()
 def test_each_condition_changes_the_prediction_of_a_trained_model() -> None:
-    model, z, given = _shaken(), _latents(), _given()
+    model, z, given = shaken(), latents(), given_to()
     full = model(z, STEPS, given).prediction
     for name in ("text", "image", "pooled", "object", "reference", "cameras", "motion"):
         changed = replace(given, **{name: getattr(given, name).flip(0) * 1.5})
@@ -84,7 +39,7 @@ def test_each_condition_changes_the_prediction_of_a_trained_model() -> None:
 
 # Eq. 1-2
 def test_disentangling_starts_as_the_identity() -> None:
-    vae, z = DisentangleVAE(), _latents()
+    vae, z = DisentangleVAE(), latents()
     spatial, temporal = vae.split(z).sample(None)
     assert torch.equal(spatial, z)
     assert torch.equal(temporal, z)
@@ -95,7 +50,7 @@ def test_the_spatial_encoder_never_mixes_frames_nor_the_temporal_one_pixels() ->
     vae = DisentangleVAE()
     for parameter in vae.parameters():
         torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(4))
-    z = _latents().requires_grad_()
+    z = latents().requires_grad_()
     split = vae.split(z)
     for mean, log_variance, axes in (
         (split.spatial_mean, split.spatial_log_variance, (1, 3, 4)),
@@ -148,7 +103,7 @@ def test_disentangle_losses_are_those_of_a_plain_computation() -> None:
     assert losses["orthogonal"].item() == pytest.approx(np.mean(correlation**2), rel=1e-5)
 
 
-def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equal_latents() -> None:
+def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equallatents() -> None:
     x = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(8))
     y = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(9))
     x, y = x - x.mean(), y - y.mean()
@@ -159,8 +114,8 @@ def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equal_latents() -> 
 
 # Eq. 3-4
 @torch.no_grad()
-def test_channels_are_the_trunks_own_on_their_own_latents() -> None:
-    model, z, given = _shaken(), _latents(), replace(_given(), cameras=None, motion=None)
+def test_channels_are_the_trunks_own_on_their_ownlatents() -> None:
+    model, z, given = shaken(), latents(), replace(given_to(), cameras=None, motion=None)
     out = model(z, STEPS, given)
     spatial, temporal = model.disentangle.split(z).sample(None)
     entry = model.reference_in(given.reference.transpose(1, 2).flatten(0, 1))
@@ -196,7 +151,7 @@ def test_fusing_starts_as_the_plain_sum_and_is_a_plain_network_after() -> None:
 
 
 def test_merging_keeps_the_same_parameters_and_copies_none() -> None:
-    model = _shaken()
+    model = shaken()
     own = {name: id(p) for name, p in model.named_parameters()}
     merged = model.merge()
     for name, parameter in merged.named_parameters():
@@ -210,8 +165,8 @@ def test_merging_keeps_the_same_parameters_and_copies_none() -> None:
 
 @pytest.mark.parametrize("channels", ["spatial", "temporal", "entangled"])
 def test_a_model_of_one_channel_leaves_the_other_units_without_gradient(channels: str) -> None:
-    model = _shaken(replace(CONFIG, channels=channels))
-    model(_latents(), STEPS, _given()).prediction.square().mean().backward()
+    model = shaken(replace(CONFIG, channels=channels))
+    model(latents(), STEPS, given_to()).prediction.square().mean().backward()
     resnet = model.trunk.down_blocks[0].resnets[0].conv1.weight.grad
     over_time = model.trunk.down_blocks[0].temp_convs[0].conv4[-1].weight.grad
     assert (resnet is not None) == (channels != "temporal")
@@ -221,7 +176,7 @@ def test_a_model_of_one_channel_leaves_the_other_units_without_gradient(channels
 
 @torch.no_grad()
 def test_a_dropped_condition_is_the_empty_one() -> None:
-    given, nothing = _given(), Conditions(text=torch.ones(1, 3, 12), pooled=torch.ones(1, 6))
+    given, nothing = given_to(), Conditions(text=torch.ones(1, 3, 12), pooled=torch.ones(1, 6))
     rows = torch.tensor([True, False])
     for kind, names in (("text", ["text"]), ("image", ["image", "reference"])):
         dropped = given.without(kind, rows, nothing)
@@ -237,7 +192,7 @@ def test_a_dropped_condition_is_the_empty_one() -> None:
 
 @torch.no_grad()
 def test_saved_and_loaded_it_is_the_same_and_its_trunk_opens_alone(tmp_path: Path) -> None:
-    model, z, given = _shaken(), _latents(), _given()
+    model, z, given = shaken(), latents(), given_to()
     weights.save(model, tmp_path)
     again = weights.load(tmp_path)
     assert again.config == model.config
@@ -248,7 +203,7 @@ def test_saved_and_loaded_it_is_the_same_and_its_trunk_opens_alone(tmp_path: Pat
 
 
 def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
-    weights.save(_shaken(), tmp_path)
+    weights.save(shaken(), tmp_path)
     config = tmp_path / "std4d/config.json"
     config.write_text(config.read_text().replace('"pooled_width": 6', '"pooled_width": 7'))
     with pytest.raises(InputError, match=r"conditioner.pooled.weight: expected \[64, 7\]"):

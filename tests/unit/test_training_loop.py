@@ -19,7 +19,7 @@ from orster_cli.training.log import RunLog, plot_curves, read_log
 from orster_cli.training.loop import LOG, Run, make_accelerator, train
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial, rate
-from tests.unit.test_std4d import STEPS, _given, _latents, _shaken
+from tests.helpers.diffusion import STEPS, given_to, latents, shaken
 
 CFG = TrainConfig(steps=9, batch=4, accumulate=2, lr=1e-2, warmup=2, ema=0.9, log_every=1)
 
@@ -155,11 +155,11 @@ def test_the_rate_rises_and_falls_as_a_cosine() -> None:
 class Holder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.model = _shaken()
+        self.model = shaken()
 
 
 def test_low_rank_updates_start_as_nothing_and_end_in_the_weights() -> None:
-    holder, z, given = Holder(), _latents(), _given()
+    holder, z, given = Holder(), latents(), given_to()
     names = set(holder.state_dict())
     before = holder.model(z, STEPS, given).prediction
     add_lora(holder, rank=2, seed=0)

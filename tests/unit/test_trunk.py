@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, TrunkConfig
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk
+from tests.helpers.diffusion import TRUNK
 
-CONFIG = TrunkConfig(
-    block_out_channels=(16, 32),
-    attention=(True, False),
-    layers_per_block=1,
-    cross_attention_dim=12,
-    attention_head_dim=8,
-    norm_num_groups=4,
-)
+CONFIG = replace(TRUNK, temporal_dropout=0.1)
 STEPS = torch.tensor([500])
 
 
