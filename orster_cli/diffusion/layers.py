@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from orster_cli.diffusion.cpu_feed_forward import feed_forward, reference
+
 NORM_EPS = 1e-5  # of the temporal convolutions' and layer norms
 TRANSFORMER_NORM_EPS = 1e-6
 
@@ -181,13 +183,11 @@ class Attention(nn.Module):
 
 
 class _GatedProjection(nn.Module):
+    """Holds the weights under diffusers' name."""
+
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
         self.proj = nn.Linear(width, 2 * out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
 
 
 class FeedForward(nn.Module):
@@ -200,7 +200,12 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net[2](self.net[0](x))
+        first, second = self.net[0].proj, self.net[2]
+        plain = (
+            x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
+        )
+        run = reference if plain else feed_forward
+        return run(x, first.weight, first.bias, second.weight, second.bias)
 
 
 class TransformerBlock(nn.Module):

@@ -1,0 +1,45 @@
+"""The CPU's feed-forward against the plain one: values and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from orster_cli.diffusion.cpu_feed_forward import PIECE, feed_forward, reference
+
+
+def _inputs(tokens: int, seed: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(2, tokens, 6), (40, 6), (40,), (6, 20), (6,)]
+    return [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
+
+
+@pytest.mark.parametrize("tokens", [1, 7, PIECE // 2, PIECE, PIECE + 3])
+def test_values_and_gradients_are_those_of_the_plain_one(tokens: int) -> None:
+    ours, theirs = _inputs(tokens, 1), _inputs(tokens, 1)
+    got, want = feed_forward(*ours), reference(*theirs)
+    assert torch.allclose(got, want, atol=1e-5)
+    along = torch.randn(got.shape, generator=torch.Generator().manual_seed(2))
+    (got * along).sum().backward()
+    (want * along).sum().backward()
+    for a, b in zip(ours, theirs, strict=True):
+        scale = b.grad.abs().max()
+        assert (a.grad - b.grad).abs().max() < 1e-5 * scale
+
+
+def test_without_gradients_and_from_strided_tokens_it_is_the_same() -> None:
+    x, *weights = _inputs(PIECE, 3)
+    strided = x.detach().transpose(0, 1)
+    assert not strided.is_contiguous()
+    with torch.no_grad():
+        got = feed_forward(strided, *weights)
+        assert torch.allclose(got, reference(strided, *weights), atol=1e-5)
+    feed_forward(strided, *weights).sum().backward()  # tokens that want no gradient
+    assert all(value.grad is not None for value in weights)
+
+
+def test_a_gradient_that_is_not_contiguous_is_taken_as_it_is() -> None:
+    ours, theirs = _inputs(5, 4), _inputs(5, 4)
+    feed_forward(*ours).sum().backward()  # expanded from one number
+    reference(*theirs).sum().backward()
+    assert torch.allclose(ours[0].grad, theirs[0].grad, atol=1e-4)
