@@ -17,6 +17,12 @@ from orster_cli.ui.out import Out, ReaderGone
 # command -> (module, function); the module is small and imports the heavy parts when it runs
 COMMANDS = {
     "prepare-data": ("prepare_data", "prepare_data"),
+    "pretrain": ("train", "pretrain"),
+    "distill": ("train", "distill"),
+    "align": ("train", "align"),
+    "finetune": ("train", "finetune"),
+    "sample-video": ("sample_video", "sample_video"),
+    "generate": ("generate", "generate"),
     "construct": ("construct", "construct"),
     "evaluate": ("evaluate", "evaluate"),
     "show": ("show", "show"),

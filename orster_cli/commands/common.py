@@ -23,16 +23,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orster_cli.artifacts.hashing import hash_file
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
 from orster_cli.artifacts.store import Artifact, Draft, begin
 from orster_cli.config.load import Resolved, resolve, to_toml
-from orster_cli.core.errors import InputError
+from orster_cli.core.errors import ConfigError, InputError, MissingResourceError
 from orster_cli.core.names import printable
 from orster_cli.core.stopping import StopFlag
 from orster_cli.ui.out import Out
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass
@@ -170,3 +173,14 @@ def input_file(path: Path) -> InputFile:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     return InputFile(name=printable(path.name), size=size, sha256=digest)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is a device. ConfigError, MissingResourceError."""
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device: expected auto, cpu or cuda, got {name!r}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MissingResourceError("no CUDA device here", hint="use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

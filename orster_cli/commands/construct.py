@@ -50,7 +50,7 @@ def construct(
 
     Examples: orster construct dataset#frog-0 -o asset/ ; orster construct video.mp4 -o asset/"""
     from orster_cli.commands.clips import open_clip
-    from orster_cli.commands.common import Stage
+    from orster_cli.commands.common import Stage, choose_device
     from orster_cli.construct.run import ConstructInput
     from orster_cli.construct.run import construct as run
     from orster_cli.construct.source import OrbitFlags
@@ -116,16 +116,3 @@ def construct(
         next_step=f"look at {out / 'preview.mp4'}",
         values=content,
     )
-
-
-def choose_device(name: str):
-    """`auto` is CUDA where there is a device. ConfigError, MissingResourceError."""
-    import torch
-
-    from orster_cli.core.errors import ConfigError, MissingResourceError
-
-    if name not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device: expected auto, cpu or cuda, got {name!r}")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise MissingResourceError("no CUDA device here", hint="use --device cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

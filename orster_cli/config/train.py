@@ -34,7 +34,13 @@ class ModelConfig:
     )
     zero_snr: bool = setting(False, "rescale the schedule to end in noise alone")
     frames: int = setting(16, "frames of a clip (0: all that the dataset has)", minimum=0)
-    vae_widths: tuple[int, ...] = setting((16, 32, 48, 64), "channels of the frame VAE", minimum=8)
+    resolution: int = setting(0, "pixels of a frame (0: the dataset's)", minimum=0, maximum=2048)
+    latent_channels: int = setting(4, "channels of a latent", minimum=1, maximum=64)
+    vae_widths: tuple[int, ...] = setting(
+        (32, 64, 96),
+        "channels of the frame VAE; each after the first halves the picture",
+        minimum=8,
+    )
     encoder_width: int = setting(64, "width of the text and image encoder", minimum=8)
 
 
@@ -70,10 +76,38 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class VaeConfig(TrainConfig):
+    """The frame VAE, on single frames."""
+
+    batch: int = setting(32, "frames a step, over all processes", minimum=1)
+    lr: float = setting(1e-3, "learning rate", minimum=0)
+    edges: float = setting(1.0, "weight of the steps between neighbouring pixels", minimum=0)
+    kl: float = setting(1e-4, "weight of the KL divergence", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderConfig(TrainConfig):
+    """The small text and image encoder, contrastively on frames and captions."""
+
+    batch: int = setting(64, "frames a step, over all processes", minimum=2)
+    lr: float = setting(1e-3, "learning rate", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TeacherConfig(TrainConfig):
+    """A 3D diffusion on static orbits, or a video diffusion on front views."""
+
+    image: float = setting(0.5, "share of steps that give the first view", minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PretrainConfig(TrainConfig):
     """Sec. 4.1."""
 
     enabled: bool = setting(True, "train at all (Table 3, w/o Pre. 4D)")
+    still: float = setting(
+        0.1, "share of videos that show the object at rest, at motion 0", minimum=0, maximum=1
+    )
     reconstruction: float = setting(
         1.0, "weight of the disentangle VAE's reconstruction", minimum=0
     )
@@ -85,6 +119,7 @@ class PretrainConfig(TrainConfig):
 class DistillConfig(PretrainConfig):
     """Sec. 4.2, Eq. 11-14."""
 
+    enabled: bool = setting(True, "distill at all (Table 3, w/o Orster)")
     weight: float = setting(1.0, "weight of L_orster beside the diffusion loss", minimum=0)
     lambda_o: float = setting(0.5, "share of the spatial part (Eq. 14)", minimum=0, maximum=1)
     kernel: bool = setting(True, "the joint kernel (Eq. 11)")
@@ -106,8 +141,20 @@ class AlignConfig(TrainConfig):
         0.3, "share of the schedule, from its clean end", minimum=0, maximum=1
     )
     frames: int = setting(4, "frames that are decoded a clip", minimum=1)
+    features: str = setting(
+        "vae", "network of L_perc: the frame VAE's encoder, or VGG16", choices=("vae", "vgg")
+    )
+    still: float = setting(
+        0.1, "share of videos that show the object at rest, at motion 0", minimum=0, maximum=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneConfig(TrainConfig):
     """Sec. 4.4, Eq. 16."""
+
+    image: float = setting(1.0, "share of steps that give the first view", minimum=0)
+    object: float = setting(1.0, "share of steps that give the static object", minimum=0)
+    still: float = setting(
+        0.1, "share of videos that show the object at rest, at motion 0", minimum=0, maximum=1
+    )

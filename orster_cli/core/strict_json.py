@@ -28,6 +28,16 @@ def read_json(path: Path, *, maximum: int = JSON_MAX_BYTES) -> Any:
     return parse_json(text, where=str(path))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """As `read_json`; InputError for anything but an object."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected an object")
+    return value
+
+
 def parse_json(text: str, *, where: str) -> Any:
     """As `read_json`, from a string; `where` names it in errors."""
     try:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from orster_cli.diffusion.encoded import Encoder
+
 OBJECT_FRAMES, OBJECT_SIDE = 4, 4  # an object's tokens: 4 x (4 x 4)
 KINDS = ("text", "image", "object")
 
@@ -63,6 +65,20 @@ class Conditions:
             empty = torch.zeros_like(value[:1]) if empty is None else empty.to(value)
             changed[name] = torch.where(rows.view(-1, *[1] * (value.ndim - 1)), empty, value)
         return replace(self, **changed)
+
+
+def with_image(
+    given: Conditions, encoder: Encoder, pictures: Tensor, latents: Tensor, frames: int
+) -> Conditions:
+    """`given` and the first views `pictures` [B,3,H,W], whose `latents` [B,C,1,h,w] lie beside every
+    frame; their tokens too where the encoder reads images."""
+    tokens = encoder.image(pictures).tokens if encoder.image_width else None
+    return replace(given, image=tokens, reference=latents.expand(-1, -1, frames, -1, -1))
+
+
+def with_object(given: Conditions, static: Tensor) -> Conditions:
+    """`given` and a static object, by the latents of its orbit [B,C,T,h,w] from the same cameras."""
+    return replace(given, object=static, reference=static)
 
 
 def stack(parts: Sequence[Conditions]) -> Conditions:

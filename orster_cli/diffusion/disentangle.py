@@ -24,19 +24,14 @@ class Split:
     temporal_mean: Tensor
     temporal_log_variance: Tensor
 
-    def sample(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """(Z^S, Z^T): the means, or with a generator draws around them."""
-        pairs = (
-            (self.spatial_mean, self.spatial_log_variance),
-            (self.temporal_mean, self.temporal_log_variance),
-        )
-        if generator is None:
+    def sample(self, noise: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """(Z^S, Z^T): the means, or draws around them by `noise` (two of their shape)."""
+        if noise is None:
             return self.spatial_mean, self.temporal_mean
-        drawn = []
-        for mean, log_variance in pairs:
-            noise = torch.randn(mean.shape, generator=generator, device=generator.device)
-            drawn.append(mean + (0.5 * log_variance).exp() * noise.to(mean))
-        return drawn[0], drawn[1]
+        return (
+            self.spatial_mean + (0.5 * self.spatial_log_variance).exp() * noise[0],
+            self.temporal_mean + (0.5 * self.temporal_log_variance).exp() * noise[1],
+        )
 
 
 class _Encoder(nn.Module):
@@ -81,11 +76,11 @@ class DisentangleVAE(nn.Module):
         h = F.silu(self.enter(torch.cat([spatial, temporal], dim=1)))
         return (spatial + temporal) / 2 + self.leave(h)
 
-    def losses(self, z: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
+    def losses(self, z: Tensor, noise: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
         """Of `z` [B,C,T,h,w], scalars: `reconstruction` (mean squared error), `kl` (nats per number)
         and `orthogonal` (`cross_covariance` of the two). The paper gives no form; ours is a VAE's."""
         split = self.split(z)
-        spatial, temporal = split.sample(generator)
+        spatial, temporal = split.sample(noise)
         kl = _kl(split.spatial_mean, split.spatial_log_variance)
         kl = kl + _kl(split.temporal_mean, split.temporal_log_variance)
         return {
@@ -102,11 +97,10 @@ def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def cross_covariance(first: Tensor, second: Tensor) -> Tensor:
     """Mean square of the correlations between the channels of `first` and of `second` [B,C,T,h,w]
-    over all their tokens: zero when they are orthogonal, whatever their scale (the XCov penalty of
-    Cheung et al. 2014, of correlations so that shrinking a latent does not lower it)."""
-    a = first.transpose(0, 1).flatten(1).float()
-    b = second.transpose(0, 1).flatten(1).float()
-    a = a - a.mean(dim=1, keepdim=True)
-    b = b - b.mean(dim=1, keepdim=True)
-    correlation = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T
+    over the tokens of each video: zero when they are orthogonal, whatever their scale (the XCov penalty
+    of Cheung et al. 2014, of correlations so that shrinking a latent does not lower it)."""
+    a, b = first.flatten(2).float(), second.flatten(2).float()
+    a = a - a.mean(dim=2, keepdim=True)
+    b = b - b.mean(dim=2, keepdim=True)
+    correlation = F.normalize(a, dim=2) @ F.normalize(b, dim=2).transpose(1, 2)
     return correlation.square().mean()

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError
@@ -122,10 +121,10 @@ class STD4D(nn.Module):
         given: Conditions,
         *,
         wanted: frozenset[str] = NONE,
-        generator: torch.Generator | None = None,
+        jitter: tuple[Tensor, Tensor] | None = None,
     ) -> STD4DOutput:
-        """`z` [B,C,T,h,w] at `timesteps` [B]. With a generator the two latents are drawn from their
-        distributions (training), without one they are the means."""
+        """`z` [B,C,T,h,w] at `timesteps` [B]. With `jitter` (two of Z's shape) the two latents are
+        draws from their distributions (training), without it they are the means."""
         batch, frames = len(z), z.shape[2]
         extra = None
         if given.cameras is not None:
@@ -139,7 +138,7 @@ class STD4D(nn.Module):
         streams = self.config.streams()
         latents = dict.fromkeys(streams, z)
         if self.disentangle is not None:
-            halves = self.disentangle.split(z).sample(generator)
+            halves = self.disentangle.split(z).sample(jitter)
             latents = {c: halves[0] if c.spatial else halves[1] for c in streams}
         predictions, taps = self.trunk(
             latents,

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.layers import (
@@ -235,9 +236,9 @@ class UpBlock(_Units):
         name: str,
         size: tuple[int, int] | None,
     ) -> Streams:
-        """`kept` is consumed from its end; `size` is what the next block's features measure."""
-        for i in range(len(self.resnets)):
-            beside = kept.pop()
+        """`kept`: what lies beside each resnet, the last first; `size` is what the next block's
+        features measure."""
+        for i, beside in zip(range(len(self.resnets)), reversed(kept), strict=True):
             streams = [
                 (channel, torch.cat([x, skip], dim=1))
                 for (channel, x), (_, skip) in zip(streams, beside, strict=True)
@@ -254,6 +255,7 @@ class Trunk(nn.Module):
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
         self.config = cfg = config
+        self.checkpointing = False  # recompute each block in the backward pass
         widths, groups = cfg.block_out_channels, cfg.norm_num_groups
         levels = len(widths)
         self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
@@ -281,6 +283,11 @@ class Trunk(nn.Module):
             self.up_blocks.append(UpBlock(cfg, pairs, cfg.attention[i], i == 0))
         self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=cfg.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
+
+    def _call(self, block: nn.Module, *given: Any) -> Any:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *given, use_reentrant=False)
+        return block(*given)
 
     def unit_names(self) -> tuple[list[str], list[str]]:
         """Names of the spatial and of the temporal transformers, whose residuals can be tapped."""
@@ -325,13 +332,14 @@ class Trunk(nn.Module):
             streams.append((channel, x))
         kept = [streams]
         for i, block in enumerate(self.down_blocks):
-            streams, more = block(streams, run, f"down_blocks.{i}")
+            streams, more = self._call(block, streams, run, f"down_blocks.{i}")
             kept += more
-        streams = self.mid_block(streams, run, "mid_block")
+        streams = self._call(self.mid_block, streams, run, "mid_block")
         for i, block in enumerate(self.up_blocks):
-            ahead = kept[-len(block.resnets) - 1] if block.upsamplers is not None else None
-            size = None if ahead is None else _size(ahead)
-            streams = block(streams, kept, run, f"up_blocks.{i}", size)
+            cut = len(kept) - len(block.resnets)
+            size = None if block.upsamplers is None else _size(kept[cut - 1])
+            streams = self._call(block, streams, kept[cut:], run, f"up_blocks.{i}", size)
+            del kept[cut:]
         out = {}
         for channel, x in streams:
             h = self.conv_out(F.silu(self.conv_norm_out(x)))

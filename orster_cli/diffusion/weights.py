@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from orster_cli.core.errors import InputError
-from orster_cli.core.strict_json import parse_json
+from orster_cli.core.errors import ConfigError
+from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.diffusion.trunk import Trunk, TrunkConfig
 from orster_cli.io.sharded import read_sharded, write_sharded
+from orster_cli.io.tensors import fill_module
 
 UNET, REST = "unet", "std4d"
 UNET_STEM, REST_STEM = "diffusion_pytorch_model", "model"
@@ -43,54 +43,39 @@ def save(model: STD4D, folder: Path, dtype: torch.dtype | None = None) -> None:
 
 def load(folder: Path) -> STD4D:
     """The model that `save` wrote, in float32 on the CPU, in evaluation mode. InputError, ConfigError."""
-    value = read_json(folder / REST / "config.json")
+    value = read_object(folder / REST / "config.json")
     config = STD4DConfig.from_dict(value, where=str(folder / REST / "config.json"))
     tensors = {
         TRUNK + n: v for n, v in read_sharded(folder / UNET, UNET_STEM).items()
     } | read_sharded(folder / REST, REST_STEM)
     with torch.device("meta"):
         model = STD4D(config)
-    fill(model, tensors, where=str(folder))
+    fill_module(model, tensors, where=str(folder))
     return model.eval()
+
+
+def start_from(base: STD4D, config: STD4DConfig, seed: int) -> STD4D:
+    """A new model of `config` with every weight of `base` that it has a place for (its trunk whole);
+    what `base` has not starts as `create` starts it. ConfigError: the trunks differ in size."""
+    if base.config.trunk != config.trunk:
+        raise ConfigError("the trunk to start from is of another size than the model's")
+    model = create(config, seed)
+    own = model.state_dict()
+    given = base.state_dict()
+    fitting = {n: v for n, v in given.items() if n in own and own[n].shape == v.shape}
+    model.load_state_dict(fitting, strict=False)
+    return model
 
 
 def load_trunk(folder: Path) -> Trunk:
     """The trunk of a folder that diffusers' `UNet3DConditionModel.save_pretrained` (or `save`) wrote."""
     config = TrunkConfig.from_diffusers(
-        read_json(folder / "config.json"), where=str(folder / "config.json")
+        read_object(folder / "config.json"), where=str(folder / "config.json")
     )
     with torch.device("meta"):
         trunk = Trunk(config)
-    fill(trunk, read_sharded(folder, UNET_STEM), where=str(folder))
+    fill_module(trunk, read_sharded(folder, UNET_STEM), where=str(folder))
     return trunk.eval()
-
-
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Give a module on the meta device `tensors` as float32 weights; InputError lists names that are
-    missing, unexpected or of another shape."""
-    wanted = module.state_dict()
-    faults = [f"missing {name}" for name in wanted if name not in tensors]
-    faults += [f"unexpected {name}" for name in tensors if name not in wanted]
-    faults += [
-        f"{name}: expected {list(wanted[name].shape)}, got {list(value.shape)}"
-        for name, value in tensors.items()
-        if name in wanted and wanted[name].shape != value.shape
-    ]
-    if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise InputError(f"{where}: not this model's weights: {'; '.join(faults[:5])}{more}")
-    float32 = {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}
-    module.load_state_dict(float32, assign=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object; InputError where there is none."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file: expected a model's folder there")
-    value = parse_json(path.read_text(encoding="utf-8"), where=str(path))
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected an object")
-    return value
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

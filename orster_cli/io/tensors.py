@@ -4,6 +4,7 @@ header without repetitions, plain names, known types, finite numbers).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import SAFETENSORS_MAX_HEADER_BYTES
@@ -49,6 +50,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise InputError(f"{path}: {name}: holds values that are not finite")
     return tensors
+
+
+def content_id(module: nn.Module, *more: object) -> str:
+    """SHA-256 of a module's weights in float32, and of `more`."""
+    digest = hashlib.sha256(repr(more).encode())
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """Give a module on the meta device `tensors` as float32 weights; InputError lists names that are
+    missing, unexpected or of another shape."""
+    wanted = module.state_dict()
+    faults = [f"missing {name}" for name in wanted if name not in tensors]
+    faults += [f"unexpected {name}" for name in tensors if name not in wanted]
+    faults += [
+        f"{name}: expected {list(wanted[name].shape)}, got {list(value.shape)}"
+        for name, value in tensors.items()
+        if name in wanted and wanted[name].shape != value.shape
+    ]
+    if faults:
+        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise InputError(f"{where}: not this model's weights: {'; '.join(faults[:5])}{more}")
+    float32 = {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}
+    module.load_state_dict(float32, assign=True)
 
 
 def _check_header(path: Path) -> None:

@@ -7,7 +7,7 @@ B videos, C latent channels, T frames, h w latent pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,19 +18,25 @@ from orster_cli.core.seeding import derive_seed
 @dataclass(frozen=True, kw_only=True)
 class Draws:
     """`noise` [B,C,T,h,w], `level` [B] (place in the schedule) and `chance` [B,3] in [0,1);
-    `generator`: for whatever else a step draws on this process."""
+    `generators`: of each place, for whatever else a step draws."""
 
     noise: Tensor
     level: Tensor
     chance: Tensor
-    generator: torch.Generator
+    generators: list[torch.Generator]
+
+    def normal(self, device: torch.device) -> Tensor:
+        """More noise of the same shape."""
+        shape = self.noise.shape[1:]
+        more = [torch.randn(shape, generator=generator) for generator in self.generators]
+        return torch.stack(more).to(device)
 
     def to(self, device: torch.device) -> Draws:
-        return Draws(
+        return replace(
+            self,
             noise=self.noise.to(device),
             level=self.level.to(device),
             chance=self.chance.to(device),
-            generator=self.generator,
         )
 
 
@@ -40,7 +46,7 @@ def draw(
     """For the videos at `places` of the whole batch of `step`, latents of `shape` [C,T,h,w].
 
     `offset`: strength of noise that is equal over pixels (VideoMV trains its image branch with 0.1)."""
-    noise, level, chance = [], [], []
+    noise, level, chance, generators = [], [], [], []
     for place in places:
         generator = torch.Generator().manual_seed(derive_seed(seed, "draw", step, place))
         level.append(torch.rand((), generator=generator))
@@ -49,13 +55,12 @@ def draw(
         if offset:
             one = one + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
         noise.append(one)
-    first = min(places, default=0)
-    rest = torch.Generator().manual_seed(derive_seed(seed, "step", step, first))
+        generators.append(generator)
     return Draws(
         noise=torch.stack(noise),
         level=torch.stack(level),
         chance=torch.stack(chance),
-        generator=rest,
+        generators=generators,
     )
 
 

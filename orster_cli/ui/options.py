@@ -26,3 +26,4 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value; `orster config show` lists the keys."),
 ]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]

@@ -1,0 +1,44 @@
+"""What commands accept where a model is meant, and what it counts as in a manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orster_cli.artifacts.manifest import MANIFEST, InputFile, Parent
+from orster_cli.artifacts.store import open_artifact
+from orster_cli.commands.common import input_file
+from orster_cli.core.errors import InputError
+
+if TYPE_CHECKING:
+    from orster_cli.diffusion.bundle import Bundle
+
+
+@dataclass
+class OpenedModel:
+    """A model's folder; `load` reads it."""
+
+    path: Path
+    parents: list[Parent] = field(default_factory=list)
+    inputs: list[InputFile] = field(default_factory=list)
+
+    def load(self) -> Bundle:
+        from orster_cli.diffusion.bundle import load_bundle
+
+        return load_bundle(self.path)
+
+
+def open_model(path: Path) -> OpenedModel:
+    """A model artifact, or a folder as diffusers writes them. InputError: neither."""
+    if (path / MANIFEST).is_file():
+        return OpenedModel(path, parents=[open_artifact(path, kind="model").parent()])
+    if not path.is_dir():
+        raise InputError(f"{path}: no such model", hint="give the folder of a model")
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    if not files:
+        raise InputError(f"{path}: an empty folder, expected a model")
+    inputs = [
+        input_file(p).model_copy(update={"name": p.relative_to(path).as_posix()}) for p in files
+    ]
+    return OpenedModel(path, inputs=inputs)

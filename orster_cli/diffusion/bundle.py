@@ -1,0 +1,132 @@
+"""All of one model in one folder, laid out as diffusers lays out a pipeline: ``unet/`` and
+``std4d/`` (the diffusion), ``vae/``, ``encoder/``, ``scheduler/``, and ``pipeline.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.strict_json import read_object
+from orster_cli.diffusion import weights
+from orster_cli.diffusion.encoders import ClipEncoder, load_encoder, save_encoder
+from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
+from orster_cli.diffusion.mini_encoder import MiniEncoder
+from orster_cli.diffusion.schedule import NoiseSchedule
+from orster_cli.diffusion.std4d import STD4D
+from orster_cli.geometry.orbit import FOV_DEG, RADIUS
+
+PIPELINE = "pipeline.json"
+SCHEDULER = "scheduler/scheduler_config.json"
+ROLES = ("vae", "encoder", "3d", "video", "4d")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """`role`: what the model has learned to show (3d: static orbits, video: a camera that stands
+    still, 4d: orbits of what moves; vae and encoder: parts of a model alone). `motion`: the median
+    strength of its training clips, which sampling asks for where nothing is said."""
+
+    role: str
+    frames: int = 24
+    resolution: int = 256
+    elevation: float = 0.0
+    radius: float = RADIUS
+    fov: float = FOV_DEG
+    motion: float | None = None
+
+
+@dataclass
+class Bundle:
+    """A model whose parts belong together; a part that the folder has not is None."""
+
+    facts: Facts
+    std4d: STD4D | None = None
+    vae: FrameVAE | None = None
+    encoder: ClipEncoder | MiniEncoder | None = None
+    schedule: NoiseSchedule | None = None
+
+    def whole(self, where: str) -> WholeBundle:
+        """With every part; InputError where one is missing."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        missing = [name for name, part in parts.items() if part is None]
+        if missing:
+            raise InputError(
+                f"{where}: a {self.facts.role} model without {', '.join(missing)}",
+                hint="give a model of orster pretrain --role 4d, or of a stage after it",
+            )
+        return WholeBundle(**parts)
+
+    def to(self, device: torch.device) -> Bundle:
+        """Moves the parts themselves."""
+        for part in (self.std4d, self.vae, self.encoder):
+            if isinstance(part, nn.Module):
+                part.to(device)
+        return self
+
+
+@dataclass
+class WholeBundle:
+    """A model with every part."""
+
+    facts: Facts
+    std4d: STD4D
+    vae: FrameVAE
+    encoder: ClipEncoder | MiniEncoder
+    schedule: NoiseSchedule
+
+
+def save_bundle(
+    bundle: Bundle | WholeBundle, folder: Path, dtype: torch.dtype | None = None
+) -> None:
+    """Write every part that is there into `folder`, weights in `dtype` (None: as they are)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if bundle.std4d is not None:
+        weights.save(bundle.std4d, folder, dtype)
+    if bundle.vae is not None:
+        save_vae(bundle.vae, folder / "vae", dtype)
+    if bundle.encoder is not None:
+        (folder / "encoder").mkdir(exist_ok=True)
+        save_encoder(bundle.encoder, folder / "encoder", dtype)
+    if bundle.schedule is not None:
+        (folder / SCHEDULER).parent.mkdir(exist_ok=True)
+        _write(folder / SCHEDULER, bundle.schedule.to_diffusers())
+    _write(folder / PIPELINE, {"format": "orster-model", "version": 1, **asdict(bundle.facts)})
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """The model in `folder`, on the CPU in float32, evaluating. InputError, ConfigError."""
+    path = folder / PIPELINE
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: no model: {PIPELINE} is not there",
+            hint="give the folder of a model that orster pretrain, distill, align or finetune made",
+        )
+    value = read_object(path)
+    if value.pop("format", None) != "orster-model" or value.pop("version", None) != 1:
+        raise InputError(f"{path}: expected orster-model version 1")
+    unknown = set(value) - {f.name for f in fields(Facts)}
+    if unknown or value.get("role") not in ROLES:
+        raise InputError(f"{path}: unknown key or role: {sorted(unknown) or value.get('role')}")
+    has = {name: (folder / name).is_dir() for name in ("unet", "vae", "encoder")}
+    schedule = folder / SCHEDULER
+    return Bundle(
+        facts=Facts(**value),
+        std4d=weights.load(folder) if has["unet"] else None,
+        vae=load_vae(folder / "vae") if has["vae"] else None,
+        encoder=load_encoder(folder / "encoder") if has["encoder"] else None,
+        schedule=NoiseSchedule.from_diffusers(read_object(schedule))
+        if schedule.is_file()
+        else None,
+    )
+
+
+def _write(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

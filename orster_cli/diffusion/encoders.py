@@ -1,0 +1,110 @@
+"""Text and image encoders behind one small interface: CLIP, or a small one of our own.
+
+B texts or frames, L tokens, P pooled width, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.strict_json import read_object
+from orster_cli.diffusion.encoded import Encoded
+from orster_cli.diffusion.mini_encoder import MiniEncoder, load_mini, save_mini
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ClipEncoder(nn.Module):
+    """CLIP by transformers: the text model alone (as beside ModelScopeT2V), or both towers."""
+
+    def __init__(self, model: nn.Module, tokenizer: object) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        config = model.config
+        text = getattr(config, "text_config", config)
+        vision = getattr(config, "vision_config", None)
+        self.text_width = int(text.hidden_size)
+        self.image_width = int(vision.hidden_size) if vision is not None else 0
+        self.pooled_width = int(config.projection_dim) if vision is not None else self.text_width
+        self.length = int(text.max_position_embeddings)
+        self.side = int(vision.image_size) if vision is not None else 0
+
+    def text(self, texts: Sequence[str]) -> Encoded:
+        """The last hidden states, padded to the model's length, and the projected last token."""
+        ids = self.tokenizer(  # type: ignore[operator]
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.length,
+            return_tensors="pt",
+        ).input_ids.to(next(self.model.parameters()).device)
+        tower = getattr(self.model, "text_model", self.model)
+        out = tower(input_ids=ids)
+        pooled = out.pooler_output
+        if self.image_width:
+            pooled = F.normalize(self.model.text_projection(pooled), dim=-1)
+        return Encoded(out.last_hidden_state, pooled)
+
+    def image(self, frames: Tensor) -> Encoded:
+        """InputError where the folder held the text model alone."""
+        if not self.image_width:
+            raise InputError(
+                "this model's encoder reads texts only", hint="give a text, or another --model"
+            )
+        out = self.model.vision_model(pixel_values=clip_pixels(frames, self.side))
+        pooled = F.normalize(self.model.visual_projection(out.pooler_output), dim=-1)
+        return Encoded(out.last_hidden_state, pooled)
+
+
+def clip_pixels(frames: Tensor, side: int) -> Tensor:
+    """[B,3,side,side], as CLIP reads them, of square frames [B,3,H,W] in [0,1]."""
+    x = F.interpolate(frames, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
+    mean, std = (x.new_tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+    return (x - mean) / std
+
+
+def load_encoder(source: str | Path) -> ClipEncoder | MiniEncoder:
+    """Of a folder that `save_encoder` or transformers wrote, or CLIP by its hub id. InputError."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return _load_clip(str(source))
+    kind = read_object(folder / "config.json").get("model_type")
+    return load_mini(folder) if kind == MiniEncoder.KIND else _load_clip(str(folder))
+
+
+def _load_clip(source: str) -> ClipEncoder:
+    from transformers import AutoConfig, AutoTokenizer, CLIPModel, CLIPTextModel
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+        if config.model_type not in ("clip", "clip_text_model"):
+            raise InputError(f"{source}: expected CLIP, got a {config.model_type}")
+        kind = CLIPModel if config.model_type == "clip" else CLIPTextModel
+        model = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+        beside = Path(source).parent / "tokenizer"  # where a pipeline of diffusers keeps it
+        tokenizer = AutoTokenizer.from_pretrained(str(beside) if beside.is_dir() else source)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{source}: no CLIP there: {str(error).splitlines()[0]}",
+            hint="give a folder that transformers' save_pretrained wrote (model and tokenizer)",
+        ) from error
+    return ClipEncoder(model.eval(), tokenizer)
+
+
+def save_encoder(
+    encoder: ClipEncoder | MiniEncoder, folder: Path, dtype: torch.dtype | None = None
+) -> None:
+    """In transformers' format, or our own for the small one."""
+    if isinstance(encoder, MiniEncoder):
+        save_mini(encoder, folder, dtype)
+        return
+    encoder.model.save_pretrained(folder, max_shard_size="16MB")  # type: ignore[operator]
+    encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]

@@ -1,0 +1,150 @@
+"""The frame VAE: pictures to latents and back, one frame at a time (Sec. 3.1).
+
+diffusers' `AutoencoderKL` at any size. N frames, H W pixels, C latent channels, h w latent pixels.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.strict_json import read_object
+from orster_cli.io.sharded import read_sharded, write_sharded
+from orster_cli.io.tensors import content_id, fill_module
+
+STEM = "diffusion_pytorch_model"
+CONFIG = "config.json"
+# names that older releases of diffusers gave the attention's layers; and
+# what a config may say beside what `AutoencoderKL` is called with
+_LEGACY = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+_NOTES = ("_class_name", "_diffusers_version", "_name_or_path")
+
+
+class FrameVAE(nn.Module):
+    """Latents have the VAE's scale applied: about unit variance."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+
+    @classmethod
+    def create(cls, widths: tuple[int, ...], *, channels: int, groups: int, seed: int) -> FrameVAE:
+        """A new one; each width after the first halves the picture. ConfigError for impossible ones."""
+        if any(width % groups for width in widths):
+            raise ConfigError(f"vae: widths {list(widths)} are not all multiples of {groups}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            vae = AutoencoderKL(
+                block_out_channels=tuple(widths),
+                down_block_types=("DownEncoderBlock2D",) * len(widths),
+                up_block_types=("UpDecoderBlock2D",) * len(widths),
+                layers_per_block=1,
+                latent_channels=channels,
+                norm_num_groups=groups,
+                scaling_factor=1.0,
+            )
+        return cls(vae)
+
+    @property
+    def factor(self) -> int:
+        """Pixels of a frame to one latent pixel, each side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def channels(self) -> int:
+        """Of the latents."""
+        return int(self.vae.config.latent_channels)
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of scale and weights: latents of one VAE mean nothing to another."""
+        return content_id(self.vae, self._scale())
+
+    def _scale(self) -> tuple[float, float]:
+        config = self.vae.config
+        return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
+
+    def check_size(self, height: int, width: int, where: str) -> None:
+        """ConfigError where frames of that size do not give whole latent pixels."""
+        if height % self.factor or width % self.factor:
+            raise ConfigError(
+                f"{where}: {width}x{height} pixels are not a multiple of the VAE's {self.factor}"
+            )
+
+    def encode(
+        self, frames: Tensor, generator: torch.Generator | None = None, *, chunk: int = 16
+    ) -> Tensor:
+        """[N,C,h,w] of `frames` [N,3,H,W] in [0,1], `chunk` at a time: the means, or with a generator
+        draws around them."""
+        self.check_size(*frames.shape[-2:], where="frames")
+        scale, shift = self._scale()
+        out = []
+        for part in frames.split(chunk):
+            posterior = self.vae.encode(2 * part - 1).latent_dist
+            z = posterior.mean if generator is None else posterior.sample(generator)
+            out.append((z - shift) * scale)
+        return torch.cat(out)
+
+    def decode(self, latents: Tensor, *, chunk: int = 8) -> Tensor:
+        """[N,3,H,W], about [0,1] and not clamped, of `latents` [N,C,h,w], `chunk` at a time."""
+        scale, shift = self._scale()
+        parts = [self.vae.decode(part / scale + shift).sample for part in latents.split(chunk)]
+        return torch.cat(parts) / 2 + 0.5
+
+    def losses(self, frames: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """For training on `frames` [N,3,H,W] with `noise` [N,C,h,w]: `reconstruction` (mean absolute
+        difference), `edges` (that of the steps between neighbouring pixels, which keeps outlines
+        sharp) and `kl` (nats per number)."""
+        posterior = self.vae.encode(2 * frames - 1).latent_dist
+        out = self.vae.decode(posterior.mean + posterior.std * noise).sample / 2 + 0.5
+        steps = [F.l1_loss(out.diff(dim=axis), frames.diff(dim=axis)) for axis in (-1, -2)]
+        kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+        return {"reconstruction": F.l1_loss(out, frames), "edges": sum(steps), "kl": kl}
+
+    @torch.no_grad()
+    def set_scale(self, frames: Tensor) -> None:
+        """Make the latents of `frames` [N,3,H,W] have unit variance and zero mean."""
+        self.vae.register_to_config(scaling_factor=1.0, shift_factor=0.0)
+        z = self.encode(frames)
+        values = {"scaling_factor": 1 / float(z.std()), "shift_factor": float(z.mean())}
+        self.vae.register_to_config(**values)
+
+
+def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """As `AutoencoderKL.from_pretrained` reads it, in shards."""
+    tensors = {n: v if dtype is None else v.to(dtype) for n, v in vae.vae.state_dict().items()}
+    write_sharded(folder, STEM, tensors)
+    config = {n: v for n, v in dict(vae.vae.config).items() if n not in _NOTES}
+    text = json.dumps({"_class_name": "AutoencoderKL", **config}, indent=2)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def load_vae(folder: Path) -> FrameVAE:
+    """Of a folder that `save_vae` or diffusers' `AutoencoderKL.save_pretrained` wrote; float32, on
+    the CPU, evaluating. InputError."""
+    path = folder / CONFIG
+    value: dict[str, Any] = read_object(path)
+    if value.get("_class_name", "AutoencoderKL") != "AutoencoderKL":
+        raise InputError(f"{path}: expected an AutoencoderKL, got {value['_class_name']!r}")
+    try:
+        vae = AutoencoderKL(**{n: v for n, v in value.items() if n not in _NOTES})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: not an AutoencoderKL's config: {error}") from error
+    fill_module(vae, _today(read_sharded(folder, STEM)), where=str(folder))
+    return FrameVAE(vae).eval()
+
+
+def _today(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    out = {}
+    for name, value in tensors.items():
+        for old, new in _LEGACY.items():
+            name = name.replace(old, new)
+        out[name] = value
+    return out

@@ -1,0 +1,1 @@
+"""Sampling: conditions to latents to orbital clips."""

@@ -1,0 +1,47 @@
+"""O^s and O^t: what the model's spatial and temporal units know of a clip (Sec. 4.5, Eq. 8).
+
+B videos, C channels, T frames, H W pixels, M tokens, P channels of a unit.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orster_cli.diffusion.conditions import Conditions
+from orster_cli.diffusion.schedule import NoiseSchedule
+from orster_cli.diffusion.std4d import STD4D
+
+GRID = (8, 4, 4)  # frames x rows x columns: 128 tokens, what ST-HexPlane reads at most
+LEVEL = 0.1  # share of the schedule at which the clip is looked at
+FILE = "priors.safetensors"
+NAMES = ("spatial", "temporal")
+
+
+def unit_pair(model: STD4D) -> tuple[str, str]:
+    """The last spatial and temporal transformers of the trunk: the finest features, late in the pass."""
+    spatial, temporal = model.trunk.unit_names()
+    return spatial[-1], temporal[-1]
+
+
+@torch.no_grad()
+def pooled_priors(
+    model: STD4D, schedule: NoiseSchedule, z: Tensor, given: Conditions, noise: Tensor
+) -> list[dict[str, Tensor]]:
+    """For each clip z [B,C,T,h,w]: "spatial" and "temporal", tokens [M,P], M <= 128, frame by frame.
+
+    A model with one channel alone has that one's tokens only."""
+    level = int(LEVEL * schedule.num_train_timesteps)
+    t = torch.full((len(z),), level, device=z.device)
+    units = unit_pair(model)
+    out = model(schedule.add_noise(z, noise, t), t, given, wanted=frozenset(units))
+    found: list[dict[str, Tensor]] = [{} for _ in z]
+    for name, value in out.taps.items():
+        kind = NAMES[units.index(name.partition("/")[2])]
+        video = value.unflatten(0, (len(z), -1)).transpose(1, 2)  # [B,P,T,H,W]
+        grid = [min(a, b) for a, b in zip(GRID, video.shape[2:], strict=True)]
+        tokens = F.adaptive_avg_pool3d(video.float(), grid).flatten(2).transpose(1, 2)
+        for row, one in zip(found, tokens, strict=True):
+            row[kind] = one.cpu()
+    return found

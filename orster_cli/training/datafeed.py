@@ -1,0 +1,176 @@
+"""Batches by step: what a stage sees at a step follows from the seed, the step and the place alone,
+on one process or many, whether the run was interrupted or not.
+
+B videos, T frames, C latent channels, h w latent pixels, H W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.seeding import derive_seed
+from orster_cli.data.dataset import Dataset
+from orster_cli.data.latents import LatentCache, at_resolution, spaced
+
+MOTIONLESS = 0.0
+
+
+def order(seed: int, epoch: int, count: int) -> list[int]:
+    """The order in which `count` samples are seen in an epoch."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
+    return torch.randperm(count, generator=generator).tolist()
+
+
+class Order:
+    """Sample of each place of each step: every sample once an epoch."""
+
+    def __init__(self, count: int, batch: int, seed: int) -> None:
+        self.count, self.batch = count, batch
+        self._order = lru_cache(maxsize=4)(lambda epoch: order(seed, epoch, count))
+
+    def at(self, step: int, place: int) -> int:
+        """Its number in the dataset."""
+        epoch, index = divmod(step * self.batch + place, self.count)
+        return self._order(epoch)[index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentBatch:
+    """`latents` [B,C,T,h,w] and their cameras [B,T,4,4]; `static`: the object's orbit at rest, from the
+    same cameras; `first` [B,3,H,W]: the first frame; `motion` [B] (nan: not known); `frames`
+    [B,n,3,H,W]: the true pictures of the frames `shown` [n], where a stage asks for them."""
+
+    latents: Tensor
+    cameras: Tensor
+    static: Tensor
+    first: Tensor
+    motion: Tensor
+    captions: list[str]
+    frames: Tensor | None = None
+    shown: Tensor | None = None
+
+
+class LatentFeed:
+    """Latents of one `view` of every sample that has it. `still`: the share of videos that show
+    the object at rest, at motion 0; `pictures`: how many true frames a video brings along."""
+
+    def __init__(
+        self,
+        cache: LatentCache,
+        *,
+        view: str,
+        frames: int,
+        batch: int,
+        seed: int,
+        still: float = 0.0,
+        pictures: int = 0,
+    ) -> None:
+        self.cache, self.view, self.frames, self.seed = cache, view, frames, seed
+        self.still, self.pictures = still, pictures
+        self.keys = list(filter(lambda key: view in cache.views(key), cache.dataset.keys()))
+        if not self.keys:
+            raise InputError(
+                f"{cache.dataset.root}: no sample has the view {view}",
+                hint="prepare the dataset from animated objects",
+            )
+        self.order = Order(len(self.keys), batch, seed)
+
+    def motion(self) -> float:
+        """Median strength of the clips."""
+        values = [self.cache.dataset.info(key).get("motion", math.nan) for key in self.keys]
+        known = [value for value in values if math.isfinite(value)]
+        return float(median(known)) if known else MOTIONLESS
+
+    def batch(self, step: int, places: Sequence[int]) -> LatentBatch:
+        """The videos at `places` of the whole batch of `step`."""
+        return self.of([self.order.at(step, place) for place in places], step, places)
+
+    def of(self, numbers: Sequence[int], step: int, places: Sequence[int]) -> LatentBatch:
+        """The samples `numbers`, as step and places would vary them."""
+        views, statics, motions, captions, pictures = [], [], [], [], []
+        shown = self._shown(step)
+        for number, place in zip(numbers, places, strict=True):
+            key = self.keys[number]
+            info = self.cache.dataset.info(key)
+            view, motion = self.view, float(info.get("motion", math.nan))
+            chance = derive_seed(self.seed, "still", step, place) / 2**63
+            if view == "dynamic" and chance < self.still:
+                view = "static"
+            if view == "static":
+                motion = MOTIONLESS
+            clip = self.cache.read(key, view, self.frames)
+            rest = "static" if "static" in self.cache.views(key) and view != "front" else view
+            views.append(clip)
+            statics.append(clip if rest == view else self.cache.read(key, rest, self.frames))
+            motions.append(motion)
+            captions.append(str(info.get("caption") or ""))
+            if shown is not None:
+                pictures.append(self._pictures(key, view, len(clip.latents), shown))
+        return LatentBatch(
+            latents=torch.stack([clip.latents for clip in views]).transpose(1, 2),
+            cameras=torch.stack([clip.w2c for clip in views]),
+            static=torch.stack([clip.latents for clip in statics]).transpose(1, 2),
+            first=torch.stack([clip.first for clip in views]),
+            motion=torch.tensor(motions),
+            captions=captions,
+            frames=torch.stack(pictures) if pictures else None,
+            shown=shown,
+        )
+
+    def _shown(self, step: int) -> Tensor | None:
+        """Neighbouring frames, from a place that follows from the step."""
+        if not self.pictures:
+            return None
+        total = self.frames or len(self.cache.read(self.keys[0], self.view, 0).latents)
+        count = min(self.pictures, total)
+        start = derive_seed(self.seed, "shown", step) % (total - count + 1)
+        return torch.arange(start, start + count)
+
+    def _pictures(self, key: str, view: str, total: int, shown: Tensor) -> Tensor:
+        clip = self.cache.dataset.clip(key, view)
+        pick = spaced(len(clip), total, where=f"sample {key}")[shown]
+        return at_resolution(clip, self.cache.resolution)[pick]
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """`frames` [B,3,H,W] and the captions of their clips."""
+
+    frames: Tensor
+    captions: list[str]
+
+
+class FrameFeed:
+    """Single frames of all views, for the frame VAE and the encoder."""
+
+    def __init__(self, dataset: Dataset, *, resolution: int, batch: int, seed: int) -> None:
+        self.dataset, self.resolution, self.seed = dataset, resolution, seed
+        self.keys = dataset.keys()
+        self.order = Order(len(self.keys), batch, seed)
+        # a clip's pictures are decoded once for the many frames that are drawn from it
+        self._clip = lru_cache(maxsize=64)(self._frames)
+
+    def batch(self, step: int, places: Sequence[int]) -> FrameBatch:
+        """One frame for each of `places`."""
+        frames, captions = [], []
+        for place in places:
+            key = self.keys[self.order.at(step, place)]
+            info = self.dataset.info(key)
+            draw = derive_seed(self.seed, "frame", step, place)
+            views = [v for v in ("dynamic", "static", "front") if v in info["frames"]]
+            clip = self._clip(key, views[draw % len(views)])
+            frames.append(clip[(draw // 8) % len(clip)])
+            captions.append(str(info.get("caption") or ""))
+        return FrameBatch(torch.stack(frames).float() / 255, captions)
+
+    def _frames(self, key: str, view: str) -> Tensor:
+        frames = at_resolution(self.dataset.clip(key, view), self.resolution)
+        return (frames * 255).round().to(torch.uint8)

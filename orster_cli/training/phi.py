@@ -1,0 +1,63 @@
+"""phi_l of Eq. 15: the layers of a frozen network in which pictures are compared.
+
+N frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from orster_cli.core.errors import MissingResourceError
+from orster_cli.diffusion.frame_vae import FrameVAE
+from orster_cli.training.losses import Features
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+_RELUS = (3, 8, 15, 22, 29)  # of VGG16: the layers that LPIPS reads too
+
+
+def vae_features(vae: FrameVAE) -> Features:
+    """The levels of the frame VAE's encoder, each normalised over its channels: always at hand."""
+
+    def layers(frames: Tensor) -> list[Tensor]:
+        encoder = vae.vae.encoder
+        x = encoder.conv_in(2 * frames - 1)
+        out = []
+        for block in encoder.down_blocks:
+            x = block(x)
+            out.append(_unit(x))
+        return out
+
+    return layers
+
+
+def vgg_features(device: torch.device) -> Features:
+    """VGG16 trained on ImageNet. MissingResourceError: not in torch's cache, and no network."""
+    from torchvision.models import VGG16_Weights, vgg16
+
+    try:
+        trunk = vgg16(weights=VGG16_Weights.IMAGENET1K_V1).features.to(device).eval()
+    except (OSError, RuntimeError) as error:
+        raise MissingResourceError(
+            f"VGG16's weights cannot be had here: {error}",
+            hint="fetch them where there is a network: python -c 'import torchvision; "
+            'torchvision.models.vgg16(weights="IMAGENET1K_V1")\', or set align.features=vae',
+        ) from error
+    for parameter in trunk.parameters():
+        parameter.requires_grad_(False)
+
+    def layers(frames: Tensor) -> list[Tensor]:
+        mean, std = (frames.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
+        x = (frames - mean) / std
+        out = []
+        for number, layer in enumerate(trunk):
+            x = layer(x)
+            if number in _RELUS:
+                out.append(_unit(x))
+        return out
+
+    return layers
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / x.square().sum(dim=1, keepdim=True).add(1e-10).sqrt()

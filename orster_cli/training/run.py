@@ -1,0 +1,62 @@
+"""A stage as a library call: built, trained, and its model written."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from orster_cli.config.train import TrainConfig
+from orster_cli.core.reporting import Reporter
+from orster_cli.core.stopping import StopFlag
+from orster_cli.diffusion.bundle import save_bundle
+from orster_cli.training.build import Ready
+from orster_cli.training.log import plot_curves, read_log
+from orster_cli.training.loop import LOG, Run, train
+
+VOLATILE = (
+    "samples_per_second",
+    "memory_mb",
+)  # differ from run to run: not in the model's identity
+
+
+def run_stage(
+    make: Callable[[], Ready],
+    cfg: TrainConfig,
+    *,
+    name: str,
+    folder: Path,
+    scratch: Path,
+    accelerator: Accelerator,
+    reporter: Reporter,
+    stop: StopFlag,
+) -> dict[str, Any]:
+    """Train what `make` builds and write the model, its log and its curves into `folder`; the
+    manifest's content. Every process of a launch calls this, the first one writes.
+
+    Raises Preempted when stopped, NumericalError where the loss is not finite."""
+    ready = make()  # each process encodes its share of the latents
+    accelerator.wait_for_everyone()
+    run = Run(cfg, scratch, accelerator, reporter, stop, name)
+    last = train(ready.task, ready.feed, run) if cfg.steps else {}
+    if not accelerator.is_main_process:
+        return {}
+    bundle = ready.finish()
+    save_bundle(bundle, folder)
+    rows = read_log(scratch / LOG) if (scratch / LOG).is_file() else []
+    if rows:
+        shutil.copyfile(scratch / LOG, folder / LOG)
+        names = [n for n in ready.curves if n in rows[-1]] or ["loss"]
+        (folder / "curves.svg").write_text(plot_curves(rows, names), encoding="utf-8")
+    model = bundle.std4d if bundle.std4d is not None else (bundle.vae or bundle.encoder)
+    assert isinstance(model, torch.nn.Module)
+    return {
+        "role": bundle.facts.role,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": cfg.steps,
+        "last": {n: v for n, v in last.items() if n not in VOLATILE},
+    }

@@ -1,0 +1,187 @@
+"""Frozen teachers behind one interface: what their transformers add to a noisy video (Sec. 4.2).
+
+f_s^3d is what a spatial transformer of a 3D diffusion adds to its input, f_t^v what a temporal
+transformer of a video diffusion adds. B videos, C channels, T frames, h w latent pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.strict_json import read_object
+from orster_cli.diffusion.bundle import PIPELINE, load_bundle
+from orster_cli.diffusion.conditions import Conditions
+from orster_cli.diffusion.encoded import Encoder
+from orster_cli.diffusion.encoders import clip_pixels, load_encoder
+from orster_cli.diffusion.schedule import NoiseSchedule
+from orster_cli.diffusion.std4d import STD4D
+from orster_cli.diffusion.trunk import MERGED, Trunk
+from orster_cli.diffusion.weights import load_trunk
+
+FRAMES_PER_SECOND = 16  # what I2VGen-XL is told of the clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What student and teachers look at: `noisy` latents [B,C,T,h,w] at `timesteps` [B] of
+    `schedule`; captions, the first frames [B,3,H,W] and their latents [B,C,h,w], cameras [B,T,4,4]."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    schedule: NoiseSchedule
+    captions: Sequence[str]
+    first: Tensor
+    first_latents: Tensor
+    cameras: Tensor
+
+
+class Teacher(Protocol):
+    """A frozen diffusion. `widths`: channels of each unit that can be asked for."""
+
+    widths: dict[str, int]
+
+    def features(self, lesson: Lesson, wanted: frozenset[str]) -> dict[str, Tensor]:
+        """The residual [B T,C,H,W] of each unit in `wanted`."""
+        ...
+
+
+def transformer_widths(module: nn.Module) -> dict[str, int]:
+    """Channels of the spatial and temporal transformers in a UNet3D-like `module`, by name."""
+    found = {}
+    for name, unit in module.named_modules():
+        if name.split(".")[-2:-1] in (["attentions"], ["temp_attentions"]):
+            found[name] = unit.norm.num_channels  # type: ignore[union-attr]
+    return found
+
+
+class STD4DTeacher:
+    """A model of ours: the mini family's 3D and video diffusions."""
+
+    def __init__(
+        self, model: STD4D, schedule: NoiseSchedule, encoder: Encoder, *, role: str
+    ) -> None:
+        self.model, self.schedule, self.encoder, self.role = model.eval(), schedule, encoder, role
+        self.widths = transformer_widths(model.trunk)
+        if model.config.streams() != (MERGED,):
+            raise ConfigError(f"the {role} teacher has two channels: give a merged model")
+
+    @torch.no_grad()
+    def features(self, lesson: Lesson, wanted: frozenset[str]) -> dict[str, Tensor]:
+        """A 3D teacher is told the cameras and that nothing moves, a video teacher the text alone."""
+        z, t = lesson.schedule.same_noise(lesson.noisy, lesson.timesteps, self.schedule)
+        text = self.encoder.text(lesson.captions)
+        orbit = self.role == "3d"
+        given = Conditions(
+            text=text.tokens,
+            pooled=text.pooled,
+            cameras=lesson.cameras if orbit else None,
+            motion=torch.zeros(len(z), device=z.device) if orbit else None,
+        )
+        taps = self.model(z, t, given, wanted=wanted).taps
+        return {name.partition("/")[2]: value for name, value in taps.items()}
+
+
+class UNet3DTeacher:
+    """A backbone as it was published: VideoMV, ModelScopeT2V."""
+
+    def __init__(self, trunk: Trunk, schedule: NoiseSchedule, encoder: Encoder) -> None:
+        self.trunk, self.schedule, self.encoder = trunk.eval(), schedule, encoder
+        self.widths = transformer_widths(trunk)
+        if encoder.text_width != trunk.config.cross_attention_dim:
+            raise ConfigError(
+                f"teacher: its text encoder is {encoder.text_width} wide, its UNet reads "
+                f"{trunk.config.cross_attention_dim}"
+            )
+
+    @torch.no_grad()
+    def features(self, lesson: Lesson, wanted: frozenset[str]) -> dict[str, Tensor]:
+        z, t = lesson.schedule.same_noise(lesson.noisy, lesson.timesteps, self.schedule)
+        tokens = self.encoder.text(lesson.captions).tokens
+        _, taps = self.trunk({MERGED: z}, t, tokens, wanted=wanted)
+        return {name.partition("/")[2]: value for name, value in taps.items()}
+
+
+class I2VGenXLTeacher:
+    """I2VGen-XL (diffusers' `I2VGenXLUNet`), read through hooks: it sees the first frame too."""
+
+    def __init__(
+        self, unet: nn.Module, schedule: NoiseSchedule, encoder: Encoder, vision: nn.Module
+    ) -> None:
+        self.unet, self.schedule, self.encoder = unet.eval(), schedule, encoder
+        self.vision = vision.eval()
+        self.widths = transformer_widths(unet)
+
+    @torch.no_grad()
+    def features(self, lesson: Lesson, wanted: frozenset[str]) -> dict[str, Tensor]:
+        z, t = lesson.schedule.same_noise(lesson.noisy, lesson.timesteps, self.schedule)
+        kept: dict[str, Tensor] = {}
+
+        def keep(name: str):  # type: ignore[no-untyped-def]
+            def hook(_: nn.Module, given: tuple[Tensor, ...], out: tuple[Tensor, ...]) -> None:
+                kept[name] = out[0] - given[0]
+
+            return hook
+
+        handles = [
+            unit.register_forward_hook(keep(name))
+            for name, unit in self.unet.named_modules()
+            if name in wanted
+        ]
+        try:
+            self.unet(
+                sample=z,
+                timestep=t,
+                fps=torch.full((len(z),), FRAMES_PER_SECOND, device=z.device),
+                image_latents=_with_positions(lesson.first_latents, z.shape[2]),
+                image_embeddings=self.vision(
+                    pixel_values=clip_pixels(lesson.first, self.vision.config.image_size)
+                ).image_embeds,
+                encoder_hidden_states=self.encoder.text(lesson.captions).tokens,
+            )
+        finally:
+            for handle in handles:
+                handle.remove()
+        return kept
+
+
+def _with_positions(first: Tensor, frames: int) -> Tensor:
+    """[B,C,T,h,w]: I_0's latents, then frames that hold their place in the clip."""
+    later = [torch.full_like(first, i / max(frames - 1, 1)) for i in range(1, frames)]
+    return torch.stack([first, *later], dim=2)
+
+
+def load_teacher(folder: Path, *, role: str) -> tuple[Teacher, str | None]:
+    """A model of ours, or a folder in diffusers' layout (``unet/``, ``scheduler/``, and ``encoder/`` or
+    ``text_encoder/`` with ``tokenizer/``; I2VGen-XL's also ``image_encoder/``); and the id of its frame
+    VAE where that is known.
+
+    InputError, ConfigError."""
+    if (folder / PIPELINE).is_file():
+        whole = load_bundle(folder).whole(str(folder))
+        if whole.facts.role not in (role, "4d"):
+            raise InputError(f"{folder}: expected a {role} model, got a {whole.facts.role} one")
+        teacher = STD4DTeacher(whole.std4d, whole.schedule, whole.encoder, role=role)
+        return teacher, whole.vae.id
+    config = read_object(folder / "unet" / "config.json")
+    schedule = NoiseSchedule.from_diffusers(
+        read_object(folder / "scheduler" / "scheduler_config.json")
+    )
+    named = folder / "encoder"
+    encoder = load_encoder(named if named.is_dir() else folder / "text_encoder")
+    if config.get("_class_name") == "I2VGenXLUNet":
+        from diffusers import I2VGenXLUNet
+        from transformers import CLIPVisionModelWithProjection
+
+        unet = I2VGenXLUNet.from_pretrained(str(folder / "unet"), use_safetensors=True)
+        vision = CLIPVisionModelWithProjection.from_pretrained(
+            str(folder / "image_encoder"), use_safetensors=True
+        )
+        return I2VGenXLTeacher(unet, schedule, encoder, vision), None
+    return UNet3DTeacher(load_trunk(folder / "unet"), schedule, encoder), None
