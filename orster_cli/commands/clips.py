@@ -15,6 +15,8 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.names import did_you_mean, printable
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.construct.source import OrbitFlags
     from orster_cli.core.reporting import Reporter
@@ -25,14 +27,15 @@ VIEWS = ("dynamic", "static", "front", "eval")
 
 @dataclass
 class OpenedClip:
-    """A clip, the static orbit that came with it, and where they came from. `key`: what was chosen
-    inside a dataset, "" elsewhere."""
+    """A clip, the static orbit and the priors O^s, O^t (tokens by name) that came with it, and where they
+    came from. `key`: what was chosen inside a dataset, "" elsewhere."""
 
     clip: OrbitClip
     static: OrbitClip | None = None
     parents: list[Parent] = field(default_factory=list)
     inputs: list[InputFile] = field(default_factory=list)
     key: str = ""
+    priors: dict[str, Tensor] = field(default_factory=dict)
 
 
 def open_clip(
@@ -95,12 +98,12 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.commands.common import input_file
     from orster_cli.construct.source import read_frames_clip
-    from orster_cli.io.clip_files import CAMERAS, read_clip
+    from orster_cli.io.clip_files import CAMERAS, read_clip, read_priors
     from orster_cli.io.transforms_json import TRANSFORMS, read_transforms
 
     if (path / MANIFEST).is_file():
         artifact = open_artifact(path, kind="clip")
-        return OpenedClip(read_clip(path), parents=[artifact.parent()])
+        return OpenedClip(read_clip(path), parents=[artifact.parent()], priors=read_priors(path))
     files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()]
     if (path / CAMERAS).is_file():
         return OpenedClip(read_clip(path), inputs=files)

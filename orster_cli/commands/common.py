@@ -88,10 +88,12 @@ class Stage:
         inputs: list[InputFile] | None = None,
         seeds: dict[str, int] | None = None,
         extra: dict[str, Any] | None = None,
+        announce: bool = True,
     ) -> Draft | None:
         """The draft to build in; None when there is nothing to do (and then it has been said).
 
-        `extra`: what else the result depends on beside the section's settings."""
+        `extra`: what else the result depends on beside the section's settings; `announce`: say so
+        where it is up to date."""
         config = {self.section: self.resolved.section(self.section), **(extra or {})}
         draft = begin(
             self.out_path,
@@ -105,6 +107,8 @@ class Stage:
             reporter=self.out,
         )
         if draft is None:
+            if not announce:
+                return None
             values = {"status": "up to date", "path": str(self.out_path)}
             self.out.result(values, f"{self.out_path}: up to date")
             return None

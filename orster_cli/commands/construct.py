@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orster_cli.ui.options import (
     ConfigOption,
+    DeviceOption,
     DryRunOption,
     ForceOption,
     JsonOption,
@@ -15,6 +17,13 @@ from orster_cli.ui.options import (
     QuietOption,
     SetOption,
 )
+
+if TYPE_CHECKING:
+    from orster_cli.artifacts.store import Artifact
+    from orster_cli.commands.common import Stage
+    from orster_cli.commands.models import OpenedModel
+    from orster_cli.construct.source import OrbitFlags
+    from orster_cli.core.types import OrbitClip
 
 
 def construct(
@@ -25,6 +34,12 @@ def construct(
     out: OutOption,
     static_orbit: Annotated[
         str | None, typer.Option(help="Orbit of the object at time 0 (a clip like the others).")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", "-m", help="Model that samples the static orbit where none is given."
+        ),
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="fast, balanced (the default), fine or paper.")
@@ -38,7 +53,7 @@ def construct(
         str, typer.Option(help="Orbit of a video, seen from above: ccw or cw.")
     ] = "ccw",
     seed: Annotated[int | None, typer.Option(help="Seed of the fit.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     config: ConfigOption = None,
     assignments: SetOption = None,
     force: ForceOption = False,
@@ -49,10 +64,8 @@ def construct(
     """Fit animated 3D Gaussians to an orbital clip. Killed, it goes on where it was when run again.
 
     Examples: orster construct dataset#frog-0 -o asset/ ; orster construct video.mp4 -o asset/"""
-    from orster_cli.commands.clips import open_clip
-    from orster_cli.commands.common import Stage, choose_device
-    from orster_cli.construct.run import ConstructInput
-    from orster_cli.construct.run import construct as run
+    from orster_cli.commands.common import Stage
+    from orster_cli.commands.models import open_model
     from orster_cli.construct.source import OrbitFlags
     from orster_cli.core.errors import ConfigError
 
@@ -75,40 +88,17 @@ def construct(
     orbit = OrbitFlags(
         elevation=elevation, radius=radius, fov=fov, azimuth_start=azimuth_start, turns=signed
     )
-    orbit.check()
-    opened = [open_clip(text, orbit, stage.out) for text in clips]
-    still = (
-        open_clip(static_orbit, orbit, stage.out, default_view="static") if static_orbit else None
+    artifact = construct_asset(
+        stage,
+        clips,
+        orbit,
+        static_orbit=static_orbit,
+        model=None if model is None else open_model(model),
+        device=device,
     )
-    static = still.clip if still else next((o.static for o in opened if o.static), None)
-    if static is None:
-        stage.out.info("no static orbit: the object's shape comes from the moving frames alone")
-    sources = [*opened, *([still] if still else [])]
-    draft = stage.plan(
-        kind="asset",
-        parents=[parent for source in sources for parent in source.parents],
-        inputs=[file for source in sources for file in source.inputs],
-        seeds={"fit": stage.resolved.config.construct.seed},
-        extra={
-            "clips": [source.key for source in opened],
-            "static": still.key if still else "",
-            "orbit": {"elevation": elevation, "radius": radius, "fov": fov,
-                      "azimuth_start": azimuth_start, "turns": signed},
-        },
-    )  # fmt: skip
-    if draft is None:
+    if artifact is None:
         return
-    with draft:
-        content = run(
-            ConstructInput(clips=[source.clip for source in opened], static=static),
-            stage.resolved.config.construct,
-            folder=draft.dir,
-            scratch=draft.scratch,
-            device=choose_device(device),
-            reporter=stage.out,
-            stop=stage.stop,
-        )
-        artifact = draft.commit(content, warnings=stage.out.warnings[:100])
+    content = artifact.content
     stage.done(
         artifact,
         summary=f"{content['gaussians']} Gaussians in {content['seconds']:.0f} s, "
@@ -116,3 +106,84 @@ def construct(
         next_step=f"look at {out / 'preview.mp4'}",
         values=content,
     )
+
+
+def construct_asset(
+    stage: Stage,
+    clips: list[str],
+    orbit: OrbitFlags,
+    *,
+    static_orbit: str | None,
+    model: OpenedModel | None,
+    device: str,
+    announce: bool = True,
+) -> Artifact | None:
+    """The asset of `clips`; None when there was nothing to do."""
+    from dataclasses import asdict
+
+    from orster_cli.commands.clips import open_clip
+    from orster_cli.commands.common import choose_device
+    from orster_cli.construct.run import ConstructInput
+    from orster_cli.construct.run import construct as run
+
+    orbit.check()
+    opened = [open_clip(text, orbit, stage.out) for text in clips]
+    still = (
+        open_clip(static_orbit, orbit, stage.out, default_view="static") if static_orbit else None
+    )
+    static = still.clip if still else next((o.static for o in opened if o.static), None)
+    model = model if static is None else None
+    if static is None and model is None:
+        stage.out.info("no static orbit: the object's shape comes from the moving frames alone")
+    sources = [*opened, *([still] if still else [])]
+    models = [] if model is None else [model]
+    draft = stage.plan(
+        kind="asset",
+        parents=[parent for source in (*sources, *models) for parent in source.parents],
+        inputs=[file for source in (*sources, *models) for file in source.inputs],
+        seeds={"fit": stage.resolved.config.construct.seed},
+        extra={
+            "clips": [source.key for source in opened],
+            "static": still.key if still else "",
+            "orbit": asdict(orbit),
+            **({} if model is None else {"sample": stage.resolved.section("sample")}),
+        },
+        announce=announce,
+    )
+    if draft is None:
+        return None
+    with draft:
+        if model is not None:
+            static = _sampled_orbit(stage, model, opened[0].clip, device)
+        priors = opened[0].priors
+        content = run(
+            ConstructInput(
+                clips=[source.clip for source in opened],
+                static=static,
+                spatial_prior=priors.get("spatial"),
+                temporal_prior=priors.get("temporal"),
+            ),
+            stage.resolved.config.construct,
+            folder=draft.dir,
+            scratch=draft.scratch,
+            device=choose_device(device),
+            reporter=stage.out,
+            stop=stage.stop,
+        )
+        return draft.commit(content, warnings=stage.out.warnings[:100])
+
+
+def _sampled_orbit(stage: Stage, model: OpenedModel, clip: OrbitClip, device: str) -> OrbitClip:
+    """The object of `clip` at rest, as the model sees it from the first frame."""
+    from orster_cli.commands.common import choose_device
+    from orster_cli.sampling.run import Sampler, still_orbit
+
+    cfg = stage.resolved.config
+    stage.out.info("sampling the static orbit from the first frame")
+    sampler = Sampler(
+        model.load().whole(str(model.path)),
+        cfg.sample,
+        device=choose_device(device),
+        reporter=stage.out,
+    )
+    return still_orbit(sampler, clip, seed=cfg.construct.seed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orster_cli.artifacts.manifest import MANIFEST, InputFile, Parent
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.commands.common import input_file
-from orster_cli.core.errors import InputError
+from orster_cli.core.errors import InputError, MissingResourceError
 
 if TYPE_CHECKING:
     from orster_cli.diffusion.bundle import Bundle
@@ -27,6 +27,21 @@ class OpenedModel:
         from orster_cli.diffusion.bundle import load_bundle
 
         return load_bundle(self.path)
+
+
+SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "mini"  # inside the package
+
+
+def open_model_or_default(path: Path | None) -> OpenedModel:
+    """`open_model`, or the model that comes with the package. MissingResourceError: it has none."""
+    if path is not None:
+        return open_model(path)
+    if not SHIPPED.is_dir():
+        raise MissingResourceError(
+            "this release of orster brings no model of its own",
+            hint="give --model: `orster init` lays out a project that trains one",
+        )
+    return open_model(SHIPPED)
 
 
 def open_model(path: Path) -> OpenedModel:

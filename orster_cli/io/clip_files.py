@@ -21,9 +21,12 @@ from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import DESCRIPTION
 from orster_cli.io.camera_values import check_intrinsics, check_pose, numbers
 from orster_cli.io.images import read_image, write_png
+from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.io.video import write_video
 
 CAMERAS = "cameras.json"
+PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of clips that a model has made
+PRIOR_NAMES = ("spatial", "temporal")
 FORMAT = "orster-cameras"
 _KEYS = ("format", "version", "conventions", "width", "height", "prompt", "frames")
 _FRAME_KEYS = ("file", "time", "K", "w2c")
@@ -60,6 +63,27 @@ def write_clip(folder: Path, clip: OrbitClip, *, fps: float = 12.0) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False)
     (folder / CAMERAS).write_text(text + "\n", encoding="utf-8")
     write_video(folder / "preview.mp4", (_on_white(clip, i) for i in range(len(clip))), fps=fps)
+
+
+def write_priors(folder: Path, priors: dict[str, Tensor]) -> None:
+    """Tokens [M,P] by name beside the clip in `folder`; nothing where there are none."""
+    if priors:
+        write_tensors(folder / PRIORS, priors)
+
+
+def read_priors(folder: Path) -> dict[str, Tensor]:
+    """What `write_priors` wrote. InputError where it is something else."""
+    path = folder / PRIORS
+    if not path.is_file():
+        return {}
+    tensors = read_tensors(path)
+    for name, tokens in tensors.items():
+        if name not in PRIOR_NAMES or tokens.ndim != 2 or not 1 <= len(tokens) <= 128:
+            raise InputError(
+                f"{path}: expected up to 128 tokens each of spatial and temporal, got "
+                f"{printable(name)[:80]} {list(tokens.shape)}"
+            )
+    return tensors
 
 
 def _on_white(clip: OrbitClip, index: int) -> Tensor:

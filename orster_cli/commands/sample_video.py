@@ -1,0 +1,287 @@
+"""`orster sample-video`: a text, an image or a static object to an orbital clip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orster_cli.ui.options import (
+    ConfigOption,
+    DeviceOption,
+    DryRunOption,
+    ForceOption,
+    JsonOption,
+    OutOption,
+    QuietOption,
+    SetOption,
+    TemplateOption,
+)
+
+if TYPE_CHECKING:
+    from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.artifacts.store import Artifact, Draft
+    from orster_cli.commands.common import Stage
+    from orster_cli.commands.models import OpenedModel
+    from orster_cli.sampling.run import Asked, Sampled, Sampler
+
+TextOption = Annotated[str | None, typer.Option("--text", "-t", help="What it shows.")]
+ImageOption = Annotated[Path | None, typer.Option("--image", help="Its first view.")]
+ObjectOption = Annotated[
+    str | None,
+    typer.Option("--object", help="A static object: .glb, .gltf, .ply, clip/ or dataset#key."),
+]
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", "-m", help="Model (the one that orster ships).")
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the noise.")]
+MotionOption = Annotated[
+    float | None, typer.Option(help="Strength of the motion: 0 at rest; 0.01 to 0.03 is usual.")
+]
+SHEET_FRAMES = 8
+
+
+def sample_video(
+    out: OutOption,
+    text: TextOption = None,
+    image: ImageOption = None,
+    object_: ObjectOption = None,
+    model: ModelOption = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of the orbit.")] = None,
+    elevation: Annotated[float | None, typer.Option(help="Degrees above the horizon.")] = None,
+    radius: Annotated[float | None, typer.Option(help="Of the orbit, in object sizes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="ddim or dpm++.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance by whatever is given (1: none).")
+    ] = None,
+    motion: MotionOption = None,
+    seed: SeedOption = 0,
+    seeds: Annotated[
+        str | None, typer.Option(help="Several, as 0-7 or 1,5,9: a clip in OUT/seed-N for each.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Videos at once.")] = None,
+    offload: Annotated[
+        bool | None, typer.Option("--offload", help="Little GPU memory: one part there at a time.")
+    ] = None,
+    device: DeviceOption = "auto",
+    config: ConfigOption = None,
+    template: TemplateOption = None,
+    assignments: SetOption = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Sample an orbital video of a moving object.
+
+    Examples: orster sample-video --text "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
+    from orster_cli.commands.common import Stage
+    from orster_cli.commands.models import open_model_or_default
+
+    scales = {f"sample.guidance_{kind}": guidance for kind in ("text", "image", "object")}
+    stage = Stage.open(
+        "sample",
+        command="sample-video",
+        out=out,
+        flags={
+            "sample.frames": frames,
+            "sample.elevation": elevation,
+            "sample.radius": radius,
+            "sample.steps": steps,
+            "sample.scheduler": scheduler,
+            "sample.motion": motion,
+            "sample.batch": batch,
+            "sample.offload": offload,
+            **scales,
+        },
+        config=config,
+        template=template,
+        assignments=assignments,
+        force=force,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    request = Request(text=text, image=image, object=object_, device=device)
+    opened = open_model_or_default(model)
+    if seeds is None:
+        made = sample_clip(stage, opened, request, seed)
+        if made is not None:
+            stage.done(
+                made,
+                summary=f"{made.content['frames']} frames, seed {seed}",
+                next_step=f"orster construct {out} -o asset/, or look at {out / 'sheet.png'}",
+                values=made.content,
+            )
+        return
+    stage.force = force
+    _several(stage, opened, request, parse_seeds(seeds))
+
+
+class Request:
+    """What is asked for, as the command line names it."""
+
+    def __init__(
+        self, *, text: str | None, image: Path | None, object: str | None, device: str
+    ) -> None:
+        self.text, self.image, self.object, self.device = text, image, object, device
+        self._sampler: Sampler | None = None
+
+    def check(self) -> None:
+        """ConfigError: nothing, or an image and an object at once; InputError: no such image."""
+        from orster_cli.core.errors import ConfigError, InputError
+
+        if self.image is not None and self.object is not None:
+            raise ConfigError("--image and --object at once: give one of them")
+        if self.text is None and self.image is None and self.object is None:
+            raise ConfigError(
+                "nothing is asked for",
+                hint='give --text "a frog jumping", --image x.png or --object y.glb',
+            )
+        if self.image is not None and not self.image.is_file():
+            raise InputError(f"{self.image}: no such image")
+
+    def origins(self, stage: Stage) -> tuple[list[Parent], list[InputFile]]:
+        """Where the condition comes from, for the manifest."""
+        from orster_cli.commands.common import input_file
+
+        if self.image is not None:
+            return [], [input_file(self.image)]
+        if self.object is not None:
+            if Path(self.object).is_file():
+                return [], [input_file(Path(self.object))]
+            opened = self._clip(stage)
+            return opened.parents, opened.inputs
+        return [], []
+
+    def asked(self, stage: Stage, model: Sampler) -> Asked:
+        """Everything read."""
+        from orster_cli.io.images import read_image
+        from orster_cli.sampling.objects import object_orbit
+        from orster_cli.sampling.run import Asked, cameras_for
+
+        if self.image is not None:
+            return Asked(text=self.text, image=read_image(self.image))
+        if self.object is None:
+            return Asked(text=self.text)
+        if Path(self.object).is_file():
+            cameras = cameras_for(model.bundle.facts, model.cfg)
+            return Asked(text=self.text, object=object_orbit(Path(self.object), cameras))
+        return Asked(text=self.text, object=self._clip(stage).clip)
+
+    def sampler(self, stage: Stage, opened: OpenedModel) -> Sampler:
+        """The model, read once."""
+        from orster_cli.commands.common import choose_device
+        from orster_cli.sampling.run import Sampler
+
+        if self._sampler is None:
+            self._sampler = Sampler(
+                opened.load().whole(str(opened.path)),
+                stage.resolved.config.sample,
+                device=choose_device(self.device),
+                reporter=stage.out,
+            )
+        return self._sampler
+
+    def _clip(self, stage: Stage):  # type: ignore[no-untyped-def]
+        from orster_cli.commands.clips import open_clip
+        from orster_cli.construct.source import OrbitFlags
+
+        assert self.object is not None
+        return open_clip(self.object, OrbitFlags(), stage.out, default_view="static")
+
+
+def plan_clip(
+    stage: Stage, opened: OpenedModel, request: Request, seed: int, *, announce: bool = True
+) -> Draft | None:
+    """The draft of one clip; None when there is nothing to do."""
+    request.check()
+    parents, inputs = request.origins(stage)
+    return stage.plan(
+        kind="clip",
+        parents=[*opened.parents, *parents],
+        inputs=[*opened.inputs, *inputs],
+        seeds={"noise": seed},
+        extra={
+            "text": request.text,
+            "object": request.object if "#" in str(request.object) else "",
+        },
+        announce=announce,
+    )
+
+
+def sample_clip(
+    stage: Stage, opened: OpenedModel, request: Request, seed: int, *, announce: bool = True
+) -> Artifact | None:
+    """Make one clip; None when there was nothing to do."""
+    draft = plan_clip(stage, opened, request, seed, announce=announce)
+    if draft is None:
+        return None
+    with draft:
+        sampler = request.sampler(stage, opened)
+        made = next(sampler.sample(request.asked(stage, sampler), [seed]))
+        return _write(stage, draft, made, sampler)
+
+
+def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[int]) -> None:
+    """A clip for each seed below the output folder, several at once where the settings say so."""
+
+    folder = stage.out_path
+    waiting: list[tuple[int, Stage, Draft]] = []
+    for seed in seeds:
+        one = replace(stage, out_path=folder / f"seed-{seed:04d}")
+        draft = plan_clip(one, opened, request, seed, announce=False)
+        if draft is not None:
+            waiting.append((seed, one, draft))
+    if waiting:
+        sampler = request.sampler(stage, opened)
+        asked = request.asked(stage, sampler)
+        by_seed = {seed: (one, draft) for seed, one, draft in waiting}
+        for made in sampler.sample(asked, list(by_seed)):
+            one, draft = by_seed[made.seed]
+            with draft:
+                _write(one, draft, made, sampler)
+    text = f"{len(waiting)} clips made, {len(seeds) - len(waiting)} up to date, in {folder}"
+    values = {"status": "made" if waiting else "up to date", "path": str(folder)}
+    stage.out.result({**values, "seeds": seeds, "made": len(waiting)}, text)
+
+
+def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler) -> Artifact:
+    import torch
+
+    from orster_cli.io.clip_files import write_clip, write_priors
+    from orster_cli.io.images import contact_sheet, write_png
+
+    clip = made.clip
+    write_clip(draft.dir, clip)
+    write_priors(draft.dir, made.priors)
+    pick = torch.linspace(0, len(clip) - 1, min(SHEET_FRAMES, len(clip))).round().long()
+    row = [clip.frames[i] for i in pick]
+    write_png(draft.dir / "sheet.png", contact_sheet([row], [clip.prompt or "no text"]))
+    facts = sampler.bundle.facts
+    content: dict[str, Any] = {
+        "frames": len(clip),
+        "resolution": clip.cameras.width,
+        "prompt": clip.prompt,
+        "seed": made.seed,
+        "model_role": facts.role,
+        "priors": {name: list(tokens.shape) for name, tokens in made.priors.items()},
+    }
+    return draft.commit(content, warnings=stage.out.warnings[:100])
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "0-7" or "1,5,9", or both: at most 10,000. ConfigError."""
+    from orster_cli.core.errors import ConfigError
+
+    found: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        high = high if dash else low
+        if not (low.isdecimal() and high.isdecimal()) or int(high) - int(low) not in range(10_000):
+            raise ConfigError(f"--seeds: expected 0-7 or 1,5,9, got {text!r}")
+        found += range(int(low), int(high) + 1)
+    return list(dict.fromkeys(found))

@@ -1,0 +1,38 @@
+"""A static 3D object as a condition: its orbit, from a mesh or from Gaussians. T frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.errors import InputError
+from orster_cli.core.types import Cameras, OrbitClip
+from orster_cli.data.gltf_scene import load_gltf
+from orster_cli.data.triples import place, render_view
+from orster_cli.io.ply import read_ply
+from orster_cli.splatting.show import render_frame
+
+MESHES = (".glb", ".gltf")
+
+
+def object_orbit(path: Path, cameras: Cameras) -> OrbitClip:
+    """What `cameras` see of the object in `path`: a .glb or .gltf (at the first moment of its first
+    animation, if it has one), or Gaussians in a .ply. InputError."""
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in (*MESHES, ".ply"):
+        raise InputError(
+            f"{path}: expected a .glb, .gltf or .ply file",
+            hint="or give a clip: an artifact, or dataset#key",
+        )
+    times = torch.zeros(len(cameras))
+    if suffix == ".ply":
+        gaussians = read_ply(path)
+        drawn = [render_frame(gaussians, cameras, i) for i in range(len(cameras))]
+        frames = torch.stack([rgb + (1 - alpha) for rgb, alpha in drawn])
+        return OrbitClip(frames=frames, cameras=cameras, times=times)
+    cfg = PrepareConfig(resolution=cameras.width, frames=max(len(cameras), 2))
+    scene = load_gltf(path)
+    placed = place(scene, 0 if scene.clips else None, cfg)
+    return render_view(placed, cameras, times, cfg, None)
