@@ -16,7 +16,7 @@ class BuildWithTemplates(build_py):
         if not self.editable_mode:
             target = Path(self.build_lib) / "orster_cli" / "_templates"
             target.mkdir(parents=True, exist_ok=True)
-            for preset in sorted(Path("templates").glob("*.toml")):
+            for preset in sorted(Path("templates").iterdir()):
                 self.copy_file(str(preset), str(target / preset.name))
 
 

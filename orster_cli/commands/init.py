@@ -10,48 +10,17 @@ import typer
 from orster_cli.ui.options import JsonOption
 from orster_cli.ui.out import Out
 
-_MAKEFILE = """\
-# objects -> dataset -> asset -> report. Targets are manifests: each is written last, so make knows
-# what is done, and `orster` itself says "up to date".
-ORSTER ?= orster
-CONFIG := --config orster.toml
-
-# run it; what was made with other inputs or settings (exit code 6) is replaced
-define update
-@$(1) || { test $$? -eq 6 && $(1) --force; }
-@touch $@
-endef
-
-.PHONY: all data
-data: dataset/manifest.json
-
-# make all KEY=<one of the clips that `orster show dataset` lists>
-all:
-\t@test -n "$(KEY)" || { echo "make all KEY=<clip>: see orster show dataset" >&2; exit 2; }
-\t$(MAKE) "$(KEY)/report/manifest.json"
-
-dataset/manifest.json: orster.toml $(wildcard objects/*)
-\t$(call update,$(ORSTER) prepare-data objects -o dataset $(CONFIG))
-
-%/asset/manifest.json: dataset/manifest.json
-\t$(call update,$(ORSTER) construct "dataset#$*" -o $*/asset $(CONFIG))
-
-%/report/manifest.json: %/asset/manifest.json
-\t$(call update,$(ORSTER) evaluate $*/asset --reference "dataset#$*" -o $*/report $(CONFIG))
-
-.PRECIOUS: %/asset/manifest.json
-"""
-
 _README = """\
 # An orster project
 
-Put animated GLB files into `objects/`, then:
+Put animated GLB files into `objects/` (and a `clips.csv` with captions beside them), then:
 
-    make data
-    orster show dataset
-    make all KEY=<clip>
+    make                                           # dataset, models, clip, asset, report
+    make asset PROMPT="a brown cow galloping"      # another text
+    make data && orster show dataset               # the dataset alone, and its clips
+    make frog-00/report/manifest.json              # construct one of them, without any model
 
-`orster.toml` holds every setting (`orster config schema` explains them).
+On a cluster: `sbatch train.sbatch`. `orster.toml` holds every setting (`orster config schema` explains them).
 """
 
 
@@ -64,17 +33,19 @@ def init(
 ) -> None:
     """Lay out a project: settings, a Makefile for the whole pipeline, a place for objects.
 
-    Files that are already there stay. Example: orster init frogs --template construct-fast"""
+    Files that are already there stay. Example: orster init frogs --template mini"""
     import dataclasses
 
-    from orster_cli.config.load import resolve, to_toml
+    from orster_cli.config.load import resolve, templates_folder, to_toml
     from orster_cli.config.schema import Config
 
     resolved = resolve(template=template)
     sections = [f.name for f in dataclasses.fields(Config)]
+    shipped = templates_folder()
     files = {
         "orster.toml": to_toml(resolved, sections),
-        "Makefile": _MAKEFILE,
+        "Makefile": (shipped / "pipeline.mk").read_text(encoding="utf-8"),
+        "train.sbatch": (shipped / "train.sbatch").read_text(encoding="utf-8"),
         "README.md": _README,
         "objects/.gitkeep": "",
     }

@@ -21,10 +21,8 @@ from orster_cli.io.tensors import content_id, fill_module
 
 STEM = "diffusion_pytorch_model"
 CONFIG = "config.json"
-# names that older releases of diffusers gave the attention's layers; and
-# what a config may say beside what `AutoencoderKL` is called with
+# names that older releases of diffusers gave the attention's layers
 _LEGACY = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
-_NOTES = ("_class_name", "_diffusers_version", "_name_or_path")
 
 
 class FrameVAE(nn.Module):
@@ -121,7 +119,7 @@ def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> N
     """As `AutoencoderKL.from_pretrained` reads it, in shards."""
     tensors = {n: v if dtype is None else v.to(dtype) for n, v in vae.vae.state_dict().items()}
     write_sharded(folder, STEM, tensors)
-    config = {n: v for n, v in dict(vae.vae.config).items() if n not in _NOTES}
+    config = _settings(dict(vae.vae.config))
     text = json.dumps({"_class_name": "AutoencoderKL", **config}, indent=2)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
@@ -134,11 +132,16 @@ def load_vae(folder: Path) -> FrameVAE:
     if value.get("_class_name", "AutoencoderKL") != "AutoencoderKL":
         raise InputError(f"{path}: expected an AutoencoderKL, got {value['_class_name']!r}")
     try:
-        vae = AutoencoderKL(**{n: v for n, v in value.items() if n not in _NOTES})
+        vae = AutoencoderKL(**_settings(value))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: not an AutoencoderKL's config: {error}") from error
     fill_module(vae, _today(read_sharded(folder, STEM)), where=str(folder))
     return FrameVAE(vae).eval()
+
+
+def _settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Without diffusers' own notes (its version; which values were defaults, and are so again)."""
+    return {name: value for name, value in config.items() if not name.startswith("_")}
 
 
 def _today(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

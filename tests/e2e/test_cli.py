@@ -199,13 +199,18 @@ def test_init_lays_out_a_project_and_overwrites_nothing(capsys: Capture, tmp_pat
     template = template_names()[0]
     said = orster(capsys, "init", folder, "--template", template, "--json")
     assert said.code == 0
-    assert sorted(said.data["made"]) == ["Makefile", "objects/.gitkeep", "orster.toml"]
+    assert sorted(said.data["made"]) == [
+        "Makefile",
+        "objects/.gitkeep",
+        "orster.toml",
+        "train.sbatch",
+    ]
     assert said.data["kept"] == ["README.md"]
     assert (folder / "README.md").read_text() == "mine"
     assert resolve(file=folder / "orster.toml").config == resolve(template=template).config
     again = orster(capsys, "init", folder, "--json").data
     assert again["made"] == []
-    assert len(again["kept"]) == 4
+    assert len(again["kept"]) == 5
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
@@ -225,22 +230,35 @@ def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_pat
         command = ["make", "ORSTER=./record", *words]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
-    assert run().returncode == 0
     log = folder / "log"
-    assert log.read_text() == "prepare-data objects -o dataset --config orster.toml\n"
-    assert run("all").returncode == 2
-    log.unlink()
-    done = run("all", "KEY=frog-00")
+    done = run()
     assert done.returncode == 0, done.stderr
-    assert log.read_text().splitlines() == [
-        "construct dataset#frog-00 -o frog-00/asset --config orster.toml",
-        "evaluate frog-00/asset --reference dataset#frog-00 -o frog-00/report --config orster.toml",
-        "evaluate frog-00/asset --reference dataset#frog-00 -o frog-00/report --config orster.toml"
-        " --force",
+    stages = [line.split(" -o ")[0] for line in log.read_text().splitlines()]
+    parts = "--vae models/vae --encoder models/encoder"
+    order = [
+        "prepare-data objects",
+        "pretrain dataset --role vae",
+        "pretrain dataset --role encoder",
+        f"pretrain dataset --role 3d {parts}",
+        "pretrain dataset --role 4d -m models/teacher-3d",
+        f"pretrain dataset --role video {parts}",
+        "distill dataset -m models/pretrained --teacher-3d models/teacher-3d "
+        "--teacher-video models/teacher-video",
+        "align dataset -m models/distilled",
+        "finetune dataset -m models/aligned",
+        "sample-video -m models/finetuned --text a green frog jumping",
+        "construct clip -m models/finetuned --preset balanced",
+        "evaluate asset --reference clip",
     ]
+    assert stages[:-1] == order
+    assert log.read_text().endswith("-o report --config orster.toml --force\n")
     log.unlink()
-    assert run("all", "KEY=frog-00").returncode == 0
+    assert run().returncode == 0
     assert not log.exists()  # everything is there
+    assert run("frog-00/report/manifest.json").returncode == 0
+    assert log.read_text().startswith(
+        "construct dataset#frog-00 --preset balanced -o frog-00/asset"
+    )
 
 
 def test_doctor_finds_this_environment_usable(capsys: Capture) -> None:

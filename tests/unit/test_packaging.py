@@ -96,6 +96,7 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     assert modules <= names
     assert "orster_cli/py.typed" in names
     assert {f"orster_cli/_templates/{t}.toml" for t in template_names()} <= names
+    assert {f"orster_cli/_templates/{t}" for t in ("pipeline.mk", "train.sbatch")} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     others = {n for n in names if not n.startswith(("orster_cli/", "orster-"))}
     assert others == set()

@@ -1,0 +1,67 @@
+# objects -> dataset -> models -> clip -> asset -> report. Targets are manifests: each is written last,
+# so make knows what is done, and `orster` itself says "up to date". A stage that was stopped goes on.
+#   make                        everything, for PROMPT
+#   make TRAIN="accelerate launch --num_processes 8 -m orster_cli"     training on 8 GPUs
+#   make -f pipeline.mk -C project ...                                 from elsewhere
+ORSTER ?= orster
+TRAIN ?= $(ORSTER)
+CONFIG ?= orster.toml
+OBJECTS ?= objects
+CAPTIONS ?= $(wildcard $(OBJECTS)/clips.csv)
+PROMPT ?= a green frog jumping
+PRESET ?= balanced
+with := --config $(CONFIG)
+
+# run it; what was made with other inputs or settings (exit code 6) is replaced
+define update
+@$(1) || { test $$? -eq 6 && $(1) --force; }
+@touch $@
+endef
+man = $(1)/manifest.json
+
+.PHONY: all data teachers model clip asset report
+all: report
+data: $(call man,dataset)
+teachers: $(call man,models/teacher-3d) $(call man,models/teacher-video)
+model: $(call man,models/finetuned)
+clip: $(call man,clip)
+asset: $(call man,asset)
+report: $(call man,report)
+
+$(call man,dataset): $(CONFIG) $(wildcard $(OBJECTS)/*)
+	$(call update,$(ORSTER) prepare-data $(OBJECTS) -o dataset $(if $(CAPTIONS),--captions $(CAPTIONS)) $(with))
+
+$(call man,models/vae): $(call man,dataset)
+	$(call update,$(TRAIN) pretrain dataset --role vae -o models/vae $(with))
+$(call man,models/encoder): $(call man,dataset)
+	$(call update,$(TRAIN) pretrain dataset --role encoder -o models/encoder $(with))
+parts := $(call man,models/vae) $(call man,models/encoder)
+from_parts := --vae models/vae --encoder models/encoder
+$(call man,models/teacher-3d): $(parts)
+	$(call update,$(TRAIN) pretrain dataset --role 3d $(from_parts) -o models/teacher-3d $(with))
+$(call man,models/teacher-video): $(parts)
+	$(call update,$(TRAIN) pretrain dataset --role video $(from_parts) -o models/teacher-video $(with))
+
+# the four stages of the paper, Sec. 4.1 to 4.4
+$(call man,models/pretrained): $(call man,models/teacher-3d)
+	$(call update,$(TRAIN) pretrain dataset --role 4d -m models/teacher-3d -o models/pretrained $(with))
+$(call man,models/distilled): $(call man,models/pretrained) $(call man,models/teacher-video)
+	$(call update,$(TRAIN) distill dataset -m models/pretrained --teacher-3d models/teacher-3d --teacher-video models/teacher-video -o models/distilled $(with))
+$(call man,models/aligned): $(call man,models/distilled)
+	$(call update,$(TRAIN) align dataset -m models/distilled -o models/aligned $(with))
+$(call man,models/finetuned): $(call man,models/aligned)
+	$(call update,$(TRAIN) finetune dataset -m models/aligned -o models/finetuned $(with))
+
+$(call man,clip): $(call man,models/finetuned)
+	$(call update,$(ORSTER) sample-video -m models/finetuned --text "$(PROMPT)" -o clip $(with))
+$(call man,asset): $(call man,clip)
+	$(call update,$(ORSTER) construct clip -m models/finetuned --preset $(PRESET) -o asset $(with))
+$(call man,report): $(call man,asset)
+	$(call update,$(ORSTER) evaluate asset --reference clip -o report $(with))
+
+# one clip of the dataset, without any model: make frog-00/report/manifest.json
+%/asset/manifest.json: $(call man,dataset)
+	$(call update,$(ORSTER) construct "dataset#$*" --preset $(PRESET) -o $*/asset $(with))
+%/report/manifest.json: %/asset/manifest.json
+	$(call update,$(ORSTER) evaluate $*/asset --reference "dataset#$*" -o $*/report $(with))
+.PRECIOUS: %/asset/manifest.json

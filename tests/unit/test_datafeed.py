@@ -1,0 +1,139 @@
+"""Latents beside a dataset, and batches that follow from the step."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from orster_cli.core.errors import InputError, IntegrityError
+from orster_cli.core.reporting import Silent
+from orster_cli.core.stopping import StopFlag
+from orster_cli.data.curation import on_white
+from orster_cli.data.dataset import Dataset
+from orster_cli.data.latents import LatentCache, spaced
+from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order
+from tests.helpers.training import CAPTIONS, FRAMES, SIDE, dataset, tiny_vae
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return dataset(creature, tmp_path_factory.mktemp("feed") / "dataset")
+
+
+def cache(folder: Path, resolution: int = SIDE) -> LatentCache:
+    made = LatentCache(Dataset.read(folder), "tiny", tiny_vae(), resolution)
+    made.fill(tiny_vae(), device=CPU, reporter=Silent(), stop=StopFlag())
+    return made
+
+
+def feed(folder: Path, **changes: object) -> LatentFeed:
+    settings = {"view": "dynamic", "frames": 0, "batch": 4, "seed": 3, **changes}
+    return LatentFeed(cache(folder), **settings)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_the_cache_holds_what_the_vae_gives(folder: Path) -> None:
+    made, data = cache(folder), Dataset.read(folder)
+    key = data.keys()[1]
+    clip = data.clip(key, "static")
+    kept = made.read(key, "static", 0)
+    torch.testing.assert_close(kept.latents, tiny_vae().encode(on_white(clip)))
+    torch.testing.assert_close(kept.w2c, clip.cameras.w2c)
+    torch.testing.assert_close(kept.first, on_white(clip)[0], atol=1 / 500, rtol=0)
+    assert made.folder.parent == folder.parent  # beside the artifact, not inside
+
+
+def test_another_vae_resolution_or_dataset_has_another_cache(folder: Path) -> None:
+    data, vae = Dataset.read(folder), tiny_vae()
+    other = tiny_vae()
+    torch.nn.init.ones_(other.vae.encoder.conv_in.bias)
+    folders = {
+        LatentCache(data, "tiny", vae, SIDE).folder,
+        LatentCache(data, "tiny", vae, 8).folder,
+        LatentCache(data, "other", vae, SIDE).folder,
+        LatentCache(data, "tiny", other, SIDE).folder,
+    }
+    assert len(folders) == 4
+
+
+def test_filling_goes_on_and_is_split_over_processes(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "dataset"
+    shutil.copytree(folder, place)
+    data = Dataset.read(place)
+    made = LatentCache(data, "tiny", tiny_vae(), SIDE)
+
+    def fill(part: tuple[int, int], stop: StopFlag) -> bool:
+        return made.fill(tiny_vae(), device=CPU, reporter=Silent(), stop=stop, part=part)
+
+    asked = StopFlag()
+    asked.request()
+    assert not fill((0, 1), asked)
+    assert fill((0, 2), StopFlag())
+    made.read(data.keys()[0], "dynamic", 0)
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        made.read(data.keys()[1], "dynamic", 0)
+    assert fill((1, 2), StopFlag())
+    made.read(data.keys()[1], "dynamic", 0)
+
+
+def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own() -> None:
+    steps = Order(count=6, batch=4, seed=0)
+    seen = [steps.at(step, place) for step in range(3) for place in range(4)]
+    assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))
+    assert seen[:6] != seen[6:]
+    assert Order(count=6, batch=4, seed=0).at(2, 3) == seen[-1]
+    assert [Order(6, 4, 1).at(0, k) for k in range(4)] != seen[:4]
+
+
+def test_a_batch_in_parts_is_the_batch(folder: Path) -> None:
+    whole = feed(folder).batch(5, [0, 1, 2, 3])
+    parts = [feed(folder).batch(5, places) for places in ([0, 1], [2, 3])]
+    for name in ("latents", "static", "cameras", "motion", "first"):
+        torch.testing.assert_close(
+            torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)
+        )
+    assert whole.latents.shape == (4, 4, FRAMES, SIDE // 2, SIDE // 2)
+    assert set(whole.captions) <= set(CAPTIONS)
+
+
+def test_at_rest_the_object_stands_still_at_motion_zero(folder: Path) -> None:
+    moving = feed(folder, still=0.0).batch(0, range(4))
+    resting = feed(folder, still=1.0).batch(0, range(4))
+    assert float(moving.motion.min()) > 0
+    assert resting.motion.tolist() == [0.0] * 4
+    torch.testing.assert_close(resting.latents, resting.static)
+    torch.testing.assert_close(resting.static, moving.static)
+    assert not torch.allclose(moving.latents, moving.static)
+    some = feed(folder, still=0.5)
+    share = [float((some.batch(step, range(4)).motion == 0).float().mean()) for step in range(20)]
+    assert 0.3 < sum(share) / 20 < 0.7
+
+
+def test_true_pictures_belong_to_the_latents(folder: Path) -> None:
+    batch = feed(folder, pictures=2, frames=2).batch(1, [0, 1])
+    assert batch.frames is not None
+    assert batch.shown is not None
+    assert batch.frames.shape == (2, 2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        again = tiny_vae().encode(batch.frames.flatten(0, 1)).unflatten(0, (2, 2))
+    torch.testing.assert_close(again, batch.latents[:, :, batch.shown].transpose(1, 2))
+
+
+def test_frames_are_spaced_evenly_and_too_few_are_named(folder: Path) -> None:
+    assert spaced(24, 8, where="x").tolist() == list(range(0, 24, 3))
+    assert spaced(5, 0, where="x").tolist() == list(range(5))
+    with pytest.raises(InputError, match="4 frames, the model shows 9"):
+        feed(folder, frames=9).batch(0, [0])
+
+
+def test_single_frames_come_from_all_views(folder: Path) -> None:
+    frames = FrameFeed(Dataset.read(folder), resolution=8, batch=16, seed=0)
+    batch = frames.batch(0, range(16))
+    assert batch.frames.shape == (16, 3, 8, 8)
+    assert set(batch.captions) == set(CAPTIONS)
+    assert torch.equal(batch.frames[3:5], frames.batch(0, [3, 4]).frames)

@@ -1,0 +1,112 @@
+"""The frame VAE: diffusers' model behind a scale, in chunks, in diffusers' files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
+from tests.helpers.training import tiny_vae
+
+FRAMES = torch.rand(5, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def test_it_is_diffusers_vae_with_scale_and_shift() -> None:
+    vae = tiny_vae()
+    vae.vae.register_to_config(scaling_factor=0.7, shift_factor=0.2)
+    z = vae.encode(FRAMES)
+    assert z.shape == (5, 4, 8, 12)
+    mean = vae.vae.encode(FRAMES * 2 - 1).latent_dist.mean
+    torch.testing.assert_close(z, (mean - 0.2) * 0.7)
+    torch.testing.assert_close(vae.decode(z), vae.vae.decode(mean).sample / 2 + 0.5)
+
+
+@torch.no_grad()
+def test_chunks_change_nothing_and_a_generator_draws_around_the_mean() -> None:
+    vae = tiny_vae()
+    z = vae.encode(FRAMES)
+    torch.testing.assert_close(vae.encode(FRAMES, chunk=2), z)
+    torch.testing.assert_close(vae.decode(z, chunk=1), vae.decode(z, chunk=5))
+    drawn = [vae.encode(FRAMES, torch.Generator().manual_seed(k)) for k in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.allclose(drawn[0], z)
+
+
+@torch.no_grad()
+def test_the_scale_gives_latents_of_unit_variance() -> None:
+    vae = tiny_vae()
+    vae.set_scale(FRAMES)
+    z = vae.encode(FRAMES)
+    assert float(z.std()) == pytest.approx(1, abs=1e-4)
+    assert float(z.mean()) == pytest.approx(0, abs=1e-4)
+    torch.testing.assert_close(
+        vae.decode(z),
+        vae.vae.decode(vae.vae.encode(2 * FRAMES - 1).latent_dist.mean).sample / 2 + 0.5,
+    )
+
+
+def test_losses_are_zero_for_what_is_equal_and_grow_with_edges() -> None:
+    vae = tiny_vae()
+    noise = torch.zeros(5, 4, 8, 12)
+    with torch.no_grad():
+        out = vae.decode(vae.encode(FRAMES))
+        terms = vae.losses(FRAMES, noise)
+        posterior = vae.vae.encode(2 * FRAMES - 1).latent_dist
+    assert float(terms["reconstruction"]) == pytest.approx(
+        float((out - FRAMES).abs().mean()), rel=1e-4
+    )
+    error = out - FRAMES
+    across = (error[..., 1:] - error[..., :-1]).abs().mean()
+    down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    assert float(terms["edges"]) == pytest.approx(float(across + down), rel=1e-4)
+    kl = float(posterior.kl().sum()) / posterior.mean.numel()
+    assert float(terms["kl"]) == pytest.approx(kl, rel=1e-4)
+
+
+def test_files_go_to_and_from_diffusers(tmp_path: Path) -> None:
+    vae = tiny_vae()
+    vae.vae.register_to_config(scaling_factor=0.7, shift_factor=0.2)
+    save_vae(vae, tmp_path / "ours")
+    theirs = AutoencoderKL.from_pretrained(tmp_path / "ours")
+    assert theirs.config.scaling_factor == 0.7
+    assert load_vae(tmp_path / "ours").id == vae.id
+    theirs.save_pretrained(tmp_path / "theirs")
+    back = load_vae(tmp_path / "theirs")
+    assert back.id == vae.id
+    theirs.register_to_config(scaling_factor=0.8)
+    assert FrameVAE(theirs).id != vae.id
+
+
+def test_names_of_older_releases_are_read(tmp_path: Path) -> None:
+    vae = tiny_vae()
+    save_vae(vae, tmp_path)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    old = {
+        n.replace(".to_q.", ".query.").replace(".to_out.0.", ".proj_attn."): v
+        for n, v in load_file(path).items()
+    }
+    assert any(".query." in n for n in old)
+    save_file(old, path)
+    assert load_vae(tmp_path).id == vae.id
+
+
+def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="multiple of the VAE's 2"):
+        tiny_vae().encode(torch.rand(1, 3, 15, 16))
+    with pytest.raises(ConfigError, match="multiples of 4"):
+        FrameVAE.create((8, 10), channels=4, groups=4, seed=0)
+    with pytest.raises(InputError, match="no such file"):
+        load_vae(tmp_path)
+    (tmp_path / "config.json").write_text('{"_class_name": "VQModel"}')
+    with pytest.raises(InputError, match="expected an AutoencoderKL"):
+        load_vae(tmp_path)
+    (tmp_path / "config.json").write_text('{"colour": 3}')
+    with pytest.raises(InputError, match="colour"):
+        load_vae(tmp_path)

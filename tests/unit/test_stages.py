@@ -1,0 +1,258 @@
+"""The four stages: what they learn, what they leave alone, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orster_cli.config.schema import Config
+from orster_cli.core.errors import ConfigError, InputError, Preempted
+from orster_cli.core.reporting import Silent
+from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
+from orster_cli.diffusion.trunk import MERGED
+from orster_cli.training import build
+from orster_cli.training.build import Models, Ready
+from orster_cli.training.loop import Run, make_accelerator, train
+from orster_cli.training.run import run_stage
+from tests.helpers.training import (
+    CFG,
+    bundle,
+    dataset,
+    merged,
+    replace_config,
+    source,
+    teachers,
+    tiny_vae,
+    weights_of,
+)
+
+STAGES = ("pretrain", "distill", "align", "finetune")
+
+
+@pytest.fixture(scope="module")
+def data(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return dataset(creature, tmp_path_factory.mktemp("stages") / "dataset")
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return teachers(tmp_path_factory.mktemp("family"))
+
+
+def made(stage: str, data: Path, family: Models, cfg: Config = CFG) -> Ready:
+    """A stage from the same weights each time."""
+    start = bundle() if stage in ("pretrain", "distill") else merged("4d")
+    models = replace(family, start=Bundle(**vars(start)))
+    if stage == "pretrain":
+        return build.build_diffusion(cfg, cfg.pretrain, source(data), models, "4d")
+    makers = {
+        "distill": build.build_distill,
+        "align": build.build_align,
+        "finetune": build.build_finetune,
+    }
+    return makers[stage](cfg, source(data), models)
+
+
+class After:
+    """Asks for a stop at the n-th time of asking."""
+
+    def __init__(self, asked: int) -> None:
+        self.asked = asked
+
+    @property
+    def requested(self) -> bool:
+        self.asked -= 1
+        return self.asked == 0
+
+
+def run(ready: Ready, stage: str, folder: Path, stop_after: int = 0, cfg: Config = CFG) -> dict:
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = getattr(cfg, stage)
+    accelerator = make_accelerator(settings, cpu=True)
+    stop = After(stop_after)
+    return train(ready.task, ready.feed, Run(settings, folder, accelerator, Silent(), stop, stage))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_interrupted_and_resumed_every_stage_ends_in_the_same_bytes(
+    stage: str, data: Path, family: Models, tmp_path: Path
+) -> None:
+    whole, pieces = made(stage, data, family), made(stage, data, family)
+    run(whole, stage, tmp_path / "whole")
+    for stop in (1, 1):
+        with pytest.raises(Preempted):
+            run(made(stage, data, family), stage, tmp_path / "pieces", stop)
+    run(pieces, stage, tmp_path / "pieces")
+    ends = [weights_of(ready.finish().std4d) for ready in (whole, pieces)]  # type: ignore[arg-type]
+    start = weights_of(made(stage, data, family).finish().std4d)  # type: ignore[arg-type]
+    assert ends[0].keys() == ends[1].keys() == start.keys()
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
+    assert any(not torch.equal(value, start[name]) for name, value in ends[0].items())
+
+
+def test_the_loss_of_each_stage_is_the_sum_of_its_terms(data: Path, family: Models) -> None:
+    for stage in STAGES:
+        ready = made(stage, data, family)
+        with torch.no_grad():
+            loss, terms = ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])
+        cfg = getattr(CFG, stage)
+        total = terms["diffusion"]
+        if stage in ("pretrain", "distill"):
+            total = total + cfg.reconstruction * terms["reconstruction"] + cfg.kl * terms["kl"]
+            total = total + cfg.orthogonal * terms["orthogonal"]
+        if stage == "distill":
+            both = cfg.lambda_o * terms["distance_spatial"]
+            both = both + (1 - cfg.lambda_o) * terms["distance_temporal"]
+            torch.testing.assert_close(terms["orster"], both)
+            total = total + cfg.weight * both
+            assert 0 < float(terms["kappa"]) < 1
+            assert float(terms["kappa_histogram"].sum()) == pytest.approx(1, abs=1e-5)
+        if stage == "align":
+            total = cfg.diffusion * total
+            for name in ("rec", "perc", "temp", "align"):
+                assert float(terms[name]) > 0
+                total = total + getattr(cfg, name) * terms[name]
+        torch.testing.assert_close(loss, total)
+
+
+def test_gradients_reach_the_student_and_the_kernel_but_no_teacher(
+    data: Path, family: Models
+) -> None:
+    ready = made("distill", data, family)
+    task = ready.task
+    loss, _ = task(ready.feed.batch(0, [0, 1]), 0, [0, 1])
+    loss.backward()
+    names = {name for name, p in task.named_parameters() if p.grad is not None}
+    assert any("transfer.places.0.attend_s.query" in n for n in names)
+    assert any("transfer.places.0.kernel.log_sigma_s" in n for n in names)
+    assert any("model.trunk.down_blocks.0.attentions.0" in n for n in names)
+    for teacher in task.teachers:
+        assert not any(p.requires_grad for p in teacher.model.parameters())
+    assert not any("teacher" in name or "encoder" in name for name in task.state_dict())
+
+
+def test_pretraining_goes_on_from_the_trunk_it_is_given(data: Path) -> None:
+    base = merged("3d")
+    ready = build.build_diffusion(
+        CFG, CFG.pretrain, source(data), Models(start=Bundle(**vars(base))), "4d"
+    )
+    got = ready.task.model.state_dict()  # type: ignore[union-attr]
+    for name, value in base.std4d.state_dict().items():
+        assert torch.equal(got[name], value), name
+    assert any(name.startswith("disentangle.") for name in got)
+
+
+@pytest.mark.parametrize("role", ["3d", "video"])
+def test_a_teacher_is_trained_from_nothing_and_opens_as_one(
+    role: str, data: Path, tmp_path: Path
+) -> None:
+    parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
+    ready = build.build_diffusion(CFG, CFG.teacher, source(data), parts, role)
+    run(ready, "teacher", tmp_path / "scratch")
+    save_bundle(ready.finish(), tmp_path / "model")
+    opened = load_bundle(tmp_path / "model").whole("model")
+    assert opened.facts.role == role
+    assert opened.std4d.config.streams() == (MERGED,)
+    assert opened.vae.id == tiny_vae().id
+
+
+def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
+    data: Path, family: Models
+) -> None:
+    for channels in ("both", "spatial", "temporal", "entangled"):
+        cfg = replace(CFG, model=replace(CFG.model, channels=channels))
+        ready = made("distill", data, family, cfg)
+        _, terms = ready.task(ready.feed.batch(0, [0]), 0, [0])
+        assert ("distance_spatial" in terms) and ("distance_temporal" in terms)
+        assert (float(terms["distance_spatial"]) > 0) == (channels != "temporal")
+        assert (float(terms["distance_temporal"]) > 0) == (channels != "spatial")
+        kept = ready.finish().std4d
+        assert kept is not None
+        assert kept.config.merged
+        assert kept.fuse is None
+        assert kept.disentangle is None
+    for switch in ("kernel", "spatial_attention", "temporal_attention"):
+        off = replace(CFG, distill=replace(CFG.distill, **{switch: False}))
+        outs = []
+        for cfg in (CFG, off):
+            torch.manual_seed(0)
+            ready = made("distill", data, family, cfg)
+            outs.append(ready.task(ready.feed.batch(0, [0]), 0, [0])[1]["orster"])
+        assert not torch.equal(outs[0], outs[1]), switch
+
+
+def test_a_teacher_of_another_vae_is_refused(data: Path, family: Models, tmp_path: Path) -> None:
+    other = merged("3d")
+    torch.nn.init.ones_(other.vae.vae.encoder.conv_in.bias)
+    save_bundle(other, tmp_path / "other")
+    with pytest.raises(InputError, match="not the student's"):
+        made("distill", data, replace(family, teacher_3d=tmp_path / "other"))
+    with pytest.raises(ConfigError, match="no video teacher"):
+        made("distill", data, replace(family, teacher_video=None))
+
+
+@pytest.mark.parametrize("trainable", ["lora", "temporal"])
+def test_a_part_alone_is_trained_and_names_stay(
+    trainable: str, data: Path, family: Models, tmp_path: Path
+) -> None:
+    cfg = replace(CFG, finetune=replace(CFG.finetune, trainable=trainable, lora_rank=2))
+    before = weights_of(made("finetune", data, family).finish().std4d)  # type: ignore[arg-type]
+    ready = made("finetune", data, family, cfg)
+    run(ready, "finetune", tmp_path, cfg=cfg)
+    after = weights_of(ready.finish().std4d)  # type: ignore[arg-type]
+    assert after.keys() == before.keys()
+    changed = {n for n in after if n.startswith("trunk.") and not torch.equal(after[n], before[n])}
+    assert changed
+    if trainable == "temporal":
+        assert all("temp_" in n or "transformer_in" in n for n in changed)
+    else:
+        assert all(n.endswith("weight") and after[n].ndim == 2 for n in changed)
+
+
+def test_checkpointing_changes_nothing_but_memory(data: Path, family: Models) -> None:
+    grads = []
+    for on in (False, True):
+        cfg = replace(CFG, distill=replace(CFG.distill, checkpointing=on))
+        ready = made("distill", data, family, cfg)
+        loss, _ = ready.task(ready.feed.batch(0, [0]), 0, [0])
+        loss.backward()
+        grads.append({n: p.grad for n, p in ready.task.named_parameters() if p.grad is not None})
+    assert grads[0].keys() == grads[1].keys()
+    for name, value in grads[0].items():
+        torch.testing.assert_close(grads[1][name], value, atol=1e-6, rtol=1e-4)
+
+
+def test_a_stage_leaves_model_log_and_curves(data: Path, family: Models, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "scratch").mkdir()
+    content = run_stage(
+        lambda: made("align", data, family),
+        CFG.align,
+        name="align",
+        folder=folder,
+        scratch=tmp_path / "scratch",
+        accelerator=make_accelerator(CFG.align, cpu=True),
+        reporter=Silent(),
+        stop=After(0),  # type: ignore[arg-type]
+    )
+    assert content["steps"] == 3
+    assert content["last"]["step"] == 3
+    assert "rec" in (folder / "curves.svg").read_text()
+    assert load_bundle(folder).facts.role == "4d"
+    assert len((folder / "train.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_model_of_another_size_cannot_be_started_from(data: Path) -> None:
+    small = bundle()
+    config = replace_config(
+        small.std4d.config, trunk=replace(small.std4d.config.trunk, layers_per_block=2)
+    )
+    with pytest.raises(ConfigError, match="another size"):
+        from orster_cli.diffusion import weights
+
+        weights.start_from(small.std4d, config, 0)
