@@ -20,7 +20,8 @@ Put animated GLB files into `objects/` (and a `clips.csv` with captions beside t
     make data && orster show dataset               # the dataset alone, and its clips
     make frog-00/report/manifest.json              # construct one of them, without any model
 
-On a cluster: `sbatch train.sbatch`. `orster.toml` holds every setting (`orster config schema` explains them).
+On a cluster: `sbatch train.sbatch`. `orster.toml` holds every setting
+(`orster config schema` explains them).
 """
 
 

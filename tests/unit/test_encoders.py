@@ -41,7 +41,7 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
     words += ["<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return Known.from_pretrained(folder)
+    return Known.from_pretrained(folder, model_max_length=9)
 
 
 def clip_folder(folder: Path, *, both: bool) -> Path:
