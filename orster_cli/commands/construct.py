@@ -173,9 +173,16 @@ def construct_asset(
         return draft.commit(content, warnings=stage.out.warnings[:100])
 
 
-def _sampled_orbit(stage: Stage, model: OpenedModel, clip: OrbitClip, device: str) -> OrbitClip:
-    """The object of `clip` at rest, as the model sees it from the first frame."""
+def _sampled_orbit(
+    stage: Stage, model: OpenedModel, clip: OrbitClip, device: str
+) -> OrbitClip | None:
+    """The object of `clip` at rest, as the model sees it from the first frame; None, with a warning,
+    where what it samples is no object on a plain background."""
+    from dataclasses import replace
+
     from orster_cli.commands.common import choose_device
+    from orster_cli.core.errors import InputError
+    from orster_cli.io.matting import matte
     from orster_cli.sampling.run import Sampler, still_orbit
 
     cfg = stage.resolved.config
@@ -186,4 +193,10 @@ def _sampled_orbit(stage: Stage, model: OpenedModel, clip: OrbitClip, device: st
         device=choose_device(device),
         reporter=stage.out,
     )
-    return still_orbit(sampler, clip, seed=cfg.construct.seed)
+    still = still_orbit(sampler, clip, seed=cfg.construct.seed)
+    try:
+        found = matte(still.frames, where="sampled static orbit")
+    except InputError as error:
+        stage.out.warn(f"{error}; going on without it")
+        return None
+    return replace(still, frames=found.frames, alpha=found.alpha)
