@@ -82,7 +82,8 @@ class VaeConfig(TrainConfig):
     batch: int = setting(32, "frames a step, over all processes", minimum=1)
     lr: float = setting(1e-3, "learning rate", minimum=0)
     edges: float = setting(1.0, "weight of the steps between neighbouring pixels", minimum=0)
-    kl: float = setting(1e-4, "weight of the KL divergence", minimum=0)
+    colours: float = setting(1.0, "weight of red - green and yellow - blue", minimum=0)
+    kl: float = setting(1e-5, "weight of the KL divergence", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -97,14 +97,21 @@ class FrameVAE(nn.Module):
         return torch.cat(parts) / 2 + 0.5
 
     def losses(self, frames: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """For training on `frames` [N,3,H,W] with `noise` [N,C,h,w]: `reconstruction` (mean absolute
-        difference), `edges` (that of the steps between neighbouring pixels, which keeps outlines
-        sharp) and `kl` (nats per number)."""
+        """For training on `frames` [N,3,H,W] with `noise` [N,C,h,w], mean squared differences of the
+        pixels (`reconstruction`), of the steps between neighbours (`edges`, which keep outlines
+        sharp) and of red - green and yellow - blue (`colours`, small numbers that are else learned
+        last), and `kl` (nats per number). Squared, since absolute ones are content with the white
+        background for long."""
         posterior = self.vae.encode(2 * frames - 1).latent_dist
         out = self.vae.decode(posterior.mean + posterior.std * noise).sample / 2 + 0.5
-        steps = [F.l1_loss(out.diff(dim=axis), frames.diff(dim=axis)) for axis in (-1, -2)]
+        steps = [F.mse_loss(out.diff(dim=axis), frames.diff(dim=axis)) for axis in (-1, -2)]
         kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
-        return {"reconstruction": F.l1_loss(out, frames), "edges": sum(steps), "kl": kl}
+        return {
+            "reconstruction": F.mse_loss(out, frames),
+            "edges": sum(steps),
+            "colours": F.mse_loss(_opponents(out), _opponents(frames)),
+            "kl": kl,
+        }
 
     @torch.no_grad()
     def set_scale(self, frames: Tensor) -> None:
@@ -113,6 +120,12 @@ class FrameVAE(nn.Module):
         z = self.encode(frames)
         values = {"scaling_factor": 1 / float(z.std()), "shift_factor": float(z.mean())}
         self.vae.register_to_config(**values)
+
+
+def _opponents(frames: Tensor) -> Tensor:
+    """[N,2,H,W]: red - green and yellow - blue of frames [N,3,H,W]."""
+    red, green, blue = frames.unbind(1)
+    return torch.stack([red - green, (red + green) / 2 - blue], dim=1)
 
 
 def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> None:

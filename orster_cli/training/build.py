@@ -97,7 +97,7 @@ def build_vae(cfg: Config, source: Source) -> Ready:
         vae.set_scale(feed.batch(0, places).frames.to(source.device))
         return Bundle(_facts("vae", model, resolution), vae=vae)
 
-    curves = ("loss", "reconstruction", "edges", "kl")
+    curves = ("loss", "reconstruction", "edges", "colours", "kl")
     return Ready(VaeStage(vae, cfg.vae, source.device), feed, finish, curves)
 
 

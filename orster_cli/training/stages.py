@@ -79,6 +79,7 @@ class VaeStage(nn.Module):
         noise = draw(self.cfg.seed, step, places, shape).noise[:, :, 0].to(self.device)
         terms = self.vae.losses(frames, noise)
         loss = terms["reconstruction"] + self.cfg.edges * terms["edges"]
+        loss = loss + self.cfg.colours * terms["colours"]
         return loss + self.cfg.kl * terms["kl"], terms
 
 

@@ -1,0 +1,80 @@
+"""How well a model gives back the clips it was trained on, asked by caption, first view and object.
+
+python -m benchmarks.overfit --dataset DATASET --model MODEL --sheet sheet.png [--set motion=...]
+
+A row a clip: the true frames, then the samples. PSNR of each sample against its own clip and, to show
+that it is no mean of all, against the nearest of the others."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from orster_cli.config.sample import SampleConfig
+from orster_cli.core.reporting import Silent
+from orster_cli.data.dataset import Dataset
+from orster_cli.data.latents import at_resolution, spaced
+from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.io.images import contact_sheet, write_png
+from orster_cli.metrics.psnr import psnr
+from orster_cli.sampling.run import Asked, Sampler
+
+KINDS = ("caption", "first view", "object")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--sheet", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--guidance", type=float, default=2.0)
+    given = parser.parse_args()
+    data = Dataset.open(given.dataset)
+    bundle = load_bundle(given.model).whole(str(given.model))
+    cfg = SampleConfig(
+        steps=given.steps,
+        guidance_text=given.guidance,
+        guidance_image=given.guidance,
+        guidance_object=given.guidance,
+    )
+    sampler = Sampler(bundle, cfg, device=torch.device("cpu"), reporter=Silent())
+    true, stills, captions = {}, {}, {}
+    for key in data.keys():  # noqa: SIM118
+        clip, still = data.clip(key), data.clip(key, "static")
+        pick = spaced(len(clip), bundle.facts.frames, where=key)
+        true[key] = at_resolution(clip, bundle.facts.resolution)[pick]
+        stills[key] = still
+        captions[key] = clip.prompt or ""
+    rows, titles = [], []
+    means: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    nearest: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for key, frames in true.items():
+        rows.append(list(frames))
+        titles.append(f"{captions[key]} (true)")
+        for kind, asked in (
+            ("caption", Asked(text=captions[key])),
+            ("first view", Asked(image=frames[0])),
+            ("object", Asked(object=stills[key])),
+        ):
+            made = next(sampler.sample(asked, [0])).clip.frames
+            own = float(psnr(made, frames).mean())
+            other = max(float(psnr(made, f).mean()) for k, f in true.items() if k != key)
+            means[kind].append(own)
+            nearest[kind].append(other)
+            rows.append(list(made))
+            titles.append(f"from its {kind}: {own:.1f} dB, nearest other clip {other:.1f} dB")
+    write_png(given.sheet, contact_sheet(rows, titles, cell=64))
+    for kind in KINDS:
+        count = len(means[kind])
+        right = sum(a > b for a, b in zip(means[kind], nearest[kind], strict=True))
+        print(
+            f"from its {kind}: {sum(means[kind]) / count:.1f} dB to its own clip, "
+            f"{sum(nearest[kind]) / count:.1f} dB to the nearest other, right for {right} of {count}"
+        )
+
+
+if __name__ == "__main__":
+    main()
