@@ -236,6 +236,7 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
             accelerator=accelerator,
             reporter=stage.out,
             stop=stage.stop,
+            tracking=asked.out.with_name(f"{asked.out.name}.trackers"),
         )
         if draft is None:
             return

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from orster_cli.config.schema import Config
 from orster_cli.config.train import ModelConfig, TrainConfig
@@ -40,10 +40,12 @@ from orster_cli.training.stages import (
     Setting,
     VaeStage,
 )
+from orster_cli.training.watch import reconstructions, samples
 from orster_cli.transfer.orster import OrsterTransfer, find_taps
 from orster_cli.transfer.teachers import Teacher, load_teacher, transformer_widths
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
+WATCHED_FRAMES, WATCHED_CLIPS = 8, 4  # on a contact sheet
 SCALE_FRAMES = 256  # from which the scale of the latents is measured
 
 
@@ -73,12 +75,14 @@ class Models:
 
 @dataclass
 class Ready:
-    """`finish` gives the model that is kept, after training."""
+    """`finish` gives the model that is kept, after training; `sheet` pictures [3,H,W] of what it can
+    do so far."""
 
     task: nn.Module
     feed: Feed
     finish: Callable[[], Bundle | WholeBundle]
     curves: tuple[str, ...] = ("loss",)
+    sheet: Callable[[], Tensor] | None = None
 
 
 def build_vae(cfg: Config, source: Source) -> Ready:
@@ -98,7 +102,11 @@ def build_vae(cfg: Config, source: Source) -> Ready:
         return Bundle(_facts("vae", model, resolution), vae=vae)
 
     curves = ("loss", "reconstruction", "edges", "colours", "kl")
-    return Ready(VaeStage(vae, cfg.vae, source.device), feed, finish, curves)
+
+    def sheet() -> Tensor:
+        return reconstructions(vae, feed.batch(0, range(WATCHED_FRAMES)).frames.to(source.device))
+
+    return Ready(VaeStage(vae, cfg.vae, source.device), feed, finish, curves, sheet)
 
 
 def build_encoder(cfg: Config, source: Source) -> Ready:
@@ -207,7 +215,11 @@ def _ready(
         merge_lora(model)
         return replace(kept, std4d=model.merge() if merge else model)
 
-    return Ready(stage, feed, finish, ("diffusion", *curves))
+    def sheet() -> Tensor:
+        captions = feed.captions()[:WATCHED_CLIPS]
+        return samples(replace(kept, std4d=model), captions, stage.setting.device)
+
+    return Ready(stage, feed, finish, ("diffusion", *curves), sheet)
 
 
 def kept_device(stage: DiffusionStage) -> torch.device:

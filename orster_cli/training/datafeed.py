@@ -89,6 +89,11 @@ class LatentFeed:
         known = [value for value in values if math.isfinite(value)]
         return float(median(known)) if known else MOTIONLESS
 
+    def captions(self) -> list[str]:
+        """Of the clips, in the dataset's order; those that have one, each once."""
+        said = [str(self.cache.dataset.info(key).get("caption") or "") for key in self.keys]
+        return list(dict.fromkeys(filter(None, said))) or [""]
+
     def batch(self, step: int, places: Sequence[int]) -> LatentBatch:
         """The videos at `places` of the whole batch of `step`."""
         return self.of([self.order.at(step, place) for place in places], step, places)

@@ -31,6 +31,7 @@ from orster_cli.training.ema import Ema
 from orster_cli.training.log import RunLog
 from orster_cli.training.optimizer import make_optimizer, rate
 from orster_cli.training.state import load_state, state_of
+from orster_cli.training.trackers import Trackers
 
 LOG = "train.jsonl"
 
@@ -45,7 +46,8 @@ class Feed(Protocol):
 
 @dataclass
 class Run:
-    """Where and with what a stage is trained. `sample`: draws a contact sheet for a step."""
+    """Where and with what a stage is trained. `sample`: draws a contact sheet for a step; `trackers`:
+    get the lines of the log too."""
 
     cfg: TrainConfig
     scratch: Path
@@ -54,6 +56,7 @@ class Run:
     stop: StopFlag
     name: str
     sample: Callable[[int], None] | None = None
+    trackers: Trackers | None = None
     saved: float = field(default_factory=time.monotonic)
 
 
@@ -64,7 +67,6 @@ def make_accelerator(cfg: TrainConfig, *, cpu: bool) -> Accelerator:
         cpu=cpu,
         mixed_precision="no" if cfg.precision == "fp32" else cfg.precision,
         kwargs_handlers=[unused],
-        log_with=list(cfg.trackers) or None,
     )
 
 
@@ -104,7 +106,8 @@ def train(task: nn.Module, feed: Feed, run: Run) -> dict[str, Any]:
             row["memory_mb"] = _memory(accelerator.device)
             if log is not None:
                 log.write(row)
-                _track(run, row)
+                if run.trackers is not None:
+                    run.trackers.log(row)
             run.reporter.step(run.name, step, cfg.steps, loss=round(row["loss"], 5))
             since, logged = time.monotonic(), step
         if run.sample is not None and cfg.sample_every and step % cfg.sample_every == 0:
@@ -180,17 +183,6 @@ def _memory(device: torch.device) -> float:
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)
-
-
-def _track(run: Run, row: dict[str, Any]) -> None:
-    """To the trackers that were asked for; one that fails is warned of and left alone."""
-    if not run.cfg.trackers:
-        return
-    numbers = {name: value for name, value in row.items() if isinstance(value, (int, float))}
-    try:
-        run.accelerator.log(numbers, step=row["step"])
-    except Exception as error:  # noqa: BLE001 - a tracker must never end a run
-        run.reporter.warn(f"tracker: {error}")
 
 
 def _resume(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> int:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from orster_cli.config.train import TrainConfig
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import save_bundle
+from orster_cli.io.images import write_png
 from orster_cli.training.build import Ready
 from orster_cli.training.log import plot_curves, read_log
 from orster_cli.training.loop import LOG, Run, train
+from orster_cli.training.trackers import Trackers
 
+SHEETS = "samples"
 VOLATILE = (
     "samples_per_second",
     "memory_mb",
@@ -34,17 +39,27 @@ def run_stage(
     accelerator: Accelerator,
     reporter: Reporter,
     stop: StopFlag,
+    tracking: Path | None = None,
 ) -> dict[str, Any]:
     """Train what `make` builds and write the model, its log and its curves into `folder`; the
-    manifest's content. Every process of a launch calls this, the first one writes.
+    manifest's content. Trackers write into `tracking` (None: there are none). Every process of a launch calls this, the first one writes.
 
     Raises Preempted when stopped, NumericalError where the loss is not finite."""
     ready = make()  # each process encodes its share of the latents
     accelerator.wait_for_everyone()
     run = Run(cfg, scratch, accelerator, reporter, stop, name)
+    sheets = scratch / SHEETS
+    if cfg.sample_every and accelerator.is_main_process and ready.sheet is not None:
+        run.sample = partial(_draw, ready.sheet, sheets)
+    if cfg.trackers and tracking is not None and accelerator.is_main_process:
+        run.trackers = Trackers(
+            accelerator, cfg.trackers, name=name, folder=tracking, reporter=reporter
+        )
     last = train(ready.task, ready.feed, run) if cfg.steps else {}
     if not accelerator.is_main_process:
         return {}
+    if run.trackers is not None:
+        run.trackers.finish()
     bundle = ready.finish()
     save_bundle(bundle, folder)
     rows = read_log(scratch / LOG) if (scratch / LOG).is_file() else []
@@ -52,6 +67,8 @@ def run_stage(
         shutil.copyfile(scratch / LOG, folder / LOG)
         names = [n for n in ready.curves if n in rows[-1]] or ["loss"]
         (folder / "curves.svg").write_text(plot_curves(rows, names), encoding="utf-8")
+    if sheets.is_dir():
+        shutil.copytree(sheets, folder / SHEETS)
     model = bundle.std4d if bundle.std4d is not None else (bundle.vae or bundle.encoder)
     assert isinstance(model, torch.nn.Module)
     return {
@@ -60,3 +77,8 @@ def run_stage(
         "steps": cfg.steps,
         "last": {n: v for n, v in last.items() if n not in VOLATILE},
     }
+
+
+def _draw(sheet: Callable[[], Tensor], folder: Path, step: int) -> None:
+    folder.mkdir(exist_ok=True)
+    write_png(folder / f"{step:06d}.png", sheet())

@@ -247,6 +247,32 @@ def test_a_stage_leaves_model_log_and_curves(data: Path, family: Models, tmp_pat
     assert len((folder / "train.jsonl").read_text().splitlines()) == 3
 
 
+def test_looking_at_a_stage_and_trackers_that_fail_change_nothing(
+    data: Path, family: Models, tmp_path: Path
+) -> None:
+    watched = replace(CFG.finetune, sample_every=2, trackers=("no-such", "tensorboard"))
+    reporter = Silent()
+    for name, cfg in (("plain", CFG.finetune), ("watched", watched)):
+        (tmp_path / name / "scratch").mkdir(parents=True)
+        run_stage(
+            lambda: made("finetune", data, family),
+            cfg,
+            name="finetune",
+            folder=tmp_path / name / "model",
+            scratch=tmp_path / name / "scratch",
+            accelerator=make_accelerator(cfg, cpu=True),
+            reporter=reporter,
+            stop=After(0),  # type: ignore[arg-type]
+            tracking=tmp_path / "trackers",
+        )
+    plain, seen = (load_bundle(tmp_path / name / "model").std4d for name in ("plain", "watched"))
+    for name, value in weights_of(plain).items():
+        assert torch.equal(value, weights_of(seen)[name]), name
+    sheets = sorted(p.name for p in (tmp_path / "watched" / "model" / "samples").iterdir())
+    assert sheets == ["000002.png"]
+    assert any("no-such" in text for text in reporter.warnings)
+
+
 def test_a_model_of_another_size_cannot_be_started_from(data: Path) -> None:
     small = bundle()
     config = replace_config(
