@@ -71,7 +71,9 @@ class TrainConfig:
     log_every: int = setting(10, "steps between lines of the log", minimum=1)
     sample_every: int = setting(0, "steps between contact sheets (0: none)", minimum=0)
     checkpoint_seconds: float = setting(300.0, "seconds between checkpoints", minimum=0)
-    trackers: tuple[str, ...] = setting((), "trackers to log to as well: tensorboard, wandb, trackio, ...")
+    trackers: tuple[str, ...] = setting(
+        (), "trackers to log to as well: tensorboard, wandb, trackio, ..."
+    )
     seed: int = setting(0, "seed", minimum=0)
 
 

@@ -90,6 +90,7 @@ class FrameVAE(nn.Module):
             out.append((z - shift) * scale)
         return torch.cat(out)
 
+    # Eq. 6: X^4D = VAE_dec(Z^4D), frame by frame
     def decode(self, latents: Tensor, *, chunk: int = 8) -> Tensor:
         """[N,3,H,W], about [0,1] and not clamped, of `latents` [N,C,h,w], `chunk` at a time."""
         scale, shift = self._scale()

@@ -117,8 +117,10 @@ class Channel:
 
 
 MERGED = Channel("merged", spatial=True, temporal=True)
-SPATIAL = Channel("spatial", spatial=True, temporal=False)  # Eq. 3
-TEMPORAL = Channel("temporal", spatial=False, temporal=True)  # Eq. 4
+# Eq. 3: Z_{t-1}^S = eps^S(Z_t^S, t); the scheduler does the step, on the fused prediction
+SPATIAL = Channel("spatial", spatial=True, temporal=False)
+# Eq. 4: Z_{t-1}^T = eps^T(Z_t^T, t)
+TEMPORAL = Channel("temporal", spatial=False, temporal=True)
 
 
 @dataclass

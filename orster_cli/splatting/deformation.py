@@ -90,6 +90,9 @@ class DeformationField(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
+    # Eq. 7, and Eq. 9 where priors are given: dp, R, s <- HexPlane(D(x, y, z, t)). R and s are added
+    # as well, to quaternions and logarithms of scales.
+    # Eq. 10: G^4D = Decoder(G + dp, R, s); the decoder is the rasterizer.
     def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
         """The Gaussians at time `t` in [0,1]; quaternions are taken as they are (near norm 1)."""
         delta = apply_layers(self.features(gaussians.means, t), [*self.trunk, self.head])

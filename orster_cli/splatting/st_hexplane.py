@@ -23,6 +23,7 @@ def pool_tokens(features: Tensor, limit: int = MAX_TOKENS) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool1d(features.T[None], limit)[0].T.contiguous()
 
 
+# Eq. 8: V^{s/t} = Attn(D(x, y, z, t), O^{s/t}, O^{s/t})
 class PriorAttention(nn.Module):
     """V = Attn(D, O, O): each point's feature asks the tokens of one prior (Eq. 8).
 
@@ -56,6 +57,7 @@ class PriorAttention(nn.Module):
         )[0, 0]
 
 
+# Eq. 9: what the heads read, [V^s; V^t]
 class STHexPlane(nn.Module):
     """[D; V^s; V^t] of points in space and time (Eq. 8-9); an absent prior adds nothing.
 

@@ -42,7 +42,8 @@ def run_stage(
     tracking: Path | None = None,
 ) -> dict[str, Any]:
     """Train what `make` builds and write the model, its log and its curves into `folder`; the
-    manifest's content. Trackers write into `tracking` (None: there are none). Every process of a launch calls this, the first one writes.
+    manifest's content. Trackers write into `tracking` (None: there are none). Every process of a
+    launch calls this, the first one writes.
 
     Raises Preempted when stopped, NumericalError where the loss is not finite."""
     ready = make()  # each process encodes its share of the latents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,6 +83,36 @@ def test_each_output_moves_its_own_parameters():
     moved = field(canonical, 0.2)
     torch.testing.assert_close(moved.opacity_logits, canonical.opacity_logits + 0.5)
     torch.testing.assert_close(moved.sh, canonical.sh + torch.tensor([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_the_heads_are_a_plain_network_on_features_and_priors_and_add_to_the_gaussians(hidden):
+    """Eq. 7, 9 and 10, in float64."""
+    canonical, field = _gaussians(), _woken(_field((5, 6), hidden=hidden))
+    d = field.features.planes(canonical.means, 0.3).detach().double().numpy()
+    read = [d]
+    for prior in (field.features.spatial, field.features.temporal):
+        tokens = prior.tokens.double().numpy()
+        q, k, v = (
+            x @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy()
+            for x, layer in ((d, prior.query), (tokens, prior.key), (tokens, prior.value))
+        )
+        score = np.exp(q @ k.T / np.sqrt(q.shape[1]))
+        read.append(score / score.sum(1, keepdims=True) @ v)
+    h = np.concatenate(read, axis=1)
+    for layer in field.trunk:
+        weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
+        h = np.maximum(h @ weight.T + bias, 0)
+    delta = h @ field.head.weight.detach().double().numpy().T + field.head.bias.detach().numpy()
+    moved = field(canonical, 0.3)
+    for name, part in (
+        ("means", delta[:, :3]),
+        ("quats", delta[:, 3:7]),
+        ("log_scales", delta[:, 7:]),
+    ):
+        expected = getattr(canonical, name).double().numpy() + part
+        np.testing.assert_allclose(getattr(moved, name).detach().numpy(), expected, atol=2e-5)
+        assert np.abs(part).max() > 1e-2
 
 
 def test_colour_moves_the_lowest_band_only():

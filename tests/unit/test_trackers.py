@@ -53,4 +53,5 @@ def test_numbers_arrive_and_failures_are_warned_of_once(tmp_path: Path) -> None:
     assert tracker.rows[0][1] == {"step": 1, "loss": 0.5}
     assert len(reporter.warnings) == 2
     assert "no-such" in reporter.warnings[0]
-    assert "fragile" in reporter.warnings[1] and "no route" in reporter.warnings[1]
+    assert "fragile" in reporter.warnings[1]
+    assert "no route" in reporter.warnings[1]
