@@ -1,7 +1,8 @@
-"""From defaults, templates, files, environment and command line to one resolved config.
+"""From defaults, files, templates, environment and command line to one resolved config.
 
-Later wins: defaults < template < file < environment (``ORSTER_SECTION__KEY``) < command line. Each
-value remembers where it came from.
+Later wins: defaults < file < template < environment (``ORSTER_SECTION__KEY``) < command line. A
+template is a preset that was asked for by name, so it stands above a project's file. Each value
+remembers where it came from.
 """
 
 from __future__ import annotations
@@ -61,11 +62,11 @@ def resolve(
     values: Values = {}
     origins: dict[str, str] = {}
     layers: list[tuple[str, Values]] = []
+    if file is not None:
+        layers.append((f"file {_one_line(file.name)}", read_toml(file)))
     if template is not None:
         path = find_template(template)
         layers.append((f"template {_one_line(path.stem)}", read_toml(path)))
-    if file is not None:
-        layers.append((f"file {_one_line(file.name)}", read_toml(file)))
     layers.append(("environment", _from_environment(environ or {})))
     layers.append(("--set", _from_assignments(assignments or [])))
     layers.append(("command line", _from_flags(flags or {})))

@@ -32,10 +32,8 @@ def toml(path: Path, text: str) -> Path:
 
 
 def test_later_wins_and_each_value_knows_its_origin(tmp_path: Path) -> None:
-    template = toml(
-        tmp_path / "base.toml", "[construct]\nseed = 1\nhidden = 1\nl1 = 1.5\ndepth = 0.1"
-    )
-    file = toml(tmp_path / "mine.toml", "[construct]\nseed = 2\nhidden = 2\nl1 = 2.5")
+    template = toml(tmp_path / "base.toml", "[construct]\nseed = 2\nhidden = 2\nl1 = 2.5")
+    file = toml(tmp_path / "mine.toml", "[construct]\nseed = 1\nhidden = 1\nl1 = 1.5\ndepth = 0.1")
     resolved = resolve(
         template=str(template),
         file=file,
@@ -48,8 +46,8 @@ def test_later_wins_and_each_value_knows_its_origin(tmp_path: Path) -> None:
     origins = resolved.origins
     assert origins["construct.seed"] == "command line"
     assert origins["construct.hidden"] == "environment"
-    assert origins["construct.l1"] == "file mine.toml"
-    assert origins["construct.depth"] == "template base"
+    assert origins["construct.l1"] == "template base"
+    assert origins["construct.depth"] == "file mine.toml"
     assert origins["construct.mask"] == "default"
     without = resolve(file=file, assignments=["construct.seed=4"])
     assert without.config.construct.seed == 4
