@@ -17,6 +17,7 @@ from orster_cli.diffusion.cpu_feed_forward import feed_forward, reference
 
 NORM_EPS = 1e-5  # of the temporal convolutions' and layer norms
 TRANSFORMER_NORM_EPS = 1e-6
+FEW_KEYS = 32
 
 
 def sinusoids(timesteps: Tensor, width: int) -> Tensor:
@@ -150,6 +151,14 @@ class TemporalConvLayer(nn.Module):
         return x + from_clips(h, (x.shape[2], x.shape[3]))
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of [N,heads,T,width] to [N,heads,L,width]. On a CPU a few keys (the frames of a pixel)
+    are asked by plain products: the fused kernel's cost for each row is far above their arithmetic."""
+    if q.device.type != "cpu" or k.shape[-2] > FEW_KEYS:
+        return F.scaled_dot_product_attention(q, k, v)
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+
+
 class Attention(nn.Module):
     """Multi-head attention of `x` [N,T,C] to itself, or to `context` [M,L,D] where M divides N: rows
     of one video share a context, which is projected once."""
@@ -172,13 +181,14 @@ class Attention(nn.Module):
         return shared.flatten(0, 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        source = x if context is None else context
         rows = len(x)
-        q, k, v = (
-            self._split(layer(given), rows)
-            for layer, given in ((self.to_q, x), (self.to_k, source), (self.to_v, source))
-        )
-        out = F.scaled_dot_product_attention(q, k, v)
+        if context is None:  # one product instead of three
+            together = torch.cat([self.to_q.weight, self.to_k.weight, self.to_v.weight])
+            parts = F.linear(x, together).chunk(3, dim=-1)
+        else:
+            parts = (self.to_q(x), self.to_k(context), self.to_v(context))
+        q, k, v = (self._split(part, rows) for part in parts)
+        out = attend(q, k, v)
         return self.to_out[0](out.transpose(1, 2).flatten(2))
 
 
