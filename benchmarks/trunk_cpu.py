@@ -3,7 +3,7 @@
     python -m benchmarks.trunk_cpu [--rounds 5] [--out page.md]
 
 A training step is forward, backward and AdamW on a mean squared error; a sampling step is a forward
-pass without gradients. Both models take turns in one process; times are processor time with one
+pass without gradients. Dropout is 0 in both. Both models take turns in one process; times are processor time with one
 thread, the best of the rounds.
 """
 
@@ -59,6 +59,9 @@ def measure(size: str, rounds: int) -> str:
     theirs = UNet3DConditionModel(**SHARED, **SIZES[size])
     ours = Trunk(TrunkConfig.from_diffusers(theirs.config))
     ours.load_state_dict(theirs.state_dict())
+    for module in (*theirs.modules(), *ours.modules()):
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # as our settings have it; diffusers' model has no setting for it
     z = torch.randn(BATCH, 4, FRAMES, SIDE, SIDE)
     steps, tokens = torch.tensor([10, 500]), torch.randn(BATCH, TOKENS, 64)
     plain = lambda: theirs(z, steps, tokens).sample  # noqa: E731
