@@ -3,8 +3,8 @@
     python -m benchmarks.trunk_cpu [--rounds 5] [--out page.md]
 
 A training step is forward, backward and AdamW on a mean squared error; a sampling step is a forward
-pass without gradients. Dropout is 0 in both. Both models take turns in one process; times are processor time with one
-thread, the best of the rounds.
+pass without gradients. Dropout is 0 in both. Both models take turns in one process; times are
+processor time with one thread, the best of the rounds.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from orster_cli.diffusion.std4d import STD4DConfig
 from orster_cli.diffusion.trunk import TrunkConfig
 from orster_cli.sampling.denoise import starting_noise
 from orster_cli.sampling.run import Asked, Sampler
-from tests.unit.test_encoders import TEXT, tokenizer
+from tests.helpers.clip_models import TEXT, tokenizer
 
 FRAMES, SIDE, SEED = 3, 32, 5
 UNET = {

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-)
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.encoders import ClipEncoder, load_encoder, save_encoder
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.io.tensors import content_id
+from tests.helpers.clip_models import TEXT, clip_folder, tokenizer
 
 FRAMES = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
-TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "max_position_embeddings": 9, "vocab_size": 600,
-        "bos_token_id": 512, "eos_token_id": 513, "pad_token_id": 513}  # fmt: skip
-VISION = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2,
-          "num_attention_heads": 2, "image_size": 32, "patch_size": 8}  # fmt: skip
-
-
-def tokenizer(folder: Path) -> CLIPTokenizer:
-    """CLIP's byte-level vocabulary without any merge."""
-    folder.mkdir(parents=True, exist_ok=True)
-    from transformers.models.clip.tokenization_clip import CLIPTokenizer as Known
-
-    letters = [chr(c) for c in range(33, 127)] + [chr(c) for c in range(161, 256)]
-    words = [*letters, *(f"{c}</w>" for c in letters)]
-    while len(words) < 512:
-        words.append(f"unused{len(words)}")
-    words += ["<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return Known.from_pretrained(folder, model_max_length=9)
-
-
-def clip_folder(folder: Path, *, both: bool) -> Path:
-    torch.manual_seed(0)
-    if both:
-        config = CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=10)
-        CLIPModel(config).save_pretrained(folder)
-    else:
-        CLIPTextModel(CLIPTextConfig(**TEXT)).save_pretrained(folder)
-    tokenizer(folder).save_pretrained(folder)
-    return folder
 
 
 @torch.no_grad()
