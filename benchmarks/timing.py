@@ -15,8 +15,10 @@ import torch
 
 def best_ms(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Best time in milliseconds of each task: processor time with one thread, which a busy machine
-    disturbs least, else wall time. Tasks take turns, so that a noisy moment hits all alike."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    disturbs least, else wall time, which a GPU's work needs too. Tasks take turns, so that a noisy
+    moment hits all alike."""
+    alone = torch.get_num_threads() == 1 and not torch.cuda.is_initialized()
+    clock = time.process_time if alone else time.perf_counter
     for task in tasks.values():
         task()
     best = dict.fromkeys(tasks, float("inf"))

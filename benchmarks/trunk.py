@@ -1,10 +1,11 @@
-"""The trunk against diffusers' UNet3DConditionModel of the same weights, on a CPU.
+"""The trunk against diffusers' UNet3DConditionModel of the same weights.
 
-    python -m benchmarks.trunk_cpu [--rounds 5] [--out page.md]
+    python -m benchmarks.trunk [--rounds 5] [--out page.md]
+    python -m benchmarks.trunk --device cuda --sizes small,paper --precision bf16
 
 A training step is forward, backward and AdamW on a mean squared error; a sampling step is a forward
 pass without gradients. Dropout is 0 in both. Both models take turns in one process; times are
-processor time with one thread, the best of the rounds.
+processor time with one thread, else wall time (a GPU's work is waited for); the best of the rounds.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ from orster_cli.diffusion.trunk import MERGED, Trunk, TrunkConfig
 SIZES = {
     "mini": {"block_out_channels": (32, 64, 96), "attention_head_dim": 16},
     "small": {"block_out_channels": (64, 128, 256), "attention_head_dim": 32},
+    "paper": {"block_out_channels": (320, 640, 1280, 1280), "attention_head_dim": 64},
+}
+LEVELS = {
+    "paper": {
+        "down_block_types": ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
+        "up_block_types": ("UpBlock3D",) + ("CrossAttnUpBlock3D",) * 3,
+        "layers_per_block": 2,
+        "norm_num_groups": 32,
+    }
 }
 THREE_LEVELS = {
     "down_block_types": ("CrossAttnDownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
@@ -53,28 +63,37 @@ def _sampling(model: torch.nn.Module, predict: Callable[[], Tensor]) -> Callable
     return step
 
 
-def measure(size: str, rounds: int) -> str:
+def _waited(step: Callable[[], None], device: torch.device, precision: str) -> Callable[[], None]:
+    def whole() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return whole
+
+
+def measure(size: str, rounds: int, device: torch.device, precision: str) -> str:
     """One row of the table."""
     torch.manual_seed(0)
-    theirs = UNet3DConditionModel(**SHARED, **SIZES[size])
-    ours = Trunk(TrunkConfig.from_diffusers(theirs.config))
+    theirs = UNet3DConditionModel(**{**SHARED, **SIZES[size], **LEVELS.get(size, {})}).to(device)
+    ours = Trunk(TrunkConfig.from_diffusers(theirs.config)).to(device)
     ours.load_state_dict(theirs.state_dict())
     for module in (*theirs.modules(), *ours.modules()):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # as our settings have it; diffusers' model has no setting for it
-    z = torch.randn(BATCH, 4, FRAMES, SIDE, SIDE)
-    steps, tokens = torch.tensor([10, 500]), torch.randn(BATCH, TOKENS, 64)
+    z = torch.randn(BATCH, 4, FRAMES, SIDE, SIDE, device=device)
+    steps = torch.tensor([10, 500], device=device)
+    tokens = torch.randn(BATCH, TOKENS, 64, device=device)
     plain = lambda: theirs(z, steps, tokens).sample  # noqa: E731
     own = lambda: ours({MERGED: z}, steps, tokens)[0][MERGED]  # noqa: E731
-    times = best_ms(
-        {
-            "theirs sample": _sampling(theirs, plain),
-            "ours sample": _sampling(ours, own),
-            "theirs train": _training(theirs, plain),
-            "ours train": _training(ours, own),
-        },
-        rounds,
-    )
+    steps_of = {
+        "theirs sample": _sampling(theirs, plain),
+        "ours sample": _sampling(ours, own),
+        "theirs train": _training(theirs, plain),
+        "ours train": _training(ours, own),
+    }
+    times = best_ms({n: _waited(s, device, precision) for n, s in steps_of.items()}, rounds)
     parameters = sum(p.numel() for p in ours.parameters()) / 1e6
     cells = [f"{size}, {parameters:.1f} M"]
     for what in ("train", "sample"):
@@ -85,7 +104,9 @@ def measure(size: str, rounds: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--sizes", default=",".join(SIZES))
+    parser.add_argument("--sizes", default="mini,small")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=None)
@@ -96,11 +117,15 @@ def main() -> None:
         "",
         "| size | diffusers, training step | ours | ratio | diffusers, sampling step | ours | ratio |",
         "|---|---|---|---|---|---|---|",
-        *[measure(size, given.rounds) for size in given.sizes.split(",")],
+        *[
+            measure(size, given.rounds, torch.device(given.device), given.precision)
+            for size in given.sizes.split(",")
+        ],
     ]
     print("\n".join(lines))
     if given.out:
-        write_results(given.out, "the trunk on a CPU", ["\n".join(lines)])
+        where = "a GPU" if given.device == "cuda" else "a CPU"
+        write_results(given.out, f"the trunk on {where}", ["\n".join(lines)])
 
 
 if __name__ == "__main__":
