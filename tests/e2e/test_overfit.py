@@ -41,7 +41,12 @@ RATES = {"teacher": 1e-3, "pretrain": 1e-3, "distill": 7e-4, "align": 3e-4, "fin
 # command, its model, the term that must fall, and by which factor from the first lines to the last
 CHAIN = [
     ("pretrain @data --role vae", "vae", "reconstruction", 5),
-    ("pretrain @data --role encoder", "encoder", "loss", 2),
+    (
+        "pretrain @data --role encoder",
+        "encoder",
+        "loss",
+        1.6,
+    ),  # four of each caption a batch: ln 4 at best
     ("pretrain @data --role 3d --vae @vae --encoder @encoder", "t3d", "diffusion", 5),
     ("pretrain @data --role video --vae @vae --encoder @encoder", "tv", "diffusion", 5),
     ("pretrain @data -m @t3d", "pre", "diffusion", 2.5),
