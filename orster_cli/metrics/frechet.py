@@ -68,3 +68,18 @@ def frechet_distance(first: Moments, second: Moments) -> float:
 def _root(covariance: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(covariance)
     return vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+
+def one_clip_distance(first: Tensor, second: Tensor) -> float:
+    """Consistent4D's "FVD" of one clip against one other, from their features [D]:
+    |f1 - f2|^2 + (s1 - s2)^2 with s the standard deviation over the D numbers of a feature.
+
+    Not a distance of distributions: its code asked NumPy for the covariance of a single row, which up to
+    2.1 was the variance of that row's numbers, and since 2.2 is not a number. Written out here, so that
+    it is the published quantity with any NumPy. ValueError: not two rows of equal length."""
+    a, b = first.detach().double().cpu(), second.detach().double().cpu()
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
+        raise ValueError(
+            f"one_clip_distance: expected two [D], got {list(a.shape)}, {list(b.shape)}"
+        )
+    return float((a - b).square().sum() + (a.std() - b.std()).square())

@@ -7,7 +7,9 @@ import pytest
 import scipy.linalg
 import torch
 
-from orster_cli.metrics.frechet import Moments, frechet_distance
+from orster_cli.metrics.frechet import Moments, frechet_distance, one_clip_distance
+
+GOLDEN_ONE_CLIP = 7072.408112020895
 
 
 def _rows(count: int, seed: int, width: int = 12) -> torch.Tensor:
@@ -64,3 +66,14 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         moments.add(torch.zeros(2, 3))
     with pytest.raises(ValueError, match="finite"):
         moments.add(torch.full((2, 12), float("nan")))
+
+
+def test_the_one_clip_distance_is_what_numpy_126_made_of_a_single_row() -> None:
+    """`np.cov(row[None], rowvar=False)` of NumPy 1.26.4 and the Frechet formula, run once."""
+    a = np.sin(0.37 * np.arange(400)) * 4 + 0.01 * np.arange(400)
+    b = np.cos(0.11 * np.arange(400)) * 3
+    got = one_clip_distance(torch.from_numpy(a), torch.from_numpy(b))
+    assert got == pytest.approx(GOLDEN_ONE_CLIP, rel=1e-9)
+    assert one_clip_distance(torch.from_numpy(a), torch.from_numpy(a)) == 0.0
+    with pytest.raises(ValueError, match="expected two"):
+        one_clip_distance(torch.zeros(4), torch.zeros(5))

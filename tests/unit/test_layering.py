@@ -99,6 +99,7 @@ ALWAYS = {
     "torch.hub.load", "joblib.load", "marshal.loads", "shelve.open",
 }  # fmt: skip
 LIBRARY = {"print", "input", "exit", "quit", "sys.exit", "os.getenv", "breakpoint"}
+UNPICKLER = "io/numpy_pickles.py"  # the restricted one may import pickle, and still not call its load
 MODULES = {"click", "pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 
 
@@ -151,6 +152,8 @@ def test_file(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)
     found = upward(tree, layer) + forbidden(tree, layer)
+    if path.relative_to(PACKAGE).as_posix() == UNPICKLER:
+        found = [one for one in found if one.text != "imports pickle"]
     assert found == [], "\n" + "\n".join(f"{path}:{f.line} {f.text}" for f in found)
     assert len(text.splitlines()) <= LONGEST
 
