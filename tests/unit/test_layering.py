@@ -99,7 +99,8 @@ ALWAYS = {
     "torch.hub.load", "joblib.load", "marshal.loads", "shelve.open",
 }  # fmt: skip
 LIBRARY = {"print", "input", "exit", "quit", "sys.exit", "os.getenv", "breakpoint"}
-UNPICKLER = "io/numpy_pickles.py"  # the restricted one may import pickle, and still not call its load
+# the restricted unpickler may import pickle, and still not call its load
+UNPICKLER = "io/numpy_pickles.py"
 MODULES = {"click", "pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 
 
