@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orster_cli.diffusion.cpu_feed_forward import PIECE, feed_forward, reference
+from orster_cli.diffusion.cpu_feed_forward import feed_forward, piece, reference
+
+PIECE = piece()
 
 
 def _inputs(tokens: int, seed: int) -> list[torch.Tensor]:
