@@ -28,7 +28,6 @@ from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.stages import DistillStage
 from orster_cli.transfer.orster import wanted_units
-from orster_cli.transfer.teachers import Lesson
 
 ROUNDS = 8  # batches of held-out clips, each with other noise
 
@@ -54,15 +53,7 @@ def measure(stage: DistillStage, feed: LatentFeed) -> dict[str, float]:
         batch, places = feed.batch(step, [0, 1]), [0, 1]
         _, terms = stage(batch, step, places)
         seen, out, _, _ = stage.diffuse(batch, step, places, wanted=spatial | temporal)
-        lesson = Lesson(
-            noisy=seen.noisy,
-            timesteps=seen.timesteps,
-            schedule=stage.setting.schedule,
-            captions=batch.captions,
-            first=batch.first,
-            first_latents=seen.clean[:, :, 0],
-            cameras=batch.cameras,
-        )
+        lesson = stage.lesson(seen, batch)
         mine = {name.partition("/")[2]: value for name, value in out.taps.items()}
         row = {n: float(terms[n]) for n in ("orster", "diffusion", "kappa")}
         for kind, teacher, units in (

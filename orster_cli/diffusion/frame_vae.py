@@ -100,9 +100,8 @@ class FrameVAE(nn.Module):
     def losses(self, frames: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """For training on `frames` [N,3,H,W] with `noise` [N,C,h,w], mean squared differences of the
         pixels (`reconstruction`), of the steps between neighbours (`edges`, which keep outlines
-        sharp) and of red - green and yellow - blue (`colours`, small numbers that are else learned
-        last), and `kl` (nats per number). Squared, since absolute ones are content with the white
-        background for long."""
+        sharp) and of red - green and yellow - blue (`colours`), and `kl` (nats per number).
+        Squared, since absolute ones are content with the white background for long."""
         posterior = self.vae.encode(2 * frames - 1).latent_dist
         out = self.vae.decode(posterior.mean + posterior.std * noise).sample / 2 + 0.5
         steps = [F.mse_loss(out.diff(dim=axis), frames.diff(dim=axis)) for axis in (-1, -2)]

@@ -203,7 +203,16 @@ class DistillStage(DiffusionStage):
     def forward(self, batch: LatentBatch, step: int, places: Sequence[int]) -> Loss:
         spatial, temporal = wanted_units(p.tap for p in self.transfer.places)  # type: ignore[misc]
         seen, out, loss, terms = self.diffuse(batch, step, places, wanted=spatial | temporal)
-        lesson = Lesson(
+        lesson = self.lesson(seen, batch)
+        f_s = self.teachers[0].features(lesson, spatial)
+        f_t = self.teachers[1].features(lesson, temporal)
+        orster, more = self.transfer(out.taps, f_s, f_t, seen.clean.shape[2])
+        terms |= {"orster": orster.detach(), **more}
+        return loss + self.weight * orster, terms
+
+    def lesson(self, seen: Noised, batch: LatentBatch) -> Lesson:
+        """What the teachers are shown of a batch: the noisy latents that the student sees."""
+        return Lesson(
             noisy=seen.noisy,
             timesteps=seen.timesteps,
             schedule=self.setting.schedule,
@@ -212,11 +221,6 @@ class DistillStage(DiffusionStage):
             first_latents=seen.clean[:, :, 0],
             cameras=batch.cameras.to(self.setting.device),
         )
-        f_s = self.teachers[0].features(lesson, spatial)
-        f_t = self.teachers[1].features(lesson, temporal)
-        orster, more = self.transfer(out.taps, f_s, f_t, seen.clean.shape[2])
-        terms |= {"orster": orster.detach(), **more}
-        return loss + self.weight * orster, terms
 
 
 class AlignStage(DiffusionStage):
