@@ -11,6 +11,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from orster_cli.core.products import outer, product
 
 PIECE = 512  # tokens, on one thread
 
@@ -38,39 +41,45 @@ def reference(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tens
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-        inner = len(w1) // 2
+        inner, step = len(w1) // 2, piece()
         out = torch.empty(len(x), len(w2), dtype=x.dtype)
-        step = piece()
-        kept = len(x) if any(ctx.needs_input_grad) else min(step, len(x))
-        both = torch.empty(kept, 2 * inner, dtype=x.dtype)  # value and gate
-        for start in range(0, len(x), step):
-            tokens = x[start : start + step]
-            at = start if kept == len(x) else 0
-            wide = both[at : at + len(tokens)]
-            torch.addmm(b1, tokens, w1.t(), out=wide)
-            active = F.gelu(wide[:, inner:]).mul_(wide[:, :inner])
-            torch.addmm(b2, active, w2.t(), out=out[start : start + step])
-        ctx.save_for_backward(x, w1, w2, both)
+        scratch = torch.empty(min(step, len(x)), inner, dtype=x.dtype)
+        kept = []  # value and gate of each piece
+        for tokens, into in zip(x.split(step), out.split(step), strict=True):
+            both = product(tokens, w1, b1)
+            if any(ctx.needs_input_grad):
+                kept.append(both)
+            active = scratch[: len(tokens)]
+            torch.ops.aten.gelu.out(both[:, inner:], out=active)
+            into.copy_(product(active.mul_(both[:, :inner]), w2, b2))
+        ctx.save_for_backward(x, w1, w2, *kept)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, w1, w2, both = ctx.saved_tensors
-        inner = len(w1) // 2
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, w1, w2, *kept = ctx.saved_tensors
+        inner, longest = len(w1) // 2, max(map(len, kept), default=0)
         to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         to_w1, to_b1, to_w2 = torch.zeros_like(w1), x.new_zeros(len(w1)), torch.zeros_like(w2)
-        step = piece()
-        for start in range(0, len(x), step):
-            rows = slice(start, start + step)
-            g, value, gate = grad[rows], both[rows, :inner], both[rows, inner:]
-            active = F.gelu(gate)
-            to_w2.addmm_(g.t(), value * active)
-            into = g @ w2
-            to_both = torch.empty(len(g), 2 * inner, dtype=x.dtype)
+        scratch = x.new_empty(2, longest, inner)
+        gradients = x.new_empty(longest, 2 * inner)
+        start = 0
+        for both in kept:
+            count = len(both)
+            rows = slice(start, start + count)
+            start += count
+            g, value, gate = grad[rows], both[:, :inner], both[:, inner:]
+            active, shared, to_both = scratch[0, :count], scratch[1, :count], gradients[:count]
+            torch.ops.aten.gelu.out(gate, out=active)
+            to_w2 += outer(g, torch.mul(value, active, out=shared))
+            into = product(g, w2.t())
             torch.mul(into, active, out=to_both[:, :inner])
-            to_both[:, inner:] = torch.ops.aten.gelu_backward(into.mul_(value), gate)
-            to_w1.addmm_(to_both.t(), x[rows])
+            torch.ops.aten.gelu_backward.grad_input(
+                into.mul_(value), gate, grad_input=to_both[:, inner:]
+            )
+            to_w1 += outer(to_both, x[rows])
             to_b1 += to_both.sum(0)
             if to_x is not None:
-                torch.mm(to_both, w1, out=to_x[rows])
+                to_x[rows] = product(to_both, w1.t())
         return to_x, to_w1, to_b1, to_w2, grad.sum(0)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.diffusion.cpu_feed_forward import feed_forward, reference
+from orster_cli.diffusion.cpu_linear import Linear, is_plain, linear
 
 NORM_EPS = 1e-5  # of the temporal convolutions' and layer norms
 TRANSFORMER_NORM_EPS = 1e-6
@@ -34,8 +35,8 @@ class TimestepEmbedding(nn.Module):
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.linear_1 = nn.Linear(width, out)
-        self.linear_2 = nn.Linear(out, out)
+        self.linear_1 = Linear(width, out)
+        self.linear_2 = Linear(out, out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear_2(F.silu(self.linear_1(x)))
@@ -48,7 +49,7 @@ class ResnetBlock2D(nn.Module):
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, width, eps=eps)
         self.conv1 = nn.Conv2d(width, out, 3, padding=1)
-        self.time_emb_proj = nn.Linear(embedding, out)
+        self.time_emb_proj = Linear(embedding, out)
         self.norm2 = nn.GroupNorm(groups, out, eps=eps)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(width, out, 1) if width != out else None
@@ -167,10 +168,10 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * head_width
         self.heads = heads
-        self.to_q = nn.Linear(width, inner, bias=False)
-        self.to_k = nn.Linear(context or width, inner, bias=False)
-        self.to_v = nn.Linear(context or width, inner, bias=False)
-        self.to_out = nn.ModuleList([nn.Linear(inner, width)])
+        self.to_q = Linear(width, inner, bias=False)
+        self.to_k = Linear(context or width, inner, bias=False)
+        self.to_v = Linear(context or width, inner, bias=False)
+        self.to_out = nn.ModuleList([Linear(inner, width)])
 
     def _split(self, x: Tensor, rows: int) -> Tensor:
         """[N,heads,T,width]; a context of fewer rows is shared, not copied."""
@@ -184,7 +185,7 @@ class Attention(nn.Module):
         rows = len(x)
         if context is None:  # one product instead of three
             together = torch.cat([self.to_q.weight, self.to_k.weight, self.to_v.weight])
-            parts = F.linear(x, together).chunk(3, dim=-1)
+            parts = linear(x, together).chunk(3, dim=-1)
         else:
             parts = (self.to_q(x), self.to_k(context), self.to_v(context))
         q, k, v = (self._split(part, rows) for part in parts)
@@ -197,7 +198,7 @@ class _GatedProjection(nn.Module):
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(width, 2 * out)
+        self.proj = Linear(width, 2 * out)
 
 
 class FeedForward(nn.Module):
@@ -206,15 +207,12 @@ class FeedForward(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.net = nn.ModuleList(
-            [_GatedProjection(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width)]
+            [_GatedProjection(width, 4 * width), nn.Identity(), Linear(4 * width, width)]
         )
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = self.net[0].proj, self.net[2]
-        plain = (
-            x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu")
-        )
-        run = reference if plain else feed_forward
+        run = feed_forward if is_plain(x) else reference
         return run(x, first.weight, first.bias, second.weight, second.bias)
 
 
@@ -243,11 +241,11 @@ class _Transformer(nn.Module):
         super().__init__()
         inner = heads * head_width
         self.norm = nn.GroupNorm(groups, width, eps=TRANSFORMER_NORM_EPS)
-        self.proj_in = nn.Linear(width, inner)
+        self.proj_in = Linear(width, inner)
         self.transformer_blocks = nn.ModuleList(
             [TransformerBlock(inner, heads, head_width, context)]
         )
-        self.proj_out = nn.Linear(inner, width)
+        self.proj_out = Linear(inner, width)
 
     def _tokens(self, x: Tensor, context: Tensor | None) -> Tensor:
         x = self.proj_in(x)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from orster_cli.core.products import outer, product
 from orster_cli.splatting.simd import kernel
 
 _OUTPUT_STEP = 16
@@ -47,12 +48,12 @@ class _Perceptron(torch.autograd.Function):
         weights, biases = parameters[0::2], parameters[1::2]
         inputs = [x]
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            inputs.append(torch.addmm(bias, inputs[-1], weight.T).relu_())
+            inputs.append(product(inputs[-1], weight, bias).relu_())
         outputs, width = weights[-1].shape
         padded = -(-outputs // _OUTPUT_STEP) * _OUTPUT_STEP
         last = weights[-1].new_zeros(padded, width)
         last[:outputs] = weights[-1]
-        out = (inputs[-1] @ last.T)[:, :outputs] + biases[-1]
+        out = product(inputs[-1], last)[:, :outputs] + biases[-1]
         ctx.save_for_backward(*inputs, *weights)
         ctx.layers = len(weights)
         return out
@@ -68,8 +69,8 @@ class _Perceptron(torch.autograd.Function):
             inputs = [value.index_select(0, rows) for value in inputs]
         grads: list[Tensor] = []
         for layer in reversed(range(ctx.layers)):
-            grads = [gradient.T @ inputs[layer], gradient.sum(0), *grads]
-            gradient = gradient @ weights[layer]
+            grads = [outer(gradient, inputs[layer]), gradient.sum(0), *grads]
+            gradient = product(gradient, weights[layer].T)
             if layer:
                 torch.ops.aten.threshold_backward.grad_input(
                     gradient, inputs[layer], 0, grad_input=gradient

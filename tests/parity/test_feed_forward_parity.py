@@ -12,7 +12,7 @@ PIECE = piece()
 
 def _inputs(tokens: int, seed: int) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    shapes = [(2, tokens, 6), (40, 6), (40,), (6, 20), (6,)]
+    shapes = [(2, tokens, 24), (192, 24), (192,), (24, 96), (24,)]
     return [torch.randn(shape, generator=generator).requires_grad_() for shape in shapes]
 
 
@@ -20,7 +20,7 @@ def _inputs(tokens: int, seed: int) -> list[torch.Tensor]:
 def test_values_and_gradients_are_those_of_the_plain_one(tokens: int) -> None:
     ours, theirs = _inputs(tokens, 1), _inputs(tokens, 1)
     got, want = feed_forward(*ours), reference(*theirs)
-    assert torch.allclose(got, want, atol=1e-5)
+    assert (got - want).abs().max() < 1e-5 * want.abs().max()
     along = torch.randn(got.shape, generator=torch.Generator().manual_seed(2))
     (got * along).sum().backward()
     (want * along).sum().backward()
@@ -35,7 +35,8 @@ def test_without_gradients_and_from_strided_tokens_it_is_the_same() -> None:
     assert not strided.is_contiguous()
     with torch.no_grad():
         got = feed_forward(strided, *weights)
-        assert torch.allclose(got, reference(strided, *weights), atol=1e-5)
+        want = reference(strided, *weights)
+        assert (got - want).abs().max() < 1e-5 * want.abs().max()
     feed_forward(strided, *weights).sum().backward()  # tokens that want no gradient
     assert all(value.grad is not None for value in weights)
 
@@ -44,4 +45,5 @@ def test_a_gradient_that_is_not_contiguous_is_taken_as_it_is() -> None:
     ours, theirs = _inputs(5, 4), _inputs(5, 4)
     feed_forward(*ours).sum().backward()  # expanded from one number
     reference(*theirs).sum().backward()
-    assert torch.allclose(ours[0].grad, theirs[0].grad, atol=1e-4)
+    far = (ours[0].grad - theirs[0].grad).abs().max()
+    assert far < 1e-5 * theirs[0].grad.abs().max()

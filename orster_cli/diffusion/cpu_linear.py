@@ -1,0 +1,51 @@
+"""Linear layers that run on a CPU as `core.products` has them. C channels in, O channels out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from orster_cli.core.products import outer, product
+
+
+def is_plain(x: Tensor) -> bool:
+    """`x` is what the CPU's own float32 paths are written for."""
+    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
+    return on_cpu and not torch.is_autocast_enabled("cpu")
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        to_x, to_weight, to_bias = ctx.needs_input_grad
+        return (
+            product(grad, weight.t()) if to_x else None,
+            outer(grad, x) if to_weight else None,
+            grad.sum(0) if to_bias else None,
+        )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear`, its reference: [...,O] for `x` [...,C], `weight` [O,C], `bias` [O]."""
+    if not is_plain(x):
+        return F.linear(x, weight, bias)
+    out = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
+    return out.view(*x.shape[:-1], -1)
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` that runs as `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
