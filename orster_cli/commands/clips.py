@@ -28,7 +28,8 @@ VIEWS = ("dynamic", "static", "front", "eval")
 @dataclass
 class OpenedClip:
     """A clip, the static orbit and the priors O^s, O^t (tokens by name) that came with it, and where they
-    came from. `key`: what was chosen inside a dataset, "" elsewhere."""
+    came from. `key`: what was chosen inside a dataset, "" elsewhere; `condition`: the picture of the
+    first view that the clip was asked for with."""
 
     clip: OrbitClip
     static: OrbitClip | None = None
@@ -36,6 +37,7 @@ class OpenedClip:
     inputs: list[InputFile] = field(default_factory=list)
     key: str = ""
     priors: dict[str, Tensor] = field(default_factory=dict)
+    condition: Path | None = None
 
 
 def open_clip(
@@ -98,12 +100,18 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.commands.common import input_file
     from orster_cli.construct.source import read_frames_clip
-    from orster_cli.io.clip_files import CAMERAS, read_clip, read_priors
+    from orster_cli.io.clip_files import CAMERAS, CONDITION, read_clip, read_priors
     from orster_cli.io.transforms_json import TRANSFORMS, read_transforms
 
     if (path / MANIFEST).is_file():
         artifact = open_artifact(path, kind="clip")
-        return OpenedClip(read_clip(path), parents=[artifact.parent()], priors=read_priors(path))
+        asked = path / CONDITION
+        return OpenedClip(
+            read_clip(path),
+            parents=[artifact.parent()],
+            priors=read_priors(path),
+            condition=asked if asked.is_file() else None,
+        )
     files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()]
     if (path / CAMERAS).is_file():
         return OpenedClip(read_clip(path), inputs=files)

@@ -119,12 +119,14 @@ def construct_asset(
     announce: bool = True,
 ) -> Artifact | None:
     """The asset of `clips`; None when there was nothing to do."""
+    import shutil
     from dataclasses import asdict
 
     from orster_cli.commands.clips import open_clip
     from orster_cli.commands.common import choose_device
     from orster_cli.construct.run import ConstructInput
     from orster_cli.construct.run import construct as run
+    from orster_cli.io.clip_files import CONDITION
 
     orbit.check()
     opened = [open_clip(text, orbit, stage.out) for text in clips]
@@ -170,6 +172,9 @@ def construct_asset(
             reporter=stage.out,
             stop=stage.stop,
         )
+        content["prompt"] = opened[0].clip.prompt
+        if opened[0].condition is not None:
+            shutil.copyfile(opened[0].condition, draft.dir / CONDITION)
         return draft.commit(content, warnings=stage.out.warnings[:100])
 
 

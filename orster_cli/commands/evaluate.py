@@ -1,17 +1,25 @@
-"""`orster evaluate`: how near an asset or a clip comes to a reference."""
+"""`orster evaluate`: the figures of assets and clips, under a named protocol.
+
+On several processes (`torchrun ... -m orster_cli evaluate ...`) all of them look at a share of the frames;
+what they find is kept by content, and the first one writes the report.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orster_cli.ui.options import (
     ConfigOption,
+    DeviceOption,
     DryRunOption,
     ForceOption,
     JsonOption,
-    OutOption,
     QuietOption,
     SetOption,
 )
@@ -19,25 +27,43 @@ from orster_cli.ui.options import (
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Draft
     from orster_cli.commands.common import Stage
+    from orster_cli.commands.pairing import Pairs
     from orster_cli.commands.subjects import Subject
-    from orster_cli.evaluate.footage import Footage
+    from orster_cli.evaluate.features import Features
+    from orster_cli.evaluate.looks import Case, Looks
+    from orster_cli.evaluate.run import Figures, Outcome
 
 
 def evaluate(
     subject: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="An asset, a clip, dataset#key:view, a .ply, a video, or a folder of such folders."
+            help="An asset, a clip, dataset#key:view, a .ply, .glb or video; or a dataset or folder "
+            "of them."
         ),
-    ],
-    out: OutOption,
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the report.")] = None,
     reference: Annotated[
-        str, typer.Option(help="What it should look like: a clip, dataset#key:view, or a video.")
-    ],
-    metrics: Annotated[str | None, typer.Option(help="Comma-separated, e.g. psnr,ssim.")] = None,
+        str | None,
+        typer.Option(help="What it should look like: as SUBJECT, one for all or one for each."),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Comma-separated, e.g. fvd,clip-o,psnr; or all.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="orster (the default), diffusion4d or consistent4d.")
+    ] = None,
     fail_under: Annotated[
         list[str] | None, typer.Option(help="Exit with 7 where a mean is less, e.g. psnr=16.")
     ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(help="Two reports of the same subjects: paired differences."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where networks' answers are kept; by default the user's.")
+    ] = None,
+    device: DeviceOption = "auto",
     config: ConfigOption = None,
     assignments: SetOption = None,
     force: ForceOption = False,
@@ -45,96 +71,291 @@ def evaluate(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Compare with a reference, frame by frame: an asset is rendered at its cameras and times.
+    """Measure assets and clips, against a reference where a metric needs one.
 
-    Example: orster evaluate asset/ --reference dataset#frog-0 -o report/ --fail-under psnr=25"""
+    Example: orster evaluate runs/ --reference dataset/ --metrics fvd,clip-o,psnr -o report/"""
+    from orster_cli.core.errors import ConfigError
+
+    if compare is not None:
+        from orster_cli.commands.compare_reports import run as run_comparison
+        from orster_cli.ui.out import Out
+
+        if subject is not None or reference is not None:
+            raise ConfigError("--compare reads two reports: give no subject and no --reference")
+        run_comparison(*compare, Out(as_json=as_json, quiet=quiet))
+        return
+    if subject is None:
+        raise ConfigError(
+            "nothing to evaluate", hint="orster evaluate asset/ --reference clip/ -o report/"
+        )
     from orster_cli.commands.common import Stage
-    from orster_cli.commands.subjects import open_frames, open_subjects
-    from orster_cli.evaluate.gates import check_gates, parse_gates
-    from orster_cli.evaluate.metrics import check_names
 
     names = None if metrics is None else [name.strip() for name in metrics.split(",")]
     stage = Stage.open(
         "evaluate",
         command="evaluate",
-        out=out,
+        out=out or _report_of(subject),
         flags={"evaluate.metrics": names},
         config=config,
-        template=None,
+        template=None if protocol is None else f"evaluate-{protocol}",
         assignments=assignments,
         force=force,
         dry_run=dry_run,
         as_json=as_json,
         quiet=quiet,
     )
-    cfg = stage.resolved.config.evaluate
-    gates = parse_gates(fail_under or [], check_names(cfg.metrics))
-    target = open_frames(reference, cfg.background, stage.out)
-    subjects = open_subjects(subject, cfg.background, stage.out)
-    sources = [target, *subjects]
+    _run(stage, subject, reference, fail_under or [], device, cache)
+
+
+def _report_of(subject: str) -> Path:
+    """`runs/report` for a folder of artifacts, `report` in the current folder else."""
+    from orster_cli.artifacts.manifest import MANIFEST
+
+    path = Path(subject)
+    several = path.is_dir() and not (path / MANIFEST).exists()
+    return path / "report" if several else Path("report")
+
+
+@dataclass
+class _Asked:
+    """Everything that the report depends on, opened but not looked at."""
+
+    names: tuple[str, ...]
+    subjects: list[Subject]
+    pairs: Pairs
+    features: Features
+    changed: list[str]
+
+
+def _run(
+    stage: Stage,
+    subject: str,
+    reference: str | None,
+    gates_text: Sequence[str],
+    device: str,
+    cache: Path | None,
+) -> None:
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.core.strict_json import read_object
+    from orster_cli.evaluate.gates import check_gates, parse_gates
+    from orster_cli.evaluate.metrics import check_names
+    from orster_cli.evaluate.report import REPORT
+
+    names = check_names(stage.resolved.config.evaluate.metrics)
+    gates = parse_gates(gates_text, names)
+    asked = _open(stage, subject, reference, names, device, cache)
+    sources = [*asked.subjects, *asked.pairs.reference.values(), *asked.pairs.spare]
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    first = world == 1 or _first_process(stage, asked, world)
+    if not first:
+        return
+    parents = {parent.id: parent for one in sources for parent in one.parents}
+    inputs = {(file.name, file.sha256): file for one in sources for file in one.inputs}
     draft = stage.plan(
         kind="report",
-        parents=[parent for source in sources for parent in source.parents],
-        inputs=[file for source in sources for file in source.inputs],
-        extra={"reference": target.key, "subjects": [(s.name, s.key) for s in subjects]},
+        parents=list(parents.values()),
+        inputs=list(inputs.values()),
+        extra={
+            "subjects": [(s.name, s.key, _reference_of(asked, s)) for s in asked.subjects],
+            "spare": [(s.name, s.key) for s in asked.pairs.spare],
+            "networks": {k: s.sha256 for k, s in asked.features.networks.sources.items()},
+            "changed": asked.changed,
+        },
     )
-    if dry_run:
+    if stage.dry_run:
         return
-    if draft is None:  # up to date: what was found then is held against the gates of now
-        from orster_cli.artifacts.store import open_artifact
-
-        means = open_artifact(out, kind="report").content["mean"]
-    else:
-        assert target.footage is not None
-        means = _evaluate(stage, draft, subjects, target.footage)
-    check_gates(gates, means)
+    if draft is not None:
+        _evaluate(stage, draft, asked)
+    # what was found, now or before, is held against the gates of now
+    values = read_object(open_artifact(stage.out_path, kind="report").path / REPORT)
+    check_gates(gates, {one["name"]: one["mean"] for one in values["subjects"]})
+    _complain(values["unavailable"], stage)
 
 
-def _evaluate(
-    stage: Stage, draft: Draft, subjects: list[Subject], reference: Footage
-) -> dict[str, dict[str, float | None]]:
-    """Make the report; {subject: {figure: mean}}."""
-    from orster_cli.core.errors import Preempted
-    from orster_cli.evaluate.compare import compare
-    from orster_cli.evaluate.footage import from_asset
-    from orster_cli.evaluate.report import report_values, write_report, write_sheet
+def _open(
+    stage: Stage,
+    subject: str,
+    reference: str | None,
+    names: tuple[str, ...],
+    device: str,
+    cache: Path | None,
+) -> _Asked:
+    from orster_cli.commands.common import choose_device
+    from orster_cli.commands.pairing import pair
+    from orster_cli.commands.subjects import datasets_in, open_subjects
+    from orster_cli.evaluate.features import Features
+    from orster_cli.evaluate.metrics import METRICS, networks_of
+    from orster_cli.evaluate.networks import Networks
 
     cfg = stage.resolved.config.evaluate
-    figures, sheets = [], []
+    subjects = open_subjects(subject, cfg, stage.out)
+    found = [reference] if reference is not None else [str(p) for p in datasets_in(subject)]
+    if reference is None and found:
+        stage.out.info(f"reference: {', '.join(found)}")
+    references = [one for text in found for one in open_subjects(text, cfg, stage.out)]
+    strict = reference is not None and any(METRICS[name].paired for name in names)
+    folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orster"
+    networks = Networks(networks_of(names), cfg, choose_device(device))
+    return _Asked(
+        names=names,
+        subjects=subjects,
+        pairs=pair(subjects, references, strict=strict),
+        features=Features(networks, folder / "features"),
+        changed=_changed(stage),
+    )
+
+
+def _changed(stage: Stage) -> list[str]:
+    """Settings of the protocol that the user changed: the figures are then not the protocol's."""
+    from orster_cli.config.load import resolve
+    from orster_cli.evaluate.report import protocol_values
+
+    cfg = stage.resolved.config.evaluate
+    known = resolve(template=f"evaluate-{cfg.protocol}").config.evaluate
+    now, then = protocol_values(cfg), protocol_values(known)
+    return sorted(key for key in now if now[key] != then[key])
+
+
+def _reference_of(asked: _Asked, subject: Subject) -> str:
+    found = asked.pairs.reference.get(subject.name)
+    return "" if found is None else f"{found.name} {found.key}"
+
+
+def _first_process(stage: Stage, asked: _Asked, world: int) -> bool:
+    """Look at this process's share of the subjects, wait for all; whether to write the report."""
+    from accelerate import PartialState
+
+    state = PartialState(cpu=asked.features.networks.device.type == "cpu")
+    _measure(stage, asked, part=slice(state.process_index, None, world))
+    state.wait_for_everyone()
+    return bool(state.is_main_process)
+
+
+def _measure(
+    stage: Stage, asked: _Asked, *, part: slice = slice(None), seen: Any = None
+) -> Outcome:
+    from orster_cli.evaluate.run import Planned, Spare, evaluate
+
+    def planner(one: Subject) -> Planned:
+        return Planned(name=one.name, load=lambda: _case(one, asked.pairs.reference.get(one.name)))
+
+    return evaluate(
+        [planner(one) for one in asked.subjects[part]],
+        [
+            Spare(name=one.name, load=lambda one=one: one.load().side)  # type: ignore[misc]
+            for one in asked.pairs.spare[part]
+        ],
+        asked.names,
+        asked.features,
+        stage.resolved.config.evaluate,
+        stage.out,
+        stop=stage.stop,
+        seen=seen,
+    )
+
+
+def _case(subject: Subject, reference: Subject | None) -> Case:
+    """Both sides in memory."""
+    from orster_cli.evaluate.looks import Case, Condition
+
+    ours = subject.load()
+    theirs = None if reference is None else reference.load()
+    condition = ours.condition or Condition()
+    if condition.text is None and theirs is not None and theirs.condition is not None:
+        condition = Condition(text=theirs.condition.text, image=condition.image)
+    return Case(
+        name=subject.name,
+        ours=ours.side,
+        reference=None if theirs is None else theirs.side,
+        reference_name="" if reference is None else reference.name,
+        static=ours.static,
+        condition=condition,
+    )
+
+
+def _evaluate(stage: Stage, draft: Draft, asked: _Asked) -> None:
+    """Make the report."""
+    from orster_cli.evaluate.report import (
+        MOST_SHOWN,
+        PAGE,
+        report_values,
+        side_by_side,
+        write_report,
+        write_sheet,
+    )
+
+    cfg = stage.resolved.config.evaluate
+    several = len(asked.subjects) > 1
+    videos: dict[str, Any] = {}
+
+    def seen(looks: Looks, figures: Figures) -> None:
+        if len(videos) == MOST_SHOWN:
+            return
+        ours, theirs = looks.videos
+        alike = theirs if theirs is not None and theirs.frames.shape == ours.frames.shape else None
+        name = f"sheet-{figures.name}.png" if several else "sheet.png"
+        write_sheet(draft.dir / name, ours, alike, frames=cfg.sheet_frames)
+        videos[figures.name] = side_by_side(ours, theirs, draft.scratch)
+
     with draft:
-        for one in subjects:
-            if stage.stop.requested:
-                raise Preempted("stopped before the report was whole: run the same command again")
-            footage = one.footage
-            if footage is None:
-                assert one.asset is not None
-                footage = from_asset(one.name, one.asset, reference, cfg.background, stage.out)
-            figures.append(compare(footage, reference, cfg.metrics, stage.out))
-            sheets.append("sheet.png" if len(subjects) == 1 else f"sheet-{one.name}.png")
-            write_sheet(draft.dir / sheets[-1], footage, reference, frames=cfg.sheet_frames)
-        values = report_values(figures, reference, cfg)
-        write_report(draft.dir, values, reference)
-        means = {one["name"]: one["mean"] for one in values["subjects"]}
-        content = {"protocol": values["protocol"], "mean": means}
+        outcome = _measure(stage, asked, seen=seen)
+        values = report_values(outcome, asked.names, asked.features.networks.sources, cfg)
+        values["protocol"]["changed"] = asked.changed
+        write_report(draft.dir, values, videos)
+        content = {
+            "protocol": values["protocol"],
+            "summary": values["summary"],
+            "unavailable": values["unavailable"],
+        }
         artifact = draft.commit(content, warnings=stage.out.warnings[:100])
     stage.done(
         artifact,
         summary=_table(values),
-        next_step=f"look at {stage.out_path / sheets[0]}",
+        next_step=f"look at {stage.out_path / PAGE}",
         values=content,
     )
-    return means
+
+
+def _complain(unavailable: dict[str, dict[str, str]], stage: Stage) -> None:
+    """MissingResourceError for metrics that were asked for by name and have no value; with `all` only
+    a word."""
+    from orster_cli.core.errors import MissingResourceError
+    from orster_cli.evaluate.metrics import ALL
+
+    lines = [f"{name}: {about['why']}" for name, about in unavailable.items()]
+    if not lines:
+        return
+    if ALL in stage.resolved.config.evaluate.metrics:
+        for line in lines:
+            stage.out.warn(f"not computed: {line}")
+        return
+    ways = dict.fromkeys(about["get"] for about in unavailable.values() if about["get"])
+    raise MissingResourceError(
+        "the report lacks what was asked for:\n" + "\n".join(lines), hint="; ".join(ways) or None
+    )
 
 
 def _table(values: dict[str, Any]) -> str:
-    """The means of a report's values, one row a subject."""
+    """The subjects' means, one row each, then the summary."""
     from orster_cli.ui.out import table
 
-    names = list(values["metrics"])
-    units = [about["unit"] for about in values["metrics"].values()]
-    header = ["", *(f"{n} ({u})" if u else n for n, u in zip(names, units, strict=True))]
-    rows = []
-    for one in values["subjects"]:
-        means = [one["mean"][name] for name in names]
-        rows.append([one["name"], *("-" if mean is None else f"{mean:.4f}" for mean in means)])
-    return table(rows, header)
+    about = values["metrics"]
+    names = [name for name in about if about[name]["scope"] != "set"]
+    header = ["", *(f"{n} ({about[n]['unit']})" if about[n]["unit"] else n for n in names)]
+    rows = [
+        [one["name"], *(_number(one["mean"].get(name)) for name in names)]
+        for one in values["subjects"]
+    ]
+    text = table(rows, header) if names else ""
+    sets = [
+        f"{name} {_number(values['summary'][name]['mean'])} over "
+        f"{values['summary'][name]['objects']} and {values['summary'][name]['reference_objects']}"
+        " clips"
+        for name in about
+        if about[name]["scope"] == "set" and name in values["summary"]
+    ]
+    return "\n".join(part for part in (text, *sets) if part)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -222,8 +222,9 @@ def sample_clip(
         return None
     with draft:
         sampler = request.sampler(stage, opened)
-        made = next(sampler.sample(request.asked(stage, sampler), [seed]))
-        return _write(stage, draft, made, sampler)
+        asked = request.asked(stage, sampler)
+        made = next(sampler.sample(asked, [seed]))
+        return _write(stage, draft, made, sampler, asked)
 
 
 def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[int]) -> None:
@@ -243,21 +244,23 @@ def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[in
         for made in sampler.sample(asked, list(by_seed)):
             one, draft = by_seed[made.seed]
             with draft:
-                _write(one, draft, made, sampler)
+                _write(one, draft, made, sampler, asked)
     text = f"{len(waiting)} clips made, {len(seeds) - len(waiting)} up to date, in {folder}"
     values = {"status": "made" if waiting else "up to date", "path": str(folder)}
     stage.out.result({**values, "seeds": seeds, "made": len(waiting)}, text)
 
 
-def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler) -> Artifact:
+def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, asked: Asked) -> Artifact:
     import torch
 
-    from orster_cli.io.clip_files import write_clip, write_priors
+    from orster_cli.io.clip_files import CONDITION, write_clip, write_priors
     from orster_cli.io.images import contact_sheet, write_png
 
     clip = made.clip
     write_clip(draft.dir, clip)
     write_priors(draft.dir, made.priors)
+    if asked.image is not None:
+        write_png(draft.dir / CONDITION, asked.image)
     pick = torch.linspace(0, len(clip) - 1, min(SHEET_FRAMES, len(clip))).round().long()
     row = [clip.frames[i] for i in pick]
     write_png(draft.dir / "sheet.png", contact_sheet([row], [clip.prompt or "no text"]))

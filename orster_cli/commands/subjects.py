@@ -1,114 +1,269 @@
 """What `orster evaluate` accepts, and what it counts as in a manifest.
 
-A subject is an asset artifact, Gaussians in a .ply (rendered as they are at every time), a clip
-with cameras in any form that `clips` opens, a video, or a folder that holds several of them. A
-reference is a clip or a video: something that has frames.
+Anything that has frames or can be filmed: an asset artifact, Gaussians in a .ply (the same at every
+time), an animated .glb (file.glb, or file.glb#2 for its third animation), a clip with cameras in any form
+that `clips` opens, a video; and sets of them: a dataset, or a folder. A set's members are opened when
+their turn comes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable, slug
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.config.evaluate import EvaluateConfig
     from orster_cli.core.reporting import Reporter
-    from orster_cli.evaluate.footage import Animated, Footage
+    from orster_cli.evaluate.footage import Footage, Scene
+    from orster_cli.evaluate.looks import Condition
 
 FORMS = (
     "give an asset, a clip or dataset artifact (dataset#key:view), a folder with transforms.json, "
-    "a .ply or a video"
+    "a .ply, a .glb or a video"
 )
+MESHES = (".glb", ".gltf")
+
+
+@dataclass(kw_only=True)
+class Opened:
+    """What a subject is, in memory. `static`: the object at rest under a clip's cameras."""
+
+    side: Footage | Scene
+    static: Footage | None = None
+    condition: Condition | None = None
 
 
 @dataclass(kw_only=True)
 class Subject:
-    """One thing to look at: `asset`, to be rendered, or `footage`. `key`: what was chosen inside a
-    dataset, "" elsewhere."""
+    """One thing to look at. `key`: what was chosen inside a dataset, "" elsewhere; `made_from`: keys of
+    datasets that it was made from, by which a reference may know it."""
 
     name: str
-    asset: Animated | None = None
-    footage: Footage | None = None
+    load: Callable[[], Opened]
     parents: list[Parent] = field(default_factory=list)
     inputs: list[InputFile] = field(default_factory=list)
     key: str = ""
+    made_from: tuple[str, ...] = ()
 
 
-def open_subjects(text: str, background: str, reporter: Reporter) -> list[Subject]:
+def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Subject]:
     """What `text` names, with names that differ. InputError: nothing that can be evaluated."""
     path = Path(text)
-    if not path.is_dir() or _is_one(path):
-        return [open_subject(text, background, reporter)]
-    inside = sorted(child for child in path.iterdir() if child.is_dir() and _is_one(child))
+    if "#" in text or not path.is_dir():
+        return [open_subject(text, cfg, reporter)]
+    if _kind(path) == "dataset":
+        return _of_dataset(path, cfg)
+    if _is_one(path):
+        return [open_subject(text, cfg, reporter)]
+    inside = [child for child in sorted(path.iterdir()) if _is_member(child)]
     if not inside:
         raise InputError(f"{path}: holds nothing that can be evaluated", hint=FORMS)
-    found = [open_subject(str(child), background, reporter) for child in inside]
+    found = [open_subject(str(child), cfg, reporter) for child in inside]
     for i, subject in enumerate(found):
         if any(subject.name == other.name for other in found[:i]):
             subject.name = f"{subject.name}-{i}"
     return found
 
 
-def open_subject(text: str, background: str, reporter: Reporter) -> Subject:
+def datasets_in(text: str) -> list[Path]:
+    """The datasets that lie in a folder of artifacts: its reference set where none was given."""
+    path = Path(text)
+    if not path.is_dir() or _is_one(path):
+        return []
+    return [c for c in sorted(path.iterdir()) if c.is_dir() and _kind(c) == "dataset"]
+
+
+def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     """The one subject that `text` names."""
     path = Path(text)
+    name, _, animation = text.partition("#")
+    if Path(name).suffix.lower() in MESHES and Path(name).is_file():
+        return _mesh(Path(name), animation, cfg)
     if path.is_dir() and _kind(path) == "asset":
         return _asset(path)
     if path.is_file() and path.suffix.lower() == ".ply":
         return _gaussians(path)
-    return open_frames(text, background, reporter)
-
-
-def open_frames(text: str, background: str, reporter: Reporter) -> Subject:
-    """The clip or video that `text` names, as it looks on `background`."""
-    from orster_cli.evaluate.footage import Footage, from_clip
-
-    path = Path(text)
     if path.is_file():
-        from orster_cli.commands.common import input_file
-        from orster_cli.io.video import read_video
-
-        name = slug(path.stem)
-        video = Footage(name=name, frames=read_video(path, reporter))
-        return Subject(name=name, footage=video, inputs=[input_file(path)])
+        return _video(path, reporter)
     if "#" not in text and not (path.is_dir() and _is_one(path)):
         raise InputError(f"{printable(text)}: no such clip, or one without cameras", hint=FORMS)
     if path.is_dir() and _kind(path) not in (None, "clip", "dataset"):
         raise InputError(f"{path}: expected frames, found a {_kind(path)} artifact", hint=FORMS)
+    return _clip(text, cfg, reporter)
 
+
+def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
+    """A clip with cameras."""
     from orster_cli.commands.clips import open_clip
     from orster_cli.construct.source import OrbitFlags
 
+    path = Path(text)
+    if path.is_dir() and _kind(path) == "clip":  # its frames are read when its turn comes
+        from orster_cli.artifacts.store import open_artifact
+
+        artifact = open_artifact(path, kind="clip")
+        name = slug(path.resolve().name)
+        return Subject(
+            name=name,
+            load=partial(_opened_clip, text, name, cfg, reporter),
+            parents=[artifact.parent()],
+            made_from=_keys(artifact.manifest.config),
+        )
     opened = open_clip(text, OrbitFlags(), reporter)
     name = slug(opened.key or path.resolve().name)
     return Subject(
         name=name,
-        footage=from_clip(name, opened.clip, background),
+        load=partial(_opened_clip, text, name, cfg, reporter),
         parents=opened.parents,
         inputs=opened.inputs,
         key=opened.key,
+        made_from=(opened.key.partition(":")[0],) if opened.key else (),
     )
+
+
+def _opened_clip(text: str, name: str, cfg: EvaluateConfig, reporter: Reporter) -> Opened:
+    from orster_cli.commands.clips import open_clip
+    from orster_cli.construct.source import OrbitFlags
+    from orster_cli.evaluate.footage import from_clip
+    from orster_cli.evaluate.looks import Condition
+
+    found = open_clip(text, OrbitFlags(), reporter)
+    still = found.static
+    return Opened(
+        side=from_clip(name, found.clip, cfg.background),
+        static=None if still is None else from_clip(name, still, cfg.background),
+        condition=Condition(text=found.clip.prompt, image=_picture(found.condition)),
+    )
+
+
+def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
+    """Every sample's dynamic orbit."""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.data.dataset import Dataset
+
+    artifact = open_artifact(path, kind="dataset")
+    dataset = Dataset.read(path)
+
+    def loader(key: str) -> Callable[[], Opened]:
+        def load() -> Opened:
+            from orster_cli.evaluate.footage import from_clip
+            from orster_cli.evaluate.looks import Condition
+
+            clip, still = dataset.clip(key, "dynamic"), dataset.clip(key, "static")
+            return Opened(
+                side=from_clip(key, clip, cfg.background),
+                static=from_clip(key, still, cfg.background),
+                condition=Condition(text=clip.prompt),
+            )
+
+        return load
+
+    return [
+        Subject(name=key, load=loader(key), parents=[artifact.parent()], key=key, made_from=(key,))
+        for key in dataset.keys()
+    ]
+
+
+def _video(path: Path, reporter: Reporter) -> Subject:
+    from orster_cli.commands.common import input_file
+    from orster_cli.io.video import probe, read_video
+
+    probe(path)  # what cannot be opened is said before anything is computed
+    name = slug(path.stem)
+
+    def load() -> Opened:
+        from orster_cli.evaluate.footage import Footage
+
+        return Opened(side=Footage(name=name, frames=read_video(path, reporter)))
+
+    return Subject(name=name, load=load, inputs=[input_file(path)])
 
 
 def _asset(path: Path) -> Subject:
     from orster_cli.artifacts.store import open_artifact
-    from orster_cli.construct.asset import load_asset
 
     artifact = open_artifact(path, kind="asset")
+
+    def load() -> Opened:
+        from orster_cli.construct.asset import load_asset
+        from orster_cli.evaluate.footage import GaussianScene
+        from orster_cli.evaluate.looks import Condition
+        from orster_cli.io.clip_files import CONDITION
+
+        asked = path / CONDITION
+        image = _picture(asked if asked.is_file() else None)
+        condition = Condition(text=artifact.content.get("prompt"), image=image)
+        return Opened(side=GaussianScene(load_asset(path)), condition=condition)
+
+    made_from = _keys(artifact.manifest.config)
     name = slug(path.resolve().name)
-    return Subject(name=name, asset=load_asset(path), parents=[artifact.parent()])
+    return Subject(name=name, load=load, parents=[artifact.parent()], made_from=made_from)
 
 
 def _gaussians(path: Path) -> Subject:
     from orster_cli.commands.common import input_file
-    from orster_cli.evaluate.footage import Still
-    from orster_cli.io.ply import read_ply
 
-    return Subject(name=slug(path.stem), asset=Still(read_ply(path)), inputs=[input_file(path)])
+    def load() -> Opened:
+        from orster_cli.evaluate.footage import GaussianScene, Still
+        from orster_cli.io.ply import read_ply
+
+        return Opened(side=GaussianScene(Still(read_ply(path))))
+
+    return Subject(name=slug(path.stem), load=load, inputs=[input_file(path)])
+
+
+def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
+    from orster_cli.commands.common import input_file
+
+    if animation and not animation.isdecimal():
+        raise InputError(
+            f"{path}#{printable(animation)}: expected the number of an animation, {path}#0"
+        )
+
+    def load() -> Opened:
+        from orster_cli.config.prepare import PrepareConfig
+        from orster_cli.data.gltf_scene import load_gltf
+        from orster_cli.data.triples import place
+        from orster_cli.evaluate.footage import MeshScene
+
+        prepare = PrepareConfig(resolution=cfg.resolution, frames=cfg.frames)
+        scene = load_gltf(path)
+        clip = int(animation or 0) if scene.clips or animation else None
+        return Opened(side=MeshScene(place(scene, clip, prepare), prepare))
+
+    name = slug(f"{path.stem}-{animation}" if animation else path.stem)
+    return Subject(name=name, load=load, inputs=[input_file(path)], key=animation)
+
+
+def _picture(path: Path | None):  # type: ignore[no-untyped-def]
+    """[3,H,W] on white, or None."""
+    from orster_cli.io.images import on_white, read_image
+
+    return None if path is None else on_white(read_image(path))
+
+
+def _keys(config: dict[str, Any]) -> tuple[str, ...]:
+    """The keys of datasets that a stage says it read: "clips" of `construct`, "object" of
+    `sample-video`."""
+    named = config.get("clips") or []
+    texts = [*named, config.get("object")] if isinstance(named, list) else []
+    keys = [t.rpartition("#")[2].partition(":")[0] for t in texts if isinstance(t, str)]
+    return tuple(key for key in keys if key)
+
+
+def _is_member(path: Path) -> bool:
+    """Whether a folder's child is a subject: what is looked at, not what it was made with."""
+    if not path.is_dir():
+        return False
+    kind = _kind(path)
+    return _is_one(path) if kind is None else kind in ("clip", "asset")
 
 
 def _is_one(path: Path) -> bool:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from orster_cli.core.errors import MissingResourceError
+from orster_cli.metrics.perceptual import find_trunk, load_lpips, lpips_distance
 from orster_cli.splatting.rasterize import Render
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
@@ -56,24 +55,14 @@ def depth_smoothness(depth: Tensor, alpha: Tensor) -> Tensor:
 def load_perceptual(device: torch.device) -> Perceptual:
     """LPIPS v0.1 (Zhang et al. 2018, VGG) of two images [H,W,3] in [0,1].
 
-    MissingResourceError: the trunk's weights are not in torch's cache and cannot be fetched here."""
-    import lpips
+    MissingResourceError: the trunk's weights are not in torch's cache."""
+    distance = lpips_distance(load_lpips("vgg", find_trunk("vgg")).to(device))
 
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if not any(folder.glob("vgg16-*.pth")):
-        raise MissingResourceError(
-            f"LPIPS needs the VGG-16 weights of torchvision, none in {folder}",
-            hint="fetch them where there is a network, with torchvision.models.vgg16("
-            "weights='IMAGENET1K_V1'); or leave LPIPS out: --set construct.lpips=0",
-        )
-    network = lpips.LPIPS(net="vgg", verbose=False).to(device)
-    network.requires_grad_(False).train(False)
+    def of_pictures(rgb: Tensor, target: Tensor) -> Tensor:
+        first, second = (x.permute(2, 0, 1)[None] for x in (rgb, target))
+        return distance(first, second).mean()
 
-    def distance(rgb: Tensor, target: Tensor) -> Tensor:
-        first, second = (2 * x.permute(2, 0, 1)[None] - 1 for x in (rgb, target))
-        return network(first, second).mean()
-
-    return distance
+    return of_pictures
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""What is compared: two videos of the same cameras and times, as they look on one background.
+"""What is compared: videos of the same cameras and times, as they look on one background, and scenes that
+can be filmed from anywhere.
 
 T frames, H W pixels.
 """
@@ -11,14 +12,41 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
+from orster_cli.data.triples import PlacedClip, render_view
 from orster_cli.splatting.show import render_frame
 
 BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
 SAME_POSE = 1e-3  # largest difference of matrix entries between cameras that are the same
 UNSEEN_TIME = 1e-3  # and between times
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footage:
+    """`frames` [T,3,H,W] as they look on the background; `alpha` [T,1,H,W], cameras and times where
+    they are known (a plain video has none of them)."""
+
+    name: str
+    frames: Tensor
+    alpha: Tensor | None = None
+    cameras: Cameras | None = None
+    times: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def pick(self, which: list[int]) -> Footage:
+        """The frames `which`, in that order."""
+        return Footage(
+            name=self.name,
+            frames=self.frames[which],
+            alpha=None if self.alpha is None else self.alpha[which],
+            cameras=None if self.cameras is None else self.cameras[which],
+            times=None if self.times is None else self.times[which],
+        )
 
 
 class Animated(Protocol):
@@ -39,19 +67,39 @@ class Still:
         return self.gaussians
 
 
-@dataclass(frozen=True, kw_only=True)
-class Footage:
-    """`frames` [T,3,H,W] as they look on the background; `alpha` [T,1,H,W], cameras and times where
-    they are known (a plain video has none of them)."""
+class Scene(Protocol):
+    """What can be filmed by any camera at any time."""
 
-    name: str
-    frames: Tensor
-    alpha: Tensor | None = None
-    cameras: Cameras | None = None
-    times: Tensor | None = None
+    def film(self, cameras: Cameras, times: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour [T,3,H,W], multiplied by alpha, and alpha [T,1,H,W]."""
 
-    def __len__(self) -> int:
-        return len(self.frames)
+
+@dataclass(frozen=True)
+class GaussianScene:
+    """An asset, or Gaussians that stand still."""
+
+    asset: Animated
+
+    def film(self, cameras: Cameras, times: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Scene`."""
+        drawn = [
+            render_frame(self.asset.at(float(time)), cameras, i) for i, time in enumerate(times)
+        ]
+        return torch.stack([rgb for rgb, _ in drawn]), torch.stack([alpha for _, alpha in drawn])
+
+
+@dataclass(frozen=True)
+class MeshScene:
+    """The animated object of a glTF file."""
+
+    placed: PlacedClip
+    config: PrepareConfig
+
+    def film(self, cameras: Cameras, times: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Scene`."""
+        clip = render_view(self.placed, cameras, times, self.config, None)
+        assert clip.alpha is not None
+        return clip.frames * clip.alpha, clip.alpha
 
 
 def from_clip(name: str, clip: OrbitClip, background: str) -> Footage:
@@ -65,38 +113,21 @@ def from_clip(name: str, clip: OrbitClip, background: str) -> Footage:
     )
 
 
-def from_asset(
-    name: str, asset: Animated, reference: Footage, background: str, reporter: Reporter
-) -> Footage:
-    """`asset` as the reference's cameras see it at the reference's times.
-
-    InputError: the reference has no cameras."""
-    if reference.cameras is None or reference.times is None:
-        raise InputError(
-            f"{reference.name}: an asset is compared through its cameras, and a video has none",
-            hint="give a clip, a dataset's clip (dataset#key) or a folder with transforms.json",
-        )
-    count, height, width = len(reference), *reference.frames.shape[2:]
-    frames, alpha = torch.empty(count, 3, height, width), torch.empty(count, 1, height, width)
-    for i in range(count):
-        gaussians = asset.at(float(reference.times[i]))
-        rgb, alpha[i] = render_frame(gaussians, reference.cameras, i)
-        frames[i] = rgb + (1 - alpha[i]) * BACKGROUNDS[background]
-        reporter.step(f"render {name}", i + 1, count)
-    return Footage(
-        name=name,
-        frames=frames,
-        alpha=alpha,
-        cameras=reference.cameras,
-        times=reference.times,
-    )
+def film(name: str, scene: Scene, cameras: Cameras, times: Tensor, background: str) -> Footage:
+    """`scene` as `cameras` see it at `times` [T] in [0,1], on `background`."""
+    rgb, alpha = scene.film(cameras, times)
+    frames = rgb + (1 - alpha) * BACKGROUNDS[background]
+    return Footage(name=name, frames=frames, alpha=alpha, cameras=cameras, times=times.float())
 
 
 def check_comparable(ours: Footage, reference: Footage, reporter: Reporter) -> None:
     """Frame i of one shows what frame i of the other shows, as far as can be known.
 
-    InputError: another number or size of frames. Warns about other cameras or times, and where only
-    one of the two has a background of its own."""
+    InputError: another number or size of frames, or numbers that are not finite. Warns about other
+    cameras or times, and where only one of the two has a background of its own."""
+    for one in (ours, reference):
+        if not bool(torch.isfinite(one.frames).all()):
+            raise InputError(f"{one.name}: frames with numbers that are not finite")
     size, want = ours.frames.shape[2:], reference.frames.shape[2:]
     if size != want:
         raise InputError(

@@ -30,7 +30,7 @@ def parse_gates(texts: Sequence[str], metrics: Sequence[str]) -> Gates:
             value = math.nan
         if not mark or not math.isfinite(value):
             raise ConfigError(f"--fail-under: expected {name}=NUMBER, got {printable(text)!r}")
-        if not columns[name].higher_is_better:
+        if columns[name].better == "lower":
             raise ConfigError(f"--fail-under: less is better for {name}")
         gates[name] = value
     return gates

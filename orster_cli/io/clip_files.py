@@ -27,6 +27,7 @@ from orster_cli.io.video import write_video
 CAMERAS = "cameras.json"
 PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of clips that a model has made
 PRIOR_NAMES = ("spatial", "temporal")
+CONDITION = "condition.png"  # the first view that was asked for, beside a clip or an asset
 FORMAT = "orster-cameras"
 _KEYS = ("format", "version", "conventions", "width", "height", "prompt", "frames")
 _FRAME_KEYS = ("file", "time", "K", "w2c")

