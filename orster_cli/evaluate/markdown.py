@@ -41,7 +41,8 @@ def markdown(values: Mapping[str, Any]) -> str:
     if values["unavailable"]:
         lines += ["## Not computed", ""]
         for name, entry in values["unavailable"].items():
-            lines.append(f"- {plain(name)}: {plain(entry['why'])}. Get it: {code(entry['get'])}")
+            get = f" Get it: {code(entry['get'])}" if entry["get"] else ""
+            lines.append(f"- {plain(name)}: {plain(entry['why']).rstrip('.')}.{get}")
         lines.append("")
     lines += ["## What the figures mean", ""]
     for name, about in values["metrics"].items():
