@@ -31,7 +31,7 @@ POLICY = (
     "default-src 'none'; img-src data:; media-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
-CAPTION_FIGURES = 4  # figures under a subject's videos; the table has them all
+CAPTION_FIGURES = 3  # figures under a subject's videos; the table has them all
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,14 @@ def _pair(values: Mapping[str, Any], subject: Mapping[str, Any], clip: SideBySid
     )
     places = metric_places(values)
     figures = [
-        f"{name} {written(subject['mean'].get(name), places[name])}"
+        f'<span class="nowrap">{safe(name)} {written(subject["mean"].get(name), places[name])}</span>'
         for name, about in values["metrics"].items()
         if about["scope"] != "set"
     ]
     return (
         f'<figure><div class="pair">{cells}</div><figcaption>'
         f'<span class="name">{safe(subject["name"])}</span>{_condition(subject)}'
-        f"<br><small>{safe(' · '.join(figures[:CAPTION_FIGURES]))}</small></figcaption></figure>"
+        f"<br><small>{' · '.join(figures[:CAPTION_FIGURES])}</small></figcaption></figure>"
     )
 
 

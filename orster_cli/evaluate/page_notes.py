@@ -82,14 +82,14 @@ def _published_table(values: Mapping[str, Any], table: PublishedTable) -> str:
             f"{safe(TASKS[task])}</th></tr>"
         )
         for row in group:
-            note = f"<br><small>{safe(row.note)}</small>" if row.note else ""
+            note = f" <small>{safe(row.note)}</small>" if row.note else ""
             cells = (row.figures.get(column.name) for column in table.columns)
             figures = "".join(
-                f"<td>{UNDEFINED if value is None else format(value, 'g')}</td>" for value in cells
+                f"<td>{UNDEFINED if value is None else value}</td>" for value in cells
             )
             rows.append(f'<tr><th scope="row">{safe(row.method)}{note}</th>{figures}</tr>')
     return (
-        f"<h3>{safe(table.title)}</h3><p><small>{safe(table.source)}. Protocol: "
+        f"<h3>{safe(table.title)}</h3><p><small>Source: {safe(table.source)}. Protocol: "
         f"{safe(table.protocol)}. Not published: {safe(table.unpublished)}. "
         f"{safe(table.caution)}</small></p>"
         f'<div class="scroll"><table class="published"><thead><tr><th scope="col">Method</th>'

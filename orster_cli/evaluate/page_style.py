@@ -96,15 +96,18 @@ td.text, th.text { text-align: left; white-space: normal; }
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 330px), 1fr));
 }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 6px; }
-.pair video { display: block; width: 100%; background: var(--raised); border-radius: 4px; }
+.pair video {
+  display: block; width: 100%; background: var(--raised);
+  border: 1px solid var(--rule); border-radius: 4px;
+}
 .pair small { display: block; margin-top: 2px; }
 .clips figcaption { margin-top: 4px; }
 .clips .name { font-weight: 600; }
+.nowrap { white-space: nowrap; }
 .warning {
   max-width: 84ch; padding: 10px 14px; margin: 0 0 20px; border-left: 3px solid var(--warn);
   background: var(--warn-paper); border-radius: 0 4px 4px 0;
 }
-.published th:first-child, .published td:first-child { min-width: 190px; }
 .published td, .published thead th { padding-left: 8px; }
 .published th:first-child { padding-left: 0; }
 .published .ours > * { font-weight: 600; color: var(--accent); }
@@ -115,6 +118,7 @@ td.text, th.text { text-align: left; white-space: normal; }
 @media (max-width: 760px) {
   main { padding: 24px 16px 60px; }
   h2 { margin-top: 44px; }
+  .published tbody small { display: block; }
   .facts { grid-template-columns: 1fr; gap: 0; }
   .facts dd { margin-bottom: 14px; }
   .summary thead { display: none; }

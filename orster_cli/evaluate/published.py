@@ -6,6 +6,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ class PublishedColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow:
-    """A method's figures by column name; what the source leaves out is not there."""
+    """A method's figures by column name, with the digits that were published; what the source
+    leaves out is not there."""
 
     task: str
     method: str
-    figures: Mapping[str, float]
+    figures: Mapping[str, Decimal | int]
     note: str = ""
 
 
@@ -58,7 +60,7 @@ def read_published(path: Path) -> tuple[PublishedTable, ...]:
     """The tables of a TOML file. InputError: unreadable, an unknown or missing key, task or
     column, or a figure that is no finite number."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
         return tuple(_table(entry) for entry in values["tables"])
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a file of published figures: {error}") from error
@@ -77,6 +79,6 @@ def _table(entry: dict[str, Any]) -> PublishedTable:
         for name, value in row.figures.items():
             if name not in names:
                 raise ValueError(f"{row.method}: figure {name!r} has no column")
-            if type(value) is not float or not math.isfinite(value):
-                raise ValueError(f"{row.method}: {name} = {value!r}, expected a finite float")
+            if type(value) not in (Decimal, int) or not math.isfinite(value):
+                raise ValueError(f"{row.method}: {name} = {value}, expected a finite number")
     return PublishedTable(**{**entry, "columns": columns, "rows": rows})
