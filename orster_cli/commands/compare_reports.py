@@ -18,5 +18,5 @@ def run(first: Path, second: Path, out: Out) -> None:
     subjects = result["subjects"]
     alone = len(subjects["only_first"]) + len(subjects["only_second"])
     if aside := alone + len(subjects["left_out"]):
-        out.warn(f"{aside} subjects are not compared: not the same in both reports")
+        out.warn(f"subjects that are not compared, because both reports do not have them: {aside}")
     out.result(result, comparison_markdown(result))

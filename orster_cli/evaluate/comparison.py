@@ -160,7 +160,7 @@ def _of_pairs(
         "first": sum(a for a, _ in values) / len(values),
         "second": sum(b for _, b in values) / len(values),
         "difference": sum(differences) / len(values),
-        "interval": None if interval is None else list(interval),
+        "interval": None if interval is None or len(known(interval)) < 2 else list(interval),
         "improved": sum(sign * d > 0 for d in differences) if sign else None,
         "worsened": sum(sign * d < 0 for d in differences) if sign else None,
         "objects": len(values),
@@ -190,7 +190,7 @@ def comparison_markdown(result: Mapping[str, Any]) -> str:
     lines = [
         f"Second minus first: first {code(first)}, second {code(second)}; "
         f"protocol {plain(protocol_title(result['protocol']))}; "
-        f"{len(subjects['paired'])} subjects in both.",
+        f"subjects in both: {len(subjects['paired'])}.",
         "",
         *pipe_table(
             [
