@@ -132,7 +132,7 @@ def _why_not(
             return f"not in {where}"
     one, two = first["metrics"][name], second["metrics"][name]
     if differ := [key for key in one if one[key] != two.get(key)]:
-        return f"its {' and '.join(differ)} differ"
+        return f"not the same in both: its {' and its '.join(differ)}"
     network = one["network"]
     if network is None:
         return None
