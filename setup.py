@@ -15,9 +15,10 @@ class BuildWithTemplates(build_py):
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / "orster_cli" / "_templates"
-            target.mkdir(parents=True, exist_ok=True)
-            for preset in sorted(Path("templates").iterdir()):
-                self.copy_file(str(preset), str(target / preset.name))
+            for file in sorted(p for p in Path("templates").rglob("*") if p.is_file()):
+                copy = target / file.relative_to("templates")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                self.copy_file(str(file), str(copy))
 
 
 setup(cmdclass={"build_py": BuildWithTemplates})

@@ -96,7 +96,15 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     assert modules <= names
     assert "orster_cli/py.typed" in names
     assert {f"orster_cli/_templates/{t}.toml" for t in template_names()} <= names
-    assert {f"orster_cli/_templates/{t}" for t in ("pipeline.mk", "train.sbatch")} <= names
+    templates = {
+        p.relative_to(REPOSITORY / "templates").as_posix()
+        for p in (REPOSITORY / "templates").rglob("*")
+        if p.is_file()
+    }
+    assert {"pipeline.mk", "train.sbatch", "evaluate/published.toml"} <= templates
+    assert {n for n in names if "/_templates/" in n} == {
+        f"orster_cli/_templates/{t}" for t in templates
+    }
     assert any(name.endswith("licenses/LICENSE") for name in names)
     others = {n for n in names if not n.startswith(("orster_cli/", "orster-"))}
     assert others == set()
@@ -111,6 +119,11 @@ def test_an_installed_wheel_finds_its_presets(wheel: Path, tmp_path: Path) -> No
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert f"# template {name}" in done.stdout
+    code = "from orster_cli.evaluate.published import published_tables as p; print(p()[0].name)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env
+    )
+    assert (done.returncode, done.stdout) == (0, "orster\n"), done.stderr
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
