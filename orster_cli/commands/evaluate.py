@@ -312,7 +312,7 @@ def _evaluate(stage: Stage, draft: Draft, asked: _Asked) -> None:
         artifact,
         summary=_table(values),
         next_step=f"look at {stage.out_path / PAGE}",
-        values=content,
+        values={**content, "mean": {one["name"]: one["mean"] for one in values["subjects"]}},
     )
 
 

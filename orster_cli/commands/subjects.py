@@ -150,6 +150,7 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
 
     artifact = open_artifact(path, kind="dataset")
     dataset = Dataset.read(path)
+    keys = dataset.keys()
 
     def loader(key: str) -> Callable[[], Opened]:
         def load() -> Opened:
@@ -167,7 +168,7 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
 
     return [
         Subject(name=key, load=loader(key), parents=[artifact.parent()], key=key, made_from=(key,))
-        for key in dataset.keys()
+        for key in keys
     ]
 
 

@@ -77,7 +77,6 @@ class Looks:
         )
 
     def _film(self, side: Scene, cameras: Cameras, times: Tensor, name: str) -> Footage:
-        self.reporter.info(f"filming {name}: {len(cameras)} views")
         return film(name, side, cameras, times, self.cfg.background)
 
     def _protocol(self) -> tuple[Cameras, Tensor]:
@@ -157,7 +156,7 @@ class Looks:
 
     @cached_property
     def first_view(self) -> Tensor:
-        """[3,H,W]: what CLIP's images are held against: the condition's image, else the reference's front at
+        """[3,H,W] that CLIP's images are held against: the condition's, else the reference's front at
         its first moment. Undefined."""
         given, reference = self.case.condition.image, self.case.reference
         if given is not None:

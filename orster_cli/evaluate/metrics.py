@@ -115,7 +115,8 @@ def _clip_score(key: str, which: str, looks: Looks, features: Features) -> tuple
 
 def _flicker(looks: Looks, features: Features) -> tuple[Values, ...]:
     del features
-    footage = looks.videos[0]
+    ours = looks.case.ours
+    footage = ours if isinstance(ours, Footage) else looks.front  # a turning camera flickers too
     if len(footage) < 3:
         raise Undefined("flicker needs three frames")
     return ([float(flicker(footage.frames).mean())],)
@@ -269,7 +270,8 @@ METRICS: dict[str, Metric] = {
             Column(
                 name="flicker",
                 better="lower",
-                definition="mean absolute second difference of neighbouring frames",
+                definition="mean absolute second difference of neighbouring frames, of a clip as it "
+                "is, of an asset from the front",
             ),
         ),
         measure=_flicker,

@@ -31,6 +31,7 @@ PAGE, TEXT = "report.html", "report.md"
 MOST_SHOWN = 48  # subjects with a sheet and a video: more make a page that no browser opens
 VIDEO_SIDE = 256  # pixels at most, of the page's videos
 FORMAT, VERSION = "orster-report", 2
+PROTOCOLS = 1  # grows when a metric's arithmetic or a protocol's settings change
 SHEET_COLUMNS = 12
 DIGITS = 6  # after the point, in every file
 # settings that say which metrics, and how they are shown, but change no figure
@@ -40,7 +41,7 @@ _NOT_PINNED = ("metrics", "sheet_frames", "i3d", "lpips_trunk", "encoder", "clip
 def protocol_values(cfg: EvaluateConfig) -> dict[str, Any]:
     """Every setting that changes a figure. Networks are pinned by the digests of their files."""
     values = {k: v for k, v in dataclasses.asdict(cfg).items() if k not in _NOT_PINNED}
-    named = {"name": values.pop("protocol"), "data_range": 1.0}
+    named = {"name": values.pop("protocol"), "version": PROTOCOLS, "data_range": 1.0}
     return named | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
@@ -116,8 +117,8 @@ def _encoded(frames: Tensor, scratch: Path) -> bytes:
 
 
 def write_report(folder: Path, values: dict[str, Any], videos: Mapping[str, SideBySide]) -> None:
-    """Write `values` as report.json, report.md and, with `videos` by subject, report.html; one row a subject
-    as figures.csv, one a frame as frames.csv."""
+    """Write `values` as report.json, report.md and, with `videos` by subject, report.html; one row a
+    subject as figures.csv, one a frame as frames.csv."""
     (folder / TEXT).write_text(markdown(values), encoding="utf-8")
     (folder / PAGE).write_text(page(values, videos), encoding="utf-8")
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)

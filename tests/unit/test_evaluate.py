@@ -15,13 +15,43 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
-from orster_cli.evaluate.compare import compare
-from orster_cli.evaluate.footage import Footage, Still, from_asset, from_clip
+from orster_cli.evaluate.features import Features
+from orster_cli.evaluate.footage import Footage, GaussianScene, Still, film, from_clip
 from orster_cli.evaluate.gates import check_gates, parse_gates
+from orster_cli.evaluate.looks import Case
 from orster_cli.evaluate.metrics import METRICS, check_names, columns_of
-from orster_cli.evaluate.report import REPORT, TABLE, report_values, write_report, write_sheet
+from orster_cli.evaluate.networks import Networks
+from orster_cli.evaluate.report import (
+    FRAMES,
+    PAGE,
+    REPORT,
+    TABLE,
+    TEXT,
+    report_values,
+    side_by_side,
+    write_report,
+    write_sheet,
+)
+from orster_cli.evaluate.run import Outcome, Planned, evaluate
 from orster_cli.io.images import read_image
 from tests.helpers.clips import blob_gaussians, disc_clip
+
+CFG = EvaluateConfig(resolution=48, frames=4)
+
+
+def run(
+    ours: Footage | GaussianScene,
+    reference: Footage | GaussianScene | None,
+    names: tuple[str, ...],
+    reporter: Silent | None = None,
+    cfg: EvaluateConfig = CFG,
+) -> Outcome:
+    """The metrics of one subject, none of which needs a network."""
+    name = ours.name if isinstance(ours, Footage) else "asset"
+    case = Case(name=name, ours=ours, reference=reference, reference_name="r")
+    features = Features(Networks([], cfg, torch.device("cpu")), None)
+    planned = [Planned(name=name, load=lambda: case)]
+    return evaluate(planned, [], names, features, cfg, reporter or Silent())
 
 
 def test_background_lies_under_what_is_transparent() -> None:
@@ -53,7 +83,9 @@ def test_an_asset_is_rendered_at_the_times_and_cameras_of_the_reference() -> Non
     clip = disc_clip(3, width=64, height=48)
     front = clip.cameras[[0, 0, 0]]  # at (0, -2, 0): +X is to the right
     seen = from_clip("r", replace(clip, cameras=front), "white")
-    footage = from_asset("a", Sliding(one), seen, "white", Silent())
+    assert seen.times is not None
+    footage = film("a", GaussianScene(Sliding(one)), front, seen.times, "white")
+    assert footage.alpha is not None
     focal = float(front.K[0, 0, 0])
     weights = footage.alpha[:, 0]
     columns = torch.arange(64) + 0.5
@@ -74,15 +106,15 @@ def test_perfect_and_imperfect_figures() -> None:
     frames = reference.frames.clone()
     frames[1] = torch.where(reference.alpha[1] > 0.5, frames[1] - 0.1, frames[1])
     ours = replace(reference, name="o", frames=frames)
-    figures = compare(ours, reference, ("psnr", "ssim"), Silent())
-    assert list(figures.frames) == ["psnr", "psnr_masked", "ssim"]
-    assert figures.frames["psnr"][0] == 100.0
+    figures = run(ours, reference, ("psnr", "ssim")).figures[0]
+    assert list(figures.values) == ["psnr", "psnr_masked", "ssim"]
+    assert figures.values["psnr"][0] == 100.0
     share = float(reference.alpha[1].mean())
-    assert figures.frames["psnr"][1] == pytest.approx(20 - 10 * math.log10(share), abs=1e-4)
-    assert figures.frames["psnr_masked"][1] == pytest.approx(20.0, abs=1e-4)
+    assert figures.values["psnr"][1] == pytest.approx(20 - 10 * math.log10(share), abs=1e-4)
+    assert figures.values["psnr_masked"][1] == pytest.approx(20.0, abs=1e-4)
     assert figures.mean["psnr_masked"] == pytest.approx(60.0, abs=1e-4)
-    assert figures.frames["ssim"][0] == pytest.approx(1.0, abs=1e-12)
-    assert figures.frames["ssim"][1] < 0.999
+    assert figures.values["ssim"][0] == pytest.approx(1.0, abs=1e-12)
+    assert figures.values["ssim"][1] < 0.999
 
 
 def test_a_figure_that_is_not_defined_is_none_and_said() -> None:
@@ -92,33 +124,63 @@ def test_a_figure_that_is_not_defined_is_none_and_said() -> None:
     alpha[1] = 0
     reference = from_clip("r", replace(clip, alpha=alpha), "white")
     reporter = Silent()
-    figures = compare(reference, reference, ("psnr",), reporter)
-    assert figures.frames["psnr_masked"] == [100.0, None]
+    figures = run(reference, reference, ("psnr",), reporter).figures[0]
+    assert figures.values["psnr_masked"] == [100.0, None]
     assert figures.mean["psnr_masked"] == 100.0
     assert "psnr_masked is not defined in 1 of 2 frames" in reporter.warnings[0]
     bare = Footage(name="video", frames=reference.frames)
-    figures = compare(bare, bare, ("psnr",), reporter)
+    figures = run(bare, bare, ("psnr",), reporter).figures[0]
     assert figures.mean == {"psnr": 100.0, "psnr_masked": None}
-    assert "it has no alpha" in reporter.warnings[1]
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     reference = from_clip("r", disc_clip(4), "white")
+    other = from_clip("o", disc_clip(4, width=24, height=32), "white")
     with pytest.raises(InputError, match="expected 32x24 pixels as r, got 24x32"):
-        compare(
-            from_clip("o", disc_clip(4, width=24, height=32), "white"),
-            reference,
-            ("psnr",),
-            Silent(),
-        )
+        run(other, reference, ("psnr",))
     with pytest.raises(InputError, match="expected 4 frames as r, got 3"):
-        compare(from_clip("o", disc_clip(3), "white"), reference, ("psnr",), Silent())
+        run(from_clip("o", disc_clip(3), "white"), reference, ("psnr",))
     small = from_clip("s", disc_clip(2, width=16, height=10), "white")
-    with pytest.raises(InputError, match="windows of 11 pixels"):
-        compare(small, small, ("ssim",), Silent())
-    video = Footage(name="v", frames=reference.frames)
+    with pytest.raises(InputError, match="ssim needs frames of at least 11 pixels"):
+        run(small, small, ("ssim",))
+    broken = replace(reference, name="o", frames=reference.frames / 0)
+    with pytest.raises(InputError, match="o: frames with numbers that are not finite"):
+        run(broken, reference, ("psnr",))
+    scene = GaussianScene(Still(blob_gaussians()))
     with pytest.raises(InputError, match="a video has none"):
-        from_asset("a", Still(blob_gaussians()), video, "white", Silent())
+        run(scene, Footage(name="v", frames=reference.frames), ("psnr",))
+    held = replace(CFG, protocol="consistent4d", azimuths=(15.0, 105.0))
+    with pytest.raises(InputError, match="azimuths 15, 105, and a clip has only its own"):
+        run(scene, reference, ("psnr",), cfg=held)
+
+
+def test_scenes_are_filmed_at_the_protocols_azimuths() -> None:
+    scene = GaussianScene(Still(blob_gaussians()))
+    held = replace(CFG, azimuths=(15.0, 105.0), frames=3)
+    figures = run(scene, scene, ("psnr",), cfg=held).figures[0]
+    assert figures.values["psnr"] == [100.0] * 6
+    assert figures.times == [0.0, 0.5, 1.0, 0.0, 0.5, 1.0]
+
+
+def test_without_a_reference_a_metric_is_unavailable_and_the_others_are_computed() -> None:
+    outcome = run(from_clip("o", disc_clip(4), "white"), None, ("psnr", "flicker"))
+    assert outcome.unavailable == {
+        "psnr": {
+            "why": "o: it has no reference",
+            "get": "give what it should look like: --reference",
+        }
+    }
+    assert outcome.figures[0].mean["flicker"] > 0
+
+
+def test_motion_is_the_difference_to_the_first_moment() -> None:
+    still = run(GaussianScene(Still(blob_gaussians())), None, ("motion",))
+    assert still.figures[0].mean["motion"] == 0
+    moving = run(GaussianScene(Sliding(blob_gaussians())), None, ("motion",))
+    assert moving.figures[0].mean["motion"] > 1e-3
+    clip = from_clip("o", disc_clip(4), "white")
+    outcome = run(clip, None, ("motion",))
+    assert "no static orbit" in outcome.unavailable["motion"]["why"]
 
 
 def test_other_cameras_times_and_backgrounds_are_said() -> None:
@@ -126,14 +188,14 @@ def test_other_cameras_times_and_backgrounds_are_said() -> None:
     reference = from_clip("r", clip, "white")
     turned = replace(clip, cameras=clip.cameras[[1, 2, 3, 0]], times=clip.times * 0.5)
     reporter = Silent()
-    compare(from_clip("o", turned, "white"), reference, ("psnr",), reporter)
+    run(from_clip("o", turned, "white"), reference, ("psnr",), reporter)
     assert [w.split(" (")[0] for w in reporter.warnings] == [
         "o: its cameras are not those of r",
         "o: its times are not those of r",
     ]
     reporter = Silent()
     opaque = from_clip("o", replace(clip, alpha=None), "white")
-    compare(opaque, reference, ("psnr",), reporter)
+    run(opaque, reference, ("psnr",), reporter)
     assert reporter.warnings == ["o: has no alpha, so its own background is part of the comparison"]
 
 
@@ -143,6 +205,7 @@ def test_metric_names() -> None:
         check_names(["pnsr"])
     with pytest.raises(ConfigError, match="no metric"):
         check_names([])
+    assert check_names(["all"]) == tuple(METRICS)
     columns = [column.name for column in columns_of(METRICS)]
     assert len(columns) == len(set(columns))
 
@@ -164,26 +227,38 @@ def test_gates() -> None:
     }.items():
         with pytest.raises(ConfigError, match=said):
             parse_gates([text], ("psnr",))
+    with pytest.raises(ConfigError, match="less is better for lpips"):
+        parse_gates(["lpips=0.1"], ("lpips",))
 
 
 def test_report_files(tmp_path: Path) -> None:
     clip = disc_clip(3, width=32, height=32)
     reference = from_clip("reference", clip, "white")
     ours = replace(reference, name="ours", frames=(reference.frames * 0.9))
-    figures = [compare(ours, reference, ("psnr", "ssim"), Silent())]
-    values = report_values(figures, reference, EvaluateConfig())
-    write_report(tmp_path, values, reference)
+    names = ("psnr", "ssim")
+    outcome = run(ours, reference, names)
+    values = report_values(outcome, names, {}, EvaluateConfig())
+    write_report(tmp_path, values, {"ours": side_by_side(ours, reference, tmp_path)})
     assert json.loads((tmp_path / REPORT).read_text()) == values
     assert values["protocol"]["background"] == "white"
-    assert values["subjects"][0]["mean"]["psnr"] == round(figures[0].mean["psnr"], 6)
-    with (tmp_path / TABLE).open() as handle:
+    mean = outcome.figures[0].mean
+    assert values["subjects"][0]["mean"]["psnr"] == round(mean["psnr"], 6)
+    assert values["summary"]["psnr"]["objects"] == 1
+    with (tmp_path / FRAMES).open() as handle:
         rows = list(csv.DictReader(handle))
     assert [(r["subject"], r["frame"], r["time"]) for r in rows] == [
-        ("ours", "0", "0.000000"),
-        ("ours", "1", "0.500000"),
-        ("ours", "2", "1.000000"),
+        ("ours", "0", "0.0"),
+        ("ours", "1", "0.5"),
+        ("ours", "2", "1.0"),
     ]
-    assert float(rows[1]["psnr"]) == pytest.approx(figures[0].frames["psnr"][1], abs=1e-6)
+    assert float(rows[1]["psnr"]) == pytest.approx(outcome.figures[0].values["psnr"][1], abs=1e-6)
+    with (tmp_path / TABLE).open() as handle:
+        (row,) = csv.DictReader(handle)
+    assert (row["subject"], row["reference"]) == ("ours", "r")
+    assert float(row["ssim"]) == pytest.approx(mean["ssim"], abs=1e-6)
+    assert "ours" in (tmp_path / TEXT).read_text()
+    assert (tmp_path / PAGE).read_text().count("data:video/mp4") == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([FRAMES, PAGE, REPORT, TABLE, TEXT])
 
 
 def test_sheet_shows_reference_ours_and_difference(tmp_path: Path) -> None:
