@@ -96,9 +96,12 @@ def _subjects(
     first: dict[str, Any], second: dict[str, Any], names: Sequence[str]
 ) -> dict[str, Any]:
     """`pairs` (subject of the first, of the second), and the names of who is paired, who is in only
-    one report, and who is left out and why. InputError: there are no pairs."""
+    one report, and who is left out and why. Pairs are made by name; of reports with a
+    single subject of one reference, by that. InputError: there are no pairs."""
     others = {one["name"]: one for one in second["subjects"]}
     mine = {one["name"] for one in first["subjects"]}
+    if len(mine) == len(others) == 1 and first["subjects"][0]["reference"] is not None:
+        others = dict(zip(mine, others.values(), strict=True))  # there is no doubt who is whom
     pairs, left_out = [], {}
     for one in first["subjects"]:
         other = others.get(one["name"])

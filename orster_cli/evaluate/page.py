@@ -87,32 +87,44 @@ def _head(values: Mapping[str, Any]) -> str:
 
 def _summary(values: Mapping[str, Any]) -> str:
     places, rows = metric_places(values), []
+    plots = _strips(values, places)
     for name, about in values["metrics"].items():
         found = values["summary"].get(name, {})
         mean, interval = found.get("mean"), found.get("interval")
-        plot = strip(
-            [(one["name"], one["mean"].get(name)) for one in values["subjects"]],
-            mean,
-            interval,
-            label=f"{name} of each subject",
-            places=places[name],
-        )
-        if about["scope"] == "set":
-            plot = "<small>one value for the whole set</small>"
+        plot = f'<td class="plot-cell">{plots.get(name, "")}</td>' if plots else ""
         rows.append(
             f'<tr><th scope="row">{safe(heading(name, about))}</th>'
             f'<td class="big">{written(mean, places[name])}</td>'
             f'<td class="interval-cell" data-what="95 % interval">'
             f"{interval_written(interval, places[name])}</td>"
             f'<td data-what="objects">{safe(found.get("objects", UNDEFINED))}</td>'
-            f'<td class="plot-cell">{plot}</td></tr>'
+            f"{plot}</tr>"
         )
+    title = '<th scope="col">Each object (dot), mean (bar), interval (band)</th>' if plots else ""
     return (
         '<section><h2>Summary</h2><table class="summary"><thead><tr><th scope="col">Metric</th>'
         '<th scope="col">Mean</th><th scope="col">95 % interval</th><th scope="col">Objects</th>'
-        '<th scope="col">Each object (dot), mean (bar), interval (band)</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></section>"
+        f"{title}</tr></thead><tbody>{''.join(rows)}</tbody></table></section>"
     )
+
+
+def _strips(values: Mapping[str, Any], places: Mapping[str, int]) -> dict[str, str]:
+    """By metric, the plot of its subjects; nothing at all where no metric has two of them."""
+    plots, notes = {}, {}
+    for name, about in values["metrics"].items():
+        found = values["summary"].get(name, {})
+        points = [(one["name"], one["mean"].get(name)) for one in values["subjects"]]
+        if about["scope"] == "set":
+            notes[name] = "<small>one value for the whole set</small>"
+        elif plot := strip(
+            points,
+            found.get("mean"),
+            found.get("interval"),
+            label=f"{name} of each subject",
+            places=places[name],
+        ):
+            plots[name] = plot
+    return plots | notes if plots else {}
 
 
 def _clips(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> str:

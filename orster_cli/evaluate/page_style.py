@@ -52,7 +52,10 @@ td.text, th.text { text-align: left; white-space: normal; }
 .summary td, .summary tbody th { vertical-align: middle; }
 .summary .big { font-size: 18px; font-weight: 600; }
 .summary .plot-cell { width: 46%; padding: 2px 0 2px 12px; }
-.plot { display: block; width: 100%; height: auto; max-width: 520px; margin-left: auto; }
+.plot {
+  display: block; width: 100%; height: auto; max-width: 520px; margin-left: auto;
+  overflow: visible;
+}
 .plot text { fill: var(--soft); font-size: 12px; }
 .plot .axis, .plot .grid { stroke: var(--rule); fill: none; }
 .plot .interval { fill: var(--band); }

@@ -76,13 +76,14 @@ def strip(
 ) -> str:
     """One dot an object along a horizontal axis, the interval as a band and the mean as a bar.
 
-    `points`: (object, value), those that are not defined are left out. "" where nothing is left."""
+    `points`: (object, value), those that are not defined are left out. "" where fewer than two are
+    left: the mean says it all."""
     shown = sorted((v, name) for name, v in points if v is not None and math.isfinite(v))
     marks = known([mean, *(interval or ())])
-    if not shown:
+    if len(shown) < 2:
         return ""
     middle, base = 30.0, 58.0
-    axis = axis_of([*(v for v, _ in shown), *marks], 14.0, WIDTH - 14.0)
+    axis = axis_of([*(v for v, _ in shown), *marks], 22.0, WIDTH - 22.0)
     parts = [_open(76, label), f'<path class="axis" d="M{axis.start} {base}H{axis.end}"/>']
     for tick in axis.ticks:
         x = axis.at(tick)

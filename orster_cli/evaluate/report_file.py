@@ -78,9 +78,8 @@ class _Report(_Checked):
     @model_validator(mode="after")
     def _consistent(self) -> _Report:
         """Every name that is used is defined, once."""
-        for key in ("name", "version"):
-            if key not in self.protocol:
-                raise ValueError(f"protocol has no {key}")
+        if "name" not in self.protocol:
+            raise ValueError("protocol has no name")
         names = [one.name for one in self.subjects]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"subjects of one name: {sorted(twice)[0]!r}")

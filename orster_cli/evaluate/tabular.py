@@ -67,8 +67,9 @@ def protocol_items(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def protocol_title(protocol: Mapping[str, Any]) -> str:
-    """ "orster, version 1"."""
-    return f"{protocol['name']}, version {protocol['version']}"
+    """ "orster, version 1", or the name alone where there is no version."""
+    version = protocol.get("version")
+    return str(protocol["name"]) + (f", version {version}" if version is not None else "")
 
 
 def _setting(value: Any) -> str:

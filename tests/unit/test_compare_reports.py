@@ -226,6 +226,25 @@ def test_no_subject_in_common_is_refused() -> None:
         compare(first, second)
 
 
+def test_single_subjects_of_one_reference_are_a_pair_whatever_their_names() -> None:
+    first, second = report(1), report(1, gain=1)
+    second["subjects"][0]["name"] = "another-run"
+    result = compare(first, second)
+    assert result["subjects"] == {
+        "paired": ["object-00"],
+        "only_first": [],
+        "only_second": [],
+        "left_out": {},
+    }
+    assert result["metrics"]["psnr"]["objects"] == 1
+    second["subjects"][0]["reference"] = "another"
+    with pytest.raises(InputError, match="object-00: another reference in the two reports"):
+        compare(first, second)
+    first["subjects"][0]["reference"] = second["subjects"][0]["reference"] = None
+    with pytest.raises(InputError, match="no subject in common"):
+        compare(first, second)
+
+
 def test_no_metric_in_common_is_refused_with_each_reason() -> None:
     first, second = report(2), report(2)
     first["metrics"] = {"clip-o": first["metrics"]["clip-o"]}

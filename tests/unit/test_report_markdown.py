@@ -13,6 +13,7 @@ from orster_cli.evaluate.tabular import (
     metric_places,
     places_of,
     protocol_items,
+    protocol_title,
     written,
 )
 from tests.helpers.reports import report
@@ -131,3 +132,5 @@ def test_protocol_settings_in_words() -> None:
     protocol = {"name": "p", "version": 1, "azimuths": [0, 90.5], "none_given": [], "masked": True}
     expected = [("azimuths", "0, 90.5"), ("none given", "-"), ("masked", "yes")]
     assert protocol_items(protocol) == expected
+    assert protocol_title(protocol) == "p, version 1"
+    assert protocol_title({"name": "p"}) == "p"
