@@ -63,9 +63,11 @@ def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Su
     if _is_one(path):
         return [open_subject(text, cfg, reporter)]
     inside = [child for child in sorted(path.iterdir()) if _is_member(child)]
-    if not inside:
+    meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in MESHES]
+    if not inside and not meshes:
         raise InputError(f"{path}: holds nothing that can be evaluated", hint=FORMS)
     found = [open_subject(str(child), cfg, reporter) for child in inside]
+    found += [one for child in meshes for one in _animations(child, cfg)]
     for i, subject in enumerate(found):
         if any(subject.name == other.name for other in found[:i]):
             subject.name = f"{subject.name}-{i}"
@@ -221,26 +223,41 @@ def _gaussians(path: Path) -> Subject:
 
 
 def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
+    """One animation of a file, the first where none is named."""
     from orster_cli.commands.common import input_file
 
     if animation and not animation.isdecimal():
         raise InputError(
             f"{path}#{printable(animation)}: expected the number of an animation, {path}#0"
         )
+    key = f"{slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
+    return Subject(
+        name=key,
+        load=partial(_placed, path, int(animation or 0), cfg),
+        inputs=[input_file(path)],
+        key=key,
+        made_from=(key,),
+    )
 
-    def load() -> Opened:
-        from orster_cli.config.prepare import PrepareConfig
-        from orster_cli.data.gltf_scene import load_gltf
-        from orster_cli.data.triples import place
-        from orster_cli.evaluate.footage import MeshScene
 
-        prepare = PrepareConfig(resolution=cfg.resolution, frames=cfg.frames)
-        scene = load_gltf(path)
-        clip = int(animation or 0) if scene.clips or animation else None
-        return Opened(side=MeshScene(place(scene, clip, prepare), prepare))
+def _animations(path: Path, cfg: EvaluateConfig) -> list[Subject]:
+    """Each animation of a file, by the key that `prepare-data` gives it."""
+    from orster_cli.data.gltf_scene import load_gltf
 
-    name = slug(f"{path.stem}-{animation}" if animation else path.stem)
-    return Subject(name=name, load=load, inputs=[input_file(path)], key=animation)
+    count = max(len(load_gltf(path).clips), 1)
+    return [_mesh(path, str(i), cfg) for i in range(count)]
+
+
+def _placed(path: Path, animation: int, cfg: EvaluateConfig) -> Opened:
+    from orster_cli.config.prepare import PrepareConfig
+    from orster_cli.data.gltf_scene import load_gltf
+    from orster_cli.data.triples import place
+    from orster_cli.evaluate.footage import MeshScene
+
+    prepare = PrepareConfig(resolution=cfg.resolution)  # placed as `prepare-data` does by default
+    scene = load_gltf(path)
+    clip = animation if scene.clips or animation else None
+    return Opened(side=MeshScene(place(scene, clip, prepare), prepare))
 
 
 def _picture(path: Path | None):  # type: ignore[no-untyped-def]

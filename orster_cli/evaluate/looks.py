@@ -183,36 +183,35 @@ class Looks:
         still = self._film(ours, video.cameras, torch.zeros(len(video)), self.case.name)
         return video, still
 
+    def matrix_clips(self, kind: str) -> tuple[list[Tensor], list[Tensor]]:
+        """The videos [T,3,H,W] that `kind` (see `grid_paths`) reads from V x F images of ours and of the
+        reference, where there is one. Undefined."""
+        cfg = self.cfg
+        picks = [
+            [v * cfg.grid_moments + f for v, f in path]
+            for path in grid_paths(kind, cfg.grid_views, cfg.grid_moments)
+        ]
+        ours, theirs = self._matrices
+        return [ours[p] for p in picks], [] if theirs is None else [theirs[p] for p in picks]
+
     @cached_property
-    def matrices(self) -> tuple[Footage, Footage]:
-        """V x F images of ours and of the reference, row by row (a row a view). Undefined."""
-        cfg, sides = self.cfg, (self.case.ours, self.case.reference)
-        if sides[1] is None:
-            raise Undefined("it has no reference", NEED_REFERENCE)
-        if any(isinstance(side, Footage) for side in sides):
+    def _matrices(self) -> tuple[Tensor, Tensor | None]:
+        """Frames [V F,3,H,W], a row a view, of ours and of the reference."""
+        ours, reference = self.case.ours, self.case.reference
+        if isinstance(ours, Footage) or isinstance(reference, Footage):
             raise Undefined(
                 "a clip shows one view at each moment, an image matrix needs all",
                 "compare an asset or .glb with an asset or .glb",
             )
-        views = orbit_azimuths(cfg.grid_views).repeat_interleave(cfg.grid_moments)
+        cfg = self.cfg
+        cameras = self._cameras(orbit_azimuths(cfg.grid_views).repeat_interleave(cfg.grid_moments))
         times = clip_times(cfg.grid_moments).repeat(cfg.grid_views)
-        cameras = self._cameras(views)
-        names = (self.case.name, self.case.reference_name)
-        ours, theirs = (
-            self._film(side, cameras, times, name)  # type: ignore[arg-type]
-            for side, name in zip(sides, names, strict=True)
-        )
-        return ours, theirs
-
-    def matrix_clips(self, kind: str) -> tuple[list[Tensor], list[Tensor]]:
-        """The videos [T,3,H,W] that `kind` (see `grid_paths`) reads from both matrices."""
-        ours, theirs = self.matrices
-        moments = self.cfg.grid_moments
-        picks = [
-            [v * moments + f for v, f in path]
-            for path in grid_paths(kind, self.cfg.grid_views, moments)
-        ]
-        return [ours.frames[p] for p in picks], [theirs.frames[p] for p in picks]
+        first = self._film(ours, cameras, times, self.case.name).frames
+        if reference is None:
+            return first, None
+        if reference is ours:
+            return first, first
+        return first, self._film(reference, cameras, times, self.case.reference_name).frames
 
 
 def _frame(side: Footage | Scene) -> tuple[Cameras, Tensor] | None:

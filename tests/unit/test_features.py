@@ -1,0 +1,126 @@
+"""Networks at hand or not, and their answers kept by content."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from orster_cli.config.evaluate import EvaluateConfig
+from orster_cli.core.errors import InputError, MissingResourceError
+from orster_cli.diffusion.encoders import save_encoder
+from orster_cli.diffusion.mini_encoder import new_mini
+from orster_cli.evaluate import networks
+from orster_cli.evaluate.features import Features
+from orster_cli.evaluate.networks import Networks
+from tests.helpers.clip_models import clip_folder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip_folder(tmp_path_factory.mktemp("clip") / "clip", both=True)
+
+
+def _frames(seed: int, count: int = 3) -> Tensor:
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def test_clip_from_a_folder_gives_unit_vectors_of_one_space(clip: Path) -> None:
+    cfg = EvaluateConfig(clip=str(clip))
+    found = Networks(["clip"], cfg, CPU)
+    assert found.missing == {}
+    assert found.sources["clip"].about == "CLIP clip"
+    images, text = found.images("clip", _frames(0)), found.text("clip", "a frog")
+    assert images.shape == (3, 10)
+    assert torch.allclose(images.norm(dim=-1), torch.ones(3), atol=1e-5)
+    assert float(text.norm()) == pytest.approx(1, abs=1e-5)
+    assert float((images @ text).abs().max()) <= 1
+
+
+def test_the_digest_is_that_of_the_weights(clip: Path, tmp_path: Path) -> None:
+    one = networks.clip(EvaluateConfig(clip=str(clip))).sha256
+    assert one == networks.clip(EvaluateConfig(clip=str(clip))).sha256
+    other = tmp_path / "other"
+    other.mkdir()
+    data = bytearray((clip / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (other / "model.safetensors").write_bytes(data)
+    assert networks.clip(EvaluateConfig(clip=str(other))).sha256 != one
+
+
+def test_an_encoder_of_our_own(tmp_path: Path) -> None:
+    folder = tmp_path / "model" / "encoder"
+    folder.mkdir(parents=True)
+    save_encoder(new_mini(16, 0), folder)
+    found = Networks(["mini"], EvaluateConfig(encoder=str(tmp_path / "model")), CPU)
+    assert found.images("mini", _frames(0)).shape == (3, 16)
+    with pytest.raises(InputError, match="expected a model with an encoder"):
+        Networks(["mini"], EvaluateConfig(encoder=str(tmp_path)), CPU)
+
+
+def test_what_is_not_at_hand_is_said_with_its_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    cfg = EvaluateConfig(clip="nobody/no-such-clip")
+    found = Networks(["clip", "lpips"], cfg, CPU)
+    assert found.sources == {}
+    assert "nobody/no-such-clip is not at hand" in str(found.missing["clip"])
+    assert "hf download nobody/no-such-clip" in str(found.missing["clip"].hint)
+    assert isinstance(found.missing["lpips"], MissingResourceError)
+    with pytest.raises(InputError, match="no such file of weights"):
+        Networks(["i3d"], EvaluateConfig(i3d=str(tmp_path / "i3d.ckpt")), CPU)
+
+
+class Counting(Networks):
+    """How often a network is really asked."""
+
+    asked = 0
+
+    def images(self, key: str, frames: Tensor) -> Tensor:
+        self.asked += 1
+        return super().images(key, frames)
+
+
+def test_answers_are_kept_by_content(clip: Path, tmp_path: Path) -> None:
+    cfg = EvaluateConfig(clip=str(clip))
+    found = Counting(["clip"], cfg, CPU)
+    features = Features(found, tmp_path / "kept")
+    first = features.images("clip", _frames(0))
+    assert torch.equal(features.images("clip", _frames(0)), first)
+    assert found.asked == 1
+    features.images("clip", _frames(1))
+    assert found.asked == 2
+    again = Counting(["clip"], cfg, CPU)  # another process
+    assert torch.equal(Features(again, tmp_path / "kept").images("clip", _frames(0)), first)
+    assert again.asked == 0
+    Features(again, None).images("clip", _frames(0))
+    assert again.asked == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"no array"])
+def test_a_damaged_answer_is_computed_again(damage: bytes, clip: Path, tmp_path: Path) -> None:
+    found = Counting(["clip"], EvaluateConfig(clip=str(clip)), CPU)
+    features = Features(found, tmp_path)
+    first = features.images("clip", _frames(0))
+    (path,) = tmp_path.rglob("*.npy")
+    path.write_bytes(damage)
+    assert torch.equal(features.images("clip", _frames(0)), first)
+    assert found.asked == 2
+    assert torch.equal(features.images("clip", _frames(0)), first)
+    assert found.asked == 2
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_other_weights_have_other_answers(clip: Path, tmp_path: Path) -> None:
+    cfg = EvaluateConfig(clip=str(clip))
+    found = Counting(["clip"], cfg, CPU)
+    Features(found, tmp_path).images("clip", _frames(0))
+    found.sources["clip"] = replace(found.sources["clip"], sha256="0" * 64)
+    Features(found, tmp_path).images("clip", _frames(0))
+    assert found.asked == 2
