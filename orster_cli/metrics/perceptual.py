@@ -57,7 +57,7 @@ def load_lpips(net: str, trunk: Path) -> nn.Module:
             raise InputError(f"{trunk}: not torchvision's {TRUNKS[net][0]}: features.{layer}")
         state[name] = found
     network.net.load_state_dict(state)
-    return network.requires_grad_(False).eval()
+    return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
 
 def lpips_distance(network: nn.Module) -> Distance:
@@ -150,4 +150,4 @@ def load_st_lpips(path: Path) -> ShiftTolerantLpips:
             head.load_state_dict({"weight": weights[f"lin{i}.model.1.weight"]})
     except (KeyError, RuntimeError) as error:
         raise InputError(f"{path}: not the shift-tolerant LPIPS of AlexNet: {error}") from error
-    return network.requires_grad_(False).eval()
+    return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)

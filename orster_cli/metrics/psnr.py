@@ -13,8 +13,7 @@ CEILING = 100.0  # dB that equal images get, so that means stay finite
 def psnr(image: Tensor, reference: Tensor) -> Tensor:
     """[T] dB of `image` and `reference` [T,3,H,W]; float64 accumulation, at most `CEILING`."""
     _same(image, reference)
-    errors = [(a.double() - b.double()).square().mean() for a, b in _frames(image, reference)]
-    return _decibel(torch.stack(errors))
+    return _decibel(torch.stack([_squared(a - b) for a, b in _frames(image, reference)]))
 
 
 def masked_psnr(image: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
@@ -28,8 +27,14 @@ def masked_psnr(image: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
         inside = mask[i, 0] > 0.5
         if not bool(inside.any()):
             raise ValueError(f"masked_psnr: the mask of frame {i} is empty")
-        errors.append((a[:, inside].double() - b[:, inside].double()).square().mean())
+        errors.append(_squared(a[:, inside] - b[:, inside]))
     return _decibel(torch.stack(errors))
+
+
+def _squared(difference: Tensor) -> Tensor:
+    """Mean square, summed in float64."""
+    values = difference.flatten().double()
+    return torch.dot(values, values) / len(values)
 
 
 def _decibel(error: Tensor) -> Tensor:

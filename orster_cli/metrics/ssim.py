@@ -6,7 +6,6 @@ T frames, H W pixels; images in [0,1], range fixed at 1.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 SIGMA = 1.5
@@ -33,20 +32,27 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def _one(x: Tensor, y: Tensor) -> Tensor:
-    mean_x, mean_y = _blur(x), _blur(y)
-    var_x = _blur(x * x) - mean_x**2
-    var_y = _blur(y * y) - mean_y**2
-    cov = _blur(x * y) - mean_x * mean_y
+    maps = _blur(torch.stack([x, y, x * x, y * y, x * y]))
+    mean_x, mean_y, square_x, square_y, both = maps
+    var_x, var_y = square_x - mean_x**2, square_y - mean_y**2
+    cov = both - mean_x * mean_y
     c1, c2 = K1**2, K2**2
     numerator = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
     denominator = (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
     return (numerator / denominator).mean(dim=(1, 2, 3))
 
 
-def _blur(image: Tensor) -> Tensor:
-    """Separable Gaussian window, valid pixels only."""
-    offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=image.dtype, device=image.device)
-    window = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
-    window = (window / window.sum()).expand(image.shape[1], 1, -1)
-    rows = F.conv2d(image, window[:, :, None], groups=image.shape[1])
-    return F.conv2d(rows, window[..., None], groups=image.shape[1])
+def _blur(maps: Tensor) -> Tensor:
+    """[...,H,W] under the separable Gaussian window, valid pixels only. Its taps are symmetric: two
+    shifted maps at a time, which on a CPU beats a convolution in float64."""
+    offsets = torch.arange(-RADIUS, 1, dtype=torch.float64)
+    half = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
+    weights = (half / (2 * half.sum() - half[-1])).tolist()  # from the rim to the centre
+    for axis in (-1, -2):
+        size = maps.shape[axis] - 2 * RADIUS
+        total = maps.narrow(axis, RADIUS, size) * weights[RADIUS]
+        for k in range(RADIUS):
+            pair = maps.narrow(axis, k, size) + maps.narrow(axis, 2 * RADIUS - k, size)
+            total.add_(pair, alpha=weights[k])
+        maps = total
+    return maps
