@@ -30,7 +30,7 @@ COMMANDS = {
     "doctor": ("doctor", "doctor"),
     "init": ("init", "init"),
 }
-GROUPS = {"config": "config"}
+GROUPS = {"import": "imports", "config": "config"}
 
 
 def build(only: str | None = None) -> typer.Typer:

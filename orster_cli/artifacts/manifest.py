@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from orster_cli.artifacts.hashing import hash_json
 from orster_cli.core.errors import InputError
@@ -58,6 +58,17 @@ class Parent(_Strict):
     kind: Kind
     id: str = SHA256
     name: str
+    _licences: tuple[str, ...] = PrivateAttr(default=())  # known while it is open, not written
+
+    def under(self, licences: list[str]) -> Parent:
+        """This parent, whose licences pass on to what is made from it."""
+        self._licences = tuple(licences)
+        return self
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Of the artifact, where it was opened."""
+        return self._licences
 
 
 class InputFile(_Strict):

@@ -78,8 +78,9 @@ class Artifact:
         return self.manifest.content
 
     def parent(self) -> Parent:
-        """This artifact as a parent of another."""
-        return Parent(kind=self.manifest.kind, id=self.id, name=printable(self.path.name))
+        """This artifact as a parent of another, which inherits its licences."""
+        parent = Parent(kind=self.manifest.kind, id=self.id, name=printable(self.path.name))
+        return parent.under(self.manifest.licences)
 
     def verify(self, reporter: Reporter) -> list[str]:
         """Hash every file; one line per file that is missing, extra or different."""
@@ -139,11 +140,19 @@ class Draft:
     artifact and goes at commit. `resumed`: an earlier run of the same request left something."""
 
     def __init__(
-        self, out: Path, request: str, fields: dict[str, Any], *, force: bool, reporter: Reporter
+        self,
+        out: Path,
+        request: str,
+        fields: dict[str, Any],
+        *,
+        inherited: list[str],
+        force: bool,
+        reporter: Reporter,
     ) -> None:
         self.out = out
         self.request = request
         self._fields = fields
+        self._inherited = inherited
         self._force = force
         self._reporter = reporter
         self._root = _draft_folder(out, request)
@@ -190,9 +199,11 @@ class Draft:
     ) -> Artifact:
         """Seal `dir` and put it where it belongs; what stood there before is removed last.
 
-        `content` must be JSON without NaN or infinity. MissingResourceError: the disk refuses."""
+        `content` must be JSON without NaN or infinity. The parents' licences are added to `licences`.
+        MissingResourceError: the disk refuses."""
+        together = list(dict.fromkeys([*(licences or []), *self._inherited]))
         try:
-            manifest = self._seal(content, licences or [], warnings or [])
+            manifest = self._seal(content, together, warnings or [])
             put_in_place(self.dir, self.out, self._root / "replaced")
         except OSError as error:
             raise MissingResourceError(
@@ -277,7 +288,10 @@ def begin(
         "parents": [p.model_dump() for p in parents],
         "inputs": [i.model_dump() for i in inputs],
     }
-    return Draft(out, request, fields, force=force, reporter=reporter or Silent())
+    inherited = [text for parent in parents for text in parent.licences]
+    return Draft(
+        out, request, fields, inherited=inherited, force=force, reporter=reporter or Silent()
+    )
 
 
 def _holds_request(out: Path, request: str, force: bool) -> bool:

@@ -166,8 +166,7 @@ def _merge(stage: Stage, parts: list[Path]) -> None:
             Part(name=str(a.path), dataset=Dataset.read(a.path), content=a.content) for a in opened
         ]
         content = merge(joined, draft.dir, reporter=stage.out)
-        licences = sorted({text for a in opened for text in a.manifest.licences})
-        artifact = draft.commit(content, licences=licences)
+        artifact = draft.commit(content)
     stage.done(
         artifact,
         summary=f"{content['samples']} clips of {len(opened)} datasets",

@@ -35,6 +35,7 @@ JSON_MAX_BYTES = 64 * MiB
 INDEX_MAX_BYTES = 1 * GiB  # of a dataset, about 300 bytes a sample
 CAPTIONS_MAX_BYTES = 256 * MiB
 MANIFEST_MAX_FILES = 1_000_000
+WEIGHTS_MAX_BYTES = 64 * GiB  # of one checkpoint inside an archive
 SAFETENSORS_MAX_HEADER_BYTES = 100 * 1000 * 1000
 TRANSFORMS_MAX_FRAMES = 10_000
 

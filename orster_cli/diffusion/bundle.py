@@ -96,9 +96,19 @@ def save_bundle(
         (folder / "encoder").mkdir(exist_ok=True)
         save_encoder(bundle.encoder, folder / "encoder", dtype)
     if bundle.schedule is not None:
-        (folder / SCHEDULER).parent.mkdir(exist_ok=True)
-        _write(folder / SCHEDULER, bundle.schedule.to_diffusers())
-    _write(folder / PIPELINE, {"format": "orster-model", "version": 1, **asdict(bundle.facts)})
+        write_schedule(folder, bundle.schedule)
+    write_facts(folder, bundle.facts)
+
+
+def write_schedule(folder: Path, schedule: NoiseSchedule) -> None:
+    """As diffusers reads it."""
+    (folder / SCHEDULER).parent.mkdir(parents=True, exist_ok=True)
+    _write(folder / SCHEDULER, schedule.to_diffusers())
+
+
+def write_facts(folder: Path, facts: Facts) -> None:
+    """What makes the folder a model of ours."""
+    _write(folder / PIPELINE, {"format": "orster-model", "version": 1, **asdict(facts)})
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -5,8 +5,10 @@ B texts or frames, L tokens, P pooled width, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,12 +31,9 @@ class ClipEncoder(nn.Module):
         self.model = model
         self.tokenizer = tokenizer
         config = model.config
-        text = getattr(config, "text_config", config)
         vision = getattr(config, "vision_config", None)
-        self.text_width = int(text.hidden_size)
-        self.image_width = int(vision.hidden_size) if vision is not None else 0
-        self.pooled_width = int(config.projection_dim) if vision is not None else self.text_width
-        self.length = int(text.max_position_embeddings)
+        self.text_width, self.image_width, self.pooled_width = _widths(config)
+        self.length = int(getattr(config, "text_config", config).max_position_embeddings)
         self.side = int(vision.image_size) if vision is not None else 0
 
     def text(self, texts: Sequence[str]) -> Encoded:
@@ -71,6 +70,26 @@ def clip_pixels(frames: Tensor, side: int) -> Tensor:
     return (x - mean) / std
 
 
+def _widths(config: Any) -> tuple[int, int, int]:
+    """Of text tokens, image tokens (0: none) and pooled vectors, by transformers' config of a CLIP."""
+    text = int(getattr(config, "text_config", config).hidden_size)
+    vision = getattr(config, "vision_config", None)
+    if vision is None:
+        return text, 0, text
+    return text, int(vision.hidden_size), int(config.projection_dim)
+
+
+def encoder_widths(folder: Path) -> tuple[int, int, int]:
+    """Widths of text tokens, image tokens (0: none) and pooled vectors of the encoder in `folder`,
+    without its weights. InputError, ConfigError."""
+    value = read_object(folder / "config.json")
+    if value.get("model_type") == MiniEncoder.KIND:
+        return (int(value["width"]),) * 3
+    from transformers import AutoConfig
+
+    return _widths(AutoConfig.from_pretrained(folder))
+
+
 def load_encoder(source: str | Path) -> ClipEncoder | MiniEncoder:
     """Of a folder that `save_encoder` or transformers wrote, or CLIP by its hub id. InputError."""
     folder = Path(source)
@@ -78,6 +97,20 @@ def load_encoder(source: str | Path) -> ClipEncoder | MiniEncoder:
         return _load_clip(str(source))
     kind = read_object(folder / "config.json").get("model_type")
     return load_mini(folder) if kind == MiniEncoder.KIND else _load_clip(str(folder))
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """transformers draws progress bars on stderr, asked or not."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _load_clip(source: str) -> ClipEncoder:
@@ -88,7 +121,8 @@ def _load_clip(source: str) -> ClipEncoder:
         if config.model_type not in ("clip", "clip_text_model"):
             raise InputError(f"{source}: expected CLIP, got a {config.model_type}")
         kind = CLIPModel if config.model_type == "clip" else CLIPTextModel
-        model = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+        with without_bars():
+            model = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
         beside = Path(source).parent / "tokenizer"  # where a pipeline of diffusers keeps it
         tokenizer = AutoTokenizer.from_pretrained(str(beside) if beside.is_dir() else source)
     except (OSError, ValueError) as error:

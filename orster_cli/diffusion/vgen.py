@@ -14,6 +14,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.embeddings import CameraEmbedding
 from orster_cli.diffusion.trunk import ENTRY_HEADS, Trunk, TrunkConfig
+from orster_cli.io.tensors import check_names
 
 CAMERA = "camera_embedding."
 DROPPED = ("lgm_big.",)  # VideoMV's files may carry a reconstruction network beside the diffusion
@@ -131,33 +132,6 @@ def from_vgen(
         ours: given[name].squeeze(-1) if is_conv1d(ours) else given[name]
         for ours, name in theirs.items()
     }
-
-
-def check_names(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], *, where: str
-) -> None:
-    """InputError that counts the tensors which are missing, unexpected or misshapen, and names the
-    first few of each."""
-    kinds = {
-        "missing": sorted(set(expected) - set(found)),
-        "unexpected": sorted(set(found) - set(expected)),
-        "of another shape": [
-            f"{name} (expected {list(expected[name])}, got {list(found[name])})"
-            for name in sorted(expected.keys() & found.keys())
-            if expected[name] != found[name]
-        ],
-    }
-    faults = [
-        f"{len(listed)} {kind}: {', '.join(listed[:3])}{', ...' if len(listed) > 3 else ''}"
-        for kind, listed in kinds.items()
-        if listed
-    ]
-    if faults:
-        raise InputError(
-            f"{where}: not these weights: {'; '.join(faults)}",
-            code="E-WEIGHTS",
-            hint="compare with the file's source: it may be cut short, or another model's",
-        )
 
 
 def config_of(tensors: Mapping[str, Tensor], *, where: str) -> TrunkConfig:

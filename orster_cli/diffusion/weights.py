@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.strict_json import read_object
@@ -35,10 +37,31 @@ def save(model: STD4D, folder: Path, dtype: torch.dtype | None = None) -> None:
     tensors = {n: v if dtype is None else v.to(dtype) for n, v in model.state_dict().items()}
     trunk = {n.removeprefix(TRUNK): v for n, v in tensors.items() if n.startswith(TRUNK)}
     rest = {n: v for n, v in tensors.items() if not n.startswith(TRUNK)}
+    save_parts(model.config, trunk, rest, folder)
+
+
+def save_parts(
+    config: STD4DConfig, trunk: Mapping[str, Tensor], rest: Mapping[str, Tensor], folder: Path
+) -> None:
+    """Write the tensors of a trunk, by its own names, and of what lies beside it into `folder`. One
+    shard is in memory at a time where `trunk` is mapped to a file."""
     write_sharded(folder / UNET, UNET_STEM, trunk)
-    _write_json(folder / UNET / "config.json", model.config.trunk.to_diffusers())
+    _write_json(folder / UNET / "config.json", config.trunk.to_diffusers())
     write_sharded(folder / REST, REST_STEM, rest)
-    _write_json(folder / REST / "config.json", model.config.to_dict())
+    _write_json(folder / REST / "config.json", config.to_dict())
+
+
+def beside_trunk(config: STD4DConfig, seed: int) -> dict[str, Tensor]:
+    """What a new model has beside its trunk, made without the memory of a large trunk: it depends on
+    the trunk's first width, context and channels only."""
+    shallow = replace(
+        config.trunk,
+        block_out_channels=config.trunk.block_out_channels[:1],
+        attention=(False,),
+        layers_per_block=1,
+    )
+    state = create(replace(config, trunk=shallow), seed).state_dict()
+    return {name: value for name, value in state.items() if not name.startswith(TRUNK)}
 
 
 def load(folder: Path) -> STD4D:

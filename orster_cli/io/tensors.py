@@ -42,14 +42,19 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: not a readable safetensors file: {error}", code="E-TENSORS"
         ) from error
+    check_tensors(tensors, where=str(path))
+    return tensors
+
+
+def check_tensors(tensors: Mapping[str, Tensor], *, where: str) -> None:
+    """InputError: odd names or types, values that are not finite. One tensor is read at a time."""
     for name, value in tensors.items():
         if not _NAME.fullmatch(name) or ".." in name:
-            raise InputError(f"{path}: tensor name {name[:60]!r} is not allowed", code="E-TENSORS")
+            raise InputError(f"{where}: tensor name {name[:60]!r} is not allowed", code="E-TENSORS")
         if value.dtype not in _TYPES:
-            raise InputError(f"{path}: {name}: type {value.dtype} is not expected here")
+            raise InputError(f"{where}: {name}: type {value.dtype} is not expected here")
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(f"{path}: {name}: holds values that are not finite")
-    return tensors
+            raise InputError(f"{where}: {name}: holds values that are not finite")
 
 
 def content_id(module: nn.Module, *more: object) -> str:
@@ -61,20 +66,38 @@ def content_id(module: nn.Module, *more: object) -> str:
     return digest.hexdigest()
 
 
+def check_names(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], *, where: str
+) -> None:
+    """InputError that counts the tensors which are missing, unexpected or misshapen, and names the
+    first few of each."""
+    kinds = {
+        "missing": sorted(set(expected) - set(found)),
+        "unexpected": sorted(set(found) - set(expected)),
+        "of another shape": [
+            f"{name} (expected {list(expected[name])}, got {list(found[name])})"
+            for name in sorted(expected.keys() & found.keys())
+            if expected[name] != found[name]
+        ],
+    }
+    faults = [
+        f"{len(listed)} {kind}: {', '.join(listed[:3])}{', ...' if len(listed) > 3 else ''}"
+        for kind, listed in kinds.items()
+        if listed
+    ]
+    if faults:
+        raise InputError(
+            f"{where}: not this model's weights: {'; '.join(faults)}",
+            code="E-WEIGHTS",
+            hint="compare with the file's source: it may be cut short, or another model's",
+        )
+
+
 def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
     """Give a module on the meta device `tensors` as float32 weights; InputError lists names that are
     missing, unexpected or of another shape."""
-    wanted = module.state_dict()
-    faults = [f"missing {name}" for name in wanted if name not in tensors]
-    faults += [f"unexpected {name}" for name in tensors if name not in wanted]
-    faults += [
-        f"{name}: expected {list(wanted[name].shape)}, got {list(value.shape)}"
-        for name, value in tensors.items()
-        if name in wanted and wanted[name].shape != value.shape
-    ]
-    if faults:
-        more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise InputError(f"{where}: not this model's weights: {'; '.join(faults[:5])}{more}")
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    check_names(wanted, {name: tuple(v.shape) for name, v in tensors.items()}, where=where)
     float32 = {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}
     module.load_state_dict(float32, assign=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import torch
@@ -13,9 +14,11 @@ from orster_cli.core.errors import InputError
 def read_torch(path: Path) -> dict[str, Tensor]:
     """The tensors by name of a file that `torch.save` wrote, on the CPU; a `state_dict` inside is opened.
 
-    InputError: it cannot be read, or holds anything but tensors."""
+    They are mapped to the file (but for the layout of torch before 1.6): memory is taken when they
+    are looked at. InputError: it cannot be read, or holds anything but tensors."""
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        mapped = zipfile.is_zipfile(path)
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: expected a torch file of tensors: {reason}") from error

@@ -126,12 +126,19 @@ def build_diffusion(
 ) -> Ready:
     """Pretraining (Sec. 4.1) of a student (role 4d) or of a teacher (3d, video): new, or from `start`."""
     start = _start(cfg.model, source, models, role, train.seed)
+    encoder = start.encoder
+    reads = replace(  # a backbone may be given another encoder than its own
+        start.std4d.config,
+        text_width=encoder.text_width,
+        image_width=encoder.image_width or encoder.text_width,
+        pooled_width=encoder.pooled_width,
+    )
     frames, resolution = _sizes(cfg.model, source, role)
     channels = cfg.model.channels
     if role == "4d":
-        config = replace(start.std4d.config, channels=channels, merged=False)
+        config = replace(reads, channels=channels, merged=False)
     else:
-        config = replace(start.std4d.config, channels="both", merged=True)
+        config = replace(reads, channels="both", merged=True)
     model = weights.start_from(start.std4d, config, train.seed)
     feed = _feed(train, source, start.vae, VIEW[role], frames, resolution)
     facts = replace(

@@ -19,7 +19,7 @@ from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.bundle import PIPELINE, load_bundle
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.encoded import Encoder
-from orster_cli.diffusion.encoders import clip_pixels, load_encoder
+from orster_cli.diffusion.encoders import clip_pixels, load_encoder, without_bars
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D
 from orster_cli.diffusion.trunk import MERGED, Trunk
@@ -179,9 +179,12 @@ def load_teacher(folder: Path, *, role: str) -> tuple[Teacher, str | None]:
         from diffusers import I2VGenXLUNet
         from transformers import CLIPVisionModelWithProjection
 
-        unet = I2VGenXLUNet.from_pretrained(str(folder / "unet"), use_safetensors=True)
-        vision = CLIPVisionModelWithProjection.from_pretrained(
-            str(folder / "image_encoder"), use_safetensors=True
+        unet = I2VGenXLUNet.from_pretrained(
+            str(folder / "unet"), torch_dtype=torch.float32, use_safetensors=True
         )
+        with without_bars():
+            vision = CLIPVisionModelWithProjection.from_pretrained(
+                str(folder / "image_encoder"), dtype=torch.float32, use_safetensors=True
+            )
         return I2VGenXLTeacher(unet, schedule, encoder, vision), None
     return UNet3DTeacher(load_trunk(folder / "unet"), schedule, encoder), None

@@ -61,7 +61,9 @@ def test_help_lists_the_commands_and_each_has_an_example(capsys: Capture) -> Non
     text = orster(capsys, "--help").out
     for name in (*COMMANDS, *GROUPS):
         assert f"\n  {name} " in text
-    for words in [[name] for name in COMMANDS] + [["config", "show"], ["config", "schema"]]:
+    imports = ("videomv", "modelscope", "i2vgen-xl", "clip")
+    inner = [["config", "show"], ["config", "schema"], *(["import", name] for name in imports)]
+    for words in [[name] for name in COMMANDS] + inner:
         said = orster(capsys, *words, "--help")
         assert said.code == 0
         example = " ".join(said.out.split("Example")[-1].split())

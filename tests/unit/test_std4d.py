@@ -207,7 +207,7 @@ def test_weights_of_another_model_are_refused_by_name(tmp_path: Path) -> None:
     weights.save(shaken(), tmp_path)
     config = tmp_path / "std4d/config.json"
     config.write_text(config.read_text().replace('"pooled_width": 6', '"pooled_width": 7'))
-    with pytest.raises(InputError, match=r"conditioner.pooled.weight: expected \[64, 7\]"):
+    with pytest.raises(InputError, match=r"conditioner.pooled.weight \(expected \[64, 7\]"):
         weights.load(tmp_path)
     config.write_text(config.read_text().replace('"channels": "both"', '"channels": "two"'))
     with pytest.raises(ConfigError, match="entangled"):

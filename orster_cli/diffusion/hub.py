@@ -1,0 +1,73 @@
+"""Where published files are on this machine: a folder, or the hub's local cache. Nothing is fetched
+unless it is asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from orster_cli.core.errors import ConfigError, InputError, MissingResourceError
+
+_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_WANTED = ["*.json", "*.txt", "*.model", "*.md", "*.safetensors"]
+_UNWANTED = ["*.fp16.*", "open_clip*", "*flax*", "*onnx*"]
+_TEXTS = (".json", ".txt", ".model")
+_TORCH = (".bin", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A folder of published files; `revision`: the commit on the hub, where it came from there."""
+
+    folder: Path
+    revision: str | None = None
+
+
+def is_hub_id(source: str) -> bool:
+    """Whether `source` can only mean a repository on the hub."""
+    return not Path(source).exists() and _ID.fullmatch(source) is not None
+
+
+def locate(source: str, *, fetch: bool = False, revision: str | None = None) -> Found:
+    """The files of `source`, a folder or a hub id. ConfigError: an option that means nothing here;
+    InputError: neither; MissingResourceError: not in the cache, or the hub cannot be reached."""
+    if not is_hub_id(source):
+        if fetch or revision is not None:
+            raise ConfigError(f"{source}: --fetch and --revision are for ids on the hub")
+        if not Path(source).is_dir():
+            raise InputError(f"{source}: no such folder, and no id on the hub (OWNER/NAME)")
+        return Found(Path(source))
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        place = snapshot_download(
+            source,
+            revision=revision,
+            local_files_only=not fetch,
+            allow_patterns=_WANTED if fetch else None,
+            ignore_patterns=_UNWANTED if fetch else None,
+        )
+    except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError) as error:
+        said = "cannot be fetched" if fetch else "is not at hand"
+        at = f" at revision {revision}" if revision else ""
+        raise MissingResourceError(
+            f"{source}{at} {said}: {(str(error).splitlines() or [''])[0][:200]}",
+            hint="give --fetch where there is a network, or a folder that was copied here",
+        ) from error
+    return Found(Path(place), Path(place).name)
+
+
+def files_of(folder: Path, parts: tuple[str, ...] | None = None) -> list[Path]:
+    """The files that an import reads: texts and weights in `parts` of `folder` (None: in itself),
+    torch's own format only where there are no safetensors beside it."""
+    places = [folder] if parts is None else [folder / name for name in parts]
+    found = []
+    for place in places:
+        inside = sorted(p for p in place.glob("*") if p.is_file())
+        safe = [p for p in inside if p.suffix == ".safetensors" and not p.name.startswith("open_")]
+        kept = safe or [p for p in inside if p.suffix in _TORCH]
+        found += [p for p in inside if p.suffix in _TEXTS] + kept
+    return found

@@ -1,0 +1,82 @@
+"""The weights that others published and orster starts from: where they are, how large, under which
+terms. Nothing here is downloaded: the commands are for the user to give.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+GB = 10**9
+_CARD = re.compile(r"^license:\s*([\w.+-]{1,60})\s*$", re.MULTILINE)
+_CARD_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """`hub`: the id on the Hugging Face hub, or "" for a file elsewhere; `size`: bytes to fetch, about;
+    `fetch`: the command (or where to look); `use`: the command that reads it."""
+
+    name: str
+    hub: str
+    size: int
+    licence: str
+    fetch: str
+    use: str
+
+
+VIDEOMV = Published(
+    name="VideoMV, text branch",
+    hub="",
+    size=int(5.7 * GB),
+    licence="VideoMV weights (alibaba/VideoMV): code MIT; fine-tuned from ModelScopeT2V, so its "
+    "CC-BY-NC-4.0 holds too: no commercial use",
+    fetch="pretrained_models.zip, linked from https://github.com/alibaba/VideoMV",
+    use="orster import videomv pretrained_models.zip --base modelscope/ -o videomv/",
+)
+MODELSCOPE = Published(
+    name="ModelScopeT2V",
+    hub="ali-vilab/text-to-video-ms-1.7b",
+    size=int(7.4 * GB),
+    licence="ModelScopeT2V weights (ali-vilab/text-to-video-ms-1.7b): CC-BY-NC-4.0: no commercial use",
+    fetch="orster import modelscope ali-vilab/text-to-video-ms-1.7b --fetch -o modelscope/",
+    use="orster import modelscope ali-vilab/text-to-video-ms-1.7b -o modelscope/",
+)
+I2VGEN_XL = Published(
+    name="I2VGen-XL",
+    hub="ali-vilab/i2vgen-xl",
+    size=int(9.9 * GB),
+    licence="I2VGen-XL weights (ali-vilab/i2vgen-xl): its authors ask for research and non-commercial "
+    "use; read its card",
+    fetch="orster import i2vgen-xl ali-vilab/i2vgen-xl --fetch -o i2vgen-xl/",
+    use="orster import i2vgen-xl ali-vilab/i2vgen-xl -o i2vgen-xl/",
+)
+CLIP = Published(
+    name="CLIP ViT-H/14",
+    hub="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    size=int(3.9 * GB),
+    licence="CLIP weights: MIT as OpenAI and LAION publish theirs; another's by its own card",
+    fetch="orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --fetch -o clip/",
+    use="orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K -o clip/",
+)
+BACKBONES = (VIDEOMV, MODELSCOPE, I2VGEN_XL, CLIP)
+
+
+def licences_of(published: Published, folder: Path | None = None) -> list[str]:
+    """What holds for the weights: what is known of them, and what the card in `folder` says."""
+    card = None if folder is None else card_licence(folder)
+    said = [] if card is None else [f"{published.name}: the card in its folder says: {card}"]
+    return [published.licence, *said]
+
+
+def card_licence(folder: Path) -> str | None:
+    """The licence in the front matter of a hub repository's README.md, if it has one."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    with card.open("rb") as handle:
+        text = handle.read(_CARD_BYTES).decode("utf-8", errors="replace")
+    front = text.split("---", 2)
+    found = _CARD.search(front[1]) if len(front) == 3 and not front[0].strip() else None
+    return found.group(1) if found else None
