@@ -140,5 +140,6 @@ def save_encoder(
     if isinstance(encoder, MiniEncoder):
         save_mini(encoder, folder, dtype)
         return
-    encoder.model.save_pretrained(folder, max_shard_size="16MB")  # type: ignore[operator]
+    with without_bars():
+        encoder.model.save_pretrained(folder, max_shard_size="16MB")  # type: ignore[operator]
     encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]

@@ -142,7 +142,8 @@ def import_i2vgen_xl(source: Path, folder: Path) -> dict[str, Any]:
     _write(folder / UNET / "config.json", {"_class_name": "I2VGenXLUNet", **settings})
     import_clip(_part(source, "text_encoder"), folder, alone=False)
     vision = _strict(CLIPVisionModelWithProjection, _part(source, "image_encoder"))
-    vision.save_pretrained(folder / "image_encoder", max_shard_size=SHARD_BYTES)
+    with without_bars():
+        vision.save_pretrained(folder / "image_encoder", max_shard_size=SHARD_BYTES)
     _import_vae(source, folder)
     write_schedule(folder, _schedule(source))
     return {**_counted("I2VGen-XL", tensors), "role": "video"}
@@ -162,7 +163,8 @@ def import_clip(source: Path, folder: Path, *, alone: bool = True) -> dict[str, 
         tokenizer = AutoTokenizer.from_pretrained(beside if beside.is_dir() else source)
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: no tokenizer: {_first_line(error)}") from error
-    model.save_pretrained(folder / "encoder", max_shard_size=SHARD_BYTES)
+    with without_bars():
+        model.save_pretrained(folder / "encoder", max_shard_size=SHARD_BYTES)
     tokenizer.save_pretrained(folder / "encoder")
     if alone:
         write_facts(folder, Facts(role="encoder"))
