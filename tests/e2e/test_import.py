@@ -248,3 +248,35 @@ def test_the_artifact_is_in_shards_that_diffusers_opens(imported: Path) -> None:
     [path] = (imported / "videomv" / "unet").glob("*.safetensors")
     with safe_open(path, framework="pt") as handle:
         assert set(handle.keys()) == set(theirs.state_dict())
+
+
+def test_doctor_says_what_is_at_hand_and_how_to_get_the_rest(
+    imported: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.chdir(tmp_path)
+    rows = orster(capsys, "doctor", "--weights", "--json").data["weights"]
+    backbones = {r["name"]: r for r in rows[:4]}
+    assert list(backbones) == [
+        "VideoMV, text branch",
+        "ModelScopeT2V",
+        "I2VGen-XL",
+        "CLIP ViT-H/14",
+    ]
+    assert all(r["place"] is None and r["size"] > 3e9 for r in backbones.values())
+    assert all(r["licence"] and r["fetch"] for r in rows)
+    assert {"I3D, Kinetics-400", "LPIPS trunk vgg", "shift-tolerant LPIPS"} <= {
+        r["name"] for r in rows
+    }
+    assert not (tmp_path / "hub").exists()
+    monkeypatch.chdir(imported)
+    said = orster(capsys, "doctor", "--weights")
+    assert said.code == 0
+    assert f"in {imported / 'videomv'}" in said.out
+    assert NC in said.out
+    snapshot = tmp_path / "hub/models--openai--clip-vit-base-patch32/snapshots/abc"
+    shutil.copytree(imported / "laion", snapshot)
+    rows = orster(capsys, "doctor", "--weights", "--json").data["weights"]
+    [row] = [r for r in rows if r["name"] == "openai/clip-vit-base-patch32"]
+    assert row["place"] == str(snapshot)
+    assert row["size"] == sum(p.stat().st_size for p in snapshot.iterdir())
