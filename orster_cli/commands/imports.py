@@ -160,6 +160,10 @@ def i2vgen_xl(
 def clip(
     source: SourceArgument,
     out: OutOption,
+    text_layers: Annotated[
+        int | None,
+        typer.Option(help="Keep the first layers of the text model: 23 of ViT-H/14 for VideoMV."),
+    ] = None,
     fetch: FetchOption = False,
     revision: RevisionOption = None,
     force: ForceOption = False,
@@ -169,7 +173,7 @@ def clip(
 ) -> None:
     """CLIP, the encoder of texts and images.
 
-    Example: orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K -o clip/"""
+    Example: orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 -o clip/"""
     from orster_cli.diffusion.importing import import_clip
     from orster_cli.diffusion.published import CLIP
 
@@ -177,8 +181,9 @@ def clip(
         "clip",
         source,
         CLIP,
-        import_clip,
+        lambda given, folder: import_clip(given, folder, text_layers=text_layers),
         None,
+        settings={"text_layers": text_layers},
         out=out,
         next_step=f"orster pretrain dataset/ -m videomv/ --encoder {out} -o pretrained/",
         options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
@@ -204,6 +209,7 @@ def _import_folder(
     out: Path,
     next_step: str,
     options: _Options,
+    settings: dict[str, Any] | None = None,
 ) -> None:
     from orster_cli.commands.common import input_file
     from orster_cli.diffusion.hub import files_of, is_hub_id, locate
@@ -226,7 +232,11 @@ def _import_folder(
         out=out,
         make=lambda folder, _: read(found.folder, folder),
         inputs=inputs,
-        settings={"source": source if found.revision else None, "revision": found.revision},
+        settings={
+            "source": source if found.revision else None,
+            "revision": found.revision,
+            **(settings or {}),
+        },
         licences=licences_of(published, found.folder),
         next_step=next_step,
         force=options.force,

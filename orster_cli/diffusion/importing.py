@@ -149,15 +149,21 @@ def import_i2vgen_xl(source: Path, folder: Path) -> dict[str, Any]:
     return {**_counted("I2VGen-XL", tensors), "role": "video"}
 
 
-def import_clip(source: Path, folder: Path, *, alone: bool = True) -> dict[str, Any]:
+def import_clip(
+    source: Path, folder: Path, *, alone: bool = True, text_layers: int | None = None
+) -> dict[str, Any]:
     """CLIP (both towers, or its text model) in transformers' layout, into ``encoder/`` of `folder`;
-    its tokenizer lies with it, or beside it in ``tokenizer/``. InputError."""
+    its tokenizer lies with it, or beside it in ``tokenizer/``. `text_layers` keeps the first ones:
+    VideoMV, ModelScopeT2V and I2VGen-XL read the tokens before the last of ViT-H/14's 24.
+    InputError, ConfigError."""
     from transformers import AutoTokenizer, CLIPModel, CLIPTextModel
 
     kind = read_object(source / "config.json").get("model_type")
     if kind not in ("clip", "clip_text_model"):
         raise InputError(f"{source}: expected CLIP, got a {kind}")
     model = _strict(CLIPModel if kind == "clip" else CLIPTextModel, source)
+    if text_layers is not None:
+        _keep_layers(model, text_layers)
     beside = source.parent / "tokenizer"
     try:
         tokenizer = AutoTokenizer.from_pretrained(beside if beside.is_dir() else source)
@@ -168,7 +174,18 @@ def import_clip(source: Path, folder: Path, *, alone: bool = True) -> dict[str, 
     tokenizer.save_pretrained(folder / "encoder")
     if alone:
         write_facts(folder, Facts(role="encoder"))
-    return {**_counted("CLIP", model.state_dict()), "role": "encoder"}
+    kept = {} if text_layers is None else {"text_layers": text_layers}
+    return {**_counted("CLIP", model.state_dict()), "role": "encoder", **kept}
+
+
+def _keep_layers(model: Any, count: int) -> None:
+    tower = getattr(model, "text_model", model)
+    layers = tower.encoder.layers
+    if not 1 <= count <= len(layers):
+        raise ConfigError(f"--text-layers: 1 to {len(layers)}, got {count}")
+    tower.encoder.layers = layers[:count]
+    for config in (tower.config, getattr(model.config, "text_config", model.config)):
+        config.num_hidden_layers = count
 
 
 def read_weights(folder: Path, stem: str) -> Mapping[str, Tensor]:

@@ -57,8 +57,8 @@ CLIP = Published(
     hub="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
     size=int(3.9 * GB),
     licence="CLIP weights: MIT as OpenAI and LAION publish theirs; another's by its own card",
-    fetch="orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --fetch -o clip/",
-    use="orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K -o clip/",
+    fetch="orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 --fetch -o clip/",
+    use="orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 -o clip/",
 )
 BACKBONES = (VIDEOMV, MODELSCOPE, I2VGEN_XL, CLIP)
 

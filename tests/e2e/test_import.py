@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from transformers import AutoTokenizer, CLIPModel
 
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.diffusion.bundle import load_bundle
@@ -156,7 +157,8 @@ def test_a_hub_id_is_read_from_the_cache_at_its_revision(
     said = go(capsys, tmp_path, f"clip someone/tiny-clip --revision {commit} -o @clip")
     assert said.code == 0, said.err
     artifact = open_artifact(tmp_path / "clip")
-    assert artifact.manifest.config == {"source": "someone/tiny-clip", "revision": commit}
+    asked = {"source": "someone/tiny-clip", "revision": commit, "text_layers": None}
+    assert artifact.manifest.config == asked
     assert any(text.endswith("card in its folder says: mit") for text in said.data["licences"])
     said = go(capsys, tmp_path, "clip someone/tiny-clip --revision 0.9 -o @other")
     assert (said.code, "at revision 0.9" in said.failure["error"]) == (4, True)
@@ -176,6 +178,26 @@ def test_clip_is_an_encoder_for_pretraining(imported: Path) -> None:
     assert bundle.encoder is not None
     with torch.no_grad():
         assert torch.equal(bundle.encoder.image(frames).pooled, theirs.image(frames).pooled)
+
+
+@torch.no_grad()
+def test_the_layer_before_the_last_is_what_the_backbones_read(
+    imported: Path, capsys: Capture
+) -> None:
+    said = go(capsys, imported, "clip @laion --text-layers 1 -o @clip-1")
+    assert (said.code, said.data["text_layers"]) == (0, 1), said.err
+    encoder = load_bundle(imported / "clip-1").encoder
+    model = CLIPModel.from_pretrained(imported / "laion").eval()
+    words = AutoTokenizer.from_pretrained(imported / "laion")
+    ids = words("a frog", padding="max_length", max_length=9, return_tensors="pt").input_ids
+    every = model.text_model(input_ids=ids, output_hidden_states=True).hidden_states
+    assert len(every) == 3  # before the first layer, and after each of two
+    want = model.text_model.final_layer_norm(every[1])
+    assert encoder is not None
+    torch.testing.assert_close(encoder.text(["a frog"]).tokens, want)
+    assert not torch.allclose(want, model.text_model(input_ids=ids).last_hidden_state, atol=1e-3)
+    assert encoder.image_width == 24
+    assert go(capsys, imported, "clip @laion --text-layers 3 -o @x").code == 2
 
 
 @pytest.mark.parametrize(
