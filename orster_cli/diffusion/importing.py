@@ -41,6 +41,11 @@ SHARED = ("vae", "encoder")  # what VideoMV takes from ModelScopeT2V
 def import_videomv(checkpoint: Path, folder: Path, *, base: Path | None) -> dict[str, Any]:
     """VideoMV's text branch, from `checkpoint` in VGen's layout. `base`: a model folder of ours whose
     frame VAE and text encoder belong to it (ModelScopeT2V's). InputError, ConfigError."""
+    for part in SHARED if base is not None else ():
+        if not (base / part).is_dir():
+            raise InputError(
+                f"{base}: has no {part}", hint="give what orster import modelscope wrote"
+            )
     where = str(checkpoint)
     tensors = read_torch(checkpoint)
     config = vgen.config_of(tensors, where=where)
@@ -54,10 +59,6 @@ def import_videomv(checkpoint: Path, folder: Path, *, base: Path | None) -> dict
     write_schedule(folder, NoiseSchedule())
     if base is not None:
         for part in SHARED:
-            if not (base / part).is_dir():
-                raise InputError(
-                    f"{base}: has no {part}", hint="give what orster import modelscope wrote"
-                )
             shutil.copytree(base / part, folder / part)
     write_facts(folder, VIDEOMV_VIEWS)
     return {**_counted("VideoMV", ours), "role": "3d", "background": "grey, 128 of 255"}
@@ -213,7 +214,7 @@ def _around(config: TrunkConfig, encoder: Path | None) -> STD4DConfig:
     trained with, whose tokens it reads as they are."""
     width = config.cross_attention_dim
     text, image, pooled = (width,) * 3
-    if encoder is not None and encoder.is_dir():
+    if encoder is not None:
         text, image, pooled = encoder_widths(encoder)
     return STD4DConfig(
         trunk=config,

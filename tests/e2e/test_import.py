@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet3DConditionModel
 from safetensors import safe_open
 from transformers import AutoTokenizer, CLIPModel
 
@@ -218,6 +219,22 @@ def test_what_is_wrong_is_said(imported: Path, capsys: Capture, line: str, says:
     assert not (imported / "x").exists()
 
 
+@pytest.mark.parametrize("form", [{"safe_serialization": False}, {"variant": "fp16"}])
+def test_other_forms_of_weights_are_read_too(
+    place: Path, tmp_path: Path, capsys: Capture, form: dict[str, object]
+) -> None:
+    shutil.copytree(place / "ms", tmp_path / "ms")
+    unet = UNet3DConditionModel.from_pretrained(place / "ms" / "unet")
+    for path in (tmp_path / "ms" / "unet").iterdir():
+        path.unlink()
+    (unet.half() if "variant" in form else unet).save_pretrained(tmp_path / "ms" / "unet", **form)
+    said = go(capsys, tmp_path, "modelscope @ms -o @model")
+    assert said.code == 0, said.err
+    assert said.data["types"] == ["float16" if "variant" in form else "float32"]
+    ours = load_bundle(tmp_path / "model").whole("model").std4d.trunk.state_dict()
+    assert all(torch.equal(ours[n], v.float()) for n, v in unet.state_dict().items())
+
+
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "image_encoder"])
 def test_a_tensor_that_is_missing_is_named(place: Path, tmp_path: Path, part: str) -> None:
     from orster_cli.app import run
@@ -245,6 +262,15 @@ def test_licences_are_shown_and_pass_to_every_descendant(
         capsys, "pretrain", imported / "dataset", "-m", imported / "videomv", "-o", out, *small
     )
     assert said.code == 0, said.err
+    seeing = imported / "seeing"
+    said = orster(
+        capsys, "pretrain", imported / "dataset", "-m", imported / "videomv",
+        "--encoder", imported / "clip", "-o", seeing, *small,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    config = load_bundle(seeing).whole("seeing").std4d.config
+    assert (config.text_width, config.image_width, config.pooled_width) == (16, 24, 10)
+    assert any(text.startswith("CLIP") for text in open_artifact(seeing).manifest.licences)
     distil = ("--device", "cpu", "-q", "--steps", "1", "--set", "distill.batch=2")
     for video in ("modelscope", "i2vgen-xl"):
         distilled = imported / f"distilled-{video}"
@@ -264,8 +290,6 @@ def test_licences_are_shown_and_pass_to_every_descendant(
 
 
 def test_the_artifact_is_in_shards_that_diffusers_opens(imported: Path) -> None:
-    from diffusers import UNet3DConditionModel
-
     theirs = UNet3DConditionModel.from_pretrained(imported / "videomv" / "unet")
     [path] = (imported / "videomv" / "unet").glob("*.safetensors")
     with safe_open(path, framework="pt") as handle:

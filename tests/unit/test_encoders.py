@@ -9,7 +9,7 @@ import torch
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 from orster_cli.core.errors import InputError
-from orster_cli.diffusion.encoders import ClipEncoder, load_encoder, save_encoder
+from orster_cli.diffusion.encoders import ClipEncoder, clip_pixels, load_encoder, save_encoder
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.io.tensors import content_id
 from tests.helpers.clip_models import TEXT, clip_folder, tokenizer
@@ -39,6 +39,29 @@ def test_clip_is_transformers_clip(tmp_path: Path) -> None:
     saved.mkdir()
     save_encoder(encoder, saved)
     assert content_id(load_encoder(saved)) == content_id(encoder)
+
+
+@torch.no_grad()
+def test_cosines_are_clips_own_and_those_of_another_field_are_not(tmp_path: Path) -> None:
+    """transformers 5 returns objects where it returned features: which field is taken shows here."""
+    folder = clip_folder(tmp_path / "clip", both=True)
+    encoder, model = load_encoder(folder), CLIPModel.from_pretrained(folder).eval()
+    texts = ["a frog", "a tall horse", ""]
+    ids = tokenizer(tmp_path / "t")(
+        texts, padding="max_length", max_length=9, truncation=True, return_tensors="pt"
+    ).input_ids
+    pixels = clip_pixels(FRAMES, 32)
+    golden = model(input_ids=ids, pixel_values=pixels).logits_per_text / model.logit_scale.exp()
+    cosines = encoder.text(texts).pooled @ encoder.image(FRAMES).pooled.T
+    torch.testing.assert_close(cosines, golden, atol=1e-6, rtol=1e-5)
+    wrong = model.text_projection(model.text_model(input_ids=ids).last_hidden_state.mean(dim=1))
+    wrong = torch.nn.functional.normalize(wrong, dim=-1) @ encoder.image(FRAMES).pooled.T
+    assert not torch.allclose(wrong, golden, atol=1e-3)
+    features = model.get_text_features(input_ids=ids)
+    pooled = getattr(features, "pooler_output", features)
+    torch.testing.assert_close(
+        encoder.text(texts).pooled, torch.nn.functional.normalize(pooled, dim=-1)
+    )
 
 
 @torch.no_grad()

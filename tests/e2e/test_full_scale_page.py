@@ -1,0 +1,105 @@
+"""docs/full-scale.md: each of its commands, with --dry-run where it has one. Nothing is fetched."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from orster_cli.artifacts.store import begin
+from orster_cli.data.dataset import Dataset
+from orster_cli.diffusion.bundle import save_bundle
+from orster_cli.io.clip_files import write_clip
+from tests.helpers.cli import orster
+from tests.helpers.training import dataset, merged
+from tests.helpers.videomv import write_videomv
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE = (REPOSITORY / "docs" / "full-scale.md").read_text(encoding="utf-8")
+LINES = re.findall(r"^    ((?:orster|accelerate) .*)$", PAGE, re.MULTILINE)
+OTHERS = re.findall(r"^    (?!orster|accelerate)(\S+ \S+)", PAGE, re.MULTILINE)
+
+
+def words_of(line: str) -> list[str]:
+    """What orster is given, without what starts it on several GPUs."""
+    words = shlex.split(line)
+    return words[words.index("orster_cli") + 1 :] if words[0] == "accelerate" else words[1:]
+
+
+@pytest.fixture(autouse=True)
+def new_accelerator() -> Iterator[None]:
+    """A process has one, of one precision: ours is another than that of other tests."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> Path:
+    """An almost empty node: objects, captions, VideoMV's archive; and `stand-ins` of what the commands
+    would have made."""
+    place = tmp_path_factory.mktemp("node")
+    (place / "objects").mkdir()
+    shutil.copy(creature, place / "objects")
+    (place / "clips.csv").write_text("file,clip,caption\ncreature.glb,0,a creature walking\n")
+    write_videomv(place / "pretrained_models.zip")
+    dataset(creature, place / "stand-ins" / "dataset")
+    for kind in ("model", "clip", "asset"):
+        draft = begin(place / "stand-ins" / kind, kind=kind, command="construct", config={})
+        assert draft is not None
+        with draft:
+            if kind == "model":
+                save_bundle(merged("4d"), draft.dir)
+            else:
+                write_clip(draft.dir, Dataset.read(place / "stand-ins/dataset").clip("creature-00"))
+            draft.commit({})
+    return place
+
+
+def kind_of(words: list[str]) -> str:
+    made = {"prepare-data": "dataset", "sample-video": "clip", "construct": "asset"}
+    return made.get(words[0], "model")
+
+
+def test_each_command_of_the_page(
+    node: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(node)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(node / "hub"))
+    dry = 0
+    for line in LINES:
+        words = words_of(line)
+        command = words[:2] if words[0] == "import" else words[:1]
+        has_one = "--dry-run" in orster(capsys, *command, "--help").out
+        said = orster(capsys, *words, *(["--dry-run"] if has_one else []))
+        assert said.code == 0, f"{line}\n{said.err}"
+        if not has_one:
+            assert words[0] in ("doctor", "show"), f"{line}: would do it, and was only to be read"
+            continue
+        dry += 1
+        assert "would" in said.out, line
+        made = Path(words[words.index("-o") + 1])
+        assert not made.exists(), line
+        if words[0] != "evaluate":
+            shutil.copytree(node / "stand-ins" / kind_of(words), made)
+    assert dry >= 12
+    assert not (node / "hub").exists()
+
+
+def test_nothing_else_is_to_be_run_than_the_install() -> None:
+    assert OTHERS == ["pip install"]
+    assert len(LINES) >= 15
+
+
+def test_a_command_that_is_not_there_would_be_found(
+    node: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(node)
+    words = words_of("accelerate launch --num_processes 8 -m orster_cli align nothing -m x -o y")
+    assert words[0] == "align"
+    assert orster(capsys, *words, "--dry-run").code == 3
