@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.errors import ConfigError, InputError, LimitError
 from orster_cli.core.limits import WEIGHTS_MAX_BYTES
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion import vgen
@@ -85,7 +85,7 @@ def take_checkpoint(path: Path, scratch: Path, member: str | None = None) -> Pat
             raise InputError(f"{path}: no checkpoint {member!r} inside")
         size = archive.getinfo(member).file_size
         if size > WEIGHTS_MAX_BYTES:
-            raise InputError(f"{path}: {member}: {size:,} bytes, at most {WEIGHTS_MAX_BYTES:,}")
+            raise LimitError(f"{path}: {member}: {size:,} bytes, at most {WEIGHTS_MAX_BYTES:,}")
         taken = scratch / "checkpoint.pth"
         with archive.open(member) as source, taken.open("wb") as target:
             shutil.copyfileobj(source, target, 16 * 2**20)

@@ -109,6 +109,32 @@ def test_an_archive_of_several_asks_which(tmp_path: Path, capsys: Capture) -> No
     assert "holds 2 checkpoints: a.pth, b.pth" in said.failure["error"]
 
 
+class Code:
+    """What a hostile pickle calls when it is read."""
+
+    def __init__(self, made: Path) -> None:
+        self.made = made
+
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return (Path.touch, (self.made,))
+
+
+def test_a_checkpoint_runs_no_code_and_an_archive_has_a_limit(
+    place: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = {**random_weights(), "code": Code(tmp_path / "ran")}
+    torch.save({"state_dict": hostile, "step": 1}, tmp_path / "hostile.pth")
+    said = go(capsys, tmp_path, "videomv @hostile.pth -o @x")
+    assert (said.code, "expected a torch file of tensors" in said.failure["error"]) == (3, True)
+    assert not (tmp_path / "ran").exists()
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(place / "t2v_00333000.pth", "t2v.pth")
+    monkeypatch.setattr("orster_cli.diffusion.importing.WEIGHTS_MAX_BYTES", 1000)
+    said = go(capsys, tmp_path, "videomv @all.zip -o @x")
+    assert (said.code, said.failure["code"]) == (3, "E-LIMIT")
+    assert not list(tmp_path.glob(".x.draft*"))
+
+
 def test_what_does_not_fit_writes_nothing(tmp_path: Path, capsys: Capture) -> None:
     weights = random_weights()
     weights.pop("out.2.bias")
@@ -287,6 +313,13 @@ def test_licences_are_shown_and_pass_to_every_descendant(
             assert any(text.startswith(name) and NC in text for text in licences)
         assert any("I2VGen-XL" in text for text in licences) == (video == "i2vgen-xl")
         assert "licence: VideoMV weights" in orster(capsys, "show", distilled).out
+    words = ("--text", "a teal one", "--steps", "2", "--device", "cpu", "-q")
+    clip = imported / "sampled"
+    said = orster(
+        capsys, "sample-video", "-m", imported / "distilled-modelscope", "-o", clip, *words
+    )
+    assert said.code == 0, said.err
+    assert "licence: ModelScopeT2V weights" in orster(capsys, "show", clip).out
 
 
 def test_the_artifact_is_in_shards_that_diffusers_opens(imported: Path) -> None:

@@ -301,3 +301,31 @@ def test_open_finds_what_is_missing_or_short_verify_names_each(tmp_path: Path) -
     ]
     with pytest.raises(InputError, match=r"found no manifest\.json"):
         open_artifact(tmp_path)
+
+
+def test_licences_pass_from_parents_to_their_descendants_once(tmp_path: Path) -> None:
+    first = make(tmp_path / "first")
+    draft = begin(
+        tmp_path / "second",
+        kind="model",
+        command="distill",
+        config={},
+        parents=[first.parent()] * 2,
+    )
+    assert draft is not None
+    with draft:
+        second = draft.commit({}, licences=["MIT", "CC0 1.0"])
+    assert second.manifest.licences == ["MIT", "CC0 1.0"]
+    opened = open_artifact(tmp_path / "second")
+    draft = begin(
+        tmp_path / "third",
+        kind="clip",
+        command="sample-video",
+        config={},
+        parents=[opened.parent()],
+    )
+    assert draft is not None
+    with draft:
+        third = draft.commit({})
+    assert third.manifest.licences == ["MIT", "CC0 1.0"]
+    assert set(third.manifest.model_dump()["parents"][0]) == {"kind", "id", "name"}
