@@ -67,12 +67,15 @@ def import_videomv(checkpoint: Path, folder: Path, *, base: Path | None) -> dict
 def take_checkpoint(path: Path, scratch: Path, member: str | None = None) -> Path:
     """`path`, or the checkpoint inside where it is an archive of several (VideoMV's release), written
     into `scratch`. InputError, ConfigError: none, or which of them is not clear."""
-    if not zipfile.is_zipfile(path):
+    inside: list[str] = []
+    if zipfile.is_zipfile(path):  # a torch file is a zip archive too
+        with zipfile.ZipFile(path) as archive:
+            inside = [n for n in archive.namelist() if n.endswith((".pth", ".pt", ".ckpt"))]
+    if not inside:
+        if member is not None:
+            raise ConfigError(f"{path}: not an archive of checkpoints: --member means nothing")
         return path
     with zipfile.ZipFile(path) as archive:
-        inside = [n for n in archive.namelist() if n.endswith((".pth", ".pt", ".ckpt"))]
-        if not inside:
-            return path  # a torch file is a zip archive too
         if member is None:
             text = [n for n in inside if PurePosixPath(n).name.startswith("t2v")]
             if len(inside) != 1 and len(text) != 1:

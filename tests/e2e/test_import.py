@@ -98,6 +98,8 @@ def test_a_bare_file_an_archive_and_a_network_beside_it(
     assert all(torch.equal(v, theirs[n]) for n, v in first.state_dict().items())
     said = go(capsys, tmp_path, "videomv @all.zip --member i2v.pth -o @x")
     assert (said.code, "no checkpoint 'i2v.pth' inside" in said.failure["error"]) == (3, True)
+    said = go(capsys, tmp_path, "videomv @bare.pth --member i2v.pth -o @x")
+    assert (said.code, "--member means nothing" in said.failure["error"]) == (2, True)
 
 
 def test_an_archive_of_several_asks_which(tmp_path: Path, capsys: Capture) -> None:
