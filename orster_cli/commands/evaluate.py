@@ -181,6 +181,7 @@ def _open(
     cache: Path | None,
 ) -> _Asked:
     from orster_cli.commands.common import choose_device
+    from orster_cli.commands.models import SHIPPED
     from orster_cli.commands.pairing import pair
     from orster_cli.commands.subjects import datasets_in, open_subjects
     from orster_cli.evaluate.features import Features
@@ -195,7 +196,8 @@ def _open(
     references = [one for text in found for one in open_subjects(text, cfg, stage.out)]
     strict = reference is not None and any(METRICS[name].paired for name in names)
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orster"
-    networks = Networks(networks_of(names), cfg, choose_device(device))
+    shipped = SHIPPED if SHIPPED.is_dir() else None
+    networks = Networks(networks_of(names), cfg, choose_device(device), shipped=shipped)
     return _Asked(
         names=names,
         subjects=subjects,

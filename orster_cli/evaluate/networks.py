@@ -106,7 +106,7 @@ def clip(cfg: EvaluateConfig) -> Source:
     return Source(about=about, sha256=_digest(files), load=lambda: load_encoder(folder))
 
 
-def mini(cfg: EvaluateConfig, shipped: Path | None = None) -> Source:
+def mini(cfg: EvaluateConfig, shipped: Path | None) -> Source:
     """The encoder of a model of our own."""
     from orster_cli.diffusion.encoders import load_encoder
 
@@ -136,21 +136,29 @@ SOURCES: dict[str, Callable[[EvaluateConfig], Source]] = {
     "lpips": lpips,
     "st-lpips": st_lpips,
     "clip": clip,
-    "mini": mini,
 }
 
 
 class Networks:
     """The networks by key; `sources` are those that are at hand, `missing` says why the others are not."""
 
-    def __init__(self, keys: list[str], cfg: EvaluateConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        keys: list[str],
+        cfg: EvaluateConfig,
+        device: torch.device,
+        *,
+        shipped: Path | None = None,
+    ) -> None:
+        """`shipped`: a model whose encoder serves where the settings name none."""
         self.cfg, self.device = cfg, device
         self.sources: dict[str, Source] = {}
         self.missing: dict[str, MissingResourceError] = {}
         self._loaded: dict[str, Any] = {}
         for key in keys:
             try:
-                self.sources[key] = SOURCES[key](cfg)
+                source = mini(cfg, shipped) if key == "mini" else SOURCES[key](cfg)
+                self.sources[key] = source
             except MissingResourceError as error:
                 self.missing[key] = error
 
