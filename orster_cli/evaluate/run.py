@@ -90,7 +90,8 @@ class _Pool:
                     f"I3D looks at {FEWEST_FRAMES} frames or more, a clip has {len(clip)}"
                 )
             self.lengths.add(len(clip))
-            moments.add(features.video(clip)[None])
+        if clips:
+            moments.add(features.videos(clips))
 
 
 def evaluate(

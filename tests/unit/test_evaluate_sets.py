@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -31,8 +32,8 @@ class Colours(Networks):
             key: Source(about=key, sha256=key, load=lambda: None) for key in ("i3d", "clip")
         }
 
-    def video(self, frames: Tensor) -> Tensor:
-        return frames[:4].mean(dim=(2, 3)).flatten().float()
+    def videos(self, clips: Sequence[Tensor]) -> Tensor:
+        return torch.stack([clip[:4].mean(dim=(2, 3)).flatten().float() for clip in clips])
 
     def images(self, key: str, frames: Tensor) -> Tensor:
         return torch.nn.functional.normalize(frames.mean(dim=(2, 3)), dim=-1)
@@ -68,7 +69,7 @@ def _expected(ours: list[Footage], theirs: list[Footage]) -> float:
     sides = []
     for clips in (ours, theirs):
         moments = Moments()
-        moments.add(torch.stack([Colours(CFG).video(clip.frames) for clip in clips]))
+        moments.add(Colours(CFG).videos([clip.frames for clip in clips]))
         sides.append(moments)
     return frechet_distance(*sides)
 

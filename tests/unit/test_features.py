@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,32 @@ class Counting(Networks):
     def images(self, key: str, frames: Tensor) -> Tensor:
         self.asked += 1
         return super().images(key, frames)
+
+
+class Tall(Networks):
+    """Stands where I3D does: a clip's length and mean."""
+
+    asked: tuple[int, ...] = ()
+
+    def videos(self, clips: Sequence[Tensor]) -> Tensor:
+        assert len({clip.shape for clip in clips}) == 1
+        self.asked = (*self.asked, len(clips))
+        return torch.stack([torch.tensor([len(c), float(c.mean())]) for c in clips])
+
+
+def test_several_clips_come_back_in_their_order_and_only_new_ones_are_looked_at(
+    tmp_path: Path,
+) -> None:
+    found = Tall([], EvaluateConfig(), CPU)
+    found.sources["i3d"] = networks.Source(about="", sha256="0", load=lambda: None)
+    features = Features(found, tmp_path)
+    clips = [_frames(0), _frames(1, count=5), _frames(2), _frames(3, count=5)]
+    rows = features.videos(clips)
+    assert rows[:, 0].tolist() == [3, 5, 3, 5]
+    assert rows[:, 1].tolist() == pytest.approx([float(c.mean()) for c in clips])
+    assert found.asked == (2, 2)  # one shape at a time
+    assert torch.equal(features.videos([clips[3], _frames(4), clips[0]])[[0, 2]], rows[[3, 0]])
+    assert found.asked == (2, 2, 1)
 
 
 def test_answers_are_kept_by_content(clip: Path, tmp_path: Path) -> None:
