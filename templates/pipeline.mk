@@ -10,6 +10,7 @@ OBJECTS ?= objects
 CAPTIONS ?= $(wildcard $(OBJECTS)/clips.csv)
 PROMPT ?= a green frog jumping
 PRESET ?= balanced
+WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
 with := --config $(CONFIG)
 
 # run it; what was made with other inputs or settings (exit code 6) is replaced
@@ -29,7 +30,7 @@ asset: $(call man,asset)
 report: $(call man,report)
 
 $(call man,dataset): $(CONFIG) $(wildcard $(OBJECTS)/*)
-	$(call update,$(ORSTER) prepare-data $(OBJECTS) -o dataset $(if $(CAPTIONS),--captions $(CAPTIONS)) $(with))
+	$(call update,$(ORSTER) prepare-data $(OBJECTS) -o dataset --workers $(WORKERS) $(if $(CAPTIONS),--captions $(CAPTIONS)) $(with))
 
 $(call man,models/vae): $(call man,dataset)
 	$(call update,$(TRAIN) pretrain dataset --role vae -o models/vae $(with))

@@ -44,6 +44,7 @@ def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:
         *(f"  {entry.size:>12,}  {entry.path}" for entry in manifest.files[:_ROWS]),
         *_more(len(manifest.files), "  "),
     ]
+    lines += [f"licence: {text}" for text in manifest.licences]
     lines += [f"{key}: {_short(value)}" for key, value in manifest.content.items()]
     return lines + [f"warning: {text}" for text in manifest.warnings]
 

@@ -287,6 +287,8 @@ def _start(model: ModelConfig, source: Source, models: Models, role: str, seed: 
         prediction_type=model.prediction,
         beta_schedule=model.beta_schedule,
         rescale_betas_zero_snr=model.zero_snr,
+        # Lin et al. 2023: sampling must begin where the signal is zero
+        timestep_spacing="trailing" if model.zero_snr else "leading",
     )
     facts = _facts(role, model, _resolution(model, source))
     std4d = weights.create(config, seed)
