@@ -148,8 +148,8 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
 
 
 def card(size: str, project: Path, rows: list[Row], objects: list[Row], settings: str) -> str:
-    """The model card: figures of this run into the text of docs/model-card-SIZE.md."""
-    text = (REPOSITORY / "docs" / f"model-card-{size}.md").read_text("utf-8")
+    """The model card: figures of this run into the text of tools/model-card-SIZE.md."""
+    text = (REPOSITORY / "tools" / f"model-card-{size}.md").read_text("utf-8")
     stages = [(name, open_artifact(project / "models" / name)) for name in STAGES]
     parts = {
         "objects": _objects(objects, rows),

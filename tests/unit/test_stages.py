@@ -14,6 +14,7 @@ from orster_cli.core.reporting import Silent
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
 from orster_cli.diffusion.trunk import MERGED
+from orster_cli.sampling.denoise import solver
 from orster_cli.training import build
 from orster_cli.training.build import Models, Ready
 from orster_cli.training.loop import Run, make_accelerator, train
@@ -159,6 +160,22 @@ def test_a_teacher_is_trained_from_nothing_and_opens_as_one(
     assert opened.facts.role == role
     assert opened.std4d.config.streams() == (MERGED,)
     assert opened.vae.id == tiny_vae().id
+
+
+def test_a_schedule_that_ends_in_noise_is_sampled_from_its_end(data: Path) -> None:
+    parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
+    for zero_snr in (False, True):
+        model = replace(CFG.model, zero_snr=zero_snr, prediction="v_prediction")
+        ready = build.build_diffusion(
+            replace(CFG, model=model), CFG.teacher, source(data), parts, "3d"
+        )
+        schedule = ready.finish().schedule
+        assert schedule is not None
+        for name in ("ddim", "dpm++"):
+            stepper = solver(schedule, name)
+            stepper.set_timesteps(4)
+            assert (stepper.timesteps[0] == 999) == zero_snr, (name, stepper.timesteps)
+        assert (float(schedule.alphas_cumprod[-1]) == 0) == zero_snr
 
 
 def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
