@@ -51,7 +51,7 @@ bench: $(STAMP)
 # Two threads that spin for a moment before they sleep train 1.4 times faster than ones that sleep at once.
 weights: $(STAMP)
 	$(BIN)/python -m tools.weights lay-out --size $(SIZE) --glb $(GLB) --out $(WEIGHTS)
-	OMP_WAIT_POLICY=active GOMP_SPINCOUNT=10000 $(MAKE) -C $(WEIGHTS) -f $(CURDIR)/templates/pipeline.mk \
+	OMP_WAIT_POLICY=active GOMP_SPINCOUNT=10000 make -C $(WEIGHTS) -f $(CURDIR)/templates/pipeline.mk \
 	  model ORSTER=$(CURDIR)/$(BIN)/orster
 	$(BIN)/python -m tools.weights ship --size $(SIZE) --glb $(GLB) --project $(WEIGHTS)
 
