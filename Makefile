@@ -52,7 +52,7 @@ bench: $(STAMP)
 weights: $(STAMP)
 	$(BIN)/python -m tools.weights lay-out --size $(SIZE) --glb $(GLB) --out $(WEIGHTS)
 	OMP_WAIT_POLICY=active GOMP_SPINCOUNT=10000 make -C $(WEIGHTS) -f $(CURDIR)/templates/pipeline.mk \
-	  model ORSTER=$(CURDIR)/$(BIN)/orster
+	  model decoder DECODER="--steps 1500 --set vae.colours=4" ORSTER=$(CURDIR)/$(BIN)/orster
 	$(BIN)/python -m tools.weights ship --size $(SIZE) --glb $(GLB) --project $(WEIGHTS)
 
 clean:

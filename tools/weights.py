@@ -35,6 +35,7 @@ HELD_OUT_EVERY = 20  # of the GPU size: one pair of object and action in so many
 LARGEST_FILE, LARGEST_MODEL = 16 * 2**20, 32 * 2**20  # bytes
 STAGES = (
     "vae", "encoder", "teacher-3d", "teacher-video", "pretrained", "distilled", "aligned", "finetuned",
+    "decoder",
 )  # fmt: skip
 Row = dict[str, str]
 
@@ -114,6 +115,8 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
     """The model of `project` into `out`, an artifact with sampling settings and card."""
     made = open_artifact(project / "models" / "finetuned", kind="model")
     bundle = load_bundle(made.path).whole(str(made.path))
+    decoder = open_artifact(project / "models" / "decoder", kind="model")
+    bundle.vae = load_bundle(decoder.path).vae or bundle.vae
     rows = rows_of(project / "objects" / "clips.csv")
     objects = _only_free(glb, {row["file"] for row in rows})
     settings = (project / "orster.toml").read_text("utf-8")
@@ -124,7 +127,7 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
         kind="model",
         command=manifest.command,
         config={**manifest.config, "sample": sampling, "size": size},
-        parents=manifest.parents,
+        parents=[*manifest.parents, decoder.parent()],
         seeds=manifest.seeds,
         force=True,
     )
@@ -179,7 +182,7 @@ def _objects(objects: list[Row], rows: list[Row]) -> str:
 
 def _stage(name: str, artifact: Artifact) -> str:
     log = read_log(artifact.path / "train.jsonl")
-    term = "loss" if name in ("vae", "encoder") else "diffusion"
+    term = "loss" if name in ("vae", "decoder", "encoder") else "diffusion"
     first, last = (
         sum(row[term] for row in part) / len(part) for part in (log[:3], log[-10:])
     )  # single lines are noise
