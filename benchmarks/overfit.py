@@ -10,16 +10,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
+from benchmarks.sampled import as_shown, nearness, sampler_of
 from orster_cli.config.sample import SampleConfig
-from orster_cli.core.reporting import Silent
 from orster_cli.data.dataset import Dataset
-from orster_cli.data.latents import at_resolution, spaced
-from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.io.images import contact_sheet, write_png
-from orster_cli.metrics.psnr import psnr
-from orster_cli.sampling.run import Asked, Sampler
+from orster_cli.sampling.run import Asked
 
 KINDS = ("caption", "first view", "object")
 
@@ -33,19 +28,17 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=2.0)
     given = parser.parse_args()
     data = Dataset.open(given.dataset)
-    bundle = load_bundle(given.model).whole(str(given.model))
     cfg = SampleConfig(
         steps=given.steps,
         guidance_text=given.guidance,
         guidance_image=given.guidance,
         guidance_object=given.guidance,
     )
-    sampler = Sampler(bundle, cfg, device=torch.device("cpu"), reporter=Silent())
+    sampler = sampler_of(given.model, cfg)
     true, stills, captions = {}, {}, {}
     for key in data.keys():  # noqa: SIM118
         clip, still = data.clip(key), data.clip(key, "static")
-        pick = spaced(len(clip), bundle.facts.frames, where=key)
-        true[key] = at_resolution(clip, bundle.facts.resolution)[pick]
+        true[key] = as_shown(clip, sampler.bundle.facts, key)
         stills[key] = still
         captions[key] = clip.prompt or ""
     rows, titles = [], []
@@ -60,8 +53,8 @@ def main() -> None:
             ("object", Asked(object=stills[key])),
         ):
             made = next(sampler.sample(asked, [0])).clip.frames
-            own = float(psnr(made, frames).mean())
-            other = max(float(psnr(made, f).mean()) for k, f in true.items() if k != key)
+            own, other, _ = nearness(made, key, true)
+            assert own is not None
             means[kind].append(own)
             nearest[kind].append(other)
             rows.append(list(made))

@@ -10,6 +10,7 @@ OBJECTS ?= objects
 CAPTIONS ?= $(wildcard $(OBJECTS)/clips.csv)
 PROMPT ?= a green frog jumping
 PRESET ?= balanced
+WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
 with := --config $(CONFIG)
 
 # run it; what was made with other inputs or settings (exit code 6) is replaced
@@ -19,17 +20,18 @@ define update
 endef
 man = $(1)/manifest.json
 
-.PHONY: all data teachers model clip asset report
+.PHONY: all data teachers model decoder clip asset report
 all: report
 data: $(call man,dataset)
 teachers: $(call man,models/teacher-3d) $(call man,models/teacher-video)
 model: $(call man,models/finetuned)
+decoder: $(call man,models/decoder)
 clip: $(call man,clip)
 asset: $(call man,asset)
 report: $(call man,report)
 
 $(call man,dataset): $(CONFIG) $(wildcard $(OBJECTS)/*)
-	$(call update,$(ORSTER) prepare-data $(OBJECTS) -o dataset $(if $(CAPTIONS),--captions $(CAPTIONS)) $(with))
+	$(call update,$(ORSTER) prepare-data $(OBJECTS) -o dataset --workers $(WORKERS) $(if $(CAPTIONS),--captions $(CAPTIONS)) $(with))
 
 $(call man,models/vae): $(call man,dataset)
 	$(call update,$(TRAIN) pretrain dataset --role vae -o models/vae $(with))
@@ -51,6 +53,10 @@ $(call man,models/aligned): $(call man,models/distilled)
 	$(call update,$(TRAIN) align dataset -m models/distilled -o models/aligned $(with))
 $(call man,models/finetuned): $(call man,models/aligned)
 	$(call update,$(TRAIN) finetune dataset -m models/aligned -o models/finetuned $(with))
+
+# the VAE's decoder alone for longer: the latents stay, so it can be exchanged afterwards
+$(call man,models/decoder): $(call man,models/vae)
+	$(call update,$(TRAIN) pretrain dataset --role vae -m models/vae -o models/decoder $(DECODER) $(with))
 
 $(call man,clip): $(call man,models/finetuned)
 	$(call update,$(ORSTER) sample-video -m models/finetuned --text "$(PROMPT)" -o clip $(with))

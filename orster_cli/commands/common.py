@@ -66,6 +66,7 @@ class Stage:
         dry_run: bool,
         as_json: bool,
         quiet: bool,
+        model: Path | None = None,
     ) -> Stage:
         """Resolve the configuration and set up talk and signals."""
         resolved = resolve(
@@ -74,6 +75,7 @@ class Stage:
             environ=os.environ,
             assignments=assignments,
             flags=flags,
+            model=model,
         )
         sink = Out(as_json=as_json, quiet=quiet)
         stage = cls(section, command, out, resolved, sink, force, dry_run)

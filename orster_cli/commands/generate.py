@@ -53,7 +53,7 @@ def generate(
     Example: orster generate --text "a frog jumping" -o frog/"""
     from orster_cli.commands.common import Stage
     from orster_cli.commands.construct import construct_asset
-    from orster_cli.commands.models import open_model_or_default
+    from orster_cli.commands.models import open_model_or_default, sampling_of
     from orster_cli.commands.sample_video import Request, sample_clip
     from orster_cli.construct.source import OrbitFlags
 
@@ -65,6 +65,7 @@ def generate(
         out=out / "clip",
         flags={"sample.motion": motion},
         template=None,
+        model=sampling_of(model),
         **shared,  # type: ignore[arg-type]
     )
     opened = open_model_or_default(model)

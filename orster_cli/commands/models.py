@@ -32,6 +32,16 @@ class OpenedModel:
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "mini"  # inside the package
 
 
+SAMPLING = "sample.toml"
+
+
+def sampling_of(path: Path | None) -> Path | None:
+    """The file with the settings that a model (None: the one that comes with the package) samples
+    best with, where its folder has one."""
+    file = (path or SHIPPED) / SAMPLING
+    return file if file.is_file() else None
+
+
 def open_model_or_default(path: Path | None) -> OpenedModel:
     """`open_model`, or the model that comes with the package. MissingResourceError: it has none."""
     if path is not None:

@@ -79,7 +79,7 @@ def sample_video(
 
     Examples: orster sample-video --text "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
     from orster_cli.commands.common import Stage
-    from orster_cli.commands.models import open_model_or_default
+    from orster_cli.commands.models import open_model_or_default, sampling_of
 
     scales = {f"sample.guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
@@ -104,6 +104,7 @@ def sample_video(
         dry_run=dry_run,
         as_json=as_json,
         quiet=quiet,
+        model=sampling_of(model),
     )
     request = Request(text=text, image=image, object=object_, device=device)
     opened = open_model_or_default(model)

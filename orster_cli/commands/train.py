@@ -45,7 +45,8 @@ def pretrain(
         str, typer.Option(help="4d (the student), 3d or video (a teacher), vae or encoder.")
     ] = "4d",
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Model to start from: a 3D diffusion.")
+        Path | None,
+        typer.Option("--model", "-m", help="To start from: a 3D diffusion; for a vae, one."),
     ] = None,
     vae: Annotated[Path | None, typer.Option(help="Model whose frame VAE is used.")] = None,
     encoder: Annotated[Path | None, typer.Option(help="Model whose encoder is used.")] = None,
@@ -296,7 +297,7 @@ def _maker(stage: Stage, asked: _Asked, accelerator: Any) -> Callable[[], Ready]
     def make() -> Ready:
         models = _load(asked)
         if asked.role == "vae":
-            return build.build_vae(cfg, source)
+            return build.build_vae(cfg, source, models)
         if asked.role == "encoder":
             return build.build_encoder(cfg, source)
         if asked.command == "pretrain":

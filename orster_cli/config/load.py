@@ -54,14 +54,18 @@ def resolve(
     environ: Mapping[str, str] | None = None,
     assignments: list[str] | None = None,
     flags: Mapping[str, Any] | None = None,
+    model: Path | None = None,
 ) -> Resolved:
     """`template`: a shipped preset's name or a TOML path; `assignments`: "section.key=value" texts;
-    `flags`: {"section.key": value} of the command's own options that were given.
+    `flags`: {"section.key": value} of the command's own options that were given; `model`: the
+    settings that a model itself samples best with, below all others.
 
     ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
     values: Values = {}
     origins: dict[str, str] = {}
     layers: list[tuple[str, Values]] = []
+    if model is not None:
+        layers.append(("model", {"sample": read_toml(model).get("sample", {})}))
     if file is not None:
         layers.append((f"file {_one_line(file.name)}", read_toml(file)))
     if template is not None:

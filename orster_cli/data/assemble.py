@@ -18,7 +18,7 @@ from orster_cli.data.shards import write_shard
 from orster_cli.data.sources import Source
 
 INDEX = "index.json"
-_INDEXED = ("source", "clip", "clip_name", "caption", "motion", "frames")
+_INDEXED = ("source", "clip", "clip_name", "caption", "also", "motion", "frames")
 
 
 class ShardWriter:

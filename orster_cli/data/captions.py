@@ -1,7 +1,8 @@
 """The captions file: which animations to use, and what they show.
 
 A CSV with a header; `file` (name of the object's file) and `clip` (index of the animation) are
-needed, `caption` and `use` (0 or 1) are read where they are there, other columns are left alone.
+needed, `caption`, `also` (other captions of the same clip, separated by `|`) and `use` (0 or 1)
+are read where they are there, other columns are left alone.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from orster_cli.core.errors import InputError, LimitError
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """One row: what the animation shows, and whether it is to be used."""
+    """One row: what the animation shows, in other words too, and whether it is to be used."""
 
     text: str
     use: bool
+    also: tuple[str, ...] = ()
 
 
 def read_captions(path: Path) -> dict[tuple[str, int], Caption]:
@@ -54,14 +56,20 @@ def _row(path: Path, line: int, row: dict[str, str | None]) -> tuple[tuple[str, 
         raise _wrong(path, line, "a clip index", clip)
     if use not in ("0", "1"):
         raise _wrong(path, line, "use = 0 or 1", use)
-    if len(text) > 2000:
-        raise _wrong(path, line, "a caption of at most 2000 characters", len(text))
-    return (name, int(clip)), Caption(text=text, use=use == "1")
+    also = tuple(filter(None, (part.strip() for part in (row.get("also") or "").split("|"))))
+    for caption in (text, *also):
+        if len(caption) > 2000:
+            raise _wrong(path, line, "a caption of at most 2000 characters", len(caption))
+    if len(also) > limits.CAPTIONS_MAX_ALSO:
+        raise LimitError(
+            f"{path}, line {line}: more than {limits.CAPTIONS_MAX_ALSO} other captions"
+        )
+    return (name, int(clip)), Caption(text=text, use=use == "1", also=also)
 
 
 def _wrong(path: Path, line: int, expected: str, got: object) -> InputError:
     return InputError(
         f"{path}, line {line}: expected {expected}, got {str(got)[:80]!r}",
-        hint="the header needs file,clip and may have caption,use",
+        hint="the header needs file,clip and may have caption,also,use",
         code="E-CAPTIONS",
     )

@@ -133,12 +133,12 @@ def _process_gltf(
             _drop(job, key, about, reason)
             continue
         try:
-            views, place = _render(job, scene, index, key, caption)
+            views, place = _render(job, scene, index, key, caption.text)
         except InputError as error:
             _drop(job, key, about, str(error))
             continue
         about["seconds"] = [animation.start, animation.end]
-        _keep(job, key, views, {**about, **place, "caption": caption})
+        _keep(job, key, views, {**about, **place, **_words(caption)})
 
 
 def _process_import(job: SourceJob, clips: list[str]) -> None:
@@ -157,17 +157,22 @@ def _process_import(job: SourceJob, clips: list[str]) -> None:
         views, facts = read_diffusion4d(job.source.path)
     else:
         views, facts = read_frames(job.source.path)
-    _keep(job, key, views, {**about, **facts, "caption": caption})
+    _keep(job, key, views, {**about, **facts, **_words(caption)})
 
 
-def _caption(job: SourceJob, clip: int) -> tuple[str, str | None]:
+def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
     """The caption of a clip and the reason not to use it, if there is one."""
     if job.captions is None:
-        return "", None
+        return Caption(text="", use=True), None
     if clip not in job.captions:
-        return "", "no row in the captions file"
+        return Caption(text="", use=False), "no row in the captions file"
     row = job.captions[clip]
-    return row.text, None if row.use else "use = 0 in the captions file"
+    return row, None if row.use else "use = 0 in the captions file"
+
+
+def _words(caption: Caption) -> dict[str, Any]:
+    """As a sample's JSON has them; `also` only where there are other captions."""
+    return {"caption": caption.text} | ({"also": list(caption.also)} if caption.also else {})
 
 
 def _render(

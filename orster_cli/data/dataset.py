@@ -61,7 +61,7 @@ class Dataset:
         return list(self._samples)
 
     def info(self, key: str) -> dict[str, Any]:
-        """The index entry of a sample: caption, source, motion, frames by view, place."""
+        """The index entry: caption, also (other captions), source, motion, frames by view, place."""
         if key not in self._samples:
             raise InputError(
                 f"{self.root}: no sample {key!r} among {len(self)}",
@@ -140,4 +140,7 @@ def _checked(path: Path, entry: dict[str, Any]) -> dict[str, Any]:
     shard = Path(entry["shard"])
     if shard.is_absolute() or ".." in shard.parts or entry["offset"] < 0 or entry["size"] < 0:
         raise InputError(f"{path}: sample {entry['key']!r}: a place outside the dataset")
+    also = entry.get("also", [])
+    if type(also) is not list or not all(type(text) is str for text in also):
+        raise InputError(f"{path}: sample {entry['key']!r}: also: expected a list of texts")
     return entry

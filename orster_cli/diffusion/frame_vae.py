@@ -113,6 +113,11 @@ class FrameVAE(nn.Module):
             "kl": kl,
         }
 
+    def freeze_encoder(self) -> None:
+        """Train the decoder alone from here on."""
+        for part in (self.vae.encoder, self.vae.quant_conv):
+            part.requires_grad_(False)
+
     @torch.no_grad()
     def set_scale(self, frames: Tensor) -> None:
         """Make the latents of `frames` [N,3,H,W] have unit variance and zero mean."""

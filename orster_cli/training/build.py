@@ -85,20 +85,27 @@ class Ready:
     sheet: Callable[[], Tensor] | None = None
 
 
-def build_vae(cfg: Config, source: Source) -> Ready:
-    """A new frame VAE."""
+def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Ready:
+    """A new frame VAE; or the one to go on from, its decoder alone: its latents stay what they are,
+    so that a diffusion that was trained on them can take the new decoder."""
     model = cfg.model
-    groups = min(model.groups, *model.vae_widths)
-    vae = FrameVAE.create(
-        model.vae_widths, channels=model.latent_channels, groups=groups, seed=cfg.vae.seed
-    ).to(source.device)
+    start = models.start.vae if models is not None and models.start is not None else None
+    if start is None:
+        groups = min(model.groups, *model.vae_widths)
+        vae = FrameVAE.create(
+            model.vae_widths, channels=model.latent_channels, groups=groups, seed=cfg.vae.seed
+        ).to(source.device)
+    else:
+        vae = start.to(source.device)
+        vae.freeze_encoder()
     resolution = _resolution(model, source)
     vae.check_size(resolution, resolution, "model.resolution")
     feed = FrameFeed(source.dataset, resolution=resolution, batch=cfg.vae.batch, seed=cfg.vae.seed)
 
     def finish() -> Bundle:
-        places = range(min(SCALE_FRAMES, cfg.vae.batch * 8))
-        vae.set_scale(feed.batch(0, places).frames.to(source.device))
+        if start is None:
+            places = range(min(SCALE_FRAMES, cfg.vae.batch * 8))
+            vae.set_scale(feed.batch(0, places).frames.to(source.device))
         return Bundle(_facts("vae", model, resolution), vae=vae)
 
     curves = ("loss", "reconstruction", "edges", "colours", "kl")
@@ -294,6 +301,8 @@ def _start(model: ModelConfig, source: Source, models: Models, role: str, seed: 
         prediction_type=model.prediction,
         beta_schedule=model.beta_schedule,
         rescale_betas_zero_snr=model.zero_snr,
+        # Lin et al. 2023: sampling must begin where the signal is zero
+        timestep_spacing="trailing" if model.zero_snr else "leading",
     )
     facts = _facts(role, model, _resolution(model, source))
     std4d = weights.create(config, seed)

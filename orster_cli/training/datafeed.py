@@ -7,10 +7,11 @@ B videos, T frames, C latent channels, h w latent pixels, H W pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,13 @@ def order(seed: int, epoch: int, count: int) -> list[int]:
     """The order in which `count` samples are seen in an epoch."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
     return torch.randperm(count, generator=generator).tolist()
+
+
+def worded(info: Mapping[str, Any], seed: int, step: int) -> str:
+    """The caption of an index entry, or one of its other captions; for one step the same wherever the
+    clip stands in the batch, since the encoder counts equal texts as one."""
+    choices = [str(info.get("caption") or ""), *info.get("also", ())]
+    return choices[derive_seed(seed, "words", info["key"], step) % len(choices)]
 
 
 class Order:
@@ -116,7 +124,7 @@ class LatentFeed:
             views.append(clip)
             statics.append(clip if rest == view else self.cache.read(key, rest, self.frames))
             motions.append(motion)
-            captions.append(str(info.get("caption") or ""))
+            captions.append(worded(info, self.seed, step))
             if shown is not None:
                 pictures.append(self._pictures(key, view, len(clip.latents), shown))
         return LatentBatch(
@@ -173,7 +181,7 @@ class FrameFeed:
             views = [v for v in ("dynamic", "static", "front") if v in info["frames"]]
             clip = self._clip(key, views[draw % len(views)])
             frames.append(clip[(draw // 8) % len(clip)])
-            captions.append(str(info.get("caption") or ""))
+            captions.append(worded(info, self.seed, step))
         return FrameBatch(torch.stack(frames).float() / 255, captions)
 
     def _frames(self, key: str, view: str) -> Tensor:

@@ -54,6 +54,22 @@ def test_later_wins_and_each_value_knows_its_origin(tmp_path: Path) -> None:
     assert without.origins["construct.seed"] == "--set"
 
 
+def test_a_models_own_settings_stand_below_all_others_and_are_of_sampling_alone(
+    tmp_path: Path,
+) -> None:
+    model = toml(
+        tmp_path / "sample.toml", "[sample]\nsteps = 20\nmotion = 0.5\n[construct]\nseed = 9"
+    )
+    file = toml(tmp_path / "mine.toml", "[sample]\nmotion = 0.25")
+    resolved = resolve(model=model, file=file)
+    assert (resolved.config.sample.steps, resolved.config.sample.motion) == (20, 0.25)
+    assert resolved.origins["sample.steps"] == "model"
+    assert resolved.config.construct == Config().construct
+    broken = toml(tmp_path / "broken.toml", "[sample]\nstepz = 20")
+    with pytest.raises(ConfigError, match="steps"):
+        resolve(model=broken)
+
+
 def test_nothing_given_is_the_defaults() -> None:
     resolved = resolve()
     assert resolved.config == Config()

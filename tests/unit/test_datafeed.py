@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.data.curation import on_white
 from orster_cli.data.dataset import Dataset
 from orster_cli.data.latents import LatentCache, spaced
-from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order
+from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order, worded
 from tests.helpers.training import CAPTIONS, FRAMES, SIDE, dataset, tiny_vae
 
 CPU = torch.device("cpu")
@@ -129,6 +130,34 @@ def test_frames_are_spaced_evenly_and_too_few_are_named(folder: Path) -> None:
     assert spaced(5, 0, where="x").tolist() == list(range(5))
     with pytest.raises(InputError, match="4 frames, the model shows 9"):
         feed(folder, frames=9).batch(0, [0])
+
+
+def test_a_clip_is_called_by_each_of_its_captions_and_by_one_a_step() -> None:
+    info = {
+        "key": "frog-03",
+        "caption": "a green frog jumping",
+        "also": ["a frog jumping", "a frog"],
+    }
+    said = [worded(info, 0, step) for step in range(90)]
+    assert {text: said.count(text) > 15 for text in said} == dict.fromkeys(
+        ["a green frog jumping", "a frog jumping", "a frog"], True
+    )
+    assert said == [worded(info, 0, step) for step in range(90)]
+    assert said != [worded(info, 1, step) for step in range(90)]
+    assert worded({"key": "frog-03", "caption": None}, 0, 0) == ""
+
+
+def test_batches_use_the_other_captions(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "dataset"
+    shutil.copytree(folder, place)
+    index = json.loads((place / "index.json").read_text())
+    for entry in index["samples"]:
+        entry["also"] = [f"other words for {entry['key']}"]
+    (place / "index.json").write_text(json.dumps(index))
+    videos, frames = feed(place), FrameFeed(Dataset.read(place), resolution=8, batch=4, seed=0)
+    for batches in (videos, frames):
+        texts = {text for step in range(12) for text in batches.batch(step, range(4)).captions}
+        assert texts == {*CAPTIONS, *(f"other words for creature-0{k}" for k in range(2))}
 
 
 def test_single_frames_come_from_all_views(folder: Path) -> None:

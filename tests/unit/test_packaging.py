@@ -110,6 +110,21 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     assert others == set()
 
 
+def test_a_wheel_carries_the_model_and_stays_small(wheel: Path) -> None:
+    weights = REPOSITORY / "orster_cli" / "weights"
+    shipped = {
+        p.relative_to(REPOSITORY).as_posix(): p.stat().st_size
+        for p in weights.rglob("*")
+        if p.is_file()
+    }
+    assert any(name.endswith("mini/unet/diffusion_pytorch_model.safetensors") for name in shipped)
+    assert {"manifest.json", "MODEL_CARD.md", "sample.toml"} <= {Path(n).name for n in shipped}
+    with zipfile.ZipFile(wheel) as archive:
+        carried = {i.filename: i.file_size for i in archive.infolist()}
+    assert {n: s for n, s in carried.items() if "/weights/" in n} == shipped
+    assert wheel.stat().st_size < 40 * 2**20
+
+
 def test_an_installed_wheel_finds_its_presets(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
@@ -136,7 +151,7 @@ def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path:
     environment = {name: value for name, value in os.environ.items() if name not in of_make}
 
     def plan(target: str) -> str:
-        command = ["make", "-n", target]
+        command = ["make", "-n", *target.split()]
         return subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
         ).stdout
@@ -150,6 +165,9 @@ def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path:
     stamp.touch()
     assert plan("test").strip() == ".venv/bin/python -m pytest"
     assert "examples/demo.sh" in plan("demo")
+    weights = plan("weights SIZE=cpu")
+    for step in ("lay-out --size cpu", "templates/pipeline.mk", "ship --size cpu"):
+        assert step in weights
     assert "ruff check" in plan("lint")
     assert "mypy" in plan("lint")
     os.utime(stamp, (1, 1))

@@ -133,6 +133,7 @@ def test_every_drop_has_its_reason(creature: Path, tmp_path: Path) -> None:
     vanishing.save(objects / "vanishing.glb")
     names = ("pet0", "no_clips", "still", "vanishing", "broken", CONSISTENT4D_TEST_IDS[2])
     captions = {(f"{name}.glb", 0): Caption(text=f"a {name}", use=True) for name in names}
+    captions["pet0.glb", 0] = Caption(text="a pet0", use=True, also=("a pet",))
     captions["pet0.glb", 1] = Caption(text="", use=False)
     (tmp_path / "out").mkdir()
     sources = find_sources([objects])
@@ -148,7 +149,14 @@ def test_every_drop_has_its_reason(creature: Path, tmp_path: Path) -> None:
     assert "no motion" in reasons["still-00"]
     assert "shows nothing" in reasons["vanishing-00"]
     assert (result.kept, result.dropped) == (1, 6)
-    assert Dataset.read(tmp_path / "out").info("pet0-00")["caption"] == "a pet0"
+    kept = Dataset.read(tmp_path / "out")
+    assert kept.info("pet0-00")["caption"] == "a pet0"
+    assert kept.info("pet0-00")["also"] == kept.sample_json("pet0-00")["also"] == ["a pet"]
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    index["samples"][0]["also"] = ["a pet", 3]
+    (tmp_path / "out" / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="also: expected a list of texts"):
+        Dataset.read(tmp_path / "out")
 
 
 def test_clips_without_a_row_are_not_used(creature: Path, tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def test_captions(tmp_path: Path) -> None:
     assert (rows["a.glb", 0].use, rows["a.glb", 1].use) == (True, False)
     path.write_text("file,clip\nb.glb,3\n")
     assert read_captions(path)["b.glb", 3].use
+    path.write_text("file,clip,caption,also\nb.glb,3,a cat running,a cat runs| cat ||\n")
+    assert read_captions(path)["b.glb", 3].also == ("a cat runs", "cat")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,8 @@ def test_captions(tmp_path: Path) -> None:
         ("file,clip\na.glb,0\na.glb,0\n", "line 3"),
         ("file,clip,use\na.glb,0,yes\n", "use = 0 or 1"),
         ("file,clip\n,0\n", "a file name"),
+        ("file,clip,also\na,0," + "x" * 2001 + "\n", "at most 2000 characters"),
+        ("file,clip,also\na,0," + "x|" * 101 + "\n", "more than 100 other captions"),
         ("", "line 1"),
     ],
 )

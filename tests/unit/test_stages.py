@@ -12,8 +12,9 @@ from orster_cli.config.schema import Config
 from orster_cli.core.errors import ConfigError, InputError, Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion import weights
-from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
+from orster_cli.diffusion.bundle import Bundle, Facts, load_bundle, save_bundle
 from orster_cli.diffusion.trunk import MERGED
+from orster_cli.sampling.denoise import solver
 from orster_cli.training import build
 from orster_cli.training.build import Models, Ready
 from orster_cli.training.loop import Run, make_accelerator, train
@@ -159,6 +160,43 @@ def test_a_teacher_is_trained_from_nothing_and_opens_as_one(
     assert opened.facts.role == role
     assert opened.std4d.config.streams() == (MERGED,)
     assert opened.vae.id == tiny_vae().id
+
+
+def test_a_decoder_that_is_trained_on_leaves_the_latents_as_they_are(
+    data: Path, tmp_path: Path
+) -> None:
+    start = tiny_vae()
+    frames = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    start.set_scale(frames)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    with torch.no_grad():
+        latents = start.encode(frames)
+    models = Models(start=Bundle(Facts(role="vae"), vae=start))
+    ready = build.build_vae(CFG, source(data), models)
+    run(ready, "vae", tmp_path / "scratch")
+    made = ready.finish().vae
+    assert made is not None
+    with torch.no_grad():
+        torch.testing.assert_close(made.encode(frames), latents)
+    changed = {n for n, v in made.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed
+    assert all(n.startswith(("vae.decoder.", "vae.post_quant_conv.")) for n in changed), changed
+
+
+def test_a_schedule_that_ends_in_noise_is_sampled_from_its_end(data: Path) -> None:
+    parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
+    for zero_snr in (False, True):
+        model = replace(CFG.model, zero_snr=zero_snr, prediction="v_prediction")
+        ready = build.build_diffusion(
+            replace(CFG, model=model), CFG.teacher, source(data), parts, "3d"
+        )
+        schedule = ready.finish().schedule
+        assert schedule is not None
+        for name in ("ddim", "dpm++"):
+            stepper = solver(schedule, name)
+            stepper.set_timesteps(4)
+            assert (stepper.timesteps[0] == 999) == zero_snr, (name, stepper.timesteps)
+        assert (float(schedule.alphas_cumprod[-1]) == 0) == zero_snr
 
 
 def test_distillation_ends_merged_and_the_switches_of_the_tables_work(

@@ -1,0 +1,114 @@
+"""The model that comes with the package: no flag, no network, a clip of what was asked for."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orster_cli.artifacts.store import open_artifact
+from orster_cli.commands.models import SHIPPED
+from orster_cli.core.reporting import Silent
+from orster_cli.core.types import OrbitClip
+from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.io.clip_files import read_clip
+from tests.helpers.cli import orster
+
+Capture = pytest.CaptureFixture[str]
+STEPS = "8"
+LARGEST_FILE, LARGEST_MODEL = 16 * 2**20, 32 * 2**20
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise AssertionError(f"a connection was tried: {args[1:]}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+
+
+def asked(capsys: Capture, out: Path, text: str, *more: str) -> OrbitClip:
+    said = orster(
+        capsys,
+        "sample-video",
+        "--text",
+        text,
+        "-o",
+        out,
+        "--steps",
+        STEPS,
+        "--device",
+        "cpu",
+        *more,
+    )
+    assert said.code == 0, said.err
+    return read_clip(out)
+
+
+def of_object(clip: OrbitClip) -> torch.Tensor:
+    """[T,1,H,W]: where a frame is clearly not white."""
+    return (1 - clip.frames).amax(dim=1, keepdim=True) > 0.15
+
+
+def greenness(clip: OrbitClip) -> float:
+    """Mean of green over the mean of red and blue, over the object in the front view."""
+    mask = of_object(clip)[0, 0]
+    red, green, blue = (float(channel[mask].mean()) for channel in clip.frames[0])
+    return green - (red + blue) / 2
+
+
+def test_a_frog_jumping(capsys: Capture, tmp_path: Path) -> None:
+    frog = asked(capsys, tmp_path / "frog", "a frog jumping")
+    shares = of_object(frog).float().mean(dim=(1, 2, 3))
+    assert float(shares.min()) > 0.01, shares  # every frame shows something
+    assert float(shares.max()) < 0.5, shares  # on white
+    still = asked(capsys, tmp_path / "still", "a frog jumping", "--motion", "0")
+    assert float((frog.frames - still.frames).square().mean()) > 0.002
+    cow = asked(capsys, tmp_path / "cow", "a brown cow walking")
+    assert greenness(frog) > greenness(cow) + 0.06
+
+
+def test_the_same_seed_gives_the_same_clip_and_another_one_another(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    first = asked(capsys, tmp_path / "a", "a horse galloping", "--seed", "3")
+    again = asked(capsys, tmp_path / "b", "a horse galloping", "--seed", "3")
+    other = asked(capsys, tmp_path / "c", "a horse galloping", "--seed", "4")
+    torch.testing.assert_close(first.frames, again.frames, atol=1 / 255, rtol=0)
+    assert not torch.equal(first.frames, other.frames)
+
+
+def test_it_samples_by_its_own_settings_where_nothing_else_is_said(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    plan = ("sample-video", "--text", "a fox", "-o", tmp_path / "x", "--dry-run", "--json")
+    own = orster(capsys, *plan)
+    assert own.code == 0, own.err
+    assert own.data["config"]["guidance_text"] < 5  # the default is 7.5
+    other = orster(capsys, *plan, "--guidance", "6")
+    assert other.data["config"]["guidance_text"] == 6
+
+
+def test_it_is_small_in_half_precision_and_says_what_it_was_made_from(capsys: Capture) -> None:
+    files = [path for path in SHIPPED.rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in files]
+    assert max(sizes) <= LARGEST_FILE
+    assert sum(sizes) <= LARGEST_MODEL
+    assert open_artifact(SHIPPED, kind="model").verify(Silent()) == []
+    said = orster(capsys, "show", SHIPPED)
+    assert "licence: CC0-1.0" in said.out
+    card = (SHIPPED / "MODEL_CARD.md").read_text("utf-8")
+    assert "{{" not in card
+    for words in ("CC0", "held out", "a green frog", "seed", "Limits"):
+        assert words in card, words
+
+
+def test_half_precision_is_read_as_single() -> None:
+    model = load_bundle(SHIPPED).whole("shipped")
+    for part in (model.std4d, model.vae, model.encoder):
+        kinds = {p.dtype for p in part.parameters()}  # type: ignore[union-attr]
+        assert kinds == {torch.float32}

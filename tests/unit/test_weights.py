@@ -1,0 +1,123 @@
+"""What `make weights` does around the pipeline: which objects, which clips, what is shipped."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from orster_cli.artifacts.store import begin, open_artifact
+from orster_cli.core.reporting import Silent
+from orster_cli.diffusion.bundle import load_bundle, save_bundle
+from orster_cli.io.tensors import read_tensors
+from tests.helpers.training import bundle
+from tools.weights import STAGES, all_clips, lay_out, ship
+
+OBJECTS = ("file", "subject", "licence", "author", "source_repo", "commit", "split")
+CLIPS = ("file", "clip", "use", "action", "caption")
+
+
+def table(path: Path, header: tuple[str, ...], *rows: tuple[str, ...]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+@pytest.fixture
+def glb(tmp_path: Path) -> Path:
+    """Objects of which one alone is free and for training; the files are never read here."""
+    folder = tmp_path / "glb"
+    folder.mkdir()
+    about = ("me", "github.com/me/things", "0" * 40)
+    table(
+        folder / "objects.csv",
+        OBJECTS,
+        ("frog.glb", "a green frog with a hat, sad", "CC0-1.0", *about, "train"),
+        ("owl.glb", "a gray owl", "CC-BY-4.0", *about, "train"),
+        ("cat.glb", "a red cat", "CC0-1.0", *about, "val"),
+    )
+    table(
+        folder / "clips.csv",
+        CLIPS,
+        ("frog.glb", "0", "0", "idle", "a green frog with a hat, sad idle"),
+        ("frog.glb", "1", "1", "jumping", "a green frog with a hat, sad jumping"),
+        ("owl.glb", "0", "1", "flying", "a gray owl flying"),
+        ("cat.glb", "0", "1", "walking", "a red cat walking"),
+    )
+    for name in ("frog.glb", "owl.glb", "cat.glb"):
+        (folder / name).touch()
+    return folder
+
+
+def test_only_free_objects_for_training_are_chosen_and_have_simple_captions_too(glb: Path) -> None:
+    [row] = all_clips(glb)
+    assert (row["file"], row["clip"], row["use"]) == ("frog.glb", "1", "1")
+    assert row["also"] == "a green frog jumping|a frog jumping"
+
+
+def test_a_project_is_laid_out_once(glb: Path, tmp_path: Path) -> None:
+    out = tmp_path / "project"
+    lay_out("gpu", glb, out)
+    assert sorted(p.name for p in (out / "objects").iterdir()) == ["clips.csv", "frog.glb"]
+    with (out / "objects" / "clips.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == all_clips(glb)
+    before = {p: p.stat().st_mtime_ns for p in (out / "orster.toml", out / "objects" / "clips.csv")}
+    lay_out("gpu", glb, out)
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_objects_that_are_not_there_or_not_free_are_refused(glb: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no entry for"):
+        lay_out("cpu", glb, tmp_path / "project")  # its list names other objects
+    text = (glb / "objects.csv").read_text().replace("CC0-1.0", "CC-BY-4.0")
+    project = trained(glb, tmp_path / "project")
+    (glb / "objects.csv").write_text(text)
+    with pytest.raises(SystemExit, match=r"frog.glb: CC-BY-4.0, expected CC0-1.0"):
+        ship("gpu", glb, project, tmp_path / "shipped")
+
+
+def trained(glb: Path, project: Path) -> Path:
+    """As the pipeline leaves it, with a tiny model."""
+    lay_out("gpu", glb, project)
+    for stage in STAGES:
+        draft = begin(
+            project / "models" / stage,
+            kind="model",
+            command="finetune",
+            config={"finetune": {"batch": 2}, "model": {}},
+            seeds={"train": 7},
+        )
+        assert draft is not None
+        with draft:
+            save_bundle(bundle(), draft.dir)
+            row = {"loss": 0.25, "diffusion": 0.5, "samples_per_second": 4.0}
+            lines = [json.dumps({"step": step, **row}) for step in (10, 20)]
+            (draft.dir / "train.jsonl").write_text("\n".join(lines) + "\n")
+            draft.commit({"role": "4d", "steps": 20, "parameters": 1234})
+    return project
+
+
+def test_what_ships_is_half_as_large_and_says_where_it_comes_from(
+    glb: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "shipped"
+    project = trained(glb, tmp_path / "project")
+    ship("gpu", glb, project, out)
+    ship("gpu", glb, project, out)  # again: the card may have changed
+    artifact = open_artifact(out, kind="model")
+    assert artifact.verify(Silent()) == []
+    assert "CC0-1.0" in artifact.manifest.licences[0]
+    for path in out.rglob("*.safetensors"):
+        assert {t.dtype for t in read_tensors(path).values()} <= {torch.float16, torch.int64}
+    opened, own = load_bundle(out).whole("shipped"), bundle()
+    for name, value in own.std4d.state_dict().items():
+        got = opened.std4d.state_dict()[name]
+        assert got.dtype == value.dtype
+        torch.testing.assert_close(got, value, atol=1e-3, rtol=1e-3)
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "{{" not in card
+    assert "| a green frog with a hat, sad (`frog.glb`) | jumping | me |" in card
+    assert "| finetuned | 20 x 2 | 7 | diffusion | 0.5000 | 0.5000 | 0.2 |" in card
+    assert "steps = 50" in (out / "sample.toml").read_text()

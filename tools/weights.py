@@ -1,0 +1,223 @@
+"""What `make weights` does before and after the pipeline.
+
+python -m tools.weights lay-out --size cpu --glb GLB --out PROJECT
+    settings, captions and links to the objects, for templates/pipeline.mk
+python -m tools.weights ship --size cpu --glb GLB --project PROJECT
+    the fine-tuned model in half precision, with its card, into the package
+
+Both sizes are trained on objects under CC0 only: anything else is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from orster_cli.artifacts.store import Artifact, begin, open_artifact
+from orster_cli.commands.models import SAMPLING, SHIPPED
+from orster_cli.core.seeding import derive_seed
+from orster_cli.diffusion.bundle import load_bundle, save_bundle
+from orster_cli.training.log import read_log
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TEMPLATES = REPOSITORY / "templates"
+CARD = "MODEL_CARD.md"
+LICENCE = "CC0-1.0"
+HELD_OUT_EVERY = 20  # of the GPU size: one pair of object and action in so many
+LARGEST_FILE, LARGEST_MODEL = 16 * 2**20, 32 * 2**20  # bytes
+STAGES = (
+    "vae", "encoder", "teacher-3d", "teacher-video", "pretrained", "distilled", "aligned", "finetuned",
+    "decoder",
+)  # fmt: skip
+Row = dict[str, str]
+
+
+def rows_of(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def all_clips(glb: Path) -> list[Row]:
+    """Captions of every usable clip of the training objects, some pairs of object and action held out."""
+    objects = {row["file"]: row for row in rows_of(glb / "objects.csv")}
+    chosen = []
+    for row in rows_of(glb / "clips.csv"):
+        about = objects[row["file"]]
+        if row["use"] != "1" or about["split"] != "train" or about["licence"] != LICENCE:
+            continue
+        subject, action = about["subject"], row["action"]
+        held_out = derive_seed("held out", row["file"], action) % HELD_OUT_EVERY == 0
+        short = subject.split(" with ")[0].split(" in ")[0]
+        noun = short.split()[-1]
+        plain = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+        also = dict.fromkeys(f"{s} {action}" for s in (short, plain))
+        also.pop(row["caption"], None)
+        chosen.append(
+            {
+                "file": row["file"],
+                "clip": row["clip"],
+                "use": str(int(not held_out)),
+                "caption": row["caption"],
+                "also": "|".join(also),
+            }
+        )
+    return chosen
+
+
+def lay_out(size: str, glb: Path, out: Path) -> None:
+    """A project folder for pipeline.mk; what is already there and the same stays untouched."""
+    listed = TEMPLATES / f"weights-{size}.csv"
+    rows = rows_of(listed) if listed.is_file() else all_clips(glb)
+    files = sorted({row["file"] for row in rows})
+    _only_free(glb, files)
+    (out / "objects").mkdir(parents=True, exist_ok=True)
+    for name in files:
+        link = out / "objects" / name
+        if not link.exists():
+            link.symlink_to((glb / name).resolve())
+    lines = [",".join(rows[0])]
+    lines += [",".join(_quoted(value) for value in row.values()) for row in rows]
+    _keep(out / "objects" / "clips.csv", "\n".join(lines) + "\n")
+    _keep(out / "orster.toml", (TEMPLATES / f"weights-{size}.toml").read_text("utf-8"))
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if "," in value else value
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write, unless it would change nothing but the time that make looks at."""
+    if not path.is_file() or path.read_text("utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def _only_free(glb: Path, files: Iterable[str]) -> list[Row]:
+    """The entries of `files` in objects.csv; exits where one is not CC0."""
+    wanted = set(files)
+    found = [row for row in rows_of(glb / "objects.csv") if row["file"] in wanted]
+    for row in found:
+        if row["licence"] != LICENCE:
+            sys.exit(f"{row['file']}: {row['licence']}, expected {LICENCE}")
+    if missing := wanted - {row["file"] for row in found}:
+        sys.exit(f"{glb / 'objects.csv'}: no entry for {sorted(missing)}")
+    return found
+
+
+def ship(size: str, glb: Path, project: Path, out: Path) -> None:
+    """The model of `project` into `out`, an artifact with sampling settings and card."""
+    made = open_artifact(project / "models" / "finetuned", kind="model")
+    bundle = load_bundle(made.path).whole(str(made.path))
+    decoder = open_artifact(project / "models" / "decoder", kind="model")
+    bundle.vae = load_bundle(decoder.path).vae or bundle.vae
+    rows = rows_of(project / "objects" / "clips.csv")
+    objects = _only_free(glb, {row["file"] for row in rows})
+    settings = (project / "orster.toml").read_text("utf-8")
+    sampling = tomllib.loads(settings).get("sample", {})
+    manifest = made.manifest
+    draft = begin(
+        out,
+        kind="model",
+        command=manifest.command,
+        config={**manifest.config, "sample": sampling, "size": size},
+        parents=[*manifest.parents, decoder.parent()],
+        seeds=manifest.seeds,
+        force=True,
+    )
+    if draft is None:
+        shutil.rmtree(out)  # the same weights: the card may have changed
+        return ship(size, glb, project, out)
+    with draft:
+        save_bundle(bundle, draft.dir, torch.float16)
+        lines = [f"{key} = {json.dumps(value)}" for key, value in sampling.items()]
+        (draft.dir / SAMPLING).write_text("\n".join(["[sample]", *lines, ""]), encoding="utf-8")
+        text = card(size, project, rows, objects, settings)
+        (draft.dir / CARD).write_text(text, encoding="utf-8")
+        shutil.copyfile(made.path / "train.jsonl", draft.dir / "train.jsonl")
+        sizes = [p.stat().st_size for p in draft.dir.rglob("*") if p.is_file()]
+        if max(sizes) > LARGEST_FILE or sum(sizes) > LARGEST_MODEL:
+            sys.exit(f"too large to ship: {sum(sizes):,} bytes, largest file {max(sizes):,}")
+        content = {**made.content, "size": size, "weights": "float16", "card": CARD}
+        draft.commit(content, licences=[f"{LICENCE} (the objects it was trained on)"])
+    print(f"{out}: {sum(sizes) / 2**20:.1f} MiB, largest file {max(sizes) / 2**20:.1f} MiB")
+    return None
+
+
+def card(size: str, project: Path, rows: list[Row], objects: list[Row], settings: str) -> str:
+    """The model card: figures of this run into the text of tools/model-card-SIZE.md."""
+    text = (REPOSITORY / "tools" / f"model-card-{size}.md").read_text("utf-8")
+    stages = [(name, open_artifact(project / "models" / name)) for name in STAGES]
+    parts = {
+        "objects": _objects(objects, rows),
+        "held_out": "\n".join(f"- {row['caption']}" for row in rows if row["use"] == "0"),
+        "stages": "\n".join(_stage(name, artifact) for name, artifact in stages),
+        "minutes": f"{sum(_seconds(artifact) for _, artifact in stages) / 60:.0f}",
+        "parameters": f"{open_artifact(project / 'models/finetuned').content['parameters']:,}",
+        "settings": settings.strip(),
+    }
+    for name, value in parts.items():
+        text = text.replace("{{" + name + "}}", value)
+    return text
+
+
+def _objects(objects: list[Row], rows: list[Row]) -> str:
+    lines = ["| object | actions it was trained on | author | source |", "|---|---|---|---|"]
+    for about in objects:
+        mine = [row for row in rows if row["file"] == about["file"] and row["use"] == "1"]
+        subject = about["subject"]
+        actions = ", ".join(row["caption"].removeprefix(subject).strip() for row in mine)
+        source = f"{about['source_repo']} @ {about['commit'][:12]}"
+        lines.append(
+            f"| {subject} (`{about['file']}`) | {actions} | {about['author']} | {source} |"
+        )
+    return "\n".join(lines)
+
+
+def _stage(name: str, artifact: Artifact) -> str:
+    log = read_log(artifact.path / "train.jsonl")
+    term = "loss" if name in ("vae", "decoder", "encoder") else "diffusion"
+    first, last = (
+        sum(row[term] for row in part) / len(part) for part in (log[:3], log[-10:])
+    )  # single lines are noise
+    config = next(v for v in artifact.manifest.config.values() if isinstance(v, dict))
+    seed = artifact.manifest.seeds["train"]
+    return (
+        f"| {name} | {artifact.content['steps']} x {config['batch']} | {seed} | {term} "
+        f"| {first:.4f} | {last:.4f} | {_seconds(artifact) / 60:.1f} |"
+    )
+
+
+def _seconds(artifact: Artifact) -> float:
+    """Of training, by the log's samples a second."""
+    log = read_log(artifact.path / "train.jsonl")
+    config = next(v for v in artifact.manifest.config.values() if isinstance(v, dict))
+    steps = [b["step"] - a["step"] for a, b in zip([{"step": 0}, *log], log, strict=False)]
+    return sum(
+        config["batch"] * n / row["samples_per_second"] for n, row in zip(steps, log, strict=True)
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("lay-out", "ship"))
+    parser.add_argument("--size", choices=("cpu", "gpu"), required=True)
+    parser.add_argument("--glb", type=Path, required=True)
+    parser.add_argument("--project", "--out", type=Path, required=True)
+    given = parser.parse_args()
+    if not (given.glb / "objects.csv").is_file():
+        sys.exit(f"{given.glb}: no objects.csv: give the folder with GLB=...")
+    if given.what == "lay-out":
+        lay_out(given.size, given.glb, given.project)
+    else:
+        ship(given.size, given.glb, given.project, SHIPPED)
+
+
+if __name__ == "__main__":
+    main()
