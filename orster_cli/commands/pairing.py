@@ -21,7 +21,7 @@ class Pairs:
 
 def pair(subjects: Sequence[Subject], references: Sequence[Subject], *, strict: bool) -> Pairs:
     """One reference serves all subjects; of several each subject takes the one of its name, else the one
-    that shows the dataset's clip that it was made from.
+    that it, or the dataset's clip that it shows, was made from.
 
     InputError: a subject fits several, or none where `strict`."""
     if len(references) == 1:

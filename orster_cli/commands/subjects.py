@@ -8,6 +8,7 @@ their turn comes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,7 +44,7 @@ class Opened:
 @dataclass(kw_only=True)
 class Subject:
     """One thing to look at. `key`: what was chosen inside a dataset, "" elsewhere; `made_from`: keys of
-    datasets that it was made from, by which a reference may know it."""
+    datasets, and ids of clips, that it is or was made from, by which a reference may know it."""
 
     name: str
     load: Callable[[], Opened]
@@ -62,11 +63,14 @@ def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Su
         return _of_dataset(path, cfg)
     if _is_one(path):
         return [open_subject(text, cfg, reporter)]
-    inside = [child for child in sorted(path.iterdir()) if _is_member(child)]
+    inside = _members(path) or [one for child in _folders(path) for one in _members(child)]
     meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in MESHES]
     if not inside and not meshes:
         raise InputError(f"{path}: holds nothing that can be evaluated", hint=FORMS)
     found = [open_subject(str(child), cfg, reporter) for child in inside]
+    for child, subject in zip(inside, found, strict=True):
+        if child.parent != path:  # what `generate` leaves: NAME/clip, NAME/asset
+            subject.name = f"{slug(child.parent.name)}-{subject.name}"
     found += [one for child in meshes for one in _animations(child, cfg)]
     for i, subject in enumerate(found):
         if any(subject.name == other.name for other in found[:i]):
@@ -111,15 +115,15 @@ def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         from orster_cli.artifacts.store import open_artifact
 
         artifact = open_artifact(path, kind="clip")
-        name = slug(path.resolve().name)
+        name = _name(path)
         return Subject(
             name=name,
             load=partial(_opened_clip, text, name, cfg, reporter),
             parents=[artifact.parent()],
-            made_from=_keys(artifact.manifest.config),
+            made_from=(artifact.id, *_keys(artifact.manifest.config)),
         )
     opened = open_clip(text, OrbitFlags(), reporter)
-    name = slug(opened.key or path.resolve().name)
+    name = slug(opened.key) if opened.key else _name(path)
     return Subject(
         name=name,
         load=partial(_opened_clip, text, name, cfg, reporter),
@@ -205,9 +209,9 @@ def _asset(path: Path) -> Subject:
         condition = Condition(text=artifact.content.get("prompt"), image=image)
         return Opened(side=GaussianScene(load_asset(path)), condition=condition)
 
-    made_from = _keys(artifact.manifest.config)
-    name = slug(path.resolve().name)
-    return Subject(name=name, load=load, parents=[artifact.parent()], made_from=made_from)
+    clips = [parent.id for parent in artifact.manifest.parents if parent.kind == "clip"]
+    made_from = (*clips, *_keys(artifact.manifest.config))
+    return Subject(name=_name(path), load=load, parents=[artifact.parent()], made_from=made_from)
 
 
 def _gaussians(path: Path) -> Subject:
@@ -274,6 +278,19 @@ def _keys(config: dict[str, Any]) -> tuple[str, ...]:
     texts = [*named, config.get("object")] if isinstance(named, list) else []
     keys = [t.rpartition("#")[2].partition(":")[0] for t in texts if isinstance(t, str)]
     return tuple(key for key in keys if key)
+
+
+def _name(path: Path) -> str:
+    """Of a folder as the user calls it: a link by its own name."""
+    return slug(Path(os.path.abspath(path)).name)
+
+
+def _folders(path: Path) -> list[Path]:
+    return [child for child in sorted(path.iterdir()) if child.is_dir() and _kind(child) is None]
+
+
+def _members(path: Path) -> list[Path]:
+    return [child for child in sorted(path.iterdir()) if _is_member(child)]
 
 
 def _is_member(path: Path) -> bool:

@@ -131,6 +131,22 @@ def test_pairs_by_name_by_origin_and_not_at_all(
     )
 
 
+def test_what_generate_leaves_and_links_keep_their_names(runs: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    for name in ("first", "second"):
+        (made / name).mkdir(parents=True)
+        shutil.copytree(runs / name, made / name / "clip")
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "one").symlink_to(runs / "second")
+    (links / "two").symlink_to(runs / "first")
+    out = tmp_path / "report"
+    command = ["evaluate", str(made), "--reference", str(links), "--metrics", "psnr"]
+    assert run([*command, "-o", str(out)]) == 0  # paired by the clips' ids
+    found = {s["name"]: (s["reference"], s["mean"]["psnr"]) for s in _values(out)["subjects"]}
+    assert found == {"first-clip": ("two", 100.0), "second-clip": ("one", 100.0)}
+
+
 def test_a_corrupt_frame_is_named(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
