@@ -12,11 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.core.products import outer, product
 from orster_cli.splatting.simd import kernel
 
+# below zero, so that a unit that no row activates still learns: with plain ReLU all of them could
+# die in the first steps, and the asset never moved
+SLOPE = 0.01
 _OUTPUT_STEP = 16
 _DENSE = 0.8  # above this share of nonzero rows, picking them out costs more than it saves
 
@@ -48,7 +52,7 @@ class _Perceptron(torch.autograd.Function):
         weights, biases = parameters[0::2], parameters[1::2]
         inputs = [x]
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            inputs.append(product(inputs[-1], weight, bias).relu_())
+            inputs.append(F.leaky_relu_(product(inputs[-1], weight, bias), SLOPE))
         outputs, width = weights[-1].shape
         padded = -(-outputs // _OUTPUT_STEP) * _OUTPUT_STEP
         last = weights[-1].new_zeros(padded, width)
@@ -72,8 +76,8 @@ class _Perceptron(torch.autograd.Function):
             grads = [outer(gradient, inputs[layer]), gradient.sum(0), *grads]
             gradient = product(gradient, weights[layer].T)
             if layer:
-                torch.ops.aten.threshold_backward.grad_input(
-                    gradient, inputs[layer], 0, grad_input=gradient
+                torch.ops.aten.leaky_relu_backward.grad_input(
+                    gradient, inputs[layer], SLOPE, True, grad_input=gradient
                 )
         if rows is not None:
             full = gradient.new_zeros(len(ctx.saved_tensors[0]), gradient.shape[1])
@@ -82,9 +86,9 @@ class _Perceptron(torch.autograd.Function):
 
 
 def apply_layers(x: Tensor, layers: list[nn.Linear]) -> Tensor:
-    """[N,F] -> [N,O] through linear layers with ReLU between them, as nn.Sequential would."""
+    """[N,F] -> [N,O] through linear layers with leaky ReLU between them, as nn.Sequential would."""
     if x.device.type == "cpu" and x.dtype == torch.float32:
         return _Perceptron.apply(x, *(p for layer in layers for p in (layer.weight, layer.bias)))
     for layer in layers[:-1]:
-        x = torch.relu(layer(x))
+        x = F.leaky_relu(layer(x), SLOPE)
     return layers[-1](x)

@@ -12,6 +12,7 @@ from orster_cli.splatting.deformation import (
     DeformationField,
 )
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
+from orster_cli.splatting.perceptron import SLOPE
 from orster_cli.splatting.st_hexplane import PriorAttention, STHexPlane, pool_tokens
 
 AABB = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])
@@ -102,7 +103,8 @@ def test_the_heads_are_a_plain_network_on_features_and_priors_and_add_to_the_gau
     h = np.concatenate(read, axis=1)
     for layer in field.trunk:
         weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
-        h = np.maximum(h @ weight.T + bias, 0)
+        h = h @ weight.T + bias
+        h = np.where(h > 0, h, SLOPE * h)
     delta = h @ field.head.weight.detach().double().numpy().T + field.head.bias.detach().numpy()
     moved = field(canonical, 0.3)
     for name, part in (

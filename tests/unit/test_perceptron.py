@@ -45,3 +45,11 @@ def test_no_rows_at_all():
     assert out.shape == (0, 10)
     out.sum().backward()
     assert not layers[0].weight.grad.any()
+
+
+def test_units_that_no_row_activates_still_learn():
+    layers = _layers((8, 16, 10))
+    nn.init.constant_(layers[0].bias, -100.0)  # every hidden unit far below zero in every row
+    out = apply_layers(torch.randn(50, 8), layers)
+    out.square().sum().backward()
+    assert bool((layers[0].weight.grad.abs().sum(dim=1) > 0).all())
