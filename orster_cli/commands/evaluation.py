@@ -37,6 +37,8 @@ def open_asked(
     device: str,
     cache: Path | None,
 ) -> Asked:
+    """Subjects and references found and paired, networks located; nothing is measured. InputError,
+    ConfigError: what cannot be opened or paired."""
     from orster_cli.commands.common import choose_device
     from orster_cli.commands.models import SHIPPED
     from orster_cli.commands.pairing import pair
@@ -76,6 +78,7 @@ def _changed(stage: Stage) -> list[str]:
 
 
 def reference_of(asked: Asked, subject: Subject) -> str:
+    """What the subject is held against, for the manifest; "" for nothing."""
     found = asked.pairs.reference.get(subject.name)
     return "" if found is None else f"{found.name} {found.key}"
 
@@ -91,6 +94,7 @@ def first_process(stage: Stage, asked: Asked, world: int) -> bool:
 
 
 def measure(stage: Stage, asked: Asked, *, part: slice = slice(None), seen: Any = None) -> Outcome:
+    """The figures of the subjects and spare references in `part`; `seen` as in `evaluate.run`."""
     from orster_cli.evaluate.run import Planned, Spare, evaluate
 
     def planner(one: Subject) -> Planned:

@@ -130,6 +130,12 @@ class Looks:
         assert reference is None or isinstance(reference, Footage)
         return ours, reference
 
+    def parts(self, footage: Footage) -> list[Tensor]:
+        """The videos [T,3,H,W] of `paired` or `videos`: one for each azimuth that the protocol holds, where
+        it was filmed so, else the whole."""
+        held = self.cfg.azimuths and not isinstance(self.case.ours, Footage)
+        return list(footage.frames.split(self.cfg.frames)) if held else [footage.frames]
+
     @cached_property
     def around(self) -> Footage:
         """All frames of a clip; uniform orbital views of a scene while its time runs (CLIP-O)."""

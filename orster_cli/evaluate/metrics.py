@@ -136,8 +136,7 @@ def _long_enough(clips: Iterable[Tensor]) -> None:
 
 def _one_clip(looks: Looks, features: Features) -> tuple[Values, ...]:
     ours, reference = looks.paired
-    length = looks.cfg.frames if looks.cfg.azimuths else len(ours)
-    pairs = list(zip(ours.frames.split(length), reference.frames.split(length), strict=True))
+    pairs = list(zip(looks.parts(ours), looks.parts(reference), strict=True))
     _long_enough(clip for pair in pairs for clip in pair)
     found = [one_clip_distance(*features.videos(pair)) for pair in pairs]
     return ([sum(found) / len(found)],)
@@ -145,8 +144,7 @@ def _one_clip(looks: Looks, features: Features) -> tuple[Values, ...]:
 
 def _videos(looks: Looks) -> Clips:
     ours, reference = looks.videos
-    theirs = [] if reference is None else [reference.frames]
-    return [ours.frames], theirs
+    return looks.parts(ours), [] if reference is None else looks.parts(reference)
 
 
 def _matrix(kind: str, looks: Looks) -> Clips:

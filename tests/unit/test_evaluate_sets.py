@@ -131,6 +131,26 @@ def test_image_matrices_of_scenes() -> None:
     assert "an image matrix needs all" in clips.unavailable["fvd-f"]["why"]
 
 
+def test_azimuths_that_are_held_are_a_video_each() -> None:
+    cfg = replace(CFG, azimuths=(15.0, 105.0, 195.0))
+    scenes = [GaussianScene(Still(blob_gaussians(20, seed=i))) for i in range(2)]
+    case = Case(name="s", ours=scenes[0], reference=scenes[1], reference_name="r")
+    planned = [Planned(name="s", load=lambda: case)]
+    features = Features(Colours(cfg), None)
+    outcome = evaluate(planned, [], ("fvd", "fvd-c4d"), features, cfg, Silent())
+    assert outcome.clips["fvd"] == (3, 3)
+    own = replace(_clip(0, frames=27), cameras=None)  # a clip's frames are its own, however many
+    held = evaluate(
+        [Planned(name="c", load=lambda: Case(name="c", ours=own))],
+        [],
+        ("fvd",),
+        features,
+        cfg,
+        Silent(),
+    )
+    assert "got 1 and 0" in held.unavailable["fvd"]["why"]
+
+
 def test_clip_scores_go_by_what_was_asked_for() -> None:
     green = torch.zeros(3, 8, 8)
     green[1] = 1
