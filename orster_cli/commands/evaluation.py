@@ -5,7 +5,7 @@ several.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +54,16 @@ def open_asked(
         stage.out.info(f"reference: {', '.join(found)}")
     references = [one for text in found for one in open_subjects(text, cfg, stage.out)]
     strict = reference is not None and any(METRICS[name].paired for name in names)
+    pairs = pair(subjects, references, strict=strict)
+    if not cfg.spare:
+        pairs = replace(pairs, spare=[])
     folder = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "orster"
     shipped = SHIPPED if SHIPPED.is_dir() else None
     networks = Networks(networks_of(names), cfg, choose_device(device), shipped=shipped)
     return Asked(
         names=names,
         subjects=subjects,
-        pairs=pair(subjects, references, strict=strict),
+        pairs=pairs,
         features=Features(networks, folder / "features"),
         changed=_changed(stage),
     )

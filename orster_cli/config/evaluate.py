@@ -37,6 +37,12 @@ class EvaluateConfig:
     resize: str = setting(
         "bilinear", "how frames become I3D's 224 pixels", choices=("bilinear", "bicubic")
     )
+    hold: int = setting(
+        1, "how often I3D sees each frame (2: clips of 5 to 8 frames are long enough)", minimum=1
+    )
+    spare: bool = setting(
+        True, "distances of sets use references too that no subject is held against"
+    )
     least_clips: int = setting(10, "clips below which a set's distance is refused", minimum=2)
     seed: int = setting(0, "seed of the bootstrap", minimum=0)
     sheet_frames: int = setting(

@@ -24,7 +24,9 @@ class Features:
 
     def videos(self, clips: Sequence[Tensor]) -> Tensor:
         """[N,400] I3D logits of clips [T,3,H,W]."""
-        known = [self._known("i3d", self.networks.cfg.resize, [clip]) for clip in clips]
+        cfg = self.networks.cfg
+        how = cfg.resize if cfg.hold == 1 else f"{cfg.resize} {cfg.hold}"
+        known = [self._known("i3d", how, [clip]) for clip in clips]
         new = [i for i, (_, found) in enumerate(known) if found is None]
         rows = [found for _, found in known]
         for shape in dict.fromkeys(clips[i].shape for i in new):

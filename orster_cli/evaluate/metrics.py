@@ -11,6 +11,7 @@ from functools import partial
 
 from torch import Tensor
 
+from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.names import did_you_mean, printable
 from orster_cli.evaluate.features import Features
@@ -128,16 +129,21 @@ def _motion(looks: Looks, features: Features) -> tuple[Values, ...]:
     return ([float((moving.frames.double() - still.frames.double()).square().mean())],)
 
 
-def _long_enough(clips: Iterable[Tensor]) -> None:
+def long_enough(clips: Iterable[Tensor], cfg: EvaluateConfig) -> None:
+    """Undefined: fewer frames than I3D looks at."""
     for clip in clips:
-        if len(clip) < FEWEST_FRAMES:
-            raise Undefined(f"I3D looks at {FEWEST_FRAMES} frames or more, here are {len(clip)}")
+        if len(clip) * cfg.hold < FEWEST_FRAMES:
+            hold = -(-FEWEST_FRAMES // len(clip))
+            raise Undefined(
+                f"I3D looks at {FEWEST_FRAMES} frames or more, a clip has {len(clip)}",
+                f"--set evaluate.hold={hold} shows it each frame {hold} times",
+            )
 
 
 def _one_clip(looks: Looks, features: Features) -> tuple[Values, ...]:
     ours, reference = looks.paired
     pairs = list(zip(looks.parts(ours), looks.parts(reference), strict=True))
-    _long_enough(clip for pair in pairs for clip in pair)
+    long_enough((clip for pair in pairs for clip in pair), looks.cfg)
     found = [one_clip_distance(*features.videos(pair)) for pair in pairs]
     return ([sum(found) / len(found)],)
 

@@ -65,7 +65,8 @@ def i3d(cfg: EvaluateConfig) -> Source:
     path = _file(cfg.i3d) or installed_weights()
     if path is None:
         raise MissingResourceError("I3D's weights are not at hand", hint=I3D_COMMAND)
-    about = f"I3D, Kinetics-400, 400 logits averaged over time, 224 px {cfg.resize} ({path.name})"
+    held = "" if cfg.hold == 1 else f", each frame {cfg.hold} times"
+    about = f"I3D, Kinetics-400, 400 logits averaged over time, 224 px {cfg.resize}{held} ({path.name})"
     return Source(about=about, sha256=_digest([path]), load=lambda: load_i3d(path))
 
 
@@ -182,6 +183,7 @@ class Networks:
         found = []
         for start in range(0, len(clips), step):
             pixels = torch.stack(list(clips[start : start + step])).to(self.device)
+            pixels = pixels.repeat_interleave(self.cfg.hold, dim=1)
             found.append(network(prepare(pixels, self.cfg.resize)).float().cpu())
         return torch.cat(found)
 

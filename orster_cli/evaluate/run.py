@@ -18,10 +18,10 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.evaluate.features import Features
 from orster_cli.evaluate.footage import Footage, Scene
 from orster_cli.evaluate.looks import Case, Condition, Looks, Undefined
-from orster_cli.evaluate.metrics import METRICS, Values, columns_of, mean
+from orster_cli.evaluate.metrics import METRICS, Values, columns_of, long_enough, mean
 from orster_cli.metrics.bootstrap import mean_interval
 from orster_cli.metrics.frechet import Moments, frechet_distance
-from orster_cli.metrics.i3d import CLASSES, FEWEST_FRAMES
+from orster_cli.metrics.i3d import CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +84,8 @@ class _Pool:
             self._add(self.theirs, features, clips)
 
     def _add(self, moments: Moments, features: Features, clips: Sequence[Tensor]) -> None:
-        for clip in clips:
-            if len(clip) < FEWEST_FRAMES:
-                raise Undefined(
-                    f"I3D looks at {FEWEST_FRAMES} frames or more, a clip has {len(clip)}"
-                )
-            self.lengths.add(len(clip))
+        long_enough(clips, features.networks.cfg)
+        self.lengths.update(len(clip) for clip in clips)
         if clips:
             moments.add(features.videos(clips))
 

@@ -15,6 +15,7 @@ import pytest
 from torch import Tensor
 
 from orster_cli.app import run
+from orster_cli.artifacts.manifest import read_manifest
 from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.core.types import OrbitClip
 from orster_cli.data.dataset import Dataset
@@ -129,6 +130,23 @@ def test_pairs_by_name_by_origin_and_not_at_all(
     assert "no reference for 2 of 2: first, second; the 2 references are x, y" in (
         capsys.readouterr().err
     )
+
+
+def test_references_that_nothing_is_held_against_can_be_left_out(
+    runs: Path, tmp_path: Path
+) -> None:
+    truth = tmp_path / "truth"
+    for name in ("first", "second"):
+        shutil.copytree(runs / name, truth / name)
+    write_clip(truth / "third", disc_clip(9, width=32, height=32))
+    base = ["evaluate", str(runs), "--reference", str(truth), "--metrics", "psnr", "-o"]
+    assert run([*base, str(tmp_path / "a")]) == 0
+    assert run([*base, str(tmp_path / "b"), "--set", "evaluate.spare=false"]) == 0
+    whole, paired = (read_manifest(tmp_path / name).config for name in ("a", "b"))
+    assert [name for name, _ in whole["spare"]] == ["third"]
+    assert paired["spare"] == []
+    assert (whole["changed"], paired["changed"]) == ([], ["spare"])
+    assert whole["subjects"] == paired["subjects"]
 
 
 def test_what_generate_leaves_and_links_keep_their_names(runs: Path, tmp_path: Path) -> None:

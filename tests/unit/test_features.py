@@ -151,3 +151,22 @@ def test_other_weights_have_other_answers(clip: Path, tmp_path: Path) -> None:
     found.sources["clip"] = replace(found.sources["clip"], sha256="0" * 64)
     Features(found, tmp_path).images("clip", _frames(0))
     assert found.asked == 2
+
+
+def test_short_clips_are_long_enough_where_each_frame_is_held(tmp_path: Path) -> None:
+    clip = _frames(0, count=5)
+    rows = []
+    for hold in (1, 2):
+        found = Networks([], EvaluateConfig(hold=hold), CPU)
+        found.sources["i3d"] = networks.Source(about="", sha256="0", load=lambda: _Seen())
+        rows.append(Features(found, tmp_path).videos([clip])[0])  # one memory for both
+        assert torch.equal(Features(found, tmp_path).videos([clip])[0], rows[-1])
+    assert torch.allclose(rows[0], clip.mean(dim=(1, 2, 3)) * 2 - 1, atol=1e-5)
+    assert torch.equal(rows[1], rows[0].repeat_interleave(2))
+
+
+class _Seen(torch.nn.Module):
+    """Stands where I3D does: the brightness of each frame that it is shown."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.mean(dim=(1, 3, 4))
