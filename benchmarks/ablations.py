@@ -1,6 +1,6 @@
 """The paper's Tables 2 and 3 in small: every variant trained with the same number of steps and three seeds.
 
-python -m benchmarks.ablations --glb GLB --project build/ablations [--rows complete,orster] [--seeds 3] [--jobs 2]
+python -m benchmarks.ablations --glb GLB --project build/ablations [--rows complete,orster] [--seeds 3]
 
 `templates/ablations.toml` holds the sizes and the premise. Every step is an `orster` command whose result
 stays in PROJECT, so a run that was stopped goes on, and a page is written of what is there. Samples are
@@ -10,11 +10,8 @@ judged by an encoder that has seen other objects, under another seed than the on
 from __future__ import annotations
 
 import argparse
-import csv
 import os
-import subprocess
 import sys
-import threading
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,6 +23,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from benchmarks.project import Project
 from benchmarks.timing import table, write_results
 from orster_cli.commands.models import SHIPPED
 from orster_cli.core.strict_json import read_object
@@ -124,63 +122,22 @@ def rows(cfg: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-class Project:
-    """The folder of all models, and the commands that fill it; each folder is made once, whoever asks."""
-
-    def __init__(self, root: Path, glb: Path, config: Path) -> None:
-        self.root, self.glb, self.config = root, glb, config
-        self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
-        self._guard = threading.Lock()
-
-    def orster(self, *arguments: str, out: str) -> None:
-        """`orster ARGUMENTS -o OUT`, which is no work where it was done; one thread."""
-        command = ["-m", "orster_cli", *arguments, "-o", str(self.root / out)]
-        if arguments[0] != "evaluate":
-            command += ["--config", str(self.config)]
-        self.python(*command, out=out)
-
-    def python(self, *arguments: str, out: str) -> None:
-        """Exits with the command's own words where it fails."""
-        with self._guard:
-            lock = self._locks[self.root / out]
-        with lock:
-            done = subprocess.run(
-                [sys.executable, *arguments],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        if done.returncode:
-            raise SystemExit(f"{out}: {' '.join(arguments)}\n{done.stderr[-4000:]}")
-        print(f"{out}: done", flush=True)
+class Ablations(Project):
+    """All models, samples and reports."""
 
     def lay_out(self) -> None:
-        """Links to the objects and four lists of clips: all, the student's, the others, the judge's."""
-        clips = [{**row, "use": "1"} for row in rows_of(TEMPLATES / "weights-cpu.csv")]
-        known = student_clips(rows_of(TEMPLATES / "weights-cpu.csv"))
-        few = [{**row, "use": str(int(_id(row) in known))} for row in clips]
-        rest = [{**row, "use": str(int(_id(row) not in known))} for row in clips]
-        wide = [{**row, "use": "1"} for row in all_clips(self.glb)]
-        lists = {"dataset": clips, "dataset-4d": few, "dataset-rest": rest, "dataset-judge": wide}
-        for name, listed in lists.items():
-            folder = self.root / ("objects-judge" if name == "dataset-judge" else "objects")
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in {row["file"] for row in listed}:
-                if not (folder / file).exists():
-                    (folder / file).symlink_to((self.glb / file).resolve())
-            captions = self.root / f"{name}.csv"
-            with captions.open("w", encoding="utf-8", newline="") as handle:
-                writer = csv.DictWriter(handle, fieldnames=list(listed[0]))
-                writer.writeheader()
-                writer.writerows(listed)
-            self.orster("prepare-data", str(folder), "--captions", str(captions), out=name)
+        """Every clip; the student's; the others; and what the judge is trained on."""
+        listed = rows_of(TEMPLATES / "weights-cpu.csv")
+        known = student_clips(listed)
+        self.dataset("dataset", listed)
+        self.dataset("dataset-4d", [row for row in listed if _id(row) in known])
+        self.dataset("dataset-rest", [row for row in listed if _id(row) not in known])
+        self.dataset("dataset-judge", all_clips(self.glb), objects="objects-judge")
 
     def part(self, role: str) -> None:
         """A teacher (3d, video), on the shipped frame VAE and encoder; or the judge (encoder)."""
         if role == "encoder":
-            judge = str(self.root / "dataset-judge")
-            self.orster("pretrain", judge, "--role", role, "--seed", "1", out="judge")
+            self.judge()
             return
         data, shipped = str(self.root / "dataset"), str(SHIPPED)
         parts = ("--vae", shipped, "--encoder", shipped)
@@ -198,12 +155,8 @@ class Project:
                 assignments += ["--set", f"{key}={str(value).lower()}"]
             teachers = []
             if command == "distill":
-                teachers = [
-                    "--teacher-3d",
-                    at("teacher-3d"),
-                    "--teacher-video",
-                    at("teacher-video"),
-                ]
+                for kind in ("3d", "video"):
+                    teachers += [f"--teacher-{kind}", at(f"teacher-{kind}")]
             out = f"seed-{seed}/{stage}-{changed}"
             self.orster(
                 command, at("dataset-4d"), "-m", earlier, *teachers, "--seed", str(seed),
@@ -323,7 +276,7 @@ def main() -> None:
     names = list(known) if given.rows == "all" else given.rows.split(",")
     if unknown := [name for name in names if name not in known]:
         sys.exit(f"unknown rows {unknown}: known are {list(known)}")
-    project = Project(given.project, given.glb, CONFIG)
+    project = Ablations(given.project, given.glb, CONFIG)
     project.lay_out()
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(project.part, ("3d", "video", "encoder")))

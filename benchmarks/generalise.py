@@ -1,0 +1,240 @@
+"""How far the shipped model goes beyond its training clips, beside two baselines.
+
+python -m benchmarks.generalise --glb GLB --project PROJECT --without MODEL [--out PAGE] [--sheet PNG]
+
+Its own clips and the held-out pairs of object and action are asked for by text; objects that it has never
+seen by their first view, and by themselves at rest. Baselines: the nearest training clip (by the text in
+the conditioning encoder, by the first view's pixels; never the clip itself), and MODEL, which was trained
+for as many steps without distillation. Judged by an encoder of another seed and other data.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.project import Project
+from benchmarks.timing import table, write_results
+from orster_cli.commands.models import SHIPPED
+from orster_cli.core.strict_json import read_object
+from orster_cli.data.curation import motion_magnitude
+from orster_cli.data.dataset import Dataset
+from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.io.clip_files import read_clip, write_clip
+from orster_cli.io.images import contact_sheet, write_png
+from orster_cli.metrics.psnr import psnr
+from tools.weights import TEMPLATES, all_clips, rows_of
+
+CONFIG = TEMPLATES / "ablations.toml"  # 64 px, 8 frames; the judge's steps
+SAMPLING = TEMPLATES / "weights-cpu.toml"
+FIGURES = ("clip-f[mini]", "clip-o[mini]", "psnr", "st-lpips", "fvd")
+ACTIONS = (
+    "walking", "running", "galloping", "jumping", "jumping and landing", "swimming", "swimming fast",
+)  # fmt: skip
+A_OBJECT = 2  # clips of each unseen object
+ASKED = (("known", "text"), ("held-out", "text"), ("unseen", "image"), ("unseen", "object"))
+CONSTRUCTED = {  # of these, does an asset agree with the sample from all sides?
+    "known": ("critter_frog-03", "animal_horse-04", "cutefish_clownfish-03", "mech_leela-15"),
+    "held-out": ("animal_cow-10", "animal_fox-02", "cutefish_bluetang-02", "mech_george-11"),
+}
+
+
+def unseen(glb: Path) -> list[dict[str, str]]:
+    """Up to two clips of each object of the validation split, of actions that have names in training."""
+    objects = {row["file"]: row for row in rows_of(glb / "objects.csv")}
+    by_object: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in rows_of(glb / "clips.csv"):
+        if (
+            objects[row["file"]]["split"] == "val"
+            and row["use"] == "1"
+            and row["action"] in ACTIONS
+        ):
+            by_object[row["file"]].append(row)
+    return [row for clips in by_object.values() for row in islice(clips, A_OBJECT)]
+
+
+class Nearest:
+    """The baseline that copies: training clips, by text or by first view."""
+
+    def __init__(self, training: Path) -> None:
+        data = Dataset.open(training)
+        self.clips = {key: data.clip(key) for key in data.keys()}  # noqa: SIM118
+        self.encoder = load_bundle(SHIPPED).whole(str(SHIPPED)).encoder
+        self.texts = {key: self._text(clip.prompt or "") for key, clip in self.clips.items()}
+
+    @torch.no_grad()
+    def _text(self, text: str) -> Tensor:
+        return self.encoder.text([text]).pooled[0]
+
+    def of(self, key: str, text: str, first: Tensor | None) -> str:
+        """The training clip for what is asked for: `first` view [3,H,W], else the text."""
+        others = [k for k in self.clips if k != key]
+        if first is not None:
+            return max(others, key=lambda k: float(psnr(self.clips[k].frames[:1], first[None])))
+        asked = self._text(text)
+        return max(others, key=lambda k: float(self.texts[k] @ asked))
+
+    def write(self, data: Path, by: str, out: Path) -> None:
+        """A clip for every one of the dataset `data`, under its key and caption."""
+        asked = Dataset.open(data)
+        for key in asked.keys():  # noqa: SIM118
+            clip = asked.clip(key)
+            first = clip.frames[0] if by != "text" else None
+            chosen = self.clips[self.of(key, clip.prompt or "", first)]
+            if not (out / key).is_dir():
+                write_clip(out / key, replace(chosen, prompt=clip.prompt))
+
+
+def motion(moving: Path, resting: Path) -> float:
+    """Mean over clips of the squared difference to the same sample at rest."""
+    keys = sorted(p.name for p in moving.iterdir() if p.is_dir())
+    found = [motion_magnitude(read_clip(moving / k), read_clip(resting / k)) for k in keys]
+    return sum(found) / len(found)
+
+
+def true_motion(data: Path) -> float:
+    """The same of a dataset's clips."""
+    found = Dataset.open(data)
+    keys = found.keys()
+    return sum(motion_magnitude(found.clip(k), found.clip(k, "static")) for k in keys) / len(keys)
+
+
+class Generalise(Project):
+    """Samples, assets and reports."""
+
+    def lay_out(self) -> None:
+        listed = rows_of(TEMPLATES / "weights-cpu.csv")
+        self.dataset("data-known", [row for row in listed if row["use"] == "1"])
+        self.dataset("data-held-out", [row for row in listed if row["use"] == "0"])
+        self.dataset("data-unseen", unseen(self.glb), objects="objects-unseen")
+        self.dataset("dataset-judge", all_clips(self.glb), objects="objects-judge")
+        self.judge()
+
+    def sample(self, model: Path, name: str, split: str, by: str) -> None:
+        """With motion as the model has it, and at rest."""
+        for what, more in (("moving", ()), ("resting", ("--set", "sample.motion=0"))):
+            out = f"{name}/{split}-{by}/{what}"
+            self.python(
+                "-m", "benchmarks.sample_set", "--model", str(model), "--by", by, "--out",
+                str(self.root / out), "--dataset", str(self.root / f"data-{split}"),
+                "--config", str(SAMPLING), *more, out=out,
+            )  # fmt: skip
+
+    def report(self, name: str, split: str, by: str) -> None:
+        """Figures of samples that are there, and assets of some."""
+        subject = self.root / name / f"{split}-{by}" / "moving"
+        # distances of sets over the five held-out clips say nothing
+        chosen = FIGURES[:-1] if split == "held-out" else FIGURES
+        self.orster(
+            "evaluate", str(subject), "--reference", str(self.root / f"data-{split}"),
+            "--metrics", ",".join(chosen), "--set", f"evaluate.encoder={self.root / 'judge'}",
+            "--set", "evaluate.hold=2", out=f"{name}/{split}-{by}/report",
+        )  # fmt: skip
+        for key in CONSTRUCTED.get(split, ()):
+            out = f"{name}/{split}-{by}/assets/{key}"
+            self.orster("construct", str(subject / key), "--preset", "fast", out=out)
+
+    def row(self, name: str, split: str, by: str) -> list[object]:
+        """Of the table: mean and 95 % interval over clips."""
+        folder = self.root / name / f"{split}-{by}"
+        summary = read_object(folder / "report" / "report.json")["summary"]
+        cells: list[object] = [name]
+        for figure in FIGURES:
+            found = summary.get(figure)
+            cells.append("-" if found is None else _figure(figure, found))
+        resting = folder / "resting"
+        cells.append(f"{motion(folder / 'moving', resting):.4f}" if resting.is_dir() else "-")
+        assets = sorted((folder / "assets").glob("*/manifest.json"))
+        agree = [read_object(path)["content"]["psnr"] for path in assets]
+        cells.append(f"{sum(agree) / len(agree):.1f}" if agree else "-")
+        return cells
+
+
+def _figure(name: str, found: dict[str, object]) -> str:
+    digits = {"psnr": 1, "fvd": 0}.get(name, 3)
+    text = f"{found['mean']:.{digits}f}"
+    ends = found.get("interval")
+    if not isinstance(ends, list):
+        return text
+    return f"{text} ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
+
+
+def sections(project: Generalise, names: Sequence[str]) -> list[str]:
+    """A table a kind of question."""
+    found = [
+        "Mean over clips with its 95 % bootstrap interval. Motion: mean squared difference to the same "
+        "sample at rest. Consistency: PSNR of `construct --preset fast` at its own input frames, four "
+        "clips: whether one object can look like all frames."
+    ]
+    head = ["", *FIGURES, "motion", "consistency"]
+    for split, by in ASKED:
+        lines = [project.row(name, split, by) for name in names]
+        data = project.root / f"data-{split}"
+        count = len(Dataset.open(data).keys())
+        found.append(
+            f"## {split}, asked by {by}: {count} clips (true motion {true_motion(data):.4f})\n\n"
+            + table(head, lines)
+        )
+    return found
+
+
+def sheet(project: Generalise, path: Path) -> None:
+    """Unseen objects: the true clip, the shipped model's from its first view and from it at rest."""
+    data = Dataset.open(project.root / "data-unseen")
+    rows, titles = [], []
+    for key in data.keys():  # noqa: SIM118
+        clip = data.clip(key)
+        white = clip.frames if clip.alpha is None else clip.frames * clip.alpha + 1 - clip.alpha
+        rows.append(list(white))
+        titles.append(f"{clip.prompt} (true)")
+        for by in ("image", "object"):
+            made = read_clip(project.root / "shipped" / f"unseen-{by}" / "moving" / key)
+            rows.append(list(made.frames))
+            titles.append(f"from its {'first view' if by == 'image' else 'object at rest'}")
+    write_png(path, contact_sheet(rows, titles, cell=64))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--glb", type=Path, required=True)
+    parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--without", type=Path, help="the model without distillation")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--sheet", type=Path)
+    given = parser.parse_args()
+    project = Generalise(given.project, given.glb, CONFIG)
+    project.lay_out()
+    models = {"shipped": SHIPPED}
+    if given.without is not None:
+        models["without distillation"] = given.without
+    names = [*models, "nearest training clip"]
+    nearest = Nearest(project.root / "data-known")
+    for split, by in ASKED:
+        out = project.root / names[-1] / f"{split}-{by}" / "moving"
+        nearest.write(project.root / f"data-{split}", by, out)
+    with ThreadPoolExecutor(given.jobs) as pool:
+        jobs = [
+            pool.submit(project.sample, model, name, split, by)
+            for name, model in models.items()
+            for split, by in ASKED
+        ]
+        for job in jobs:
+            job.result()
+        list(pool.map(lambda one: project.report(*one), [(n, *a) for n in names for a in ASKED]))
+    if given.out is not None:
+        write_results(given.out, "Beyond the training clips", sections(project, names))
+    if given.sheet is not None:
+        sheet(project, given.sheet)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""A folder of models, samples and reports that is filled by `orster` commands, one thread each."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class Project:
+    """Each folder in it is made once, whichever thread asks first; what is there is not made again."""
+
+    def __init__(self, root: Path, glb: Path, config: Path) -> None:
+        """`glb`: the folder of objects; `config`: settings of every command but `evaluate`, whose
+        protocol stays what it is."""
+        self.root, self.glb, self.config = root, glb, config
+        self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._guard = threading.Lock()
+
+    def orster(self, *arguments: str, out: str) -> None:
+        """`orster ARGUMENTS -o OUT`."""
+        command = ["-m", "orster_cli", *arguments, "-o", str(self.root / out)]
+        if arguments[0] not in ("evaluate", "construct"):
+            command += ["--config", str(self.config)]
+        self.python(*command, out=out)
+
+    def python(self, *arguments: str, out: str) -> None:
+        """Exits with the command's own words where it fails."""
+        with self._guard:
+            lock = self._locks[self.root / out]
+        with lock:
+            done = subprocess.run(
+                [sys.executable, *arguments],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        if done.returncode:
+            raise SystemExit(f"{out}: {' '.join(arguments)}\n{done.stderr[-4000:]}")
+        print(f"{out}: done", flush=True)
+
+    def dataset(
+        self, name: str, clips: Sequence[Mapping[str, str]], objects: str = "objects"
+    ) -> None:
+        """All of `clips` (rows with file, clip, caption) as a dataset, from links in `objects`."""
+        folder = self.root / objects
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in {row["file"] for row in clips}:
+            if not (folder / file).exists():
+                (folder / file).symlink_to((self.glb / file).resolve())
+        captions = self.root / f"{name}.csv"
+        with captions.open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.DictWriter(handle, fieldnames=list(clips[0]))
+            writer.writeheader()
+            writer.writerows({**row, "use": "1"} for row in clips)
+        self.orster("prepare-data", str(folder), "--captions", str(captions), out=name)
+
+    def judge(self) -> None:
+        """An encoder under another seed than the shipped one, of everything in `dataset-judge`."""
+        data = str(self.root / "dataset-judge")
+        self.orster("pretrain", data, "--role", "encoder", "--seed", "1", out="judge")
