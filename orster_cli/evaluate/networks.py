@@ -66,7 +66,9 @@ def i3d(cfg: EvaluateConfig) -> Source:
     if path is None:
         raise MissingResourceError("I3D's weights are not at hand", hint=I3D_COMMAND)
     held = "" if cfg.hold == 1 else f", each frame {cfg.hold} times"
-    about = f"I3D, Kinetics-400, 400 logits averaged over time, 224 px {cfg.resize}{held} ({path.name})"
+    about = (
+        f"I3D, Kinetics-400, 400 logits averaged over time, 224 px {cfg.resize}{held} ({path.name})"
+    )
     return Source(about=about, sha256=_digest([path]), load=lambda: load_i3d(path))
 
 

@@ -39,7 +39,7 @@ def _nonzero_rows(values, width, rows):  # type: ignore[no-untyped-def]
     return count
 
 
-def _active_rows(gradient: Tensor) -> Tensor | None:
+def active_rows(gradient: Tensor) -> Tensor | None:
     """The rows of a CPU tensor [N,O] that are not zero; None when nearly all are."""
     rows = torch.empty(len(gradient), dtype=torch.int64)
     count = _nonzero_rows(gradient.numpy().reshape(-1), gradient.shape[1], rows.numpy())
@@ -67,7 +67,7 @@ class _Perceptron(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights = ctx.saved_tensors[: ctx.layers], ctx.saved_tensors[ctx.layers :]
         gradient = gradient.contiguous()
-        rows = _active_rows(gradient)
+        rows = active_rows(gradient)
         if rows is not None:
             gradient = gradient.index_select(0, rows)
             inputs = [value.index_select(0, rows) for value in inputs]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from orster_cli.splatting.cpu_attention import attend
 from orster_cli.splatting.hexplane import HexPlane
 
 MAX_TOKENS = 128  # of each prior: attention for every Gaussian and step must stay cheap
@@ -50,6 +51,10 @@ class PriorAttention(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[N,F] -> [N,A]."""
+        if features.device.type == "cpu" and features.dtype == torch.float32 and len(features):
+            keys = self.key(self.tokens) / self.query.out_features**0.5
+            scores, bias = keys @ self.query.weight, keys @ self.query.bias
+            return attend(features, scores, bias, self.value(self.tokens))
         return torch.nn.functional.scaled_dot_product_attention(
             self.query(features)[None, None],
             self.key(self.tokens)[None, None],

@@ -145,6 +145,24 @@ def test_attention_is_softmax_of_scaled_products():
     torch.testing.assert_close(prior(d).double(), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("points", [1, 3000])
+@pytest.mark.parametrize("shown", [0.0, 0.4, 1.0])
+def test_the_quick_attention_has_the_values_and_gradients_of_the_plain_one(points, shown):
+    prior = PriorAttention(6, torch.randn(5, 12), 4)
+    x = torch.randn(points, 6)
+    gradient = torch.randn(points, 4) * (torch.rand(points, 1) < shown)
+    found = []
+    for dtype in (torch.float32, torch.float64):  # in float64 it is torch's own
+        prior = prior.to(dtype)
+        prior.zero_grad()
+        at = x.to(dtype, copy=True).requires_grad_()
+        out = prior(at)
+        out.backward(gradient.to(dtype))
+        found.append([out.detach(), at.grad, *(p.grad.clone() for p in prior.parameters())])
+    for quick, plain in zip(*found, strict=True):
+        torch.testing.assert_close(quick.double(), plain, rtol=1e-4, atol=1e-4)
+
+
 def test_tokens_are_normalised_and_their_order_is_nothing():
     tokens = 1000 * torch.randn(7, 12) + 300
     torch.manual_seed(0)
