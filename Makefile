@@ -64,6 +64,8 @@ SEEDS ?= 3
 ablations: $(STAMP)
 	$(BIN)/python -m benchmarks.ablations --glb $(GLB) --project build/ablations --rows $(ROWS) --seeds $(SEEDS) \
 	  --out benchmarks/results/ablations.md
+	$(BIN)/python -m benchmarks.ablations_construct --glb $(GLB) --project build/ablations --seeds $(SEEDS) \
+	  --out benchmarks/results/ablations_construct.md
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -18,7 +18,7 @@ from orster_cli.commands.models import sampling_of
 from orster_cli.config.load import resolve
 from orster_cli.data.dataset import Dataset
 from orster_cli.diffusion.bundle import Facts
-from orster_cli.io.clip_files import write_clip
+from orster_cli.io.clip_files import write_clip, write_priors
 from orster_cli.sampling.run import Asked
 
 KINDS = ("text", "image", "object")
@@ -52,11 +52,13 @@ def main() -> None:
         if (given.out / key).is_dir():
             continue
         wanted = asked(data, key, given.by, sampler.bundle.facts)
-        clip = next(sampler.sample(wanted, [given.seed])).clip
+        made = next(sampler.sample(wanted, [given.seed]))
+        clip = made.clip
         if clip.prompt is None:  # so that every kind is held against the same text
             clip = replace(clip, prompt=data.clip(key).prompt)
         building = given.out / f".{key}.{os.getpid()}"
         write_clip(building, clip)
+        write_priors(building, made.priors)
         building.rename(given.out / key)
 
 

@@ -103,18 +103,16 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
     from orster_cli.io.clip_files import CAMERAS, CONDITION, read_clip, read_priors
     from orster_cli.io.transforms_json import TRANSFORMS, read_transforms
 
+    asked = path / CONDITION
+    condition = asked if asked.is_file() else None
     if (path / MANIFEST).is_file():
-        artifact = open_artifact(path, kind="clip")
-        asked = path / CONDITION
-        return OpenedClip(
-            read_clip(path),
-            parents=[artifact.parent()],
-            priors=read_priors(path),
-            condition=asked if asked.is_file() else None,
-        )
+        parents = [open_artifact(path, kind="clip").parent()]
+        priors = read_priors(path)
+        return OpenedClip(read_clip(path), parents=parents, priors=priors, condition=condition)
     files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()]
-    if (path / CAMERAS).is_file():
-        return OpenedClip(read_clip(path), inputs=files)
+    if (path / CAMERAS).is_file():  # an artifact's files, without its manifest
+        priors = read_priors(path)
+        return OpenedClip(read_clip(path), inputs=files, priors=priors, condition=condition)
     if (path / TRANSFORMS).is_file():
         return OpenedClip(read_transforms(path), inputs=files)
     return OpenedClip(read_frames_clip(path, orbit, reporter), inputs=files)

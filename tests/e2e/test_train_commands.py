@@ -196,12 +196,16 @@ def test_construct_reads_the_priors_of_a_clip(chain: Path, capsys: Capture, tmp_
     tiny = [f"construct.{k}_steps=8" for k in ("static", "coarse", "fine")]
     sizes = ["construct.gaussians=200", "construct.max_gaussians=300", "construct.resolution=16"]
     settings = [w for s in (*tiny, *sizes) for w in ("--set", s)]
-    for out, words, priors in (
-        ("both", (), ["spatial", "temporal"]),
-        ("one", ("--set", "construct.temporal_prior=false"), ["spatial"]),
+    shutil.copytree(tmp_path / "clip", tmp_path / "plain")
+    (tmp_path / "plain" / "manifest.json").unlink()
+    without = ("--set", "construct.temporal_prior=false")
+    for clip, out, words, priors in (
+        ("clip", "both", (), ["spatial", "temporal"]),
+        ("clip", "one", without, ["spatial"]),
+        ("plain", "third", (), ["spatial", "temporal"]),
     ):
         said = call(
-            capsys, chain, "construct", str(tmp_path / "clip"), "-m", "@model",
+            capsys, chain, "construct", str(tmp_path / clip), "-m", "@model",
             "-o", str(tmp_path / out), *settings, *words,
         )  # fmt: skip
         assert said.code == 0, said.err
