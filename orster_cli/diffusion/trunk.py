@@ -143,8 +143,7 @@ class Pass:
 
     def keep(self, channel: Channel, unit: str, residual: Tensor) -> Tensor:
         if unit in self.wanted:
-            # the first one: a layer that is recomputed would leave its whole graph here until the end
-            self.taps.setdefault(f"{channel.name}/{unit}", residual)
+            self.taps[f"{channel.name}/{unit}"] = residual
         return residual
 
 
@@ -357,7 +356,9 @@ class Trunk(nn.Module):
         for channel, x in streams:
             h = self.conv_out(F.silu(self.conv_norm_out(x)))
             out[channel] = h.view(batch, frames, *h.shape[1:]).transpose(1, 2)
-        return out, run.taps
+        # layers that are recomputed hold `run`: what they tapped again would keep their graphs alive
+        taps, run.taps, run.wanted = run.taps, {}, frozenset()
+        return out, taps
 
 
 def _size(streams: Streams) -> tuple[int, int]:

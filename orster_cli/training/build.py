@@ -62,7 +62,8 @@ class Source:
     reporter: Reporter
     stop: StopFlag
     part: tuple[int, int] = (0, 1)  # this process among all
-    blank: bool = False  # nothing is read of it but sizes: batches without content, for a plan
+    blank: bool = False  # nothing is read of it but sizes: batches without content, for a plan;
+    # on the meta device teachers have no weights either
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,7 +338,7 @@ def _teacher(
 ) -> Teacher:
     if folder is None:
         raise ConfigError(f"no {role} teacher", hint=f"give --teacher-{role}")
-    teacher, vae_id = load_teacher(folder, role=role, empty=source.blank)
+    teacher, vae_id = load_teacher(folder, role=role, empty=source.device.type == "meta")
     if vae_id is not None and vae_id != vae.id:
         raise InputError(
             f"{folder}: its frame VAE is not the student's: they would not see the same latents",
@@ -406,9 +407,11 @@ def _resolution(model: ModelConfig, source: Source) -> int:
 
 def _sizes(model: ModelConfig, source: Source, role: str) -> tuple[int, int]:
     """Frames and pixels of a clip."""
-    key = source.dataset.keys()[0]
-    have = source.dataset.info(key)["frames"]
-    return model.frames or int(have.get(VIEW[role], 0)), _resolution(model, source)
+    frames = model.frames
+    if not frames:
+        key = source.dataset.keys()[0]
+        frames = int(source.dataset.info(key)["frames"].get(VIEW[role], 0))
+    return frames, _resolution(model, source)
 
 
 def _facts(role: str, model: ModelConfig, resolution: int) -> Facts:

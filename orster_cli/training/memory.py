@@ -61,7 +61,9 @@ class Plan:
     def text(self) -> str:
         """For people."""
         many = f"{self.processes} processes" if self.processes > 1 else "1 process"
-        lines = [f"memory of a CUDA card for {self.stage}, computed: {many}, {self.clips} at a time"]
+        lines = [
+            f"memory of a CUDA card for {self.stage}, computed: {many}, {self.clips} at a time"
+        ]
         for item in self.items:
             count = "" if item.count is None else f"{item.count / 1e6:,.1f} M"
             lines.append(f"  {item.name:<42}{count:>12}{_gib(item.bytes):>14}")
@@ -131,7 +133,9 @@ def plan_stage(
         total=total,
         needed=needed,
         card=card,
-        changes=tuple(_changes(train, section, clips, trains_trunk=isinstance(task, DiffusionStage))),
+        changes=tuple(
+            _changes(train, section, clips, trains_trunk=isinstance(task, DiffusionStage))
+        ),
     )
 
 
@@ -217,7 +221,9 @@ def _changes(train: TrainConfig, section: str, clips: int, *, trains_trunk: bool
     """Settings that would make it less, the harmless ones first."""
     out = []
     if clips > 1:
-        out.append(f"--set {section}.accumulate={train.accumulate * clips} (the result is the same)")
+        out.append(
+            f"--set {section}.accumulate={train.accumulate * clips} (the result is the same)"
+        )
     if train.precision == "fp32":
         out.append(f"--set {section}.precision=bf16")
     if trains_trunk and not train.checkpointing:

@@ -109,10 +109,11 @@ def _attention(
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
-    **rest: Any,
+    enable_gqa: bool = False,
 ) -> Tensor:
     """[N,heads,T,width]. As torch chooses: flash for 16-bit types of equal width without a mask, the
     memory-efficient kernel for the rest, and for what is not four-dimensional plain products."""
+    assert not enable_gqa  # nothing of ours asks for it
     if torch.is_autocast_enabled("cuda") and q.device.type == "cuda":
         low = torch.get_autocast_dtype("cuda")
         q, k, v = (x.to(low) for x in (q, k, v))
@@ -133,10 +134,10 @@ def _attention(
             attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype)
         attn_mask = attn_mask.to(q.dtype).expand(*q.shape[:-1], k.shape[-2])
     grad = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    out = ops._scaled_dot_product_efficient_attention(
+    wide: Tensor = ops._scaled_dot_product_efficient_attention(
         q, k, v, attn_mask, grad, dropout_p, is_causal, scale=scale
     )[0]
-    return out
+    return wide
 
 
 @contextmanager

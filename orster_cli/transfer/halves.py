@@ -18,7 +18,9 @@ ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, TemporalConv)
 def halve(module: nn.Module) -> None:
     """Round what autocast would round, in place."""
     whole = [m for m in module.modules() if isinstance(m, nn.MultiheadAttention)]
-    left = {id(part) for layer in whole for part in layer.modules()}  # torch's has its own fast path
+    left = {
+        id(part) for layer in whole for part in layer.modules()
+    }  # torch's has its own fast path
     for part in module.modules():
         if isinstance(part, ROUNDED) and id(part) not in left:
             part.to(torch.bfloat16)

@@ -157,9 +157,7 @@ def _with_positions(first: Tensor, frames: int) -> Tensor:
     return torch.stack([first, *later], dim=2)
 
 
-def load_teacher(
-    folder: Path, *, role: str, empty: bool = False
-) -> tuple[Teacher, str | None]:
+def load_teacher(folder: Path, *, role: str, empty: bool = False) -> tuple[Teacher, str | None]:
     """A model of ours, or a folder in diffusers' layout (``unet/``, ``scheduler/``, and ``encoder/`` or
     ``text_encoder/`` with ``tokenizer/``; I2VGen-XL's also ``image_encoder/``); and the id of its frame
     VAE where that is known. `empty`: without their numbers, on the meta device.
@@ -183,9 +181,7 @@ def load_teacher(
     return UNet3DTeacher(load_trunk(folder / "unet", empty=empty), schedule, encoder), None
 
 
-def _i2vgen_xl(
-    folder: Path, config: dict[str, Any], *, empty: bool
-) -> tuple[nn.Module, nn.Module]:
+def _i2vgen_xl(folder: Path, config: dict[str, Any], *, empty: bool) -> tuple[nn.Module, nn.Module]:
     """Its UNet and its image tower."""
     from diffusers import I2VGenXLUNet
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
