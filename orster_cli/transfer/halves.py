@@ -13,14 +13,13 @@ from torch import nn
 from orster_cli.diffusion.layers import TemporalConv
 
 ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, TemporalConv)
+FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # torch may run them as one, uncast
 
 
 def halve(module: nn.Module) -> None:
     """Round what autocast would round, in place."""
-    whole = [m for m in module.modules() if isinstance(m, nn.MultiheadAttention)]
-    left = {
-        id(part) for layer in whole for part in layer.modules()
-    }  # torch's has its own fast path
+    fused = [m for m in module.modules() if isinstance(m, FUSED)]
+    left = {id(part) for layer in fused for part in layer.modules()}
     for part in module.modules():
         if isinstance(part, ROUNDED) and id(part) not in left:
             part.to(torch.bfloat16)
