@@ -58,7 +58,7 @@ def vgg_features(trunk: nn.Module) -> Features:
         mean, std = (frames.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
         x = (frames - mean) / std
         out = []
-        for number, layer in enumerate(trunk.children()):
+        for number, layer in enumerate(list(trunk.children())[: _RELUS[-1] + 1]):
             x = layer(x)
             if number in _RELUS:
                 out.append(_unit(x))
