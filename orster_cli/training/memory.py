@@ -20,7 +20,7 @@ from orster_cli.core.limits import GiB
 from orster_cli.training.build import Ready
 from orster_cli.training.draws import choose
 from orster_cli.training.rehearsal import Rehearsed, dressed, rehearse, stage_set
-from orster_cli.training.stages import DiffusionStage, DistillStage
+from orster_cli.training.stages import DiffusionStage, DistillStage, EncoderStage
 
 CARDS = (24, 48, 80)  # GB of 10^9 bytes: what such cards give is a little more
 CONTEXT = 1 * GiB  # the CUDA context, cuDNN's and cuBLAS's workspaces
@@ -61,9 +61,7 @@ class Plan:
     def text(self) -> str:
         """For people."""
         many = f"{self.processes} processes" if self.processes > 1 else "1 process"
-        lines = [
-            f"memory of a CUDA card for {self.stage}, computed: {many}, {self.clips} at a time"
-        ]
+        lines = [f"memory of a CUDA card for {self.stage}, computed: {many}, {self.clips} at once"]
         for item in self.items:
             count = "" if item.count is None else f"{item.count / 1e6:,.1f} M"
             lines.append(f"  {item.name:<42}{count:>12}{_gib(item.bytes):>14}")
@@ -75,7 +73,7 @@ class Plan:
             lines.append(f"  fits a card of {self.card} GB")
         else:
             lines.append(f"  fits no card of {', '.join(map(str, CARDS))} GB")
-        if self.changes:
+        if self.card != CARDS[0]:
             lines.append(f"  to need less: {'; '.join(self.changes)}")
         return "\n".join(lines)
 
@@ -133,9 +131,7 @@ def plan_stage(
         total=total,
         needed=needed,
         card=card,
-        changes=tuple(
-            _changes(train, section, clips, trains_trunk=isinstance(task, DiffusionStage))
-        ),
+        changes=tuple(_changes(train, section, clips, task)),
     )
 
 
@@ -217,20 +213,21 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(x.nbytes for x in tensors)
 
 
-def _changes(train: TrainConfig, section: str, clips: int, *, trains_trunk: bool) -> list[str]:
+def _changes(train: TrainConfig, section: str, clips: int, task: nn.Module) -> list[str]:
     """Settings that would make it less, the harmless ones first."""
     out = []
-    if clips > 1:
+    trunk = isinstance(task, DiffusionStage)
+    if clips > 1 and not isinstance(task, EncoderStage):  # it compares the pairs of a part
         out.append(
             f"--set {section}.accumulate={train.accumulate * clips} (the result is the same)"
         )
     if train.precision == "fp32":
         out.append(f"--set {section}.precision=bf16")
-    if trains_trunk and not train.checkpointing:
+    if trunk and not train.checkpointing:
         out.append(f"--set {section}.checkpointing=true")
-    if trains_trunk and train.trainable != "lora":
+    if trunk and train.trainable != "lora":
         less = "temporal" if train.trainable == "all" else "lora"
         out.append(f"--set {section}.trainable={less}")
     if train.ema:
         out.append(f"--set {section}.ema=0")
-    return out
+    return out or ["fewer frames or pixels, or smaller teachers"]

@@ -4,14 +4,10 @@ Forward and backward passes run on torch's fake tensors (shapes, types and stora
 the very code that trains, along the paths that a CUDA device takes, autocast's casts and recomputed
 blocks among them. A ledger counts the storages that live. What a kernel allocates inside itself
 (cuDNN's and cuBLAS's workspaces) is not seen.
-
-The autograd engine asks the CUDA driver for streams, which a machine without a card has not, so the
-backward pass is walked here, in the engine's own order.
 """
 
 from __future__ import annotations
 
-import heapq
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,9 +22,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from orster_cli.training.walk_back import replaced, walk_back
+
 BLOCK = 512  # bytes: the CUDA allocator gives whole blocks of it
 FLASH_WIDEST = 256  # channels of a head that the flash kernel takes
-_WALK = -7  # stands for the engine's number of a backward pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,24 +138,14 @@ def _attention(
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-@contextmanager
 def stage_set(device: torch.device) -> Iterator[FakeTensorMode]:
     """In here tensors are fake, and autocast and recomputation believe in a CUDA device."""
     with ExitStack() as held:
         if device.type == "cuda":
             held.enter_context(_FusedAttention())
             amp = torch.cuda.amp.common
-            held.enter_context(_replaced(amp, "amp_definitely_not_available", lambda: False))
-            held.enter_context(_replaced(torch.cuda, "is_bf16_supported", lambda *_: True))
+            held.enter_context(replaced(amp, "amp_definitely_not_available", lambda: False))
+            held.enter_context(replaced(torch.cuda, "is_bf16_supported", lambda *_: True))
         yield held.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
 
 
@@ -237,75 +224,3 @@ def _accumulate(ledger: Ledger) -> Callable[[Tensor, Tensor], None]:
         ledger.gradient(parameter)
 
     return take
-
-
-def walk_back(loss: list[Tensor], take: Callable[[Tensor, Tensor], None]) -> None:
-    """The backward pass of the only entry of `loss`, which is taken out so that what has been used can
-    die; `take` gets each parameter and what it is given."""
-    root = loss.pop()
-    node, given = root.grad_fn, [torch.ones_like(root)]
-    del root
-    waits = _edges(node)
-    ready: list[tuple[int, int, Any, list[Tensor | None]]] = []
-    heapq.heappush(ready, (0, 0, node, given))  # type: ignore[misc]
-    gathered: dict[tuple[str, int], list[Tensor | None]] = {}
-    del node, given
-    tie = 0
-    with torch.no_grad(), _replaced(torch._C, "_current_graph_task_id", lambda: _WALK):
-        while ready:
-            _, _, node, given = heapq.heappop(ready)
-            results = node(*given)
-            results = results if isinstance(results, tuple) else (results,)
-            edges = node.next_functions
-            del node, given
-            for (after, place), grad in zip(edges, results, strict=True):
-                if after is None:
-                    continue
-                key = _key(after)
-                if hasattr(after, "variable"):
-                    if grad is not None:
-                        take(after.variable, _as_wanted(grad, after, 0))
-                    continue
-                into = gathered.setdefault(key, [None] * len(after._input_metadata))
-                if grad is not None:
-                    grad = _as_wanted(grad, after, place)
-                    before = into[place]
-                    into[place] = grad if before is None else before + grad
-                waits[key] -= 1
-                if not waits[key]:
-                    tie += 1
-                    entry = (-after._sequence_nr(), tie, after, gathered.pop(key))
-                    heapq.heappush(ready, entry)
-            del edges, results
-            after = grad = before = into = entry = None  # type: ignore[assignment]
-
-
-def _key(node: Any) -> tuple[str, int]:
-    """Names a node of the graph: its number, or the parameter that it gives its gradient to."""
-    if hasattr(node, "variable"):
-        return "parameter", id(node.variable)
-    return "node", node._sequence_nr()
-
-
-def _edges(root: Any) -> dict[tuple[str, int], int]:
-    """How many edges lead to each node. Holds none of them afterwards."""
-    waits: dict[tuple[str, int], int] = {}
-    seen, left = {_key(root)}, [root]
-    while left:
-        for after, _ in left.pop().next_functions:
-            if after is None:
-                continue
-            key = _key(after)
-            waits[key] = waits.get(key, 0) + 1
-            if key not in seen:
-                seen.add(key)
-                left.append(after)
-    return waits
-
-
-def _as_wanted(grad: Tensor, node: Any, place: int) -> Tensor:
-    """In the shape and type of what the node gave, as the engine makes it."""
-    wanted = node._input_metadata[place]
-    if grad.shape != wanted.shape:
-        grad = grad.sum_to_size(wanted.shape)
-    return grad if grad.dtype == wanted.dtype else grad.to(wanted.dtype)
