@@ -46,10 +46,12 @@ def rounded(size: int) -> int:
 
 
 class Ledger(TorchDispatchMode):
-    """Bytes of the storages that live, in the allocator's blocks, beside those of `held`."""
+    """Bytes of the storages that live on a kind of device, in the allocator's blocks, beside those of
+    `held`."""
 
-    def __init__(self, held: Iterable[Tensor]) -> None:
+    def __init__(self, held: Iterable[Tensor], kind: str = "cpu") -> None:
         super().__init__()
+        self.kind = kind
         self.sizes = {x.untyped_storage()._cdata: 0 for x in held}
         self.live = self.peak = self.gradients = self.together = 0
 
@@ -66,7 +68,7 @@ class Ledger(TorchDispatchMode):
         """Count its storage, once, until it dies."""
         storage = value.untyped_storage()
         key = storage._cdata
-        if key in self.sizes:
+        if key in self.sizes or value.device.type != self.kind:
             return
         self.sizes[key] = size = rounded(storage.nbytes())
         self.live += size
@@ -182,7 +184,7 @@ def rehearse(
     """`run` gives the loss of one micro-batch of `task`; `held`: tensors that are there anyway, beside
     those of `task`. `backward`: with real tensors, the engine's own."""
     trained = [p for p in task.parameters() if p.requires_grad]
-    ledger = Ledger([*task.parameters(), *task.buffers(), *held])
+    ledger = Ledger([*task.parameters(), *task.buffers(), *held], device.type)
     hooks = [p.register_post_accumulate_grad_hook(_Once(ledger)) for p in trained]
     with ledger:
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
