@@ -90,7 +90,12 @@ def test_each_stage_fits_the_card_of_its_preset(
     assert 1.40e9 < sum(
         item["count"] for item in plan["items"] if item["name"].endswith(("d weights", "same model"))
     ) < 1.44e9  # fmt: skip
-    assert row_of(card, stage, plan) in ROW.findall(PAGE)
+    computed = row_of(card, stage, plan)
+    (stated,) = [row for row in ROW.findall(PAGE) if row[:2] == computed[:2]]
+    assert stated[2:4] == computed[2:4]
+    # another release of torch may keep a little more or less
+    figures = [float(value) for value in computed[4:]]
+    assert [float(value) for value in stated[4:]] == pytest.approx(figures, rel=0.01, abs=0.11)
 
 
 def test_the_page_has_a_line_for_each() -> None:
