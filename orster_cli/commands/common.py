@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -91,11 +91,12 @@ class Stage:
         seeds: dict[str, int] | None = None,
         extra: dict[str, Any] | None = None,
         announce: bool = True,
+        foresee: Callable[[], tuple[dict[str, Any], str]] | None = None,
     ) -> Draft | None:
         """The draft to build in; None when there is nothing to do (and then it has been said).
 
         `extra`: what else the result depends on beside the section's settings; `announce`: say so
-        where it is up to date."""
+        where it is up to date; `foresee`: what a dry run says more, as values and as text."""
         config = {self.section: self.resolved.section(self.section), **(extra or {})}
         draft = begin(
             self.out_path,
@@ -115,12 +116,18 @@ class Stage:
             self.out.result(values, f"{self.out_path}: up to date")
             return None
         if self.dry_run:
-            self._print_plan(kind, draft, parents or [], inputs or [])
+            more = foresee() if foresee is not None else ({}, "")
+            self._print_plan(kind, draft, parents or [], inputs or [], more)
             return None
         return draft
 
     def _print_plan(
-        self, kind: Kind, draft: Draft, parents: list[Parent], inputs: list[InputFile]
+        self,
+        kind: Kind,
+        draft: Draft,
+        parents: list[Parent],
+        inputs: list[InputFile],
+        more: tuple[dict[str, Any], str],
     ) -> None:
         lines = [f"would write {kind} {self.out_path} (request {draft.request[:12]})"]
         lines += [f"  from {p.kind} {p.name} {p.id[:12]}" for p in parents]
@@ -133,9 +140,11 @@ class Stage:
             "config": self.resolved.section(self.section),
             "parents": [p.model_dump() for p in parents],
             "inputs": [i.model_dump() for i in inputs],
+            **more[0],
         }
         toml = to_toml(self.resolved, [self.section])
-        self.out.result(values, "\n".join(lines) + "\n\n" + toml.rstrip())
+        parts = ["\n".join(lines), toml.rstrip(), more[1]]
+        self.out.result(values, "\n\n".join(filter(None, parts)))
 
     def done(
         self,

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class OpenedModel:
-    """A model's folder; `load` reads it."""
+    """A model's folder; `load` reads it (`empty`: without its weights)."""
 
     path: Path
     parents: list[Parent] = field(default_factory=list)
     inputs: list[InputFile] = field(default_factory=list)
 
-    def load(self) -> Bundle:
+    def load(self, *, empty: bool = False) -> Bundle:
         from orster_cli.diffusion.bundle import load_bundle
 
-        return load_bundle(self.path)
+        return load_bundle(self.path, empty=empty)
 
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "mini"  # inside the package

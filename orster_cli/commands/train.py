@@ -6,7 +6,6 @@ alone holds the artifact that is being made; the others are told where to work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,8 +26,12 @@ from orster_cli.ui.options import (
 )
 
 if TYPE_CHECKING:
+    import torch
+
+    from orster_cli.artifacts.store import Draft
     from orster_cli.commands.common import Stage
     from orster_cli.commands.models import OpenedModel
+    from orster_cli.config.train import TrainConfig
     from orster_cli.training.build import Models, Ready
 
 ROLES = {"vae": "vae", "encoder": "encoder", "3d": "teacher", "video": "teacher", "4d": "pretrain"}
@@ -219,7 +222,7 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
     with ExitStack() as held:
         draft, place = None, (None, None)
         if accelerator.is_main_process:
-            draft = _plan(stage, asked)
+            draft = _plan(stage, asked, train, accelerator.num_processes)
             if draft is not None:
                 held.enter_context(draft)
                 place = (str(draft.dir), str(draft.scratch))
@@ -228,8 +231,9 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
         folder, scratch = _told(place, accelerator)
         if folder is None or scratch is None:
             return
+        part = (accelerator.process_index, accelerator.num_processes)
         content = run_stage(
-            _maker(stage, asked, accelerator),
+            lambda: _build(stage, asked, accelerator.device, part),
             train,
             name=asked.role or asked.command,
             folder=Path(folder),
@@ -252,9 +256,12 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
     )
 
 
-def _plan(stage: Stage, asked: _Asked):  # type: ignore[no-untyped-def]
+def _plan(stage: Stage, asked: _Asked, train: TrainConfig, processes: int) -> Draft | None:
     """The draft, or None when there is nothing to do."""
     from orster_cli.artifacts.store import open_artifact
+
+    def memory() -> tuple[dict[str, Any], str]:
+        return _memory(stage, asked, train, processes)
 
     data = open_artifact(asked.dataset, kind="dataset")
     opened = asked.models.values()
@@ -264,7 +271,25 @@ def _plan(stage: Stage, asked: _Asked):  # type: ignore[no-untyped-def]
         inputs=[file for model in opened for file in model.inputs],
         seeds={"train": stage.resolved.section(asked.section)["seed"]},
         extra={"model": stage.resolved.section("model"), "role": asked.role},
+        foresee=memory,
     )
+
+
+def _memory(
+    stage: Stage, asked: _Asked, train: TrainConfig, processes: int
+) -> tuple[dict[str, Any], str]:
+    """What the stage would need of a CUDA card, as values and as text."""
+    from orster_cli.training.memory import plan_stage
+
+    if not train.steps:
+        return {"memory": None}, "nothing is trained: no memory is planned"
+    plan = plan_stage(
+        lambda device: _build(stage, asked, device, blank=True),
+        train,
+        section=asked.section,
+        processes=processes,
+    )
+    return {"memory": plan.to_dict()}, plan.text()
 
 
 def _told(place: tuple[str | None, str | None], accelerator: Any) -> tuple[str | None, str | None]:
@@ -277,8 +302,15 @@ def _told(place: tuple[str | None, str | None], accelerator: Any) -> tuple[str |
     return first, second
 
 
-def _maker(stage: Stage, asked: _Asked, accelerator: Any) -> Callable[[], Ready]:
-    """What builds the stage, on each process."""
+def _build(
+    stage: Stage,
+    asked: _Asked,
+    device: torch.device,
+    part: tuple[int, int] = (0, 1),
+    *,
+    blank: bool = False,
+) -> Ready:
+    """The stage, on each process; `blank`: of sizes alone, for a plan."""
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.data.dataset import Dataset
     from orster_cli.training import build
@@ -288,32 +320,29 @@ def _maker(stage: Stage, asked: _Asked, accelerator: Any) -> Callable[[], Ready]
     source = build.Source(
         dataset=Dataset.read(data.path),
         id=data.id,
-        device=accelerator.device,
+        device=device,
         reporter=stage.out,
         stop=stage.stop,
-        part=(accelerator.process_index, accelerator.num_processes),
+        part=part,
+        blank=blank,
     )
-
-    def make() -> Ready:
-        models = _load(asked)
-        if asked.role == "vae":
-            return build.build_vae(cfg, source, models)
-        if asked.role == "encoder":
-            return build.build_encoder(cfg, source)
-        if asked.command == "pretrain":
-            train = getattr(cfg, asked.section)
-            return build.build_diffusion(cfg, train, source, models, asked.role)
-        stages = {
-            "distill": build.build_distill,
-            "align": build.build_align,
-            "finetune": build.build_finetune,
-        }
-        return stages[asked.command](cfg, source, models)
-
-    return make
+    models = _load(asked, empty=blank)
+    if asked.role == "vae":
+        return build.build_vae(cfg, source, models)
+    if asked.role == "encoder":
+        return build.build_encoder(cfg, source)
+    if asked.command == "pretrain":
+        train = getattr(cfg, asked.section)
+        return build.build_diffusion(cfg, train, source, models, asked.role)
+    stages = {
+        "distill": build.build_distill,
+        "align": build.build_align,
+        "finetune": build.build_finetune,
+    }
+    return stages[asked.command](cfg, source, models)
 
 
-def _load(asked: _Asked) -> Models:
+def _load(asked: _Asked, *, empty: bool) -> Models:
     from orster_cli.core.errors import InputError
     from orster_cli.training.build import Models
 
@@ -321,11 +350,11 @@ def _load(asked: _Asked) -> Models:
     parts: dict[str, Any] = {}
     for name, opened in (("vae", vae), ("encoder", encoder)):
         if opened is not None:
-            parts[name] = getattr(opened.load(), name)
+            parts[name] = getattr(opened.load(empty=empty), name)
             if parts[name] is None:
                 raise InputError(f"{opened.path}: has no {name}")
     return Models(
-        start=None if start is None else start.load(),
+        start=None if start is None else start.load(empty=empty),
         teacher_3d=asked.given.get("teacher_3d"),
         teacher_video=asked.given.get("teacher_video"),
         **parts,

@@ -111,8 +111,9 @@ def write_facts(folder: Path, facts: Facts) -> None:
     _write(folder / PIPELINE, {"format": "orster-model", "version": 1, **asdict(facts)})
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """The model in `folder`, on the CPU in float32, evaluating. InputError, ConfigError."""
+def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
+    """The model in `folder`, on the CPU in float32, evaluating; `empty`: its parts without their
+    numbers, on the meta device, where only sizes are asked for. InputError, ConfigError."""
     path = folder / PIPELINE
     if not path.is_file():
         raise InputError(
@@ -129,9 +130,9 @@ def load_bundle(folder: Path) -> Bundle:
     schedule = folder / SCHEDULER
     return Bundle(
         facts=Facts(**value),
-        std4d=weights.load(folder) if has["unet"] else None,
-        vae=load_vae(folder / "vae") if has["vae"] else None,
-        encoder=load_encoder(folder / "encoder") if has["encoder"] else None,
+        std4d=weights.load(folder, empty=empty) if has["unet"] else None,
+        vae=load_vae(folder / "vae", empty=empty) if has["vae"] else None,
+        encoder=load_encoder(folder / "encoder", empty=empty) if has["encoder"] else None,
         schedule=NoiseSchedule.from_diffusers(read_object(schedule))
         if schedule.is_file()
         else None,

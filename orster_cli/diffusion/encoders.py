@@ -90,13 +90,16 @@ def encoder_widths(folder: Path) -> tuple[int, int, int]:
     return _widths(AutoConfig.from_pretrained(folder))
 
 
-def load_encoder(source: str | Path) -> ClipEncoder | MiniEncoder:
-    """Of a folder that `save_encoder` or transformers wrote, or CLIP by its hub id. InputError."""
+def load_encoder(source: str | Path, *, empty: bool = False) -> ClipEncoder | MiniEncoder:
+    """Of a folder that `save_encoder` or transformers wrote, or CLIP by its hub id; `empty`: without
+    its numbers, on the meta device, where every text reads alike. InputError."""
     folder = Path(source)
     if not folder.is_dir():
         return _load_clip(str(source))
     kind = read_object(folder / "config.json").get("model_type")
-    return load_mini(folder) if kind == MiniEncoder.KIND else _load_clip(str(folder))
+    if kind == MiniEncoder.KIND:
+        return load_mini(folder, empty=empty)
+    return _load_clip(str(folder), empty=empty)
 
 
 @contextmanager
@@ -113,7 +116,15 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _load_clip(source: str) -> ClipEncoder:
+class _AnyText:
+    """Stands for the tokenizer of an encoder without numbers: each text is as long as one can be."""
+
+    def __call__(self, texts: Sequence[str], *, max_length: int, **_: object) -> _AnyText:
+        self.input_ids = torch.zeros(len(texts), max_length, dtype=torch.long, device="cpu")
+        return self
+
+
+def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
     from transformers import AutoConfig, AutoTokenizer, CLIPModel, CLIPTextModel
 
     try:
@@ -121,6 +132,9 @@ def _load_clip(source: str) -> ClipEncoder:
         if config.model_type not in ("clip", "clip_text_model"):
             raise InputError(f"{source}: expected CLIP, got a {config.model_type}")
         kind = CLIPModel if config.model_type == "clip" else CLIPTextModel
+        if empty:
+            with torch.device("meta"):
+                return ClipEncoder(kind(config).eval(), _AnyText())
         with without_bars():
             model = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
         beside = Path(source).parent / "tokenizer"  # where a pipeline of diffusers keeps it

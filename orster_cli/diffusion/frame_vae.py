@@ -142,18 +142,20 @@ def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> N
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
-def load_vae(folder: Path) -> FrameVAE:
+def load_vae(folder: Path, *, empty: bool = False) -> FrameVAE:
     """Of a folder that `save_vae` or diffusers' `AutoencoderKL.save_pretrained` wrote; float32, on
-    the CPU, evaluating. InputError."""
+    the CPU, evaluating; `empty`: without its numbers, on the meta device. InputError."""
     path = folder / CONFIG
     value: dict[str, Any] = read_object(path)
     if value.get("_class_name", "AutoencoderKL") != "AutoencoderKL":
         raise InputError(f"{path}: expected an AutoencoderKL, got {value['_class_name']!r}")
     try:
-        vae = AutoencoderKL(**_settings(value))
+        with torch.device("meta" if empty else "cpu"):
+            vae = AutoencoderKL(**_settings(value))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: not an AutoencoderKL's config: {error}") from error
-    fill_module(vae, _today(read_sharded(folder, STEM)), where=str(folder))
+    if not empty:
+        fill_module(vae, _today(read_sharded(folder, STEM)), where=str(folder))
     return FrameVAE(vae).eval()
 
 

@@ -125,12 +125,13 @@ def save_mini(encoder: MiniEncoder, folder: Path, dtype: torch.dtype | None = No
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def load_mini(folder: Path) -> MiniEncoder:
-    """What `save_mini` wrote; evaluating. InputError."""
+def load_mini(folder: Path, *, empty: bool = False) -> MiniEncoder:
+    """What `save_mini` wrote; evaluating; `empty`: without its numbers, on the meta device. InputError."""
     config = read_object(folder / "config.json")
     with torch.device("meta"):
         encoder = MiniEncoder(int(config["width"]), int(config["layers"]))
-    fill_module(encoder, read_sharded(folder, STEM), where=str(folder))
+    if not empty:
+        fill_module(encoder, read_sharded(folder, STEM), where=str(folder))
     return encoder.eval()
 
 

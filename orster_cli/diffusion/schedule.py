@@ -103,6 +103,11 @@ class NoiseSchedule:
         shape = (-1, *[1] * (like.ndim - 1))
         return a.view(shape).to(like), s.view(shape).to(like)
 
+    def _levels(self) -> tuple[int, float, float, str, bool]:
+        """What `alphas_cumprod` follows from."""
+        ends = (self.beta_start, self.beta_end)
+        return self.num_train_timesteps, *ends, self.beta_schedule, self.rescale_betas_zero_snr
+
     def log_snr(self) -> Tensor:
         """[N] log(a^2 / s^2), falling, float64, within +-`LARGEST_LOG_SNR`."""
         shares = self.alphas_cumprod
@@ -115,7 +120,7 @@ class NoiseSchedule:
     ) -> tuple[Tensor, Tensor]:
         """z_t [B,...] of this schedule as (z', t') of `other`, where t' is the timestep whose log-SNR is
         nearest. Both keep a^2 + s^2 = 1, so at an equal ratio the latents are the same numbers."""
-        if other.alphas_cumprod.equal(self.alphas_cumprod):
+        if other._levels() == self._levels():
             return noisy, timesteps
         mine = self.log_snr().to(timesteps.device)[timesteps]
         theirs = other.log_snr().to(timesteps.device)

@@ -8,7 +8,7 @@ B videos, C channels, F frames, H W latent pixels, L tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,7 +133,13 @@ class Pass:
     embedding: Tensor  # [B F,E]
     context: Tensor  # [B,L,D]
     wanted: frozenset[str] = frozenset()
+    recompute: bool = False  # in the backward pass, one layer at a time
     taps: dict[str, Tensor] = field(default_factory=dict)
+
+    def through(self, layer: Callable[..., Any], *given: Any) -> Any:
+        if self.recompute:
+            return checkpoint(layer, *given, use_reentrant=False)
+        return layer(*given)
 
     def keep(self, channel: Channel, unit: str, residual: Tensor) -> Tensor:
         if unit in self.wanted:
@@ -171,6 +177,9 @@ class _Units(nn.Module):
             self.attentions.append(SpatialTransformer(out, heads, head, groups, context))
             self.temp_attentions.append(TemporalTransformer(out, heads, head, groups, None))
 
+    def _layer(self, i: int, streams: Streams, run: Pass, name: str) -> Streams:
+        return self._attend(i, self._convolve(i, streams, run), run, name)
+
     def _convolve(self, i: int, streams: Streams, run: Pass) -> Streams:
         out = []
         for channel, x in streams:
@@ -203,7 +212,7 @@ class DownBlock(_Units):
     def forward(self, streams: Streams, run: Pass, name: str) -> tuple[Streams, list[Streams]]:
         kept = []
         for i in range(len(self.resnets)):
-            streams = self._attend(i, self._convolve(i, streams, run), run, name)
+            streams = run.through(self._layer, i, streams, run, name)
             kept.append(streams)
         if self.downsamplers is not None:
             streams = [(channel, self.downsamplers[0](x)) for channel, x in streams]
@@ -218,8 +227,8 @@ class MidBlock(_Units):
         self._make(cfg, [(width, width)] * 2, 1)
 
     def forward(self, streams: Streams, run: Pass, name: str) -> Streams:
-        streams = self._attend(0, self._convolve(0, streams, run), run, name)
-        return self._convolve(1, streams, run)
+        streams = run.through(self._layer, 0, streams, run, name)
+        return run.through(self._convolve, 1, streams, run)
 
 
 class UpBlock(_Units):
@@ -241,14 +250,18 @@ class UpBlock(_Units):
         """`kept`: what lies beside each resnet, the last first; `size` is what the next block's
         features measure."""
         for i, beside in zip(range(len(self.resnets)), reversed(kept), strict=True):
-            streams = [
-                (channel, torch.cat([x, skip], dim=1))
-                for (channel, x), (_, skip) in zip(streams, beside, strict=True)
-            ]
-            streams = self._attend(i, self._convolve(i, streams, run), run, name)
+            streams = run.through(self._joined, i, streams, beside, run, name)
         if self.upsamplers is not None:
-            streams = [(channel, self.upsamplers[0](x, size)) for channel, x in streams]
+            up = self.upsamplers[0]
+            streams = [(channel, run.through(up, x, size)) for channel, x in streams]
         return streams
+
+    def _joined(self, i: int, streams: Streams, beside: Streams, run: Pass, name: str) -> Streams:
+        both = [
+            (channel, torch.cat([x, skip], dim=1))
+            for (channel, x), (_, skip) in zip(streams, beside, strict=True)
+        ]
+        return self._layer(i, both, run, name)
 
 
 class Trunk(nn.Module):
@@ -257,7 +270,7 @@ class Trunk(nn.Module):
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
         self.config = cfg = config
-        self.checkpointing = False  # recompute each block in the backward pass
+        self.checkpointing = False  # recompute each layer in the backward pass
         widths, groups = cfg.block_out_channels, cfg.norm_num_groups
         levels = len(widths)
         self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
@@ -285,11 +298,6 @@ class Trunk(nn.Module):
             self.up_blocks.append(UpBlock(cfg, pairs, cfg.attention[i], i == 0))
         self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=cfg.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
-
-    def _call(self, block: nn.Module, *given: Any) -> Any:
-        if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *given, use_reentrant=False)
-        return block(*given)
 
     def unit_names(self) -> tuple[list[str], list[str]]:
         """Names of the spatial and of the temporal transformers, whose residuals can be tapped."""
@@ -323,30 +331,34 @@ class Trunk(nn.Module):
         per_frame = self.embed_time(timesteps)[:, None].expand(-1, frames, -1)
         if added is not None:
             per_frame = per_frame + added.to(per_frame)
-        run = Pass(frames, per_frame.flatten(0, 1), context, wanted)
+        recompute = self.checkpointing and torch.is_grad_enabled()
+        run = Pass(frames, per_frame.flatten(0, 1), context, wanted, recompute)
         streams: Streams = []
         for channel, z in latents.items():
             x = z.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
             x = self.conv_in(x)
             x = (x if entry is None else x + entry).contiguous(memory_format=torch.channels_last)
             if channel.temporal:
-                x = x + run.keep(channel, "transformer_in", self.transformer_in.residual(x, frames))
+                residual = run.through(self.transformer_in.residual, x, frames)
+                x = x + run.keep(channel, "transformer_in", residual)
             streams.append((channel, x))
         kept = [streams]
         for i, block in enumerate(self.down_blocks):
-            streams, more = self._call(block, streams, run, f"down_blocks.{i}")
+            streams, more = block(streams, run, f"down_blocks.{i}")
             kept += more
-        streams = self._call(self.mid_block, streams, run, "mid_block")
+        streams = self.mid_block(streams, run, "mid_block")
         for i, block in enumerate(self.up_blocks):
             cut = len(kept) - len(block.resnets)
             size = None if block.upsamplers is None else _size(kept[cut - 1])
-            streams = self._call(block, streams, kept[cut:], run, f"up_blocks.{i}", size)
+            streams = block(streams, kept[cut:], run, f"up_blocks.{i}", size)
             del kept[cut:]
         out = {}
         for channel, x in streams:
             h = self.conv_out(F.silu(self.conv_norm_out(x)))
             out[channel] = h.view(batch, frames, *h.shape[1:]).transpose(1, 2)
-        return out, run.taps
+        # layers that are recomputed hold `run`: what they tapped again would keep their graphs alive
+        taps, run.taps, run.wanted = run.taps, {}, frozenset()
+        return out, taps
 
 
 def _size(streams: Streams) -> tuple[int, int]:

@@ -64,16 +64,18 @@ def beside_trunk(config: STD4DConfig, seed: int) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if not name.startswith(TRUNK)}
 
 
-def load(folder: Path) -> STD4D:
-    """The model that `save` wrote, in float32 on the CPU, in evaluation mode. InputError, ConfigError."""
+def load(folder: Path, *, empty: bool = False) -> STD4D:
+    """The model that `save` wrote, in float32 on the CPU, in evaluation mode; `empty`: without its
+    numbers, on the meta device. InputError, ConfigError."""
     value = read_object(folder / REST / "config.json")
     config = STD4DConfig.from_dict(value, where=str(folder / REST / "config.json"))
-    tensors = {
-        TRUNK + n: v for n, v in read_sharded(folder / UNET, UNET_STEM).items()
-    } | read_sharded(folder / REST, REST_STEM)
     with torch.device("meta"):
         model = STD4D(config)
-    fill_module(model, tensors, where=str(folder))
+    if not empty:
+        tensors = {
+            TRUNK + n: v for n, v in read_sharded(folder / UNET, UNET_STEM).items()
+        } | read_sharded(folder / REST, REST_STEM)
+        fill_module(model, tensors, where=str(folder))
     return model.eval()
 
 
@@ -90,14 +92,16 @@ def start_from(base: STD4D, config: STD4DConfig, seed: int) -> STD4D:
     return model
 
 
-def load_trunk(folder: Path) -> Trunk:
-    """The trunk of a folder that diffusers' `UNet3DConditionModel.save_pretrained` (or `save`) wrote."""
+def load_trunk(folder: Path, *, empty: bool = False) -> Trunk:
+    """The trunk of a folder that diffusers' `UNet3DConditionModel.save_pretrained` (or `save`) wrote;
+    `empty`: as `load` has it."""
     config = TrunkConfig.from_diffusers(
         read_object(folder / "config.json"), where=str(folder / "config.json")
     )
     with torch.device("meta"):
         trunk = Trunk(config)
-    fill_module(trunk, read_sharded(folder, UNET_STEM), where=str(folder))
+    if not empty:
+        fill_module(trunk, read_sharded(folder, UNET_STEM), where=str(folder))
     return trunk.eval()
 
 

@@ -70,10 +70,10 @@ def diffusion4d_w2c(entry: dict[str, object]) -> Tensor:
 def videomv_condition(w2c: Tensor) -> Tensor:
     """[T,16] camera condition of VideoMV: flattened OpenGL c2w in its own world, not normalised."""
     c2w = w2c_to_opengl_c2w(w2c.double())
-    return (WORLD_TO_VIDEOMV @ c2w).flatten(-2).float()
+    return (WORLD_TO_VIDEOMV.to(c2w) @ c2w).flatten(-2).float()
 
 
 def from_videomv_condition(condition: Tensor) -> Tensor:
     """[T,4,4] OpenCV w2c of VideoMV camera conditions [T,16]."""
     c2w = condition.double().reshape(*condition.shape[:-1], 4, 4)
-    return opengl_c2w_to_w2c(WORLD_TO_VIDEOMV.T @ c2w)
+    return opengl_c2w_to_w2c(WORLD_TO_VIDEOMV.T.to(c2w) @ c2w)

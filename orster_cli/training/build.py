@@ -6,7 +6,7 @@ Each function makes one kind of stage; `Ready` is what the loop needs of any of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -27,11 +27,12 @@ from orster_cli.diffusion.mini_encoder import MiniEncoder, new_mini
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.training.blank import BlankFrames, BlankLatents
 from orster_cli.training.datafeed import FrameFeed, LatentFeed
 from orster_cli.training.loop import Feed
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial
-from orster_cli.training.phi import vae_features, vgg_features
+from orster_cli.training.phi import vae_features, vgg_features, vgg_network
 from orster_cli.training.stages import (
     AlignStage,
     DiffusionStage,
@@ -41,12 +42,14 @@ from orster_cli.training.stages import (
     VaeStage,
 )
 from orster_cli.training.watch import reconstructions, samples
+from orster_cli.transfer.halves import halve
 from orster_cli.transfer.orster import OrsterTransfer, find_taps
 from orster_cli.transfer.teachers import Teacher, load_teacher, transformer_widths
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
 WATCHED_FRAMES, WATCHED_CLIPS = 8, 4  # on a contact sheet
 SCALE_FRAMES = 256  # from which the scale of the latents is measured
+_PARTS = {"model": "diffusion", "trunk": "diffusion", "unet": "diffusion", "vision": "image tower"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,8 @@ class Source:
     reporter: Reporter
     stop: StopFlag
     part: tuple[int, int] = (0, 1)  # this process among all
+    blank: bool = False  # nothing is read of it but sizes: batches without content, for a plan;
+    # on the meta device teachers have no weights either
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +81,14 @@ class Models:
 @dataclass
 class Ready:
     """`finish` gives the model that is kept, after training; `sheet` pictures [3,H,W] of what it can
-    do so far."""
+    do so far; `beside`: what is on the device too and is not trained."""
 
     task: nn.Module
     feed: Feed
     finish: Callable[[], Bundle | WholeBundle]
     curves: tuple[str, ...] = ("loss",)
     sheet: Callable[[], Tensor] | None = None
+    beside: dict[str, nn.Module] = field(default_factory=dict)
 
 
 def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Ready:
@@ -100,7 +106,7 @@ def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Read
         vae.freeze_encoder()
     resolution = _resolution(model, source)
     vae.check_size(resolution, resolution, "model.resolution")
-    feed = FrameFeed(source.dataset, resolution=resolution, batch=cfg.vae.batch, seed=cfg.vae.seed)
+    feed = _frames(cfg.vae, source, resolution)
 
     def finish() -> Bundle:
         if start is None:
@@ -120,9 +126,7 @@ def build_encoder(cfg: Config, source: Source) -> Ready:
     """A new small text and image encoder."""
     encoder = new_mini(cfg.model.encoder_width, cfg.encoder.seed).to(source.device)
     resolution = _resolution(cfg.model, source)
-    feed = FrameFeed(
-        source.dataset, resolution=resolution, batch=cfg.encoder.batch, seed=cfg.encoder.seed
-    )
+    feed = _frames(cfg.encoder, source, resolution)
     facts = _facts("encoder", cfg.model, resolution)
     task = EncoderStage(encoder, source.device)
     return Ready(task, feed, lambda: Bundle(facts, encoder=encoder))
@@ -168,8 +172,8 @@ def build_distill(cfg: Config, source: Source, models: Models) -> Ready:
     if kept.facts.motion is None:
         kept.facts = replace(kept.facts, motion=feed.motion())
     teachers = (
-        _teacher(models.teacher_3d, "3d", start.vae, source),
-        _teacher(models.teacher_video, "video", start.vae, source),
+        _teacher(models.teacher_3d, "3d", start.vae, source, train),
+        _teacher(models.teacher_video, "video", start.vae, source, train),
     )
     taps = find_taps(transformer_widths(model.trunk), teachers[0].widths, teachers[1].widths)
     with torch.random.fork_rng(devices=[]):
@@ -183,7 +187,11 @@ def build_distill(cfg: Config, source: Source, models: Models) -> Ready:
         )
     stage = DistillStage(model, train, _setting(kept, source), transfer, teachers)
     curves = ("orster", "cosine_spatial", "cosine_temporal", "kappa")
-    return _ready(stage, feed, kept, train, merge=True, curves=curves)
+    ready = _ready(stage, feed, kept, train, merge=True, curves=curves)
+    for role, teacher in zip(("3D", "video"), teachers, strict=True):
+        parts = {n: m for n, m in vars(teacher).items() if isinstance(m, nn.Module)}
+        ready.beside |= {f"{role} teacher's {_PARTS.get(n, n)}": m for n, m in parts.items()}
+    return ready
 
 
 def build_align(cfg: Config, source: Source, models: Models) -> Ready:
@@ -191,12 +199,14 @@ def build_align(cfg: Config, source: Source, models: Models) -> Ready:
     train, start = cfg.align, _merged(_started(models))
     facts = start.facts
     feed = _feed(train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution, train.frames)
-    features = vae_features(start.vae)
-    if train.features == "vgg":
-        features = vgg_features(source.device)
+    vgg = vgg_network(source.device) if train.features == "vgg" else None
+    features = vae_features(start.vae) if vgg is None else vgg_features(vgg)
     _freeze(start.vae)
     stage = AlignStage(start.std4d, train, _setting(start, source), start.vae, features)
-    return _ready(stage, feed, start, train, curves=("rec", "perc", "temp", "align"))
+    ready = _ready(stage, feed, start, train, curves=("rec", "perc", "temp", "align"))
+    if vgg is not None:
+        ready.beside["VGG16"] = vgg
+    return ready
 
 
 def build_finetune(cfg: Config, source: Source, models: Models) -> Ready:
@@ -210,7 +220,7 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> Ready:
 
 def _ready(
     stage: DiffusionStage,
-    feed: LatentFeed,
+    feed: LatentFeed | BlankLatents,
     kept: WholeBundle,
     train: TrainConfig,
     *,
@@ -233,7 +243,8 @@ def _ready(
         captions = feed.captions()[:WATCHED_CLIPS]
         return samples(replace(kept, std4d=model), captions, stage.setting.device)
 
-    return Ready(stage, feed, finish, ("diffusion", *curves), sheet)
+    beside = {"frame VAE": kept.vae, "encoder": kept.encoder}
+    return Ready(stage, feed, finish, ("diffusion", *curves), sheet, beside)
 
 
 def kept_device(stage: DiffusionStage) -> torch.device:
@@ -322,10 +333,12 @@ def _merged(bundle: WholeBundle) -> WholeBundle:
     return replace(bundle, std4d=merged, facts=replace(bundle.facts, role="4d"))
 
 
-def _teacher(folder: Path | None, role: str, vae: FrameVAE, source: Source) -> Teacher:
+def _teacher(
+    folder: Path | None, role: str, vae: FrameVAE, source: Source, train: TrainConfig
+) -> Teacher:
     if folder is None:
         raise ConfigError(f"no {role} teacher", hint=f"give --teacher-{role}")
-    teacher, vae_id = load_teacher(folder, role=role)
+    teacher, vae_id = load_teacher(folder, role=role, empty=source.device.type == "meta")
     if vae_id is not None and vae_id != vae.id:
         raise InputError(
             f"{folder}: its frame VAE is not the student's: they would not see the same latents",
@@ -334,6 +347,8 @@ def _teacher(folder: Path | None, role: str, vae: FrameVAE, source: Source) -> T
     for part in vars(teacher).values():
         if isinstance(part, nn.Module):
             _freeze(part)
+            if train.precision == "bf16":
+                halve(part)
             part.to(source.device)
     return teacher
 
@@ -346,9 +361,17 @@ def _feed(
     frames: int,
     resolution: int,
     pictures: int = 0,
-) -> LatentFeed:
+) -> LatentFeed | BlankLatents:
     """The latents, made where they are missing."""
     vae.check_size(resolution, resolution, "the dataset")
+    if source.blank:
+        return BlankLatents(
+            frames=frames,
+            channels=vae.channels,
+            side=resolution // vae.factor,
+            resolution=resolution,
+            pictures=pictures,
+        )
     cache = LatentCache(source.dataset, source.id, vae, resolution)
     vae.to(source.device)
     done = cache.fill(
@@ -367,6 +390,12 @@ def _feed(
     )
 
 
+def _frames(train: TrainConfig, source: Source, resolution: int) -> FrameFeed | BlankFrames:
+    if source.blank:
+        return BlankFrames(resolution=resolution)
+    return FrameFeed(source.dataset, resolution=resolution, batch=train.batch, seed=train.seed)
+
+
 def _resolution(model: ModelConfig, source: Source) -> int:
     """The settings', or that of the dataset's first sample."""
     if model.resolution:
@@ -378,9 +407,11 @@ def _resolution(model: ModelConfig, source: Source) -> int:
 
 def _sizes(model: ModelConfig, source: Source, role: str) -> tuple[int, int]:
     """Frames and pixels of a clip."""
-    key = source.dataset.keys()[0]
-    have = source.dataset.info(key)["frames"]
-    return model.frames or int(have.get(VIEW[role], 0)), _resolution(model, source)
+    frames = model.frames
+    if not frames:
+        key = source.dataset.keys()[0]
+        frames = int(source.dataset.info(key)["frames"].get(VIEW[role], 0))
+    return frames, _resolution(model, source)
 
 
 def _facts(role: str, model: ModelConfig, resolution: int) -> Facts:

@@ -6,7 +6,7 @@ N frames, H W pixels.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from orster_cli.core.errors import MissingResourceError
 from orster_cli.diffusion.frame_vae import FrameVAE
@@ -31,12 +31,15 @@ def vae_features(vae: FrameVAE) -> Features:
     return layers
 
 
-def vgg_features(device: torch.device) -> Features:
-    """VGG16 trained on ImageNet. MissingResourceError: not in torch's cache, and no network."""
+def vgg_network(device: torch.device) -> nn.Module:
+    """VGG16's convolutions as trained on ImageNet; on the meta device without their numbers.
+    MissingResourceError: not in torch's cache, and no network."""
     from torchvision.models import VGG16_Weights, vgg16
 
+    known = None if device.type == "meta" else VGG16_Weights.IMAGENET1K_V1
     try:
-        trunk = vgg16(weights=VGG16_Weights.IMAGENET1K_V1).features.to(device).eval()
+        with torch.device("meta" if known is None else "cpu"):
+            trunk: nn.Module = vgg16(weights=known).features.to(device).eval()
     except (OSError, RuntimeError) as error:
         raise MissingResourceError(
             f"VGG16's weights cannot be had here: {error}",
@@ -45,12 +48,17 @@ def vgg_features(device: torch.device) -> Features:
         ) from error
     for parameter in trunk.parameters():
         parameter.requires_grad_(False)
+    return trunk
+
+
+def vgg_features(trunk: nn.Module) -> Features:
+    """The layers of `vgg_network`."""
 
     def layers(frames: Tensor) -> list[Tensor]:
         mean, std = (frames.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
         x = (frames - mean) / std
         out = []
-        for number, layer in enumerate(trunk):
+        for number, layer in enumerate(list(trunk.children())[: _RELUS[-1] + 1]):
             x = layer(x)
             if number in _RELUS:
                 out.append(_unit(x))

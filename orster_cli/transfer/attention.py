@@ -25,7 +25,9 @@ class KernelAttention(nn.Module):
     def forward(self, tokens: Tensor, kappa: Tensor) -> Tensor:
         """[N,L,C] for `tokens` [N,L,C] and `kappa` [N,L]: attention among the L of each row."""
         keys = self.key(kappa[..., None].to(tokens) if self.kernel else tokens)
-        return F.scaled_dot_product_attention(self.query(tokens), keys, tokens)
+        # as one head: fused kernels take four dimensions only, and the plain product would keep L x L
+        parts = (x[:, None] for x in (self.query(tokens), keys, tokens))
+        return F.scaled_dot_product_attention(*parts)[:, 0]
 
 
 # Eq. 12

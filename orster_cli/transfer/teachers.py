@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -157,34 +157,45 @@ def _with_positions(first: Tensor, frames: int) -> Tensor:
     return torch.stack([first, *later], dim=2)
 
 
-def load_teacher(folder: Path, *, role: str) -> tuple[Teacher, str | None]:
+def load_teacher(folder: Path, *, role: str, empty: bool = False) -> tuple[Teacher, str | None]:
     """A model of ours, or a folder in diffusers' layout (``unet/``, ``scheduler/``, and ``encoder/`` or
     ``text_encoder/`` with ``tokenizer/``; I2VGen-XL's also ``image_encoder/``); and the id of its frame
-    VAE where that is known.
+    VAE where that is known. `empty`: without their numbers, on the meta device.
 
     InputError, ConfigError."""
     if (folder / PIPELINE).is_file():
-        whole = load_bundle(folder).whole(str(folder))
+        whole = load_bundle(folder, empty=empty).whole(str(folder))
         if whole.facts.role not in (role, "4d"):
             raise InputError(f"{folder}: expected a {role} model, got a {whole.facts.role} one")
         teacher = STD4DTeacher(whole.std4d, whole.schedule, whole.encoder, role=role)
-        return teacher, whole.vae.id
+        return teacher, None if empty else whole.vae.id
     config = read_object(folder / "unet" / "config.json")
     schedule = NoiseSchedule.from_diffusers(
         read_object(folder / "scheduler" / "scheduler_config.json")
     )
     named = folder / "encoder"
-    encoder = load_encoder(named if named.is_dir() else folder / "text_encoder")
+    encoder = load_encoder(named if named.is_dir() else folder / "text_encoder", empty=empty)
     if config.get("_class_name") == "I2VGenXLUNet":
-        from diffusers import I2VGenXLUNet
-        from transformers import CLIPVisionModelWithProjection
-
-        unet = I2VGenXLUNet.from_pretrained(
-            str(folder / "unet"), torch_dtype=torch.float32, use_safetensors=True
-        )
-        with without_bars():
-            vision = CLIPVisionModelWithProjection.from_pretrained(
-                str(folder / "image_encoder"), dtype=torch.float32, use_safetensors=True
-            )
+        unet, vision = _i2vgen_xl(folder, config, empty=empty)
         return I2VGenXLTeacher(unet, schedule, encoder, vision), None
-    return UNet3DTeacher(load_trunk(folder / "unet"), schedule, encoder), None
+    return UNet3DTeacher(load_trunk(folder / "unet", empty=empty), schedule, encoder), None
+
+
+def _i2vgen_xl(folder: Path, config: dict[str, Any], *, empty: bool) -> tuple[nn.Module, nn.Module]:
+    """Its UNet and its image tower."""
+    from diffusers import I2VGenXLUNet
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    tower = str(folder / "image_encoder")
+    if empty:
+        with torch.device("meta"):
+            vision_config = CLIPVisionConfig.from_pretrained(tower)
+            return I2VGenXLUNet.from_config(config), CLIPVisionModelWithProjection(vision_config)
+    unet = I2VGenXLUNet.from_pretrained(
+        str(folder / "unet"), torch_dtype=torch.float32, use_safetensors=True
+    )
+    with without_bars():
+        vision = CLIPVisionModelWithProjection.from_pretrained(
+            tower, dtype=torch.float32, use_safetensors=True
+        )
+    return unet, vision

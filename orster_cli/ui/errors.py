@@ -69,7 +69,10 @@ def explain(error: BaseException) -> Failure:
         return Failure(MISSING, "E-SYSTEM", f"{place}{error.strerror}", hint)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         text = str(error).split("\n")[0] or "not enough memory"
-        hint = "ask for less: a smaller resolution, fewer Gaussians, fewer workers"
+        hint = (
+            "ask for less: a smaller resolution, fewer Gaussians, fewer workers; for training, the "
+            "same command with --dry-run says what it needs and what would make it less"
+        )
         return Failure(MISSING, "E-MEMORY", text, hint)
     return Failure(BUG, "E-BUG", f"{type(error).__name__}: {error}", None, bug=True)
 

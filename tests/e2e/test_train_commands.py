@@ -109,6 +109,26 @@ def test_the_chain_of_stages_leaves_whole_models_with_their_lineage(chain: Path)
     assert all(torch.equal(v, ours[n]) for n, v in theirs.state_dict().items())
 
 
+def test_each_of_them_plans_its_memory_before_anything_is_loaded(
+    chain: Path, capsys: Capture
+) -> None:
+    for out, line in CHAIN:
+        said = call(capsys, chain, *line.split(), "-o", f"@planned-{out}", "--dry-run")
+        assert said.code == 0, said.err
+        memory = said.data["memory"]
+        made = open_artifact(chain / out).content["parameters"]
+        items = {item["name"]: item for item in memory["items"]}
+        trained = items["trained weights"]["count"]
+        # before the merge there is more than what is kept after it; kernels are trained beside
+        assert trained == made if out != "distilled" else trained > made, out
+        assert (memory["card"], memory["clips"]) == (24, 2)
+        assert not (chain / f"planned-{out}").exists()
+    words = [*CHAIN[-1][1].split(), "-o", "@none", "--dry-run", "--set", "finetune.batch=3"]
+    odd = call(capsys, chain, *words, "--set", "finetune.accumulate=2")
+    assert odd.code == 2
+    assert "batch 3 cannot be divided over 1 processes and 2 parts" in odd.failure["error"]
+
+
 def test_a_second_run_does_nothing_and_other_settings_are_a_conflict(
     chain: Path, capsys: Capture
 ) -> None:

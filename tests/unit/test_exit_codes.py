@@ -47,6 +47,14 @@ def test_every_error_class_is_in_the_table_and_the_base_stands_last() -> None:
     assert len({c.code for c in ours}) == len(ours)
 
 
+def test_out_of_memory_points_to_the_plan() -> None:
+    error = type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory.\nTried")
+    failure = explain(error)
+    assert failure.message == "CUDA out of memory."
+    assert failure.hint is not None
+    assert "--dry-run" in failure.hint
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [

@@ -1,0 +1,233 @@
+"""What a training stage needs of a CUDA card's memory, computed without one.
+
+The stage is built by the code that trains it, with weights that have no numbers; they are counted, and
+one micro-batch is rehearsed (`rehearsal`). G means 10^9 bytes where a card is named, GiB 2^30.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orster_cli.config.train import TrainConfig
+from orster_cli.core.errors import ConfigError
+from orster_cli.core.limits import GiB
+from orster_cli.training.build import Ready
+from orster_cli.training.draws import choose
+from orster_cli.training.rehearsal import Rehearsed, dressed, rehearse, stage_set
+from orster_cli.training.stages import DiffusionStage, DistillStage, EncoderStage
+
+CARDS = (24, 48, 80)  # GB of 10^9 bytes: what such cards give is a little more
+CONTEXT = 1 * GiB  # the CUDA context, cuDNN's and cuBLAS's workspaces
+GAPS = 0.05  # of the rest: what the allocator cannot hand out
+MOMENTS = 2  # of AdamW, float32, and a step count a parameter
+STEP_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Item:
+    """A line of the plan: `count` numbers (None: of many kinds) in `bytes`."""
+
+    name: str
+    count: int | None
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`clips`: at once on a process; `kept`: bytes of activations that wait for the backward pass;
+    `total`: of the items; `needed`: with the margin; `card`: the smallest that has it, in GB (None:
+    none of those known)."""
+
+    stage: str
+    processes: int
+    clips: int
+    items: tuple[Item, ...]
+    kept: int
+    total: int
+    needed: int
+    card: int | None
+    changes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {**asdict(self), "items": [asdict(item) for item in self.items]}
+
+    def text(self) -> str:
+        """For people."""
+        many = f"{self.processes} processes" if self.processes > 1 else "1 process"
+        lines = [f"memory of a CUDA card for {self.stage}, computed: {many}, {self.clips} at once"]
+        for item in self.items:
+            count = "" if item.count is None else f"{item.count / 1e6:,.1f} M"
+            lines.append(f"  {item.name:<42}{count:>12}{_gib(item.bytes):>14}")
+        lines += [
+            f"  {'together':<42}{'':>12}{_gib(self.total):>14}",
+            f"  {'with the context, workspaces and gaps':<42}{'':>12}{_gib(self.needed):>14}",
+        ]
+        if self.card is not None:
+            lines.append(f"  fits a card of {self.card} GB")
+        else:
+            lines.append(f"  fits no card of {', '.join(map(str, CARDS))} GB")
+        if self.card != CARDS[0]:
+            lines.append(f"  to need less: {'; '.join(self.changes)}")
+        return "\n".join(lines)
+
+
+def _gib(size: int) -> str:
+    return f"{size / GiB:.2f} GiB"
+
+
+def plan_stage(
+    make: Callable[[torch.device], Ready],
+    train: TrainConfig,
+    *,
+    section: str,
+    processes: int = 1,
+    device: torch.device | None = None,
+) -> Plan:
+    """Of the stage that `make` builds on the device it is given, trained by `processes` together.
+
+    ConfigError: the batch cannot be divided; whatever `make` raises."""
+    device = device or torch.device("cuda", 0)
+    clips = micro_batch(train, processes)
+    with torch.device("meta"):
+        ready = make(torch.device("meta"))
+    task = ready.task
+    trained = [p for p in task.parameters() if p.requires_grad]
+    if not trained:
+        raise ConfigError("nothing is trained: every parameter is frozen")
+    frozen = [p for p in task.parameters() if not p.requires_grad]
+    parallel = processes > 1
+    items = [
+        Item("trained weights", _count(trained), _bytes(trained)),
+        Item("frozen weights of the same model", _count(frozen), _bytes(frozen)),
+        *[Item(f"{n}, frozen", _count(p), _bytes(p)) for n, p in _beside(ready, task).items()],
+        Item("gradients", _count(trained), _bytes(trained)),
+        Item("AdamW's moments", MOMENTS * _count(trained), moments(trained)),
+        Item("averaged weights", _count(trained), 4 * _count(trained)) if train.ema else None,
+        Item("exchange of gradients", _count(trained), _bytes(trained)) if parallel else None,
+    ]
+    seen = rehearse_stage(ready, train, clips=clips, device=device)
+    gradients = _bytes(trained)
+    # a first micro-batch finds no gradients of the step before
+    alone = train.accumulate == 1 and not parallel
+    most = seen.together if alone else seen.peak + gradients
+    items.append(Item("activations, at the fullest moment", None, max(most - gradients, 0)))
+    kept_items = tuple(item for item in items if item is not None and item.bytes)
+    total = sum(item.bytes for item in kept_items)
+    needed = int(total * (1 + GAPS)) + CONTEXT
+    card = next((size for size in CARDS if needed <= size * 10**9), None)
+    return Plan(
+        stage=section,
+        processes=processes,
+        clips=clips,
+        items=kept_items,
+        kept=seen.kept,
+        total=total,
+        needed=needed,
+        card=card,
+        changes=tuple(_changes(train, section, clips, task)),
+    )
+
+
+def micro_batch(train: TrainConfig, processes: int) -> int:
+    """What a process computes at once. ConfigError where that is not whole."""
+    pieces = processes * train.accumulate
+    if train.batch % pieces:
+        raise ConfigError(
+            f"batch {train.batch} cannot be divided over {processes} processes and "
+            f"{train.accumulate} parts",
+            hint="choose a multiple of their product",
+        )
+    return train.batch // pieces
+
+
+def moments(trained: Iterable[Tensor]) -> int:
+    """Bytes of AdamW's state for the parameters `trained`."""
+    return sum(MOMENTS * p.nbytes + STEP_BYTES for p in trained)
+
+
+def rehearse_stage(
+    ready: Ready, train: TrainConfig, *, clips: int, device: torch.device
+) -> Rehearsed:
+    """One micro-batch of `clips` on `device`, of a stage whose weights are on the meta device."""
+    task = ready.task
+    with stage_set(device):
+        for module in (task, *ready.beside.values()):
+            dressed(module, device)
+        place_on(task, device)
+        task.train()
+        if isinstance(task, DistillStage):
+            task.transfer.eval()  # its running means ask for numbers; they take less than the kernel
+        step = _fullest(task, train)
+        batch = ready.feed.batch(step, list(range(clips)))
+        return rehearse(
+            task,
+            lambda: task(batch, step, list(range(clips)))[0],
+            device=device,
+            bf16=train.precision == "bf16",
+            held=[x for m in ready.beside.values() for x in (*m.parameters(), *m.buffers())],
+        )
+
+
+def place_on(task: nn.Module, device: torch.device) -> None:
+    """Have a stage move its batches there."""
+    if isinstance(task, DiffusionStage):
+        task.setting = replace(task.setting, device=device)
+    else:
+        task.device = device  # type: ignore[assignment]
+
+
+def _fullest(task: nn.Module, train: TrainConfig) -> int:
+    """A step that gives the condition of the most tokens."""
+    if not isinstance(task, DiffusionStage):
+        return 0
+    shares = {"text": train.text, "image": train.image, "object": train.object}
+    reads = task.setting.encoder.image_width > 0
+    order = ("image", "object", "text") if reads else ("object", "image", "text")
+    kind = next((name for name in order if shares[name] > 0), "text")
+    return next(step for step in itertools.count() if choose(train.seed, step, shares) == kind)
+
+
+def _beside(ready: Ready, task: nn.Module) -> dict[str, list[Tensor]]:
+    """Tensors of each network that is not the stage's own; one that two hold is counted once."""
+    seen = {id(p) for p in task.parameters()}
+    out: dict[str, list[Tensor]] = {}
+    for name, module in ready.beside.items():
+        new = [x for x in (*module.parameters(), *module.buffers()) if id(x) not in seen]
+        seen |= {id(x) for x in new}
+        out[name] = new
+    return out
+
+
+def _count(tensors: Iterable[Tensor]) -> int:
+    return sum(x.numel() for x in tensors)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(x.nbytes for x in tensors)
+
+
+def _changes(train: TrainConfig, section: str, clips: int, task: nn.Module) -> list[str]:
+    """Settings that would make it less, the harmless ones first."""
+    out = []
+    trunk = isinstance(task, DiffusionStage)
+    if clips > 1 and not isinstance(task, EncoderStage):  # it compares the pairs of a part
+        out.append(
+            f"--set {section}.accumulate={train.accumulate * clips} (the result is the same)"
+        )
+    if train.precision == "fp32":
+        out.append(f"--set {section}.precision=bf16")
+    if trunk and not train.checkpointing:
+        out.append(f"--set {section}.checkpointing=true")
+    if trunk and train.trainable != "lora":
+        less = "temporal" if train.trainable == "all" else "lora"
+        out.append(f"--set {section}.trainable={less}")
+    if train.ema:
+        out.append(f"--set {section}.ema=0")
+    return out or ["fewer frames or pixels, or smaller teachers"]

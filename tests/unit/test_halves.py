@@ -1,0 +1,60 @@
+"""Frozen teachers in half the memory give the same features, number for number, under autocast."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from orster_cli.diffusion.bundle import save_bundle
+from orster_cli.transfer.halves import halve
+from orster_cli.transfer.teachers import Lesson, load_teacher
+from tests.helpers.teachers import i2vgen_folder, lesson, modelscope_folder
+from tests.helpers.training import merged
+
+
+def ours(place: Path) -> Path:
+    save_bundle(merged("3d"), place)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("folder", "role"), [(ours, "3d"), (modelscope_folder, "video"), (i2vgen_folder, "video")]
+)
+def test_a_halved_teacher_teaches_the_same(
+    folder: Callable[[Path], Path], role: str, tmp_path: Path
+) -> None:
+    teacher, _ = load_teacher(folder(tmp_path / "teacher"), role=role)
+    seen: Lesson = lesson()
+    wanted = frozenset(teacher.widths)
+
+    def taught() -> dict[str, Tensor]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return teacher.features(seen, wanted)
+
+    before = taught()
+    parts = [part for part in vars(teacher).values() if isinstance(part, nn.Module)]
+    size = sum(p.nbytes for part in parts for p in part.parameters())
+    for part in parts:
+        halve(part)
+    after = taught()
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.equal(value, after[name]), name
+    assert sum(p.nbytes for part in parts for p in part.parameters()) < 0.75 * size
+
+
+def test_what_adds_up_in_float32_stays(tmp_path: Path) -> None:
+    teacher, _ = load_teacher(ours(tmp_path / "teacher"), role="3d")
+    model = teacher.model  # type: ignore[attr-defined]
+    halve(model)
+    kinds = {
+        type(module).__name__: parameter.dtype
+        for module in model.modules()
+        for parameter in module.parameters(recurse=False)
+    }
+    assert kinds["GroupNorm"] == kinds["LayerNorm"] == torch.float32
+    assert kinds["Linear"] == kinds["Conv2d"] == kinds["TemporalConv"] == torch.bfloat16

@@ -1,0 +1,308 @@
+"""The memory plan: what it says of a stage beside what the stage holds when it really runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from orster_cli.config.schema import Config
+from orster_cli.core.errors import ConfigError
+from orster_cli.core.reporting import Silent
+from orster_cli.core.stopping import StopFlag
+from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
+from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.training import build
+from orster_cli.training.build import Models, Ready, Source
+from orster_cli.training.ema import Ema
+from orster_cli.training.memory import CARDS, CONTEXT, GAPS, plan_stage, rehearse_stage
+from orster_cli.training.optimizer import make_optimizer
+from orster_cli.training.rehearsal import Ledger, Rehearsed, rehearse
+from orster_cli.training.stages import DistillStage
+from tests.helpers.diffusion import CONFIG
+from tests.helpers.training import CFG, bundle, replace_config
+
+CPU = torch.device("cpu")
+STAGES = ("pretrain", "distill", "align", "finetune")
+CLIPS, FRAMES, SIDE = 2, 8, 32
+# the widths of templates/mini.toml, so that activations outweigh what is rounded to blocks
+WIDE = replace_config(
+    CONFIG,
+    trunk=TrunkConfig(
+        block_out_channels=(48, 96),
+        attention=(True, True),
+        layers_per_block=1,
+        cross_attention_dim=64,
+        attention_head_dim=16,
+        norm_num_groups=16,
+        temporal_dropout=0.0,
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of a student in two channels, a merged one and two teachers."""
+    place = tmp_path_factory.mktemp("family")
+    folders = {name: place / name for name in ("two", "merged", "3d", "video")}
+    for name, folder in folders.items():
+        config = replace(WIDE, merged=name != "two")
+        role = name if name in ("3d", "video") else "4d"
+        made = bundle(role, config)
+        made.facts = replace(made.facts, frames=FRAMES, resolution=SIDE)
+        save_bundle(made, folder)
+    return folders
+
+
+def settings(stage: str, **changes: object) -> Config:
+    model = replace(CFG.model, frames=FRAMES, resolution=SIDE)
+    own = replace(getattr(CFG, stage), batch=CLIPS, **changes)
+    return replace(CFG, model=model, **{stage: own})
+
+
+def made(
+    stage: str, cfg: Config, family: dict[str, Path], device: torch.device, *, empty: bool
+) -> Ready:
+    """With batches that have no content; `empty`: weights neither."""
+    start = load_bundle(
+        family["two" if stage in ("pretrain", "distill") else "merged"], empty=empty
+    )
+    models = Models(start=start, teacher_3d=family["3d"], teacher_video=family["video"])
+    place = Source(
+        dataset=None,  # type: ignore[arg-type]
+        id="none",
+        device=device,
+        reporter=Silent(),
+        stop=StopFlag(),
+        blank=True,
+    )
+    if stage == "pretrain":
+        return build.build_diffusion(cfg, cfg.pretrain, place, models, "4d")
+    return getattr(build, f"build_{stage}")(cfg, place, models)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def generic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU the paths that a CUDA device takes, not those written for the CPU."""
+    for module in ("cpu_linear", "layers"):
+        monkeypatch.setattr(f"orster_cli.diffusion.{module}.is_plain", lambda _: False)
+    monkeypatch.setattr("orster_cli.diffusion.layers.FEW_KEYS", 0)
+
+
+def planned(stage: str, cfg: Config, family: dict[str, Path]) -> Rehearsed:
+    with torch.device("meta"):
+        ready = made(stage, cfg, family, torch.device("meta"), empty=True)
+    return rehearse_stage(ready, getattr(cfg, stage), clips=CLIPS, device=CPU)
+
+
+def started(stage: str, cfg: Config, family: dict[str, Path]) -> tuple[Ready, Callable[[], Tensor]]:
+    """A stage of real tensors, and its loss."""
+    ready = made(stage, cfg, family, CPU, empty=False)
+    ready.task.train()
+    if isinstance(ready.task, DistillStage):
+        ready.task.transfer.eval()  # as the plan has it
+    batch = ready.feed.batch(0, range(CLIPS))  # type: ignore[arg-type]
+    return ready, lambda: ready.task(batch, 0, range(CLIPS))[0]
+
+
+def held(stage: str, cfg: Config, family: dict[str, Path]) -> Rehearsed:
+    """What `planned` says, of real tensors and by the real engine."""
+    ready, loss = started(stage, cfg, family)
+    return rehearse(
+        ready.task,
+        loss,
+        device=CPU,
+        bf16=getattr(cfg, stage).precision == "bf16",
+        held=[x for m in ready.beside.values() for x in (*m.parameters(), *m.buffers())],
+        backward=lambda given: given.backward(),
+    )
+
+
+@pytest.mark.usefixtures("generic")
+@pytest.mark.parametrize(
+    ("stage", "trainable"),
+    [*((stage, "all") for stage in STAGES), ("distill", "lora"), ("finetune", "lora"),
+     ("pretrain", "temporal"), ("finetune", "temporal")],
+)  # fmt: skip
+def test_what_is_kept_is_what_autograd_saves(
+    stage: str, trainable: str, family: dict[str, Path]
+) -> None:
+    cfg = settings(stage, trainable=trainable)
+    ready, run = started(stage, cfg, family)
+    whole = (ready.task, *ready.beside.values())
+    own = {x.untyped_storage()._cdata for m in whole for x in (*m.parameters(), *m.buffers())}
+    saved: dict[int, Tensor] = {}  # kept alive: a number is used again once its storage has died
+
+    def pack(value: Tensor) -> Tensor:
+        saved.setdefault(value.untyped_storage()._cdata, value.detach())
+        return value
+
+    with saved_tensors_hooks(pack, lambda x: x):
+        loss = run()
+    assert loss.requires_grad
+    really = sum(x.untyped_storage().nbytes() for key, x in saved.items() if key not in own)
+    assert planned(stage, cfg, family).kept == pytest.approx(really, rel=0.03)
+
+
+@pytest.mark.usefixtures("generic")
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_fullest_moment_is_that_of_real_tensors(
+    stage: str, precision: str, checkpointing: bool, family: dict[str, Path]
+) -> None:
+    cfg = settings(stage, precision=precision, checkpointing=checkpointing)
+    plan, real = planned(stage, cfg, family), held(stage, cfg, family)
+    assert plan.gradients == real.gradients
+    for name in ("kept", "peak", "together"):
+        assert getattr(plan, name) == pytest.approx(getattr(real, name), rel=0.03), name
+
+
+@pytest.mark.usefixtures("generic")
+@pytest.mark.parametrize("stage", ["distill", "align"])
+def test_recomputation_helps_where_features_are_tapped(stage: str, family: dict[str, Path]) -> None:
+    """A tap that a recomputed layer writes again would keep that layer's graph until the end."""
+    plain = held(stage, settings(stage), family)
+    again = held(stage, settings(stage, checkpointing=True), family)
+    assert again.kept < 0.75 * plain.kept
+    assert again.peak < 0.8 * plain.peak
+
+
+@pytest.mark.parametrize("trainable", ["all", "temporal", "lora"])
+def test_weights_moments_and_averages_are_counted_exactly(
+    trainable: str, family: dict[str, Path]
+) -> None:
+    cfg = settings("finetune", trainable=trainable, ema=0.99)
+    plan = plan_stage(
+        lambda device: made("finetune", cfg, family, device, empty=True),
+        cfg.finetune,
+        section="finetune",
+    )
+    lines = {item.name: item for item in plan.items}
+    ready = made("finetune", cfg, family, CPU, empty=False)
+    task = ready.task
+    optimizer = make_optimizer(task, cfg.finetune)
+    for parameter in task.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    state = [v for values in optimizer.state.values() for v in values.values()]
+    assert lines["AdamW's moments"].bytes == sum(v.nbytes for v in state)
+    trained = [p for p in task.parameters() if p.requires_grad]
+    frozen = [p for p in task.parameters() if not p.requires_grad]
+    assert lines["trained weights"].count == sum(p.numel() for p in trained)
+    assert lines["trained weights"].bytes == lines["gradients"].bytes
+    assert lines["gradients"].bytes == sum(p.grad.nbytes for p in trained if p.grad is not None)
+    assert lines["averaged weights"].bytes == sum(v.nbytes for v in Ema(task, 0.99).values.values())
+    rest = lines.get("frozen weights of the same model")
+    assert (rest.bytes if rest else 0) == sum(p.nbytes for p in frozen)
+    assert bool(frozen) == (trainable != "all")
+    encoder = [*ready.beside["encoder"].parameters(), *ready.beside["encoder"].buffers()]
+    assert lines["encoder, frozen"].bytes == sum(x.nbytes for x in encoder)
+
+
+def test_each_stage_runs_along_the_paths_of_a_cuda_device(family: dict[str, Path]) -> None:
+    """A tensor that stayed on the CPU beside one on the device would be found here."""
+    for stage, precision in (*((stage, "bf16") for stage in STAGES), ("pretrain", "fp32")):
+        cfg = settings(stage, precision=precision, checkpointing=True)
+        plan = plan_stage(
+            lambda device, s=stage, c=cfg: made(s, c, family, device, empty=True),  # type: ignore[misc]
+            getattr(cfg, stage),
+            section=stage,
+        )
+        assert plan.kept > 0
+        assert plan.card == CARDS[0]
+        assert plan.needed == int(plan.total * (1 + GAPS)) + CONTEXT
+        assert sum(item.bytes for item in plan.items) == plan.total
+
+
+def test_fused_attention_keeps_no_table_of_weights(family: dict[str, Path]) -> None:
+    """The plan of a CUDA device grows with the pixels, not with their square."""
+    cfg = settings("finetune", precision="bf16")
+    kept = []
+    for side in (32, 64):
+        with torch.device("meta"):
+            ready = made("finetune", cfg, family, torch.device("meta"), empty=True)
+        ready.feed = replace(ready.feed, side=side, resolution=2 * side)  # type: ignore[type-var]
+        device = torch.device("cuda", 0)
+        kept.append(rehearse_stage(ready, cfg.finetune, clips=1, device=device).kept)
+    assert 3.5 < kept[1] / kept[0] < 4.1
+
+
+def test_less_is_needed_with_each_setting_that_is_said_to_need_less(
+    family: dict[str, Path],
+) -> None:
+    def plan_of(**changes: object):  # type: ignore[no-untyped-def]
+        cfg = settings("finetune", **changes)
+        return plan_stage(
+            lambda device: made("finetune", cfg, family, device, empty=True),
+            cfg.finetune,
+            section="finetune",
+        )
+
+    changes: dict[str, object] = {"ema": 0.99}
+    before = plan_of(**changes)
+    assert [c.split()[1].split("=")[0] for c in before.changes] == [
+        f"finetune.{name}"
+        for name in ("accumulate", "precision", "checkpointing", "trainable", "ema")
+    ]
+    for name, value in (
+        ("precision", "bf16"),
+        ("checkpointing", True),
+        ("trainable", "temporal"),
+        ("trainable", "lora"),
+        ("ema", 0.0),
+    ):
+        changes[name] = value
+        after = plan_of(**changes)
+        assert after.total < before.total, name
+        before = after
+    assert len(before.changes) == 1  # accumulate, which on so small a model only adds
+
+
+def test_processes_share_a_batch_and_exchange_gradients(family: dict[str, Path]) -> None:
+    cfg = settings("finetune")
+
+    def plan_for(processes: int):  # type: ignore[no-untyped-def]
+        return plan_stage(
+            lambda device: made("finetune", cfg, family, device, empty=True),
+            cfg.finetune,
+            section="finetune",
+            processes=processes,
+        )
+
+    two = {item.name: item.bytes for item in plan_for(2).items}
+    assert two["exchange of gradients"] == two["gradients"]
+    assert plan_for(2).clips == 1
+    with pytest.raises(ConfigError, match="cannot be divided over 3 processes"):
+        plan_for(3)
+
+
+def test_a_ledger_counts_a_storage_once_and_until_it_dies() -> None:
+    base = torch.zeros(100)
+    with Ledger([base]) as ledger:
+        view = base[10:]
+        assert ledger.live == 0
+        more = torch.ones(1000)  # 4,000 bytes: eight blocks
+        part = more[3:].view(-1)
+        assert ledger.live == 4096
+        del more
+        assert ledger.live == 4096
+        del part, view
+        assert ledger.live == 0
+        assert ledger.peak == 4096
+
+
+def test_an_empty_model_has_the_shapes_of_the_whole_one(family: dict[str, Path]) -> None:
+    empty, whole = load_bundle(family["two"], empty=True), load_bundle(family["two"])
+    for name in ("std4d", "vae", "encoder"):
+        ours, theirs = getattr(empty, name), getattr(whole, name)
+        shapes = {n: v.shape for n, v in ours.state_dict().items()}
+        assert shapes == {n: v.shape for n, v in theirs.state_dict().items()}
+        assert {v.device.type for v in ours.state_dict().values()} == {"meta"}
+    assert isinstance(empty, Bundle)
