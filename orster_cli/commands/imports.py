@@ -174,7 +174,7 @@ def clip(
     """CLIP, the encoder of texts and images.
 
     Example: orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 -o clip/"""
-    from orster_cli.diffusion.importing import import_clip
+    from orster_cli.diffusion.import_clip import import_clip
     from orster_cli.diffusion.published import CLIP
 
     _import_folder(

@@ -46,6 +46,9 @@ from orster_cli.transfer.teachers import Teacher, load_teacher, transformer_widt
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
 WATCHED_FRAMES, WATCHED_CLIPS = 8, 4  # on a contact sheet
+SAME_LATENTS = (
+    0.02  # of two frame VAEs: published ones differ in precision, or in the decoder alone
+)
 SCALE_FRAMES = 256  # from which the scale of the latents is measured
 
 
@@ -325,10 +328,11 @@ def _merged(bundle: WholeBundle) -> WholeBundle:
 def _teacher(folder: Path | None, role: str, vae: FrameVAE, source: Source) -> Teacher:
     if folder is None:
         raise ConfigError(f"no {role} teacher", hint=f"give --teacher-{role}")
-    teacher, vae_id = load_teacher(folder, role=role)
-    if vae_id is not None and vae_id != vae.id:
+    teacher, its = load_teacher(folder, role=role)
+    if its is not None and its.id != vae.id and (apart := vae.apart(its)) > SAME_LATENTS:
         raise InputError(
-            f"{folder}: its frame VAE is not the student's: they would not see the same latents",
+            f"{folder}: its frame VAE is not the student's: they would not see the same latents "
+            f"({apart:.0%} apart, at most {SAME_LATENTS:.0%})",
             hint="train teachers and student with one --vae",
         )
     for part in vars(teacher).values():
