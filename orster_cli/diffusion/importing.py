@@ -80,9 +80,10 @@ def import_videomv(checkpoint: Path, folder: Path, *, base: Path | None) -> dict
     return {**counted("VideoMV", ours), "role": "3d", **told}
 
 
-def take_checkpoint(path: Path, scratch: Path, member: str | None = None) -> Path:
-    """`path`, or the checkpoint inside where it is an archive of several (VideoMV's release), written
-    into `scratch`. InputError, ConfigError: none, or which of them is not clear."""
+def chosen_member(path: Path, member: str | None = None) -> str | None:
+    """Which checkpoint is read of an archive of several (VideoMV's release): the one that `member`
+    names, else the text branch's; None: `path` is a checkpoint itself. InputError, ConfigError: there
+    is none, or which is not clear."""
     inside: list[str] = []
     if zipfile.is_zipfile(path):  # a torch file is a zip archive too
         with zipfile.ZipFile(path) as archive:
@@ -90,23 +91,44 @@ def take_checkpoint(path: Path, scratch: Path, member: str | None = None) -> Pat
     if not inside:
         if member is not None:
             raise ConfigError(f"{path}: not an archive of checkpoints: --member means nothing")
+        return None
+    if member is None:
+        text = [n for n in inside if PurePosixPath(n).name.startswith("t2v")]
+        found = inside if len(inside) == 1 else text
+    else:
+        named = [n for n in inside if PurePosixPath(n).name == member]
+        found = [member] if member in inside else named
+        if not found:
+            raise InputError(f"{path}: no checkpoint {member!r} inside")
+    if len(found) != 1:
+        raise ConfigError(
+            f"{path}: holds {len(inside)} checkpoints: {', '.join(sorted(inside)[:5])}",
+            hint="say which: --member NAME",
+        )
+    return found[0]
+
+
+def reads_images(checkpoint: Path, member: str | None = None) -> bool:
+    """Whether a checkpoint is VideoMV's image branch: by its tensors, or inside an archive, which is
+    not unpacked for that, by its name."""
+    chosen = chosen_member(checkpoint, member)
+    if chosen is not None:
+        return PurePosixPath(chosen).name.startswith("i2v")
+    return checkpoint.is_file() and vgen.has_images(read_torch(checkpoint))
+
+
+def take_checkpoint(path: Path, scratch: Path, member: str | None = None) -> Path:
+    """`path`, or the checkpoint inside where it is an archive of several, written into `scratch`.
+    InputError, ConfigError."""
+    chosen = chosen_member(path, member)
+    if chosen is None:
         return path
     with zipfile.ZipFile(path) as archive:
-        if member is None:
-            text = [n for n in inside if PurePosixPath(n).name.startswith("t2v")]
-            if len(inside) != 1 and len(text) != 1:
-                raise ConfigError(
-                    f"{path}: holds {len(inside)} checkpoints: {', '.join(sorted(inside)[:5])}",
-                    hint="say which: --member NAME",
-                )
-            member = (inside if len(inside) == 1 else text)[0]
-        if member not in inside:
-            raise InputError(f"{path}: no checkpoint {member!r} inside")
-        size = archive.getinfo(member).file_size
+        size = archive.getinfo(chosen).file_size
         if size > WEIGHTS_MAX_BYTES:
-            raise LimitError(f"{path}: {member}: {size:,} bytes, at most {WEIGHTS_MAX_BYTES:,}")
+            raise LimitError(f"{path}: {chosen}: {size:,} bytes, at most {WEIGHTS_MAX_BYTES:,}")
         taken = scratch / "checkpoint.pth"
-        with archive.open(member) as source, taken.open("wb") as target:
+        with archive.open(chosen) as source, taken.open("wb") as target:
             shutil.copyfileobj(source, target, 16 * 2**20)
     return taken
 
