@@ -53,12 +53,17 @@ def write_tensors(
         start = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _ALIGNED)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-            if flat.numel():
-                file.write(memoryview(flat.view(torch.uint8).numpy()))
+    partial = path.with_name(f"{path.name}.partial")  # `tensors` may be mapped to what is at `path`
+    try:
+        with partial.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in order:
+                flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+                if flat.numel():
+                    file.write(memoryview(flat.view(torch.uint8).numpy()))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

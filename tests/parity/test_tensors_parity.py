@@ -52,6 +52,27 @@ def test_views_are_written_as_what_they_show(tmp_path: Path) -> None:
     assert all(torch.equal(again[name], value) for name, value in views.items())
 
 
+def test_a_file_can_be_written_over_by_what_is_mapped_to_it(tmp_path: Path) -> None:
+    path, values = tmp_path / "x.safetensors", {"a": torch.arange(9.0), "b": torch.arange(2**20)}
+    write_tensors(path, values)
+    mapped = load_file(path)
+    write_tensors(path, {"b": mapped["b"]})
+    assert torch.equal(load_file(path)["b"], values["b"])
+    assert torch.equal(mapped["a"], values["a"])
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"a": torch.zeros(1)})
+    with pytest.raises(NotImplementedError):  # a meta tensor has no numbers
+        write_tensors(path, {"a": torch.zeros(1, device="meta")})
+    assert load_file(path).keys() == {"a"}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+    with pytest.raises(FileNotFoundError):
+        write_tensors(tmp_path / "nowhere" / "x.safetensors", {"a": torch.zeros(1)})
+
+
 def test_a_large_tensor_is_not_copied(tmp_path: Path) -> None:
     """The library's `save` keeps the whole file in memory as Python's bytes."""
     large = {"x": torch.zeros(2**22)}  # 16 MiB
