@@ -267,7 +267,7 @@ def _backbones(folder: Path) -> list[Weights]:
         command = one.use.split(" ")[2]
         names = {VIDEOMV: ("videomv text", "videomv"), VIDEOMV_IMAGES: ("videomv image",)}
         made = [imported[n] for n in names.get(one, (command,)) if n in imported]
-        place = made[0] if made else _in_cache(one.hub) if one.hub else None
+        place = made[0] if made else _in_cache(one.hub, one.revision) if one.hub else None
         size = one.size if place is None else _bytes_in(place)
         found.append(Weights(one.name, uses[one.name], place, size, one.licence, one.fetch))
     return found
@@ -290,12 +290,12 @@ def _imported(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _in_cache(hub_id: str) -> Path | None:
-    """The newest snapshot of a repository in the hub's local cache."""
+def _in_cache(hub_id: str, commit: str = "*") -> Path | None:
+    """The newest snapshot of a repository in the hub's local cache; or that of `commit`."""
     from huggingface_hub import constants
 
     snapshots = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}" / "snapshots"
-    places = [p for p in snapshots.glob("*") if any(p.rglob("*.safetensors"))]
+    places = [p for p in snapshots.glob(commit) if any(p.rglob("*.safetensors"))]
     return max(places, key=lambda p: p.stat().st_mtime, default=None)
 
 

@@ -205,6 +205,38 @@ def test_the_stages_from_imported_models_to_a_clip_from_an_image(
     assert "licence: I2VGen-XL weights" in orster(capsys, "show", clips["first"]).out
 
 
+def test_the_later_stages_too(place: Path, capsys: Capture) -> None:
+    """Alignment, and fine-tuning under an image, a text and a static object, of a two-channel model that
+    is merged first; then a clip from a static object."""
+    made = place / "videomv-two"
+    said = orster(
+        capsys, "pretrain", place / "dataset", "-m", place / "videomv", "-o", made,
+        "--steps", "1", "--set", "pretrain.batch=2", *SMALL,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    for stage, steps, settings in (
+        ("align", "1", ("align.batch=2", "align.frames=2", "align.image=1")),
+        ("finetune", "6", ("finetune.batch=2",)),
+    ):
+        out = place / f"later-{stage}"
+        chosen = [word for setting in settings for word in ("--set", setting)]
+        said = orster(
+            capsys, stage, place / "dataset", "-m", made, "-o", out, "--steps", steps,
+            *chosen, "--device", "cpu", "-q",
+        )  # fmt: skip
+        assert said.code == 0, said.err
+        made = out
+    model = load_bundle(made).whole("tuned")
+    assert model.std4d.image_branch is not None
+    assert torch.isfinite(torch.cat([p.flatten() for p in model.std4d.parameters()])).all()
+    said = orster(
+        capsys, "sample-video", "-m", made, "--object", f"{place / 'dataset'}#creature-00",
+        "--steps", "2", "--seed", "0", "--device", "cpu", "-q", "-o", place / "later-clip",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert len(list((place / "later-clip" / "frames").glob("*.png"))) == 4
+
+
 def test_i2vgen_xl_teaches_videomvs_image_branch(place: Path, capsys: Capture) -> None:
     """3D teacher, student and video teacher with image branches; the student starts untrained."""
     start, out = place / "images-start", place / "images-distilled"
@@ -278,7 +310,7 @@ def test_a_published_repository_is_read_at_its_pinned_commit(
 
 
 def test_a_cache_with_another_commit_alone_says_so(
-    hub: Path, place: Path, tmp_path: Path, capsys: Capture
+    hub: Path, place: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = "a" * 40
     cache(hub, I2VGEN_XL.hub, place / "i2v", commit)
@@ -291,6 +323,13 @@ def test_a_cache_with_another_commit_alone_says_so(
     )
     assert said.code == 0, said.err
     assert said.data["licences"][0].endswith(f"read at commit {commit}")
+    monkeypatch.chdir(hub)  # where no model lies
+    for made in (commit, I2VGEN_XL.revision):  # what doctor calls at hand, import reads
+        if made != commit:
+            cache(hub, I2VGEN_XL.hub, place / "i2v", made)
+        rows = orster(capsys, "doctor", "--weights", "--json").data["weights"]
+        [row] = [r for r in rows if r["name"] == I2VGEN_XL.name]
+        assert (row["place"] is None) == (made == commit)
     dry = f"import i2vgen-xl {I2VGEN_XL.hub} --fetch --dry-run -o @y --json"
     assert go(capsys, tmp_path, dry).data["revision"] == I2VGEN_XL.revision
 
