@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from orster_cli.io.tensors import write_tensors
+from orster_cli.core.errors import InputError
+from orster_cli.io.tensors import check_tensors, write_tensors
 
 TYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
@@ -87,3 +88,11 @@ def test_a_large_tensor_is_not_copied(tmp_path: Path) -> None:
         tracemalloc.stop()
     ours, theirs = held
     assert ours < 2**20 < 2**24 <= theirs
+
+
+def test_the_last_of_many_numbers_is_looked_at_too() -> None:
+    values = torch.zeros(2**22 + 1)
+    check_tensors({"x": values}, where="file")
+    values[-1] = torch.inf
+    with pytest.raises(InputError, match="file: x: holds values that are not finite"):
+        check_tensors({"x": values}, where="file")
