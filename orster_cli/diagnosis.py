@@ -245,45 +245,57 @@ def weights_at_hand(folder: Path) -> list[Weights]:
 
 
 def _backbones(folder: Path) -> list[Weights]:
-    from orster_cli.diffusion.published import BACKBONES, CLIP, I2VGEN_XL, MODELSCOPE, VIDEOMV
+    from orster_cli.diffusion.published import (
+        BACKBONES,
+        CLIP,
+        I2VGEN_XL,
+        MODELSCOPE,
+        VIDEOMV,
+        VIDEOMV_IMAGES,
+    )
 
     uses = {
         VIDEOMV.name: "3D teacher, start of the student",
+        VIDEOMV_IMAGES.name: "3D teacher (images), start of a student of images",
         MODELSCOPE.name: "video teacher (texts), frame VAE, text encoder",
-        I2VGEN_XL.name: "video teacher (images)",
+        I2VGEN_XL.name: "video teacher (images), frame VAE, encoders",
         CLIP.name: "encoder of texts and images",
     }
     imported = _imported(folder)
     found = []
     for one in BACKBONES:
         command = one.use.split(" ")[2]
-        place = imported.get(command) or (_in_cache(one.hub) if one.hub else None)
+        names = {VIDEOMV: ("videomv text", "videomv"), VIDEOMV_IMAGES: ("videomv image",)}
+        made = [imported[n] for n in names.get(one, (command,)) if n in imported]
+        place = made[0] if made else _in_cache(one.hub, one.revision) if one.hub else None
         size = one.size if place is None else _bytes_in(place)
         found.append(Weights(one.name, uses[one.name], place, size, one.licence, one.fetch))
     return found
 
 
 def _imported(folder: Path) -> dict[str, Path]:
-    """Models that `orster import` made, by what was imported."""
+    """Models that `orster import` made, by what was imported: `modelscope`, `videomv text`."""
     from orster_cli.artifacts.manifest import MANIFEST, read_manifest
 
     found = {}
     for path in sorted([*folder.glob(f"*/{MANIFEST}"), *folder.glob(f"models/*/{MANIFEST}")]):
         try:
-            command = read_manifest(path.parent).command
+            manifest = read_manifest(path.parent)
         except OrsterError:
             continue
-        if command.startswith("import "):
-            found[command.removeprefix("import ")] = path.parent
+        if manifest.command.startswith("import "):
+            branch = str(manifest.content.get("branch", ""))
+            name = f"{manifest.command.removeprefix('import ')} {branch}".strip()
+            found[name] = path.parent
     return found
 
 
-def _in_cache(hub_id: str) -> Path | None:
-    """The newest snapshot of a repository in the hub's local cache."""
+def _in_cache(hub_id: str, commit: str = "*") -> Path | None:
+    """The newest snapshot of a repository in the hub's local cache; or that of `commit`."""
     from huggingface_hub import constants
 
     snapshots = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}" / "snapshots"
-    places = [p for p in snapshots.glob("*") if any(p.rglob("*.safetensors"))]
+    places = [p for p in snapshots.glob(commit) if any(p.rglob("*.safetensors"))]
     return max(places, key=lambda p: p.stat().st_mtime, default=None)
 
 

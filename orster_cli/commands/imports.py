@@ -26,7 +26,9 @@ SourceArgument = Annotated[
     str, typer.Argument(help="A folder, or an id on the hub whose files are in the local cache.")
 ]
 FetchOption = Annotated[bool, typer.Option("--fetch", help="Download what is not in the cache.")]
-RevisionOption = Annotated[str | None, typer.Option(help="Commit or tag on the hub.")]
+RevisionOption = Annotated[
+    str | None, typer.Option(help="Commit, tag or branch on the hub, instead of the pinned commit.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +51,16 @@ class _Asked:
 
 @app.command("videomv")
 def videomv(
-    checkpoint: Annotated[Path, typer.Argument(help="t2v_*.pth, or the archive that holds it.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="t2v_*.pth or i2v_*.pth, or the archive that holds them.")
+    ],
     out: OutOption,
     base: Annotated[
         Path | None,
-        typer.Option("--base", help="Imported ModelScopeT2V: its frame VAE and text encoder."),
+        typer.Option(
+            "--base",
+            help="Imported ModelScopeT2V (t2v), I2VGen-XL (i2v): its frame VAE and encoders.",
+        ),
     ] = None,
     member: Annotated[str | None, typer.Option(help="Which file of the archive.")] = None,
     force: ForceOption = False,
@@ -61,33 +68,46 @@ def videomv(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """VideoMV's text branch, a 3D diffusion: a 3D teacher, and what a student starts from.
+    """VideoMV, a 3D diffusion under texts (t2v) or an image (i2v): a 3D teacher, and what a student
+    starts from.
 
     Example: orster import videomv t2v_00333000.pth --base modelscope/ -o videomv/"""
     from orster_cli.commands.common import input_file
     from orster_cli.commands.models import open_model
-    from orster_cli.diffusion.importing import import_videomv, take_checkpoint
-    from orster_cli.diffusion.published import VIDEOMV, licences_of
+    from orster_cli.core.errors import InputError
+    from orster_cli.diffusion.importing import import_videomv, reads_images, take_checkpoint
+    from orster_cli.diffusion.published import VIDEOMV, VIDEOMV_IMAGES, licences_of
 
+    images = reads_images(checkpoint, member)
+    published = VIDEOMV_IMAGES if images else VIDEOMV
     opened = None if base is None else open_model(base)
 
     def make(folder: Path, scratch: Path) -> dict[str, Any]:
         taken = take_checkpoint(checkpoint, scratch, member)
         try:
-            return import_videomv(taken, folder, base=base)
+            content = import_videomv(taken, folder, base=base)
+            if (content["branch"] == "image") != images:  # its licence was told by its name
+                raise InputError(
+                    f"{checkpoint}: what is inside is VideoMV's {content['branch']} branch, by its "
+                    "name the other",
+                    hint="unpack it and give the .pth file itself",
+                )
+            return content
         finally:
             if taken != checkpoint:
                 taken.unlink()
 
-    parts = "" if base is not None else " --vae modelscope/ --encoder modelscope/"
+    home = "i2vgen-xl/" if images else "modelscope/"
+    parts = "" if base is not None else f" --vae {home} --encoder {home}"
+    parts += " --set pretrain.image=1 --set pretrain.text=0" if images else ""
     asked = _Asked(
         name="videomv",
-        published=VIDEOMV,
+        published=published,
         out=out,
         make=make,
         inputs=[input_file(checkpoint), *(opened.inputs if opened else [])],
         settings={"member": member},
-        licences=licences_of(VIDEOMV),
+        licences=licences_of(published),
         next_step=f"orster pretrain dataset/ -m {out}{parts} -o pretrained/",
         force=force,
         dry_run=dry_run,
@@ -137,7 +157,7 @@ def i2vgen_xl(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """I2VGen-XL, a video diffusion that continues an image: the video teacher of that branch.
+    """I2VGen-XL, a video diffusion that continues an image: a video teacher, a student's start.
 
     Example: orster import i2vgen-xl ali-vilab/i2vgen-xl -o i2vgen-xl/"""
     from orster_cli.diffusion.importing import import_i2vgen_xl
@@ -174,7 +194,7 @@ def clip(
     """CLIP, the encoder of texts and images.
 
     Example: orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 -o clip/"""
-    from orster_cli.diffusion.importing import import_clip
+    from orster_cli.diffusion.import_clip import import_clip
     from orster_cli.diffusion.published import CLIP
 
     _import_folder(
@@ -215,13 +235,17 @@ def _import_folder(
     from orster_cli.diffusion.hub import files_of, is_hub_id, locate
     from orster_cli.diffusion.published import licences_of
 
+    pinned = published.revision if source == published.hub else None
     if options.dry_run and options.fetch and is_hub_id(source):
-        what = f"would fetch {source} ({published.size / 1e9:.1f} GB, about) and write model {out}"
+        at = options.revision or pinned or "the head of its main branch"
+        size = f"{published.size / 1e9:.1f} GB, about"
+        what = f"would fetch {source} at {at} ({size}) and write model {out}"
         values = {"status": "dry run", "path": str(out), "fetch": source, "bytes": published.size}
+        values["revision"] = at
         said = {**values, "licences": licences_of(published)}
         options.sink.result(said, "\n".join([what, *_said(licences_of(published))]))
         return
-    found = locate(source, fetch=options.fetch, revision=options.revision)
+    found = locate(source, fetch=options.fetch, revision=options.revision, pinned=pinned)
     inputs = [
         input_file(p).model_copy(update={"name": p.relative_to(found.folder).as_posix()})
         for p in files_of(found.folder, parts)
@@ -237,7 +261,7 @@ def _import_folder(
             "revision": found.revision,
             **(settings or {}),
         },
-        licences=licences_of(published, found.folder),
+        licences=licences_of(published, found.folder, found.revision),
         next_step=next_step,
         force=options.force,
         dry_run=options.dry_run,

@@ -54,7 +54,8 @@ class Bundle:
     schedule: NoiseSchedule | None = None
 
     def whole(self, where: str) -> WholeBundle:
-        """With every part; InputError where one is missing."""
+        """With every part; InputError where one is missing, or where the encoder does not read images
+        as the backbone's image branch does."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         missing = [name for name, part in parts.items() if part is None]
         if missing:
@@ -62,7 +63,16 @@ class Bundle:
                 f"{where}: a {self.facts.role} model without {', '.join(missing)}",
                 hint="give a model of orster pretrain --role 4d, or of a stage after it",
             )
-        return WholeBundle(**parts)
+        whole = WholeBundle(**parts)
+        config = whole.std4d.config
+        expected, got = config.trunk.cross_attention_dim, whole.encoder.view_width
+        if config.image_fps is not None and got != expected:
+            raise InputError(
+                f"{where}: its image branch reads vectors of {expected} numbers, its encoder "
+                + (f"gives {got} of an image" if got else "reads texts only"),
+                hint="give the encoder of I2VGen-XL (what orster import i2vgen-xl wrote): --encoder",
+            )
+        return whole
 
     def to(self, device: torch.device) -> Bundle:
         """Moves the parts themselves."""

@@ -25,13 +25,16 @@ class Conditions:
     `text` [B,L,Dt] and `image` [B,L,Di] are an encoder's tokens, `pooled` [B,P] its pooled vector;
     `object` [B,4,T,h,w] the latents of the static object's orbit; `reference` [B,4,T,h,w] latents
     that lie frame by frame beside the noisy ones (I_0 repeated, or the object's orbit); `cameras`
-    [B,T,4,4] OpenCV w2c; `motion` [B] (nan: not asked for)."""
+    [B,T,4,4] OpenCV w2c; `motion` [B] (nan: not asked for). What an image branch reads in place of
+    `image`: `first` [B,4,h,w] the latents of I_0, `view` [B,D] the encoder's vector of it."""
 
     text: Tensor | None = None
     image: Tensor | None = None
     pooled: Tensor | None = None
     object: Tensor | None = None
     reference: Tensor | None = None
+    first: Tensor | None = None
+    view: Tensor | None = None
     cameras: Tensor | None = None
     motion: Tensor | None = None
 
@@ -50,10 +53,11 @@ class Conditions:
     def without(self, kind: str, rows: Tensor, nothing: Conditions) -> Conditions:
         """With condition `kind` taken from the videos where `rows` [B] is true, as for
         classifier-free guidance. `nothing` holds the encoder's tokens of an empty text (one row);
-        images and objects are replaced by zeros."""
+        images and objects are replaced by zeros, but for `first`: the published image branches are
+        guided by the encoder's vector and text, with the first view in both passes."""
         names = {
             "text": ("text",),
-            "image": ("image", "reference"),
+            "image": ("image", "view", "reference"),
             "object": ("object", "reference"),
         }
         changed: dict[str, Tensor] = {}
@@ -71,14 +75,21 @@ def with_image(
     given: Conditions, encoder: Encoder, pictures: Tensor, latents: Tensor, frames: int
 ) -> Conditions:
     """`given` and the first views `pictures` [B,3,H,W], whose `latents` [B,C,1,h,w] lie beside every
-    frame; their tokens too where the encoder reads images."""
-    tokens = encoder.image(pictures).tokens if encoder.image_width else None
-    return replace(given, image=tokens, reference=latents.expand(-1, -1, frames, -1, -1))
+    frame; what the encoder says of them too where it reads images."""
+    seen = encoder.image(pictures) if encoder.image_width else None
+    return replace(
+        given,
+        image=None if seen is None else seen.tokens,
+        view=None if seen is None else seen.projected,
+        first=latents[:, :, 0],
+        reference=latents.expand(-1, -1, frames, -1, -1),
+    )
 
 
 def with_object(given: Conditions, static: Tensor) -> Conditions:
-    """`given` and a static object, by the latents of its orbit [B,C,T,h,w] from the same cameras."""
-    return replace(given, object=static, reference=static)
+    """`given` and a static object, by the latents of its orbit [B,C,T,h,w] from the same cameras.
+    Its first frame is the first view."""
+    return replace(given, object=static, reference=static, first=static[:, :, 0])
 
 
 def stack(parts: Sequence[Conditions]) -> Conditions:
@@ -115,30 +126,37 @@ def _projection(width: int, out: int) -> nn.Module:
 
 
 class Conditioner(nn.Module):
-    """All that is given, as tokens for cross-attention and one pooled vector."""
+    """All that is given, as tokens for cross-attention and one pooled vector. `image` None: a branch
+    of the backbone makes an image's tokens."""
 
     def __init__(
-        self, *, text: int, image: int, pooled: int, context: int, embedding: int, channels: int
+        self,
+        *,
+        text: int,
+        image: int | None,
+        pooled: int,
+        context: int,
+        embedding: int,
+        channels: int,
     ) -> None:
         super().__init__()
         self.context = context
         self.embedding = embedding
         self.text = _projection(text, context)
-        self.image = _projection(image, context)
+        self.image = None if image is None else _projection(image, context)
         self.object = ObjectEncoder(channels, 64, context)
         self.pooled = nn.Linear(pooled, embedding)
 
-    def tokens(self, given: Conditions, batch: int) -> Tensor:
-        """[B,L,D]: text, image and object tokens one after the other; one zero where none is."""
-        parts = [
-            module(value)
-            for module, value in (
-                (self.text, given.text),
-                (self.image, given.image),
-                (self.object, given.object),
-            )
-            if value is not None
-        ]
+    def tokens(self, given: Conditions, batch: int, view: Tensor | None = None) -> Tensor:
+        """[B,L,D]: text, image and object tokens one after the other; one zero where none is. `view`
+        [B,L',D]: an image branch's tokens."""
+        parts = [] if given.text is None else [self.text(given.text)]
+        if view is not None:
+            parts.append(view)
+        elif self.image is not None and given.image is not None:
+            parts.append(self.image(given.image))
+        if given.object is not None:
+            parts.append(self.object(given.object))
         if not parts:
             return self.pooled.weight.new_zeros(batch, 1, self.context)
         return torch.cat(parts, dim=1)

@@ -14,17 +14,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Encoded:
-    """`tokens` [B,L,D] and `pooled` [B,P]."""
+    """`tokens` [B,L,D] and `pooled` [B,P]; of an image also `projected` [B,V], its pooled vector
+    before that was given unit length."""
 
     tokens: Tensor
     pooled: Tensor
+    projected: Tensor | None = None
 
 
 class Encoder(Protocol):
-    """What reads conditions. `image_width` 0: it reads no images."""
+    """What reads conditions. `image_width` and `view_width` (of an image's projected vector) 0: it
+    reads no images."""
 
     text_width: int
     image_width: int
+    view_width: int
     pooled_width: int
 
     def text(self, texts: Sequence[str]) -> Encoded:

@@ -19,22 +19,33 @@ from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.diffusion.mini_encoder import MiniEncoder, load_mini, save_mini
 
+VISION = "image_encoder"  # where a pipeline of diffusers keeps the other tower, beside the text's
+CLIP_SKIP = 1  # layers at the end of I2VGen-XL's text encoder that its pipeline leaves out
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClipEncoder(nn.Module):
-    """CLIP by transformers: the text model alone (as beside ModelScopeT2V), or both towers."""
+    """CLIP by transformers: the text model alone (as beside ModelScopeT2V), both towers, or the text
+    model and `vision`, a vision model with its projection (as beside I2VGen-XL)."""
 
-    def __init__(self, model: nn.Module, tokenizer: object) -> None:
+    def __init__(
+        self, model: nn.Module, tokenizer: object, vision: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
+        self.vision = vision
         config = model.config
-        vision = getattr(config, "vision_config", None)
+        self.joint = getattr(config, "vision_config", None) is not None
         self.text_width, self.image_width, self.pooled_width = _widths(config)
+        self.view_width = self.pooled_width if self.joint else 0
         self.length = int(getattr(config, "text_config", config).max_position_embeddings)
-        self.side = int(vision.image_size) if vision is not None else 0
+        self.side = int(config.vision_config.image_size) if self.joint else 0
+        if vision is not None:
+            self.image_width = int(vision.config.hidden_size)
+            self.view_width = int(vision.config.projection_dim)
+            self.side = int(vision.config.image_size)
 
     def text(self, texts: Sequence[str]) -> Encoded:
         """The last hidden states, padded to the model's length, and the projected last token."""
@@ -48,9 +59,14 @@ class ClipEncoder(nn.Module):
         tower = getattr(self.model, "text_model", self.model)
         out = tower(input_ids=ids)
         pooled = out.pooler_output
-        if self.image_width:
+        if self.joint:
             pooled = F.normalize(self.model.text_projection(pooled), dim=-1)
         return Encoded(out.last_hidden_state, pooled)
+
+    def skip_last(self, layers: int) -> None:
+        """Leave out the text model's last `layers`, before its final norm."""
+        tower = getattr(self.model, "text_model", self.model)
+        tower.encoder.layers = tower.encoder.layers[:-layers]
 
     def image(self, frames: Tensor) -> Encoded:
         """InputError where the folder held the text model alone."""
@@ -58,9 +74,14 @@ class ClipEncoder(nn.Module):
             raise InputError(
                 "this model's encoder reads texts only", hint="give a text, or another --model"
             )
-        out = self.model.vision_model(pixel_values=clip_pixels(frames, self.side))
-        pooled = F.normalize(self.model.visual_projection(out.pooler_output), dim=-1)
-        return Encoded(out.last_hidden_state, pooled)
+        pixels = clip_pixels(frames, self.side)
+        if self.vision is not None:
+            out = self.vision(pixel_values=pixels)
+            projected = out.image_embeds
+        else:
+            out = self.model.vision_model(pixel_values=pixels)
+            projected = self.model.visual_projection(out.pooler_output)
+        return Encoded(out.last_hidden_state, F.normalize(projected, dim=-1), projected)
 
 
 def clip_pixels(frames: Tensor, side: int) -> Tensor:
@@ -125,8 +146,17 @@ class _AnyText:
 
 
 def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
-    from transformers import AutoConfig, AutoTokenizer, CLIPModel, CLIPTextModel
+    from transformers import (
+        AutoConfig,
+        AutoTokenizer,
+        CLIPModel,
+        CLIPTextModel,
+        CLIPVisionConfig,
+        CLIPVisionModelWithProjection,
+    )
 
+    other = Path(source).parent / VISION
+    vision = None
     try:
         config = AutoConfig.from_pretrained(source)
         if config.model_type not in ("clip", "clip_text_model"):
@@ -134,9 +164,17 @@ def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
         kind = CLIPModel if config.model_type == "clip" else CLIPTextModel
         if empty:
             with torch.device("meta"):
-                return ClipEncoder(kind(config).eval(), _AnyText())
+                tower = None
+                if kind is CLIPTextModel and other.is_dir():
+                    settings = CLIPVisionConfig.from_pretrained(str(other))
+                    tower = CLIPVisionModelWithProjection(settings).eval()
+                return ClipEncoder(kind(config).eval(), _AnyText(), tower)
         with without_bars():
             model = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+            if kind is CLIPTextModel and other.is_dir():
+                vision = CLIPVisionModelWithProjection.from_pretrained(
+                    str(other), dtype=torch.float32, use_safetensors=True
+                ).eval()
         beside = Path(source).parent / "tokenizer"  # where a pipeline of diffusers keeps it
         tokenizer = AutoTokenizer.from_pretrained(str(beside) if beside.is_dir() else source)
     except (OSError, ValueError) as error:
@@ -144,16 +182,20 @@ def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
             f"{source}: no CLIP there: {str(error).splitlines()[0]}",
             hint="give a folder that transformers' save_pretrained wrote (model and tokenizer)",
         ) from error
-    return ClipEncoder(model.eval(), tokenizer)
+    return ClipEncoder(model.eval(), tokenizer, vision)
 
 
 def save_encoder(
     encoder: ClipEncoder | MiniEncoder, folder: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """In transformers' format, or our own for the small one."""
+    """In transformers' format, or our own for the small one; a vision model of its own beside it."""
     if isinstance(encoder, MiniEncoder):
         save_mini(encoder, folder, dtype)
         return
     with without_bars():
         encoder.model.save_pretrained(folder, max_shard_size="16MB")  # type: ignore[operator]
+        if encoder.vision is not None:
+            encoder.vision.save_pretrained(  # type: ignore[operator]
+                folder.parent / VISION, max_shard_size="16MB"
+            )
     encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]

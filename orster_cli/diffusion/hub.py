@@ -11,6 +11,7 @@ from pathlib import Path
 from orster_cli.core.errors import ConfigError, InputError, MissingResourceError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _WANTED = ["*.json", "*.txt", "*.model", "*.md", "*.safetensors"]
 _UNWANTED = ["*.fp16.*", "open_clip*", "*flax*", "*onnx*"]
 _TEXTS = (".json", ".txt", ".model")
@@ -30,9 +31,13 @@ def is_hub_id(source: str) -> bool:
     return not Path(source).exists() and _ID.fullmatch(source) is not None
 
 
-def locate(source: str, *, fetch: bool = False, revision: str | None = None) -> Found:
-    """The files of `source`, a folder or a hub id. ConfigError: an option that means nothing here;
-    InputError: neither; MissingResourceError: not in the cache, or the hub cannot be reached."""
+def locate(
+    source: str, *, fetch: bool = False, revision: str | None = None, pinned: str | None = None
+) -> Found:
+    """The files of `source`, a folder or a hub id, at `revision` (a commit, tag or branch), else at
+    `pinned`, the commit that is known to work, else at the head of its main branch. ConfigError: an
+    option that means nothing here; InputError: neither; MissingResourceError: not in the cache, or the
+    hub cannot be reached."""
     if not is_hub_id(source):
         if fetch or revision is not None:
             raise ConfigError(f"{source}: --fetch and --revision are for ids on the hub")
@@ -42,22 +47,38 @@ def locate(source: str, *, fetch: bool = False, revision: str | None = None) -> 
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    wanted = revision or pinned
     try:
         place = snapshot_download(
             source,
-            revision=revision,
+            revision=wanted,
             local_files_only=not fetch,
             allow_patterns=_WANTED if fetch else None,
             ignore_patterns=_UNWANTED if fetch else None,
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError) as error:
         said = "cannot be fetched" if fetch else "is not at hand"
-        at = f" at revision {revision}" if revision else ""
+        at = f" at revision {wanted}" if wanted else ""
+        others = [f"--revision {name}" for name in cached_commits(source) if name != wanted]
+        instead = f"; or read what is in the cache: {others[0]}" if others else ""
         raise MissingResourceError(
             f"{source}{at} {said}: {(str(error).splitlines() or [''])[0][:200]}",
-            hint="give --fetch where there is a network, or a folder that was copied here",
+            hint="give --fetch where there is a network, or a folder that was copied here"
+            + instead,
         ) from error
-    return Found(Path(place), Path(place).name)
+    commit = Path(place).name
+    if not _COMMIT.fullmatch(commit):
+        raise InputError(f"{place}: expected the folder of a commit (40 hexadecimal digits)")
+    return Found(Path(place), commit)
+
+
+def cached_commits(source: str) -> list[str]:
+    """The commits of a repository that the local cache holds, the newest first."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
+    found = [p for p in folder.glob("*") if _COMMIT.fullmatch(p.name)]
+    return [p.name for p in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)]
 
 
 def files_of(folder: Path, parts: tuple[str, ...] | None = None) -> list[Path]:

@@ -38,7 +38,7 @@ class MiniEncoder(nn.Module):
     def __init__(self, width: int = 64, layers: int = 2) -> None:
         super().__init__()
         self.width, self.layers = width, layers
-        self.text_width = self.image_width = self.pooled_width = width
+        self.text_width = self.image_width = self.view_width = self.pooled_width = width
         self.grams = nn.EmbeddingBag(BUCKETS, width, mode="mean")
         self.text_position = nn.Parameter(0.02 * torch.randn(LENGTH, width))
         self.nothing = nn.Parameter(0.02 * torch.randn(width))  # an absent word
@@ -77,7 +77,8 @@ class MiniEncoder(nn.Module):
         for layer in self.stem:
             x = F.silu(layer(x))
         tokens = self.image_tower(x.flatten(2).transpose(1, 2) + self.image_position)
-        return Encoded(tokens, F.normalize(self.image_out(tokens.mean(dim=1)), dim=-1))
+        projected = self.image_out(tokens.mean(dim=1))
+        return Encoded(tokens, F.normalize(projected, dim=-1), projected)
 
     def contrast(self, frames: Tensor, texts: Sequence[str]) -> Tensor:
         """The symmetric contrastive loss of pairs (Radford et al. 2021); pairs of equal texts are all

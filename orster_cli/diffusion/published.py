@@ -15,29 +15,49 @@ _CARD_BYTES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """`hub`: the id on the Hugging Face hub, or "" for a file elsewhere; `size`: bytes to fetch, about;
-    `fetch`: the command (or where to look); `use`: the command that reads it."""
+    """`hub`: the id on the Hugging Face hub, or "" for a file elsewhere; `revision`: the commit there
+    that is read where none is asked for; `size`: bytes to fetch, about; `licence`: what could be read
+    of its terms, and where; `fetch`: the command (or where to look); `use`: the command that reads it."""
 
     name: str
     hub: str
+    revision: str = ""
     size: int
     licence: str
     fetch: str
     use: str
 
 
+_VIDEOMV = (
+    "VideoMV weights (alibaba/VideoMV), {branch} branch: the repository's LICENSE is MIT; of the "
+    "weights, which lie elsewhere, it says nothing of its own. "
+)
 VIDEOMV = Published(
     name="VideoMV, text branch",
     hub="",
     size=int(5.7 * GB),
-    licence="VideoMV weights (alibaba/VideoMV): code MIT; fine-tuned from ModelScopeT2V, so its "
-    "CC-BY-NC-4.0 holds too: no commercial use",
+    licence=_VIDEOMV.format(branch="text")
+    + "Fine-tuned from ModelScopeT2V, so its CC-BY-NC-4.0 holds too: no commercial use",
     fetch="pretrained_models.zip, linked from https://github.com/alibaba/VideoMV",
     use="orster import videomv pretrained_models.zip --base modelscope/ -o videomv/",
 )
+VIDEOMV_IMAGES = Published(
+    name="VideoMV, image branch",
+    hub="",
+    size=int(5.7 * GB),
+    licence=_VIDEOMV.format(branch="image")
+    + "Fine-tuned from I2VGen-XL, whose card says MIT and asks for research and non-commercial use "
+    "only: take it as no commercial use",
+    fetch="pretrained_models.zip, linked from https://github.com/alibaba/VideoMV",
+    use="orster import videomv pretrained_models.zip --member i2v_00882000.pth --base i2vgen-xl/ "
+    "-o videomv-images/",
+)
+# The commits are the heads of the repositories' main branches as stored copies of their pages showed
+# them; that they are still there could not be looked up.
 MODELSCOPE = Published(
     name="ModelScopeT2V",
     hub="ali-vilab/text-to-video-ms-1.7b",
+    revision="8227dddca75a8561bf858d604cc5dae52b954d01",
     size=int(7.4 * GB),
     licence="ModelScopeT2V weights (ali-vilab/text-to-video-ms-1.7b): CC-BY-NC-4.0: no commercial use",
     fetch="orster import modelscope ali-vilab/text-to-video-ms-1.7b --fetch -o modelscope/",
@@ -46,28 +66,36 @@ MODELSCOPE = Published(
 I2VGEN_XL = Published(
     name="I2VGen-XL",
     hub="ali-vilab/i2vgen-xl",
+    revision="39e1979ea27be737b0278c06755e321f2b4360d5",
     size=int(9.9 * GB),
-    licence="I2VGen-XL weights (ali-vilab/i2vgen-xl): its authors ask for research and non-commercial "
-    "use; read its card",
+    licence="I2VGen-XL weights (ali-vilab/i2vgen-xl): its card's header says MIT, its disclaimer that it "
+    "was trained on WebVid-10M and LAION-400M and is for research and non-commercial use only: take it "
+    "as no commercial use",
     fetch="orster import i2vgen-xl ali-vilab/i2vgen-xl --fetch -o i2vgen-xl/",
     use="orster import i2vgen-xl ali-vilab/i2vgen-xl -o i2vgen-xl/",
 )
 CLIP = Published(
     name="CLIP ViT-H/14",
     hub="laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    revision="1c2b8495b28150b8a4922ee1c8edee224c284c0c",
     size=int(3.9 * GB),
-    licence="CLIP weights: MIT as OpenAI and LAION publish theirs; another's by its own card",
+    licence="CLIP weights: LAION's ViT-H/14 is MIT by its card, OpenAI's code is MIT (of its weights "
+    "nothing could be read); another's by its own card",
     fetch="orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 --fetch -o clip/",
     use="orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 -o clip/",
 )
-BACKBONES = (VIDEOMV, MODELSCOPE, I2VGEN_XL, CLIP)
+BACKBONES = (VIDEOMV, VIDEOMV_IMAGES, MODELSCOPE, I2VGEN_XL, CLIP)
 
 
-def licences_of(published: Published, folder: Path | None = None) -> list[str]:
-    """What holds for the weights: what is known of them, and what the card in `folder` says."""
+def licences_of(
+    published: Published, folder: Path | None = None, commit: str | None = None
+) -> list[str]:
+    """What holds for the weights: what is known of them, what the card in `folder` says, and the commit
+    that was read. Whatever is made from them carries these lines."""
     card = None if folder is None else card_licence(folder)
     said = [] if card is None else [f"{published.name}: the card in its folder says: {card}"]
-    return [published.licence, *said]
+    read = f"; read at commit {commit}" if commit else ""
+    return [published.licence + read, *said]
 
 
 def card_licence(folder: Path) -> str | None:

@@ -19,6 +19,7 @@ from orster_cli.diffusion.conditions import Conditioner, Conditions
 from orster_cli.diffusion.disentangle import DisentangleVAE
 from orster_cli.diffusion.embeddings import CameraEmbedding, MotionEmbedding
 from orster_cli.diffusion.fuse import FuseFFN
+from orster_cli.diffusion.image_branch import ImageBranch
 from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, TrunkConfig
 
 CHANNELS = ("both", "spatial", "temporal", "entangled")  # the rows of Table 2
@@ -28,7 +29,9 @@ NONE: frozenset[str] = frozenset()
 @dataclass(frozen=True, kw_only=True)
 class STD4DConfig:
     """`channels`: which channels there are; entangled: one trunk on the undivided latent (Table 2,
-    "w/o Disentangling"). `text_width`, `image_width`, `pooled_width`: of the condition's encoder."""
+    "w/o Disentangling"). `text_width`, `image_width`, `pooled_width`: of the condition's encoder.
+    `image_fps`: the backbone has an image branch, which is told so many frames a second (None: it
+    has none, and images are read by the conditioner)."""
 
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     channels: str = "both"
@@ -36,14 +39,16 @@ class STD4DConfig:
     text_width: int = 1024
     image_width: int = 1024
     pooled_width: int = 1024
+    image_fps: int | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in CHANNELS:
             raise ConfigError(f"channels: one of {', '.join(CHANNELS)}, got {self.channels!r}")
-        if self.trunk.in_channels != self.trunk.out_channels:
+        expected = self.trunk.out_channels * (1 if self.image_fps is None else 2)
+        if self.trunk.in_channels != expected:
             raise ConfigError(
                 f"trunk: {self.trunk.in_channels} channels in, {self.trunk.out_channels} out: a "
-                "diffusion of latents has as many out as in"
+                "diffusion of latents has as many out as in, twice as many in with an image branch"
             )
 
     @property
@@ -93,26 +98,28 @@ class STD4D(nn.Module):
     def __init__(self, config: STD4DConfig) -> None:
         super().__init__()
         self.config = config
-        trunk = config.trunk
+        trunk, fps = config.trunk, config.image_fps
         embedding = 4 * trunk.block_out_channels[0]
+        channels = trunk.out_channels  # of a latent
         self.trunk = Trunk(trunk)
+        self.image_branch = None if fps is None else ImageBranch(trunk, fps)
         self.camera_embedding = CameraEmbedding(embedding)
         self.motion_embedding = MotionEmbedding(embedding)
         self.conditioner = Conditioner(
             text=config.text_width,
-            image=config.image_width,
+            image=config.image_width if fps is None else None,
             pooled=config.pooled_width,
             context=trunk.cross_attention_dim,
             embedding=embedding,
-            channels=trunk.in_channels,
+            channels=channels,
         )
         # latents that lie beside the noisy ones enter as a correction that starts as zero
-        self.reference_in = nn.Conv2d(trunk.in_channels, trunk.block_out_channels[0], 3, padding=1)
+        self.reference_in = nn.Conv2d(channels, trunk.block_out_channels[0], 3, padding=1)
         nn.init.zeros_(self.reference_in.weight)
         nn.init.zeros_(self.reference_in.bias)
-        self.disentangle = DisentangleVAE(trunk.in_channels) if config.disentangled else None
+        self.disentangle = DisentangleVAE(channels) if config.disentangled else None
         two = config.channels == "both" and not config.merged
-        self.fuse = FuseFFN(trunk.in_channels, embedding) if two else None
+        self.fuse = FuseFFN(channels, embedding) if two else None
 
     def forward(
         self,
@@ -132,6 +139,11 @@ class STD4D(nn.Module):
         if given.motion is not None:
             motion = self.motion_embedding(given.motion)[:, None].expand(-1, frames, -1)
             extra = motion if extra is None else extra + motion
+        view = None
+        if self.image_branch is not None:
+            view = self.image_branch(given.first, given.view, z)
+            rate = view.embedding[:, None].expand(-1, frames, -1)
+            extra = rate if extra is None else extra + rate
         entry = None
         if given.reference is not None:
             entry = self.reference_in(given.reference.transpose(1, 2).flatten(0, 1))
@@ -143,8 +155,9 @@ class STD4D(nn.Module):
         predictions, taps = self.trunk(
             latents,
             timesteps,
-            self.conditioner.tokens(given, batch),
+            self.conditioner.tokens(given, batch, None if view is None else view.tokens),
             added=extra,
+            beside=None if view is None else view.beside,
             entry=entry,
             wanted=wanted,
         )
@@ -164,6 +177,7 @@ class STD4D(nn.Module):
         merged.config = replace(self.config, merged=True)
         for name, module in self.named_children():
             setattr(merged, name, module)
+        merged.image_branch = self.image_branch
         merged.disentangle = None
         merged.fuse = None
         return merged

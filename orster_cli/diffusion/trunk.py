@@ -68,6 +68,11 @@ class TrunkConfig:
                     f"({self.attention_head_dim})"
                 )
 
+    @property
+    def beside(self) -> int:
+        """Channels that lie beside the noisy latents: those of an image branch."""
+        return self.in_channels - self.out_channels
+
     @classmethod
     def from_diffusers(cls, value: Mapping[str, Any], *, where: str = "config") -> TrunkConfig:
         """From the config of a `UNet3DConditionModel`; ConfigError for what the graph has not."""
@@ -318,12 +323,14 @@ class Trunk(nn.Module):
         context: Tensor,
         *,
         added: Tensor | None = None,
+        beside: Tensor | None = None,
         entry: Tensor | None = None,
         wanted: frozenset[str] = frozenset(),
     ) -> tuple[dict[Channel, Tensor], dict[str, Tensor]]:
         """Predictions [B,O,F,H,W] for `latents` [B,C,F,H,W], one of each channel that is given, at
         `timesteps` [B] under `context` [B,L,D]; `added` [B,F,E] is added to the time embedding,
-        `entry` [B F,C,H,W] to the first features.
+        `beside` [B,C',F,H,W] are further channels of the latents, `entry` [B F,C,H,W] is added to the
+        first features.
 
         Returns also the residuals [B F,C,H,W] of the units in `wanted`, by "channel/unit" names."""
         some = next(iter(latents.values()))
@@ -334,7 +341,8 @@ class Trunk(nn.Module):
         recompute = self.checkpointing and torch.is_grad_enabled()
         run = Pass(frames, per_frame.flatten(0, 1), context, wanted, recompute)
         streams: Streams = []
-        for channel, z in latents.items():
+        for channel, own in latents.items():
+            z = own if beside is None else torch.cat([own, beside.to(own)], dim=1)
             x = z.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
             x = self.conv_in(x)
             x = (x if entry is None else x + entry).contiguous(memory_format=torch.channels_last)

@@ -2,6 +2,9 @@
 
 The graph and its numbers are the trunk's: only names differ (`temopral_conv` is spelt so in every
 published file), and the projections of temporal transformers, there Conv1d [O,I,1], here Linear [O,I].
+VideoMV's image files have the image branch too. There queries, keys and values of its attention over
+time are one tensor; and the latents that lie beside the noisy ones are added twice, which is kept by
+doubling the weights that read them (an exact product).
 """
 
 from __future__ import annotations
@@ -13,12 +16,30 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.embeddings import CameraEmbedding
+from orster_cli.diffusion.image_branch import ImageBranch
 from orster_cli.diffusion.trunk import ENTRY_HEADS, Trunk, TrunkConfig
 from orster_cli.io.tensors import check_names
 
 CAMERA = "camera_embedding."
 DROPPED = ("lgm_big.",)  # VideoMV's files may carry a reconstruction network beside the diffusion
-IMAGE_BRANCH = ("local_image_concat.", "local_image_embedding.", "context_embedding.")
+_TIME, _TIME_VGEN = "image_latents_temporal_encoder", "local_temporal_encoder.layers.0"
+QKV = f"{_TIME_VGEN}.0.fn.to_qkv.weight"
+_PARTS = tuple(f"{_TIME}.attn1.to_{part}.weight" for part in "qkv")
+_STEM = "conv_in.weight"
+_BRANCH = {
+    f"{_TIME}.norm1": f"{_TIME_VGEN}.0.norm",
+    f"{_TIME}.attn1.to_out.0": f"{_TIME_VGEN}.0.fn.to_out.0",
+    f"{_TIME}.ff.net.0.proj": f"{_TIME_VGEN}.1.net.0.0",
+    f"{_TIME}.ff.net.2": f"{_TIME_VGEN}.1.net.2",
+    **{f"image_latents_proj_in.{i}": f"local_image_concat.{i}" for i in (0, 2, 4)},
+    **{f"image_latents_context_embedding.{i}": f"local_image_embedding.{i}" for i in (0, 3, 5)},
+    **{
+        f"{name}.{i}": f"{name}.{i}"
+        for name in ("context_embedding", "fps_embedding")
+        for i in (0, 2)
+    },
+}
+_OF_IMAGES = ("local_image_", "local_temporal_", "context_embedding.", "fps_embedding.")
 _RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -31,8 +52,10 @@ _PROJECTIONS = ("proj_in.weight", "proj_out.weight")
 
 
 def modules(config: TrunkConfig) -> dict[str, str]:
-    """The prefix that VGen gives each module, by the trunk's own (and the camera embedding's)."""
+    """The prefix that VGen gives each module, by the trunk's own (and the camera embedding's, and the
+    image branch's, where the trunk reads one)."""
     out = {
+        **(_BRANCH if config.beside else {}),
         "time_embedding.linear_1": "time_embed.0",
         "time_embedding.linear_2": "time_embed.2",
         "camera_embedding.linear_1": "camera_embedding.0",
@@ -75,9 +98,13 @@ def _units(ours: str, i: int, theirs: str) -> dict[str, str]:
 
 
 def shapes(config: TrunkConfig, *, camera: bool = True) -> dict[str, torch.Size]:
-    """The trunk's own names and shapes; with the camera embedding's under `camera_embedding.`."""
+    """The trunk's own names and shapes, and the image branch's where it reads one; with the camera
+    embedding's under `camera_embedding.`."""
     with torch.device("meta"):
         found = {name: value.shape for name, value in Trunk(config).state_dict().items()}
+        if config.beside:
+            branch = ImageBranch(config, fps=0).state_dict()
+            found |= {name: value.shape for name, value in branch.items()}
         if camera:
             embedding = CameraEmbedding(4 * config.block_out_channels[0]).state_dict()
             found |= {CAMERA + name: value.shape for name, value in embedding.items()}
@@ -85,13 +112,28 @@ def shapes(config: TrunkConfig, *, camera: bool = True) -> dict[str, torch.Size]
 
 
 def names(config: TrunkConfig) -> dict[str, str]:
-    """VGen's name of every tensor of the trunk and the camera embedding, by its own."""
+    """VGen's name of every tensor of `shapes`, by its own."""
     prefixes = modules(config)
     out = {}
     for name in shapes(config):
+        if name in _PARTS:
+            out[name] = QKV
+            continue
         parts = name.split(".")
         cut = next(n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in prefixes)
         out[name] = ".".join([prefixes[".".join(parts[:cut])], *parts[cut:]])
+    return out
+
+
+def file_shapes(config: TrunkConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor in a file of VGen's."""
+    out: dict[str, tuple[int, ...]] = {}
+    ours = shapes(config)
+    for name, theirs in names(config).items():
+        shape = tuple(ours[name])
+        if theirs == QKV:
+            shape = (len(_PARTS) * shape[0], *shape[1:])
+        out[theirs] = (*shape, 1) if is_conv1d(name) else shape
     return out
 
 
@@ -101,44 +143,56 @@ def is_conv1d(name: str) -> bool:
     return temporal and name.endswith(_PROJECTIONS)
 
 
+def has_images(tensors: Mapping[str, object]) -> bool:
+    """Whether a file of VGen's is one of an image branch."""
+    return any(name.startswith(_OF_IMAGES) for name in tensors)
+
+
 def to_vgen(tensors: Mapping[str, Tensor], config: TrunkConfig) -> dict[str, Tensor]:
-    """The trunk's tensors (and the camera embedding's) as VGen has them; views, not copies."""
-    return {
+    """The tensors of `shapes` as VGen has them; views, where the numbers are the same."""
+    out = {
         theirs: tensors[ours][..., None] if is_conv1d(ours) else tensors[ours]
         for ours, theirs in names(config).items()
-        if ours in tensors
+        if ours in tensors and theirs != QKV
     }
+    if config.beside:
+        stem = "input_blocks.0.0.weight"
+        out[stem] = _times(out[stem], 0.5, config)
+        out[QKV] = torch.cat([tensors[name] for name in _PARTS])
+    return out
 
 
 def from_vgen(
     tensors: Mapping[str, Tensor], config: TrunkConfig, *, where: str
 ) -> dict[str, Tensor]:
     """The inverse of `to_vgen`, strictly: whatever is missing, unexpected or of another shape is one
-    InputError. What `DROPPED` names is left out. Views, not copies: a file that is mapped to memory
-    is not read here."""
-    wanted = shapes(config)
-    theirs = names(config)
+    InputError. What `DROPPED` names is left out. Views, but for an image branch's first layer: a file
+    that is mapped to memory is not read here."""
     given = {name: value for name, value in tensors.items() if not name.startswith(DROPPED)}
-    odd = sorted(name for name in given if name.startswith(IMAGE_BRANCH))
-    if odd:
-        raise InputError(
-            f"{where}: VideoMV's image branch ({odd[0]}, ...), which orster does not read",
-            hint="give the text branch (t2v_*.pth), or I2VGen-XL to orster import i2vgen-xl",
-        )
-    expected = {theirs[n]: (*s, 1) if is_conv1d(n) else tuple(s) for n, s in wanted.items()}
     found = {name: tuple(value.shape) for name, value in given.items()}
-    check_names(expected, found, where=where)
-    return {
-        ours: given[name].squeeze(-1) if is_conv1d(ours) else given[name]
-        for ours, name in theirs.items()
+    check_names(file_shapes(config), found, where=where)
+    out = {
+        ours: given[theirs].squeeze(-1) if is_conv1d(ours) else given[theirs]
+        for ours, theirs in names(config).items()
     }
+    if config.beside:
+        out[_STEM] = _times(out[_STEM], 2.0, config)
+        out |= dict(zip(_PARTS, given[QKV].chunk(len(_PARTS)), strict=True))
+    return out
+
+
+def _times(stem: Tensor, factor: float, config: TrunkConfig) -> Tensor:
+    """`stem` [O,C+C',3,3] with what reads the C' channels beside the noisy latents times `factor`."""
+    noisy, beside = stem.split([config.out_channels, config.beside], dim=1)
+    return torch.cat([noisy, factor * beside], dim=1)
 
 
 def config_of(tensors: Mapping[str, Tensor], *, where: str) -> TrunkConfig:
     """The sizes of a trunk in VGen's layout. Where the first width is the published one, the
     published sizes, so that a damaged file is measured against what it should be; else from the
     shapes. InputError: no such file."""
-    published = TrunkConfig()
+    images = 2 if has_images(tensors) else 1
+    published = TrunkConfig(in_channels=4 * images)
     try:
         stem = tensors["input_blocks.0.0.weight"].shape
         if stem[0] == published.block_out_channels[0]:
@@ -157,10 +211,10 @@ def config_of(tensors: Mapping[str, Tensor], *, where: str) -> TrunkConfig:
         raise InputError(
             f"{where}: not a UNet in VGen's layout: it has no {error.args[0]}",
             code="E-WEIGHTS",
-            hint="expected a checkpoint of VideoMV or ModelScopeT2V (t2v_*.pth)",
+            hint="expected a checkpoint of VideoMV (t2v_*.pth, i2v_*.pth) or ModelScopeT2V",
         ) from error
     return TrunkConfig(
-        in_channels=stem[1],
+        in_channels=images * out,
         out_channels=out,
         block_out_channels=tuple(widths),
         attention=tuple(attention),

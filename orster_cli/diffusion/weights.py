@@ -1,5 +1,6 @@
-"""A 4D diffusion as a folder: ``unet/`` opens as diffusers' UNet3DConditionModel, ``std4d/`` holds
-what that model has not (cameras, motion, conditions, disentanglement).
+"""A 4D diffusion as a folder: ``unet/`` opens as diffusers' UNet3DConditionModel, or as its
+I2VGenXLUNet where the backbone has an image branch; ``std4d/`` holds what that model has not (cameras,
+motion, conditions, disentanglement).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.strict_json import read_object
+from orster_cli.diffusion.image_branch import unet_config
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.diffusion.trunk import Trunk, TrunkConfig
 from orster_cli.io.sharded import read_sharded, write_sharded
@@ -22,7 +24,7 @@ from orster_cli.io.tensors import fill_module
 
 UNET, REST = "unet", "std4d"
 UNET_STEM, REST_STEM = "diffusion_pytorch_model", "model"
-TRUNK = "trunk."
+TRUNK, BRANCH = "trunk.", "image_branch."
 
 
 def create(config: STD4DConfig, seed: int) -> STD4D:
@@ -35,25 +37,31 @@ def create(config: STD4DConfig, seed: int) -> STD4D:
 def save(model: STD4D, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write `model` into `folder`, its weights in `dtype` (None: as they are)."""
     tensors = {n: v if dtype is None else v.to(dtype) for n, v in model.state_dict().items()}
-    trunk = {n.removeprefix(TRUNK): v for n, v in tensors.items() if n.startswith(TRUNK)}
-    rest = {n: v for n, v in tensors.items() if not n.startswith(TRUNK)}
-    save_parts(model.config, trunk, rest, folder)
+    unet = {
+        n.removeprefix(TRUNK).removeprefix(BRANCH): v
+        for n, v in tensors.items()
+        if n.startswith((TRUNK, BRANCH))
+    }
+    rest = {n: v for n, v in tensors.items() if not n.startswith((TRUNK, BRANCH))}
+    save_parts(model.config, unet, rest, folder)
 
 
 def save_parts(
-    config: STD4DConfig, trunk: Mapping[str, Tensor], rest: Mapping[str, Tensor], folder: Path
+    config: STD4DConfig, unet: Mapping[str, Tensor], rest: Mapping[str, Tensor], folder: Path
 ) -> None:
-    """Write the tensors of a trunk, by its own names, and of what lies beside it into `folder`. One
-    shard is in memory at a time where `trunk` is mapped to a file."""
-    write_sharded(folder / UNET, UNET_STEM, trunk)
-    _write_json(folder / UNET / "config.json", config.trunk.to_diffusers())
+    """Write the tensors of a backbone (the trunk, and the image branch where it has one), by diffusers'
+    names, and of what lies beside it into `folder`. One shard is in memory at a time where `unet` is
+    mapped to a file."""
+    write_sharded(folder / UNET, UNET_STEM, unet)
+    known = config.trunk.to_diffusers() if config.image_fps is None else unet_config(config.trunk)
+    _write_json(folder / UNET / "config.json", known)
     write_sharded(folder / REST, REST_STEM, rest)
     _write_json(folder / REST / "config.json", config.to_dict())
 
 
 def beside_trunk(config: STD4DConfig, seed: int) -> dict[str, Tensor]:
-    """What a new model has beside its trunk, made without the memory of a large trunk: it depends on
-    the trunk's first width, context and channels only."""
+    """What a new model has beside its backbone, made without the memory of a large trunk: it depends
+    on the trunk's first width, context and channels only."""
     shallow = replace(
         config.trunk,
         block_out_channels=config.trunk.block_out_channels[:1],
@@ -61,7 +69,7 @@ def beside_trunk(config: STD4DConfig, seed: int) -> dict[str, Tensor]:
         layers_per_block=1,
     )
     state = create(replace(config, trunk=shallow), seed).state_dict()
-    return {name: value for name, value in state.items() if not name.startswith(TRUNK)}
+    return {name: value for name, value in state.items() if not name.startswith((TRUNK, BRANCH))}
 
 
 def load(folder: Path, *, empty: bool = False) -> STD4D:
@@ -72,9 +80,10 @@ def load(folder: Path, *, empty: bool = False) -> STD4D:
     with torch.device("meta"):
         model = STD4D(config)
     if not empty:
-        tensors = {
-            TRUNK + n: v for n, v in read_sharded(folder / UNET, UNET_STEM).items()
-        } | read_sharded(folder / REST, REST_STEM)
+        branch = set() if model.image_branch is None else set(model.image_branch.state_dict())
+        unet = read_sharded(folder / UNET, UNET_STEM)
+        tensors = {(BRANCH if n in branch else TRUNK) + n: v for n, v in unet.items()}
+        tensors |= read_sharded(folder / REST, REST_STEM)
         fill_module(model, tensors, where=str(folder))
     return model.eval()
 

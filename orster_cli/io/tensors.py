@@ -5,13 +5,14 @@ header without repetitions, plain names, known types, finite numbers).
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from orster_cli.core.errors import InputError, LimitError
@@ -20,16 +21,49 @@ from orster_cli.core.strict_json import parse_json
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}(/[A-Za-z0-9_.-]{1,200})*")
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
+# safetensors' names of types, in the order in which it lays them out: the widest first
+_KINDS = {
+    torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32",
+    torch.bfloat16: "BF16", torch.float16: "F16", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+_RANK = {kind: place for place, kind in enumerate(_KINDS)}
+_ALIGNED = 8
+_PIECE = 2**22  # numbers
 _PICKLES = (b"\x80", b"PK")  # a pickle, or a zip archive that holds one
 
 
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
 ) -> None:
-    """Write `tensors` to `path`, from wherever they live. (The library's `save_file` would make a
-    file that only its owner may read.)"""
-    whole = {name: value.detach().contiguous() for name, value in tensors.items()}
-    path.write_bytes(save(whole, metadata=metadata))
+    """Write `tensors` to `path`, from wherever they live, one at a time: the bytes of the library's
+    `save`, without the copies of everything that it makes. (Its `save_file` makes a file that only
+    its owner may read, and hides why a disk refuses.)"""
+    order = sorted(tensors, key=lambda name: (_RANK[tensors[name].dtype], name))
+    header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
+    start = 0
+    for name in order:
+        value = tensors[name]
+        end = start + value.numel() * value.element_size()
+        header[name] = {
+            "dtype": _KINDS[value.dtype],
+            "shape": list(value.shape),
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _ALIGNED)
+    partial = path.with_name(f"{path.name}.partial")  # `tensors` may be mapped to what is at `path`
+    try:
+        with partial.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name in order:
+                flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+                if flat.numel():
+                    file.write(memoryview(flat.view(torch.uint8).numpy()))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -47,14 +81,20 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """InputError: odd names or types, values that are not finite. One tensor is read at a time."""
+    """InputError: odd names or types, values that are not finite. A part of one tensor is in
+    memory at a time."""
     for name, value in tensors.items():
         if not _NAME.fullmatch(name) or ".." in name:
             raise InputError(f"{where}: tensor name {name[:60]!r} is not allowed", code="E-TENSORS")
         if value.dtype not in _TYPES:
             raise InputError(f"{where}: {name}: type {value.dtype} is not expected here")
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        if value.is_floating_point() and not _all_finite(value):
             raise InputError(f"{where}: {name}: holds values that are not finite")
+
+
+def _all_finite(value: Tensor) -> bool:
+    """A piece at a time: torch makes copies of what it looks at."""
+    return all(bool(torch.isfinite(part).all()) for part in value.reshape(-1).split(_PIECE))
 
 
 def content_id(module: nn.Module, *more: object) -> str:

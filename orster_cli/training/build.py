@@ -48,8 +48,11 @@ from orster_cli.transfer.teachers import Teacher, load_teacher, transformer_widt
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
 WATCHED_FRAMES, WATCHED_CLIPS = 8, 4  # on a contact sheet
+SAME_LATENTS = (
+    0.02  # of two frame VAEs: published ones differ in precision, or in the decoder alone
+)
 SCALE_FRAMES = 256  # from which the scale of the latents is measured
-_PARTS = {"model": "diffusion", "trunk": "diffusion", "unet": "diffusion", "vision": "image tower"}
+_PARTS = {"model": "diffusion", "trunk": "diffusion", "unet": "diffusion"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,10 +341,11 @@ def _teacher(
 ) -> Teacher:
     if folder is None:
         raise ConfigError(f"no {role} teacher", hint=f"give --teacher-{role}")
-    teacher, vae_id = load_teacher(folder, role=role, empty=source.device.type == "meta")
-    if vae_id is not None and vae_id != vae.id:
+    teacher, its = load_teacher(folder, role=role, empty=source.device.type == "meta")
+    if its is not None and its.id != vae.id and (apart := vae.apart(its)) > SAME_LATENTS:
         raise InputError(
-            f"{folder}: its frame VAE is not the student's: they would not see the same latents",
+            f"{folder}: its frame VAE is not the student's: they would not see the same latents "
+            f"({apart:.0%} apart, at most {SAME_LATENTS:.0%})",
             hint="train teachers and student with one --vae",
         )
     for part in vars(teacher).values():

@@ -249,13 +249,15 @@ class AlignStage(DiffusionStage):
         taps = out.taps
         f_s = {n.partition("/")[2]: v for n, v in taps.items() if ".attentions." in n}
         f_t = {n.partition("/")[2]: v for n, v in taps.items() if ".temp_attentions." in n}
-        pairs = [(f_s[n], f_t[n.replace(".attentions.", ".temp_attentions.")]) for n in f_s]
         parts = {
             "rec": reconstruction_loss(predicted, true),
             "perc": perceptual_loss(self.features, predicted, true),
-            "temp": smoothness_loss(f_t, clean.shape[2]),
-            "align": alignment_loss([s for s, _ in pairs], [t for _, t in pairs]),
         }
+        if f_t:
+            parts["temp"] = smoothness_loss(f_t, clean.shape[2])
+        if f_s and f_t:  # a model of one channel (Table 2) has nothing to align
+            beside = [f_t[n.replace(".attentions.", ".temp_attentions.")] for n in f_s]
+            parts["align"] = alignment_loss(list(f_s.values()), beside)
         total = cfg.diffusion * loss
         for name, value in parts.items():
             total = total + getattr(cfg, name) * value

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.bundle import PIPELINE, load_bundle
-from orster_cli.diffusion.conditions import Conditions
+from orster_cli.diffusion.conditions import Conditions, with_image
 from orster_cli.diffusion.encoded import Encoder
-from orster_cli.diffusion.encoders import clip_pixels, load_encoder, without_bars
+from orster_cli.diffusion.encoders import CLIP_SKIP, ClipEncoder, load_encoder
+from orster_cli.diffusion.frame_vae import FrameVAE
+from orster_cli.diffusion.image_branch import KIND, with_places
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D
 from orster_cli.diffusion.trunk import MERGED, Trunk
@@ -62,7 +64,7 @@ def transformer_widths(module: nn.Module) -> dict[str, int]:
 
 
 class STD4DTeacher:
-    """A model of ours: the mini family's 3D and video diffusions."""
+    """A model of ours: the mini family's 3D and video diffusions, and imported ones."""
 
     def __init__(
         self, model: STD4D, schedule: NoiseSchedule, encoder: Encoder, *, role: str
@@ -74,22 +76,27 @@ class STD4DTeacher:
 
     @torch.no_grad()
     def features(self, lesson: Lesson, wanted: frozenset[str]) -> dict[str, Tensor]:
-        """A 3D teacher is told the cameras and that nothing moves, a video teacher the text alone."""
+        """A 3D teacher is told the cameras and that nothing moves, a video teacher the text; one with
+        an image branch sees the first frame too. VideoMV's was trained with no other text than the
+        empty one."""
         z, t = lesson.schedule.same_noise(lesson.noisy, lesson.timesteps, self.schedule)
-        text = self.encoder.text(lesson.captions)
-        orbit = self.role == "3d"
+        orbit, images = self.role == "3d", self.model.config.image_fps is not None
+        text = self.encoder.text([""] * len(z) if orbit and images else lesson.captions)
         given = Conditions(
             text=text.tokens,
             pooled=text.pooled,
             cameras=lesson.cameras if orbit else None,
             motion=torch.zeros(len(z), device=z.device) if orbit else None,
         )
+        if images:
+            first = lesson.first_latents[:, :, None]
+            given = with_image(given, self.encoder, lesson.first, first, z.shape[2])
         taps = self.model(z, t, given, wanted=wanted).taps
         return {name.partition("/")[2]: value for name, value in taps.items()}
 
 
 class UNet3DTeacher:
-    """A backbone as it was published: VideoMV, ModelScopeT2V."""
+    """A backbone in a pipeline's folder as diffusers writes it: ModelScopeT2V."""
 
     def __init__(self, trunk: Trunk, schedule: NoiseSchedule, encoder: Encoder) -> None:
         self.trunk, self.schedule, self.encoder = trunk.eval(), schedule, encoder
@@ -111,11 +118,8 @@ class UNet3DTeacher:
 class I2VGenXLTeacher:
     """I2VGen-XL (diffusers' `I2VGenXLUNet`), read through hooks: it sees the first frame too."""
 
-    def __init__(
-        self, unet: nn.Module, schedule: NoiseSchedule, encoder: Encoder, vision: nn.Module
-    ) -> None:
+    def __init__(self, unet: nn.Module, schedule: NoiseSchedule, encoder: Encoder) -> None:
         self.unet, self.schedule, self.encoder = unet.eval(), schedule, encoder
-        self.vision = vision.eval()
         self.widths = transformer_widths(unet)
 
     @torch.no_grad()
@@ -139,10 +143,8 @@ class I2VGenXLTeacher:
                 sample=z,
                 timestep=t,
                 fps=torch.full((len(z),), FRAMES_PER_SECOND, device=z.device),
-                image_latents=_with_positions(lesson.first_latents, z.shape[2]),
-                image_embeddings=self.vision(
-                    pixel_values=clip_pixels(lesson.first, self.vision.config.image_size)
-                ).image_embeds,
+                image_latents=with_places(lesson.first_latents, z.shape[2]),
+                image_embeddings=self.encoder.image(lesson.first).projected,
                 encoder_hidden_states=self.encoder.text(lesson.captions).tokens,
             )
         finally:
@@ -151,16 +153,12 @@ class I2VGenXLTeacher:
         return kept
 
 
-def _with_positions(first: Tensor, frames: int) -> Tensor:
-    """[B,C,T,h,w]: I_0's latents, then frames that hold their place in the clip."""
-    later = [torch.full_like(first, i / max(frames - 1, 1)) for i in range(1, frames)]
-    return torch.stack([first, *later], dim=2)
-
-
-def load_teacher(folder: Path, *, role: str, empty: bool = False) -> tuple[Teacher, str | None]:
+def load_teacher(
+    folder: Path, *, role: str, empty: bool = False
+) -> tuple[Teacher, FrameVAE | None]:
     """A model of ours, or a folder in diffusers' layout (``unet/``, ``scheduler/``, and ``encoder/`` or
-    ``text_encoder/`` with ``tokenizer/``; I2VGen-XL's also ``image_encoder/``); and the id of its frame
-    VAE where that is known. `empty`: without their numbers, on the meta device.
+    ``text_encoder/`` with ``tokenizer/``; I2VGen-XL's also ``image_encoder/``); and its frame VAE where
+    that is a model of ours. `empty`: without their numbers, on the meta device, and no VAE.
 
     InputError, ConfigError."""
     if (folder / PIPELINE).is_file():
@@ -168,34 +166,26 @@ def load_teacher(folder: Path, *, role: str, empty: bool = False) -> tuple[Teach
         if whole.facts.role not in (role, "4d"):
             raise InputError(f"{folder}: expected a {role} model, got a {whole.facts.role} one")
         teacher = STD4DTeacher(whole.std4d, whole.schedule, whole.encoder, role=role)
-        return teacher, None if empty else whole.vae.id
+        return teacher, None if empty else whole.vae
     config = read_object(folder / "unet" / "config.json")
     schedule = NoiseSchedule.from_diffusers(
         read_object(folder / "scheduler" / "scheduler_config.json")
     )
     named = folder / "encoder"
     encoder = load_encoder(named if named.is_dir() else folder / "text_encoder", empty=empty)
-    if config.get("_class_name") == "I2VGenXLUNet":
-        unet, vision = _i2vgen_xl(folder, config, empty=empty)
-        return I2VGenXLTeacher(unet, schedule, encoder, vision), None
+    if config.get("_class_name") == KIND:
+        if isinstance(encoder, ClipEncoder):
+            encoder.skip_last(CLIP_SKIP)
+        return I2VGenXLTeacher(_i2vgen_xl(folder, config, empty=empty), schedule, encoder), None
     return UNet3DTeacher(load_trunk(folder / "unet", empty=empty), schedule, encoder), None
 
 
-def _i2vgen_xl(folder: Path, config: dict[str, Any], *, empty: bool) -> tuple[nn.Module, nn.Module]:
-    """Its UNet and its image tower."""
+def _i2vgen_xl(folder: Path, config: dict[str, Any], *, empty: bool) -> nn.Module:
     from diffusers import I2VGenXLUNet
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    tower = str(folder / "image_encoder")
     if empty:
         with torch.device("meta"):
-            vision_config = CLIPVisionConfig.from_pretrained(tower)
-            return I2VGenXLUNet.from_config(config), CLIPVisionModelWithProjection(vision_config)
-    unet = I2VGenXLUNet.from_pretrained(
+            return I2VGenXLUNet.from_config(config)  # type: ignore[no-any-return]
+    return I2VGenXLUNet.from_pretrained(  # type: ignore[no-any-return]
         str(folder / "unet"), torch_dtype=torch.float32, use_safetensors=True
     )
-    with without_bars():
-        vision = CLIPVisionModelWithProjection.from_pretrained(
-            tower, dtype=torch.float32, use_safetensors=True
-        )
-    return unet, vision

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from orster_cli.diffusion.bundle import save_bundle
 from orster_cli.io.clip_files import write_clip
 from tests.helpers.cli import orster
 from tests.helpers.training import dataset, merged
-from tests.helpers.videomv import write_videomv
+from tests.helpers.videomv import TINY, TINY_IMAGE, write_videomv
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "full-scale.md").read_text(encoding="utf-8")
@@ -47,7 +48,10 @@ def node(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> Path:
     (place / "objects").mkdir()
     shutil.copy(creature, place / "objects")
     (place / "clips.csv").write_text("file,clip,caption\ncreature.glb,0,a creature walking\n")
-    write_videomv(place / "pretrained_models.zip")
+    with zipfile.ZipFile(place / "pretrained_models.zip", "w") as archive:
+        for name, config in (("t2v_00333000.pth", TINY), ("i2v_00882000.pth", TINY_IMAGE)):
+            archive.write(write_videomv(place / name, config), f"pretrained_models/{name}")
+            (place / name).unlink()
     dataset(creature, place / "stand-ins" / "dataset")
     for kind in ("model", "clip", "asset"):
         draft = begin(place / "stand-ins" / kind, kind=kind, command="construct", config={})

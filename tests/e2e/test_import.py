@@ -337,9 +337,10 @@ def test_doctor_says_what_is_at_hand_and_how_to_get_the_rest(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.chdir(tmp_path)
     rows = orster(capsys, "doctor", "--weights", "--json").data["weights"]
-    backbones = {r["name"]: r for r in rows[:4]}
+    backbones = {r["name"]: r for r in rows[:5]}
     assert list(backbones) == [
         "VideoMV, text branch",
+        "VideoMV, image branch",
         "ModelScopeT2V",
         "I2VGen-XL",
         "CLIP ViT-H/14",

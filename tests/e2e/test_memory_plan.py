@@ -13,7 +13,7 @@ from accelerate.state import AcceleratorState
 
 from orster_cli.config.load import resolve, template_names
 from tests.helpers.cli import orster
-from tests.helpers.full_size import FRAMES, SIDE, backbone, student
+from tests.helpers.full_size_plans import FRAMES, SIDE, backbone, student
 from tests.helpers.training import dataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]

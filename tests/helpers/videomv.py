@@ -1,4 +1,5 @@
-"""A VideoMV checkpoint of random weights in the layout it was published in, at any width.
+"""VideoMV checkpoints (text branch, image branch) of random weights in the layout they were published
+in, at any width.
 
 python -m tests.helpers.videomv t2v_random.pth     # full size, float16: 2.8 GB
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,16 +25,8 @@ TINY = TrunkConfig(
     cross_attention_dim=16,
     attention_head_dim=8,
 )
+TINY_IMAGE = replace(TINY, in_channels=8)
 STEP = 333_000
-
-
-def layout(config: TrunkConfig) -> dict[str, list[int]]:
-    """Name and shape of every tensor in the file."""
-    shapes = vgen.shapes(config)
-    return {
-        theirs: [*shapes[ours], 1] if vgen.is_conv1d(ours) else list(shapes[ours])
-        for ours, theirs in vgen.names(config).items()
-    }
 
 
 def random_weights(
@@ -41,7 +35,7 @@ def random_weights(
     """Small numbers, and ones where a norm scales."""
     generator = torch.Generator().manual_seed(seed)
     out: dict[str, Tensor] = OrderedDict()
-    for name, shape in layout(config).items():
+    for name, shape in vgen.file_shapes(config).items():
         value = torch.empty(shape, dtype=dtype).normal_(0, 0.05, generator=generator)
         out[name] = value + 1 if len(shape) == 1 and name.endswith("weight") else value
     return out

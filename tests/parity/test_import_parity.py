@@ -6,29 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet, UNet3DConditionModel
+from diffusers import AutoencoderKL, UNet3DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+from transformers import CLIPTextModel
 
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion import vgen
 from orster_cli.diffusion.bundle import SCHEDULER, WholeBundle, load_bundle
 from orster_cli.diffusion.conditions import Conditions
-from orster_cli.diffusion.encoders import clip_pixels
 from orster_cli.diffusion.importing import import_i2vgen_xl, import_modelscope, import_videomv
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.trunk import MERGED
 from orster_cli.geometry.conventions import videomv_condition
-from orster_cli.transfer.teachers import I2VGenXLTeacher, load_teacher
 from tests.helpers.clip_models import tokenizer
-from tests.helpers.teachers import (
-    FRAMES,
-    Watched,
-    i2vgen_folder,
-    lesson,
-    modelscope_folder,
-    same,
-)
+from tests.helpers.teachers import i2vgen_folder, lesson, modelscope_folder
 from tests.helpers.videomv import TINY, random_weights, write_videomv
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -97,35 +88,6 @@ def test_videomv_is_the_unet_of_its_file_with_the_cameras_in_its_own_frame(place
     turned = ours(seen.noisy, seen.timesteps, given).prediction
     torch.testing.assert_close(turned, want, **CLOSE)
     assert not torch.allclose(turned, got, atol=1e-3)
-
-
-@torch.no_grad()
-def test_i2vgen_xl_with_image_and_fps(place: Path) -> None:
-    """The pass and every transformer's feature, at the timestep of equal noise."""
-    teacher, _ = load_teacher(place / "i2vgen-xl", role="video")
-    assert isinstance(teacher, I2VGenXLTeacher)
-    seen = lesson()
-    theirs = I2VGenXLUNet.from_pretrained(place / "i2v" / "unet").eval()
-    watched = Watched(theirs)
-    vision = CLIPVisionModelWithProjection.from_pretrained(place / "i2v" / "image_encoder").eval()
-    places = [torch.full_like(seen.first_latents, i / (FRAMES - 1)) for i in range(1, FRAMES)]
-    own = NoiseSchedule.from_diffusers(
-        DDIMScheduler.from_pretrained(place / "i2v/scheduler").config
-    )
-    given = {
-        "sample": seen.noisy,
-        "timestep": seen.schedule.same_noise(seen.noisy, seen.timesteps, own)[1],
-        "fps": torch.full((2,), 16),
-        "image_latents": torch.stack([seen.first_latents, *places], dim=2),
-        "image_embeddings": vision(pixel_values=clip_pixels(seen.first, 32)).image_embeds,
-        "encoder_hidden_states": teacher.encoder.text(list(seen.captions)).tokens,
-    }
-    want = theirs(**given).sample
-    torch.testing.assert_close(teacher.unet(**given).sample, want, **CLOSE)
-    same(teacher.features(seen, frozenset(teacher.widths)), watched.added)
-    for name in ("fps", "image_latents", "image_embeddings"):
-        other = teacher.unet(**{**given, name: given[name] * 0 + 3}).sample
-        assert not torch.allclose(other, want, atol=1e-4), name
 
 
 def test_a_known_latent_is_the_same_through_either_imported_schedule(place: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler, I2VGenXLUNet, UNet3DConditionModel
-from transformers import CLIPVisionModelWithProjection
+from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.encoders import clip_pixels
@@ -78,6 +78,18 @@ def test_i2vgen_xl_sees_the_first_frame_at_its_own_noise_level(i2vgen: Path) -> 
         encoder_hidden_states=teacher.encoder.text(seen.captions).tokens,
     )
     same(got, watched.added)
+    words = CLIPTokenizer.from_pretrained(i2vgen / "tokenizer")
+    ids = words(
+        list(seen.captions),
+        padding="max_length",
+        max_length=9,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    model = CLIPTextModel.from_pretrained(i2vgen / "text_encoder").eval()
+    hidden = model(input_ids=ids, output_hidden_states=True).hidden_states[-2]
+    want = getattr(model, "text_model", model).final_layer_norm(hidden)
+    torch.testing.assert_close(teacher.encoder.text(seen.captions).tokens, want)
 
 
 def test_distillation_learns_from_both(

@@ -213,6 +213,12 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
         assert kept.config.merged
         assert kept.fuse is None
         assert kept.disentangle is None
+        later = replace(family, start=Bundle(**vars(replace(merged("4d"), std4d=kept))))
+        align = build.build_align(cfg, source(data), later)
+        loss, terms = align.task(align.feed.batch(0, [0]), 0, [0])
+        assert bool(loss.isfinite())
+        assert ("align" in terms) == (channels in ("both", "entangled"))
+        assert ("temp" in terms) == (channels != "spatial")
     for switch in ("kernel", "spatial_attention", "temporal_attention"):
         off = replace(CFG, distill=replace(CFG.distill, **{switch: False}))
         outs = []

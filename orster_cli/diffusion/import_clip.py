@@ -1,0 +1,100 @@
+"""CLIP's weights into an encoder's folder, tensor by tensor: no tower is ever whole in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.strict_json import read_object
+from orster_cli.diffusion.bundle import Facts, write_facts
+from orster_cli.diffusion.encoders import VISION
+from orster_cli.diffusion.published_files import counted, first_line, read_weights
+from orster_cli.io.sharded import write_sharded
+from orster_cli.io.tensors import check_names
+
+STEM, TORCH_STEM = "model", "pytorch_model"  # transformers' names of its files
+_TOWER = "text_model."  # transformers' text model alone has had this before its names, and has not
+_BUFFER = ".position_ids"  # counts 0, 1, 2, ...: older files have it
+_LAYER = re.compile(r"(?:text_model\.)?encoder\.layers\.(\d+)\.")
+
+
+def import_clip(
+    source: Path, folder: Path, *, alone: bool = True, text_layers: int | None = None
+) -> dict[str, Any]:
+    """CLIP (both towers, or its text model) in transformers' layout, into ``encoder/`` of `folder`;
+    its tokenizer lies with it, or beside it in ``tokenizer/``. `text_layers` keeps the first ones:
+    VideoMV, ModelScopeT2V and I2VGen-XL read the tokens before the last of ViT-H/14's 24.
+    InputError, ConfigError."""
+    from transformers import AutoTokenizer, CLIPModel, CLIPTextModel
+
+    kind = read_object(source / "config.json").get("model_type")
+    if kind not in ("clip", "clip_text_model"):
+        raise InputError(f"{source}: expected CLIP, got a {kind}")
+    model = CLIPModel if kind == "clip" else CLIPTextModel
+    tensors = copy_model(model, source, folder / "encoder", text_layers=text_layers)
+    beside = source.parent / "tokenizer"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(beside if beside.is_dir() else source)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: no tokenizer: {first_line(error)}") from error
+    tokenizer.save_pretrained(folder / "encoder")
+    if alone:
+        write_facts(folder, Facts(role="encoder"))
+    kept = {} if text_layers is None else {"text_layers": text_layers}
+    return {**counted("CLIP", tensors), "role": "encoder", **kept}
+
+
+def import_vision(source: Path, folder: Path) -> None:
+    """CLIP's vision model with its projection, into ``image_encoder/`` of `folder`. InputError."""
+    from transformers import CLIPVisionModelWithProjection
+
+    copy_model(CLIPVisionModelWithProjection, source, folder / VISION)
+
+
+def copy_model(
+    kind: Any, source: Path, target: Path, *, text_layers: int | None = None
+) -> Mapping[str, Tensor]:
+    """The weights of a CLIP of transformers' class `kind` from one folder into another, strictly, in
+    the type they have; what was written, mapped to the file. InputError, ConfigError."""
+    try:
+        config = kind.config_class.from_pretrained(source, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source}: no {kind.__name__}: {first_line(error)}") from error
+    if text_layers is not None:
+        _keep_layers(config, text_layers)
+    with torch.device("meta"):
+        own = {n: tuple(v.shape) for n, v in kind(config).state_dict().items()}
+    given = read_weights(source, STEM, TORCH_STEM)
+    tensors = dict(_named(given, own, text_layers))
+    check_names(own, {n: tuple(v.shape) for n, v in tensors.items()}, where=str(source))
+    write_sharded(target, STEM, tensors)
+    config.architectures = [kind.__name__]
+    config.save_pretrained(target)
+    return tensors
+
+
+def _keep_layers(config: Any, count: int) -> None:
+    text = getattr(config, "text_config", config)
+    if not 1 <= count <= text.num_hidden_layers:
+        raise ConfigError(f"--text-layers: 1 to {text.num_hidden_layers}, got {count}")
+    text.num_hidden_layers = count
+
+
+def _named(
+    given: Mapping[str, Tensor], own: Mapping[str, object], text_layers: int | None
+) -> Iterator[tuple[str, Tensor]]:
+    """By the names that the installed transformers has, without what it does not read."""
+    for name, value in given.items():
+        layer = _LAYER.match(name)
+        if name.endswith(_BUFFER):
+            continue
+        if text_layers is not None and layer is not None and int(layer.group(1)) >= text_layers:
+            continue
+        others = (name, name.removeprefix(_TOWER), _TOWER + name)
+        yield next((other for other in others if other in own), name), value
