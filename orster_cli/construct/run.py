@@ -30,6 +30,7 @@ from orster_cli.metrics.ssim import ssim
 from orster_cli.splatting.motion import Gaussians4D
 from orster_cli.splatting.show import render_clip
 
+FEWEST = 300  # Gaussians that a fit begins with at least
 MISSES_SHARE = 0.25  # of a moving orbit's views may miss a voxel of the soft hull
 
 
@@ -59,6 +60,7 @@ def construct(
     Checkpoints go to `scratch`. Raises InputError for clips that cannot be fitted, Preempted when
     stopped, NumericalError when the fit diverges for good."""
     started = time.monotonic()
+    cfg = as_fine_as(cfg, given.clips, reporter)
     clips = [ready(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(given.clips)]
     static = None
     if given.static is not None:
@@ -99,6 +101,19 @@ def construct(
         "psnr": quality["mean"]["psnr"],
         "seconds": round(seconds, 1),
     }
+
+
+def as_fine_as(cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter) -> ConstructConfig:
+    """`cfg` with fewer Gaussians where the frames of `clips` are enlarged for the fit: as many for each
+    pixel that was really given. More of them fit the enlargement, and leave holes from elsewhere."""
+    given = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
+    if given >= cfg.resolution:  # 0: the clips' own
+        return cfg
+    share = (given / cfg.resolution) ** 2
+    first = max(round(share * cfg.gaussians), min(FEWEST, cfg.gaussians))
+    most = max(round(share * cfg.max_gaussians), first)
+    reporter.info(f"frames of {given} pixels: {first} Gaussians to begin with, at most {most}")
+    return replace(cfg, gaussians=first, max_gaussians=most)
 
 
 def measure(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:

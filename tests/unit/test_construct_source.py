@@ -1,11 +1,14 @@
 """What may be constructed, what is assumed, and what is refused with a reason."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from orster_cli.config.construct import ConstructConfig
+from orster_cli.construct.run import as_fine_as
 from orster_cli.construct.source import (
     VIDEO_FRAMES,
     OrbitFlags,
@@ -112,6 +115,20 @@ def test_resizing_averages_what_is_seen() -> None:
     assert torch.allclose(colours, torch.full_like(colours, 0.4), atol=1e-4)
     assert torch.allclose(small.cameras.K[0, :2], clip.cameras.K[0, :2] / 4)
     assert ready(given, 64, where="clip") is given
+
+
+def test_small_frames_get_as_many_gaussians_for_each_pixel() -> None:
+    cfg = ConstructConfig(resolution=128, gaussians=6000, max_gaussians=8000)
+    small, large = ball_clip(4, side=32), ball_clip(4, side=64)
+    shrunk = as_fine_as(cfg, [small, large], Silent())
+    assert (shrunk.gaussians, shrunk.max_gaussians) == (1500, 2000)  # the larger frames decide
+    tiny = as_fine_as(cfg, [small], Silent())
+    assert (tiny.gaussians, tiny.max_gaussians) == (375, 500)
+    for resolution in (0, 64, 48):  # nothing is enlarged
+        same = replace(cfg, resolution=resolution)
+        assert as_fine_as(same, [large], Silent()) is same
+    few = replace(cfg, gaussians=100, max_gaussians=200)
+    assert (as_fine_as(few, [small], Silent()).gaussians) == 100
 
 
 def test_folders_of_images(tmp_path: Path) -> None:
