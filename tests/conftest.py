@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,13 @@ def shared_data() -> Path:
 def creature() -> Path:
     """The demo's animated object."""
     return REPOSITORY / "examples" / "creature.glb"
+
+
+@pytest.fixture
+def new_accelerator() -> Iterator[None]:
+    """A process has one accelerator, of one precision: before and after a test there is none."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -6,11 +6,9 @@ import re
 import shlex
 import shutil
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from orster_cli.artifacts.store import begin
 from orster_cli.data.dataset import Dataset
@@ -20,6 +18,7 @@ from tests.helpers.cli import orster
 from tests.helpers.training import dataset, merged
 from tests.helpers.videomv import TINY, TINY_IMAGE, write_videomv
 
+pytestmark = pytest.mark.usefixtures("new_accelerator")
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "full-scale.md").read_text(encoding="utf-8")
 LINES = re.findall(r"^    ((?:orster|accelerate) .*)$", PAGE, re.MULTILINE)
@@ -30,14 +29,6 @@ def words_of(line: str) -> list[str]:
     """What orster is given, without what starts it on several GPUs."""
     words = shlex.split(line)
     return words[words.index("orster_cli") + 1 :] if words[0] == "accelerate" else words[1:]
-
-
-@pytest.fixture(autouse=True)
-def new_accelerator() -> Iterator[None]:
-    """A process has one, of one precision: ours is another than that of other tests."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,17 @@ that --dry-run prints, and docs/full-scale.md says the same numbers."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from orster_cli.config.load import resolve, template_names
 from tests.helpers.cli import orster
 from tests.helpers.full_size_plans import FRAMES, SIDE, backbone, student
 from tests.helpers.training import dataset
 
+pytestmark = pytest.mark.usefixtures("new_accelerator")
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "full-scale.md").read_text(encoding="utf-8")
 STAGES = ("pretrain", "distill", "align", "finetune")
@@ -24,14 +23,6 @@ GIB = 2**30
 # card, stage, trained, clips; weights gradients and moments, frozen beside, activations, with margin
 _FIGURE = r" ([\d.]+) \|"
 ROW = re.compile(rf"^\| (\d+) GB \| (\w+) \| (\w+) \| (\d+) \|{4 * _FIGURE}$", re.MULTILINE)
-
-
-@pytest.fixture(autouse=True)
-def new_accelerator() -> Iterator[None]:
-    """A process has one, of one precision: ours is another than that of other tests."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
