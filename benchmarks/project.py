@@ -30,7 +30,7 @@ class Project:
         self.python(*command, out=out)
 
     def python(self, *arguments: str, out: str) -> None:
-        """Exits with the command's own words where it fails."""
+        """Says the command's own words and exits where it fails."""
         with self._guard:
             lock = self._locks[self.root / out]
         with lock:
@@ -42,7 +42,9 @@ class Project:
                 check=False,
             )
         if done.returncode:
-            raise SystemExit(f"{out}: {' '.join(arguments)}\n{done.stderr[-4000:]}")
+            failed = f"{out}: {' '.join(arguments)}\n{done.stderr[-4000:]}"
+            print(failed, file=sys.stderr, flush=True)  # at once: other threads go on for long
+            raise SystemExit(f"{out}: failed")
         print(f"{out}: done", flush=True)
 
     def dataset(

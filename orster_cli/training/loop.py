@@ -121,17 +121,21 @@ def train(task: nn.Module, feed: Feed, run: Run) -> dict[str, Any]:
     return row
 
 
-def _places(cfg: TrainConfig, accelerator: Accelerator) -> list[list[int]]:
-    """Which places of the batch this process computes, in which parts."""
-    world, rank = accelerator.num_processes, accelerator.process_index
-    pieces = world * cfg.accumulate
-    if cfg.batch % pieces:
+def micro_batch(train: TrainConfig, processes: int) -> int:
+    """How much of the batch a process computes at once. ConfigError where that is not whole."""
+    pieces = processes * train.accumulate
+    if train.batch % pieces:
         raise ConfigError(
-            f"batch {cfg.batch} cannot be divided over {world} processes and "
-            f"{cfg.accumulate} parts",
+            f"batch {train.batch} cannot be divided over {processes} processes and "
+            f"{train.accumulate} parts",
             hint="choose a multiple of their product",
         )
-    size = cfg.batch // pieces
+    return train.batch // pieces
+
+
+def _places(cfg: TrainConfig, accelerator: Accelerator) -> list[list[int]]:
+    """Which places of the batch this process computes, in which parts."""
+    size, rank = micro_batch(cfg, accelerator.num_processes), accelerator.process_index
     mine = range(rank * cfg.accumulate, (rank + 1) * cfg.accumulate)
     return [list(range(piece * size, (piece + 1) * size)) for piece in mine]
 

@@ -19,6 +19,7 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.core.limits import GiB
 from orster_cli.training.build import Ready
 from orster_cli.training.draws import choose
+from orster_cli.training.loop import micro_batch
 from orster_cli.training.rehearsal import Rehearsed, dressed, rehearse, stage_set
 from orster_cli.training.stages import DiffusionStage, DistillStage, EncoderStage
 
@@ -133,18 +134,6 @@ def plan_stage(
         card=card,
         changes=tuple(_changes(train, section, clips, task)),
     )
-
-
-def micro_batch(train: TrainConfig, processes: int) -> int:
-    """What a process computes at once. ConfigError where that is not whole."""
-    pieces = processes * train.accumulate
-    if train.batch % pieces:
-        raise ConfigError(
-            f"batch {train.batch} cannot be divided over {processes} processes and "
-            f"{train.accumulate} parts",
-            hint="choose a multiple of their product",
-        )
-    return train.batch // pieces
 
 
 def moments(trained: Iterable[Tensor]) -> int:
