@@ -132,12 +132,11 @@ class Ablations(Project):
         self.dataset("dataset", listed)
         self.dataset("dataset-4d", [row for row in listed if _id(row) in known])
         self.dataset("dataset-rest", [row for row in listed if _id(row) not in known])
-        self.dataset("dataset-judge", all_clips(self.glb), objects="objects-judge")
 
     def part(self, role: str) -> None:
         """A teacher (3d, video), on the shipped frame VAE and encoder; or the judge (encoder)."""
         if role == "encoder":
-            self.judge()
+            self.judge(all_clips(self.glb))
             return
         data, shipped = str(self.root / "dataset"), str(SHIPPED)
         parts = ("--vae", shipped, "--encoder", shipped)

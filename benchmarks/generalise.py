@@ -33,8 +33,7 @@ from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import psnr
 from tools.weights import TEMPLATES, all_clips, rows_of
 
-CONFIG = TEMPLATES / "ablations.toml"  # 64 px, 8 frames; the judge's steps
-SAMPLING = TEMPLATES / "weights-cpu.toml"
+CONFIG = TEMPLATES / "weights-cpu.toml"
 FIGURES = ("clip-f[mini]", "clip-o[mini]", "psnr", "st-lpips", "fvd")
 ACTIONS = (
     "walking", "running", "galloping", "jumping", "jumping and landing", "swimming", "swimming fast",
@@ -115,8 +114,7 @@ class Generalise(Project):
         self.dataset("data-known", [row for row in listed if row["use"] == "1"])
         self.dataset("data-held-out", [row for row in listed if row["use"] == "0"])
         self.dataset("data-unseen", unseen(self.glb), objects="objects-unseen")
-        self.dataset("dataset-judge", all_clips(self.glb), objects="objects-judge")
-        self.judge()
+        self.judge(all_clips(self.glb))
 
     def sample(self, model: Path, name: str, split: str, by: str) -> None:
         """With motion as the model has it, and at rest."""
@@ -125,7 +123,7 @@ class Generalise(Project):
             self.python(
                 "-m", "benchmarks.sample_set", "--model", str(model), "--by", by, "--out",
                 str(self.root / out), "--dataset", str(self.root / f"data-{split}"),
-                "--config", str(SAMPLING), *more, out=out,
+                "--config", str(self.config), *more, out=out,
             )  # fmt: skip
 
     def report(self, name: str, split: str, by: str) -> None:
@@ -136,7 +134,7 @@ class Generalise(Project):
         self.orster(
             "evaluate", str(subject), "--reference", str(self.root / f"data-{split}"),
             "--metrics", ",".join(chosen), "--set", f"evaluate.encoder={self.root / 'judge'}",
-            "--set", "evaluate.hold=2", out=f"{name}/{split}-{by}/report",
+            out=f"{name}/{split}-{by}/report",
         )  # fmt: skip
         for key in CONSTRUCTED.get(split, ()):
             out = f"{name}/{split}-{by}/assets/{key}"

@@ -30,6 +30,7 @@ from orster_cli.training import build
 from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.memory import plan_stage, rehearse_stage
 from orster_cli.training.rehearsal import rehearse
+from orster_cli.training.source import Source
 from orster_cli.training.stages import DistillStage
 
 STAGES = ("pretrain", "distill", "align", "finetune")
@@ -37,8 +38,8 @@ MIB = 2**20
 META = torch.device("meta")
 
 
-def source(device: torch.device) -> build.Source:
-    return build.Source(
+def source(device: torch.device) -> Source:
+    return Source(
         dataset=None,  # type: ignore[arg-type]  # sizes are all given
         id="none",
         device=device,

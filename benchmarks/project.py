@@ -11,6 +11,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+FRAMES = 8  # of a clip that the judge is trained on
+JUDGE = ("encoder.steps=1500", "encoder.batch=64")
+
 
 class Project:
     """Each folder in it is made once, whichever thread asks first; what is there is not made again."""
@@ -48,9 +51,14 @@ class Project:
         print(f"{out}: done", flush=True)
 
     def dataset(
-        self, name: str, clips: Sequence[Mapping[str, str]], objects: str = "objects"
+        self,
+        name: str,
+        clips: Sequence[Mapping[str, str]],
+        *changes: str,
+        objects: str = "objects",
     ) -> None:
-        """All of `clips` (rows with file, clip, caption) as a dataset, from links in `objects`."""
+        """All of `clips` (rows with file, clip, caption) as a dataset, from links in `objects`;
+        `changes`: SECTION.KEY=VALUE."""
         folder = self.root / objects
         folder.mkdir(parents=True, exist_ok=True)
         for file in {row["file"] for row in clips}:
@@ -61,9 +69,16 @@ class Project:
             writer = csv.DictWriter(handle, fieldnames=list(clips[0]))
             writer.writeheader()
             writer.writerows({**row, "use": "1"} for row in clips)
-        self.orster("prepare-data", str(folder), "--captions", str(captions), out=name)
+        self.orster(
+            "prepare-data", str(folder), "--captions", str(captions), *_set(changes), out=name
+        )
 
-    def judge(self) -> None:
-        """An encoder under another seed than the shipped one, of everything in `dataset-judge`."""
+    def judge(self, clips: Sequence[Mapping[str, str]]) -> None:
+        """An encoder under another seed than the shipped one, of all of `clips`."""
+        self.dataset("dataset-judge", clips, f"prepare.frames={FRAMES}", objects="objects-judge")
         data = str(self.root / "dataset-judge")
-        self.orster("pretrain", data, "--role", "encoder", "--seed", "1", out="judge")
+        self.orster("pretrain", data, "--role", "encoder", "--seed", "1", *_set(JUDGE), out="judge")
+
+
+def _set(changes: Sequence[str]) -> list[str]:
+    return [word for one in changes for word in ("--set", one)]

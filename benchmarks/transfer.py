@@ -26,15 +26,16 @@ from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.training import build
 from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.loop import Run, make_accelerator, train
+from orster_cli.training.source import Source
 from orster_cli.training.stages import DistillStage
 from orster_cli.transfer.orster import wanted_units
 
 ROUNDS = 8  # batches of held-out clips, each with other noise
 
 
-def source(folder: Path) -> build.Source:
+def source(folder: Path) -> Source:
     artifact = open_artifact(folder, kind="dataset")
-    return build.Source(
+    return Source(
         dataset=Dataset.read(folder),
         id=artifact.id,
         device=torch.device("cpu"),

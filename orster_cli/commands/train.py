@@ -314,10 +314,11 @@ def _build(
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.data.dataset import Dataset
     from orster_cli.training import build
+    from orster_cli.training.source import Source
 
     cfg = stage.resolved.config
     data = open_artifact(asked.dataset, kind="dataset")
-    source = build.Source(
+    source = Source(
         dataset=Dataset.read(data.path),
         id=data.id,
         device=device,

@@ -31,6 +31,7 @@ from orster_cli.splatting.motion import Gaussians4D
 from orster_cli.splatting.show import render_clip
 
 FEWEST = 300  # Gaussians that a fit begins with at least
+CELLS_A_MOMENT, FEWEST_CELLS = 0.75, 2  # of the planes in time
 MISSES_SHARE = 0.25  # of a moving orbit's views may miss a voxel of the soft hull
 
 
@@ -104,16 +105,24 @@ def construct(
 
 
 def as_fine_as(cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter) -> ConstructConfig:
-    """`cfg` with fewer Gaussians where the frames of `clips` are enlarged for the fit: as many for each
-    pixel that was really given. More of them fit the enlargement, and leave holes from elsewhere."""
+    """`cfg` as fine as what `clips` show.
+
+    Where their frames are enlarged for the fit: as many Gaussians for each pixel that was really given,
+    since more fit the enlargement and leave holes from elsewhere. Where they show few moments: cells in
+    time for three quarters of them, since with more the motion wanders between two frames."""
     given = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
-    if given >= cfg.resolution:  # 0: the clips' own
-        return cfg
-    share = (given / cfg.resolution) ** 2
-    first = max(round(share * cfg.gaussians), min(FEWEST, cfg.gaussians))
-    most = max(round(share * cfg.max_gaussians), first)
-    reporter.info(f"frames of {given} pixels: {first} Gaussians to begin with, at most {most}")
-    return replace(cfg, gaussians=first, max_gaussians=most)
+    if given < cfg.resolution:  # 0: the clips' own
+        share = (given / cfg.resolution) ** 2
+        first = max(round(share * cfg.gaussians), min(FEWEST, cfg.gaussians))
+        most = max(round(share * cfg.max_gaussians), first)
+        reporter.info(f"frames of {given} pixels: {first} Gaussians to begin with, at most {most}")
+        cfg = replace(cfg, gaussians=first, max_gaussians=most)
+    moments = len({round(float(time), 6) for clip in clips for time in clip.times})
+    cells = max(round(CELLS_A_MOMENT * moments), FEWEST_CELLS)
+    if cells < cfg.time_resolution:
+        reporter.info(f"{moments} moments: planes with {cells} cells in time")
+        cfg = replace(cfg, time_resolution=cells)
+    return cfg
 
 
 def measure(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:

@@ -14,11 +14,7 @@ from torch import Tensor, nn
 
 from orster_cli.config.schema import Config
 from orster_cli.config.train import ModelConfig, TrainConfig
-from orster_cli.core.errors import ConfigError, InputError, Preempted
-from orster_cli.core.reporting import Reporter
-from orster_cli.core.stopping import StopFlag
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.latents import LatentCache
+from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, Facts, WholeBundle
 from orster_cli.diffusion.encoders import ClipEncoder
@@ -27,12 +23,20 @@ from orster_cli.diffusion.mini_encoder import MiniEncoder, new_mini
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.diffusion.trunk import TrunkConfig
-from orster_cli.training.blank import BlankFrames, BlankLatents
-from orster_cli.training.datafeed import FrameFeed, LatentFeed
+from orster_cli.training.blank import BlankLatents
+from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.loop import Feed
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial
 from orster_cli.training.phi import vae_features, vgg_features, vgg_network
+from orster_cli.training.source import (
+    VIEW,
+    Source,
+    frame_feed,
+    latent_feed,
+    resolution_of,
+    sizes_of,
+)
 from orster_cli.training.stages import (
     AlignStage,
     DiffusionStage,
@@ -46,27 +50,12 @@ from orster_cli.transfer.halves import halve
 from orster_cli.transfer.orster import OrsterTransfer, find_taps
 from orster_cli.transfer.teachers import Teacher, load_teacher, transformer_widths
 
-VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
 WATCHED_FRAMES, WATCHED_CLIPS = 8, 4  # on a contact sheet
 SAME_LATENTS = (
     0.02  # of two frame VAEs: published ones differ in precision, or in the decoder alone
 )
 SCALE_FRAMES = 256  # from which the scale of the latents is measured
 _PARTS = {"model": "diffusion", "trunk": "diffusion", "unet": "diffusion"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """The dataset, where its latents are kept, and who is working on it."""
-
-    dataset: Dataset
-    id: str
-    device: torch.device
-    reporter: Reporter
-    stop: StopFlag
-    part: tuple[int, int] = (0, 1)  # this process among all
-    blank: bool = False  # nothing is read of it but sizes: batches without content, for a plan;
-    # on the meta device teachers have no weights either
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +96,9 @@ def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Read
     else:
         vae = start.to(source.device)
         vae.freeze_encoder()
-    resolution = _resolution(model, source)
+    resolution = resolution_of(model, source)
     vae.check_size(resolution, resolution, "model.resolution")
-    feed = _frames(cfg.vae, source, resolution)
+    feed = frame_feed(cfg.vae, source, resolution)
 
     def finish() -> Bundle:
         if start is None:
@@ -128,8 +117,8 @@ def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Read
 def build_encoder(cfg: Config, source: Source) -> Ready:
     """A new small text and image encoder."""
     encoder = new_mini(cfg.model.encoder_width, cfg.encoder.seed).to(source.device)
-    resolution = _resolution(cfg.model, source)
-    feed = _frames(cfg.encoder, source, resolution)
+    resolution = resolution_of(cfg.model, source)
+    feed = frame_feed(cfg.encoder, source, resolution)
     facts = _facts("encoder", cfg.model, resolution)
     task = EncoderStage(encoder, source.device)
     return Ready(task, feed, lambda: Bundle(facts, encoder=encoder))
@@ -147,14 +136,14 @@ def build_diffusion(
         image_width=encoder.image_width or encoder.text_width,
         pooled_width=encoder.pooled_width,
     )
-    frames, resolution = _sizes(cfg.model, source, role)
+    frames, resolution = sizes_of(cfg.model, source, role)
     channels = cfg.model.channels
     if role == "4d":
         config = replace(reads, channels=channels, merged=False)
     else:
         config = replace(reads, channels="both", merged=True)
     model = weights.start_from(start.std4d, config, train.seed)
-    feed = _feed(train, source, start.vae, VIEW[role], frames, resolution)
+    feed = latent_feed(train, source, start.vae, VIEW[role], frames, resolution)
     facts = replace(
         _facts(role, cfg.model, resolution),
         frames=frames,
@@ -171,7 +160,9 @@ def build_distill(cfg: Config, source: Source, models: Models) -> Ready:
     config = replace(start.std4d.config, channels=cfg.model.channels, merged=False)
     model = weights.start_from(start.std4d, config, train.seed)
     kept = replace(start, std4d=model, facts=replace(start.facts, role="4d"))
-    feed = _feed(train, source, start.vae, VIEW["4d"], start.facts.frames, start.facts.resolution)
+    feed = latent_feed(
+        train, source, start.vae, VIEW["4d"], start.facts.frames, start.facts.resolution
+    )
     if kept.facts.motion is None:
         kept.facts = replace(kept.facts, motion=feed.motion())
     teachers = (
@@ -201,7 +192,9 @@ def build_align(cfg: Config, source: Source, models: Models) -> Ready:
     """Spatial-temporal consistency (Sec. 4.3)."""
     train, start = cfg.align, _merged(_started(models))
     facts = start.facts
-    feed = _feed(train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution, train.frames)
+    feed = latent_feed(
+        train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution, train.frames
+    )
     vgg = vgg_network(source.device) if train.features == "vgg" else None
     features = vae_features(start.vae) if vgg is None else vgg_features(vgg)
     _freeze(start.vae)
@@ -216,7 +209,7 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> Ready:
     """Fine-tuning under mixed conditions (Sec. 4.4)."""
     train, start = cfg.finetune, _merged(_started(models))
     facts = start.facts
-    feed = _feed(train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution)
+    feed = latent_feed(train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution)
     stage = DiffusionStage(start.std4d, train, _setting(start, source))
     return _ready(stage, feed, start, train)
 
@@ -318,7 +311,7 @@ def _start(model: ModelConfig, source: Source, models: Models, role: str, seed: 
         # Lin et al. 2023: sampling must begin where the signal is zero
         timestep_spacing="trailing" if model.zero_snr else "leading",
     )
-    facts = _facts(role, model, _resolution(model, source))
+    facts = _facts(role, model, resolution_of(model, source))
     std4d = weights.create(config, seed)
     return WholeBundle(facts, std4d, models.vae, encoder, schedule)
 
@@ -355,67 +348,6 @@ def _teacher(
                 halve(part)
             part.to(source.device)
     return teacher
-
-
-def _feed(
-    train: TrainConfig,
-    source: Source,
-    vae: FrameVAE,
-    view: str,
-    frames: int,
-    resolution: int,
-    pictures: int = 0,
-) -> LatentFeed | BlankLatents:
-    """The latents, made where they are missing."""
-    vae.check_size(resolution, resolution, "the dataset")
-    if source.blank:
-        return BlankLatents(
-            frames=frames,
-            channels=vae.channels,
-            side=resolution // vae.factor,
-            resolution=resolution,
-            pictures=pictures,
-        )
-    cache = LatentCache(source.dataset, source.id, vae, resolution)
-    vae.to(source.device)
-    done = cache.fill(
-        vae, device=source.device, reporter=source.reporter, stop=source.stop, part=source.part
-    )
-    if not done:
-        raise Preempted("stopped while encoding", hint="run the same command again to go on")
-    return LatentFeed(
-        cache,
-        view=view,
-        frames=frames,
-        batch=train.batch,
-        seed=train.seed,
-        still=getattr(train, "still", 0.0),
-        pictures=pictures,
-    )
-
-
-def _frames(train: TrainConfig, source: Source, resolution: int) -> FrameFeed | BlankFrames:
-    if source.blank:
-        return BlankFrames(resolution=resolution)
-    return FrameFeed(source.dataset, resolution=resolution, batch=train.batch, seed=train.seed)
-
-
-def _resolution(model: ModelConfig, source: Source) -> int:
-    """The settings', or that of the dataset's first sample."""
-    if model.resolution:
-        return model.resolution
-    key = source.dataset.keys()[0]
-    views = source.dataset.sample_json(key)["views"]
-    return int(next(iter(views.values()))["width"])
-
-
-def _sizes(model: ModelConfig, source: Source, role: str) -> tuple[int, int]:
-    """Frames and pixels of a clip."""
-    frames = model.frames
-    if not frames:
-        key = source.dataset.keys()[0]
-        frames = int(source.dataset.info(key)["frames"].get(VIEW[role], 0))
-    return frames, _resolution(model, source)
 
 
 def _facts(role: str, model: ModelConfig, resolution: int) -> Facts:

@@ -118,7 +118,7 @@ def test_resizing_averages_what_is_seen() -> None:
 
 
 def test_small_frames_get_as_many_gaussians_for_each_pixel() -> None:
-    cfg = ConstructConfig(resolution=128, gaussians=6000, max_gaussians=8000)
+    cfg = ConstructConfig(resolution=128, gaussians=6000, max_gaussians=8000, time_resolution=3)
     small, large = ball_clip(4, side=32), ball_clip(4, side=64)
     shrunk = as_fine_as(cfg, [small, large], Silent())
     assert (shrunk.gaussians, shrunk.max_gaussians) == (1500, 2000)  # the larger frames decide
@@ -129,6 +129,15 @@ def test_small_frames_get_as_many_gaussians_for_each_pixel() -> None:
         assert as_fine_as(same, [large], Silent()) is same
     few = replace(cfg, gaussians=100, max_gaussians=200)
     assert (as_fine_as(few, [small], Silent()).gaussians) == 100
+
+
+def test_few_moments_get_few_cells_in_time() -> None:
+    cfg = ConstructConfig(resolution=32, time_resolution=16)
+    eight, many = ball_clip(8, side=32), ball_clip(24, side=32)
+    assert as_fine_as(cfg, [eight], Silent()).time_resolution == 6
+    assert as_fine_as(cfg, [eight, eight], Silent()).time_resolution == 6  # the same moments again
+    assert as_fine_as(cfg, [ball_clip(2, side=32)], Silent()).time_resolution == 2
+    assert as_fine_as(cfg, [many], Silent()) is cfg
 
 
 def test_folders_of_images(tmp_path: Path) -> None:

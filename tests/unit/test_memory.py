@@ -18,11 +18,12 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
 from orster_cli.diffusion.trunk import TrunkConfig
 from orster_cli.training import build
-from orster_cli.training.build import Models, Ready, Source
+from orster_cli.training.build import Models, Ready
 from orster_cli.training.ema import Ema
 from orster_cli.training.memory import CARDS, CONTEXT, GAPS, plan_stage, rehearse_stage
 from orster_cli.training.optimizer import make_optimizer
 from orster_cli.training.rehearsal import Ledger, Rehearsed, rehearse
+from orster_cli.training.source import Source
 from orster_cli.training.stages import DistillStage
 from tests.helpers.diffusion import CONFIG
 from tests.helpers.training import CFG, bundle, replace_config
