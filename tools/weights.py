@@ -4,6 +4,8 @@ python -m tools.weights lay-out --size cpu --glb GLB --out PROJECT
     settings, captions and links to the objects, for templates/pipeline.mk
 python -m tools.weights ship --size cpu --glb GLB --project PROJECT
     the fine-tuned model in half precision, with its card, into the package
+python -m tools.weights card --size cpu
+    what tools/model-card-cpu.md says of measurements into the card that is in the package
 
 Both sizes are trained on objects under CC0 only: anything else is refused.
 """
@@ -15,12 +17,14 @@ import csv
 import json
 import shutil
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
+from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.artifacts.store import Artifact, begin, open_artifact
 from orster_cli.commands.models import SAMPLING, SHIPPED
 from orster_cli.core.seeding import derive_seed
@@ -150,9 +154,45 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
     return None
 
 
+def remeasured(size: str, shipped: Path) -> None:
+    """The card in `shipped` with the present text of tools/model-card-SIZE.md behind the settings:
+    what was measured after the model was shipped. All else stays byte for byte."""
+    made = open_artifact(shipped, kind="model")
+    template = _template(size)
+    begins = template.index("\n## ", template.rindex("}}"))
+    said = (made.path / CARD).read_text("utf-8")
+    heading = template[begins:].split("\n", 2)[1]
+    if heading not in said.splitlines():
+        sys.exit(f"{made.path / CARD}: no line {heading!r}: ship the model again")
+    text = said[: said.index(f"\n{heading}\n")] + template[begins:]
+    manifest = made.manifest
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(shutil.copytree(shipped, Path(folder) / "model"))
+        (kept / CARD).write_text(text, encoding="utf-8")
+        shutil.rmtree(shipped)  # the request is the same one, so nothing else would be replaced
+        draft = begin(
+            shipped,
+            kind="model",
+            command=manifest.command,
+            config=manifest.config,
+            parents=manifest.parents,
+            seeds=manifest.seeds,
+        )
+        assert draft is not None
+        with draft:
+            shutil.copytree(
+                kept, draft.dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST)
+            )
+            draft.commit(manifest.content, licences=manifest.licences)
+
+
+def _template(size: str) -> str:
+    return (REPOSITORY / "tools" / f"model-card-{size}.md").read_text("utf-8")
+
+
 def card(size: str, project: Path, rows: list[Row], objects: list[Row], settings: str) -> str:
     """The model card: figures of this run into the text of tools/model-card-SIZE.md."""
-    text = (REPOSITORY / "tools" / f"model-card-{size}.md").read_text("utf-8")
+    text = _template(size)
     stages = [(name, open_artifact(project / "models" / name)) for name in STAGES]
     parts = {
         "objects": _objects(objects, rows),
@@ -206,17 +246,22 @@ def _seconds(artifact: Artifact) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("lay-out", "ship"))
+    parser.add_argument("what", choices=("lay-out", "ship", "card"))
     parser.add_argument("--size", choices=("cpu", "gpu"), required=True)
-    parser.add_argument("--glb", type=Path, required=True)
-    parser.add_argument("--project", "--out", type=Path, required=True)
+    parser.add_argument("--glb", type=Path)
+    parser.add_argument("--project", "--out", type=Path)
     given = parser.parse_args()
+    if given.what == "card":
+        return remeasured(given.size, SHIPPED)
+    if given.glb is None or given.project is None:
+        parser.error("--glb and --project are needed")
     if not (given.glb / "objects.csv").is_file():
         sys.exit(f"{given.glb}: no objects.csv: give the folder with GLB=...")
     if given.what == "lay-out":
         lay_out(given.size, given.glb, given.project)
     else:
         ship(given.size, given.glb, given.project, SHIPPED)
+    return None
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from orster_cli.core.reporting import Silent
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.training import bundle
-from tools.weights import STAGES, all_clips, lay_out, ship
+from tools import weights
+from tools.weights import STAGES, all_clips, lay_out, remeasured, ship
 
 OBJECTS = ("file", "subject", "licence", "author", "source_repo", "commit", "split")
 CLIPS = ("file", "clip", "use", "action", "caption")
@@ -121,3 +122,35 @@ def test_what_ships_is_half_as_large_and_says_where_it_comes_from(
     assert "| a green frog with a hat, sad (`frog.glb`) | jumping | me |" in card
     assert "| finetuned | 20 x 2 | 7 | diffusion | 0.5000 | 0.5000 | 0.2 |" in card
     assert "steps = 50" in (out / "sample.toml").read_text()
+
+
+def test_figures_that_were_measured_later_go_into_the_card_alone(
+    glb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "shipped"
+    ship("gpu", glb, trained(glb, tmp_path / "project"), out)
+    names = sorted(p for p in out.rglob("*") if p.is_file())
+    before = {p: p.read_bytes() for p in names}
+    old = open_artifact(out).manifest
+    template = weights._template("gpu")
+    monkeypatch.setattr(weights, "_template", lambda size: f"{template}Held-out: 17 dB ({size}).\n")
+    remeasured("gpu", out)
+    artifact = open_artifact(out, kind="model")
+    assert artifact.verify(Silent()) == []
+    assert (artifact.manifest.request, artifact.content) == (old.request, old.content)
+    changed = {p.name for p in names if p.read_bytes() != before[p]}
+    assert changed == {"MODEL_CARD.md", "manifest.json"}
+    card = out / "MODEL_CARD.md"
+    assert card.read_bytes() == before[card] + b"Held-out: 17 dB (gpu).\n"
+
+
+def test_a_card_of_another_form_is_left_alone(
+    glb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "shipped"
+    ship("gpu", glb, trained(glb, tmp_path / "project"), out)
+    template = weights._template("gpu").replace("## Limits", "## What it cannot do")
+    monkeypatch.setattr(weights, "_template", lambda size: template)
+    with pytest.raises(SystemExit, match=r"MODEL_CARD.md: no line '## What it cannot do'"):
+        remeasured("gpu", out)
+    assert open_artifact(out).verify(Silent()) == []
