@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections import defaultdict
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -125,13 +124,15 @@ class Generalise(Project):
         cfg = tomllib.loads(self.config.read_text("utf-8"))
         later, spared = cfg["finetune"], cfg["distill"]["steps"] * cfg["distill"]["batch"]
         steps = later["steps"] + spared // later["batch"]
-        data, parts = str(self.root / "data-known"), ("--vae", str(SHIPPED), "--encoder", str(SHIPPED))
+        data, parts = (
+            str(self.root / "data-known"),
+            ("--vae", str(SHIPPED), "--encoder", str(SHIPPED)),
+        )
         last = str(self.root / "teacher-3d")
         self.orster("pretrain", data, "--role", "3d", *parts, out="teacher-3d")
         for command, *changes in (
             ("pretrain",),
-            ("distill", "distill.enabled=false"),
-            ("align",),
+            ("align",),  # merges what was not distilled
             ("finetune", f"finetune.steps={steps}"),
         ):
             out = f"without/{command}"
