@@ -65,7 +65,7 @@ def construct(
 
     Examples: orster construct dataset#frog-0 -o asset/ ; orster construct video.mp4 -o asset/"""
     from orster_cli.commands.common import Stage
-    from orster_cli.commands.models import open_model
+    from orster_cli.commands.models import open_model, sampling_of
     from orster_cli.construct.source import OrbitFlags
     from orster_cli.core.errors import ConfigError
 
@@ -77,6 +77,7 @@ def construct(
         config=config,
         template=f"construct-{preset}" if preset else None,
         assignments=assignments,
+        model=None if model is None else sampling_of(model),
         force=force,
         dry_run=dry_run,
         as_json=as_json,

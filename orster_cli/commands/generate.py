@@ -79,6 +79,7 @@ def generate(
         out=out / "asset",
         flags={"construct.seed": seed},
         template=f"construct-{preset}" if preset else None,
+        model=sampling_of(model),  # for the static orbit
         **shared,  # type: ignore[arg-type]
     )
     artifact = construct_asset(
