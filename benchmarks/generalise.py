@@ -1,6 +1,6 @@
 """How far the shipped model goes beyond its training clips, beside two baselines.
 
-python -m benchmarks.generalise --glb GLB --project PROJECT [--out PAGE] [--sheet PNG]
+python -m benchmarks.generalise --glb GLB --project PROJECT [--models shipped,nearest] [--out PAGE]
 
 Its own clips and the held-out pairs of object and action are asked for by text; objects that it has never
 seen by their first view, and by themselves at rest. Baselines: the nearest training clip (by the text in
@@ -12,8 +12,10 @@ seed and other data.
 from __future__ import annotations
 
 import argparse
+import sys
 import tomllib
 from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -40,7 +42,11 @@ ACTIONS = (
     "walking", "running", "galloping", "jumping", "jumping and landing", "swimming", "swimming fast",
 )  # fmt: skip
 A_OBJECT = 2  # clips of each unseen object
-MODELS = ("shipped", "without distillation", "nearest training clip")
+SHORT = {
+    "shipped": "shipped",
+    "without": "without distillation",
+    "nearest": "nearest training clip",
+}
 ASKED = (("known", "text"), ("held-out", "text"), ("unseen", "image"), ("unseen", "object"))
 CONSTRUCTED = {  # of these, does an asset agree with the sample from all sides?
     "known": ("critter_frog-03", "animal_horse-04", "cutefish_clownfish-03", "mech_leela-15"),
@@ -142,9 +148,9 @@ class Generalise(Project):
         return Path(last)
 
     def measure(self, name: str) -> None:
-        """Samples and reports of one of MODELS."""
-        nearest = Nearest(self.root / "data-known") if name == MODELS[-1] else None
-        model = self.without_distillation() if name == MODELS[1] else SHIPPED
+        """Samples and reports of one of SHORT's."""
+        nearest = Nearest(self.root / "data-known") if name == SHORT["nearest"] else None
+        model = self.without_distillation() if name == SHORT["without"] else SHIPPED
         for split, by in ASKED:
             if nearest is None:
                 self.sample(model, name, split, by)
@@ -202,7 +208,7 @@ def _figure(name: str, found: dict[str, object]) -> str:
     return f"{text} ({ends[0]:.{digits}f} to {ends[1]:.{digits}f})"
 
 
-def sections(project: Generalise) -> list[str]:
+def sections(project: Generalise, names: Sequence[str]) -> list[str]:
     """A table a kind of question."""
     found = [
         "Mean over clips with its 95 % bootstrap interval. Motion: mean squared difference to the same "
@@ -211,7 +217,7 @@ def sections(project: Generalise) -> list[str]:
     ]
     head = ["", *FIGURES, "motion", "consistency"]
     for split, by in ASKED:
-        lines = [project.row(name, split, by) for name in MODELS]
+        lines = [project.row(name, split, by) for name in names]
         data = project.root / f"data-{split}"
         count = len(Dataset.open(data).keys())
         found.append(
@@ -241,16 +247,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--glb", type=Path, required=True)
     parser.add_argument("--project", type=Path, required=True)
+    parser.add_argument("--models", default=",".join(SHORT), help="some of them, comma-separated")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
+    asked = given.models.split(",")
+    if unknown := [name for name in asked if name not in SHORT]:
+        sys.exit(f"unknown models {unknown}: known are {list(SHORT)}")
+    names = [SHORT[name] for name in asked]
     project = Generalise(given.project, given.glb, CONFIG)
     project.lay_out()
     with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(project.measure, MODELS))
+        list(pool.map(project.measure, names))
     if given.out is not None:
-        write_results(given.out, "Beyond the training clips", sections(project))
+        write_results(given.out, "Beyond the training clips", sections(project, names))
     if given.sheet is not None:
         sheet(project, given.sheet)
 
