@@ -130,20 +130,16 @@ class Generalise(Project):
         cfg = tomllib.loads(self.config.read_text("utf-8"))
         later, spared = cfg["finetune"], cfg["distill"]["steps"] * cfg["distill"]["batch"]
         steps = later["steps"] + spared // later["batch"]
-        data, parts = (
-            str(self.root / "data-known"),
-            ("--vae", str(SHIPPED), "--encoder", str(SHIPPED)),
-        )
-        last = str(self.root / "teacher-3d")
+        data, last = str(self.root / "data-known"), str(self.root / "teacher-3d")
+        parts = ("--vae", str(SHIPPED), "--encoder", str(SHIPPED))
         self.orster("pretrain", data, "--role", "3d", *parts, out="teacher-3d")
-        for command, *changes in (
+        for command, *more in (
             ("pretrain",),
             ("align",),  # merges what was not distilled
-            ("finetune", f"finetune.steps={steps}"),
+            ("finetune", "--steps", str(steps)),
         ):
             out = f"without/{command}"
-            words = [word for one in changes for word in ("--set", one)]
-            self.orster(command, data, "-m", last, *words, out=out)
+            self.orster(command, data, "-m", last, *more, out=out)
             last = str(self.root / out)
         return Path(last)
 
@@ -255,6 +251,8 @@ def main() -> None:
     asked = given.models.split(",")
     if unknown := [name for name in asked if name not in SHORT]:
         sys.exit(f"unknown models {unknown}: known are {list(SHORT)}")
+    if given.sheet is not None and "shipped" not in asked:
+        parser.error("--sheet shows the shipped model's samples: add it to --models")
     names = [SHORT[name] for name in asked]
     project = Generalise(given.project, given.glb, CONFIG)
     project.lay_out()

@@ -44,8 +44,6 @@ def test_a_text_becomes_an_asset_and_both_orbits_are_sampled_as_the_model_says(
     said = orster(capsys, *construct, *SETTINGS, "--set", "sample.steps=7", "--device", "cpu")
     assert said.code == 0, said.err
     config = open_artifact(apart).manifest.config["sample"]
-    assert config == {
-        **asset.manifest.config["sample"],
-        "steps": 7,
-    }  # what is asked for stands above
+    # what is asked for stands above what the model says
+    assert config == {**asset.manifest.config["sample"], "steps": 7}
     assert len(read_clip(out / "clip")) == clip.content["frames"]
