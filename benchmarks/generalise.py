@@ -51,7 +51,12 @@ ASKED = (("known", "text"), ("held-out", "text"), ("unseen", "image"), ("unseen"
 CONSTRUCTED = {  # of these, does an asset agree with the sample from all sides?
     "known": ("critter_frog-03", "animal_horse-04", "cutefish_clownfish-03", "mech_leela-15"),
     "held-out": ("animal_cow-10", "animal_fox-02", "cutefish_bluetang-02", "mech_george-11"),
-    "unseen": ("animal_deer-04", "cutefish_parrotfish-03", "mech_mike-11", "dino_parasaurolophus-04"),
+    "unseen": (
+        "animal_deer-04",
+        "cutefish_parrotfish-03",
+        "mech_mike-11",
+        "dino_parasaurolophus-04",
+    ),
 }
 
 

@@ -90,8 +90,13 @@ def distill(
     dataset: DatasetArgument,
     out: OutOption,
     model: ModelOption,
-    teacher_3d: Annotated[Path, typer.Option("--teacher-3d", help="3D diffusion.")],
-    teacher_video: Annotated[Path, typer.Option("--teacher-video", help="Video diffusion.")],
+    teacher_3d: Annotated[
+        Path | None,
+        typer.Option("--teacher-3d", help="3D diffusion; not with distill.enabled=false."),
+    ] = None,
+    teacher_video: Annotated[
+        Path | None, typer.Option("--teacher-video", help="Video diffusion; as above.")
+    ] = None,
     steps: StepsOption = None,
     seed: SeedOption = None,
     device: DeviceOption = "auto",
@@ -215,6 +220,8 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
     train = getattr(stage.resolved.config, asked.section)
     if not getattr(train, "enabled", True):
         train = replace(train, steps=0)
+        parts = {name: at for name, at in asked.given.items() if not name.startswith("teacher")}
+        asked = replace(asked, given=parts)
     device = choose_device(asked.device)
     accelerator = make_accelerator(train, cpu=device.type == "cpu")
     models = {name: open_model(path) for name, path in asked.given.items() if path is not None}

@@ -154,9 +154,17 @@ def build_diffusion(
 
 
 def build_distill(cfg: Config, source: Source, models: Models) -> Ready:
-    """Distillation (Sec. 4.2); the model that is kept is merged."""
+    """Distillation (Sec. 4.2), without teachers where it is disabled; the model that is kept is merged."""
     train = cfg.distill
     start = _started(models)
+    teachers = (
+        (
+            _teacher(models.teacher_3d, "3d", start.vae, source, train),
+            _teacher(models.teacher_video, "video", start.vae, source, train),
+        )
+        if train.enabled
+        else None
+    )
     config = replace(start.std4d.config, channels=cfg.model.channels, merged=False)
     model = weights.start_from(start.std4d, config, train.seed)
     kept = replace(start, std4d=model, facts=replace(start.facts, role="4d"))
@@ -165,10 +173,9 @@ def build_distill(cfg: Config, source: Source, models: Models) -> Ready:
     )
     if kept.facts.motion is None:
         kept.facts = replace(kept.facts, motion=feed.motion())
-    teachers = (
-        _teacher(models.teacher_3d, "3d", start.vae, source, train),
-        _teacher(models.teacher_video, "video", start.vae, source, train),
-    )
+    setting = _setting(kept, source)
+    if teachers is None:
+        return _ready(DiffusionStage(model, train, setting), feed, kept, train, merge=True)
     taps = find_taps(transformer_widths(model.trunk), teachers[0].widths, teachers[1].widths)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(train.seed)
@@ -179,7 +186,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> Ready:
             spatial=train.spatial_attention,
             temporal=train.temporal_attention,
         )
-    stage = DistillStage(model, train, _setting(kept, source), transfer, teachers)
+    stage = DistillStage(model, train, setting, transfer, teachers)
     curves = ("orster", "cosine_spatial", "cosine_temporal", "kappa")
     ready = _ready(stage, feed, kept, train, merge=True, curves=curves)
     for role, teacher in zip(("3D", "video"), teachers, strict=True):
@@ -333,7 +340,8 @@ def _teacher(
     folder: Path | None, role: str, vae: FrameVAE, source: Source, train: TrainConfig
 ) -> Teacher:
     if folder is None:
-        raise ConfigError(f"no {role} teacher", hint=f"give --teacher-{role}")
+        hint = f"give --teacher-{role}, or --set distill.enabled=false"
+        raise ConfigError(f"no {role} teacher", hint=hint)
     teacher, its = load_teacher(folder, role=role, empty=source.device.type == "meta")
     if its is not None and its.id != vae.id and (apart := vae.apart(its)) > SAME_LATENTS:
         raise InputError(

@@ -140,6 +140,24 @@ def test_a_second_run_does_nothing_and_other_settings_are_a_conflict(
     assert "other inputs or settings" in other.failure["error"]
 
 
+def test_distillation_that_is_disabled_needs_no_teachers_and_merges(
+    chain: Path, capsys: Capture
+) -> None:
+    words = ["distill", "@dataset", "-m", "@pretrained", "--set", "distill.enabled=false"]
+    said = call(capsys, chain, *words, "-o", "@undistilled")
+    assert said.code == 0, said.err
+    kept = open_artifact(chain / "undistilled")
+    assert kept.content["steps"] == 0
+    assert [p.kind for p in kept.manifest.parents] == ["dataset", "model"]
+    before = load_bundle(chain / "pretrained").whole("pretrained").std4d.merge()
+    after = load_bundle(chain / "undistilled").whole("undistilled").std4d
+    assert after.config.merged
+    theirs = before.state_dict()
+    assert all(torch.equal(v, theirs[n]) for n, v in after.state_dict().items())
+    again = call(capsys, chain, *words, "--teacher-3d", "@3d", "-o", "@undistilled")
+    assert (again.code, again.data["status"]) == (0, "up to date"), again.err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -154,6 +172,7 @@ def test_a_second_run_does_nothing_and_other_settings_are_a_conflict(
         ("pretrain @dataset --role vae -o @x --set model.resolution=15", 2, "multiple of the VAE"),
         ("distill @dataset -m @pretrained --teacher-3d @video --teacher-video @video -o @x", 3,
          "expected a 3d model, got a video one"),
+        ("distill @dataset -m @pretrained --teacher-video @video -o @x", 2, "no 3d teacher"),
         ("sample-video -m @vae --text x -o @x", 3, "without std4d"),
         ("sample-video -m @model --image @absent.png -o @x", 3, "no such image"),
         ("sample-video -m @model --text x --frames 4 --set sample.scheduler=euler -o @x", 2, "ddim"),
