@@ -2,10 +2,10 @@
 
 python -m benchmarks.generated --glb GLB --project PROJECT [--preset fast] [--out PAGE] [--picture WEBP]
 
-`orster generate` for five prompts that the shipped model knows, so that a true object is there to compare
-with. Baseline in the same run: assets of the rendered clips themselves, with as many frames of the same
-size and the static orbit. The picture shows both, turning while they move: above from the texts, below
-from the rendered clips.
+`orster generate` for one prompt of every object that the shipped model knows, so that a true object is
+there to compare with. Baseline in the same run: assets of the rendered clips themselves, with as many
+frames of the same size and the static orbit. The picture shows both, turning while they move: each line
+from the texts and below it the same from the rendered clips.
 """
 
 from __future__ import annotations
@@ -41,13 +41,20 @@ from tools.weights import TEMPLATES, rows_of
 PROMPTS = {  # -> file, clip
     "a frog jumping": ("critter_frog.glb", "3"),
     "a brown horse galloping": ("animal_horse.glb", "4"),
+    "a brown cow walking": ("animal_cow.glb", "11"),
+    "an orange fox jumping and landing": ("animal_fox.glb", "10"),
+    "a tyrannosaurus rex running": ("dino_trex.glb", "4"),
+    "a velociraptor walking": ("dino_velociraptor.glb", "5"),
     "a clownfish swimming": ("cutefish_clownfish.glb", "3"),
-    "a white robot walking": ("mech_leela.glb", "15"),
+    "a blue tang swimming fast": ("cutefish_bluetang.glb", "3"),
+    "a gray shark swimming": ("cutefish_shark.glb", "3"),
     "a wasp flying": ("critter_wasp.glb", "2"),
+    "a white robot walking": ("mech_leela.glb", "15"),
+    "a green battle mech jumping": ("mech_george.glb", "6"),
 }
 MOMENTS, SIDE = 46, 128  # at which an asset is held against the true object, and pixels
 ELSEWHERE = (120.0, 180.0)  # degrees from the clip's own camera
-FPS, CELL = 12, 176  # of the picture
+FPS, CELL, ACROSS = 12, 128, 6  # of the picture: frames a second, pixels, assets in a line
 
 
 class Generated(Project):
@@ -97,10 +104,12 @@ def measured(folder: Path, placed: PlacedClip, frames: int) -> list[float]:
     return [own, beside_truth(asset, placed, frames, 0.0), float(np.mean(elsewhere))]
 
 
-def picture(path: Path, rows: list[list[Path]]) -> None:
-    """An animated WebP: the turning half of each asset's preview."""
+def picture(path: Path, kinds: list[list[Path]]) -> None:
+    """An animated WebP: the turning half of each asset's preview, a line of the one kind over the same
+    line of the other."""
     strips = []
-    for row in rows:
+    starts = range(0, len(kinds[0]), ACROSS)
+    for row in [kind[start : start + ACROSS] for start in starts for kind in kinds]:
         shown = [read_video(folder / "preview.mp4", Silent()) for folder in row]
         strips.append(torch.cat([_fitted(frames) for frames in shown], dim=-1))
     moving = torch.cat(strips, dim=-2)
