@@ -145,7 +145,7 @@ class Ablations(Project):
     def run(self, row: Row, seed: int) -> None:
         """A variant, from the 3D diffusion to its figures."""
         at = lambda name: str(self.root / name)  # noqa: E731
-        earlier, changed, assignments = at("teacher-3d"), "complete", []
+        changed, assignments, chain = "complete", [], []
         for stage, (command, sections) in STAGES.items():
             mine = {k: v for k, v in row.changes.items() if k.partition(".")[0] in sections}
             if mine:
@@ -156,16 +156,13 @@ class Ablations(Project):
             if command == "distill":
                 for kind in ("3d", "video"):
                     teachers += [f"--teacher-{kind}", at(f"teacher-{kind}")]
-            out = f"seed-{seed}/{stage}-{changed}"
-            self.orster(
-                command, at("dataset-4d"), "-m", earlier, *teachers, "--seed", str(seed),
-                *assignments, out=out,
-            )  # fmt: skip
-            earlier = at(out)
+            more = (*teachers, "--seed", str(seed), *assignments)
+            chain.append((command, f"seed-{seed}/{stage}-{changed}", more))
+        model = str(self.stages("dataset-4d", "teacher-3d", chain))
         for split, data in SPLITS.items():
             out = f"seed-{seed}/samples-{row.name}/{split}"
             self.python(
-                "-m", "benchmarks.sample_set", "--model", earlier, "--dataset", at(data),
+                "-m", "benchmarks.sample_set", "--model", model, "--dataset", at(data),
                 "--out", at(out), "--config", str(self.config), "--seed", str(seed), out=out,
             )  # fmt: skip
             self.orster(

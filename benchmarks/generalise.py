@@ -136,18 +136,15 @@ class Generalise(Project):
         cfg = tomllib.loads(self.config.read_text("utf-8"))
         later, spared = cfg["finetune"], cfg["distill"]["steps"] * cfg["distill"]["batch"]
         steps = later["steps"] + spared // later["batch"]
-        data, last = str(self.root / "data-known"), str(self.root / "teacher-3d")
+        data = str(self.root / "data-known")
         parts = ("--vae", str(SHIPPED), "--encoder", str(SHIPPED))
         self.orster("pretrain", data, "--role", "3d", *parts, out="teacher-3d")
-        for command, *more in (
-            ("pretrain",),
-            ("align",),  # merges what was not distilled
-            ("finetune", "--steps", str(steps)),
-        ):
-            out = f"without/{command}"
-            self.orster(command, data, "-m", last, *more, out=out)
-            last = str(self.root / out)
-        return Path(last)
+        left = (  # align merges what was not distilled
+            ("pretrain", "without/pretrain", ()),
+            ("align", "without/align", ()),
+            ("finetune", "without/finetune", ("--steps", str(steps))),
+        )
+        return self.stages("data-known", "teacher-3d", left)
 
     def measure(self, name: str) -> None:
         """Samples and reports of one of SHORT's."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 FRAMES = 8  # of a clip that the judge is trained on
@@ -72,6 +72,17 @@ class Project:
         self.orster(
             "prepare-data", str(folder), "--captions", str(captions), *_set(changes), out=name
         )
+
+    def stages(
+        self, data: str, start: str, stages: Iterable[tuple[str, str, Sequence[str]]]
+    ) -> Path:
+        """Of training, each going on from the one before and the first from `start`: command, where its
+        model goes, its other arguments. The last model."""
+        last = self.root / start
+        for command, out, more in stages:
+            self.orster(command, str(self.root / data), "-m", str(last), *more, out=out)
+            last = self.root / out
+        return last
 
     def judge(self, clips: Sequence[Mapping[str, str]]) -> None:
         """An encoder under another seed than the shipped one, of all of `clips`."""

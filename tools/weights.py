@@ -17,7 +17,6 @@ import csv
 import json
 import shutil
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -135,9 +134,7 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
         seeds=manifest.seeds,
         force=True,
     )
-    if draft is None:
-        shutil.rmtree(out)  # the same weights: the card may have changed
-        return ship(size, glb, project, out)
+    assert draft is not None  # force: the weights may be the same and the card another
     with draft:
         save_bundle(bundle, draft.dir, torch.float16)
         lines = [f"{key} = {json.dumps(value)}" for key, value in sampling.items()]
@@ -151,7 +148,6 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
         content = {**made.content, "size": size, "weights": "float16", "card": CARD}
         draft.commit(content, licences=[f"{LICENCE} (the objects it was trained on)"])
     print(f"{out}: {sum(sizes) / 2**20:.1f} MiB, largest file {max(sizes) / 2**20:.1f} MiB")
-    return None
 
 
 def remeasured(size: str, shipped: Path) -> None:
@@ -166,24 +162,21 @@ def remeasured(size: str, shipped: Path) -> None:
         sys.exit(f"{made.path / CARD}: no line {heading!r}: ship the model again")
     text = said[: said.index(f"\n{heading}\n")] + template[begins:]
     manifest = made.manifest
-    with tempfile.TemporaryDirectory() as folder:
-        kept = Path(shutil.copytree(shipped, Path(folder) / "model"))
-        (kept / CARD).write_text(text, encoding="utf-8")
-        shutil.rmtree(shipped)  # the request is the same one, so nothing else would be replaced
-        draft = begin(
-            shipped,
-            kind="model",
-            command=manifest.command,
-            config=manifest.config,
-            parents=manifest.parents,
-            seeds=manifest.seeds,
-        )
-        assert draft is not None
-        with draft:
-            shutil.copytree(
-                kept, draft.dir, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST)
-            )
-            draft.commit(manifest.content, licences=manifest.licences)
+    draft = begin(
+        shipped,
+        kind="model",
+        command=manifest.command,
+        config=manifest.config,
+        parents=manifest.parents,
+        seeds=manifest.seeds,
+        force=True,
+    )
+    assert draft is not None
+    with draft:
+        left_out = shutil.ignore_patterns(MANIFEST, CARD)
+        shutil.copytree(shipped, draft.dir, dirs_exist_ok=True, ignore=left_out)
+        (draft.dir / CARD).write_text(text, encoding="utf-8")
+        draft.commit(manifest.content, licences=manifest.licences)
 
 
 def _template(size: str) -> str:
@@ -252,7 +245,8 @@ def main() -> None:
     parser.add_argument("--project", "--out", type=Path)
     given = parser.parse_args()
     if given.what == "card":
-        return remeasured(given.size, SHIPPED)
+        remeasured(given.size, SHIPPED)
+        return
     if given.glb is None or given.project is None:
         parser.error("--glb and --project are needed")
     if not (given.glb / "objects.csv").is_file():
@@ -261,7 +255,6 @@ def main() -> None:
         lay_out(given.size, given.glb, given.project)
     else:
         ship(given.size, given.glb, given.project, SHIPPED)
-    return None
 
 
 if __name__ == "__main__":
