@@ -18,13 +18,14 @@ import json
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from orster_cli.artifacts.manifest import MANIFEST
-from orster_cli.artifacts.store import Artifact, begin, open_artifact
+from orster_cli.artifacts.manifest import MANIFEST, Parent
+from orster_cli.artifacts.store import Artifact, Draft, begin, open_artifact
 from orster_cli.commands.models import SAMPLING, SHIPPED
 from orster_cli.core.seeding import derive_seed
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
@@ -124,18 +125,8 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
     objects = _only_free(glb, {row["file"] for row in rows})
     settings = (project / "orster.toml").read_text("utf-8")
     sampling = tomllib.loads(settings).get("sample", {})
-    manifest = made.manifest
-    draft = begin(
-        out,
-        kind="model",
-        command=manifest.command,
-        config={**manifest.config, "sample": sampling, "size": size},
-        parents=[*manifest.parents, decoder.parent()],
-        seeds=manifest.seeds,
-        force=True,
-    )
-    assert draft is not None  # force: the weights may be the same and the card another
-    with draft:
+    more = {"sample": sampling, "size": size}
+    with remade(made, out, more, [decoder.parent()]) as draft:
         save_bundle(bundle, draft.dir, torch.float16)
         lines = [f"{key} = {json.dumps(value)}" for key, value in sampling.items()]
         (draft.dir / SAMPLING).write_text("\n".join(["[sample]", *lines, ""]), encoding="utf-8")
@@ -161,22 +152,33 @@ def remeasured(size: str, shipped: Path) -> None:
     if heading not in said.splitlines():
         sys.exit(f"{made.path / CARD}: no line {heading!r}: ship the model again")
     text = said[: said.index(f"\n{heading}\n")] + template[begins:]
-    manifest = made.manifest
-    draft = begin(
-        shipped,
-        kind="model",
-        command=manifest.command,
-        config=manifest.config,
-        parents=manifest.parents,
-        seeds=manifest.seeds,
-        force=True,
-    )
-    assert draft is not None
-    with draft:
+    with remade(made, shipped) as draft:
         left_out = shutil.ignore_patterns(MANIFEST, CARD)
         shutil.copytree(shipped, draft.dir, dirs_exist_ok=True, ignore=left_out)
         (draft.dir / CARD).write_text(text, encoding="utf-8")
-        draft.commit(manifest.content, licences=manifest.licences)
+        draft.commit(made.content, licences=made.manifest.licences)
+
+
+def remade(
+    made: Artifact,
+    out: Path,
+    more: Mapping[str, Any] | None = None,
+    parents: Sequence[Parent] = (),
+) -> Draft:
+    """A draft of the model `made` in another form, to replace what is at `out` even where the request is
+    the same. `more`: what else its settings are; `parents`: what else it is made from."""
+    manifest = made.manifest
+    draft = begin(
+        out,
+        kind="model",
+        command=manifest.command,
+        config={**manifest.config, **(more or {})},
+        parents=[*manifest.parents, *parents],
+        seeds=manifest.seeds,
+        force=True,
+    )
+    assert draft is not None  # as it is with force
+    return draft
 
 
 def _template(size: str) -> str:
