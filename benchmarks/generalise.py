@@ -1,12 +1,14 @@
 """How far the shipped model goes beyond its training clips, beside two baselines.
 
 python -m benchmarks.generalise --glb GLB --project PROJECT [--models shipped,nearest] [--out PAGE]
+    [--undistilled benchmarks/baselines/undistilled]
 
 Its own clips and the held-out pairs of object and action are asked for by text; objects that it has never
 seen by their first view, and by themselves at rest. Baselines: the nearest training clip (by the text in
 the conditioning encoder, by the first view's pixels; never the clip itself), and a model that is trained
-here, in about an hour of one core, on as many clips without distillation. Judged by an encoder of another
-seed and other data.
+on as many clips without distillation: here, which takes one to three hours of a core, or before (`--keep`
+writes it to a folder in half precision, as the shipped one is, and `--undistilled` takes it from there).
+Judged by an encoder of another seed and other data.
 """
 
 from __future__ import annotations
@@ -26,15 +28,16 @@ from torch import Tensor
 
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
+from orster_cli.artifacts.store import open_artifact
 from orster_cli.commands.models import SHIPPED
 from orster_cli.core.strict_json import read_object
 from orster_cli.data.curation import motion_magnitude
 from orster_cli.data.dataset import Dataset
-from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.io.clip_files import read_clip, write_clip
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import psnr
-from tools.weights import TEMPLATES, all_clips, rows_of
+from tools.weights import TEMPLATES, all_clips, remade, rows_of
 
 CONFIG = TEMPLATES / "weights-cpu.toml"
 FIGURES = ("clip-f[mini]", "clip-o[mini]", "psnr", "st-lpips", "fvd")
@@ -58,6 +61,11 @@ CONSTRUCTED = {  # of these, does an asset agree with the sample from all sides?
         "dino_parasaurolophus-04",
     ),
 }
+
+
+def listed(use: str) -> list[dict[str, str]]:
+    """The shipped model's clips: `use` 1 those that it was trained on, 0 those held out."""
+    return [row for row in rows_of(TEMPLATES / "weights-cpu.csv") if row["use"] == use]
 
 
 def unseen(glb: Path) -> list[dict[str, str]]:
@@ -121,12 +129,13 @@ def true_motion(data: Path) -> float:
 
 
 class Generalise(Project):
-    """Samples, assets and reports."""
+    """Samples, assets and reports. `undistilled`: a model that was trained without distillation before."""
+
+    undistilled: Path | None = None
 
     def lay_out(self) -> None:
-        listed = rows_of(TEMPLATES / "weights-cpu.csv")
-        self.dataset("data-known", [row for row in listed if row["use"] == "1"])
-        self.dataset("data-held-out", [row for row in listed if row["use"] == "0"])
+        self.dataset("data-known", listed("1"))
+        self.dataset("data-held-out", listed("0"))
         self.dataset("data-unseen", unseen(self.glb), objects="objects-unseen")
         self.judge(all_clips(self.glb))
 
@@ -146,10 +155,20 @@ class Generalise(Project):
         )
         return self.stages("data-known", "teacher-3d", left)
 
+    def keep(self, out: Path) -> None:
+        """The model without distillation in half precision, and nothing else."""
+        self.dataset("data-known", listed("1"))
+        made = open_artifact(self.without_distillation(), kind="model")
+        with remade(made, out) as draft:
+            save_bundle(load_bundle(made.path).whole(str(made.path)), draft.dir, torch.float16)
+            draft.commit(made.content, licences=made.manifest.licences)
+
     def measure(self, name: str) -> None:
         """Samples and reports of one of SHORT's."""
         nearest = Nearest(self.root / "data-known") if name == SHORT["nearest"] else None
-        model = self.without_distillation() if name == SHORT["without"] else SHIPPED
+        model = SHIPPED
+        if name == SHORT["without"]:
+            model = self.undistilled or self.without_distillation()
         for split, by in ASKED:
             if nearest is None:
                 self.sample(model, name, split, by)
@@ -248,6 +267,8 @@ def main() -> None:
     parser.add_argument("--project", type=Path, required=True)
     parser.add_argument("--models", default=",".join(SHORT), help="some of them, comma-separated")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--undistilled", type=Path, help="the baseline, trained before")
+    parser.add_argument("--keep", type=Path, help="train the baseline into this folder, no more")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
@@ -258,6 +279,10 @@ def main() -> None:
         parser.error("--sheet shows the shipped model's samples: add it to --models")
     names = [SHORT[name] for name in asked]
     project = Generalise(given.project, given.glb, CONFIG)
+    if given.keep is not None:
+        project.keep(given.keep)
+        return
+    project.undistilled = given.undistilled
     project.lay_out()
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(project.measure, names))
