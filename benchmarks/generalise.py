@@ -6,14 +6,16 @@ python -m benchmarks.generalise --glb GLB --project PROJECT [--models shipped,ne
 Its own clips and the held-out pairs of object and action are asked for by text; objects that it has never
 seen by their first view, and by themselves at rest. Baselines: the nearest training clip (by the text in
 the conditioning encoder, by the first view's pixels; never the clip itself), and a model that is trained
-on as many clips without distillation: here, which takes one to three hours of a core, or before (`--keep`
-writes it to a folder in half precision, as the shipped one is, and `--undistilled` takes it from there).
+on as many clips without distillation: here, on one core, which takes hours, or before (`--keep` trains it
+on all cores and writes it to a folder in half precision, as the shipped one is; `--undistilled` takes it
+from there).
 Judged by an encoder of another seed and other data.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tomllib
 from collections import defaultdict
@@ -156,7 +158,8 @@ class Generalise(Project):
         return self.stages("data-known", "teacher-3d", left)
 
     def keep(self, out: Path) -> None:
-        """The model without distillation in half precision, and nothing else."""
+        """The model without distillation in half precision, and nothing else: with all cores."""
+        self.threads = os.cpu_count() or 1
         self.dataset("data-known", listed("1"))
         made = open_artifact(self.without_distillation(), kind="model")
         with remade(made, out) as draft:

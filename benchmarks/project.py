@@ -1,4 +1,4 @@
-"""A folder of models, samples and reports that is filled by `orster` commands, one thread each."""
+"""A folder of models, samples and reports that is filled by `orster` commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ JUDGE = ("encoder.steps=1500", "encoder.batch=64")
 
 
 class Project:
-    """Each folder in it is made once, whichever thread asks first; what is there is not made again."""
+    """Each folder in it is made once, whichever thread asks first; what is there is not made again.
+    `threads`: of each command, of which several may run beside each other."""
+
+    threads = 1
 
     def __init__(self, root: Path, glb: Path, config: Path) -> None:
         """`glb`: the folder of objects; `config`: settings of every command but `evaluate`, whose
@@ -24,6 +27,11 @@ class Project:
         self.root, self.glb, self.config = root, glb, config
         self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
+
+    @property
+    def _waiting(self) -> dict[str, str]:
+        """Several threads of a command that is alone spin for a moment before they sleep (make weights)."""
+        return {} if self.threads == 1 else {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "10000"}
 
     def orster(self, *arguments: str, out: str) -> None:
         """`orster ARGUMENTS -o OUT`."""
@@ -39,7 +47,7 @@ class Project:
         with lock:
             done = subprocess.run(
                 [sys.executable, *arguments],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": str(self.threads), **self._waiting},
                 capture_output=True,
                 text=True,
                 check=False,
