@@ -26,6 +26,7 @@ class ConstructConfig:
     planes: float = setting(0.3, "weight of the planes' smoothness in space", minimum=0)
     planes_time: float = setting(0.1, "weight of the planes' smoothness in time", minimum=0)
     isometry: float = setting(0.01, "weight of the distances between neighbours", minimum=0)
+    growth: float = setting(0.025, "weight of what Gaussians swell beyond twice", minimum=0)
     grow_gradient: float = setting(4e-4, "screen gradient above which Gaussians grow", minimum=0)
     # the field
     plane_channels: int = setting(16, "channels of each plane (multiple of 8)", minimum=8)

@@ -129,7 +129,7 @@ class Fit:
         loss = loss * view.weight
         if phase != "static":
             seed = derive_seed(cfg.seed, "isometry", step)
-            loss = loss + self.model.motion_regulariser(cfg, gaussians.means, seed)
+            loss = loss + self.model.motion_regulariser(cfg, gaussians, seed)
         if not math.isfinite(float(loss.detach())):
             names = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
             raise NumericalError(f"step {step}: the loss is not finite ({', '.join(names)})")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construct.densify import DensifyRule, DensityController
 from orster_cli.construct.hull import SurfacePoints
-from orster_cli.construct.rigidity import isometry_loss, nearest_neighbours
+from orster_cli.construct.rigidity import growth_loss, isometry_loss, nearest_neighbours
 from orster_cli.core.errors import NumericalError
 from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
@@ -135,18 +135,22 @@ class Model:
         self.motion_optimizers["network"] = _adam(network, NETWORK_RATE)
         self.motion = Motion(timeline, field)
 
-    def motion_regulariser(self, cfg: ConstructConfig, moved: Tensor, seed: int) -> Tensor:
-        """Smooth planes in space and time, and neighbours that keep their distance in `moved`, the
-        means [N,3] at the moment of this step."""
+    def motion_regulariser(self, cfg: ConstructConfig, moved: Gaussians, seed: int) -> Tensor:
+        """Smooth planes in space and time, and neighbours that keep their distance and Gaussians their
+        size in `moved`, all of them at the moment of this step."""
         assert self.motion is not None
         assert self.neighbours is not None
-        total = moved.new_zeros(())
+        total = moved.means.new_zeros(())
         if cfg.planes or cfg.planes_time:
             rough = self.motion.field.features.planes.smoothness()
             total = total + cfg.planes * rough.space + cfg.planes_time * rough.time
         if cfg.isometry:
             rest = self.params["means"].detach()
-            total = total + cfg.isometry * isometry_loss(rest, moved, self.neighbours, seed=seed)
+            apart = isometry_loss(rest, moved.means, self.neighbours, seed=seed)
+            total = total + cfg.isometry * apart
+        if cfg.growth:
+            sizes = self.params["scales"].detach()
+            total = total + cfg.growth * growth_loss(sizes, moved.log_scales)
         return total
 
     # -- optimization

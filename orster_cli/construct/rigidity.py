@@ -4,15 +4,20 @@ A moment that is seen from one side only leaves free where the other side is alo
 Gaussians of one limb drift apart. Related: the isometry loss of Dynamic 3D Gaussians (Luiten et al.
 2024, Eq. 7), here against the canonical pose and on a random part of the Gaussians in each step.
 
+And Gaussians keep their size, roughly: a limb that the frames lose would come back as a cloud.
+
 N Gaussians, K neighbours.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 NEIGHBOURS = 8
+GROWTH = 2.0  # times its size at rest that a Gaussian may have while it moves
 SAMPLED = 1500  # Gaussians that one step looks at
 _PAIRS = 20_000_000  # distances held at once
 
@@ -41,3 +46,10 @@ def isometry_loss(rest: Tensor, moved: Tensor, neighbours: Tensor, *, seed: int)
     # a norm whose gradient is finite where two Gaussians meet
     after = ((moved[near] - moved[pick][:, None]).square().sum(dim=-1) + 1e-12).sqrt()
     return (after - before).abs().mean() / before.mean().clamp_min(1e-9)
+
+
+def growth_loss(rest: Tensor, moved: Tensor) -> Tensor:
+    """Sum over Gaussians and axes of the squared logarithm of what they grow beyond GROWTH times their
+    size at rest; `rest` and `moved` are log scales [N,3]. A sum: what holds one must not depend on N."""
+    beyond = (moved - rest - math.log(GROWTH)).clamp_min(0.0)
+    return beyond.square().sum()

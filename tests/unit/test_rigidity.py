@@ -1,11 +1,13 @@
-"""Neighbours that keep their distance, against loops and known motions."""
+"""Neighbours keep their distance, Gaussians their size: against loops and known motions."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
-from orster_cli.construct.rigidity import isometry_loss, nearest_neighbours
+from orster_cli.construct.rigidity import GROWTH, growth_loss, isometry_loss, nearest_neighbours
 
 
 def _points(count: int = 60) -> torch.Tensor:
@@ -56,3 +58,25 @@ def test_its_gradient_pulls_a_stray_point_back_and_is_finite_at_a_point() -> Non
     isometry_loss(points, met, neighbours, seed=0).backward()
     assert met.grad is not None
     assert bool(torch.isfinite(met.grad).all())
+
+
+def test_growth_costs_what_is_beyond_twice_the_size_whatever_the_number() -> None:
+    rest = _points().log()
+    assert float(growth_loss(rest, rest - 3)) == 0
+    assert float(growth_loss(rest, rest + math.log(GROWTH) - 1e-3)) == 0
+    swollen = rest.clone()
+    swollen[7, 1] += math.log(GROWTH) + 0.5
+    assert float(growth_loss(rest, swollen)) == pytest.approx(0.25, rel=1e-4)
+    few = slice(5, 10)
+    assert float(growth_loss(rest[few], swollen[few])) == pytest.approx(0.25, rel=1e-4)
+
+
+def test_its_gradient_shrinks_the_swollen_alone() -> None:
+    rest = _points().log()
+    moved = rest.clone()
+    moved[7] += 2.0
+    moved.requires_grad_()
+    growth_loss(rest, moved).backward()
+    assert moved.grad is not None
+    assert bool((moved.grad[7] > 0).all())
+    assert int(moved.grad.count_nonzero()) == 3
