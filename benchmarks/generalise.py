@@ -1,15 +1,14 @@
 """How far the shipped model goes beyond its training clips, beside two baselines.
 
 python -m benchmarks.generalise --glb GLB --project PROJECT [--models shipped,nearest] [--out PAGE]
-    [--undistilled benchmarks/baselines/undistilled]
+    [--keep MODEL | --undistilled MODEL]
 
 Its own clips and the held-out pairs of object and action are asked for by text; objects that it has never
 seen by their first view, and by themselves at rest. Baselines: the nearest training clip (by the text in
 the conditioning encoder, by the first view's pixels; never the clip itself), and a model that is trained
 on as many clips without distillation: here, on one core, which takes hours, or before (`--keep` trains it
 on all cores and writes it to a folder in half precision, as the shipped one is; `--undistilled` takes it
-from there).
-Judged by an encoder of another seed and other data.
+from there). Judged by an encoder of another seed and other data.
 """
 
 from __future__ import annotations
