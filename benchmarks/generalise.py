@@ -269,8 +269,9 @@ def main() -> None:
     parser.add_argument("--project", type=Path, required=True)
     parser.add_argument("--models", default=",".join(SHORT), help="some of them, comma-separated")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--undistilled", type=Path, help="the baseline, trained before")
-    parser.add_argument("--keep", type=Path, help="train the baseline into this folder, no more")
+    baseline = parser.add_mutually_exclusive_group()
+    baseline.add_argument("--undistilled", type=Path, help="the baseline, trained before")
+    baseline.add_argument("--keep", type=Path, help="train the baseline into this folder, no more")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
@@ -284,6 +285,8 @@ def main() -> None:
     if given.keep is not None:
         project.keep(given.keep)
         return
+    if given.undistilled is not None:
+        open_artifact(given.undistilled, kind="model")  # said now, not after the judge's training
     project.undistilled = given.undistilled
     project.lay_out()
     with ThreadPoolExecutor(given.jobs) as pool:
