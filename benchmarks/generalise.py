@@ -165,24 +165,36 @@ class Generalise(Project):
             save_bundle(load_bundle(made.path).whole(str(made.path)), draft.dir, torch.float16)
             draft.commit(made.content, licences=made.manifest.licences)
 
-    def measure(self, name: str) -> None:
-        """Samples and reports of one of SHORT's."""
-        nearest = Nearest(self.root / "data-known") if name == SHORT["nearest"] else None
-        model = SHIPPED
-        if name == SHORT["without"]:
-            model = self.undistilled or self.without_distillation()
-        for split, by in ASKED:
-            if nearest is None:
-                self.sample(model, name, split, by)
-            else:
-                out = self.root / name / f"{split}-{by}" / "moving"
-                nearest.write(self.root / f"data-{split}", by, out)
-            self.report(name, split, by)
+    def measure(self, names: Sequence[str], jobs: int) -> None:
+        """Samples and reports of some of SHORT's, so many questions at once."""
+        copies = Nearest(self.root / "data-known") if SHORT["nearest"] in names else None
+        asked = {self.place(name, *how): (name, *how) for name in names for how in ASKED}
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(lambda one: self.answer(*one, copies), asked.values()))
+
+    def answer(self, name: str, split: str, by: str, copies: Nearest | None) -> None:
+        """Samples and report of one model for one of ASKED."""
+        if name == SHORT["nearest"]:
+            assert copies is not None
+            out = self.root / self.place(name, split, by) / "moving"
+            copies.write(self.root / f"data-{split}", by, out)
+        elif name == SHORT["without"]:
+            self.sample(self.undistilled or self.without_distillation(), name, split, by)
+        else:
+            self.sample(SHIPPED, name, split, by)
+        self.report(name, split, by)
+
+    @staticmethod
+    def place(name: str, split: str, by: str) -> str:
+        """Where, below the root, a model's answers and reports are."""
+        if name == SHORT["nearest"] and by == "object":
+            by = "image"  # it looks at the first view alone: the same answers
+        return f"{name}/{split}-{by}"
 
     def sample(self, model: Path, name: str, split: str, by: str) -> None:
         """With motion as the model has it, and at rest."""
         for what, more in (("moving", ()), ("resting", ("--set", "sample.motion=0"))):
-            out = f"{name}/{split}-{by}/{what}"
+            out = f"{self.place(name, split, by)}/{what}"
             self.python(
                 "-m", "benchmarks.sample_set", "--model", str(model), "--by", by, "--out",
                 str(self.root / out), "--dataset", str(self.root / f"data-{split}"),
@@ -191,21 +203,22 @@ class Generalise(Project):
 
     def report(self, name: str, split: str, by: str) -> None:
         """Figures of samples that are there, and assets of some."""
-        subject = self.root / name / f"{split}-{by}" / "moving"
+        place = self.place(name, split, by)
+        subject = self.root / place / "moving"
         # distances of sets over the five held-out clips say nothing
         chosen = FIGURES[:-1] if split == "held-out" else FIGURES
         self.orster(
             "evaluate", str(subject), "--reference", str(self.root / f"data-{split}"),
             "--metrics", ",".join(chosen), "--set", f"evaluate.encoder={self.root / 'judge'}",
-            out=f"{name}/{split}-{by}/report",
+            out=f"{place}/report",
         )  # fmt: skip
         for key in CONSTRUCTED.get(split, ()):
-            out = f"{name}/{split}-{by}/assets/{key}"
+            out = f"{place}/assets/{key}"
             self.orster("construct", str(subject / key), "--preset", "fast", out=out)
 
     def row(self, name: str, split: str, by: str) -> list[object]:
         """Of the table: mean and 95 % interval over clips."""
-        folder = self.root / name / f"{split}-{by}"
+        folder = self.root / self.place(name, split, by)
         summary = read_object(folder / "report" / "report.json")["summary"]
         cells: list[object] = [name]
         for figure in FIGURES:
@@ -289,8 +302,7 @@ def main() -> None:
         open_artifact(given.undistilled, kind="model")  # said now, not after the judge's training
     project.undistilled = given.undistilled
     project.lay_out()
-    with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(project.measure, names))
+    project.measure(names, given.jobs)
     if given.out is not None:
         write_results(given.out, "Beyond the training clips", sections(project, names))
     if given.sheet is not None:
