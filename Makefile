@@ -27,11 +27,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh demo
 
+# two processes of one thread each; a file's tests stay together, for what they share takes long to make
+TESTERS ?= 2
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
+
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(TEST)
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest --slow
+	$(TEST) --slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
