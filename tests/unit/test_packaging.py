@@ -159,7 +159,7 @@ def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path:
     fresh = plan("test")
     assert "-m venv .venv" in fresh
     assert "pip install -c constraints.txt -e '.[dev]'" in fresh
-    assert fresh.rstrip().endswith(".venv/bin/python -m pytest")
+    assert ".venv/bin/python -m pytest" in fresh.rstrip().splitlines()[-1]
     stamp = tmp_path / ".venv/.made"
     stamp.parent.mkdir()
     stamp.touch()
