@@ -67,6 +67,9 @@ class TrainConfig:
     text: float = setting(1.0, "share of steps that give the text", minimum=0)
     image: float = setting(0.0, "share of steps that give the first view", minimum=0)
     object: float = setting(0.0, "share of steps that give the static object", minimum=0)
+    dynamic: float = setting(
+        1.0, "share of the dynamic orbits, if any, that are trained on", minimum=0, maximum=1
+    )
     drop: float = setting(0.1, "how often a condition is dropped", minimum=0, maximum=1)
     log_every: int = setting(10, "steps between lines of the log", minimum=1)
     sample_every: int = setting(0, "steps between contact sheets (0: none)", minimum=0)

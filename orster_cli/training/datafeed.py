@@ -67,7 +67,8 @@ class LatentBatch:
 
 
 class LatentFeed:
-    """Latents of one `view` of every sample that has it. `still`: the share of videos that show
+    """Latents of one `view` of every sample that has it. `dynamic`: the share of samples, the same for
+    every stage and seed, whose dynamic orbit may be used; `still`: the share of videos that show
     the object at rest, at motion 0; `pictures`: how many true frames a video brings along."""
 
     def __init__(
@@ -78,6 +79,7 @@ class LatentFeed:
         frames: int,
         batch: int,
         seed: int,
+        dynamic: float = 1.0,
         still: float = 0.0,
         pictures: int = 0,
     ) -> None:
@@ -89,6 +91,8 @@ class LatentFeed:
                 f"{cache.dataset.root}: no sample has the view {view}",
                 hint="prepare the dataset from animated objects",
             )
+        if view == "dynamic":
+            self.keys = _some(self.keys, dynamic)
         self.order = Order(len(self.keys), batch, seed)
 
     def motion(self) -> float:
@@ -151,6 +155,13 @@ class LatentFeed:
         clip = self.cache.dataset.clip(key, view)
         pick = spaced(len(clip), total, where=f"sample {key}")[shown]
         return at_resolution(clip, self.cache.resolution)[pick]
+
+
+def _some(keys: list[str], share: float) -> list[str]:
+    """A share of `keys` in their order, at least one; a smaller share is part of a larger one."""
+    count = max(round(share * len(keys)), 1)
+    chosen = set(sorted(keys, key=lambda key: derive_seed("dynamic", key))[:count])
+    return [key for key in keys if key in chosen]
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def latent_feed(
         frames=frames,
         batch=train.batch,
         seed=train.seed,
+        dynamic=train.dynamic,
         still=getattr(train, "still", 0.0),
         pictures=pictures,
     )

@@ -115,6 +115,19 @@ def test_at_rest_the_object_stands_still_at_motion_zero(folder: Path) -> None:
     assert 0.3 < sum(share) / 20 < 0.7
 
 
+def test_a_share_of_the_dynamic_orbits_is_the_same_at_every_stage(folder: Path) -> None:
+    every = feed(folder).keys
+    half = feed(folder, dynamic=0.5).keys
+    assert len(every) == 2
+    assert len(half) == 1
+    assert set(half) < set(every)
+    for other in ({"seed": 7, "still": 0.2}, {"seed": 8}, {"batch": 1}):
+        assert feed(folder, dynamic=0.5, **other).keys == half
+    assert feed(folder, dynamic=0).keys == half  # never none
+    for view in ("static", "front"):
+        assert feed(folder, view=view, dynamic=0.5).keys == every
+
+
 def test_true_pictures_belong_to_the_latents(folder: Path) -> None:
     batch = feed(folder, pictures=2, frames=2).batch(1, [0, 1])
     assert batch.frames is not None
