@@ -163,7 +163,8 @@ def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path:
     stamp = tmp_path / ".venv/.made"
     stamp.parent.mkdir()
     stamp.touch()
-    assert plan("test").strip() == ".venv/bin/python -m pytest"
+    (only,) = plan("test").splitlines()
+    assert ".venv/bin/python -m pytest" in only
     assert "examples/demo.sh" in plan("demo")
     weights = plan("weights SIZE=cpu")
     for step in ("lay-out --size cpu", "templates/pipeline.mk", "ship --size cpu"):
