@@ -245,7 +245,7 @@ def weights_at_hand(folder: Path) -> list[Weights]:
 
 
 def _backbones(folder: Path) -> list[Weights]:
-    from orster_cli.diffusion.published import (
+    from orster_cli.diffusion.published_models import (
         BACKBONES,
         CLIP,
         I2VGEN_XL,

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from orster_cli.core.errors import InputError, IntegrityError
+from orster_cli.core.frames import on_white, spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
-from orster_cli.data.curation import on_white
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.latents import LatentCache, spaced
+from orster_cli.dataset.reader import Dataset
 from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order, worded
+from orster_cli.training.latents import LatentCache
 from tests.helpers.training import CAPTIONS, FRAMES, SIDE, dataset, tiny_vae
 
 CPU = torch.device("cpu")
