@@ -28,9 +28,9 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.training import build
 from orster_cli.training.loop import Run, make_accelerator, train
-from orster_cli.training.memory import plan_stage, rehearse_stage
-from orster_cli.training.rehearsal import rehearse
+from orster_cli.training.memory import measure_stage, plan_stage
 from orster_cli.training.stages import DistillStage
+from orster_cli.training.step_memory import measure_step
 from orster_cli.training.training_data import Source
 
 STAGES = ("pretrain", "distill", "align", "finetune")
@@ -118,22 +118,17 @@ def on_cpu(stage: str, cfg: Config, place: Path) -> list[object]:
     clips = own.batch // own.accumulate
     with torch.device(META):
         empty = ready(stage, cfg, place, META)
-    said = rehearse_stage(empty, own, clips=clips, device=cpu)
+    plan = measure_stage(empty, own, clips=clips, like="cpu")
     made = ready(stage, cfg, place, cpu)
     made.task.train()
     if isinstance(made.task, DistillStage):
         made.task.transfer.eval()  # as the plan has it
     batch = made.feed.batch(0, list(range(clips)))
     held = [x for m in made.beside.values() for x in (*m.parameters(), *m.buffers())]
-    real = rehearse(
-        made.task,
-        lambda: made.task(batch, 0, list(range(clips)))[0],
-        device=cpu,
-        bf16=True,
-        held=held,
-        backward=lambda loss: loss.backward(),
+    real = measure_step(
+        made.task, lambda: made.task(batch, 0, list(range(clips)))[0], bf16=True, held=held
     )
-    pairs = [(said.kept, real.kept), (said.peak, real.peak)]
+    pairs = [(plan.kept, real.kept), (plan.peak, real.peak)]
     return [stage, *(v for a, b in pairs for v in (a / MIB, b / MIB, a / b))]
 
 

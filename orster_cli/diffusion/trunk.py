@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.layers import (
@@ -139,11 +139,14 @@ class Pass:
     context: Tensor  # [B,L,D]
     wanted: frozenset[str] = frozenset()
     recompute: bool = False  # in the backward pass, one layer at a time
+    recompute_contexts: Callable[..., Any] = noop_context_fn
     taps: dict[str, Tensor] = field(default_factory=dict)
 
     def through(self, layer: Callable[..., Any], *given: Any) -> Any:
         if self.recompute:
-            return checkpoint(layer, *given, use_reentrant=False)
+            return checkpoint(
+                layer, *given, use_reentrant=False, context_fn=self.recompute_contexts
+            )
         return layer(*given)
 
     def keep(self, channel: Channel, unit: str, residual: Tensor) -> Tensor:
@@ -276,6 +279,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.config = cfg = config
         self.checkpointing = False  # recompute each layer in the backward pass
+        self.recompute_contexts: Callable[..., Any] = noop_context_fn  # as torch's `context_fn`
         widths, groups = cfg.block_out_channels, cfg.norm_num_groups
         levels = len(widths)
         self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
@@ -340,6 +344,7 @@ class Trunk(nn.Module):
             per_frame = per_frame + added.to(per_frame)
         recompute = self.checkpointing and torch.is_grad_enabled()
         run = Pass(frames, per_frame.flatten(0, 1), context, wanted, recompute)
+        run.recompute_contexts = self.recompute_contexts
         streams: Streams = []
         for channel, own in latents.items():
             z = own if beside is None else torch.cat([own, beside.to(own)], dim=1)

@@ -23,12 +23,12 @@ from orster_cli.diffusion.mini_encoder import MiniEncoder, new_mini
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.diffusion.trunk import TrunkConfig
-from orster_cli.training.blank import BlankLatents
 from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.loop import Feed
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial
 from orster_cli.training.phi import vae_features, vgg_features, vgg_network
+from orster_cli.training.placeholder_batches import BlankLatents
 from orster_cli.training.stages import (
     AlignStage,
     DiffusionStage,

@@ -1,14 +1,14 @@
 """What a training stage needs of a CUDA card's memory, computed without one.
 
-The stage is built by the code that trains it, with weights that have no numbers; they are counted, and
-one micro-batch is rehearsed (`rehearsal`). G means 10^9 bytes where a card is named, GiB 2^30.
+The stage is built by the code that trains it, on the meta device: its weights are counted, and one
+micro-batch runs there (`step_memory`). GB is 10^9 bytes, GiB 2^30.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -20,8 +20,8 @@ from orster_cli.core.limits import GiB
 from orster_cli.training.build import Ready
 from orster_cli.training.draws import choose
 from orster_cli.training.loop import micro_batch
-from orster_cli.training.rehearsal import Rehearsed, dressed, rehearse, stage_set
 from orster_cli.training.stages import DiffusionStage, DistillStage, EncoderStage
+from orster_cli.training.step_memory import StepMemory, measure_step
 
 CARDS = (24, 48, 80)  # GB of 10^9 bytes: what such cards give is a little more
 CONTEXT = 1 * GiB  # the CUDA context, cuDNN's and cuBLAS's workspaces
@@ -89,12 +89,10 @@ def plan_stage(
     *,
     section: str,
     processes: int = 1,
-    device: torch.device | None = None,
 ) -> Plan:
     """Of the stage that `make` builds on the device it is given, trained by `processes` together.
 
     ConfigError: the batch cannot be divided; whatever `make` raises."""
-    device = device or torch.device("cuda", 0)
     clips = micro_batch(train, processes)
     with torch.device("meta"):
         ready = make(torch.device("meta"))
@@ -113,11 +111,11 @@ def plan_stage(
         Item("averaged weights", _count(trained), 4 * _count(trained)) if train.ema else None,
         Item("exchange of gradients", _count(trained), _bytes(trained)) if parallel else None,
     ]
-    seen = rehearse_stage(ready, train, clips=clips, device=device)
+    step = measure_stage(ready, train, clips=clips)
     gradients = _bytes(trained)
     # a first micro-batch finds no gradients of the step before
     alone = train.accumulate == 1 and not parallel
-    most = seen.together if alone else seen.peak + gradients
+    most = step.together if alone else step.peak + gradients
     items.append(Item("activations, at the fullest moment", None, max(most - gradients, 0)))
     kept_items = tuple(item for item in items if item is not None and item.bytes)
     total = sum(item.bytes for item in kept_items)
@@ -128,7 +126,7 @@ def plan_stage(
         processes=processes,
         clips=clips,
         items=kept_items,
-        kept=seen.kept,
+        kept=step.kept,
         total=total,
         needed=needed,
         card=card,
@@ -141,35 +139,24 @@ def moments(trained: Iterable[Tensor]) -> int:
     return sum(MOMENTS * p.nbytes + STEP_BYTES for p in trained)
 
 
-def rehearse_stage(
-    ready: Ready, train: TrainConfig, *, clips: int, device: torch.device
-) -> Rehearsed:
-    """One micro-batch of `clips` on `device`, of a stage whose weights are on the meta device."""
-    task = ready.task
-    with stage_set(device):
-        for module in (task, *ready.beside.values()):
-            dressed(module, device)
-        place_on(task, device)
-        task.train()
-        if isinstance(task, DistillStage):
-            task.transfer.eval()  # its running means ask for numbers; they take less than the kernel
-        step = _fullest(task, train)
-        batch = ready.feed.batch(step, list(range(clips)))
-        return rehearse(
-            task,
-            lambda: task(batch, step, list(range(clips)))[0],
-            device=device,
-            bf16=train.precision == "bf16",
-            held=[x for m in ready.beside.values() for x in (*m.parameters(), *m.buffers())],
-        )
-
-
-def place_on(task: nn.Module, device: torch.device) -> None:
-    """Have a stage move its batches there."""
-    if isinstance(task, DiffusionStage):
-        task.setting = replace(task.setting, device=device)
-    else:
-        task.device = device  # type: ignore[assignment]
+def measure_stage(
+    prepared: Ready, train: TrainConfig, *, clips: int, like: str = "cuda"
+) -> StepMemory:
+    """One micro-batch of `clips` of a stage that was built on the meta device, as on a device of the
+    kind `like`."""
+    task = prepared.task
+    task.train()
+    if isinstance(task, DistillStage):
+        task.transfer.eval()  # its running means need values; they take less than the kernel
+    step, places = _fullest(task, train), list(range(clips))
+    batch = prepared.feed.batch(step, places)
+    return measure_step(
+        task,
+        lambda: task(batch, step, places)[0],
+        bf16=train.precision == "bf16",
+        held=[x for m in prepared.beside.values() for x in (*m.parameters(), *m.buffers())],
+        like=like,
+    )
 
 
 def _fullest(task: nn.Module, train: TrainConfig) -> int:

@@ -12,9 +12,9 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.frame_vae import FrameVAE
-from orster_cli.training.blank import BlankFrames, BlankLatents
 from orster_cli.training.datafeed import FrameFeed, LatentFeed
 from orster_cli.training.latents import LatentCache
+from orster_cli.training.placeholder_batches import BlankFrames, BlankLatents
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
 
