@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from orster_cli.commands.stage import Stage
     from orster_cli.config.train import TrainConfig
     from orster_cli.inputs.models import OpenedModel
-    from orster_cli.training.build import Models, Ready
+    from orster_cli.training.prepared import Models, PreparedStage
 
 ROLES = {"vae": "vae", "encoder": "encoder", "3d": "teacher", "video": "teacher", "4d": "pretrain"}
 DatasetArgument = Annotated[Path, typer.Argument(help="Dataset of orster prepare-data.")]
@@ -317,11 +317,11 @@ def _build(
     part: tuple[int, int] = (0, 1),
     *,
     blank: bool = False,
-) -> Ready:
+) -> PreparedStage:
     """The stage, on each process; `blank`: of sizes alone, for a plan."""
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.dataset.reader import Dataset
-    from orster_cli.training import build
+    from orster_cli.training.build import build_stage
     from orster_cli.training.training_data import Source
 
     cfg = stage.resolved.config
@@ -335,25 +335,12 @@ def _build(
         part=part,
         blank=blank,
     )
-    models = _load(asked, empty=blank)
-    if asked.role == "vae":
-        return build.build_vae(cfg, source, models)
-    if asked.role == "encoder":
-        return build.build_encoder(cfg, source)
-    if asked.command == "pretrain":
-        train = getattr(cfg, asked.section)
-        return build.build_diffusion(cfg, train, source, models, asked.role)
-    stages = {
-        "distill": build.build_distill,
-        "align": build.build_align,
-        "finetune": build.build_finetune,
-    }
-    return stages[asked.command](cfg, source, models)
+    return build_stage(asked.command, asked.role, cfg, source, _load(asked, empty=blank))
 
 
 def _load(asked: _Asked, *, empty: bool) -> Models:
     from orster_cli.core.errors import InputError
-    from orster_cli.training.build import Models
+    from orster_cli.training.prepared import Models
 
     start, vae, encoder = (asked.models.get(name) for name in ("start", "vae", "encoder"))
     parts: dict[str, Any] = {}

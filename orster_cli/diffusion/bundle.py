@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
@@ -73,13 +72,6 @@ class Bundle:
                 hint="give the encoder of I2VGen-XL (what orster import i2vgen-xl wrote): --encoder",
             )
         return whole
-
-    def to(self, device: torch.device) -> Bundle:
-        """Moves the parts themselves."""
-        for part in (self.std4d, self.vae, self.encoder):
-            if isinstance(part, nn.Module):
-                part.to(device)
-        return self
 
 
 @dataclass

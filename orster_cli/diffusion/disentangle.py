@@ -71,8 +71,8 @@ class DisentangleVAE(nn.Module):
         """`z` [B,C,T,h,w] in two."""
         return Split(*self.spatial(z), *self.temporal(z))
 
-    def join(self, spatial: Tensor, temporal: Tensor) -> Tensor:
-        """Z [B,C,T,h,w] from Z^S and Z^T."""
+    def decode(self, spatial: Tensor, temporal: Tensor) -> Tensor:
+        """Z [B,C,T,h,w] from Z^S and Z^T: for the reconstruction loss alone."""
         h = F.silu(self.enter(torch.cat([spatial, temporal], dim=1)))
         return (spatial + temporal) / 2 + self.leave(h)
 
@@ -84,7 +84,7 @@ class DisentangleVAE(nn.Module):
         kl = _kl(split.spatial_mean, split.spatial_log_variance)
         kl = kl + _kl(split.temporal_mean, split.temporal_log_variance)
         return {
-            "reconstruction": F.mse_loss(self.join(spatial, temporal), z),
+            "reconstruction": F.mse_loss(self.decode(spatial, temporal), z),
             "kl": kl / 2,
             "orthogonal": cross_covariance(spatial, temporal),
         }

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.frames import standardised
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.diffusion.mini_encoder import MiniEncoder, load_mini, save_mini
@@ -87,8 +88,7 @@ class ClipEncoder(nn.Module):
 def clip_pixels(frames: Tensor, side: int) -> Tensor:
     """[B,3,side,side], as CLIP reads them, of square frames [B,3,H,W] in [0,1]."""
     x = F.interpolate(frames, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
-    mean, std = (x.new_tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-    return (x - mean) / std
+    return standardised(x, CLIP_MEAN, CLIP_STD)
 
 
 def _widths(config: Any) -> tuple[int, int, int]:

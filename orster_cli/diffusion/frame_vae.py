@@ -115,7 +115,7 @@ class FrameVAE(nn.Module):
         }
 
     @torch.no_grad()
-    def apart(self, other: FrameVAE) -> float:
+    def latent_distance(self, other: FrameVAE) -> float:
         """How far the latents of two VAEs are apart, as a share of their length, on fixed pictures:
         0 where a decoder alone, or the precision, is another; infinite where sizes differ."""
         if (self.factor, self.channels) != (other.factor, other.channels):

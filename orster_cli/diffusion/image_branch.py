@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.diffusion.layers import NORM_EPS, Attention, sinusoids
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
 KIND = "I2VGenXLUNet"
 POOLED = 32  # pixels a side to which the latents are pooled: two strides of 2 leave 8 x 8 tokens

@@ -26,7 +26,7 @@ from orster_cli.diffusion.import_clip import import_clip, import_vision
 from orster_cli.diffusion.published_files import counted, read_weights
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4DConfig
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.diffusion.weights import UNET, UNET_STEM, beside_trunk, save_parts
 from orster_cli.io.tensors import check_names, check_tensors
 from orster_cli.io.torch_files import read_torch
@@ -195,18 +195,8 @@ def _check_text(source: Path, model: STD4DConfig) -> None:
 def _around(config: TrunkConfig, encoder: Path | None, *, fps: int | None = None) -> STD4DConfig:
     """The merged model around a published trunk. Without an encoder: the one that the trunk was
     trained with, whose tokens it reads as they are."""
-    width = config.cross_attention_dim
-    text, image, pooled = (width,) * 3
-    if encoder is not None:
-        text, image, pooled = encoder_widths(encoder)
-    return STD4DConfig(
-        trunk=config,
-        merged=True,
-        text_width=text,
-        image_width=image or text,
-        pooled_width=pooled,
-        image_fps=fps,
-    )
+    widths = (config.cross_attention_dim,) * 3 if encoder is None else encoder_widths(encoder)
+    return STD4DConfig.around(config, widths, fps=fps)
 
 
 def _import_vae(source: Path, folder: Path) -> None:

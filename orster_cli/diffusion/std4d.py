@@ -20,7 +20,8 @@ from orster_cli.diffusion.disentangle import DisentangleVAE
 from orster_cli.diffusion.embeddings import CameraEmbedding, MotionEmbedding
 from orster_cli.diffusion.fuse import FuseFFN
 from orster_cli.diffusion.image_branch import ImageBranch
-from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, TrunkConfig
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, by_unit
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
 CHANNELS = ("both", "spatial", "temporal", "entangled")  # the rows of Table 2
 NONE: frozenset[str] = frozenset()
@@ -50,6 +51,22 @@ class STD4DConfig:
                 f"trunk: {self.trunk.in_channels} channels in, {self.trunk.out_channels} out: a "
                 "diffusion of latents has as many out as in, twice as many in with an image branch"
             )
+
+    @classmethod
+    def around(
+        cls, trunk: TrunkConfig, widths: tuple[int, int, int], *, fps: int | None = None
+    ) -> STD4DConfig:
+        """The merged model around a backbone. `widths`: of an encoder's text tokens, image tokens (0: it
+        reads no images) and pooled vectors; `fps`: as `image_fps`."""
+        text, image, pooled = widths
+        return cls(
+            trunk=trunk,
+            merged=True,
+            text_width=text,
+            image_width=image or text,
+            pooled_width=pooled,
+            image_fps=fps,
+        )
 
     @property
     def disentangled(self) -> bool:
@@ -90,6 +107,10 @@ class STD4DOutput:
     prediction: Tensor
     taps: dict[str, Tensor]
     parts: dict[str, Tensor]
+
+    def features(self) -> dict[str, Tensor]:
+        """`taps` by unit alone, for units that run in one channel."""
+        return by_unit(self.taps)
 
 
 class STD4D(nn.Module):

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, noop_context_fn
 
-from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.layers import (
     Resample,
     ResnetBlock2D,
@@ -27,89 +26,9 @@ from orster_cli.diffusion.layers import (
     TimestepEmbedding,
     sinusoids,
 )
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
-_DOWN = {"CrossAttnDownBlock3D": True, "DownBlock3D": False}
-_UP = {"CrossAttnUpBlock3D": True, "UpBlock3D": False}
-_FIXED = {"act_fn": "silu", "mid_block_scale_factor": 1, "downsample_padding": 1}
 ENTRY_HEADS = 8  # of `transformer_in`, at every size
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrunkConfig:
-    """Sizes, in diffusers' words; the defaults are those of ModelScopeT2V and VideoMV (1.4 billion
-    parameters). `attention`: which levels have transformers, from the finest down."""
-
-    in_channels: int = 4
-    out_channels: int = 4
-    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    attention: tuple[bool, ...] = (True, True, True, False)
-    layers_per_block: int = 2
-    cross_attention_dim: int = 1024
-    attention_head_dim: int = 64
-    norm_num_groups: int = 32
-    norm_eps: float = 1e-5
-    temporal_dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if len(self.attention) != len(self.block_out_channels):
-            raise ConfigError(
-                f"trunk: {len(self.block_out_channels)} widths but attention for "
-                f"{len(self.attention)} levels"
-            )
-        for width in self.block_out_channels:
-            if width % self.norm_num_groups:
-                raise ConfigError(
-                    f"trunk: width {width} is not a multiple of norm_num_groups "
-                    f"({self.norm_num_groups})"
-                )
-            if width % self.attention_head_dim:
-                raise ConfigError(
-                    f"trunk: width {width} is not a multiple of attention_head_dim "
-                    f"({self.attention_head_dim})"
-                )
-
-    @property
-    def beside(self) -> int:
-        """Channels that lie beside the noisy latents: those of an image branch."""
-        return self.in_channels - self.out_channels
-
-    @classmethod
-    def from_diffusers(cls, value: Mapping[str, Any], *, where: str = "config") -> TrunkConfig:
-        """From the config of a `UNet3DConditionModel`; ConfigError for what the graph has not."""
-        for key, only in _FIXED.items():
-            if value.get(key, only) != only:
-                raise ConfigError(f"{where}: {key}: only {only!r} is known, got {value[key]!r}")
-        down = value.get("down_block_types", (*["CrossAttnDownBlock3D"] * 3, "DownBlock3D"))
-        up = value.get("up_block_types", ("UpBlock3D", *["CrossAttnUpBlock3D"] * 3))
-        unknown = [name for name in down if name not in _DOWN] + [n for n in up if n not in _UP]
-        if unknown:
-            raise ConfigError(f"{where}: unknown block {unknown[0]!r}")
-        attention = tuple(_DOWN[name] for name in down)
-        if attention != tuple(_UP[name] for name in reversed(up)):
-            raise ConfigError(f"{where}: up_block_types do not mirror down_block_types")
-        names = ("in_channels", "out_channels", "layers_per_block", "cross_attention_dim")
-        names = (*names, "attention_head_dim", "norm_num_groups", "norm_eps")
-        given = {name: value[name] for name in names if value.get(name) is not None}
-        widths = value.get("block_out_channels", cls.block_out_channels)
-        return cls(attention=attention, block_out_channels=tuple(widths), **given)
-
-    def to_diffusers(self) -> dict[str, Any]:
-        """The config of the `UNet3DConditionModel` that opens the same state dict."""
-        down = ["CrossAttnDownBlock3D" if has else "DownBlock3D" for has in self.attention]
-        up = ["CrossAttnUpBlock3D" if has else "UpBlock3D" for has in reversed(self.attention)]
-        return {
-            "_class_name": "UNet3DConditionModel",
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "block_out_channels": list(self.block_out_channels),
-            "down_block_types": down,
-            "up_block_types": up,
-            "layers_per_block": self.layers_per_block,
-            "cross_attention_dim": self.cross_attention_dim,
-            "attention_head_dim": self.attention_head_dim,
-            "norm_num_groups": self.norm_num_groups,
-            "norm_eps": self.norm_eps,
-        }
 
 
 @dataclass(frozen=True)
@@ -126,6 +45,21 @@ MERGED = Channel("merged", spatial=True, temporal=True)
 SPATIAL = Channel("spatial", spatial=True, temporal=False)
 # Eq. 4: Z_{t-1}^T = eps^T(Z_t^T, t)
 TEMPORAL = Channel("temporal", spatial=False, temporal=True)
+
+
+def is_spatial(transformer: str) -> bool:
+    """Whether a transformer's name is that of a spatial one."""
+    return ".attentions." in transformer
+
+
+def temporal_beside(spatial: str) -> str:
+    """Name of the temporal transformer that follows the spatial one of that name."""
+    return spatial.replace(".attentions.", ".temp_attentions.")
+
+
+def by_unit(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Residuals by "channel/unit" as residuals by unit."""
+    return {name.partition("/")[2]: value for name, value in taps.items()}
 
 
 @dataclass
@@ -308,12 +242,19 @@ class Trunk(nn.Module):
         self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=cfg.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
 
+    def transformer_widths(self) -> dict[str, int]:
+        """Channels of each spatial and temporal transformer, whose residuals can be tapped, by name."""
+        return {
+            name: unit.norm.num_channels
+            for name, unit in self.named_modules()
+            if isinstance(unit, (SpatialTransformer, TemporalTransformer))
+            and name != "transformer_in"
+        }
+
     def unit_names(self) -> tuple[list[str], list[str]]:
-        """Names of the spatial and of the temporal transformers, whose residuals can be tapped."""
-        names = [name for name, _ in self.named_modules()]
-        spatial = [n for n in names if n.split(".")[-2:-1] == ["attentions"]]
-        temporal = [n for n in names if n.split(".")[-2:-1] == ["temp_attentions"]]
-        return spatial, temporal
+        """Names of the spatial and of the temporal transformers."""
+        names = list(self.transformer_widths())
+        return [n for n in names if is_spatial(n)], [n for n in names if not is_spatial(n)]
 
     def embed_time(self, timesteps: Tensor) -> Tensor:
         """[B,E] of `timesteps` [B]."""

@@ -17,7 +17,8 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.embeddings import CameraEmbedding
 from orster_cli.diffusion.image_branch import ImageBranch
-from orster_cli.diffusion.trunk import ENTRY_HEADS, Trunk, TrunkConfig
+from orster_cli.diffusion.trunk import ENTRY_HEADS, Trunk
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.io.tensors import check_names
 
 CAMERA = "camera_embedding."

@@ -18,7 +18,6 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.image_branch import unet_config
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.diffusion.trunk import Trunk, TrunkConfig
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module
 
@@ -77,15 +76,28 @@ def load(folder: Path, *, empty: bool = False) -> STD4D:
     numbers, on the meta device. InputError, ConfigError."""
     value = read_object(folder / REST / "config.json")
     config = STD4DConfig.from_dict(value, where=str(folder / REST / "config.json"))
+    if empty:
+        return on_meta(config)
+    unet, rest = read_sharded(folder / UNET, UNET_STEM), read_sharded(folder / REST, REST_STEM)
+    return assemble(config, unet, rest, where=str(folder))
+
+
+def assemble(
+    config: STD4DConfig, unet: Mapping[str, Tensor], rest: Mapping[str, Tensor], *, where: str
+) -> STD4D:
+    """The inverse of `save_parts`: a model of `config` from its tensors. InputError for missing,
+    unexpected or misshapen ones."""
+    model = on_meta(config)
+    branch = set() if model.image_branch is None else set(model.image_branch.state_dict())
+    tensors = {(BRANCH if n in branch else TRUNK) + n: v for n, v in unet.items()}
+    fill_module(model, {**tensors, **rest}, where=where)
+    return model
+
+
+def on_meta(config: STD4DConfig) -> STD4D:
+    """A model without its numbers, in evaluation mode."""
     with torch.device("meta"):
-        model = STD4D(config)
-    if not empty:
-        branch = set() if model.image_branch is None else set(model.image_branch.state_dict())
-        unet = read_sharded(folder / UNET, UNET_STEM)
-        tensors = {(BRANCH if n in branch else TRUNK) + n: v for n, v in unet.items()}
-        tensors |= read_sharded(folder / REST, REST_STEM)
-        fill_module(model, tensors, where=str(folder))
-    return model.eval()
+        return STD4D(config).eval()
 
 
 def start_from(base: STD4D, config: STD4DConfig, seed: int) -> STD4D:
@@ -99,19 +111,6 @@ def start_from(base: STD4D, config: STD4DConfig, seed: int) -> STD4D:
     fitting = {n: v for n, v in given.items() if n in own and own[n].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
     return model
-
-
-def load_trunk(folder: Path, *, empty: bool = False) -> Trunk:
-    """The trunk of a folder that diffusers' `UNet3DConditionModel.save_pretrained` (or `save`) wrote;
-    `empty`: as `load` has it."""
-    config = TrunkConfig.from_diffusers(
-        read_object(folder / "config.json"), where=str(folder / "config.json")
-    )
-    with torch.device("meta"):
-        trunk = Trunk(config)
-    if not empty:
-        fill_module(trunk, read_sharded(folder, UNET_STEM), where=str(folder))
-    return trunk.eval()
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

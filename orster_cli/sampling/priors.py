@@ -37,8 +37,8 @@ def pooled_priors(
     units = unit_pair(model)
     out = model(schedule.add_noise(z, noise, t), t, given, wanted=frozenset(units))
     found: list[dict[str, Tensor]] = [{} for _ in z]
-    for name, value in out.taps.items():
-        kind = NAMES[units.index(name.partition("/")[2])]
+    for unit, value in out.features().items():
+        kind = NAMES[units.index(unit)]
         video = value.unflatten(0, (len(z), -1)).transpose(1, 2)  # [B,P,T,H,W]
         grid = [min(a, b) for a, b in zip(GRID, video.shape[2:], strict=True)]
         tokens = F.adaptive_avg_pool3d(video.float(), grid).flatten(2).transpose(1, 2)

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from orster_cli.config.train import TrainConfig
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.limits import GiB
-from orster_cli.training.build import Ready
-from orster_cli.training.draws import choose
 from orster_cli.training.loop import micro_batch
+from orster_cli.training.prepared import PreparedStage
 from orster_cli.training.stages import DiffusionStage, DistillStage, EncoderStage
 from orster_cli.training.step_memory import StepMemory, measure_step
+from orster_cli.training.step_randomness import choose
 
 CARDS = (24, 48, 80)  # GB of 10^9 bytes: what such cards give is a little more
 CONTEXT = 1 * GiB  # the CUDA context, cuDNN's and cuBLAS's workspaces
@@ -84,7 +84,7 @@ def _gib(size: int) -> str:
 
 
 def plan_stage(
-    make: Callable[[torch.device], Ready],
+    make: Callable[[torch.device], PreparedStage],
     train: TrainConfig,
     *,
     section: str,
@@ -95,8 +95,8 @@ def plan_stage(
     ConfigError: the batch cannot be divided; whatever `make` raises."""
     clips = micro_batch(train, processes)
     with torch.device("meta"):
-        ready = make(torch.device("meta"))
-    task = ready.task
+        prepared = make(torch.device("meta"))
+    task = prepared.task
     trained = [p for p in task.parameters() if p.requires_grad]
     if not trained:
         raise ConfigError("nothing is trained: every parameter is frozen")
@@ -105,13 +105,16 @@ def plan_stage(
     items = [
         Item("trained weights", _count(trained), _bytes(trained)),
         Item("frozen weights of the same model", _count(frozen), _bytes(frozen)),
-        *[Item(f"{n}, frozen", _count(p), _bytes(p)) for n, p in _beside(ready, task).items()],
+        *[
+            Item(f"{n}, frozen", _count(p), _bytes(p))
+            for n, p in _frozen_beside(prepared, task).items()
+        ],
         Item("gradients", _count(trained), _bytes(trained)),
         Item("AdamW's moments", MOMENTS * _count(trained), moments(trained)),
         Item("averaged weights", _count(trained), 4 * _count(trained)) if train.ema else None,
         Item("exchange of gradients", _count(trained), _bytes(trained)) if parallel else None,
     ]
-    step = measure_stage(ready, train, clips=clips)
+    step = measure_stage(prepared, train, clips=clips)
     gradients = _bytes(trained)
     # a first micro-batch finds no gradients of the step before
     alone = train.accumulate == 1 and not parallel
@@ -140,7 +143,7 @@ def moments(trained: Iterable[Tensor]) -> int:
 
 
 def measure_stage(
-    prepared: Ready, train: TrainConfig, *, clips: int, like: str = "cuda"
+    prepared: PreparedStage, train: TrainConfig, *, clips: int, like: str = "cuda"
 ) -> StepMemory:
     """One micro-batch of `clips` of a stage that was built on the meta device, as on a device of the
     kind `like`."""
@@ -154,7 +157,7 @@ def measure_stage(
         task,
         lambda: task(batch, step, places)[0],
         bf16=train.precision == "bf16",
-        held=[x for m in prepared.beside.values() for x in (*m.parameters(), *m.buffers())],
+        held=[x for m in prepared.frozen.values() for x in (*m.parameters(), *m.buffers())],
         like=like,
     )
 
@@ -164,17 +167,17 @@ def _fullest(task: nn.Module, train: TrainConfig) -> int:
     if not isinstance(task, DiffusionStage):
         return 0
     shares = {"text": train.text, "image": train.image, "object": train.object}
-    reads = task.setting.encoder.image_width > 0
+    reads = task.context.encoder.image_width > 0
     order = ("image", "object", "text") if reads else ("object", "image", "text")
     kind = next((name for name in order if shares[name] > 0), "text")
     return next(step for step in itertools.count() if choose(train.seed, step, shares) == kind)
 
 
-def _beside(ready: Ready, task: nn.Module) -> dict[str, list[Tensor]]:
+def _frozen_beside(prepared: PreparedStage, task: nn.Module) -> dict[str, list[Tensor]]:
     """Tensors of each network that is not the stage's own; one that two hold is counted once."""
     seen = {id(p) for p in task.parameters()}
     out: dict[str, list[Tensor]] = {}
-    for name, module in ready.beside.items():
+    for name, module in prepared.frozen.items():
         new = [x for x in (*module.parameters(), *module.buffers()) if id(x) not in seen]
         seen |= {id(x) for x in new}
         out[name] = new

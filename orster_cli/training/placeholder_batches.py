@@ -16,7 +16,7 @@ CAPTION = "a small green animal that walks in a circle and then jumps over a low
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlankLatents:
+class PlaceholderLatents:
     """In place of a `LatentFeed`: videos of `frames` latents [channels,side,side]; `pictures`: frames
     that come as pictures too, of `resolution` pixels."""
 
@@ -51,7 +51,7 @@ class BlankLatents:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlankFrames:
+class PlaceholderFrames:
     """In place of a `FrameFeed`."""
 
     resolution: int

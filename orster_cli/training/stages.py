@@ -25,8 +25,8 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import MiniEncoder
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import NONE, STD4D, STD4DOutput
+from orster_cli.diffusion.trunk import temporal_beside
 from orster_cli.training.datafeed import FrameBatch, LatentBatch
-from orster_cli.training.draws import Draws, choose, draw
 from orster_cli.training.stage_losses import (
     Features,
     alignment_loss,
@@ -35,15 +35,16 @@ from orster_cli.training.stage_losses import (
     reconstruction_loss,
     smoothness_loss,
 )
+from orster_cli.training.step_randomness import Draws, choose, draw
 from orster_cli.transfer.orster import OrsterTransfer, wanted_units
-from orster_cli.transfer.teachers import Lesson, Teacher
+from orster_cli.transfer.teachers import Teacher, TeacherInputs
 
 Loss = tuple[Tensor, dict[str, Tensor]]
 TEXT_BESIDE = 0.5  # how often a video that is given an image or an object is given its text too
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class StageContext:
     """What the diffusion's stages share and do not train. `role`: which conditions there are: a video
     model knows no cameras and no motion."""
 
@@ -99,9 +100,9 @@ class DiffusionStage(nn.Module):
     """Pretraining (Sec. 4.1) of a student or of a teacher, and fine-tuning (Eq. 16): the diffusion
     loss under conditions that are mixed by the settings' shares."""
 
-    def __init__(self, model: STD4D, cfg: TrainConfig, setting: Setting) -> None:
+    def __init__(self, model: STD4D, cfg: TrainConfig, context: StageContext) -> None:
         super().__init__()
-        self.model, self.cfg, self.setting = model, cfg, setting
+        self.model, self.cfg, self.context = model, cfg, context
 
     def forward(self, batch: LatentBatch, step: int, places: Sequence[int]) -> Loss:
         _, _, loss, terms = self.diffuse(batch, step, places)
@@ -122,7 +123,7 @@ class DiffusionStage(nn.Module):
         split = self.model.disentangle
         jitter = None
         if split is not None and self.training:
-            device = self.setting.device
+            device = self.context.device
             jitter = (seen.draws.normal(device), seen.draws.normal(device))
         out = self.model(seen.noisy, seen.timesteps, seen.given, wanted=wanted, jitter=jitter)
         loss = diffusion_loss(out.prediction, seen.target)
@@ -139,35 +140,35 @@ class DiffusionStage(nn.Module):
         self, batch: LatentBatch, step: int, places: Sequence[int], noisiest: float
     ) -> Noised:
         """The batch of a step with noise, levels and conditions drawn."""
-        cfg, setting = self.cfg, self.setting
-        clean = batch.latents.to(setting.device)
-        draws = draw(cfg.seed, step, places, clean.shape[1:], cfg.offset_noise).to(setting.device)
-        levels = max(int(noisiest * setting.schedule.num_train_timesteps), 1)
+        cfg, context = self.cfg, self.context
+        clean = batch.latents.to(context.device)
+        draws = draw(cfg.seed, step, places, clean.shape[1:], cfg.offset_noise).to(context.device)
+        levels = max(int(noisiest * context.schedule.num_train_timesteps), 1)
         timesteps = (draws.level * levels).long()
         return Noised(
             clean=clean,
-            noisy=setting.schedule.add_noise(clean, draws.noise, timesteps),
+            noisy=context.schedule.add_noise(clean, draws.noise, timesteps),
             timesteps=timesteps,
-            target=setting.schedule.target(clean, draws.noise, timesteps),
-            given=conditions(batch, setting, cfg, step, draws),
+            target=context.schedule.target(clean, draws.noise, timesteps),
+            given=conditions(batch, context, cfg, step, draws),
             draws=draws,
         )
 
 
 @torch.no_grad()
 def conditions(
-    batch: LatentBatch, setting: Setting, cfg: TrainConfig, step: int, draws: Draws
+    batch: LatentBatch, context: StageContext, cfg: TrainConfig, step: int, draws: Draws
 ) -> Conditions:
     """What the videos of a batch are given: one kind a step by the settings' shares (an image or an
     object sometimes with the text), each dropped now and then for classifier-free guidance."""
-    device, encoder = setting.device, setting.encoder
+    device, encoder = context.device, context.encoder
     kind = choose(cfg.seed, step, {"text": cfg.text, "image": cfg.image, "object": cfg.object})
     text = encoder.text(batch.captions)
     empty = encoder.text([""])
     nothing = Conditions(text=empty.tokens, pooled=empty.pooled)
     given = Conditions(text=text.tokens, pooled=text.pooled)
     drop = draws.chance[:, 0] < cfg.drop
-    if setting.role != "video":
+    if context.role != "video":
         forgotten = draws.chance[:, 2] < cfg.drop
         motion = torch.where(forgotten, torch.nan, batch.motion.to(device))
         given = replace(given, cameras=batch.cameras.to(device), motion=motion)
@@ -191,11 +192,11 @@ class DistillStage(DiffusionStage):
         self,
         model: STD4D,
         cfg: DistillConfig,
-        setting: Setting,
+        context: StageContext,
         transfer: OrsterTransfer,
         teachers: tuple[Teacher, Teacher],
     ) -> None:
-        super().__init__(model, cfg, setting)
+        super().__init__(model, cfg, context)
         self.transfer = transfer
         self.teachers = teachers  # a tuple: frozen, in no checkpoint
         self.weight = cfg.weight
@@ -203,23 +204,23 @@ class DistillStage(DiffusionStage):
     def forward(self, batch: LatentBatch, step: int, places: Sequence[int]) -> Loss:
         spatial, temporal = wanted_units(p.tap for p in self.transfer.places)  # type: ignore[misc]
         seen, out, loss, terms = self.diffuse(batch, step, places, wanted=spatial | temporal)
-        lesson = self.lesson(seen, batch)
-        f_s = self.teachers[0].features(lesson, spatial)
-        f_t = self.teachers[1].features(lesson, temporal)
-        orster, more = self.transfer(out.taps, f_s, f_t, seen.clean.shape[2])
+        inputs = self.teacher_inputs(seen, batch)
+        f_s = self.teachers[0].features(inputs, spatial)
+        f_t = self.teachers[1].features(inputs, temporal)
+        orster, more = self.transfer(out.features(), f_s, f_t, seen.clean.shape[2])
         terms |= {"orster": orster.detach(), **more}
         return loss + self.weight * orster, terms
 
-    def lesson(self, seen: Noised, batch: LatentBatch) -> Lesson:
-        """What the teachers are shown of a batch: the noisy latents that the student sees."""
-        return Lesson(
+    def teacher_inputs(self, seen: Noised, batch: LatentBatch) -> TeacherInputs:
+        """The noisy latents that the student sees, and what belongs to them."""
+        return TeacherInputs(
             noisy=seen.noisy,
             timesteps=seen.timesteps,
-            schedule=self.setting.schedule,
+            schedule=self.context.schedule,
             captions=batch.captions,
-            first=batch.first.to(self.setting.device),
+            first=batch.first.to(self.context.device),
             first_latents=seen.clean[:, :, 0],
-            cameras=batch.cameras.to(self.setting.device),
+            cameras=batch.cameras.to(self.context.device),
         )
 
 
@@ -227,9 +228,14 @@ class AlignStage(DiffusionStage):
     """Sec. 4.3, Eq. 15: decoded frames and features at low noise, on the merged model."""
 
     def __init__(
-        self, model: STD4D, cfg: AlignConfig, setting: Setting, vae: FrameVAE, features: Features
+        self,
+        model: STD4D,
+        cfg: AlignConfig,
+        context: StageContext,
+        vae: FrameVAE,
+        features: Features,
     ) -> None:
-        super().__init__(model, cfg, setting)
+        super().__init__(model, cfg, context)
         self.align = cfg
         self.decode = vae.decode  # a method: the VAE stays frozen and in no checkpoint
         self.features = features
@@ -241,14 +247,14 @@ class AlignStage(DiffusionStage):
         seen, out, loss, terms = self.diffuse(
             batch, step, places, wanted=wanted, noisiest=cfg.noisiest
         )
-        clean = self.setting.schedule.predict_clean(seen.noisy, out.prediction, seen.timesteps)
+        clean = self.context.schedule.predict_clean(seen.noisy, out.prediction, seen.timesteps)
         assert batch.shown is not None
         assert batch.frames is not None
         some = clean[:, :, batch.shown.to(clean.device)].transpose(1, 2).flatten(0, 1)
         predicted, true = self.decode(some), batch.frames.flatten(0, 1).to(clean)
-        taps = out.taps
-        f_s = {n.partition("/")[2]: v for n, v in taps.items() if ".attentions." in n}
-        f_t = {n.partition("/")[2]: v for n, v in taps.items() if ".temp_attentions." in n}
+        features = out.features()
+        f_s = {name: features[name] for name in self.spatial if name in features}
+        f_t = {name: features[name] for name in self.temporal if name in features}
         parts = {
             "rec": reconstruction_loss(predicted, true),
             "perc": perceptual_loss(self.features, predicted, true),
@@ -256,8 +262,8 @@ class AlignStage(DiffusionStage):
         if f_t:
             parts["temp"] = smoothness_loss(f_t, clean.shape[2])
         if f_s and f_t:  # a model of one channel (Table 2) has nothing to align
-            beside = [f_t[n.replace(".attentions.", ".temp_attentions.")] for n in f_s]
-            parts["align"] = alignment_loss(list(f_s.values()), beside)
+            partners = [f_t[temporal_beside(name)] for name in f_s]
+            parts["align"] = alignment_loss(list(f_s.values()), partners)
         total = cfg.diffusion * loss
         for name, value in parts.items():
             total = total + getattr(cfg, name) * value

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from orster_cli.config.train import ModelConfig, TrainConfig
+from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
 from orster_cli.core.errors import Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
@@ -14,7 +14,7 @@ from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.training.datafeed import FrameFeed, LatentFeed
 from orster_cli.training.latents import LatentCache
-from orster_cli.training.placeholder_batches import BlankFrames, BlankLatents
+from orster_cli.training.placeholder_batches import PlaceholderFrames, PlaceholderLatents
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
 
@@ -41,11 +41,11 @@ def latent_feed(
     frames: int,
     resolution: int,
     pictures: int = 0,
-) -> LatentFeed | BlankLatents:
+) -> LatentFeed | PlaceholderLatents:
     """The latents, made where they are missing."""
     vae.check_size(resolution, resolution, "the dataset")
     if source.blank:
-        return BlankLatents(
+        return PlaceholderLatents(
             frames=frames,
             channels=vae.channels,
             side=resolution // vae.factor,
@@ -66,14 +66,16 @@ def latent_feed(
         batch=train.batch,
         seed=train.seed,
         dynamic=train.dynamic,
-        still=getattr(train, "still", 0.0),
+        still=train.still if isinstance(train, StudentConfig) else 0.0,
         pictures=pictures,
     )
 
 
-def frame_feed(train: TrainConfig, source: Source, resolution: int) -> FrameFeed | BlankFrames:
+def frame_feed(
+    train: TrainConfig, source: Source, resolution: int
+) -> FrameFeed | PlaceholderFrames:
     if source.blank:
-        return BlankFrames(resolution=resolution)
+        return PlaceholderFrames(resolution=resolution)
     return FrameFeed(source.dataset, resolution=resolution, batch=train.batch, seed=train.seed)
 
 

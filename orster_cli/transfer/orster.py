@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion.trunk import is_spatial, temporal_beside
 from orster_cli.transfer.attention import KernelAttention, spatial_attention, temporal_attention
 from orster_cli.transfer.kernel import JointKernel, histogram
 from orster_cli.transfer.loss import orster_loss, token_distance
@@ -38,18 +39,18 @@ def find_taps(
     ConfigError where there is none, or where the teachers differ in width."""
     taps = []
     for name, width in student.items():
-        if ".attentions." not in name:
+        if not is_spatial(name):
             continue
-        beside = name.replace(".attentions.", ".temp_attentions.")
-        if beside not in student or name not in spatial or beside not in temporal:
+        partner = temporal_beside(name)
+        if partner not in student or name not in spatial or partner not in temporal:
             continue
-        if spatial[name] != temporal[beside]:
+        if spatial[name] != temporal[partner]:
             raise ConfigError(
                 f"{name}: the 3D teacher has {spatial[name]} channels, the video teacher "
-                f"{temporal[beside]}: the joint kernel compares tokens of one width",
+                f"{temporal[partner]}: the joint kernel compares tokens of one width",
                 hint="take teachers of one family",
             )
-        taps.append(Tap(name, beside, spatial[name], width))
+        taps.append(Tap(name, partner, spatial[name], width))
     if not taps:
         raise ConfigError("student and teachers have no transformer in common")
     return taps
@@ -116,12 +117,11 @@ class OrsterTransfer(nn.Module):
         frames: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and terms for the log: the two distances, the mean cosine of student and target,
-        kappa's mean and histogram. `student`: residuals [B T,C,H,W] by "channel/unit"; a channel that
-        the student has not counts nothing."""
+        kappa's mean and histogram. All features are residuals [B T,C,H,W] by unit; the loss
+        leaves out units that the student lacks (one channel alone)."""
         distances: dict[str, list[Tensor]] = {"spatial": [], "temporal": []}
         cosines: dict[str, list[Tensor]] = {"spatial": [], "temporal": []}
         kappas = []
-        units = {name.partition("/")[2]: value for name, value in student.items()}
         for place in self.places:
             tap = place.tap
             f_s, f_t, kappa = place.targets(
@@ -132,9 +132,9 @@ class OrsterTransfer(nn.Module):
                 ("spatial", tap.spatial, f_s, place.project_s),
                 ("temporal", tap.temporal, f_t, place.project_t),
             ):
-                if unit not in units:
+                if unit not in student:
                     continue
-                mine = project(units[unit].float())
+                mine = project(student[unit].float())
                 distances[kind].append(token_distance(mine, target))
                 cosine = F.cosine_similarity(mine.detach(), target.detach(), dim=1)
                 cosines[kind].append(cosine.mean())

@@ -7,7 +7,7 @@ import torch
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 
 TRUNK = TrunkConfig(

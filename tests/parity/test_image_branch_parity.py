@@ -31,19 +31,20 @@ from orster_cli.diffusion.image_branch import ImageBranch
 from orster_cli.diffusion.importing import import_i2vgen_xl, import_modelscope, import_videomv
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.diffusion.trunk import MERGED, TrunkConfig
+from orster_cli.diffusion.trunk import MERGED
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.geometry.conventions import from_videomv_condition, videomv_condition
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.sampling.denoise import starting_noise
 from orster_cli.sampling.sample_clips import Asked, Sampler, cameras_for
-from orster_cli.transfer.teachers import STD4DTeacher, load_teacher
+from orster_cli.transfer.teachers import load_teacher
 from tests.helpers.teachers import (
     FRAMES,
     Watched,
     i2vgen_folder,
-    lesson,
     modelscope_folder,
     same,
+    teacher_inputs,
 )
 from tests.helpers.videomv import TINY_IMAGE, random_weights, write_videomv
 
@@ -83,8 +84,8 @@ def view_of(place: Path, frames: Tensor) -> Tensor:
 
 
 def given_to_unet(place: Path, fps: int, timesteps: Tensor) -> dict[str, Tensor]:
-    """What diffusers' model is called with for the lesson."""
-    seen = lesson()
+    """What diffusers' model is called with for the teacher_inputs."""
+    seen = teacher_inputs()
     places = [torch.full_like(seen.first_latents, i / (FRAMES - 1)) for i in range(1, FRAMES)]
     return {
         "sample": seen.noisy,
@@ -97,7 +98,7 @@ def given_to_unet(place: Path, fps: int, timesteps: Tensor) -> dict[str, Tensor]
 
 
 def given_to_ours(place: Path) -> Conditions:
-    seen = lesson()
+    seen = teacher_inputs()
     return Conditions(
         text=text_of(place, list(seen.captions)),
         view=view_of(place, seen.first),
@@ -111,7 +112,7 @@ def given_to_ours(place: Path) -> Conditions:
 @pytest.mark.parametrize(("name", "fps"), [("i2vgen-xl", 16), ("videomv", 8)])
 def test_an_imported_model_predicts_what_diffusers_does(place: Path, name: str, fps: int) -> None:
     """Its unet/ opens as diffusers' I2VGenXLUNet; every number that is given matters."""
-    ours, seen = whole(place / name), lesson()
+    ours, seen = whole(place / name), teacher_inputs()
     theirs = I2VGenXLUNet.from_pretrained(place / name / "unet").eval()
     given = given_to_unet(place, fps, seen.timesteps)
     want = theirs(**given).sample
@@ -162,7 +163,7 @@ class VGenTime(nn.Module):
 def test_videomvs_image_file_gives_what_vgen_computes_of_it(place: Path) -> None:
     """The file's own numbers in diffusers' graph, but for VGen's encoder over time, whose output is
     added twice to the latents beside the noisy ones."""
-    file, seen = random_weights(TINY_IMAGE), lesson()
+    file, seen = random_weights(TINY_IMAGE), teacher_inputs()
     theirs = I2VGenXLUNet(
         block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=16,
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"), attention_head_dim=8,
@@ -185,7 +186,7 @@ def test_videomvs_image_file_gives_what_vgen_computes_of_it(place: Path) -> None
 def test_cameras_are_added_to_each_frames_embedding(place: Path) -> None:
     """By the file's own two layers, of poses in VideoMV's frame: the first camera of its image branch
     stands at +X, 1.7 away, 5 degrees up."""
-    bundle, seen, file = whole(place / "videomv"), lesson(), random_weights(TINY_IMAGE)
+    bundle, seen, file = whole(place / "videomv"), teacher_inputs(), random_weights(TINY_IMAGE)
     facts, ours = bundle.facts, bundle.std4d
     assert (facts.role, facts.frames, facts.elevation, facts.radius) == ("3d", 24, 5.0, 1.7)
     cameras = cameras_for(facts, SampleConfig(frames=FRAMES))
@@ -235,7 +236,7 @@ def test_a_merged_model_begins_as_its_backbone(
     student = weights.start_from(base, replace(base.config, merged=False), seed=7)
     assert student.disentangle is not None
     weights.save(student.merge(), tmp_path)
-    merged, seen = weights.load(tmp_path), lesson()
+    merged, seen = weights.load(tmp_path), teacher_inputs()
     theirs = I2VGenXLUNet.from_pretrained(tmp_path / "unet").eval()
     want = theirs(**given_to_unet(place, fps, seen.timesteps)).sample
     given = replace(given_to_ours(place), cameras=seen.cameras, motion=torch.tensor([0.0, 0.02]))
@@ -250,9 +251,8 @@ def test_a_merged_model_begins_as_its_backbone(
 def test_the_video_teachers_features_are_diffusers_own(place: Path) -> None:
     """Every transformer's, at the timestep of equal noise."""
     teacher, vae = load_teacher(place / "i2vgen-xl", role="video")
-    assert isinstance(teacher, STD4DTeacher)
     assert vae is not None
-    seen = lesson()
+    seen = teacher_inputs()
     theirs = I2VGenXLUNet.from_pretrained(place / "i2v" / "unet").eval()
     watched = Watched(theirs)
     own = NoiseSchedule.from_diffusers(
@@ -267,14 +267,12 @@ def test_the_video_teachers_features_are_diffusers_own(place: Path) -> None:
 @torch.no_grad()
 def test_the_3d_teacher_is_told_image_cameras_rest_and_no_text(place: Path) -> None:
     teacher, _ = load_teacher(place / "videomv", role="3d")
-    assert isinstance(teacher, STD4DTeacher)
     assert teacher.schedule.prediction_type == "v_prediction"
-    seen, wanted = lesson(), frozenset(teacher.widths)
+    seen, wanted = teacher_inputs(), frozenset(teacher.widths)
     got = teacher.features(seen, wanted)
     z, t = seen.schedule.same_noise(seen.noisy, seen.timesteps, teacher.schedule)
     given = replace(given_to_ours(place), text=text_of(place, ["", ""]), cameras=seen.cameras)
-    taps = teacher.model(z, t, given, wanted=wanted).taps
-    same(got, {n.partition("/")[2]: v for n, v in taps.items()})
+    same(got, teacher.model(z, t, given, wanted=wanted).features())
     for name, value in (
         ("first", seen.first.flip(0)),
         ("first_latents", seen.first_latents.flip(0)),

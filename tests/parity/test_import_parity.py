@@ -19,7 +19,7 @@ from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.trunk import MERGED
 from orster_cli.geometry.conventions import videomv_condition
 from tests.helpers.clip_models import tokenizer
-from tests.helpers.teachers import i2vgen_folder, lesson, modelscope_folder
+from tests.helpers.teachers import i2vgen_folder, modelscope_folder, teacher_inputs
 from tests.helpers.videomv import TINY, random_weights, write_videomv
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -51,7 +51,7 @@ def text_of(place: Path, captions: list[str]) -> Tensor:
 
 @torch.no_grad()
 def test_modelscope_predicts_what_diffusers_does(place: Path) -> None:
-    ours, seen = whole(place / "modelscope"), lesson()
+    ours, seen = whole(place / "modelscope"), teacher_inputs()
     captions = list(seen.captions)
     text = text_of(place, captions)
     torch.testing.assert_close(ours.encoder.text(captions).tokens, text, **CLOSE)
@@ -70,7 +70,7 @@ def test_modelscope_predicts_what_diffusers_does(place: Path) -> None:
 def test_videomv_is_the_unet_of_its_file_with_the_cameras_in_its_own_frame(place: Path) -> None:
     """Without cameras: diffusers' UNet with the file's tensors. With them: the file's two layers, of the
     flattened OpenGL pose turned by 90 degrees, are added to the time embedding of each frame."""
-    ours, seen = whole(place / "videomv").std4d, lesson()
+    ours, seen = whole(place / "videomv").std4d, teacher_inputs()
     file = random_weights()
     theirs = UNet3DConditionModel(**TINY.to_diffusers()).eval()
     tensors = vgen.from_vgen(file, TINY, where="file")

@@ -25,7 +25,7 @@ from orster_cli.diffusion.encoders import ClipEncoder
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4DConfig
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.sampling.denoise import starting_noise
 from orster_cli.sampling.sample_clips import Asked, Sampler
 from tests.helpers.clip_models import TEXT, tokenizer

@@ -10,19 +10,20 @@ from diffusers import DDIMScheduler, I2VGenXLUNet, UNet3DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion.bundle import Bundle
 from orster_cli.diffusion.encoders import clip_pixels
-from orster_cli.training import build
-from orster_cli.training.build import Models
-from orster_cli.transfer.teachers import I2VGenXLTeacher, UNet3DTeacher, load_teacher
+from orster_cli.training.build import build_stage
+from orster_cli.training.prepared import Models
+from orster_cli.transfer.teachers import load_teacher
 from tests.helpers.teachers import (
     FRAMES,
     SHARED,
     Watched,
     i2vgen_folder,
-    lesson,
     modelscope_folder,
     pipeline_folder,
     same,
+    teacher_inputs,
 )
 from tests.helpers.training import CFG, bundle, dataset, source
 
@@ -40,10 +41,9 @@ def i2vgen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @torch.no_grad()
 def test_modelscopes_features_are_diffusers_own(modelscope: Path) -> None:
     teacher, vae = load_teacher(modelscope, role="video")
-    assert isinstance(teacher, UNet3DTeacher)
     assert vae is None
     theirs = UNet3DConditionModel.from_pretrained(modelscope / "unet")
-    watched, seen = Watched(theirs), lesson()
+    watched, seen = Watched(theirs), teacher_inputs()
     text = teacher.encoder.text(seen.captions).tokens
     theirs(seen.noisy, seen.timesteps, text)
     names = frozenset(teacher.widths)
@@ -56,8 +56,7 @@ def test_modelscopes_features_are_diffusers_own(modelscope: Path) -> None:
 @torch.no_grad()
 def test_i2vgen_xl_sees_the_first_frame_at_its_own_noise_level(i2vgen: Path) -> None:
     teacher, _ = load_teacher(i2vgen, role="video")
-    assert isinstance(teacher, I2VGenXLTeacher)
-    seen = lesson()
+    seen = teacher_inputs()
     names = frozenset(teacher.widths)
     got = teacher.features(seen, names)
     theirs = I2VGenXLUNet.from_pretrained(i2vgen / "unet")
@@ -96,9 +95,9 @@ def test_distillation_learns_from_both(
     creature: Path, modelscope: Path, i2vgen: Path, tmp_path: Path
 ) -> None:
     start = bundle()
-    models = Models(start=build.Bundle(**vars(start)), teacher_3d=modelscope, teacher_video=i2vgen)
+    models = Models(start=Bundle(**vars(start)), teacher_3d=modelscope, teacher_video=i2vgen)
     data = dataset(creature, tmp_path / "dataset")
-    ready = build.build_distill(CFG, source(data), models)
+    ready = build_stage("distill", "", CFG, source(data), models)
     loss, terms = ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])
     loss.backward()
     assert 0 < float(terms["kappa"]) < 1

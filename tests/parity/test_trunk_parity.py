@@ -9,7 +9,8 @@ import torch
 from diffusers import UNet3DConditionModel
 
 from orster_cli.core.errors import ConfigError
-from orster_cli.diffusion.trunk import MERGED, Trunk, TrunkConfig
+from orster_cli.diffusion.trunk import MERGED, Trunk
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
 SIZES = {
     "one level": {

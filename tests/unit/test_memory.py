@@ -18,13 +18,13 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
-from orster_cli.diffusion.trunk import TrunkConfig
-from orster_cli.training import build
-from orster_cli.training.build import Models, Ready
+from orster_cli.diffusion.trunk_config import TrunkConfig
+from orster_cli.training.build import build_stage
 from orster_cli.training.ema import Ema
 from orster_cli.training.memory import CARDS, CONTEXT, GAPS, measure_stage, plan_stage
 from orster_cli.training.meta_device import device_paths
 from orster_cli.training.optimizer import make_optimizer
+from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DistillStage
 from orster_cli.training.step_memory import Ledger, StepMemory, measure_step
 from orster_cli.training.training_data import Source
@@ -71,7 +71,7 @@ def settings(stage: str, **changes: object) -> Config:
 
 def made(
     stage: str, cfg: Config, family: dict[str, Path], device: torch.device, *, empty: bool
-) -> Ready:
+) -> PreparedStage:
     """With batches that have no content; `empty`: weights neither."""
     start = load_bundle(
         family["two" if stage in ("pretrain", "distill") else "merged"], empty=empty
@@ -85,9 +85,7 @@ def made(
         stop=StopFlag(),
         blank=True,
     )
-    if stage == "pretrain":
-        return build.build_diffusion(cfg, cfg.pretrain, place, models, "4d")
-    return getattr(build, f"build_{stage}")(cfg, place, models)  # type: ignore[no-any-return]
+    return build_stage(stage, "4d", cfg, place, models)
 
 
 @pytest.fixture
@@ -104,7 +102,9 @@ def planned(stage: str, cfg: Config, family: dict[str, Path]) -> StepMemory:
     return measure_stage(ready, getattr(cfg, stage), clips=CLIPS, like="cpu")
 
 
-def started(stage: str, cfg: Config, family: dict[str, Path]) -> tuple[Ready, Callable[[], Tensor]]:
+def started(
+    stage: str, cfg: Config, family: dict[str, Path]
+) -> tuple[PreparedStage, Callable[[], Tensor]]:
     """A stage of real tensors, and its loss."""
     ready = made(stage, cfg, family, CPU, empty=False)
     ready.task.train()
@@ -121,7 +121,7 @@ def held(stage: str, cfg: Config, family: dict[str, Path]) -> StepMemory:
         ready.task,
         loss,
         bf16=getattr(cfg, stage).precision == "bf16",
-        held=[x for m in ready.beside.values() for x in (*m.parameters(), *m.buffers())],
+        held=[x for m in ready.frozen.values() for x in (*m.parameters(), *m.buffers())],
     )
 
 
@@ -136,7 +136,7 @@ def test_what_is_kept_is_what_autograd_saves(
 ) -> None:
     cfg = settings(stage, trainable=trainable)
     ready, run = started(stage, cfg, family)
-    whole = (ready.task, *ready.beside.values())
+    whole = (ready.task, *ready.frozen.values())
     own = {x.untyped_storage()._cdata for m in whole for x in (*m.parameters(), *m.buffers())}
     saved: dict[int, Tensor] = {}  # kept alive: a number is used again once its storage has died
 
@@ -204,7 +204,7 @@ def test_weights_moments_and_averages_are_counted_exactly(
     rest = lines.get("frozen weights of the same model")
     assert (rest.bytes if rest else 0) == sum(p.nbytes for p in frozen)
     assert bool(frozen) == (trainable != "all")
-    encoder = [*ready.beside["encoder"].parameters(), *ready.beside["encoder"].buffers()]
+    encoder = [*ready.frozen["encoder"].parameters(), *ready.frozen["encoder"].buffers()]
     assert lines["encoder, frozen"].bytes == sum(x.nbytes for x in encoder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from orster_cli.diffusion import weights
 from orster_cli.diffusion.conditions import Conditions, stack
 from orster_cli.diffusion.disentangle import DisentangleVAE, cross_covariance
 from orster_cli.diffusion.fuse import FuseFFN
-from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Trunk
+from orster_cli.diffusion.trunk_config import TrunkConfig
+from orster_cli.io.sharded import read_sharded
 from tests.helpers.diffusion import CONFIG, STEPS, given_to, latents, shaken
 
 
@@ -43,7 +46,7 @@ def test_disentangling_starts_as_the_identity() -> None:
     spatial, temporal = vae.split(z).sample(None)
     assert torch.equal(spatial, z)
     assert torch.equal(temporal, z)
-    assert torch.equal(vae.join(spatial, temporal), z)
+    assert torch.equal(vae.decode(spatial, temporal), z)
 
 
 def test_the_spatial_encoder_never_mixes_frames_nor_the_temporal_one_pixels() -> None:
@@ -86,7 +89,7 @@ def test_disentangle_losses_are_those_of_a_plain_computation() -> None:
     with torch.no_grad():
         losses = vae.losses(z, None)
         split = vae.split(z)
-        joined = vae.join(split.spatial_mean, split.temporal_mean)
+        joined = vae.decode(split.spatial_mean, split.temporal_mean)
     pairs = (
         (split.spatial_mean, split.spatial_log_variance),
         (split.temporal_mean, split.temporal_log_variance),
@@ -104,7 +107,7 @@ def test_disentangle_losses_are_those_of_a_plain_computation() -> None:
     assert losses["orthogonal"].item() == pytest.approx(np.mean(squares), rel=1e-5)
 
 
-def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equallatents() -> None:
+def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equal_latents() -> None:
     x = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(8))
     y = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(9))
     x, y = x - x.mean(), y - y.mean()
@@ -115,7 +118,7 @@ def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equallatents() -> N
 
 # Eq. 3-4
 @torch.no_grad()
-def test_channels_are_the_trunks_own_on_their_ownlatents() -> None:
+def test_channels_are_the_trunks_own_on_their_own_latents() -> None:
     model, z, given = shaken(), latents(), replace(given_to(), cameras=None, motion=None)
     out = model(z, STEPS, given)
     spatial, temporal = model.disentangle.split(z).sample(None)
@@ -198,7 +201,9 @@ def test_saved_and_loaded_it_is_the_same_and_its_trunk_opens_alone(tmp_path: Pat
     again = weights.load(tmp_path)
     assert again.config == model.config
     assert torch.equal(again(z, STEPS, given).prediction, model(z, STEPS, given).prediction)
-    trunk = weights.load_trunk(tmp_path / "unet")
+    config = json.loads((tmp_path / "unet/config.json").read_text())
+    trunk = Trunk(TrunkConfig.from_diffusers(config)).eval()
+    trunk.load_state_dict(read_sharded(tmp_path / "unet", weights.UNET_STEM))
     first = trunk({MERGED: z}, STEPS, given.text)[0][MERGED]
     assert torch.equal(first, model.trunk({MERGED: z}, STEPS, given.text)[0][MERGED])
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion import vgen
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from tests.helpers.videomv import TINY, TINY_IMAGE, random_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]

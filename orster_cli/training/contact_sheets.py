@@ -22,7 +22,7 @@ GUIDANCE = 3.0
 CELL = 96  # pixels of a frame on the sheet
 
 
-def samples(bundle: WholeBundle, captions: Sequence[str], device: torch.device) -> Tensor:
+def sample_sheet(bundle: WholeBundle, captions: Sequence[str], device: torch.device) -> Tensor:
     """[3,H,W]: a row for each caption, always from the same noise. Leaves the model evaluating."""
     cfg = SampleConfig(steps=STEPS, guidance_text=GUIDANCE)
     sampler = Sampler(bundle, cfg, device=device, reporter=Silent())
@@ -31,7 +31,7 @@ def samples(bundle: WholeBundle, captions: Sequence[str], device: torch.device) 
 
 
 @torch.no_grad()
-def reconstructions(vae: FrameVAE, frames: Tensor) -> Tensor:
+def reconstruction_sheet(vae: FrameVAE, frames: Tensor) -> Tensor:
     """[3,H,W]: `frames` [N,3,H,W] above what the VAE makes of them."""
     vae.vae.eval()
     out = vae.decode(vae.encode(frames)).clamp(0, 1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.core.errors import MissingResourceError
+from orster_cli.core.frames import standardised
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.training.stage_losses import Features
 
@@ -55,8 +56,7 @@ def vgg_features(trunk: nn.Module) -> Features:
     """The layers of `vgg_network`."""
 
     def layers(frames: Tensor) -> list[Tensor]:
-        mean, std = (frames.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
-        x = (frames - mean) / std
+        x = standardised(frames, _MEAN, _STD)
         out = []
         for number, layer in enumerate(list(trunk.children())[: _RELUS[-1] + 1]):
             x = layer(x)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.diffusion.bundle import save_bundle
-from orster_cli.transfer.halves import halve
-from orster_cli.transfer.teachers import Lesson, load_teacher
-from tests.helpers.teachers import i2vgen_folder, lesson, modelscope_folder
+from orster_cli.transfer.frozen_precision import cast_frozen_to_bf16
+from orster_cli.transfer.teachers import TeacherInputs, load_teacher
+from tests.helpers.teachers import i2vgen_folder, modelscope_folder, teacher_inputs
 from tests.helpers.training import merged
 
 
@@ -28,7 +28,7 @@ def test_a_halved_teacher_teaches_the_same(
     folder: Callable[[Path], Path], role: str, tmp_path: Path
 ) -> None:
     teacher, _ = load_teacher(folder(tmp_path / "teacher"), role=role)
-    seen: Lesson = lesson()
+    seen: TeacherInputs = teacher_inputs()
     wanted = frozenset(teacher.widths)
 
     def taught() -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ def test_a_halved_teacher_teaches_the_same(
     parts = [part for part in vars(teacher).values() if isinstance(part, nn.Module)]
     size = sum(p.nbytes for part in parts for p in part.parameters())
     for part in parts:
-        halve(part)
+        cast_frozen_to_bf16(part)
     after = taught()
     assert before.keys() == after.keys()
     for name, value in before.items():
@@ -50,7 +50,7 @@ def test_a_halved_teacher_teaches_the_same(
 def test_what_adds_up_in_float32_stays(tmp_path: Path) -> None:
     teacher, _ = load_teacher(ours(tmp_path / "teacher"), role="3d")
     model = teacher.model  # type: ignore[attr-defined]
-    halve(model)
+    cast_frozen_to_bf16(model)
     kinds = {
         type(module).__name__: parameter.dtype
         for module in model.modules()

@@ -16,7 +16,7 @@ ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, TemporalConv)
 FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # torch may run them as one, uncast
 
 
-def halve(module: nn.Module) -> None:
+def cast_frozen_to_bf16(module: nn.Module) -> None:
     """Round what autocast would round, in place."""
     fused = [m for m in module.modules() if isinstance(m, FUSED)]
     left = {id(part) for layer in fused for part in layer.modules()}
