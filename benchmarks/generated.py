@@ -19,7 +19,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.construct_cpu import white
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
 from orster_cli.config.prepare import PrepareConfig
@@ -93,7 +92,7 @@ def beside_truth(asset: Gaussians4D, placed: PlacedClip, frames: int, offset: fl
     azimuths = offset + orbit_azimuths(frames)[-1] * times
     cameras = orbit_cameras(azimuths, width=SIDE, height=SIDE)
     truth = render_view(placed, cameras, times, PrepareConfig(resolution=SIDE), None)
-    return float(psnr(render_clip(asset, cameras, times).frames, white(truth)).mean())
+    return float(psnr(render_clip(asset, cameras, times).frames, truth.over()).mean())
 
 
 def measured(folder: Path, placed: PlacedClip, frames: int) -> list[float]:

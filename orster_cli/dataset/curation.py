@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orster_cli.core.frames import on_white
 from orster_cli.core.types import OrbitClip
 
 CONSISTENT4D_TEST_IDS = (  # Objaverse ids of the Consistent4D test set: never to be trained on
@@ -63,7 +62,7 @@ def check_motion(front: OrbitClip, still: float) -> MotionCheck:
     """Compare moments of the front view; all of them only where three look alike."""
     if front.alpha is None:
         raise ValueError("check_motion: the front view has no alpha")
-    frames, masks = on_white(front), front.alpha > 0
+    frames, masks = front.over(), front.alpha > 0
     everywhere = torch.ones_like(masks[0])
 
     def compare(a: int, b: int, mask: Tensor) -> float:
@@ -86,7 +85,7 @@ def check_motion(front: OrbitClip, still: float) -> MotionCheck:
 def motion_magnitude(dynamic: OrbitClip, static: OrbitClip) -> float:
     """Diffusion4D's m: mean over frames, channels and pixels of the squared difference between
     the dynamic and the static orbit on white, colours in [0, 1]."""
-    difference = on_white(dynamic).double() - on_white(static).double()
+    difference = dynamic.over().double() - static.over().double()
     return float(difference.square().mean())
 
 

@@ -8,7 +8,6 @@ shard is their concatenation and the end-of-archive blocks, whoever rendered the
 from __future__ import annotations
 
 import io
-import os
 import re
 import shutil
 import tarfile
@@ -51,12 +50,11 @@ class Placed:
 
 
 def write_shard(path: Path, fragments: Iterable[tuple[str, Path]]) -> list[Placed]:
-    """Concatenate encoded samples (key, file) into a complete tar at `path`, atomically.
+    """Concatenate encoded samples (key, file) into a complete tar at `path`.
 
     Memory does not grow with their size."""
     placed: list[Placed] = []
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as out:
+    with path.open("wb") as out:
         for key, fragment in fragments:
             offset = out.tell()
             with fragment.open("rb") as source:
@@ -64,9 +62,6 @@ def write_shard(path: Path, fragments: Iterable[tuple[str, Path]]) -> list[Place
             placed.append(Placed(key=key, offset=offset, size=out.tell() - offset))
         out.write(bytes(2 * _BLOCK))
         out.write(bytes(-out.tell() % _RECORD))
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.replace(path)
     return placed
 
 

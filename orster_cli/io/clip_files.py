@@ -20,7 +20,7 @@ from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import DESCRIPTION
 from orster_cli.io.camera_values import check_intrinsics, check_pose, numbers
-from orster_cli.io.images import read_image, write_png
+from orster_cli.io.images import on_white, read_image, write_png
 from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.io.video import write_video
 
@@ -57,13 +57,18 @@ def write_clip(folder: Path, clip: OrbitClip, *, fps: float = 12.0) -> None:
     value = camera_entries(clip)
     for i, entry in enumerate(value["frames"]):
         entry["file"] = f"frames/{i:04d}.png"
-        frame = clip.frames[i]
-        if clip.alpha is not None:
-            frame = torch.cat([frame, clip.alpha[i]])
-        write_png(folder / entry["file"], frame)
+        write_png(folder / entry["file"], _image(clip, i))
     text = json.dumps(value, indent=1, ensure_ascii=False)
     (folder / CAMERAS).write_text(text + "\n", encoding="utf-8")
-    write_video(folder / "preview.mp4", (_on_white(clip, i) for i in range(len(clip))), fps=fps)
+    write_video(
+        folder / "preview.mp4", (on_white(_image(clip, i)) for i in range(len(clip))), fps=fps
+    )
+
+
+def _image(clip: OrbitClip, index: int) -> Tensor:
+    """Frame `index` as [4,H,W], or [3,H,W] of a clip without alpha."""
+    frame = clip.frames[index]
+    return frame if clip.alpha is None else torch.cat([frame, clip.alpha[index]])
 
 
 def write_priors(folder: Path, priors: dict[str, Tensor]) -> None:
@@ -85,11 +90,6 @@ def read_priors(folder: Path) -> dict[str, Tensor]:
                 f"{printable(name)[:80]} {list(tokens.shape)}"
             )
     return tensors
-
-
-def _on_white(clip: OrbitClip, index: int) -> Tensor:
-    frame = clip.frames[index]
-    return frame if clip.alpha is None else frame * clip.alpha[index] + (1 - clip.alpha[index])
 
 
 def read_clip(folder: Path) -> OrbitClip:

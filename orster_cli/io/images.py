@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from orster_cli.core.compositing import WHITE, over
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
 
@@ -110,6 +111,4 @@ def _fitted(picture: Image.Image, cell: int) -> Image.Image:
 
 def on_white(frame: Tensor) -> Tensor:
     """[3,H,W] of [3,H,W] or of [4,H,W] with straight alpha."""
-    if frame.shape[0] == 3:
-        return frame
-    return frame[:3] * frame[3:] + (1 - frame[3:])
+    return frame if frame.shape[0] == 3 else over(frame[:3], frame[3:], WHITE)

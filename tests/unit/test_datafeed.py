@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from orster_cli.core.errors import InputError, IntegrityError
-from orster_cli.core.frames import on_white, spaced
+from orster_cli.core.frames import spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
@@ -43,9 +43,9 @@ def test_the_cache_holds_what_the_vae_gives(folder: Path) -> None:
     key = data.keys()[1]
     clip = data.clip(key, "static")
     kept = made.read(key, "static", 0)
-    torch.testing.assert_close(kept.latents, tiny_vae().encode(on_white(clip)))
+    torch.testing.assert_close(kept.latents, tiny_vae().encode(clip.over()))
     torch.testing.assert_close(kept.w2c, clip.cameras.w2c)
-    torch.testing.assert_close(kept.first, on_white(clip)[0], atol=1 / 500, rtol=0)
+    torch.testing.assert_close(kept.first, clip.over()[0], atol=1 / 500, rtol=0)
     assert made.folder.parent == folder.parent  # beside the artifact, not inside
 
 
