@@ -29,7 +29,6 @@ from orster_cli.artifacts.folders import (
 from orster_cli.artifacts.hashing import hash_files, hash_json
 from orster_cli.artifacts.lock import WriterLock, lock_path
 from orster_cli.artifacts.manifest import (
-    CONVENTIONS,
     MANIFEST,
     SCHEMA_VERSION,
     FileEntry,
@@ -43,6 +42,7 @@ from orster_cli.artifacts.manifest import (
     validated,
 )
 from orster_cli.artifacts.provenance import environment
+from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.errors import (
     ConfigError,
     ConflictError,

@@ -12,9 +12,9 @@ from typing import Any
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.atomic import replacing, write_bytes
+from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.dataset.contact_sheet import SheetRow, write_sheets
 from orster_cli.dataset.jobs import Scratch, json_bytes
-from orster_cli.dataset.samples import CONVENTIONS
 from orster_cli.dataset.shards import write_shard
 from orster_cli.dataset.sources import Source
 

@@ -14,20 +14,12 @@ from typing import Any
 import numpy as np
 
 from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.conventions import CONVENTIONS, VIEWS
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import check_motion, empty_frame, motion_magnitude, touches_border
 from orster_cli.dataset.shards import encode_sample, png_bytes
 
-VIEWS = ("dynamic", "static", "front", "eval")
 STRIP_FRAMES, STRIP_SIDE = 8, 96  # of a contact sheet's row
-CONVENTIONS = {
-    "camera": "OpenCV: x right, y down, z forward; pixel centres at .5",
-    "w2c": "world to camera, row-major 4x4",
-    "world": "+Z up, front of the object towards -Y, object centred at the origin",
-    "azimuth": "0 at -Y, counter-clockwise seen from above",
-    "times": "0 first moment of the animation, 1 its last",
-    "images": "RGBA, straight alpha, sRGB",
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.names import printable, slug
+from orster_cli.core.names import key_slug, printable, slug
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
@@ -234,7 +234,7 @@ def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
         raise InputError(
             f"{path}#{printable(animation)}: expected the number of an animation, {path}#0"
         )
-    key = f"{slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
+    key = f"{key_slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
     return Subject(
         name=key,
         load=partial(_placed, path, int(animation or 0), cfg),

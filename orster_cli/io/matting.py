@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
+from scipy import ndimage
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -27,7 +27,6 @@ BAND = 3  # pixels around the background that may be half covered: antialiasing,
 LEAST, MOST = 1e-3, 0.95  # share of a frame that an object covers
 HOLE = 6e-4  # share of a frame from which an enclosed patch of the background's colour is a hole
 UNMIXED = 0.05  # alpha below which the object's own colour cannot be told
-_DY, _DX = np.array([-1, 1, 0, 0]), np.array([0, 0, -1, 1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,48 +100,14 @@ def _check_cover(share: float, frame: int, where: str) -> None:
         )
 
 
-@njit(cache=True)
-def _flood(clear: np.ndarray, seen: np.ndarray, queue: np.ndarray, start: int, end: int) -> int:
-    """From the pixels queue[start:end], which are in `seen`, to all that they reach through `clear`
-    ones (4-neighbours); these join `seen` and the queue, whose new end is returned."""
-    height, width = clear.shape
-    while start < end:
-        y, x = queue[start, 0], queue[start, 1]
-        start += 1
-        for k in range(4):
-            ny, nx = y + _DY[k], x + _DX[k]
-            inside = 0 <= ny < height and 0 <= nx < width
-            if inside and clear[ny, nx] and not seen[ny, nx]:
-                seen[ny, nx] = True
-                queue[end, 0], queue[end, 1] = ny, nx
-                end += 1
-    return end
-
-
-@njit(cache=True)
 def _outside(clear: np.ndarray, hole: int) -> np.ndarray:
-    """[H,W]: `clear` pixels that the border reaches, and enclosed groups of `hole` or more."""
-    height, width = clear.shape
-    seen = np.zeros((height, width), np.bool_)
-    queue = np.empty((height * width, 2), np.int32)
-    end = 0
-    for y in range(height):
-        for x in range(width):
-            edge = y == 0 or x == 0 or y == height - 1 or x == width - 1
-            if edge and clear[y, x] and not seen[y, x]:
-                seen[y, x] = True
-                queue[end, 0], queue[end, 1] = y, x
-                end += 1
-    end = _flood(clear, seen, queue, 0, end)
-    outside = seen.copy()
-    for y in range(height):
-        for x in range(width):
-            if clear[y, x] and not seen[y, x]:
-                start = end
-                seen[y, x] = True
-                queue[end, 0], queue[end, 1] = y, x
-                end = _flood(clear, seen, queue, start, end + 1)
-                if end - start >= hole:
-                    for i in range(start, end):
-                        outside[queue[i, 0], queue[i, 1]] = True
-    return outside
+    """[H,W] bool: `clear` pixels connected to the border (4-neighbours), and groups of `hole` or more
+    that the object encloses."""
+    labels, count = ndimage.label(clear)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    outside = sizes >= hole
+    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        outside[side] = True
+    outside[0] = False  # the label of what is not clear
+    result: np.ndarray = outside[labels]
+    return result

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
-from orster_cli.io.matting import matte
+from orster_cli.io.matting import _outside, matte
 from orster_cli.io.video import read_video
 from tests.helpers.clips import disc
 
@@ -75,6 +76,36 @@ def test_a_ring_on_grey_has_a_hole_and_on_white_none() -> None:
         frames[:, :, middle] = shade
         found = matte(frames, where="ring")
         assert torch.unique(found.alpha[0, 0, middle]).tolist() == [cover]
+
+
+def flooded(clear: np.ndarray, hole: int) -> np.ndarray:
+    """`_outside` by hand: from every pixel to its four neighbours."""
+    height, width = clear.shape
+    group = np.zeros(clear.shape, int)
+    outside = np.zeros(clear.shape, bool)
+    for start in np.argwhere(clear):
+        if group[tuple(start)]:
+            continue
+        number, queue, at_border = group.max() + 1, [tuple(start)], False
+        group[tuple(start)] = number
+        for y, x in queue:  # which grows
+            at_border |= y in (0, height - 1) or x in (0, width - 1)
+            for near in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                inside = 0 <= near[0] < height and 0 <= near[1] < width
+                if inside and clear[near] and not group[near]:
+                    group[near] = number
+                    queue.append(near)
+        outside |= (group == number) & (at_border or len(queue) >= hole)
+    return outside
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.55, 0.7, 1.0])
+@pytest.mark.parametrize("hole", [1, 4, 10_000])
+def test_the_outside_is_what_a_flood_reaches(share: float, hole: int) -> None:
+    rng = np.random.default_rng(3)
+    for shape in ((24, 31), (1, 9), (9, 1), (1, 1)):
+        clear = rng.random(shape) < share
+        assert np.array_equal(_outside(clear, hole), flooded(clear, hole))
 
 
 def test_mixed_colours_are_unmixed() -> None:
