@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from benchmarks.project import Project
@@ -30,7 +29,7 @@ from orster_cli.diffusion.bundle import Facts, load_bundle
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import SHIPPED
-from orster_cli.io.images import to_bytes
+from orster_cli.io.animations import write_animation
 from orster_cli.io.video import read_video
 from orster_cli.metrics.psnr import psnr
 from orster_cli.splatting.motion import Gaussians4D
@@ -112,10 +111,7 @@ def picture(path: Path, kinds: list[list[Path]]) -> None:
         shown = [read_video(folder / "preview.mp4", Silent()) for folder in row]
         strips.append(torch.cat([_fitted(frames) for frames in shown], dim=-1))
     moving = torch.cat(strips, dim=-2)
-    first, *rest = [Image.fromarray(to_bytes(frame)) for frame in moving]
-    first.save(
-        path, save_all=True, append_images=rest, duration=1000 // FPS, loop=0, quality=60, method=6
-    )
+    write_animation(path, moving, fps=FPS, quality=60)
 
 
 def _fitted(frames: Tensor) -> Tensor:
