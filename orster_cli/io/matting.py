@@ -80,7 +80,7 @@ def _cover(frame: Tensor, background: Tensor) -> Tensor:
     # white or black may well be a part of the object, and a false hole cuts through its shape
     extreme = float(background.min()) > 0.97 or float(background.max()) < 0.03
     hole = soft.numel() if extreme else max(1, round(HOLE * soft.numel()))
-    outside = torch.from_numpy(_outside((soft == 0).numpy(), hole))[None].float()
+    outside = torch.from_numpy(outside_pixels((soft == 0).numpy(), hole))[None].float()
     near = F.max_pool2d(outside, 2 * BAND + 1, stride=1, padding=BAND)[0] > 0
     return torch.where(near, soft, torch.ones(()))
 
@@ -100,14 +100,12 @@ def _check_cover(share: float, frame: int, where: str) -> None:
         )
 
 
-def _outside(clear: np.ndarray, hole: int) -> np.ndarray:
-    """[H,W] bool: `clear` pixels connected to the border (4-neighbours), and groups of `hole` or more
-    that the object encloses."""
-    labels, count = ndimage.label(clear)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    outside = sizes >= hole
-    for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+def outside_pixels(clear: np.ndarray, hole: int) -> np.ndarray:
+    """[H,W] bool: pixels of `clear` [H,W] that are connected to the border (by their 4 neighbours),
+    and enclosed groups of at least `hole` of them."""
+    groups, count = ndimage.label(clear)
+    outside = np.bincount(groups.ravel(), minlength=count + 1) >= hole
+    for side in (groups[0], groups[-1], groups[:, 0], groups[:, -1]):
         outside[side] = True
-    outside[0] = False  # the label of what is not clear
-    result: np.ndarray = outside[labels]
-    return result
+    outside[0] = False  # the label of all pixels that are not clear
+    return outside[groups]
