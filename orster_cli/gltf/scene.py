@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from orster_cli.geometry.conventions import GLTF_TO_WORLD
 from orster_cli.geometry.mesh import Material, Mesh
 from orster_cli.gltf.keyframes import AnimationClip, sample
 
-_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+_TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

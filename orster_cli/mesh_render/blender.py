@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from orster_cli.core.errors import InputError, MissingResourceError
-from orster_cli.gltf.document import read_gltf
+from orster_cli.gltf.container import read_gltf
 from orster_cli.mesh_render.lighting import (
     AMBIENT_GROUND,
     AMBIENT_SKY,

@@ -1,6 +1,6 @@
 """The z-buffer on the CPU: compiled loops over triangles and samples.
 
-`raster_torch` is the same arithmetic in plain tensors, and the reference that tests compare with.
+`raster_reference` is the same arithmetic in plain tensors, and the reference that tests compare with.
 Samples lie on a grid `s` times finer than the pixels, one at each cell's centre. A sample belongs
 to the nearest triangle that covers it; equal depths go to the lower triangle index. Visible
 transparent layers are peeled nearest first, at most `MAX_LAYERS` of them.
@@ -15,13 +15,8 @@ import math
 import numpy as np
 
 from orster_cli.core.jit import inner, kernel
-from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR, SRGB_LUT, linear_to_srgb
-from orster_cli.mesh_render.lighting import (
-    AMBIENT_GROUND,
-    AMBIENT_SKY,
-    LIGHT_DIRECTIONS,
-    LIGHT_INTENSITIES,
-)
+from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR
+from orster_cli.mesh_render.lighting import AMBIENT_GROUND, AMBIENT_SKY
 from orster_cli.mesh_render.pack import (
     BASE,
     CUTOFF,
@@ -348,8 +343,3 @@ def resolve(layers, s, y0, x0, rgb, alpha, depth):
             rgb[0, y, x], rgb[1, y, x], rgb[2, y, x] = r / a, g / a, b / a
             alpha[y, x] = min(a / (s * s), 1.0)
             depth[y, x] = z / a
-
-
-LUT = SRGB_LUT
-LIGHTS = (LIGHT_DIRECTIONS, LIGHT_INTENSITIES)
-ENCODING = linear_to_srgb(np.linspace(0.0, 1.0, 8193)).astype(np.float32)

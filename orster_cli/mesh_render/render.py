@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.types import Cameras
-from orster_cli.geometry.mesh import BLEND, Mesh
+from orster_cli.geometry.mesh import BLEND, SRGB_LUT, Mesh, linear_to_srgb
 from orster_cli.mesh_render import raster_numba as kernels
+from orster_cli.mesh_render.lighting import LIGHT_DIRECTIONS, LIGHT_INTENSITIES
 from orster_cli.mesh_render.near_plane import clipped_to_near, project
 from orster_cli.mesh_render.pack import MAX_LAYERS, pack_materials
 
 WHITE = (1.0, 1.0, 1.0)
+_SRGB_TABLE = linear_to_srgb(np.linspace(0.0, 1.0, 8193)).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ def _draw_numba(
     shape = ((y1 - y0) * s, (x1 - x0) * s)
     packed = pack_materials(mesh.materials)
     surface = (mesh.triangles, mesh.material_ids, packed.materials, mesh.colors, mesh.uvs)
-    textures = (packed.texels, packed.levels, packed.samplers, kernels.LUT)
+    textures = (packed.texels, packed.levels, packed.samplers, SRGB_LUT)
     camera = -w2c[:3, :3].T @ w2c[:3, 3]
     layers = np.zeros((*shape, 5), np.float32)
 
@@ -122,8 +124,8 @@ def _draw_numba(
 
     def shade(z: np.ndarray, face: np.ndarray) -> None:
         kernels.shade_layer(
-            screen, inv_z, mesh.vertices, mesh.normals, *surface, *textures, *kernels.LIGHTS,
-            kernels.ENCODING, camera, z, face, layers,
+            screen, inv_z, mesh.vertices, mesh.normals, *surface, *textures,
+            LIGHT_DIRECTIONS, LIGHT_INTENSITIES, _SRGB_TABLE, camera, z, face, layers,
         )  # fmt: skip
 
     nothing = (np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int32))
