@@ -1,4 +1,4 @@
-"""The device that a command computes on."""
+"""Selects the torch device of a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is a device. ConfigError, MissingResourceError."""
+    """The device `name`; `auto` is CUDA if available, else the CPU. ConfigError: an unknown name;
+    MissingResourceError: no CUDA device."""
     import torch
 
     if name not in ("auto", "cpu", "cuda"):

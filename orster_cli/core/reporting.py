@@ -1,4 +1,4 @@
-"""How libraries tell what they are doing: they never print, they call a `Reporter`."""
+"""Progress, messages and warnings of the library, which never prints: it calls a `Reporter`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """Receives progress and talk. `ui` has the ones for a terminal, a pipe and JSON lines."""
+    """Receives progress and messages. `ui` implements it for a terminal, a pipe and JSON lines."""
 
     def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
-        """`done` of `total` units of `stage` are finished; `figures` are shown beside the bar."""
+        """`done` of `total` units of `stage` are finished; `figures` are shown with the bar."""
 
     def info(self, message: str) -> None:
-        """Something a user wants to read once."""
+        """A message for the user."""
 
     def warn(self, message: str) -> None:
-        """A setting that is ignored, a guess that was made, a repair."""
+        """A warning: an ignored setting, a guess, a repair."""
 
 
 class Silent:
-    """A reporter for library use and tests; keeps the warnings."""
+    """A reporter that prints nothing and collects the warnings, for library use and tests."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []

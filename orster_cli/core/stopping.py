@@ -1,14 +1,14 @@
-"""A polite stop: signals set a flag, long work looks at it between steps."""
+"""Graceful stop: a signal handler sets a flag that long loops check between steps."""
 
 from __future__ import annotations
 
 
 class StopFlag:
-    """`requested` becomes true when the process was asked to end."""
+    """`requested` is True once the process has received a request to stop."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def request(self) -> None:
-        """Ask the work to end at its next safe point."""
+        """Request a stop at the next safe point."""
         self.requested = True

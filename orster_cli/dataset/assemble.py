@@ -1,4 +1,4 @@
-"""From finished clips to the dataset's files: shards, index, contact sheets, manifest content."""
+"""Assembles a dataset from finished clips: shards, index, contact sheets, manifest content."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _INDEXED = ("source", "clip", "clip_name", "caption", "also", "motion", "frames"
 
 
 class ShardWriter:
-    """Packs kept samples, in the order they come, `size` to a shard, in the scratch folder.
+    """Packs accepted samples, in order, `size` to a shard, in the scratch folder.
 
-    A shard's note says where its samples lie; it is written before the shard appears, and the
-    clips' encoded samples are removed after, so that a kill at any moment loses nothing."""
+    A JSON file per shard lists the byte ranges of its samples. It is written before the shard, and the
+    clips' encoded samples are removed after it, so that a kill at any time loses nothing."""
 
     def __init__(self, scratch: Scratch, size: int) -> None:
         self.scratch, self.size = scratch, size
@@ -54,8 +54,8 @@ class ShardWriter:
         self.count += 1
 
     def publish(self, out: Path) -> list[str]:
-        """Put the shards into the dataset folder `out`; their names. They stay in the scratch
-        folder too (as links), since `out` is thrown away when the run is killed from here on."""
+        """Link the shards into the dataset folder `out` and return their names. They stay in the scratch
+        folder too, since `out` is discarded if the run is killed afterwards."""
         (out / "shards").mkdir(parents=True, exist_ok=True)
         names = [shard_name(number) for number in range(self.count)]
         for number, name in enumerate(names):
@@ -63,7 +63,7 @@ class ShardWriter:
         return names
 
     def placed(self) -> Iterator[tuple[str, str, int, int]]:
-        """(shard, key, offset, size) of every sample, in order."""
+        """Yields (shard, key, offset, size) of every sample, in order."""
         for number in range(self.count):
             note = json.loads(self.scratch.shard(number)[1].read_text("utf-8"))
             for key, offset, size in note:
@@ -71,12 +71,12 @@ class ShardWriter:
 
 
 def shard_name(number: int) -> str:
-    """The place of a shard in its dataset."""
+    """The path of a shard inside its dataset."""
     return f"shards/{number:06d}.tar"
 
 
 def place_file(source: Path, target: Path) -> None:
-    """`target` becomes the file `source`, as a hard link where the file system can."""
+    """Replace `target` by a hard link to `source`, or by a copy where links are not possible."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
@@ -122,7 +122,7 @@ def _indexed(scratch: Scratch, key: str) -> dict[str, Any]:
 
 
 def write_index(path: Path, entries: Iterator[dict[str, Any]]) -> int:
-    """Write ``{"samples": [...]}``, a line a sample, without holding them all; their number."""
+    """Write ``{"samples": [...]}``, one line per sample, as a stream; return the number of samples."""
     count = 0
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b'{"samples":[')

@@ -1,8 +1,8 @@
-"""The work on one source: render and judge its clips, leave the results in the scratch folder.
+"""Processes one source: renders, curates and encodes its clips into the scratch folder.
 
-Three files a clip, written whole and in this order: `KEY.png` (contact strip), `KEY.tar` (encoded
-sample), `KEY.json` (record). The record is the sign that the clip is done; a dropped clip has only
-its record. `sources/KEY.json` ends a source and lists its clips.
+Three files per clip are written atomically in this order: `KEY.png` (contact strip), `KEY.tar` (encoded
+sample), `KEY.json` (record). The record marks the clip as finished; a dropped clip has only a record.
+`sources/KEY.json` marks a source as finished and lists its clips.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from orster_cli.gltf.scene import Scene
 
 @dataclass(frozen=True)
 class Scratch:
-    """The folder of finished work, with a place for each kind of file."""
+    """The folder of intermediate results, and the path of each file in it."""
 
     root: Path
 
@@ -44,7 +44,7 @@ class Scratch:
         return self.root / "sources" / f"{key}.json"
 
     def shard(self, number: int) -> tuple[Path, Path]:
-        """A finished shard and the note of where its samples lie."""
+        """Paths of a finished shard and of the JSON list of its samples' byte ranges."""
         stem = self.root / "shards" / f"{number:06d}"
         return stem.with_suffix(".tar"), stem.with_suffix(".json")
 
@@ -57,7 +57,7 @@ class Scratch:
         return summary
 
     def record(self, key: str) -> dict[str, Any]:
-        """What became of a clip; its "reason" is None when it is kept."""
+        """The result for a clip; "reason" is None for an accepted clip."""
         record: dict[str, Any] = json.loads(self.clip(key, ".json").read_text("utf-8"))
         return record
 
@@ -68,7 +68,7 @@ class Scratch:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replace a file of the scratch folder, where a worker of a killed run may still be writing."""
+    """Write a scratch file. Workers of a killed run may still write the same one: hence `shared`."""
     write_bytes(path, data, shared=True)
 
 
@@ -78,7 +78,7 @@ def json_bytes(value: object) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceJob:
-    """A source with the captions of its clips; `captions` None means that no file was given."""
+    """A source and the captions of its clips; `captions` is None without a captions file."""
 
     source: Source
     captions: dict[int, Caption] | None
@@ -87,7 +87,7 @@ class SourceJob:
 
 
 def process_source(job: SourceJob) -> None:
-    """Finish every clip of a source. A source that cannot be read is one dropped clip."""
+    """Process all clips of a source. An unreadable source counts as one dropped clip."""
     clips: list[str] = []
     warnings: list[str] = []
     licence: list[str] = []
@@ -156,7 +156,7 @@ def _process_import(job: SourceJob, clips: list[str]) -> None:
 
 
 def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
-    """The caption of a clip and the reason not to use it, if there is one."""
+    """The caption of a clip, and the reason for not using the clip, or None."""
     if job.captions is None:
         return Caption(text="", use=True), None
     if clip not in job.captions:
@@ -166,14 +166,14 @@ def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
 
 
 def _words(caption: Caption) -> dict[str, Any]:
-    """As a sample's JSON has them; `also` only where there are other captions."""
+    """The fields `caption` and, if there are alternative captions, `also` of a sample's JSON."""
     return {"caption": caption.text} | ({"also": list(caption.also)} if caption.also else {})
 
 
 def _render(
     job: SourceJob, scene: Scene, index: int, key: str, caption: str
 ) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
-    """The views of a clip, and what its JSON says about where the object was put."""
+    """The views of a clip, and the fields `placement` and `renderer` of its JSON."""
     from orster_cli.dataset.views import place, render_placed
 
     placed = place(scene, index, job.cfg)
@@ -187,7 +187,7 @@ def _render(
 
 
 def _keep(job: SourceJob, key: str, views: dict[str, OrbitClip], about: dict[str, Any]) -> None:
-    """Judge rendered views; write sample and record, or the record of the drop."""
+    """Curate rendered views, then write sample and record, or the record of a dropped clip."""
     verdict = judge(views, job.cfg)
     about = {"source": job.source.name, **about, **verdict.figures}
     if verdict.reason is not None:

@@ -1,4 +1,4 @@
-"""Join the datasets of a job array (`--shard i/n`) into one."""
+"""Merges the datasets of a job array (`--shard i/n`) into one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAME = ("settings", "conventions")
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A dataset to join, with its name for messages."""
+    """A dataset to merge; `name` is shown in messages."""
 
     name: str
     dataset: Dataset
@@ -28,11 +28,11 @@ class Part:
 
 
 def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]:
-    """Copy the shards of `parts`, renumbered in the order given, and join index, drops and contact
-    sheets; returns the manifest's content.
+    """Merge shards (renumbered), index, contact sheets and dropped clips of `parts`, in order; return
+    the manifest's content.
 
-    Raises ConfigError where the parts were made with different settings, ConflictError for a
-    sample that two of them hold."""
+    ConfigError: parts with different settings; ConflictError: a sample in two parts; InputError: a
+    listed file is not in its part."""
     first = parts[0]
     for part in parts[1:]:
         for name in _SAME:
@@ -70,7 +70,7 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
 
 
 def _listed(part: Part, name: str) -> list[str]:
-    """Names of files in `part`. InputError: anything else, also a link."""
+    """The file names `part.content[name]`. InputError: not a regular file inside the part."""
     files = part.content.get(name)
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
         raise InputError(f"{part.name}: {name}: expected a list of files")
@@ -82,7 +82,7 @@ def _listed(part: Part, name: str) -> list[str]:
 
 
 def _difference(a: Any, b: Any) -> str:
-    """The entries of two mappings that differ, as text."""
+    """The differing entries of two mappings, as text."""
     a, b = (value if isinstance(value, dict) else {"": value} for value in (a, b))
     names = [name for name in a.keys() | b.keys() if a.get(name) != b.get(name)]
     return ", ".join(f"{name} {a.get(name)} and {b.get(name)}" for name in sorted(names))

@@ -1,8 +1,8 @@
-"""`prepare-data`: sources in, shards out; resumable, parallel, in constant memory.
+"""`prepare-data`: renders sources into the shards of a dataset; resumable, parallel, constant memory.
 
-Each clip is rendered once and its result left in the scratch folder (`clip_jobs`). Shards take the
-kept samples in the order of the sources, so that a run that was killed ends in the same bytes as
-one that was not, with any number of workers (`assemble`).
+Each clip is rendered once, into the scratch folder (`jobs`). Shards hold the accepted samples in the
+order of the sources, so that the result is bit-identical for any number of workers, kills and resumes
+(`assemble`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _MAX_LICENCES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What became of the clips; `content` describes the dataset in its manifest, `licences` is what
-    the objects say of themselves, at most 100 different texts."""
+    """Numbers of accepted and dropped clips, the manifest's `content`, and up to 100 different
+    `licences` stated by the objects."""
 
     kept: int
     dropped: int
@@ -52,11 +52,11 @@ def prepare(
     stop: StopFlag | None = None,
 ) -> Prepared:
     """Render, curate and pack all clips of `sources` into `out` (shards, index.json, contact
-    sheets); `scratch` keeps finished work between runs.
+    sheets); `scratch` holds finished clips between runs.
 
-    `captions` by (file name, clip) chooses the clips; None takes all. Damaged sources are listed as
-    dropped. Raises InputError when no clip is kept, Preempted when `stop` is requested,
-    MissingResourceError without the renderer or device of `cfg`."""
+    `captions` by (file name, clip) selects the clips; None selects all. Damaged sources are listed as
+    dropped. InputError: no clip is accepted; Preempted: `stop` was requested; MissingResourceError:
+    the renderer or device of `cfg` is missing."""
     if cfg.renderer == "blender":
         require_bpy()
     _check_device(cfg.device)
@@ -80,7 +80,7 @@ def prepare(
         reporter.step("render", done, len(sources), kept=kept, dropped=dropped)
         if stop is not None and stop.requested and done < len(sources):
             raise Preempted(
-                f"stopped after {done} of {len(sources)} objects; they are kept",
+                f"stopped after {done} of {len(sources)} objects; their clips are kept",
                 hint="run the same command again to go on",
             )
     shards.close()
@@ -104,7 +104,7 @@ def _jobs(
     place: Scratch,
     cfg: PrepareConfig,
 ) -> Iterator[tuple[SourceJob, bool]]:
-    """Each source with its captions, and whether work on it remains."""
+    """Yields each source with its captions, and whether it is still to be processed."""
     by_name: dict[str, dict[int, Caption]] = {}
     for (name, clip), row in (captions or {}).items():
         by_name.setdefault(name, {})[clip] = row
@@ -120,11 +120,11 @@ def _check_device(name: str) -> None:
     except (RuntimeError, AssertionError) as error:  # torch raises both where CUDA is missing
         raise MissingResourceError(
             f"prepare.device {name!r}: {str(error).splitlines()[0]}",
-            hint="use --set prepare.device=cpu; `orster doctor` tells what is at hand",
+            hint="use --set prepare.device=cpu; `orster doctor` lists the devices",
         ) from None
 
 
 def _reasons(sources: list[Source], place: Scratch) -> str:
-    """The first few reasons for which clips were dropped."""
+    """The reasons of the first three dropped clips."""
     found = (f"{r['key']}: {r['reason']}" for s in sources for r in place.records(s.key))
     return "; ".join(islice(found, 3))

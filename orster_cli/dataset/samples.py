@@ -1,6 +1,6 @@
-"""One sample: the views of a clip, judged and encoded for a shard.
+"""One sample: the views of a clip, curated and encoded for a shard.
 
-The JSON of a sample says everything that its images do not: cameras, times, caption, source.
+The JSON of a sample holds the data other than images: cameras, times, caption, source.
 T frames.
 """
 
@@ -19,19 +19,19 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import check_motion, empty_frame, motion_magnitude, touches_border
 from orster_cli.dataset.shards import encode_sample, png_bytes
 
-STRIP_FRAMES, STRIP_SIDE = 8, 96  # of a contact sheet's row
+STRIP_FRAMES, STRIP_SIDE = 8, 96  # frames of a contact sheet's row, and their pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a clip is kept (`reason` None), and what was measured."""
+    """The result of curation: `reason` for dropping the clip, or None, and the measured `figures`."""
 
     reason: str | None
     figures: dict[str, Any] = field(default_factory=dict)
 
 
 def judge(views: dict[str, OrbitClip], cfg: PrepareConfig) -> Verdict:
-    """Curate a clip by its views. Empty frames are never kept."""
+    """Curate a clip by its views. Clips with empty frames are always dropped."""
     figures: dict[str, Any] = {}
     if "static" in views:
         figures["motion"] = motion_magnitude(views["dynamic"], views["static"])
@@ -83,12 +83,12 @@ def _images(views: dict[str, OrbitClip]) -> Iterator[tuple[str, bytes]]:
 
 
 def frame_digits(count: int) -> int:
-    """Digits of the frame numbers of a view of `count` frames."""
+    """Number of digits in the frame numbers of a view of `count` frames."""
     return max(2, len(str(count - 1)))
 
 
 def rgba_bytes(clip: OrbitClip) -> np.ndarray:
-    """[T,H,W,4] uint8 straight RGBA; opaque where the clip has no alpha."""
+    """[T,H,W,4] uint8 straight RGBA; opaque for clips without alpha."""
     rgb = clip.frames.permute(0, 2, 3, 1).numpy()
     if clip.alpha is None:
         alpha = np.ones_like(rgb[..., :1])
@@ -109,7 +109,7 @@ def _cameras(clip: OrbitClip) -> dict[str, Any]:
 
 
 def strip(views: dict[str, OrbitClip]) -> np.ndarray:
-    """[side, frames * side, 3] uint8: a row of the dynamic orbit on white for the contact sheet."""
+    """[side, frames * side, 3] uint8: frames of the dynamic orbit on white, for the contact sheet."""
     from PIL import Image
 
     clip = views["dynamic"]

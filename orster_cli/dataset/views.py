@@ -1,4 +1,4 @@
-"""The videos of one animation: dynamic orbit, static orbit, front view, evaluation views.
+"""Renders the views of one animation: dynamic orbit, static orbit, front view, evaluation views.
 
 T frames, E evaluation times, V views.
 """
@@ -23,20 +23,20 @@ from orster_cli.mesh_render.render import MeshRender, render_mesh
 
 @dataclass(frozen=True, eq=False)
 class PlacedClip:
-    """One animation of an object, normalised; `.mesh(t)` for t in [0, 1]."""
+    """One animation of a normalised object; `clip` None is the rest pose."""
 
     scene: Scene
     clip: int | None
     placement: Placement
 
     def mesh(self, t: float) -> Mesh:
-        """The triangles at normalised time `t`, in the conventions' world."""
+        """The normalised mesh at time `t` in [0,1]."""
         mesh = self.scene.evaluate(self.clip, clip_seconds(self.scene, self.clip, t))
         return mesh.transformed(self.placement.scale, self.placement.offset)
 
 
 def clip_seconds(scene: Scene, clip: int | None, t: float) -> float:
-    """The second of an animation at normalised time `t`: 0 its first, 1 its last keyframe."""
+    """Time `t` in [0,1] of an animation in seconds: 0 is its first keyframe, 1 its last."""
     if clip is None:
         return 0.0
     animation = scene.clips[clip]
@@ -44,7 +44,7 @@ def clip_seconds(scene: Scene, clip: int | None, t: float) -> float:
 
 
 def place(scene: Scene, clip: int | None, cfg: PrepareConfig) -> PlacedClip:
-    """Normalise an object over every moment that `cfg` will show."""
+    """Normalise an object over all times that `cfg` renders."""
     if clip is not None and not 0 <= clip < len(scene.clips):
         raise InputError(f"{scene.path}: clip {clip}: the file has {len(scene.clips)} animations")
     shown = clip_times(cfg.frames).tolist()
@@ -55,8 +55,8 @@ def place(scene: Scene, clip: int | None, cfg: PrepareConfig) -> PlacedClip:
 
 
 def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, torch.Tensor]]:
-    """Cameras and times [T] of each view. `key` names the sample and, with azimuth jitter, draws
-    the azimuth at which its orbits start; the front view always stands at azimuth 0."""
+    """Cameras and times [T] of each view. With azimuth jitter, the start azimuth of the orbits is drawn
+    from the sample's `key`; the front view is always at azimuth 0."""
     start = 0.0
     if cfg.azimuth_jitter:
         start = derive_seed(cfg.seed, "azimuth", key) / 2**63 * 360.0
@@ -87,17 +87,17 @@ def render_triple(
     key: str = "",
     prompt: str | None = None,
 ) -> dict[str, OrbitClip]:
-    """Render "dynamic", "static", "front" and, when `cfg.eval_views`, "eval" of one animation
-    (None: the object at rest). Frames are straight colour, white where alpha is 0.
+    """Render the views "dynamic", "static", "front" and, with `cfg.eval_views`, "eval" of one animation
+    (None: the rest pose). Frames are straight colour, white where alpha is 0.
 
-    Raises InputError for an object that cannot be shown."""
+    InputError: an object without extent, or damaged."""
     return render_placed(place(scene, clip_index, cfg), cfg, key=key, prompt=prompt)
 
 
 def render_placed(
     placed: PlacedClip, cfg: PrepareConfig, *, key: str = "", prompt: str | None = None
 ) -> dict[str, OrbitClip]:
-    """`render_triple` of a clip that is already normalised."""
+    """`render_triple` of an already normalised clip."""
     draw = _blender_view if cfg.renderer == "blender" else render_view
     return {
         name: draw(placed, cameras, times, cfg, prompt)
@@ -112,7 +112,7 @@ def render_view(
     cfg: PrepareConfig,
     prompt: str | None,
 ) -> OrbitClip:
-    """One video; frames at the same moment share one evaluation of the mesh."""
+    """One view, rendered by the built-in renderer; frames at equal times share one mesh."""
     moments = times.tolist()
     renders: list[MeshRender | None] = [None] * len(moments)
     for t in dict.fromkeys(moments):
@@ -139,7 +139,7 @@ def _blender_view(
     cfg: PrepareConfig,
     prompt: str | None,
 ) -> OrbitClip:
-    """One video by Blender; `supersample` squared samples a pixel, at least 16."""
+    """One view, rendered by Blender with `supersample`^2 samples a pixel, at least 16."""
     from orster_cli.mesh_render.blender import Shot, render_shots
 
     shots = [

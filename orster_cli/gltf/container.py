@@ -17,7 +17,7 @@ _CHUNK_BIN = 0x004E4942
 
 
 def read_gltf(path: Path) -> GltfDocument:
-    """Read and check a `.glb` or `.gltf` file. Raises InputError or LimitError."""
+    """Read and check a `.glb` or `.gltf` file. InputError, LimitError."""
     try:
         size = path.stat().st_size
         if size > limits.GLTF_MAX_BYTES:

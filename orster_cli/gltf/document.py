@@ -54,7 +54,7 @@ class GltfDocument:
     def fail(
         self, where: str, expected: str, got: object, *, hint: str | None = None
     ) -> InputError:
-        """The error to raise for a malformed place of this file."""
+        """The InputError for a malformed part of this file."""
         shown = repr(got)
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         return InputError(
@@ -62,7 +62,7 @@ class GltfDocument:
         )
 
     def spend(self, where: str, size: int) -> None:
-        """Count `size` bytes that are about to be decoded against the limit of the whole file."""
+        """Add `size` bytes to be decoded to the file's total. LimitError: the total exceeds the limit."""
         self._decoded += size
         if self._decoded > limits.GLTF_MAX_DECODED_BYTES:
             raise LimitError(
@@ -73,7 +73,7 @@ class GltfDocument:
 
     def items(self, name: str) -> list[dict[str, Any]]:
         """The top-level array `name`, a list of objects; empty where it is absent."""
-        if name not in self._items:  # checked once, since every access goes through here
+        if name not in self._items:  # validated on first access
             value = self.root.get(name, [])
             if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
                 raise self.fail(name, "an array of objects", type(value).__name__)
@@ -96,7 +96,7 @@ class GltfDocument:
         *,
         maximum: int = 2**53,
     ) -> int:
-        """Non-negative integer `owner[key]`; `default` None means that it is required."""
+        """Non-negative integer `owner[key]`, required if `default` is None."""
         value = owner.get(key, default)
         if type(value) is not int or not 0 <= value <= maximum:
             raise self.fail(f"{where}.{key}", f"an integer in 0..{maximum}", value)
@@ -149,7 +149,7 @@ class GltfDocument:
         return self._buffers[index]
 
     def data_uri(self, uri: object, where: str) -> bytes:
-        """Decode a base64 `data:` URI; anything else (a file, a URL) is refused."""
+        """The bytes of a base64 `data:` URI. InputError: any other URI (a file, a URL)."""
         if not isinstance(uri, str):
             raise self.fail(where, "a string", uri)
         head, comma, body = uri.partition(",")
@@ -195,8 +195,8 @@ class GltfDocument:
         """Accessor `index` as an array [count, width] (MAT4: [count,4,4], row-major as in maths).
 
         Normalised integers become float32 in [0,1] or [-1,1]; other integers stay integers.
-        Raises InputError for a type outside `types`, data out of bounds or, when `finite`, a NaN
-        or infinity; LimitError for more than `max_count` elements.
+        InputError: a type outside `types`, data out of bounds or, with `finite`, a NaN or infinity;
+        LimitError: more than `max_count` elements.
         """
         entry = self.item("accessors", index, where)
         where = f"{where} -> accessors[{index}]"
@@ -318,7 +318,7 @@ class GltfDocument:
         )
 
     def check_extensions(self) -> None:
-        """Refuse files that need an extension which changes geometry and is not understood."""
+        """InputError for files that require an unsupported extension."""
         required = self.root.get("extensionsRequired", [])
         if not isinstance(required, list) or not all(isinstance(n, str) for n in required):
             raise self.fail("extensionsRequired", "an array of names", required)

@@ -1,4 +1,4 @@
-"""Reads a glTF file into a `Scene`: instances and skins here, the rest by the other readers.
+"""Reads a glTF file into a `Scene`: instances and skins here, other parts in the other readers.
 
 Sources: glTF 2.0 specification 3.5 (scenes), 3.7 (geometry, skins), 3.11 (animations).
 """
@@ -24,7 +24,7 @@ from orster_cli.gltf.scene import Instance, Primitive, Scene, Skin
 def load_gltf(path: Path) -> Scene:
     """Read an animated object from a `.glb` or `.gltf` file.
 
-    Raises InputError (malformed, compressed, external data, nothing to draw) or LimitError."""
+    InputError: malformed, compressed, external data, or no triangles; LimitError."""
     return _SceneReader(read_gltf(Path(path))).scene()
 
 

@@ -19,7 +19,8 @@ from orster_cli.gltf.scene import Primitive
 
 class PrimitiveReader:
     """Reads the primitives of `document`. `uv_sources` holds, for each material, where the texture
-    coordinates of its base colour and of its emission come from; `warn` receives repairs."""
+    coordinates of its base colour and of its emission come from; `warn` receives messages about
+    repairs."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class PrimitiveReader:
     def _vectors(
         self, attributes: dict[str, Any], name: str, where: str, count: int | None
     ) -> np.ndarray:
-        """[V,3] float64 attribute; `count` is the length it must have."""
+        """[V,3] float64 attribute; `count` is its required length."""
         found = self.document.accessor(
             attributes.get(name),
             f"{where}.{name}",
@@ -119,7 +120,7 @@ class PrimitiveReader:
         return np.ascontiguousarray(strip)
 
     def _colors(self, attributes: dict[str, Any], where: str, count: int) -> np.ndarray:
-        """[V,4] float32 linear vertex colours; white where the file has none."""
+        """[V,4] float32 linear vertex colours; white by default."""
         colors = np.ones((count, 4), np.float32)
         if "COLOR_0" in attributes:
             found = self.document.accessor(
@@ -217,15 +218,15 @@ class PrimitiveReader:
 
     @staticmethod
     def _unit_floats(values: np.ndarray) -> np.ndarray:
-        """Floats as they are; integers without the `normalized` flag scaled to [0,1] all the same,
-        since colours, weights and texture coordinates can mean nothing else."""
+        """Floats unchanged; integers scaled to [0,1] even without the `normalized` flag, the only
+        sensible reading of colours, weights and texture coordinates."""
         if values.dtype.kind == "f":
             return values
         return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
 
 
 def _unweld(primitive: Primitive) -> Primitive:
-    """Give each triangle its own vertices, so that it can be shaded flat."""
+    """The primitive with unshared vertices, for flat shading."""
     order = primitive.triangles.reshape(-1)
 
     def taken(values: np.ndarray | None, axis: int = 0) -> np.ndarray | None:

@@ -1,8 +1,8 @@
-"""Videos through the bundled ffmpeg, as a child process that may open only plain video files.
+"""Reads and writes videos through the bundled ffmpeg, as a child process restricted to video files.
 
-T frames, H W pixels. A hostile file can name other files, playlists or rare codecs with holes,
-claim one size and decode to another, or decode for ever: what may be demuxed and decoded is listed
-here, sizes are probed before a frame is decoded, and the child is killed when its time is over.
+T frames, H W pixels. A hostile file can refer to other files, use rarely tested codecs, claim a false
+size, or take endless time. Hence demuxers and decoders are whitelisted, the size is probed before
+decoding, and the child process is killed after a time limit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from orster_cli.io.images import to_bytes
 
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 DECODERS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mjpeg,png,rawvideo"
-GUARDED = (  # stands before every -i
+GUARDED = (  # options before every -i
     *("-protocol_whitelist", "file,pipe"),
     *("-format_whitelist", DEMUXERS),
     *("-codec_whitelist", DECODERS),
@@ -53,8 +53,8 @@ _PIXELS_WITH_ALPHA = re.compile(r"\b(yuva\w+|rgba\w*|bgra\w*|argb|abgr|ya8|ya16\
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """Size in pixels as it is shown (upright, square pixels), frames a second, the frames that the
-    container promises (or None), and what reading it leaves out."""
+    """Display size in pixels (upright, square pixels), frames per second, number of frames according
+    to the container (or None), and the ignored properties of the file."""
 
     width: int
     height: int
@@ -64,8 +64,8 @@ class VideoInfo:
 
 
 def probe(path: Path) -> VideoInfo:
-    """What `path` says it is. InputError: no video that may be opened; LimitError: too large or too
-    long."""
+    """Size, frame rate and length from the header of `path`. InputError: not a supported video;
+    LimitError: too large or too long."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     text = _describe(path)
@@ -121,11 +121,11 @@ def _check_limits(path: Path, width: int, height: int, frames: int | None) -> No
 def iterate_frames(
     path: Path, info: VideoInfo | None = None, reporter: Reporter | None = None
 ) -> Iterator[np.ndarray]:
-    """Frames [H,W,3] uint8 one after the other; memory does not grow with the video.
+    """Yields frames [H,W,3] uint8; memory use does not depend on the video's length.
 
-    Warns where the file is damaged, cut short, or holds what is left out. The child is killed when
-    the iterator is closed, or when it keeps us waiting for more than the limit. InputError: no
-    frame could be decoded; LimitError."""
+    Warns about damage, truncation and ignored properties. The child process is killed when the
+    iterator is closed or the time limit is reached. InputError: no frame could be decoded;
+    LimitError: too many frames, or too slow."""
     info, reporter = info or probe(path), reporter or Silent()
     for text in info.ignored:
         reporter.warn(f"{path.name}: {text}")
@@ -159,7 +159,7 @@ def iterate_frames(
 
 
 class _Decoder:
-    """ffmpeg in a process group of its own, that writes raw frames into a pipe."""
+    """ffmpeg in its own process group, writing raw frames to a pipe."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self._path = path
@@ -173,7 +173,9 @@ class _Decoder:
         assert self._child.stdout is not None
         assert self._child.stderr is not None
         self._out: IO[bytes] = self._child.stdout
-        self._errors: deque[bytes] = deque(maxlen=4)  # a hostile file can make it talk for ever
+        self._errors: deque[bytes] = deque(
+            maxlen=4
+        )  # bounded: a hostile file can cause endless messages
         self._listener = threading.Thread(
             target=self._listen, args=(self._child.stderr,), daemon=True
         )
@@ -186,8 +188,8 @@ class _Decoder:
         stream.close()
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, or nothing at the end. LimitError: it took too long altogether
-        (the time that the caller needs between two reads does not count)."""
+        """The next `size` bytes, or b"" at the end. LimitError: the total waiting time, not counting
+        the caller's own, exceeds the limit."""
         block = bytearray(size)
         view, filled = memoryview(block), 0
         descriptor = self._out.fileno()
@@ -204,14 +206,14 @@ class _Decoder:
         return bytes(block)
 
     def last_words(self) -> str:
-        """What ffmpeg complained of last."""
+        """The last error message of ffmpeg."""
         self._listener.join(timeout=5)
         lines = b"".join(self._errors).decode(errors="replace").strip().split("\n")
         return re.sub(r"^\[[^\]]*\] *", "", lines[-1])[:160]
 
     def close(self) -> None:
-        """Kill the child with all its group, and wait for it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended by itself
+        """Kill the process group and wait for the child."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # already exited
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
         self._out.close()
@@ -219,9 +221,9 @@ class _Decoder:
 
 
 def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = None) -> Tensor:
-    """All frames [T,3,H,W] float32 in [0,1]; larger ones are shrunk so that the longer side is
-    `maximum_side` (area filter). Warns as `iterate_frames`; LimitError also where the frames would
-    not fit into the memory that a video may take."""
+    """All frames [T,3,H,W] float32 in [0,1], shrunk so that the longer side is at most `maximum_side`
+    (area filter). Warns and raises as `iterate_frames`; LimitError also if the frames would take more
+    memory than allowed."""
     info = probe(path)
     longer = max(info.width, info.height)
     shrink = min(1.0, maximum_side / longer) if maximum_side else 1.0
@@ -239,15 +241,14 @@ def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = Non
                 hint="cut the video, or make it smaller",
             )
     out = torch.empty(len(frames), 3, *size)
-    for i in range(len(frames)):  # one copy at a time, so that the peak is one video and not two
+    for i in range(len(frames)):  # frame by frame, so that peak memory is one video instead of two
         out[i], frames[i] = frames[i], frames[i].new_empty(0)
     return out
 
 
 def write_video(path: Path, frames: Iterable[Tensor], *, fps: float = 12.0) -> None:
-    """Write [3,H,W] frames in [0,1] as H.264 MP4 that every player opens (yuv420p, BT.709; odd
-    sizes get a white line). The same frames give the same bytes. ValueError: no frame, or frames
-    of different sizes."""
+    """Write [3,H,W] frames in [0,1] as H.264 MP4 (yuv420p, BT.709); odd sizes are padded with a white
+    line. Equal frames give equal bytes. ValueError: no frame, or frames of different sizes."""
     writer, first = None, None
     try:
         for frame in frames:
@@ -296,7 +297,7 @@ def _encoder(
 
 
 def _describe(path: Path) -> str:
-    """What ffmpeg says of a file (it exits with 1, having been given no output)."""
+    """ffmpeg's description of a file; without an output file ffmpeg exits with 1."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *GUARDED]
     try:
         done = subprocess.run(  # noqa: S603

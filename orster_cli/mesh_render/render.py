@@ -1,8 +1,9 @@
-"""Render triangles: colour, alpha and depth, anti-aliased, the same on every machine.
+"""Renders meshes to colour, alpha and depth: anti-aliased, and deterministic across machines.
 
-A z-buffer without OpenGL. `supersample` x `supersample` samples a pixel, averaged in display space,
-so that compositing the result on white equals averaging samples composited on white. V vertices,
-T cameras, H W pixels.
+A z-buffer in software, with `supersample` x `supersample` samples a pixel. Samples are averaged in
+display space (sRGB), so that compositing the result on white equals averaging composited samples.
+
+V vertices, T cameras, H W pixels.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ _SRGB_TABLE = linear_to_srgb(np.linspace(0.0, 1.0, 8193)).astype(np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class MeshRender:
-    """`rgb` [T,3,H,W] straight sRGB colour, the background where alpha is 0; `alpha` [T,1,H,W];
-    `depth` [T,1,H,W] z along the camera axis, averaged over the covered part of the pixel, 0 where
-    nothing is. All float32."""
+    """`rgb` [T,3,H,W] straight sRGB colour, the background colour where alpha is 0; `alpha` [T,1,H,W];
+    `depth` [T,1,H,W] z along the camera axis, averaged over the covered part of the pixel, 0 in empty
+    pixels. All float32."""
 
     rgb: Tensor
     alpha: Tensor
@@ -44,10 +45,10 @@ def render_mesh(
     backend: str = "auto",
     device: torch.device | str = "cpu",
 ) -> MeshRender:
-    """Draw `mesh` from each camera.
+    """Render `mesh` from each camera.
 
     `backend` "numba" (CPU), "torch" (any device) or "auto": numba on the CPU, torch elsewhere.
-    The result lies on `device`."""
+    The result is on `device`."""
     device = torch.device(device)
     if backend == "auto":
         backend = "numba" if device.type == "cpu" else "torch"
@@ -97,7 +98,7 @@ def _draw_numba(
     used = screen[inv_z > 0]
     if len(used) == 0:
         return
-    # only the samples of the object's own rectangle of pixels are touched
+    # only the pixels of the object's bounding rectangle are sampled
     x0, y0 = np.clip(np.floor(used.min(axis=0) / s), 0, [width, height]).astype(int)
     x1, y1 = np.clip(np.floor(used.max(axis=0) / s) + 2, 0, [width, height]).astype(int)
     if x1 <= x0 or y1 <= y0:
@@ -139,7 +140,7 @@ def _draw_numba(
                 break
             shade(layer_z, layer_face)
             written = layer_face != kernels.NO_FACE
-            # a sample without a further layer is done: nothing lies beyond infinity
+            # samples without a further layer are finished: no depth exceeds infinity
             last = (np.where(written, layer_z, kernels.FAR), layer_face)
     shade(z, face)
     kernels.resolve(layers, s, y0, x0, rgb, alpha, depth)

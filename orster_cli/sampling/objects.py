@@ -1,4 +1,4 @@
-"""A static 3D object as a condition: its orbit, from a mesh or from Gaussians. T frames."""
+"""Renders the object condition: the orbit of a static mesh or of Gaussians. T frames."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MESHES = (".glb", ".gltf")
 
 
 def object_orbit(path: Path, cameras: Cameras) -> OrbitClip:
-    """What `cameras` see of the object in `path`: a .glb or .gltf (at the first moment of its first
-    animation, if it has one), or Gaussians in a .ply. InputError."""
+    """The object in `path` rendered by `cameras`: a .glb or .gltf (at the start of its first animation,
+    if any), or Gaussians in a .ply. InputError: another or a damaged file."""
     suffix = path.suffix.lower()
     if not path.is_file() or suffix not in (*MESHES, ".ply"):
         raise InputError(
