@@ -15,6 +15,7 @@ from orster_cli.core import limits
 from orster_cli.core.errors import InputError, IntegrityError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.assemble import INDEX
+from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.samples import VIEWS, frame_digits
 from orster_cli.dataset.shards import Placed, read_sample
 
@@ -68,6 +69,10 @@ class Dataset:
                 hint="list them with: orster show --json",
             )
         return dict(self._samples[key])
+
+    def texts(self) -> dict[str, list[str]]:
+        """By key, the caption of each sample and its other captions; empty where it has none."""
+        return {key: texts_of(info) for key, info in self._samples.items()}
 
     def sample_json(self, key: str) -> dict[str, Any]:
         """Everything that is known of a sample, cameras included."""
