@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ class PublishedTable:
     caution: str
     columns: tuple[PublishedColumn, ...]
     rows: tuple[PublishedRow, ...]
+
+    def by_task(self) -> list[tuple[str, list[PublishedRow]]]:
+        """Neighbouring rows of one task, under the task's title."""
+        grouped = groupby(self.rows, key=lambda row: row.task)
+        return [(TASKS[task], list(rows)) for task, rows in grouped]
 
 
 def published_tables() -> tuple[PublishedTable, ...]:

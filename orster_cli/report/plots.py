@@ -5,13 +5,14 @@ Colours come from the page's style sheet, by class, so that one plot serves ligh
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orster_cli.core.names import printable
-from orster_cli.report.tabular import known, written
+from markupsafe import Markup
+
+from orster_cli.report.html import fragment
+from orster_cli.report.tabular import known
 
 WIDTH = 460  # units of every viewBox: text of 12 is legible from a phone to a wide screen
 RADIUS = 4.0
@@ -32,6 +33,25 @@ class Axis:
     def at(self, value: float) -> float:
         """Where `value` lies."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """An object on an axis: `lane` is how far below or above the middle it is drawn."""
+
+    x: float
+    lane: float
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of a plot: `kind` its classes in the style sheet, `path` its SVG path data."""
+
+    name: str
+    kind: str
+    path: str
 
 
 def axis_of(values: Iterable[float], start: float, end: float, *, most: int = 6) -> Axis:
@@ -73,7 +93,7 @@ def strip(
     *,
     label: str,
     places: int,
-) -> str:
+) -> Markup:
     """One dot an object along a horizontal axis, the interval as a band and the mean as a bar.
 
     `points`: (object, value), those that are not defined are left out. "" where fewer than two are
@@ -81,33 +101,31 @@ def strip(
     shown = sorted((v, name) for name, v in points if v is not None and math.isfinite(v))
     marks = known([mean, *(interval or ())])
     if len(shown) < 2:
-        return ""
-    middle, base = 30.0, 58.0
+        return Markup()
     axis = axis_of([*(v for v, _ in shown), *marks], 22.0, WIDTH - 22.0)
-    parts = [_open(76, label), f'<path class="axis" d="M{axis.start} {base}H{axis.end}"/>']
-    for tick in axis.ticks:
-        x = axis.at(tick)
-        parts.append(f'<path class="axis" d="M{x:.1f} {base}v4"/>')
-        parts.append(_text(x, base + 16, written(tick, axis.places), "middle"))
+    band = None
     if interval is not None and len(known(interval)) == 2:
-        left, right = axis.at(interval[0]), axis.at(interval[1])
-        parts.append(
-            f'<rect class="interval" x="{left:.1f}" y="{middle - 13}" '
-            f'width="{max(right - left, 1):.1f}" height="26" rx="3"/>'
-        )
-    for x, lane, name, value in _swarm(shown, axis):
-        title = f"<title>{_safe(name)}: {written(value, places)}</title>"
-        dot = f'<circle class="dot" cx="{x:.1f}" cy="{middle + lane:.1f}" r="{RADIUS}">'
-        parts.append(f"{dot}{title}</circle>")
-    if mean is not None and math.isfinite(mean):
-        bar = f'<path class="mean" d="M{axis.at(mean):.1f} {middle - 21}v42">'
-        parts.append(f"{bar}<title>mean: {written(mean, places)}</title></path>")
-    return "".join([*parts, "</svg>"])
+        left, right = map(axis.at, interval)
+        band = (left, max(right - left, 1.0))  # start and width
+    return fragment(
+        "strip.svg.j2",
+        width=WIDTH,
+        height=76,
+        label=label,
+        base=58.0,
+        middle=30.0,
+        axis=axis,
+        band=band,
+        dots=_swarm(shown, axis),
+        radius=RADIUS,
+        mean=mean if known([mean]) else None,
+        places=places,
+    )
 
 
-def _swarm(shown: Sequence[tuple[float, str]], axis: Axis) -> list[tuple[float, float, str, float]]:
-    """(x, lane, name, value) of each dot, from left to right: each takes the first lane where it
-    covers none, or the one that has been free for longest."""
+def _swarm(shown: Sequence[tuple[float, str]], axis: Axis) -> list[Dot]:
+    """The dots from left to right: each takes the first lane where it covers none, or the one that has
+    been free for longest."""
     last = dict.fromkeys(LANES, -math.inf)
     out = []
     for value, name in shown:
@@ -115,37 +133,26 @@ def _swarm(shown: Sequence[tuple[float, str]], axis: Axis) -> list[tuple[float, 
         free = [lane for lane in LANES if x - last[lane] >= 2 * RADIUS]
         lane = free[0] if free else min(LANES, key=last.__getitem__)
         last[lane] = x
-        out.append((x, float(lane), name, value))
+        out.append(Dot(x, lane, name, value))
     return out
 
 
-def lines(series: Sequence[tuple[str, Sequence[float | None]]], *, label: str) -> str:
+def lines(series: Sequence[tuple[str, Sequence[float | None]]], *, label: str) -> Markup:
     """One line an object over its frames, and the mean of them all where there are several.
 
     `series`: (object, T values); a value that is not defined breaks the line. "" where none is."""
     values = [v for _, one in series for v in known(one)]
     if not values:
-        return ""
+        return Markup()
     count = max(len(one) for _, one in series)
-    top, bottom, left = 10.0, 178.0, 52.0
-    y = axis_of(values, bottom, top)
-    x = Axis(0, max(count - 1, 1), _whole(count), 0, left, WIDTH - 12.0)
-    parts = [_open(216, label)]
-    for tick in y.ticks:
-        parts.append(f'<path class="grid" d="M{left} {y.at(tick):.1f}H{x.end}"/>')
-        parts.append(_text(left - 8, y.at(tick) + 4, written(tick, y.places), "end"))
-    for tick in x.ticks:
-        parts.append(_text(x.at(tick), bottom + 16, f"{tick:.0f}", "middle"))
-    parts.append(_text((left + x.end) / 2, bottom + 33, "frame", "middle"))
-    single = len(series) == 1
-    for name, one in series:
-        kind = "line mean-line" if single else "line"
-        path = f'<path class="{kind}" d="{_path(one, x, y)}">'
-        parts.append(f"{path}<title>{_safe(name)}</title></path>")
-    if not single:
-        path = f'<path class="line mean-line" d="{_path(_means(series, count), x, y)}">'
-        parts.append(f"{path}<title>mean of {len(series)} subjects</title></path>")
-    return "".join([*parts, "</svg>"])
+    x = Axis(0, max(count - 1, 1), _whole(count), 0, 52.0, WIDTH - 12.0)
+    y = axis_of(values, 178.0, 10.0)
+    kind = "line" if len(series) > 1 else "line mean-line"
+    curves = [Curve(name, kind, _path(one, x, y)) for name, one in series]
+    if len(series) > 1:
+        mean = _path(_means(series, count), x, y)
+        curves.append(Curve(f"mean of {len(series)} subjects", "line mean-line", mean))
+    return fragment("lines.svg.j2", width=WIDTH, height=216, label=label, x=x, y=y, curves=curves)
 
 
 def _means(series: Sequence[tuple[str, Sequence[float | None]]], count: int) -> list[float | None]:
@@ -173,17 +180,3 @@ def _whole(count: int) -> tuple[float, ...]:
     """Frames to label: at most 7 of them, from 0."""
     step = max(1, round(_step(max(count - 1, 1) / 6)[0]))
     return tuple(float(i) for i in range(0, count, step))
-
-
-def _open(height: int, label: str) -> str:
-    return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{_safe(label)}">'
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_safe(text)}</text>'
-
-
-def _safe(text: str) -> str:
-    return html.escape(printable(text))

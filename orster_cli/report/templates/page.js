@@ -1,11 +1,5 @@
-"""The script of a report's page: tables that sort, videos that play in step.
-
-Everything is readable without it: the table has its order, the videos their own controls.
-"""
-
-from __future__ import annotations
-
-SCRIPT = """
+// Tables that sort, and videos that play in step. The page is readable without this script:
+// the table has its order, the videos have their own controls.
 "use strict";
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
@@ -105,4 +99,3 @@ if (player && videos.length) {
   show();
   set(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 }
-"""
