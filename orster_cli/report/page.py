@@ -15,12 +15,19 @@ from markupsafe import Markup
 from orster_cli.report.html import render, source_text
 from orster_cli.report.paper_figures import published_tables
 from orster_cli.report.plots import lines, strip
-from orster_cli.report.tabular import ARROWS, metric_places, protocol_items, protocol_title
+from orster_cli.report.tabular import (
+    ARROWS,
+    known,
+    metric_places,
+    protocol_items,
+    protocol_title,
+)
 
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
+FEWEST_DOTS = 3  # subjects of which a summary shows the spread
 BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "descriptive"}
 
 
@@ -40,6 +47,7 @@ def page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> str:
     if unknown := sorted(set(clips) - subjects):
         raise ValueError(f"page: clips of subjects that are not in the report: {unknown}")
     places = metric_places(values)
+    without_value = _without_value(values)
     return render(
         "page.html.j2",
         policy=POLICY,
@@ -47,9 +55,16 @@ def page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> str:
         script=source_text("page.js"),
         title=protocol_title(values["protocol"]),
         settings=protocol_items(values["protocol"]),
+        changed=", ".join(values["protocol"].get("changed", [])),
         report=values,
         places=places,
-        per_subject=[n for n, about in values["metrics"].items() if about["scope"] != "set"],
+        without_value=without_value,
+        columns=[
+            name
+            for name, about in values["metrics"].items()
+            if about["scope"] != "set" and name not in without_value
+        ],
+        intervals=[name for name, found in values["summary"].items() if found["interval"]],
         strips=_strips(values, places),
         clips=clips,
         curves=_curves(values),
@@ -59,9 +74,23 @@ def page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> str:
     )
 
 
+def _without_value(values: Mapping[str, Any]) -> list[str]:
+    """The metrics that neither a subject nor the summary has a value for."""
+    means = [one["mean"] for one in values["subjects"]]
+    return [
+        name
+        for name in values["metrics"]
+        if not known(mean.get(name) for mean in means)
+        and not known([values["summary"].get(name, {}).get("mean")])
+    ]
+
+
 def _strips(values: Mapping[str, Any], places: Mapping[str, int]) -> dict[str, Markup]:
-    """By metric, the plot of its subjects, where two or more have a value."""
-    plots = {}
+    """By metric, the plot of its subjects, where two or more have a value. Two subjects alone get none:
+    their dots at the ends of an axis look like a wide spread."""
+    plots: dict[str, Markup] = {}
+    if len(values["subjects"]) < FEWEST_DOTS:
+        return plots
     for name, about in values["metrics"].items():
         if about["scope"] == "set":
             continue

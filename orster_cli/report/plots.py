@@ -152,7 +152,16 @@ def lines(series: Sequence[tuple[str, Sequence[float | None]]], *, label: str) -
     if len(series) > 1:
         mean = _path(_means(series, count), x, y)
         curves.append(Curve(f"mean of {len(series)} subjects", "line mean-line", mean))
-    return fragment("lines.svg.j2", width=WIDTH, height=216, label=label, x=x, y=y, curves=curves)
+    return fragment(
+        "lines.svg.j2",
+        width=WIDTH,
+        height=216,
+        label=label,
+        x=x,
+        y=y,
+        curves=curves,
+        frames=count,
+    )
 
 
 def _means(series: Sequence[tuple[str, Sequence[float | None]]], count: int) -> list[float | None]:

@@ -166,6 +166,42 @@ def test_what_is_not_defined_is_a_dash_and_no_dot() -> None:
     assert text.count('<td data-value="">-</td>') == 3  # psnr, ssim, flicker
 
 
+def test_a_metric_without_any_value_has_no_row_and_is_named() -> None:
+    values = report(3)
+    before = Reader(page(values, {}))
+    assert "Not defined for any subject" not in before.text
+    for one in values["subjects"]:
+        one["mean"]["clip-o"] = None
+    values["summary"]["clip-o"] |= {"mean": None, "interval": None, "objects": 0}
+    after = Reader(page(values, {}))
+    assert "Not defined for any subject: clip-o" in after.text
+    assert len(after.of("td", "big")) == len(before.of("td", "big")) - 1
+    assert len(after.of("th")) == len(before.of("th")) - 2  # in the summary, in the subjects' table
+
+
+def test_videos_come_first_and_what_is_looked_up_is_folded() -> None:
+    clips = {
+        "object-00": SideBySide(b"ours zero", b"reference zero"),
+        "object-02": SideBySide(b"ours two"),
+    }
+    values = report(3)
+    values["protocol"]["changed"] = ["frames", "views"]
+    text = page(values, clips)
+    found = Reader(text)
+    assert len(found.of("canvas")) == 1  # the difference, where there is a reference
+    assert len(found.of("details")) == 4
+    assert "Settings that differ from the protocol: frames, views" in found.text
+    titles = ("Side by side", "Summary", "Frame by frame", "Subjects", "Published numbers")
+    places = [text.index(f"<h2>{title}</h2>") for title in (*titles, "Protocol", "Networks")]
+    assert places == sorted(places)
+
+
+def test_two_subjects_are_no_distribution() -> None:
+    found = Reader(page(report(2), {}))
+    assert found.of("circle") == found.of("td", "interval-cell") == []
+    assert len(Reader(page(report(3), {})).of("circle")) == 15
+
+
 def test_a_report_in_which_nothing_is_defined() -> None:
     values = report(2)
     for one in values["subjects"]:
