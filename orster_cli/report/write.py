@@ -1,7 +1,4 @@
-"""What an evaluation leaves on disk: report.json, figures.csv, frames.csv, side-by-side sheets and videos.
-
-T frames, H W pixels.
-"""
+"""The files of a report: report.json, report.md, report.html, figures.csv and frames.csv."""
 
 from __future__ import annotations
 
@@ -12,27 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.evaluate.evaluate_cases import Figures, Outcome, summary
-from orster_cli.evaluate.film import Footage
 from orster_cli.evaluate.metrics import METRICS, columns_of
 from orster_cli.evaluate.networks import Source
-from orster_cli.io.images import contact_sheet, write_png
-from orster_cli.io.video import write_video
 from orster_cli.report.file import FORMAT, REPORT, VERSION
 from orster_cli.report.markdown import markdown
 from orster_cli.report.page import SideBySide, page
 
 TABLE, FRAMES = "figures.csv", "frames.csv"
 PAGE, TEXT = "report.html", "report.md"
-MOST_SHOWN = 48  # subjects with a sheet and a video: more make a page that no browser opens
-VIDEO_SIDE = 256  # pixels at most, of the page's videos
 PROTOCOLS = 1  # grows when a metric's arithmetic or a protocol's settings change
-SHEET_COLUMNS = 12
 DIGITS = 6  # after the point, in every file
 # settings that say which metrics, how sure and how they are shown, but change no figure
 _NOT_PINNED = (
@@ -49,15 +36,21 @@ def protocol_values(cfg: EvaluateConfig) -> dict[str, Any]:
 
 
 def report_values(
-    outcome: Outcome, names: Sequence[str], networks: Mapping[str, Source], cfg: EvaluateConfig
+    outcome: Outcome,
+    names: Sequence[str],
+    networks: Mapping[str, Source],
+    cfg: EvaluateConfig,
+    *,
+    changed: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What `report.json` says: the protocol that makes figures comparable, then the figures."""
+    """What `report.json` says: the protocol that makes figures comparable, then the figures.
+    `changed`: the settings that differ from the named protocol's."""
     used = {METRICS[name].network for name in names if name not in outcome.unavailable}
     network_of = {c.name: METRICS[name].network for name in names for c in METRICS[name].columns}
     return {
         "format": FORMAT,
         "version": VERSION,
-        "protocol": protocol_values(cfg),
+        "protocol": protocol_values(cfg) | {"changed": list(changed)},
         "networks": {
             key: {"about": source.about, "sha256": source.sha256}
             for key, source in networks.items()
@@ -103,22 +96,6 @@ def _rounded(value: Any) -> Any:
     return round(value, DIGITS) if isinstance(value, float) else value
 
 
-def side_by_side(ours: Footage, reference: Footage | None, scratch: Path) -> SideBySide:
-    """Both as small MP4 files, by way of the folder `scratch`."""
-    theirs = None if reference is None else _encoded(reference.frames, scratch)
-    return SideBySide(ours=_encoded(ours.frames, scratch), reference=theirs)
-
-
-def _encoded(frames: Tensor, scratch: Path) -> bytes:
-    step = max(1, -(-max(frames.shape[2:]) // VIDEO_SIDE))
-    small = F.avg_pool2d(frames, step) if step > 1 else frames
-    path = scratch / "video.mp4"
-    write_video(path, small)
-    found = path.read_bytes()
-    path.unlink()
-    return found
-
-
 def write_report(folder: Path, values: dict[str, Any], videos: Mapping[str, SideBySide]) -> None:
     """Write `values` as report.json, report.md and, with `videos` by subject, report.html; one row a
     subject as figures.csv, one a frame as frames.csv."""
@@ -148,24 +125,3 @@ def _write_csv(path: Path, head: list[str], rows: list[list[Any]]) -> None:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(head)
         writer.writerows([["" if v is None else v for v in row] for row in rows])
-
-
-def write_sheet(path: Path, ours: Footage, reference: Footage | None, *, frames: int) -> None:
-    """PNG of the reference, ours, and their absolute difference (black: equal), frame by frame, in
-    bands of `SHEET_COLUMNS`; `frames` of them, evenly spaced. Without a reference ours alone."""
-    count = len(ours)
-    picked = torch.linspace(0, count - 1, min(frames, count)).round().long().tolist()
-    rows: list[list[Tensor]] = []
-    captions = []
-    for start in range(0, len(picked), SHEET_COLUMNS):
-        band = picked[start : start + SHEET_COLUMNS]
-        span = f"frames {band[0]} to {band[-1]}"
-        if reference is not None:
-            rows.append([reference.frames[i] for i in band])
-            captions.append(f"reference, {span}")
-        rows.append([ours.frames[i] for i in band])
-        captions.append(f"{ours.name}, {span}")
-        if reference is not None:
-            rows.append([(reference.frames[i] - ours.frames[i]).abs() for i in band])
-            captions.append(f"|difference|, {span}")
-    write_png(path, contact_sheet(rows, captions))

@@ -23,6 +23,7 @@ from orster_cli.evaluate.metrics import METRICS, check_names, columns_of
 from orster_cli.evaluate.networks import Networks
 from orster_cli.evaluate.views import Case
 from orster_cli.io.images import read_image
+from orster_cli.report.pictures import side_by_side, write_sheet
 from orster_cli.report.write import (
     FRAMES,
     PAGE,
@@ -30,9 +31,7 @@ from orster_cli.report.write import (
     TABLE,
     TEXT,
     report_values,
-    side_by_side,
     write_report,
-    write_sheet,
 )
 from tests.helpers.clips import blob_gaussians, disc_clip
 
