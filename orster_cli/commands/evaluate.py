@@ -59,7 +59,8 @@ def evaluate(
         typer.Option(help="Two reports of the same subjects: paired differences."),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Where networks' answers are kept; by default the user's.")
+        Path | None,
+        typer.Option(help="Folder of the cached network features; by default in the user's cache."),
     ] = None,
     device: DeviceOption = "auto",
     config: ConfigOption = None,
@@ -114,7 +115,7 @@ def _default_out(subject: str) -> Path:
 
 
 def _cache_folder() -> Path:
-    """Where the networks' answers are kept by default."""
+    """The default folder of the cached features."""
     user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(user) / "orster"
 
@@ -166,7 +167,7 @@ def _run(
         return
     if draft is not None:
         _write(stage, draft, plan)
-    # a report that was there already is held against the gates of this run too
+    # an older report that is up to date is checked against the gates of this run too
     values = read_object(open_artifact(stage.out_path, kind="report").path / REPORT)
     check_gates(gates, {one["name"]: one["mean"] for one in values["subjects"]})
     _say_unavailable(values["unavailable"], stage)
@@ -192,8 +193,8 @@ def _write(stage: Stage, draft: Draft, plan: EvaluationPlan) -> None:
 
 
 def _say_unavailable(unavailable: dict[str, dict[str, str]], stage: Stage) -> None:
-    """MissingResourceError for metrics that were asked for by name and have no value; a warning where
-    they were part of `all`."""
+    """MissingResourceError for metrics without a value that were given by name; a warning where they were
+    part of `all`."""
     from orster_cli.core.errors import MissingResourceError
     from orster_cli.evaluate.metrics import ALL
 
@@ -206,25 +207,25 @@ def _say_unavailable(unavailable: dict[str, dict[str, str]], stage: Stage) -> No
         return
     ways = dict.fromkeys(about["get"] for about in unavailable.values() if about["get"])
     raise MissingResourceError(
-        "the report lacks what was asked for:\n" + "\n".join(lines), hint="; ".join(ways) or None
+        "the report has no value of these metrics:\n" + "\n".join(lines), hint="; ".join(ways) or None
     )
 
 
 def _table(values: dict[str, Any]) -> str:
     """The subjects' means, one row each, then the summary."""
-    from orster_cli.report.tabular import written
+    from orster_cli.report.tabular import format_number
     from orster_cli.ui.out import table
 
     about = values["metrics"]
     names = [name for name in about if about[name]["scope"] != "set"]
     header = ["", *(f"{n} ({about[n]['unit']})" if about[n]["unit"] else n for n in names)]
     rows = [
-        [one["name"], *(written(one["mean"].get(name), PLACES) for name in names)]
+        [one["name"], *(format_number(one["mean"].get(name), PLACES) for name in names)]
         for one in values["subjects"]
     ]
     text = table(rows, header) if names else ""
     sets = [
-        f"{name} {written(values['summary'][name]['mean'], PLACES)} over "
+        f"{name} {format_number(values['summary'][name]['mean'], PLACES)} over "
         f"{values['summary'][name]['objects']} and {values['summary'][name]['reference_objects']}"
         " clips"
         for name in about

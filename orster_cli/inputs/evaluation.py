@@ -1,4 +1,4 @@
-"""An evaluation from what a user names: subjects and references are opened, paired, measured and reported.
+"""An evaluation from the names of its inputs: opens and pairs subjects and references, measures, reports.
 
     plan = plan_evaluation("runs/", EvaluateConfig(), reference="dataset/", reporter=reporter)
     values = write_evaluation(plan, folder, reporter, scratch=scratch)  # report.html, report.json ...
@@ -22,9 +22,9 @@ from orster_cli.inputs.subjects import Subject, datasets_in, open_subjects
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
-    from orster_cli.evaluate.evaluate_cases import Figures, Outcome
+    from orster_cli.evaluate.evaluate_pairs import EvaluationResult, SubjectValues
     from orster_cli.evaluate.features import Features
-    from orster_cli.evaluate.views import Case, Looks
+    from orster_cli.evaluate.views import EvaluationPair, RenderedViews
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +53,17 @@ class EvaluationPlan:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the report depends on beside settings, parents and inputs, for its manifest."""
+        """What the report depends on besides settings, parents and inputs, for its manifest."""
         return {
             "subjects": [(one.name, one.key, self._reference_of(one)) for one in self.subjects],
-            "spare": [(one.name, one.key) for one in self.pairs.spare],
+            "spare": [(one.name, one.key) for one in self.pairs.unused],
             "networks": {k: s.sha256 for k, s in self.features.networks.sources.items()},
             "changed": self.changed,
         }
 
     @property
     def _sources(self) -> list[Subject]:
-        return [*self.subjects, *self.pairs.reference.values(), *self.pairs.spare]
+        return [*self.subjects, *self.pairs.reference.values(), *self.pairs.unused]
 
     def _reference_of(self, subject: Subject) -> str:
         found = self.pairs.reference.get(subject.name)
@@ -113,7 +113,7 @@ def plan_evaluation(
     """Subjects and references found and paired, networks located; nothing is measured.
 
     `subject`, `reference`: any form that `open_subjects` takes; without a reference, the datasets in the
-    subject's folder. `cache`: folder where the networks' answers are kept, None: nowhere. InputError,
+    subject's folder. `cache`: folder of the cached features, None: no cache. InputError,
     ConfigError: what cannot be opened or paired, an unknown metric."""
     from orster_cli.evaluate.features import Features
     from orster_cli.evaluate.metrics import METRICS, check_names, networks_of
@@ -129,7 +129,7 @@ def plan_evaluation(
     strict = reference is not None and any(METRICS[name].paired for name in names)
     pairs = pair(subjects, references, strict=strict)
     if not cfg.spare:
-        pairs = replace(pairs, spare=[])
+        pairs = replace(pairs, unused=[])
     shipped = SHIPPED if SHIPPED.is_dir() else None
     networks = Networks(networks_of(names), cfg, choose_device(device), shipped=shipped)
     return EvaluationPlan(
@@ -148,37 +148,36 @@ def measure(
     *,
     part: slice = slice(None),
     stop: StopFlag | None = None,
-    on_subject: Callable[[Looks, Figures], None] | None = None,
-) -> Outcome:
-    """The figures of the subjects and unused references in `part`. `on_subject` is called with each
-    subject while its frames are in memory."""
-    from orster_cli.evaluate.evaluate_cases import Planned, Spare
-    from orster_cli.evaluate.evaluate_cases import evaluate as evaluate_cases
+    on_subject: Callable[[RenderedViews, SubjectValues], None] | None = None,
+) -> EvaluationResult:
+    """Measure the subjects and unused references in `part`. `on_subject` is called with each subject while
+    its frames are in memory."""
+    from orster_cli.evaluate.evaluate_pairs import PlannedPair, UnusedReference, evaluate_pairs
 
-    def planned(one: Subject) -> Planned:
+    def planned(one: Subject) -> PlannedPair:
         reference = plan.pairs.reference.get(one.name)
-        return Planned(name=one.name, load=lambda: _load_pair(one, reference))
+        return PlannedPair(name=one.name, load=lambda: _load_pair(one, reference))
 
-    def unused(one: Subject) -> Spare:
-        return Spare(name=one.name, load=lambda: one.load().side)
+    def unused(one: Subject) -> UnusedReference:
+        return UnusedReference(name=one.name, load=lambda: one.load().content)
 
-    return evaluate_cases(
+    return evaluate_pairs(
         [planned(one) for one in plan.subjects[part]],
-        [unused(one) for one in plan.pairs.spare[part]],
+        [unused(one) for one in plan.pairs.unused[part]],
         plan.names,
         plan.features,
         plan.cfg,
         reporter,
         stop=stop,
-        seen=on_subject,
+        on_subject=on_subject,
     )
 
 
 def measure_share(
     plan: EvaluationPlan, reporter: Reporter, processes: int, *, stop: StopFlag | None = None
 ) -> bool:
-    """Measure this process's share of the subjects, so that all answers of the networks are in the cache,
-    and wait for the others. True in the process that writes the report."""
+    """Measure this process's share of the subjects, which fills the cache of features, and wait for the
+    other processes. Returns True in the process that writes the report."""
     from accelerate import PartialState
 
     state = PartialState(cpu=plan.features.networks.device.type == "cpu")
@@ -195,8 +194,8 @@ def write_evaluation(
     scratch: Path,
     stop: StopFlag | None = None,
 ) -> dict[str, Any]:
-    """Measure `plan` and write its report into `folder`, by way of temporary files in `scratch`; returns
-    what `report.json` says."""
+    """Measure `plan` and write its report into `folder`; returns the values of `report.json`. `scratch`: a
+    folder for temporary files."""
     from orster_cli.report.pictures import ReportPictures
     from orster_cli.report.write import report_values, write_report
 
@@ -220,20 +219,20 @@ def _changed_settings(cfg: EvaluateConfig) -> list[str]:
     return sorted(key for key in now if now[key] != then[key])
 
 
-def _load_pair(subject: Subject, reference: Subject | None) -> Case:
+def _load_pair(subject: Subject, reference: Subject | None) -> EvaluationPair:
     """A subject and its reference, in memory."""
-    from orster_cli.evaluate.views import Case, Condition
+    from orster_cli.evaluate.views import Condition, EvaluationPair
 
-    ours = subject.load()
-    theirs = None if reference is None else reference.load()
-    condition = ours.condition or Condition()
-    if condition.text is None and theirs is not None and theirs.condition is not None:
-        condition = Condition(text=theirs.condition.text, image=condition.image)
-    return Case(
+    loaded = subject.load()
+    other = None if reference is None else reference.load()
+    condition = loaded.condition or Condition()
+    if condition.text is None and other is not None and other.condition is not None:
+        condition = Condition(text=other.condition.text, image=condition.image)
+    return EvaluationPair(
         name=subject.name,
-        ours=ours.side,
-        reference=None if theirs is None else theirs.side,
+        subject=loaded.content,
+        reference=None if other is None else other.content,
         reference_name="" if reference is None else reference.name,
-        static=ours.static,
+        static=loaded.static,
         condition=condition,
     )

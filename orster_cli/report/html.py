@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from orster_cli.core.names import printable
-from orster_cli.report.tabular import heading, interval_written, known, written
+from orster_cli.report.tabular import finite, format_interval, format_number, metric_label
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -46,13 +46,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.globals["heading"] = heading
+    env.globals["metric_label"] = metric_label
     env.filters |= {
         "base64": lambda data: base64.b64encode(data).decode("ascii"),
         "condition": _condition,
-        "interval": interval_written,
-        "known": known,
-        "number": written,
+        "finite": finite,
+        "interval": format_interval,
+        "number": format_number,
         "px": lambda length: f"{length:.1f}",
     }
     return env

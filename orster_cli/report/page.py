@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from orster_cli.report.html import render, source_text
 from orster_cli.report.paper_figures import published_tables
-from orster_cli.report.plots import lines, strip
+from orster_cli.report.plots import line_plot, strip_plot
 from orster_cli.report.tabular import (
     ARROWS,
-    known,
+    finite,
     metric_places,
     protocol_items,
     protocol_title,
@@ -33,19 +33,19 @@ BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "
 
 @dataclass(frozen=True)
 class SideBySide:
-    """MP4 files of a subject and of its reference: the same views and times, frame by frame."""
+    """MP4 files of a subject and of its reference: frame i of both shows the same view and time."""
 
-    ours: bytes
+    subject: bytes
     reference: bytes | None = None
 
 
-def page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> str:
+def report_page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> str:
     """The report `values` (version 2) with the videos of some subjects, by name.
 
     ValueError: clips of a subject that the report does not have."""
     subjects = {one["name"] for one in values["subjects"]}
     if unknown := sorted(set(clips) - subjects):
-        raise ValueError(f"page: clips of subjects that are not in the report: {unknown}")
+        raise ValueError(f"report_page: clips of subjects that are not in the report: {unknown}")
     places = metric_places(values)
     without_value = _without_value(values)
     return render(
@@ -80,8 +80,8 @@ def _without_value(values: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name in values["metrics"]
-        if not known(mean.get(name) for mean in means)
-        and not known([values["summary"].get(name, {}).get("mean")])
+        if not finite(mean.get(name) for mean in means)
+        and not finite([values["summary"].get(name, {}).get("mean")])
     ]
 
 
@@ -96,7 +96,7 @@ def _strips(values: Mapping[str, Any], places: Mapping[str, int]) -> dict[str, M
             continue
         found = values["summary"].get(name, {})
         points = [(one["name"], one["mean"].get(name)) for one in values["subjects"]]
-        plots[name] = strip(
+        plots[name] = strip_plot(
             points,
             found.get("mean"),
             found.get("interval"),
@@ -112,5 +112,5 @@ def _curves(values: Mapping[str, Any]) -> dict[str, Markup]:
     for name, about in values["metrics"].items():
         if about["scope"] == "frame":
             series = [(one["name"], one["frames"].get(name, [])) for one in values["subjects"]]
-            plots[name] = lines(series, label=f"{name} frame by frame")
+            plots[name] = line_plot(series, label=f"{name} frame by frame")
     return {name: plot for name, plot in plots.items() if plot}

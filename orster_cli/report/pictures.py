@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orster_cli.evaluate.evaluate_cases import Figures
-from orster_cli.evaluate.film import Footage
-from orster_cli.evaluate.views import Looks
+from orster_cli.evaluate.evaluate_pairs import SubjectValues
+from orster_cli.evaluate.videos import Video
+from orster_cli.evaluate.views import RenderedViews
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.io.video import write_video
 from orster_cli.report.page import SideBySide
@@ -24,31 +24,31 @@ SHEET_COLUMNS = 12
 
 
 class ReportPictures:
-    """Sheets and videos of a report's first `MOST_SHOWN` subjects, made while their frames are in memory.
-    `videos`: those of the page, by subject."""
+    """Sheets and videos of the first `MOST_SHOWN` subjects of a report. `videos`: those of the page, by
+    subject."""
 
     def __init__(self, folder: Path, scratch: Path, *, several: bool, sheet_frames: int) -> None:
         self.folder, self.scratch = folder, scratch
         self.several, self.sheet_frames = several, sheet_frames
         self.videos: dict[str, SideBySide] = {}
 
-    def add(self, looks: Looks, figures: Figures) -> None:
-        """Write the sheet of a subject into the folder and keep its videos."""
+    def add(self, views: RenderedViews, values: SubjectValues) -> None:
+        """Write the sheet of a subject and encode its videos."""
         if len(self.videos) == MOST_SHOWN:
             return
-        ours, reference = looks.videos
-        same_shape = reference is not None and reference.frames.shape == ours.frames.shape
-        name = f"sheet-{figures.name}.png" if self.several else "sheet.png"
+        subject, reference = views.videos
+        same_shape = reference is not None and reference.frames.shape == subject.frames.shape
+        name = f"sheet-{values.name}.png" if self.several else "sheet.png"
         write_sheet(
-            self.folder / name, ours, reference if same_shape else None, frames=self.sheet_frames
+            self.folder / name, subject, reference if same_shape else None, frames=self.sheet_frames
         )
-        self.videos[figures.name] = side_by_side(ours, reference, self.scratch)
+        self.videos[values.name] = side_by_side(subject, reference, self.scratch)
 
 
-def side_by_side(ours: Footage, reference: Footage | None, scratch: Path) -> SideBySide:
-    """Both as small MP4 files, by way of the folder `scratch`."""
-    theirs = None if reference is None else _encoded(reference.frames, scratch)
-    return SideBySide(ours=_encoded(ours.frames, scratch), reference=theirs)
+def side_by_side(subject: Video, reference: Video | None, scratch: Path) -> SideBySide:
+    """Both as small MP4 files; `scratch` holds temporary files."""
+    other = None if reference is None else _encoded(reference.frames, scratch)
+    return SideBySide(_encoded(subject.frames, scratch), other)
 
 
 def _encoded(frames: Tensor, scratch: Path) -> bytes:
@@ -56,15 +56,15 @@ def _encoded(frames: Tensor, scratch: Path) -> bytes:
     small = F.avg_pool2d(frames, step) if step > 1 else frames
     path = scratch / "video.mp4"
     write_video(path, small)
-    found = path.read_bytes()
+    encoded = path.read_bytes()
     path.unlink()
-    return found
+    return encoded
 
 
-def write_sheet(path: Path, ours: Footage, reference: Footage | None, *, frames: int) -> None:
-    """PNG of the reference, ours, and their absolute difference (black: equal), frame by frame, in
-    bands of `SHEET_COLUMNS`; `frames` of them, evenly spaced. Without a reference ours alone."""
-    count = len(ours)
+def write_sheet(path: Path, subject: Video, reference: Video | None, *, frames: int) -> None:
+    """PNG with rows of the reference, of the subject and of their absolute difference (black: equal), up to
+    `SHEET_COLUMNS` frames a row; `frames` of them, evenly spaced. Without a reference the subject alone."""
+    count = len(subject)
     picked = torch.linspace(0, count - 1, min(frames, count)).round().long().tolist()
     rows: list[list[Tensor]] = []
     captions = []
@@ -74,9 +74,9 @@ def write_sheet(path: Path, ours: Footage, reference: Footage | None, *, frames:
         if reference is not None:
             rows.append([reference.frames[i] for i in band])
             captions.append(f"reference, {span}")
-        rows.append([ours.frames[i] for i in band])
-        captions.append(f"{ours.name}, {span}")
+        rows.append([subject.frames[i] for i in band])
+        captions.append(f"{subject.name}, {span}")
         if reference is not None:
-            rows.append([(reference.frames[i] - ours.frames[i]).abs() for i in band])
+            rows.append([(reference.frames[i] - subject.frames[i]).abs() for i in band])
             captions.append(f"|difference|, {span}")
     write_png(path, contact_sheet(rows, captions))

@@ -1,6 +1,6 @@
-"""Small plots as inline SVG: a strip of dots a metric, lines over frames. T frames.
+"""Small plots as inline SVG: strip plots of subjects, line plots over frames. T frames.
 
-Colours come from the page's style sheet, by class, so that one plot serves light and dark.
+Colours come from the page's style sheet, by class, so that light and dark pages use the same plot.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from orster_cli.report.html import fragment
-from orster_cli.report.tabular import known
+from orster_cli.report.tabular import finite
 
-WIDTH = 460  # units of every viewBox: text of 12 is legible from a phone to a wide screen
+WIDTH = 460  # of every viewBox: text of size 12 is legible from a phone to a wide screen
 RADIUS = 4.0
-LANES = (0, -8, 8, -16, 16)  # where dots that would cover each other go
+LANES = (0, -8, 8, -16, 16)  # vertical offsets of dots that would overlap
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Axis:
     end: float
 
     def at(self, value: float) -> float:
-        """Where `value` lies."""
+        """The coordinate of `value`."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
 @dataclass(frozen=True)
 class Dot:
-    """An object on an axis: `lane` is how far below or above the middle it is drawn."""
+    """An object on an axis, `lane` below (or above) its middle."""
 
     x: float
     lane: float
@@ -66,7 +66,7 @@ def axis_of(values: Iterable[float], start: float, end: float, *, most: int = 6)
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
-    """Range of `values` with a margin, wider than nothing also where all are equal."""
+    """Range of `values` with a margin; not empty where all are equal."""
     low, high = min(values), max(values)
     middle, span = (low + high) / 2, high - low
     if span <= 1e-6 * abs(middle) or span == 0:
@@ -86,7 +86,7 @@ def _step(least: float) -> tuple[float, int]:
     return step, max(places, 0)
 
 
-def strip(
+def strip_plot(
     points: Sequence[tuple[str, float | None]],
     mean: float | None,
     interval: Sequence[float] | None,
@@ -94,17 +94,16 @@ def strip(
     label: str,
     places: int,
 ) -> Markup:
-    """One dot an object along a horizontal axis, the interval as a band and the mean as a bar.
+    """One dot for each object on a horizontal axis, the interval as a band and the mean as a bar.
 
-    `points`: (object, value), those that are not defined are left out. "" where fewer than two are
-    left: the mean says it all."""
+    `points`: (object, value); undefined values are left out. Empty where fewer than two are left."""
     shown = sorted((v, name) for name, v in points if v is not None and math.isfinite(v))
-    marks = known([mean, *(interval or ())])
+    marks = finite([mean, *(interval or ())])
     if len(shown) < 2:
         return Markup()
     axis = axis_of([*(v for v, _ in shown), *marks], 22.0, WIDTH - 22.0)
     band = None
-    if interval is not None and len(known(interval)) == 2:
+    if interval is not None and len(finite(interval)) == 2:
         left, right = map(axis.at, interval)
         band = (left, max(right - left, 1.0))  # start and width
     return fragment(
@@ -118,13 +117,13 @@ def strip(
         band=band,
         dots=_swarm(shown, axis),
         radius=RADIUS,
-        mean=mean if known([mean]) else None,
+        mean=mean if finite([mean]) else None,
         places=places,
     )
 
 
 def _swarm(shown: Sequence[tuple[float, str]], axis: Axis) -> list[Dot]:
-    """The dots from left to right: each takes the first lane where it covers none, or the one that has
+    """The dots from left to right. Each takes the first lane where it overlaps none, or the lane that has
     been free for longest."""
     last = dict.fromkeys(LANES, -math.inf)
     out = []
@@ -137,11 +136,11 @@ def _swarm(shown: Sequence[tuple[float, str]], axis: Axis) -> list[Dot]:
     return out
 
 
-def lines(series: Sequence[tuple[str, Sequence[float | None]]], *, label: str) -> Markup:
-    """One line an object over its frames, and the mean of them all where there are several.
+def line_plot(series: Sequence[tuple[str, Sequence[float | None]]], *, label: str) -> Markup:
+    """One line for each object over its frames, and their mean where there are several.
 
-    `series`: (object, T values); a value that is not defined breaks the line. "" where none is."""
-    values = [v for _, one in series for v in known(one)]
+    `series`: (object, T values); an undefined value breaks the line. Empty where no value is defined."""
+    values = [v for _, one in series for v in finite(one)]
     if not values:
         return Markup()
     count = max(len(one) for _, one in series)
@@ -165,16 +164,16 @@ def lines(series: Sequence[tuple[str, Sequence[float | None]]], *, label: str) -
 
 
 def _means(series: Sequence[tuple[str, Sequence[float | None]]], count: int) -> list[float | None]:
-    """[T] mean over the objects that have a value in the frame."""
+    """[T] means over the objects with a value in the frame."""
     out: list[float | None] = []
     for i in range(count):
-        frame = known(one[i] for _, one in series if i < len(one))
+        frame = finite(one[i] for _, one in series if i < len(one))
         out.append(sum(frame) / len(frame) if frame else None)
     return out
 
 
 def _path(values: Sequence[float | None], x: Axis, y: Axis) -> str:
-    """A line through the values; one that stands alone becomes a dot (round caps)."""
+    """SVG path through the values; an isolated value becomes a dot (round caps)."""
     out, pen = [], "M"
     for i, value in enumerate(values):
         if value is None or not math.isfinite(value):
@@ -186,6 +185,6 @@ def _path(values: Sequence[float | None], x: Axis, y: Axis) -> str:
 
 
 def _whole(count: int) -> tuple[float, ...]:
-    """Frames to label: at most 7 of them, from 0."""
+    """Frame numbers to label: at most 7, from 0."""
     step = max(1, round(_step(max(count - 1, 1) / 6)[0]))
     return tuple(float(i) for i in range(0, count, step))

@@ -49,7 +49,7 @@ def test_a_plan_names_what_the_report_depends_on(clips: Path, tmp_path: Path) ->
     assert names.count("cameras.json") == 1  # the two clips have the same one
     assert names.count("0000.png") == 2
     only_dark = measure(plan, Silent(), part=slice(1, None))
-    assert [one.name for one in only_dark.figures] == ["dark"]
+    assert [one.name for one in only_dark.subjects] == ["dark"]
     out, scratch = tmp_path / "out", tmp_path / "scratch"
     out.mkdir()
     scratch.mkdir()

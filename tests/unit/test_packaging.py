@@ -138,8 +138,8 @@ def test_an_installed_wheel_finds_its_presets(wheel: Path, tmp_path: Path) -> No
     assert f"# template {name}" in done.stdout
     code = (
         "from orster_cli.report.paper_figures import published_tables as p; print(p()[0].name); "
-        "from orster_cli.report.plots import strip; "
-        "print(strip([('a', 1.0), ('b', 2.0)], None, None, label='x', places=1)[:4])"
+        "from orster_cli.report.plots import strip_plot; "
+        "print(strip_plot([('a', 1.0), ('b', 2.0)], None, None, label='x', places=1)[:4])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env
