@@ -16,6 +16,7 @@ from orster_cli.core.names import printable, safe_relative_path
 from orster_cli.core.strict_json import parse_json, read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.assemble import INDEX
+from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.samples import frame_digits
 from orster_cli.dataset.shards import Placed, is_key, read_sample
 from orster_cli.io.camera_values import parse_frames, parse_side
@@ -71,6 +72,10 @@ class Dataset:
                 hint="list them with: orster show --json",
             )
         return dict(self._samples[key])
+
+    def texts(self) -> dict[str, list[str]]:
+        """By key, the caption of each sample and its other captions; empty where it has none."""
+        return {key: texts_of(info) for key, info in self._samples.items()}
 
     def sample_json(self, key: str) -> dict[str, Any]:
         """The JSON of a sample, including its cameras. InputError: invalid; IntegrityError: missing."""
