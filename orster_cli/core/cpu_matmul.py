@@ -32,8 +32,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def outer(grad: Tensor, x: Tensor) -> Tensor:
-    """`grad`^T `x`: [O,C] of `grad` [N,O] and `x` [N,C], the gradient of a weight. oneDNN copies the
-    operand that it transposes; the branches below make that the narrower one."""
+    """`grad`^T `x`: [O,C] of `grad` [N,O] and `x` [N,C], the gradient of a weight. oneDNN copies the side
+    that it has to turn round, so the narrow one is asked for first."""
     if grad.shape[1] <= x.shape[1]:
         return product(grad.t(), x.t())
     return product(x.t(), grad.t()).t()

@@ -1,4 +1,4 @@
-"""Selects the torch device of a command."""
+"""The device that a command computes on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device `name`; `auto` is CUDA if available, else the CPU. ConfigError: an unknown name;
-    MissingResourceError: no CUDA device."""
+    """`auto` is CUDA where there is a device. ConfigError, MissingResourceError."""
     import torch
 
     if name not in ("auto", "cpu", "cuda"):

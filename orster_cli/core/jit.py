@@ -1,8 +1,8 @@
-"""Decorators for all functions that numba compiles: the CPU kernels.
+"""CPU kernels: how every function that numba compiles is declared.
 
-numba caches compiled kernels in the package's folder or in the user's cache folder, and raises at import
-if both are read-only. The kernels are then cached in a private folder under the temporary directory or,
-if that fails too, compiled by each process.
+numba keeps compiled kernels beside the package or in the user's cache folder, and raises at import
+where it can write to neither. The kernels here are then kept in a private folder under the temporary
+directory, or, where that fails too, compiled again by each process.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ _numba: Any = config
 # nogil: threads run side by side. numpy's errors: a division by zero gives inf, as in numpy.
 _njit: Any = partial(njit, nogil=True, error_model="numpy")
 _declared: dict[str, list[Any]] = {}
-_warned: list[str] = []
+_told: list[str] = []
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """njit for functions called from Python; compiled once per machine if a cache folder is writable."""
+    """njit for functions that Python calls; compiled once a machine where a folder can be written."""
     compiled = _cached(function)
     _declared.setdefault(function.__module__, []).append(compiled)
     return compiled
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """njit for functions that are called only by kernels, and compiled into them."""
+    """njit for functions that only kernels call, into which they are compiled."""
     return njit(error_model="numpy")(function)
 
 
 def declared() -> dict[str, list[Any]]:
-    """The kernels of all imported modules, by module name. A kernel that has not run has no
-    `signatures`; `stats` holds its cache folder and cache hits."""
+    """The kernels of every module imported so far, by the module's name. The `signatures` of a
+    kernel that never ran are empty; its `stats` say where it is kept, and whether it came from there."""
     return {module: list(kernels) for module, kernels in _declared.items()}
 
 
 def _cached(function: Callable[..., Any]) -> Any:
     try:
         return _njit(cache=True)(function)
-    except RuntimeError:  # numba found no writable cache folder
+    except RuntimeError:  # numba found no folder that it can write to
         folder = private_folder()
     if folder is not None:
         before, _numba.CACHE_DIR = _numba.CACHE_DIR, str(folder)
@@ -56,13 +56,13 @@ def _cached(function: Callable[..., Any]) -> Any:
             pass
         finally:
             _numba.CACHE_DIR = before
-    if not _warned:
-        _warned.append(
+    if not _told:
+        _told.append(
             "compiled kernels cannot be kept: neither the package's folder, nor the user's cache "
             "folder, nor the temporary directory can be written. Every start compiles them again, "
             "which takes about half a minute; set NUMBA_CACHE_DIR to a folder of your own"
         )
-        warnings.warn(_warned[0], RuntimeWarning, stacklevel=3)
+        warnings.warn(_told[0], RuntimeWarning, stacklevel=3)
     return _njit()(function)
 
 
