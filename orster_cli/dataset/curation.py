@@ -53,7 +53,7 @@ def _pair(values: tuple[float, float]) -> str:
     return f"{values[0]:.3f} and {values[1]:.3f}"
 
 
-def blocked(names: tuple[str, ...]) -> bool:
+def in_test_set(names: tuple[str, ...]) -> bool:
     """Whether any of `names` (file stem, folder) is in the Consistent4D test set."""
     return any(name.lower() in CONSISTENT4D_TEST_IDS for name in names)
 

@@ -38,7 +38,10 @@ _SAME_POSE = 1e-4  # largest difference between matrix entries of equal poses
 def read_frames(folder: Path) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
     """A folder with transforms.json as a sample with only a dynamic orbit, and its metadata."""
     clip = read_transforms(folder / "transforms.json")
-    return {"dynamic": clip}, {"layout": "transforms.json", "repeated_pose": repeats(clip)}
+    return {"dynamic": clip}, {
+        "layout": "transforms.json",
+        "repeated_pose": repeats_first_pose(clip),
+    }
 
 
 def read_diffusion4d(folder: Path) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
@@ -57,10 +60,10 @@ def read_diffusion4d(folder: Path) -> tuple[dict[str, OrbitClip], dict[str, Any]
             f"{folder}: {len(dynamic)} dynamic frames of {dynamic.cameras.width} px, but "
             f"{len(static)} static ones of {static.cameras.width} px"
         )
-    return views, {"layout": "diffusion4d", "repeated_pose": repeats(dynamic)}
+    return views, {"layout": "diffusion4d", "repeated_pose": repeats_first_pose(dynamic)}
 
 
-def repeats(clip: OrbitClip) -> bool:
+def repeats_first_pose(clip: OrbitClip) -> bool:
     """Whether the last pose equals the first, as with azimuths 360 i / (T - 1)."""
     difference = (clip.cameras.w2c[-1] - clip.cameras.w2c[0]).abs().max()
     moved = (clip.cameras.w2c - clip.cameras.w2c[:1]).abs().max() > _SAME_POSE

@@ -18,8 +18,8 @@ from orster_cli.core.atomic import write_bytes
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.captions import Caption
-from orster_cli.dataset.curation import blocked
-from orster_cli.dataset.samples import encode, judge, strip
+from orster_cli.dataset.curation import in_test_set
+from orster_cli.dataset.samples import contact_strip, curate, encode_views
 from orster_cli.dataset.shards import png_bytes
 from orster_cli.dataset.sources import DIFFUSION4D, GLTF, Source
 from orster_cli.gltf.scene import Scene
@@ -92,7 +92,7 @@ def process_source(job: SourceJob) -> None:
     warnings: list[str] = []
     licence: list[str] = []
     try:
-        if job.cfg.blocklist and blocked(job.source.names):
+        if job.cfg.blocklist and in_test_set(job.source.names):
             raise InputError("in the Consistent4D test set")
         if job.source.kind == GLTF:
             _process_gltf(job, clips, warnings, licence)
@@ -100,7 +100,7 @@ def process_source(job: SourceJob) -> None:
             _process_import(job, clips)
     except InputError as error:
         clips = [*clips, job.source.key] if job.source.key not in clips else clips
-        _drop(job, job.source.key, {"clip": None, "clip_name": ""}, str(error))
+        _write_dropped(job, job.source.key, {"clip": None, "clip_name": ""}, str(error))
     summary = {"clips": clips, "warnings": warnings, "licence": "".join(licence)}
     _write(job.scratch.source(job.source.key), json_bytes(summary))
 
@@ -120,20 +120,20 @@ def _process_gltf(
         clips.append(key)
         if job.scratch.clip(key, ".json").is_file():
             continue
-        about = {"clip": index, "clip_name": animation.name}
+        metadata = {"clip": index, "clip_name": animation.name}
         caption, reason = _caption(job, index)
         if reason is None and not animation.channels:
             reason = "the animation moves nothing"
         if reason is not None:
-            _drop(job, key, about, reason)
+            _write_dropped(job, key, metadata, reason)
             continue
         try:
-            views, place = _render(job, scene, index, key, caption.text)
+            views, facts = _render(job, scene, index, key, caption.text)
         except InputError as error:
-            _drop(job, key, about, str(error))
+            _write_dropped(job, key, metadata, str(error))
             continue
-        about["seconds"] = [animation.start, animation.end]
-        _keep(job, key, views, {**about, **place, **_words(caption)})
+        metadata["seconds"] = [animation.start, animation.end]
+        _write_sample(job, key, views, {**metadata, **facts, **_caption_fields(caption)})
 
 
 def _process_import(job: SourceJob, clips: list[str]) -> None:
@@ -144,15 +144,15 @@ def _process_import(job: SourceJob, clips: list[str]) -> None:
     if job.scratch.clip(key, ".json").is_file():
         return
     caption, reason = _caption(job, 0)
-    about = {"clip": 0, "clip_name": ""}
+    metadata = {"clip": 0, "clip_name": ""}
     if reason is not None:
-        _drop(job, key, about, reason)
+        _write_dropped(job, key, metadata, reason)
         return
     if job.source.kind == DIFFUSION4D:
         views, facts = read_diffusion4d(job.source.path)
     else:
         views, facts = read_frames(job.source.path)
-    _keep(job, key, views, {**about, **facts, **_words(caption)})
+    _write_sample(job, key, views, {**metadata, **facts, **_caption_fields(caption)})
 
 
 def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
@@ -165,7 +165,7 @@ def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
     return row, None if row.use else "use = 0 in the captions file"
 
 
-def _words(caption: Caption) -> dict[str, Any]:
+def _caption_fields(caption: Caption) -> dict[str, Any]:
     """The fields `caption` and, if there are alternative captions, `also` of a sample's JSON."""
     return {"caption": caption.text} | ({"also": list(caption.also)} if caption.also else {})
 
@@ -174,31 +174,38 @@ def _render(
     job: SourceJob, scene: Scene, index: int, key: str, caption: str
 ) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
     """The views of a clip, and the fields `placement` and `renderer` of its JSON."""
-    from orster_cli.dataset.views import place, render_placed
+    from orster_cli.dataset.views import normalize_object, render_normalized
 
-    placed = place(scene, index, job.cfg)
-    views = render_placed(placed, job.cfg, key=key, prompt=caption or None)
+    normalized = normalize_object(scene, index, job.cfg)
+    views = render_normalized(normalized, job.cfg, key=key, prompt=caption or None)
     facts = {
-        "scale": placed.placement.scale,
-        "offset": placed.placement.offset.tolist(),
-        "bound": placed.placement.reason,
+        "scale": normalized.normalization.scale,
+        "offset": normalized.normalization.offset.tolist(),
+        "bound": normalized.normalization.reason,
     }
     return views, {"placement": facts, "renderer": job.cfg.renderer}
 
 
-def _keep(job: SourceJob, key: str, views: dict[str, OrbitClip], about: dict[str, Any]) -> None:
+def _write_sample(
+    job: SourceJob, key: str, views: dict[str, OrbitClip], metadata: dict[str, Any]
+) -> None:
     """Curate rendered views, then write sample and record, or the record of a dropped clip."""
-    verdict = judge(views, job.cfg)
-    about = {"source": job.source.name, **about, **verdict.figures}
+    verdict = curate(views, job.cfg)
+    metadata = {"source": job.source.name, **metadata, **verdict.figures}
     if verdict.reason is not None:
-        _drop(job, key, about, verdict.reason)
+        _write_dropped(job, key, metadata, verdict.reason)
         return
-    _write(job.scratch.clip(key, ".png"), png_bytes(strip(views)))
-    _write(job.scratch.clip(key, ".tar"), encode(key, views, about))
-    record = {"key": key, "reason": None, **about, "frames": {n: len(v) for n, v in views.items()}}
+    _write(job.scratch.clip(key, ".png"), png_bytes(contact_strip(views)))
+    _write(job.scratch.clip(key, ".tar"), encode_views(key, views, metadata))
+    record = {
+        "key": key,
+        "reason": None,
+        **metadata,
+        "frames": {n: len(v) for n, v in views.items()},
+    }
     _write(job.scratch.clip(key, ".json"), json_bytes(record))
 
 
-def _drop(job: SourceJob, key: str, about: dict[str, Any], reason: str) -> None:
-    record = {"key": key, "reason": reason, "source": job.source.name, **about}
+def _write_dropped(job: SourceJob, key: str, metadata: dict[str, Any], reason: str) -> None:
+    record = {"key": key, "reason": reason, "source": job.source.name, **metadata}
     _write(job.scratch.clip(key, ".json"), json_bytes(record))

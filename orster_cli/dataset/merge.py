@@ -12,7 +12,7 @@ from orster_cli.artifacts.folders import is_plain_file
 from orster_cli.core.errors import ConfigError, ConflictError, InputError
 from orster_cli.core.names import safe_relative_path
 from orster_cli.core.reporting import Reporter
-from orster_cli.dataset.assemble import INDEX, place_file, shard_name, write_index
+from orster_cli.dataset.assemble import INDEX, link_or_copy, shard_name, write_index
 from orster_cli.dataset.reader import Dataset
 
 _SAME = ("settings", "conventions")
@@ -50,7 +50,7 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
     for p, part in enumerate(parts):
         for shard in _listed(part, "shards"):
             names[p, shard] = shard_name(len(names))
-            place_file(part.dataset.root / shard, out / names[p, shard])
+            link_or_copy(part.dataset.root / shard, out / names[p, shard])
         for sheet in _listed(part, "contact_sheets"):
             name = f"contact_sheets/{len(sheets) + 1:04d}.png" if sheets else "contact_sheet.png"
             shutil.copyfile(part.dataset.root / sheet, out / name)

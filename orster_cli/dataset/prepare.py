@@ -19,7 +19,7 @@ from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError, MissingResourceError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
-from orster_cli.dataset.assemble import ShardWriter, finish
+from orster_cli.dataset.assemble import ShardWriter, write_dataset
 from orster_cli.dataset.captions import Caption
 from orster_cli.dataset.jobs import Scratch, SourceJob, process_source
 from orster_cli.dataset.pool import for_each
@@ -30,7 +30,7 @@ _MAX_LICENCES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PrepareResult:
     """Numbers of accepted and dropped clips, the manifest's `content`, and up to 100 different
     `licences` stated by the objects."""
 
@@ -50,7 +50,7 @@ def prepare(
     workers: int = 1,
     reporter: Reporter,
     stop: StopFlag | None = None,
-) -> Prepared:
+) -> PrepareResult:
     """Render, curate and pack all clips of `sources` into `out` (shards, index.json, contact
     sheets); `scratch` holds finished clips between runs.
 
@@ -60,18 +60,18 @@ def prepare(
     if cfg.renderer == "blender":
         require_bpy()
     _check_device(cfg.device)
-    place = Scratch.create(scratch)
-    shards = ShardWriter(place, cfg.shard_samples)
+    workspace = Scratch.create(scratch)
+    shards = ShardWriter(workspace, cfg.shard_samples)
     kept = dropped = 0
     licences: set[str] = set()
-    jobs = _jobs(sources, captions, place, cfg)
+    jobs = _jobs(sources, captions, workspace, cfg)
     for done, job in enumerate(for_each(process_source, jobs, workers), 1):
-        summary = place.source_summary(job.source.key)
+        summary = workspace.source_summary(job.source.key)
         for warning in summary["warnings"]:
             reporter.warn(f"{job.source.name}: {warning}")
         if summary["licence"] and len(licences) < _MAX_LICENCES:
             licences.add(summary["licence"])
-        for record in place.records(job.source.key):
+        for record in workspace.records(job.source.key):
             if record["reason"] is None:
                 kept += 1
                 shards.add(record["key"])
@@ -87,13 +87,13 @@ def prepare(
     if kept == 0:
         raise InputError(
             f"no clip was kept of {len(sources)} objects, {dropped} were dropped: "
-            + _reasons(sources, place),
+            + _reasons(sources, workspace),
             hint="--set prepare.curate=false keeps clips that only curation drops",
         )
-    return Prepared(
+    return PrepareResult(
         kept=kept,
         dropped=dropped,
-        content=finish(sources, place, out, cfg, shards),
+        content=write_dataset(sources, workspace, out, cfg, shards),
         licences=sorted(licences),
     )
 
@@ -101,7 +101,7 @@ def prepare(
 def _jobs(
     sources: list[Source],
     captions: dict[tuple[str, int], Caption] | None,
-    place: Scratch,
+    workspace: Scratch,
     cfg: PrepareConfig,
 ) -> Iterator[tuple[SourceJob, bool]]:
     """Yields each source with its captions, and whether it is still to be processed."""
@@ -110,8 +110,8 @@ def _jobs(
         by_name.setdefault(name, {})[clip] = row
     for source in sources:
         rows = None if captions is None else by_name.get(source.path.name, {})
-        job = SourceJob(source=source, captions=rows, scratch=place, cfg=cfg)
-        yield job, not place.is_done(source.key)
+        job = SourceJob(source=source, captions=rows, scratch=workspace, cfg=cfg)
+        yield job, not workspace.is_done(source.key)
 
 
 def _check_device(name: str) -> None:
@@ -124,7 +124,7 @@ def _check_device(name: str) -> None:
         ) from None
 
 
-def _reasons(sources: list[Source], place: Scratch) -> str:
+def _reasons(sources: list[Source], workspace: Scratch) -> str:
     """The reasons of the first three dropped clips."""
-    found = (f"{r['key']}: {r['reason']}" for s in sources for r in place.records(s.key))
+    found = (f"{r['key']}: {r['reason']}" for s in sources for r in workspace.records(s.key))
     return "; ".join(islice(found, 3))

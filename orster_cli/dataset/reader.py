@@ -18,7 +18,7 @@ from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.assemble import INDEX
 from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.samples import frame_digits
-from orster_cli.dataset.shards import Placed, is_key, read_sample
+from orster_cli.dataset.shards import SampleSpan, is_sample_key, read_sample
 from orster_cli.io.camera_values import parse_frames, parse_side
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
@@ -147,8 +147,8 @@ class Dataset:
                 f"{self.root / entry['shard']}: not a file of this dataset",
                 hint="a shard may be no link, and lie behind none",
             )
-        placed = Placed(key=key, offset=entry["offset"], size=entry["size"])
-        return read_sample(self.root / entry["shard"], placed, prefix)
+        span = SampleSpan(key=key, offset=entry["offset"], size=entry["size"])
+        return read_sample(self.root / entry["shard"], span, prefix)
 
 
 def _check_view(value: Any, where: str) -> None:
@@ -217,7 +217,7 @@ def _check_entry(entry: Any, where: str) -> None:
     for name, kinds in _OPTIONAL.items():
         if name in entry and type(entry[name]) not in kinds:
             raise InputError(f"{where}: {name}: expected {kinds[0].__name__}")
-    if not is_key(entry["key"]):
+    if not is_sample_key(entry["key"]):
         raise InputError(f"{where}: {printable(entry['key'])[:100]!r} is no key of a sample")
     safe_relative_path(entry["shard"], where=f"{where}: shard")
     if not (0 <= entry["offset"] < LARGEST and 0 <= entry["size"] < LARGEST):

@@ -23,14 +23,14 @@ STRIP_FRAMES, STRIP_SIDE = 8, 96  # frames of a contact sheet's row, and their p
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class CurationResult:
     """The result of curation: `reason` for dropping the clip, or None, and the measured `figures`."""
 
     reason: str | None
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def judge(views: dict[str, OrbitClip], cfg: PrepareConfig) -> Verdict:
+def curate(views: dict[str, OrbitClip], cfg: PrepareConfig) -> CurationResult:
     """Curate a clip by its views. Clips with empty frames are always dropped."""
     figures: dict[str, Any] = {}
     if "static" in views:
@@ -38,31 +38,33 @@ def judge(views: dict[str, OrbitClip], cfg: PrepareConfig) -> Verdict:
     for name, clip in views.items():
         frame = empty_frame(clip)
         if frame is not None:
-            return Verdict(reason=f"empty: frame {frame} of {name} shows nothing", figures=figures)
+            return CurationResult(
+                reason=f"empty: frame {frame} of {name} shows nothing", figures=figures
+            )
     if not cfg.curate:
-        return Verdict(reason=None, figures=figures)
+        return CurationResult(reason=None, figures=figures)
     front = views.get("front")
     if front is not None and front.alpha is not None:
         check = check_motion(front, cfg.still_ssim)
         figures["ssim_object"], figures["ssim_frame"] = check.over_object, check.over_frame
         reason = check.verdict(cfg.still_ssim, cfg.broken_ssim)
         if reason is not None:
-            return Verdict(reason=reason, figures=figures)
+            return CurationResult(reason=reason, figures=figures)
     for name, clip in views.items():
         frame = touches_border(clip)
         if frame is not None:
-            return Verdict(
+            return CurationResult(
                 reason=f"cut off: frame {frame} of {name} touches the border", figures=figures
             )
-    return Verdict(reason=None, figures=figures)
+    return CurationResult(reason=None, figures=figures)
 
 
-def encode(key: str, views: dict[str, OrbitClip], about: dict[str, Any]) -> bytes:
+def encode_views(key: str, views: dict[str, OrbitClip], metadata: dict[str, Any]) -> bytes:
     """The tar members of a sample: ``json``, then ``dynamic.00.png`` and so on by view."""
     text = json.dumps(
         {
             "key": key,
-            **about,
+            **metadata,
             "conventions": CONVENTIONS,
             "views": {name: _cameras(views[name]) for name in VIEWS if name in views},
         },
@@ -108,7 +110,7 @@ def _cameras(clip: OrbitClip) -> dict[str, Any]:
     }
 
 
-def strip(views: dict[str, OrbitClip]) -> np.ndarray:
+def contact_strip(views: dict[str, OrbitClip]) -> np.ndarray:
     """[side, frames * side, 3] uint8: frames of the dynamic orbit on white, for the contact sheet."""
     from PIL import Image
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.names import key_slug
-from orster_cli.dataset.shards import check_key
+from orster_cli.dataset.shards import check_sample_key
+from orster_cli.gltf.container import GLTF_SUFFIXES
 
 GLTF, DIFFUSION4D, FRAMES = "gltf", "diffusion4d", "frames"
-_SUFFIXES = (".glb", ".gltf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def find_sources(paths: list[Path]) -> list[Source]:
         before = len(found)
         if path.is_dir():
             _search(path, path, found)
-        elif path.suffix.lower() in _SUFFIXES:
+        elif path.suffix.lower() in GLTF_SUFFIXES:
             found.setdefault(path.resolve(), (path.name, GLTF))
         else:
             raise InputError(f"{path}: expected .glb, .gltf or a folder, got {path.suffix!r}")
@@ -61,7 +61,7 @@ def find_sources(paths: list[Path]) -> list[Source]:
     for (name, path, kind), stem in zip(entries, stems, strict=True):
         if uses[stem] > 1:  # equal stems in different folders
             stem = f"{stem[:64]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        sources.append(Source(path=Path(path), name=name, kind=kind, key=check_key(stem)))
+        sources.append(Source(path=Path(path), name=name, kind=kind, key=check_sample_key(stem)))
     if len({source.key for source in sources}) < len(sources):
         raise InputError("two objects have the same name relative to the paths given: rename one")
     return sources
@@ -77,7 +77,7 @@ def _search(folder: Path, root: Path, found: dict[Path, tuple[str, str]]) -> Non
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
             _search(entry, root, found)
-        elif entry.suffix.lower() in _SUFFIXES and entry.is_file():
+        elif entry.suffix.lower() in GLTF_SUFFIXES and entry.is_file():
             found.setdefault(entry.resolve(), (entry.relative_to(root).as_posix(), GLTF))
 
 
@@ -92,7 +92,7 @@ def folder_kind(folder: Path) -> str | None:
 
 def _slug(name: str) -> str:
     """The object's part of a sample key."""
-    stem = Path(name).stem if name.lower().endswith(_SUFFIXES) else Path(name).name
+    stem = Path(name).stem if name.lower().endswith(GLTF_SUFFIXES) else Path(name).name
     return key_slug(stem)
 
 

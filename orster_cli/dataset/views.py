@@ -16,23 +16,23 @@ from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
-from orster_cli.gltf.placement import Placement, place_clip
+from orster_cli.gltf.normalization import Normalization, normalize_clip
 from orster_cli.gltf.scene import Scene
 from orster_cli.mesh_render.render import MeshRender, render_mesh
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedClip:
+class NormalizedClip:
     """One animation of a normalised object; `clip` None is the rest pose."""
 
     scene: Scene
     clip: int | None
-    placement: Placement
+    normalization: Normalization
 
     def mesh(self, t: float) -> Mesh:
         """The normalised mesh at time `t` in [0,1]."""
         mesh = self.scene.evaluate(self.clip, clip_seconds(self.scene, self.clip, t))
-        return mesh.transformed(self.placement.scale, self.placement.offset)
+        return mesh.transformed(self.normalization.scale, self.normalization.offset)
 
 
 def clip_seconds(scene: Scene, clip: int | None, t: float) -> float:
@@ -43,7 +43,7 @@ def clip_seconds(scene: Scene, clip: int | None, t: float) -> float:
     return animation.start + float(t) * animation.duration
 
 
-def place(scene: Scene, clip: int | None, cfg: PrepareConfig) -> PlacedClip:
+def normalize_object(scene: Scene, clip: int | None, cfg: PrepareConfig) -> NormalizedClip:
     """Normalise an object over all times that `cfg` renders."""
     if clip is not None and not 0 <= clip < len(scene.clips):
         raise InputError(f"{scene.path}: clip {clip}: the file has {len(scene.clips)} animations")
@@ -51,7 +51,7 @@ def place(scene: Scene, clip: int | None, cfg: PrepareConfig) -> PlacedClip:
     if cfg.eval_views:
         shown += [t for t in cfg.eval_times if t not in shown]
     seconds = np.array([clip_seconds(scene, clip, t) for t in shown])
-    return PlacedClip(scene, clip, place_clip(scene, clip, seconds, cfg.elevation))
+    return NormalizedClip(scene, clip, normalize_clip(scene, clip, seconds, cfg.elevation))
 
 
 def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, torch.Tensor]]:
@@ -79,7 +79,7 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
     return views
 
 
-def render_triple(
+def render_views(
     scene: Scene,
     clip_index: int | None,
     cfg: PrepareConfig,
@@ -91,22 +91,22 @@ def render_triple(
     (None: the rest pose). Frames are straight colour, white where alpha is 0.
 
     InputError: an object without extent, or damaged."""
-    return render_placed(place(scene, clip_index, cfg), cfg, key=key, prompt=prompt)
+    return render_normalized(normalize_object(scene, clip_index, cfg), cfg, key=key, prompt=prompt)
 
 
-def render_placed(
-    placed: PlacedClip, cfg: PrepareConfig, *, key: str = "", prompt: str | None = None
+def render_normalized(
+    normalized: NormalizedClip, cfg: PrepareConfig, *, key: str = "", prompt: str | None = None
 ) -> dict[str, OrbitClip]:
-    """`render_triple` of an already normalised clip."""
+    """`render_views` of an already normalised clip."""
     draw = _blender_view if cfg.renderer == "blender" else render_view
     return {
-        name: draw(placed, cameras, times, cfg, prompt)
+        name: draw(normalized, cameras, times, cfg, prompt)
         for name, (cameras, times) in view_cameras(cfg, key).items()
     }
 
 
 def render_view(
-    placed: PlacedClip,
+    normalized: NormalizedClip,
     cameras: Cameras,
     times: torch.Tensor,
     cfg: PrepareConfig,
@@ -118,7 +118,7 @@ def render_view(
     for t in dict.fromkeys(moments):
         which = [i for i, moment in enumerate(moments) if moment == t]
         render = render_mesh(
-            placed.mesh(t), cameras[which], supersample=cfg.supersample, device=cfg.device
+            normalized.mesh(t), cameras[which], supersample=cfg.supersample, device=cfg.device
         )
         for k, i in enumerate(which):
             renders[i] = MeshRender(rgb=render.rgb[k], alpha=render.alpha[k], depth=render.depth[k])
@@ -133,7 +133,7 @@ def render_view(
 
 
 def _blender_view(
-    placed: PlacedClip,
+    normalized: NormalizedClip,
     cameras: Cameras,
     times: torch.Tensor,
     cfg: PrepareConfig,
@@ -144,18 +144,18 @@ def _blender_view(
 
     shots = [
         Shot(
-            seconds=clip_seconds(placed.scene, placed.clip, t),
+            seconds=clip_seconds(normalized.scene, normalized.clip, t),
             K=cameras.K[k].double().numpy(),
             w2c=cameras.w2c[k].double().numpy(),
         )
         for k, t in enumerate(times.tolist())
     ]
     frames = render_shots(
-        placed.scene.path,
-        placed.clip,
+        normalized.scene.path,
+        normalized.clip,
         shots,
-        scale=placed.placement.scale,
-        offset=placed.placement.offset,
+        scale=normalized.normalization.scale,
+        offset=normalized.normalization.offset,
         width=cameras.width,
         height=cameras.height,
         samples=max(cfg.supersample**2, 16),

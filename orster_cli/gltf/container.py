@@ -11,6 +11,7 @@ from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.strict_json import parse_json
 from orster_cli.gltf.document import GltfDocument
 
+GLTF_SUFFIXES = (".glb", ".gltf")
 _MAGIC = 0x46546C67  # "glTF"
 _CHUNK_JSON = 0x4E4F534A
 _CHUNK_BIN = 0x004E4942

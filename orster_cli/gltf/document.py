@@ -61,7 +61,7 @@ class GltfDocument:
             f"{self.path}: {where}: expected {expected}, got {shown}", hint=hint, code="E-GLTF"
         )
 
-    def spend(self, where: str, size: int) -> None:
+    def count_decoded(self, where: str, size: int) -> None:
         """Add `size` bytes to be decoded to the file's total. LimitError: the total exceeds the limit."""
         self._decoded += size
         if self._decoded > limits.GLTF_MAX_DECODED_BYTES:
@@ -162,7 +162,7 @@ class GltfDocument:
             )
         if not head.endswith(";base64"):
             raise self.fail(where, "base64 data", head[:60])
-        self.spend(where, len(body))
+        self.count_decoded(where, len(body))
         try:
             return base64.b64decode(body, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -217,7 +217,7 @@ class GltfDocument:
                 hint="simplify the object",
             )
         dtype, width = np.dtype(_COMPONENTS[component]), _TYPES[kind]
-        self.spend(where, count * width * 4)
+        self.count_decoded(where, count * width * 4)
         if "bufferView" in entry:
             offset = self.integer(entry, "byteOffset", where, 0)
             values = self._strided(entry["bufferView"], where, offset, count, width, dtype)

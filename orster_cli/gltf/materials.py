@@ -154,7 +154,7 @@ class MaterialReader:
                             f"sides over {limits.GLTF_MAX_TEXTURE_SIDE} are not read",
                             hint="shrink the texture, e.g. gltf-transform resize",
                         )
-                    document.spend(where, image.size[0] * image.size[1] * 24)
+                    document.count_decoded(where, image.size[0] * image.size[1] * 24)
                     return np.array(image.convert("RGBA"), dtype=np.uint8)
         except LimitError:
             raise

@@ -56,7 +56,7 @@ def read_nodes(document: GltfDocument) -> tuple[Nodes, list[int]]:
         weights=weights,
         matrix=matrices,
     )
-    return nodes, _drawn(document, parent, children)
+    return nodes, _scene_nodes(document, parent, children)
 
 
 def _rest_weights(document: GltfDocument, entry: dict[str, Any], where: str) -> np.ndarray | None:
@@ -92,7 +92,9 @@ def _levels(
     return tuple(levels)
 
 
-def _drawn(document: GltfDocument, parent: np.ndarray, children: list[list[int]]) -> list[int]:
+def _scene_nodes(
+    document: GltfDocument, parent: np.ndarray, children: list[list[int]]
+) -> list[int]:
     """The nodes of the default scene, parents before children; all nodes of a file without scenes."""
     scenes = document.items("scenes")
     if scenes:
@@ -101,7 +103,7 @@ def _drawn(document: GltfDocument, parent: np.ndarray, children: list[list[int]]
         roots = document.sequence(scene, "nodes", f"scenes[{index}]")
     else:
         roots = [int(i) for i in np.flatnonzero(parent == -1)]
-    drawn: list[int] = []
+    ordered: list[int] = []
     seen: set[int] = set()
     queue = list(reversed(roots))
     while queue:
@@ -110,6 +112,6 @@ def _drawn(document: GltfDocument, parent: np.ndarray, children: list[list[int]]
         if node in seen:
             raise document.fail("scene.nodes", "each node once", node)
         seen.add(node)
-        drawn.append(node)
+        ordered.append(node)
         queue.extend(reversed(children[node]))
-    return drawn
+    return ordered

@@ -203,7 +203,7 @@ class PrimitiveReader:
             return None, None
         if len(targets) > limits.GLTF_MAX_MORPH_TARGETS:
             raise LimitError(f"{self.document.path}: {where}: {len(targets)} morph targets")
-        self.document.spend(where, len(targets) * count * 48)
+        self.document.count_decoded(where, len(targets) * count * 48)
         moved = np.zeros((len(targets), count, 3))
         turned = np.zeros((len(targets), count, 3))
         for k, target in enumerate(targets):

@@ -12,8 +12,8 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.limits import IMAGE_MAX_SIDE
 from orster_cli.core.types import Cameras
 
-LARGEST = 1e6  # magnitude of any number in a camera file; float32 resolves no pixel beyond it
-SKEWED = 1e-3  # tolerance on the orthogonality of a rotation
+MAX_MAGNITUDE = 1e6  # magnitude of any number in a camera file; float32 resolves no pixel beyond it
+ORTHOGONALITY_TOLERANCE = 1e-3  # tolerance on the orthogonality of a rotation
 
 
 def parse_frames(
@@ -26,10 +26,10 @@ def parse_frames(
         at = f"{where}: frame {i}"
         if not isinstance(frame, dict):
             raise InputError(f"{at}: expected an object")
-        times.append(numbers(frame.get("time"), (), f"{at}: time"))
-        Ks.append(numbers(frame.get("K"), (3, 3), f"{at}: K"))
+        times.append(parse_numbers(frame.get("time"), (), f"{at}: time"))
+        Ks.append(parse_numbers(frame.get("K"), (3, 3), f"{at}: K"))
         check_intrinsics(Ks[-1], f"{at}: K")
-        poses.append(numbers(frame.get("w2c"), (4, 4), f"{at}: w2c"))
+        poses.append(parse_numbers(frame.get("w2c"), (4, 4), f"{at}: w2c"))
         check_pose(poses[-1], f"{at}: w2c")
     cameras = Cameras(
         K=torch.stack(Ks).float(), w2c=torch.stack(poses).float(), width=width, height=height
@@ -54,7 +54,7 @@ def parse_side(value: dict[str, Any], key: str, where: str) -> int:
     return side
 
 
-def numbers(value: Any, shape: tuple[int, ...], where: str) -> Tensor:
+def parse_numbers(value: Any, shape: tuple[int, ...], where: str) -> Tensor:
     """`value` as a float64 tensor of exactly `shape`. InputError: another shape, not finite, too large."""
     try:
         tensor = torch.tensor(value, dtype=torch.float64)
@@ -64,8 +64,8 @@ def numbers(value: Any, shape: tuple[int, ...], where: str) -> Tensor:
         raise InputError(
             f"{where}: expected numbers of shape {list(shape)}, got {list(tensor.shape)}"
         )
-    if not bool((tensor.abs() <= LARGEST).all()):  # NaN compares false
-        raise InputError(f"{where}: expected finite numbers up to {LARGEST:g}")
+    if not bool((tensor.abs() <= MAX_MAGNITUDE).all()):  # NaN compares false
+        raise InputError(f"{where}: expected finite numbers up to {MAX_MAGNITUDE:g}")
     return tensor
 
 
@@ -74,7 +74,7 @@ def check_pose(pose: Tensor, where: str) -> None:
     rotation = pose[:3, :3]
     identity = torch.eye(3, dtype=pose.dtype)
     last = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=pose.dtype)
-    straight = torch.allclose(rotation @ rotation.T, identity, atol=SKEWED)
+    straight = torch.allclose(rotation @ rotation.T, identity, atol=ORTHOGONALITY_TOLERANCE)
     if not straight or not torch.allclose(pose[3], last, atol=1e-6):
         raise InputError(f"{where}: expected a rotation and a translation, got another matrix")
     if math.copysign(1.0, float(torch.linalg.det(rotation))) < 0:

@@ -33,7 +33,7 @@ _KEYS = ("format", "version", "conventions", "width", "height", "prompt", "frame
 _FRAME_KEYS = ("file", "time", "K", "w2c")
 
 
-def camera_entries(clip: OrbitClip) -> dict[str, Any]:
+def cameras_value(clip: OrbitClip) -> dict[str, Any]:
     """The value of `cameras.json` for `clip`, without file names."""
     cameras = clip.cameras
     each = zip(clip.times.double(), cameras.K.double(), cameras.w2c.double(), strict=True)
@@ -54,7 +54,7 @@ def write_clip(folder: Path, clip: OrbitClip, *, fps: float = 12.0) -> None:
     """Write `clip` into `folder`, which is created if missing: lossless frames, cameras, and a preview
     video on white."""
     (folder / "frames").mkdir(parents=True, exist_ok=True)
-    value = camera_entries(clip)
+    value = cameras_value(clip)
     for i, entry in enumerate(value["frames"]):
         entry["file"] = f"frames/{i:04d}.png"
         write_png(folder / entry["file"], _image(clip, i))

@@ -23,8 +23,8 @@ BORDER_SHARE = 0.9  # of the border pixels of all frames must be background
 CLEAR = 0.035  # colour distance up to which a pixel is background (video compression is noisy)
 SOLID = 0.16  # and from which it is opaque
 BAND = 3  # pixels around the background that may be partly covered: antialiasing, codec bleed
-LEAST, MOST = 1e-3, 0.95  # mean alpha of a frame
-HOLE = 6e-4  # least area of a hole, as a share of the frame
+MIN_COVERAGE, MAX_COVERAGE = 1e-3, 0.95  # mean alpha of a frame
+MIN_HOLE = 6e-4  # least area of a hole, as a share of the frame
 UNMIXED = 0.05  # alpha below which the object's colour cannot be recovered
 
 
@@ -47,8 +47,8 @@ def matte(frames: Tensor, *, where: str) -> Matte:
     alpha = torch.empty(len(frames), 1, *frames.shape[2:])
     straight = torch.empty_like(frames)
     for i, frame in enumerate(frames):
-        alpha[i, 0] = _cover(frame, background)
-        _check_cover(float(alpha[i].mean()), i, where)
+        alpha[i, 0] = _alpha(frame, background)
+        _check_coverage(float(alpha[i].mean()), i, where)
         mixed = frame - (1 - alpha[i]) * background[:, None, None]
         unmixed = (mixed / alpha[i].clamp_min(UNMIXED)).clamp(0, 1)
         straight[i] = torch.where(alpha[i] > UNMIXED, unmixed, frame)
@@ -71,26 +71,26 @@ def _background(frames: Tensor, where: str) -> tuple[Tensor, float]:
     return background, share
 
 
-def _cover(frame: Tensor, background: Tensor) -> Tensor:
+def _alpha(frame: Tensor, background: Tensor) -> Tensor:
     """[H,W] alpha of one frame [3,H,W]."""
     distance = (frame - background[:, None, None]).abs().amax(dim=0)
     soft = ((distance - CLEAR) / (SOLID - CLEAR)).clamp(0, 1)
     # enclosed white or black is often part of the object, and a false hole cuts through it
     extreme = float(background.min()) > 0.97 or float(background.max()) < 0.03
-    hole = soft.numel() if extreme else max(1, round(HOLE * soft.numel()))
+    hole = soft.numel() if extreme else max(1, round(MIN_HOLE * soft.numel()))
     outside = torch.from_numpy(outside_pixels((soft == 0).numpy(), hole))[None].float()
     near = F.max_pool2d(outside, 2 * BAND + 1, stride=1, padding=BAND)[0] > 0
     return torch.where(near, soft, torch.ones(()))
 
 
-def _check_cover(share: float, frame: int, where: str) -> None:
-    if share < LEAST:
+def _check_coverage(share: float, frame: int, where: str) -> None:
+    if share < MIN_COVERAGE:
         raise InputError(
             f"{where}: frame {frame} shows nothing but background",
             code="E-MATTE-EMPTY",
             hint="cut the video to the frames that show the object, or give frames with alpha",
         )
-    if share > MOST:
+    if share > MAX_COVERAGE:
         raise InputError(
             f"{where}: the object fills the whole of frame {frame}",
             code="E-MATTE-FULL",

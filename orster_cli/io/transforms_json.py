@@ -21,12 +21,12 @@ from orster_cli.core.names import printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import opengl_c2w_to_w2c, w2c_to_opengl_c2w
-from orster_cli.io.camera_values import check_pose, check_times, numbers
+from orster_cli.io.camera_values import check_pose, check_times, parse_numbers
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 
 TRANSFORMS = "transforms.json"
-DISTORTED = 1e-4  # lens coefficients up to this value shift no pixel visibly
+MAX_DISTORTION = 1e-4  # lens coefficients up to this value shift no pixel visibly
 
 
 def read_transforms(path: Path) -> OrbitClip:
@@ -60,13 +60,13 @@ def read_transforms(path: Path) -> OrbitClip:
             raise InputError(
                 f"{where}: {name} differs from the first image in size, or in having alpha"
             )
-        pose = numbers(entry.get("transform_matrix"), (4, 4), f"{where}: transform_matrix")
+        pose = parse_numbers(entry.get("transform_matrix"), (4, 4), f"{where}: transform_matrix")
         check_pose(pose, f"{where}: transform_matrix")
         images.append(image)
         poses.append(pose)
         Ks.append(_intrinsics({**value, **entry}, image.shape[2], image.shape[1], where))
         time = entry.get("time", i / max(len(frames) - 1, 1))
-        times.append(numbers(time, (), f"{where}: time"))
+        times.append(parse_numbers(time, (), f"{where}: time"))
     stack = torch.stack(images)
     cameras = Cameras(
         K=torch.stack(Ks).float(),
@@ -92,7 +92,7 @@ def _check_model(entry: dict[str, Any], where: str) -> None:
             hint="undistort the images first (COLMAP: image_undistorter)",
         )
     for key in ("k1", "k2", "k3", "k4", "p1", "p2"):
-        if abs(float(numbers(entry.get(key, 0.0), (), f"{where}: {key}"))) > DISTORTED:
+        if abs(float(parse_numbers(entry.get(key, 0.0), (), f"{where}: {key}"))) > MAX_DISTORTION:
             raise InputError(
                 f"{where}: {key} is not 0: lens distortion is not supported",
                 hint="undistort the images first (COLMAP: image_undistorter)",
@@ -114,7 +114,7 @@ def _intrinsics(value: dict[str, Any], width: int, height: int, where: str) -> T
     camera_angle_x."""
 
     def number(key: str, default: float | None = None) -> float:
-        return float(numbers(value.get(key, default), (), f"{where}: {key}"))
+        return float(parse_numbers(value.get(key, default), (), f"{where}: {key}"))
 
     if "fl_x" in value:
         # w and h may differ from the size of the images

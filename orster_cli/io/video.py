@@ -40,13 +40,13 @@ from orster_cli.io.images import to_bytes
 
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 DECODERS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mjpeg,png,rawvideo"
-GUARDED = (  # options before every -i
+WHITELIST_OPTIONS = (  # options before every -i
     *("-protocol_whitelist", "file,pipe"),
     *("-format_whitelist", DEMUXERS),
     *("-codec_whitelist", DECODERS),
     *("-max_pixels", str(VIDEO_MAX_SIDE**2), "-threads", "4"),
 )
-REENCODE = "re-encode it: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p out.mp4"
+REENCODE_HINT = "re-encode it: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p out.mp4"
 _STREAM = re.compile(r"^ *Stream #0:\d+.*?: Video: .*?, (\d+)x(\d+)(?=[ ,\n])[^\n]*", re.MULTILINE)
 _PIXELS_WITH_ALPHA = re.compile(r"\b(yuva\w+|rgba\w*|bgra\w*|argb|abgr|ya8|ya16\w*|gbrap\w*)\b")
 
@@ -68,20 +68,20 @@ def probe(path: Path) -> VideoInfo:
     LimitError: too large or too long."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    text = _describe(path)
+    text = _header_text(path)
     streams = [s for s in _STREAM.finditer(text) if "(attached pic)" not in s[0]]
     if not streams:
         raise InputError(
             f"{path}: expected a video (MP4, MOV, MKV, WebM, AVI), found none that may be opened",
             code="E-VIDEO",
-            hint=REENCODE,
+            hint=REENCODE_HINT,
         )
     line, width, height = streams[0][0], int(streams[0][1]), int(streams[0][2])
     shape = re.search(r"SAR (\d+):(\d+)", line)
     if shape and int(shape[1]) and int(shape[2]):
         width = max(1, round(width * int(shape[1]) / int(shape[2])))
-    turned = re.search(r"rotation of (-?[\d.]+) degrees", text)
-    if turned and round(float(turned[1])) % 180 == 90:
+    rotation = re.search(r"rotation of (-?[\d.]+) degrees", text)
+    if rotation and round(float(rotation[1])) % 180 == 90:
         width, height = height, width
     rate = re.search(r"([\d.]+)(k?) fps", line) or re.search(r"([\d.]+)(k?) tbr", line)
     fps = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
@@ -129,31 +129,31 @@ def iterate_frames(
     info, reporter = info or probe(path), reporter or Silent()
     for text in info.ignored:
         reporter.warn(f"{path.name}: {text}")
-    most = min(VIDEO_MAX_FRAMES, VIDEO_MAX_RAW_BYTES // (info.width * info.height * 3))
+    limit = min(VIDEO_MAX_FRAMES, VIDEO_MAX_RAW_BYTES // (info.width * info.height * 3))
     command = [
-        *("-v", "error", "-nostdin", *GUARDED, "-i", f"file:{path.resolve()}"),
+        *("-v", "error", "-nostdin", *WHITELIST_OPTIONS, "-i", f"file:{path.resolve()}"),
         *("-an", "-sn", "-dn", "-map", "0:V:0", "-fps_mode", "passthrough"),
-        *("-frames:v", str(most + 1), "-s", f"{info.width}x{info.height}"),
+        *("-frames:v", str(limit + 1), "-s", f"{info.width}x{info.height}"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
     ]
     child, count = _Decoder(path, command), 0
     try:
         while block := child.read(info.width * info.height * 3):
             count += 1
-            if count > most:
-                raise LimitError(f"{path}: more than {most} frames of its size")
+            if count > limit:
+                raise LimitError(f"{path}: more than {limit} frames of its size")
             yield np.frombuffer(block, np.uint8).reshape(info.height, info.width, 3)
-        said = child.last_words()
+        problem = child.last_error()
     finally:
         child.close()
     if count == 0:
         raise InputError(
-            f"{path}: no frame could be decoded ({said or 'it is empty'})",
+            f"{path}: no frame could be decoded ({problem or 'it is empty'})",
             code="E-VIDEO",
-            hint=REENCODE,
+            hint=REENCODE_HINT,
         )
-    if said:
-        reporter.warn(f"{path.name}: damaged in places ({said})")
+    if problem:
+        reporter.warn(f"{path.name}: damaged in places ({problem})")
     if info.frames is not None and count + 2 < info.frames:
         reporter.warn(f"{path.name}: {count} frames came of about {info.frames}: is it cut short?")
 
@@ -180,7 +180,7 @@ class _Decoder:
             target=self._listen, args=(self._child.stderr,), daemon=True
         )
         self._listener.start()
-        self._left = float(VIDEO_MAX_SECONDS)
+        self._seconds_left = float(VIDEO_MAX_SECONDS)
 
     def _listen(self, stream: IO[bytes]) -> None:
         while block := stream.read1(4096):  # type: ignore[attr-defined]
@@ -195,9 +195,9 @@ class _Decoder:
         descriptor = self._out.fileno()
         while filled < size:
             started = time.monotonic()
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, self._left))
-            self._left -= time.monotonic() - started
-            if not ready or self._left < 0:
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, self._seconds_left))
+            self._seconds_left -= time.monotonic() - started
+            if not ready or self._seconds_left < 0:
                 raise LimitError(f"{self._path}: decoding took more than {VIDEO_MAX_SECONDS} s")
             got = os.readv(descriptor, [view[filled:]])
             if got == 0:
@@ -205,7 +205,7 @@ class _Decoder:
             filled += got
         return bytes(block)
 
-    def last_words(self) -> str:
+    def last_error(self) -> str:
         """The last error message of ffmpeg."""
         self._listener.join(timeout=5)
         lines = b"".join(self._errors).decode(errors="replace").strip().split("\n")
@@ -296,9 +296,9 @@ def _encoder(
     return writer
 
 
-def _describe(path: Path) -> str:
+def _header_text(path: Path) -> str:
     """ffmpeg's description of a file; without an output file ffmpeg exits with 1."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *GUARDED]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *WHITELIST_OPTIONS]
     try:
         done = subprocess.run(  # noqa: S603
             [*command, "-i", f"file:{path.resolve()}"],

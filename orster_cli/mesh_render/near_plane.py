@@ -22,7 +22,7 @@ def project(
     return pixels * s - 0.5, inv_z
 
 
-def clipped_to_near(mesh: Mesh, w2c: np.ndarray) -> Mesh:
+def clip_near_plane(mesh: Mesh, w2c: np.ndarray) -> Mesh:
     """`mesh` with its triangles clipped at the near plane; `mesh` itself if none crosses it."""
     z = mesh.vertices @ w2c[2, :3] + w2c[2, 3]
     inside = z[mesh.triangles] >= NEAR

@@ -18,7 +18,7 @@ from orster_cli.core.types import Cameras
 from orster_cli.geometry.mesh import BLEND, SRGB_LUT, Mesh, linear_to_srgb
 from orster_cli.mesh_render import raster_numba as kernels
 from orster_cli.mesh_render.lighting import LIGHT_DIRECTIONS, LIGHT_INTENSITIES
-from orster_cli.mesh_render.near_plane import clipped_to_near, project
+from orster_cli.mesh_render.near_plane import clip_near_plane, project
 from orster_cli.mesh_render.pack import MAX_LAYERS, pack_materials
 
 WHITE = (1.0, 1.0, 1.0)
@@ -60,7 +60,7 @@ def render_mesh(
         from orster_cli.mesh_render.raster_reference import draw
 
         frames = [
-            draw(clipped_to_near(mesh, w2c), K, w2c, cameras, supersample, background, device)
+            draw(clip_near_plane(mesh, w2c), K, w2c, cameras, supersample, background, device)
             for K, w2c in _numpy_cameras(cameras)
         ]
         rgb, alpha, depth = (torch.stack(part) for part in zip(*frames, strict=True))
@@ -92,7 +92,7 @@ def _draw_numba(
     depth: np.ndarray,
 ) -> None:
     """Draw one view into `rgb` [3,H,W], `alpha` [H,W], `depth` [H,W]."""
-    mesh = clipped_to_near(mesh, w2c)
+    mesh = clip_near_plane(mesh, w2c)
     screen, inv_z = project(mesh.vertices, K, w2c, s)
     height, width = alpha.shape
     used = screen[inv_z > 0]

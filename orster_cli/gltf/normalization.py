@@ -23,7 +23,7 @@ _AZIMUTHS = 72
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
+class Normalization:
     """``world = scale * file + offset``; `reason` is the bound that determines the scale: "unit",
     "clip box" or "frame"."""
 
@@ -32,9 +32,9 @@ class Placement:
     reason: str
 
 
-def place_clip(
+def normalize_clip(
     scene: Scene, clip: int | None, times_s: np.ndarray, elevation: float | None = 0.0
-) -> Placement:
+) -> Normalization:
     """The normalisation of animation `clip` over the times `times_s` [T] in seconds, the first of which
     is t = 0. `elevation` in degrees; None omits the bound by the frame.
 
@@ -56,7 +56,7 @@ def place_clip(
         bounds["frame"] = _frame_bound(rings, elevation)
     reason = min(bounds, key=lambda name: bounds[name])
     scale = float(bounds[reason])
-    return Placement(scale=scale, offset=-scale * centre, reason=reason)
+    return Normalization(scale=scale, offset=-scale * centre, reason=reason)
 
 
 def _drawn_vertices(scene: Scene, clip: int | None, time: float) -> np.ndarray:
