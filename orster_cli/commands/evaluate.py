@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orster_cli.commands.stage import Stage
     from orster_cli.evaluate.evaluate_cases import Figures
     from orster_cli.evaluate.views import Looks
+    from orster_cli.ui.out import Table
 
 
 def evaluate(
@@ -68,8 +69,9 @@ def evaluate(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure assets and clips, against a reference where a metric needs one.
+    """Measure assets and clips, and write a report.
 
+    Some metrics compare with a reference.
     Example: orster evaluate runs/ --reference dataset/ --metrics fvd,clip-o,psnr -o report/"""
     from orster_cli.core.errors import ConfigError
 
@@ -197,7 +199,7 @@ def _evaluate(stage: Stage, draft: Draft, asked: Asked) -> None:
         artifact = draft.commit(content, warnings=stage.out.warnings[:100])
     stage.done(
         artifact,
-        summary=_table(values),
+        figures=_tables(values),
         next_step=f"look at {stage.out_path / PAGE}",
         values={**content, "mean": {one["name"]: one["mean"] for one in values["subjects"]}},
     )
@@ -222,9 +224,9 @@ def _complain(unavailable: dict[str, dict[str, str]], stage: Stage) -> None:
     )
 
 
-def _table(values: dict[str, Any]) -> str:
+def _tables(values: dict[str, Any]) -> list[str | Table]:
     """The subjects' means, one row each, then the summary."""
-    from orster_cli.ui.out import table
+    from orster_cli.ui.out import Table
 
     about = values["metrics"]
     names = [name for name in about if about[name]["scope"] != "set"]
@@ -233,7 +235,7 @@ def _table(values: dict[str, Any]) -> str:
         [one["name"], *(_number(one["mean"].get(name)) for name in names)]
         for one in values["subjects"]
     ]
-    text = table(rows, header) if names else ""
+    means = [Table(rows, header)] if names else []
     sets = [
         f"{name} {_number(values['summary'][name]['mean'])} over "
         f"{values['summary'][name]['objects']} and {values['summary'][name]['reference_objects']}"
@@ -241,7 +243,7 @@ def _table(values: dict[str, Any]) -> str:
         for name in about
         if about[name]["scope"] == "set" and name in values["summary"]
     ]
-    return "\n".join(part for part in (text, *sets) if part)
+    return [*means, *sets]
 
 
 def _number(value: float | None) -> str:

@@ -21,7 +21,7 @@ def show(
     artifact: Annotated[Path, typer.Argument(help="An artifact folder.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what an artifact is, what it was made from and what it holds.
+    """Print what an artifact is and what it was made from.
 
     Example: orster show asset/"""
     from orster_cli.artifacts.store import open_artifact

@@ -16,7 +16,7 @@ def verify(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Hash every file of the artifacts and compare with their manifests.
+    """Compare artifacts with the hashes in their manifests.
 
     Example: orster verify dataset/ asset/"""
     from orster_cli.artifacts.manifest import read_manifest
@@ -40,4 +40,4 @@ def verify(
             hint="make the artifact again, or restore it from a copy",
         )
     values = {"artifacts": [str(p) for p in artifacts], "files": checked}
-    out.result(values, f"{checked} files of {len(artifacts)} artifacts are intact")
+    out.report(values, f"{checked} files of {len(artifacts)} artifacts are intact")

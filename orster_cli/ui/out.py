@@ -74,6 +74,10 @@ class Out:
             elif text := str(part):
                 self._line(self._stdout, text)
 
+    def report(self, values: dict[str, Any], human: Human) -> None:
+        """The outcome of work whose result is a file: `human` text is left out with --quiet."""
+        self.result(values, "" if self.quiet else human)
+
     # -- messages
 
     def info(self, message: str) -> None:
