@@ -113,6 +113,7 @@ def run(arguments: list[str]) -> int:
     try:
         app = build(first if first in COMMANDS or first in GROUPS else None)
         code = app(args=arguments, prog_name="orster", standalone_mode=False)
+        Out().clear()
         return code if isinstance(code, int) else 0
     except SystemExit as leaving:
         code = leaving.code

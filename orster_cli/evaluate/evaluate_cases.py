@@ -108,13 +108,15 @@ def evaluate(
     wanted = [name for name in names if not _missing(name, features, outcome)]
     pools = {name: _Pool() for name in wanted if METRICS[name].clips is not None}
     gaps: dict[str, list[tuple[str, Undefined]]] = {}
+    units = len(wanted) + 1  # of progress a case: its metrics, and what `seen` makes of it
     for i, planned in enumerate(cases):
         if stop is not None and stop.requested:
             raise Preempted("stopped before the report was whole: run the same command again")
         case = planned.load()
         looks = Looks(case, cfg, reporter)
         values: dict[str, Values] = {}
-        for name in wanted:
+        for k, name in enumerate(wanted):
+            reporter.step("evaluate", i * units + k, len(cases) * units, metric=name)
             try:
                 if name in pools:
                     _into(pools[name], name, looks, features)
@@ -127,7 +129,7 @@ def evaluate(
         outcome.figures.append(_figures(case, looks, values))
         if seen is not None:
             seen(looks, outcome.figures[-1])
-        reporter.step("evaluate", i + 1, len(cases))
+        reporter.step("evaluate", (i + 1) * units, len(cases) * units)
     _spares(pools, spare, features, cfg, reporter)
     _explain(gaps, len(cases), outcome, reporter)
     for name, pool in pools.items():

@@ -55,9 +55,7 @@ SetOption = Annotated[
         rich_help_panel=SETTINGS,
     ),
 ]
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.", rich_help_panel=RUN)
-]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,6 +140,7 @@ class Out:
                 words = f"in {clock(pace.spent())}"
                 self._line(self._stderr, describe(stage, done, total, words, figures).plain())
             pace.stage = None
+            self.status("working ...")  # until the next stage, or the result
         else:
             from orster_cli.ui.screen import CLEAR, progress_line
 

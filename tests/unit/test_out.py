@@ -222,6 +222,7 @@ def test_a_finished_bar_leaves_one_line_and_a_short_one_none(clock: list[float])
         "done\n",
     ]
     assert drawn(talk)[-2].endswith("hash 1/2")
+    assert drawn(talk).count("working ...") == 2
 
 
 def test_a_status_is_replaced_and_shown_on_a_terminal_alone() -> None:
