@@ -135,11 +135,18 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
     request = open_models(request, train)
 
     from orster_cli.core.devices import choose_device
+    from orster_cli.core.errors import ConfigError
     from orster_cli.training.loop import make_accelerator
     from orster_cli.training.train_stage import run_stage
 
     device = choose_device(device_name)
     accelerator = make_accelerator(train, cpu=device.type == "cpu")
+    if device.index is not None and accelerator.num_processes > 1:
+        raise ConfigError(
+            f"--device {device_name}: {accelerator.num_processes} processes were launched, and each "
+            "has its own GPU",
+            hint="use --device cuda, and choose GPUs with CUDA_VISIBLE_DEVICES",
+        )
     with ExitStack() as held:
         draft, folders = None, (None, None)
         if accelerator.is_main_process:

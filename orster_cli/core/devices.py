@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def choose_device(name: str) -> torch.device:
     """The device that `name` means: "auto" is CUDA where there is a GPU; "cuda:1" is the second GPU.
 
+    A GPU with an index becomes the current one, on which libraries work that know only "cuda".
     ConfigError: no such name; MissingResourceError: no such GPU."""
     found = re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", name, re.ASCII)
     if found is None:
@@ -35,4 +36,5 @@ def choose_device(name: str) -> torch.device:
             f"--device: no {name} here, found {count} CUDA device{'s' if count > 1 else ''}",
             hint=f"use {known}, or --device cpu",
         )
+    torch.cuda.set_device(index)
     return torch.device("cuda", index)
