@@ -172,6 +172,7 @@ def test_show(capsys: Capture, tmp_path: Path) -> None:
     assert human.err == ""
     lines = human.out.splitlines()
     assert lines[0] == f"clip {made.id}"
+    assert lines[1] == "2 frames, 883 bytes"
     assert f"from clip source {source.id[:12]}" in lines
     assert "4 files, 883 bytes" in lines
     assert "frames: 2" in lines
@@ -180,7 +181,7 @@ def test_show(capsys: Capture, tmp_path: Path) -> None:
     assert data["id"] == made.id
     assert data["lineage"][0]["path"] == str(tmp_path / "source")
     shutil.rmtree(tmp_path / "source")
-    assert "(not beside it)" in orster(capsys, "show", tmp_path / "clip").out
+    assert "(its folder is not here)" in orster(capsys, "show", tmp_path / "clip").out
 
 
 def test_show_follows_the_lineage_by_id_not_by_name(capsys: Capture, tmp_path: Path) -> None:
@@ -198,6 +199,11 @@ def test_show_follows_the_lineage_by_id_not_by_name(capsys: Capture, tmp_path: P
 def test_verify_names_every_damaged_file(capsys: Capture, tmp_path: Path) -> None:
     for name in ("good", "bad", "worse"):
         make(tmp_path / name)
+    said = orster(capsys, "verify", tmp_path / "good", tmp_path / "bad")
+    assert said.out.splitlines() == [
+        f"{tmp_path / name}: clip, 4 files are intact" for name in ("good", "bad")
+    ]
+    assert orster(capsys, "verify", tmp_path / "good", "--quiet").out == ""
     said = orster(capsys, "verify", tmp_path / "good", tmp_path / "bad", "--json")
     assert said.code == 0
     assert said.data["files"] == 8
@@ -216,6 +222,21 @@ def test_verify_names_every_damaged_file(capsys: Capture, tmp_path: Path) -> Non
     ):
         assert str(tmp_path / line) in said.failure["error"]
     assert "good" not in said.failure["error"]
+
+
+def test_verify_tells_a_folder_that_is_no_artifact_from_a_damaged_one(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    make(tmp_path / "good")
+    said = orster(capsys, "verify", tmp_path / "good", tmp_path / "good/frames")
+    assert said.code == 3
+    assert "error[E-INTEGRITY]: no artifact:" in said.err
+    assert f"{tmp_path / 'good/frames'}: expected an artifact folder" in said.err
+    assert "make the artifact again" not in said.err
+    (tmp_path / "good/empty.bin").unlink()
+    said = orster(capsys, "verify", tmp_path / "good", tmp_path / "good/frames")
+    assert "not what the manifest says:" in said.err
+    assert "make the artifact again" in said.err
 
 
 def test_no_artifact_is_3_with_a_next_step(capsys: Capture, tmp_path: Path) -> None:
