@@ -87,7 +87,7 @@ def construct(
         command="construct",
         out=out,
         flags={"construct.seed": seed},
-        template=f"construct-{preset}" if preset else None,
+        template=preset_template(preset),
         model=None if model is None else sampling_of(model),
         **run.for_stage(),
     )
@@ -118,6 +118,24 @@ def construct(
         next_step=f"look at {out / 'preview.mp4'}",
         values=content,
     )
+
+
+def preset_template(preset: str | None) -> str | None:
+    """The template of a preset's name. ConfigError: there is none."""
+    from orster_cli.config.load import template_names
+    from orster_cli.core.errors import ConfigError
+    from orster_cli.core.names import did_you_mean
+
+    if preset is None:
+        return None
+    prefix = "construct-"
+    known = [name.removeprefix(prefix) for name in template_names() if name.startswith(prefix)]
+    if preset not in known:
+        raise ConfigError(
+            f"--preset: no preset {preset!r}{did_you_mean(preset, known)}",
+            hint=f"presets: {', '.join(known)}",
+        )
+    return f"{prefix}{preset}"
 
 
 def construct_asset(

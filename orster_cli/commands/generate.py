@@ -31,7 +31,7 @@ def generate(
 
     The same as sample-video into OUT/clip and construct into OUT/asset.
     Example: orster generate --text "a frog jumping" -o frog/"""
-    from orster_cli.commands.construct import construct_asset
+    from orster_cli.commands.construct import construct_asset, preset_template
     from orster_cli.commands.sample_video import Request, sample_clip
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import open_model_or_default, sampling_of
@@ -56,7 +56,7 @@ def generate(
         command="construct",
         out=out / "asset",
         flags={"construct.seed": condition.seed},
-        template=f"construct-{preset}" if preset else None,
+        template=preset_template(preset),
         model=sampling_of(model),  # for the static orbit
         **run.for_stage(),
     )
