@@ -31,16 +31,22 @@ def generate(
 
     The same as sample-video into OUT/clip and construct into OUT/asset.
     Example: orster generate --text "a frog jumping" -o frog/"""
+    from orster_cli.artifacts.outputs import check_collection, check_output
     from orster_cli.commands.construct import construct_asset, preset_template
     from orster_cli.commands.sample_video import Request, sample_clip
     from orster_cli.commands.stage import Stage
-    from orster_cli.inputs.models import open_model_or_default, sampling_of
+    from orster_cli.inputs.models import SHIPPED, open_model_or_default, sampling_of
     from orster_cli.inputs.video import OrbitFlags
 
     model = condition.model
+    read = [condition.image, condition.object_, model or SHIPPED]
+    check_collection(out, "a clip and an asset")
+    check_output(out / "asset", kind="asset", reads=[*read, run.config])
     first = Stage.open(
         "sample",
         command="sample-video",
+        kind="clip",
+        reads=read,
         out=out / "clip",
         flags={"sample.motion": condition.motion},
         template=None,
@@ -54,6 +60,8 @@ def generate(
     second = Stage.open(
         "construct",
         command="construct",
+        kind="asset",
+        reads=[out / "clip", model or SHIPPED],
         out=out / "asset",
         flags={"construct.seed": condition.seed},
         template=preset_template(preset),

@@ -54,6 +54,7 @@ class _Import:
     next_step: str
     options: Outcome
     sink: Out
+    reads: list[str | Path | None]
     parents: list[Parent] = field(default_factory=list)
 
 
@@ -80,12 +81,14 @@ def videomv(
     It is conditioned on texts (t2v) or on an image (i2v).
 
     Example: orster import videomv t2v_00333000.pth --base modelscope/ -o videomv/"""
+    from orster_cli.artifacts.outputs import check_output
     from orster_cli.core.errors import InputError
     from orster_cli.diffusion.importing import import_videomv, reads_images, take_checkpoint
     from orster_cli.diffusion.published_models import VIDEOMV, VIDEOMV_IMAGES, licences_of
     from orster_cli.inputs.files import input_file
     from orster_cli.inputs.models import open_model
 
+    check_output(out, kind="model", reads=[checkpoint, base])
     images = reads_images(checkpoint, member)
     published = VIDEOMV_IMAGES if images else VIDEOMV
     opened = None if base is None else open_model(base)
@@ -119,6 +122,7 @@ def videomv(
         next_step=f"orster pretrain dataset/ -m {out}{parts} -o pretrained/",
         options=run,
         sink=Out(as_json=run.as_json, quiet=run.quiet),
+        reads=[checkpoint, base],
         parents=opened.parents if opened else [],
     )
     _import(asked)
@@ -222,10 +226,12 @@ def _import_folder(
     options: HubImport,
     settings: dict[str, Any] | None = None,
 ) -> None:
+    from orster_cli.artifacts.outputs import check_output
     from orster_cli.diffusion.hub import files_of, is_hub_id, locate
     from orster_cli.diffusion.published_models import licences_of
     from orster_cli.inputs.files import input_file
 
+    check_output(out, kind="model", reads=[source])
     sink = Out(as_json=options.as_json, quiet=options.quiet)
     pinned = published.revision if source == published.hub else None
     if options.dry_run and options.fetch and is_hub_id(source):
@@ -257,6 +263,7 @@ def _import_folder(
         next_step=next_step,
         options=options,
         sink=sink,
+        reads=[source, found.folder],
     )
     _import(asked)
 
@@ -274,6 +281,7 @@ def _import(asked: _Import) -> None:
         inputs=asked.inputs,
         force=asked.options.force,
         reporter=sink,
+        reads=asked.reads,
     )
     size = sum(entry.size for entry in asked.inputs)
     told: dict[str, Any] = {"path": path, "licences": asked.licences, "bytes": size}

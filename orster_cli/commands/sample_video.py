@@ -107,22 +107,29 @@ def sample_video(
 
     The condition is a text, an image or a static object.
     Examples: orster sample-video --text "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
+    from orster_cli.artifacts.outputs import check_output
     from orster_cli.commands.stage import Stage
-    from orster_cli.inputs.models import open_model_or_default, sampling_of
+    from orster_cli.inputs.models import SHIPPED, open_model_or_default, sampling_of
 
     flags = {**asdict(sampler), "motion": condition.motion}
     flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
         "sample",
         command="sample-video",
+        kind="clip",
+        reads=[condition.image, condition.object_, condition.model or SHIPPED],
         out=out,
         flags={f"sample.{name}": value for name, value in flags.items()},
         model=sampling_of(condition.model),
+        several=seeds is not None,
         **run.for_stage(),
     )
+    seed = condition.seed
+    numbers = [] if seeds is None else parse_seeds(seeds)
+    for number in numbers:
+        check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
     request = Request.of(condition)
     opened = open_model_or_default(condition.model)
-    seed = condition.seed
     if seeds is None:
         made = sample_clip(stage, opened, request, seed)
         if made is not None:
@@ -133,7 +140,7 @@ def sample_video(
                 values=made.content,
             )
         return
-    _several(stage, opened, request, parse_seeds(seeds))
+    _several(stage, opened, request, numbers)
 
 
 class Request:
@@ -221,7 +228,6 @@ def plan_clip(
     request.check()
     parents, inputs = request.origins(stage)
     return stage.plan(
-        kind="clip",
         parents=[*opened.parents, *parents],
         inputs=[*opened.inputs, *inputs],
         seeds={"noise": seed},
@@ -247,13 +253,17 @@ def sample_clip(
         return _write(stage, draft, made, sampler, asked)
 
 
+def _seed_folder(folder: Path, seed: int) -> Path:
+    return folder / f"seed-{seed:04d}"
+
+
 def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[int]) -> None:
     """A clip for each seed below the output folder, several at once where the settings say so."""
 
     folder = stage.out_path
     waiting: list[tuple[int, Stage, Draft]] = []
     for seed in seeds:
-        one = replace(stage, out_path=folder / f"seed-{seed:04d}")
+        one = replace(stage, out_path=_seed_folder(folder, seed))
         draft = plan_clip(one, opened, request, seed, announce=False)
         if draft is not None:
             waiting.append((seed, one, draft))

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orster_cli.commands.train_request import TrainRequest, build_stage, open_models
+from orster_cli.commands.train_request import (
+    TrainRequest,
+    build_stage,
+    check_captions,
+    open_models,
+)
 from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, TemplateRun, command
 
 if TYPE_CHECKING:
@@ -123,6 +128,8 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
     stage = Stage.open(
         section,
         command=request.command,
+        kind="model",
+        reads=[request.dataset, *request.folders.values()],
         out=request.out,
         flags={f"{section}.steps": steps, f"{section}.seed": seed},
         **shared,
@@ -133,6 +140,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
         kept = {name: at for name, at in request.folders.items() if not name.startswith("teacher")}
         request = replace(request, folders=kept)
     request = open_models(request, train)
+    check_captions(request, train)
 
     from orster_cli.core.devices import choose_device
     from orster_cli.core.errors import ConfigError
@@ -194,7 +202,6 @@ def _plan(stage: Stage, request: TrainRequest, train: TrainConfig, processes: in
     data = open_artifact(request.dataset, kind="dataset")
     opened = request.models.values()
     return stage.plan(
-        kind="model",
         parents=[data.parent(), *(p for model in opened for p in model.parents)],
         inputs=[file for model in opened for file in model.inputs],
         seeds={"train": stage.resolved.section(request.section)["seed"]},

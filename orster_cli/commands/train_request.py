@@ -67,6 +67,19 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
     return replace(request, models=models)
 
 
+def check_captions(request: TrainRequest, train: TrainConfig) -> None:
+    """InputError where the stage learns texts and the dataset has none."""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.core.reporting import Silent
+    from orster_cli.dataset.captions import captioned
+    from orster_cli.dataset.reader import Dataset
+
+    data = open_artifact(request.dataset, kind="dataset")
+    pairs = request.role == "encoder"
+    if train.steps and (pairs or (request.role != "vae" and train.gives_texts())):
+        captioned(Dataset.read(data.path), Silent(), pairs=pairs, section=request.section)
+
+
 def _article(role: str | None) -> str:
     return f"an {role}" if role == "encoder" else f"a {role}"
 
