@@ -34,7 +34,7 @@ COMMANDS = {
 }
 GROUPS = {"import": "import_weights", "config": "config"}
 
-# what people come for, in the order of --help
+# the commands as --help groups them, in its order
 PANELS = {
     "Make": ("generate", "sample-video", "construct"),
     "Look": ("show", "verify"),

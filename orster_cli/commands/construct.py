@@ -150,7 +150,7 @@ def construct_asset(
     device: str,
     announce: bool = True,
 ) -> Artifact | None:
-    """The asset of `clips`; None when there was nothing to do."""
+    """The asset of `clips`; None when it is up to date, or in a dry run."""
     import shutil
     from dataclasses import asdict
 
@@ -212,8 +212,8 @@ def construct_asset(
 def _sampled_orbit(
     stage: Stage, model: OpenedModel, clip: OrbitClip, device: str
 ) -> OrbitClip | None:
-    """The object of `clip` at rest, as the model sees it from the first frame; None, with a warning,
-    where what it samples is no object on a plain background."""
+    """An orbit of the static object, sampled from the first frame of `clip`; None, with a warning,
+    where the sample shows no object on a plain background."""
     from dataclasses import replace
 
     from orster_cli.core.devices import choose_device

@@ -37,7 +37,9 @@ class RenderOptions:
     azimuth_jitter: Annotated[
         bool | None,
         typer.Option(
-            "--azimuth-jitter", help="Start each orbit somewhere else.", rich_help_panel=SETTINGS
+            "--azimuth-jitter",
+            help="Start each orbit at a random azimuth.",
+            rich_help_panel=SETTINGS,
         ),
     ] = None
     eval_views: Annotated[
@@ -76,7 +78,8 @@ def prepare_data(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that render.")] = 1,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Join the datasets named instead of rendering.")
+        bool,
+        typer.Option("--merge", help="Merge the datasets given as OBJECTS, without rendering."),
     ] = False,
     render: RenderOptions,
     run: TemplateRun,
@@ -115,15 +118,17 @@ def prepare_data(
 def _prepare(
     stage: Stage, objects: list[Path], captions: Path | None, shard: str | None, workers: int
 ) -> None:
-    from orster_cli.dataset.captions import read_captions
-    from orster_cli.dataset.prepare import prepare
-    from orster_cli.dataset.reader import Dataset
     from orster_cli.dataset.sources import find_sources, parse_part, take_part
     from orster_cli.inputs.files import input_file
 
     cfg = stage.resolved.config.prepare
     part = parse_part(shard) if shard else (1, 1)
     sources = take_part(find_sources(objects), part)
+
+    from orster_cli.dataset.captions import read_captions  # imports torch: after the first checks
+    from orster_cli.dataset.prepare import prepare
+    from orster_cli.dataset.reader import Dataset
+
     rows = read_captions(captions) if captions else None
     inputs = _inputs(stage, sources) + ([input_file(captions)] if captions else [])
     draft = stage.plan(

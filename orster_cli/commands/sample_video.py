@@ -128,7 +128,7 @@ def sample_video(
     numbers = [] if seeds is None else parse_seeds(seeds)
     for number in numbers:
         check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
-    request = Request.of(condition)
+    request = Request(condition)
     opened = open_model_or_default(condition.model)
     if seeds is None:
         made = sample_clip(stage, opened, request, seed)
@@ -144,63 +144,57 @@ def sample_video(
 
 
 class Request:
-    """What is asked for, as the command line names it."""
+    """The condition of a video, as the command line names it."""
 
-    def __init__(
-        self, *, text: str | None, image: Path | None, object: str | None, device: str
-    ) -> None:
-        self.text, self.image, self.object, self.device = text, image, object, device
+    def __init__(self, condition: ConditionOptions) -> None:
+        self.text, self.image = condition.text, condition.image
+        self.static_object, self.device = condition.object_, condition.device
         self._sampler: Sampler | None = None
 
-    @classmethod
-    def of(cls, given: ConditionOptions) -> Request:
-        """The request of a command line."""
-        return cls(text=given.text, image=given.image, object=given.object_, device=given.device)
-
     def check(self) -> None:
-        """ConfigError: nothing, or an image and an object at once; InputError: no such image."""
+        """ConfigError: no condition, or both an image and an object; InputError: no such image."""
         from orster_cli.core.errors import ConfigError, InputError
 
-        if self.image is not None and self.object is not None:
-            raise ConfigError("--image and --object at once: give one of them")
-        if self.text is None and self.image is None and self.object is None:
+        if self.image is not None and self.static_object is not None:
+            raise ConfigError("--image and --object are both given: give one of them")
+        if self.text is None and self.image is None and self.static_object is None:
             raise ConfigError(
-                "nothing is asked for",
+                "no condition is given: expected a text, an image or an object",
                 hint='give --text "a frog jumping", --image x.png or --object y.glb',
             )
         if self.image is not None and not self.image.is_file():
             raise InputError(f"{self.image}: no such image")
 
     def origins(self, stage: Stage) -> tuple[list[Parent], list[InputFile]]:
-        """Where the condition comes from, for the manifest."""
+        """Parents and input files of the condition, for the manifest."""
         from orster_cli.inputs.files import input_file
 
         if self.image is not None:
             return [], [input_file(self.image)]
-        if self.object is not None:
-            if Path(self.object).is_file():
-                return [], [input_file(Path(self.object))]
+        if self.static_object is not None:
+            if Path(self.static_object).is_file():
+                return [], [input_file(Path(self.static_object))]
             opened = self._clip(stage)
             return opened.parents, opened.inputs
         return [], []
 
-    def asked(self, stage: Stage, model: Sampler) -> Asked:
-        """Everything read."""
+    def read(self, stage: Stage, model: Sampler) -> Asked:
+        """The condition with its files read."""
         from orster_cli.io.images import read_image
         from orster_cli.sampling.objects import object_orbit
         from orster_cli.sampling.sample_clips import Asked, cameras_for
 
         if self.image is not None:
             return Asked(text=self.text, image=read_image(self.image))
-        if self.object is None:
+        if self.static_object is None:
             return Asked(text=self.text)
-        if Path(self.object).is_file():
+        if Path(self.static_object).is_file():
             cameras = cameras_for(model.bundle.facts, model.cfg)
-            return Asked(text=self.text, object=object_orbit(Path(self.object), cameras))
+            return Asked(text=self.text, object=object_orbit(Path(self.static_object), cameras))
         return Asked(text=self.text, object=self._clip(stage).clip)
 
     def sampler(self, stage: Stage, opened: OpenedModel) -> Sampler:
-        """The model, read once."""
+        """The sampler; the model is read once."""
         from orster_cli.core.devices import choose_device
         from orster_cli.sampling.sample_clips import Sampler
 
@@ -217,14 +211,14 @@ class Request:
         from orster_cli.inputs.clips import open_clip
         from orster_cli.inputs.video import OrbitFlags
 
-        assert self.object is not None
-        return open_clip(self.object, OrbitFlags(), stage.out, default_view="static")
+        assert self.static_object is not None
+        return open_clip(self.static_object, OrbitFlags(), stage.out, default_view="static")
 
 
 def plan_clip(
     stage: Stage, opened: OpenedModel, request: Request, seed: int, *, announce: bool = True
 ) -> Draft | None:
-    """The draft of one clip; None when there is nothing to do."""
+    """The draft of one clip; None when it is up to date, or in a dry run."""
     request.check()
     parents, inputs = request.origins(stage)
     return stage.plan(
@@ -233,7 +227,7 @@ def plan_clip(
         seeds={"noise": seed},
         extra={
             "text": request.text,
-            "object": request.object if "#" in str(request.object) else "",
+            "object": request.static_object if "#" in str(request.static_object) else "",
         },
         announce=announce,
     )
@@ -242,15 +236,15 @@ def plan_clip(
 def sample_clip(
     stage: Stage, opened: OpenedModel, request: Request, seed: int, *, announce: bool = True
 ) -> Artifact | None:
-    """Make one clip; None when there was nothing to do."""
+    """Sample one clip; None when it is up to date, or in a dry run."""
     draft = plan_clip(stage, opened, request, seed, announce=announce)
     if draft is None:
         return None
     with draft:
         sampler = request.sampler(stage, opened)
-        asked = request.asked(stage, sampler)
-        made = next(sampler.sample(asked, [seed]))
-        return _write(stage, draft, made, sampler, asked)
+        given = request.read(stage, sampler)
+        made = next(sampler.sample(given, [seed]))
+        return _write(stage, draft, made, sampler, given)
 
 
 def _seed_folder(folder: Path, seed: int) -> Path:
@@ -258,8 +252,7 @@ def _seed_folder(folder: Path, seed: int) -> Path:
 
 
 def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[int]) -> None:
-    """A clip for each seed below the output folder, several at once where the settings say so."""
-
+    """Sample a clip for each seed below the output folder, `sample.batch` at once."""
     folder = stage.out_path
     waiting: list[tuple[int, Stage, Draft]] = []
     for seed in seeds:
@@ -269,18 +262,18 @@ def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[in
             waiting.append((seed, one, draft))
     if waiting:
         sampler = request.sampler(stage, opened)
-        asked = request.asked(stage, sampler)
+        given = request.read(stage, sampler)
         by_seed = {seed: (one, draft) for seed, one, draft in waiting}
-        for made in sampler.sample(asked, list(by_seed)):
+        for made in sampler.sample(given, list(by_seed)):
             one, draft = by_seed[made.seed]
             with draft:
-                _write(one, draft, made, sampler, asked)
+                _write(one, draft, made, sampler, given)
     text = f"{len(waiting)} clips made, {len(seeds) - len(waiting)} up to date, in {folder}"
     values = {"status": "made" if waiting else "up to date", "path": str(folder)}
     stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)
 
 
-def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, asked: Asked) -> Artifact:
+def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, given: Asked) -> Artifact:
     import torch
 
     from orster_cli.io.clip_files import CONDITION, write_clip, write_priors
@@ -289,8 +282,8 @@ def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, asked: A
     clip = made.clip
     write_clip(draft.dir, clip)
     write_priors(draft.dir, made.priors)
-    if asked.image is not None:
-        write_png(draft.dir / CONDITION, asked.image)
+    if given.image is not None:
+        write_png(draft.dir / CONDITION, given.image)
     pick = torch.linspace(0, len(clip) - 1, min(SHEET_FRAMES, len(clip))).round().long()
     row = [clip.frames[i] for i in pick]
     write_png(draft.dir / "sheet.png", contact_sheet([row], [clip.prompt or "no text"]))

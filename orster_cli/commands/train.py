@@ -206,7 +206,7 @@ def _plan(stage: Stage, request: TrainRequest, train: TrainConfig, processes: in
         inputs=[file for model in opened for file in model.inputs],
         seeds={"train": stage.resolved.section(request.section)["seed"]},
         extra={"model": stage.resolved.section("model"), "role": request.role},
-        foresee=memory,
+        preview=memory,
     )
 
 
