@@ -15,6 +15,7 @@ from orster_cli.data.latents import LatentCache
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.training.blank import BlankFrames, BlankLatents
 from orster_cli.training.datafeed import FrameFeed, LatentFeed
+from orster_cli.training.frame_cache import FrameCache
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
 
@@ -72,9 +73,31 @@ def latent_feed(
 
 
 def frame_feed(train: TrainConfig, source: Source, resolution: int) -> FrameFeed | BlankFrames:
+    """Single frames, decoded once by the first process where there is room for them."""
     if source.blank:
         return BlankFrames(resolution=resolution)
-    return FrameFeed(source.dataset, resolution=resolution, batch=train.batch, seed=train.seed)
+    return FrameFeed(
+        source.dataset,
+        resolution=resolution,
+        batch=train.batch,
+        seed=train.seed,
+        cache=_frame_cache(source, resolution),
+    )
+
+
+def _frame_cache(source: Source, resolution: int) -> FrameCache:
+    """Filled, unless there is no room for it."""
+    cache = FrameCache(source.dataset, source.id, resolution)
+    if source.part[0] != 0:
+        return cache
+    try:
+        if not cache.fits():
+            source.reporter.info(f"no room for {cache.path}: each step decodes its frames")
+        elif not cache.fill(reporter=source.reporter, stop=source.stop):
+            raise Preempted("stopped while decoding", hint="run the same command again to go on")
+    except OSError as error:
+        source.reporter.info(f"{cache.path}: {error.strerror}: each step decodes its frames")
+    return cache
 
 
 def resolution_of(model: ModelConfig, source: Source) -> int:
