@@ -41,6 +41,9 @@ class ModelConfig:
         "channels of the frame VAE; each after the first halves the picture",
         minimum=8,
     )
+    vae_patch: int = setting(
+        1, "pixels a side of the blocks that the frame VAE reads as one", minimum=1, maximum=16
+    )
     encoder_width: int = setting(64, "width of the text and image encoder", minimum=8)
 
 

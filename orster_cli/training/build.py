@@ -91,7 +91,11 @@ def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Read
     if start is None:
         groups = min(model.groups, *model.vae_widths)
         vae = FrameVAE.create(
-            model.vae_widths, channels=model.latent_channels, groups=groups, seed=cfg.vae.seed
+            model.vae_widths,
+            channels=model.latent_channels,
+            groups=groups,
+            seed=cfg.vae.seed,
+            patch=model.vae_patch,
         ).to(source.device)
     else:
         vae = start.to(source.device)
