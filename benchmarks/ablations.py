@@ -25,8 +25,8 @@ from scipy.stats import t as student
 
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
-from orster_cli.commands.models import SHIPPED
 from orster_cli.core.strict_json import read_object
+from orster_cli.inputs.models import SHIPPED
 from tools.weights import TEMPLATES, all_clips, rows_of
 
 CONFIG = TEMPLATES / "ablations.toml"

@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks.ablations import cell
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
-from orster_cli.commands.models import SHIPPED
 from orster_cli.core.strict_json import read_object
+from orster_cli.inputs.models import SHIPPED
 from tools.weights import TEMPLATES, rows_of
 
 CLIPS = (  # file, clip

@@ -25,15 +25,15 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construct.asset import load_asset
-from orster_cli.construct.run import ConstructInput, construct
+from orster_cli.construct.fit_asset import ConstructInput, construct
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.triples import PlacedClip, place, render_view
+from orster_cli.dataset.views import PlacedClip, place, render_view
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.gltf.load import load_gltf
 from orster_cli.metrics.psnr import psnr
-from orster_cli.splatting.show import render_clip
+from orster_cli.splatting.render import render_clip
 
 OBJECTS = {
     "animal_horse": 4,  # galloping

@@ -25,8 +25,8 @@ from benchmarks.timing import table, write_results
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import resolve
 from orster_cli.core.errors import MissingResourceError
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.latents import at_resolution, spaced
+from orster_cli.core.frames import at_resolution, spaced
+from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.io.checkpoints import load_latest

@@ -30,11 +30,11 @@ from torch import Tensor
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
 from orster_cli.artifacts.store import open_artifact
-from orster_cli.commands.models import SHIPPED
 from orster_cli.core.strict_json import read_object
-from orster_cli.data.curation import motion_magnitude
-from orster_cli.data.dataset import Dataset
+from orster_cli.dataset.curation import motion_magnitude
+from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
+from orster_cli.inputs.models import SHIPPED
 from orster_cli.io.clip_files import read_clip, write_clip
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import psnr

@@ -22,20 +22,20 @@ from torch import Tensor
 from benchmarks.construct_cpu import white
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
-from orster_cli.commands.models import SHIPPED
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construct.asset import load_asset
 from orster_cli.core.reporting import Silent
 from orster_cli.core.strict_json import read_object
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.triples import PlacedClip, place, render_view
+from orster_cli.dataset.views import PlacedClip, place, render_view
 from orster_cli.diffusion.bundle import Facts, load_bundle
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.gltf.load import load_gltf
+from orster_cli.inputs.models import SHIPPED
 from orster_cli.io.images import to_bytes
 from orster_cli.io.video import read_video
 from orster_cli.metrics.psnr import psnr
 from orster_cli.splatting.motion import Gaussians4D
-from orster_cli.splatting.show import render_clip
+from orster_cli.splatting.render import render_clip
 from tools.weights import TEMPLATES, rows_of
 
 PROMPTS = {  # -> file, clip

@@ -21,7 +21,7 @@ from benchmarks.timing import best_ms, table, write_results
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
-from orster_cli.splatting.perceptron import apply_layers
+from orster_cli.splatting.mlp import apply_layers
 from tests.helpers.scenes import shell
 
 AABB = torch.tensor([[-0.6, -0.6, -0.6], [0.6, 0.6, 0.6]])
@@ -120,7 +120,7 @@ def parts(rounds: int) -> list[list[object]]:
         planes.backend = backend
         _clear(*planes.parameters())
         terms = planes.smoothness()
-        (terms.space + terms.time + terms.still).backward()
+        (terms.space + terms.time).backward()
         planes.backend = "auto"
 
     def network(call: Callable[[torch.Tensor], torch.Tensor], share: float) -> None:

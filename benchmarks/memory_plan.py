@@ -30,8 +30,8 @@ from orster_cli.training import build
 from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.memory import plan_stage, rehearse_stage
 from orster_cli.training.rehearsal import rehearse
-from orster_cli.training.source import Source
 from orster_cli.training.stages import DistillStage
+from orster_cli.training.training_data import Source
 
 STAGES = ("pretrain", "distill", "align", "finetune")
 MIB = 2**20

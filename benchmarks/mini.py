@@ -18,16 +18,16 @@ from pathlib import Path
 from torch import Tensor
 
 from benchmarks.sampled import as_shown, nearness, sampler_of
-from orster_cli.commands.models import SHIPPED, sampling_of
 from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.types import OrbitClip
-from orster_cli.data.curation import motion_magnitude
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.triples import render_triple
+from orster_cli.dataset.curation import motion_magnitude
+from orster_cli.dataset.views import render_triple
 from orster_cli.diffusion.bundle import Facts
+from orster_cli.gltf.load import load_gltf
+from orster_cli.inputs.models import SHIPPED, sampling_of
 from orster_cli.io.images import contact_sheet, write_png
-from orster_cli.sampling.run import Asked, Sampler
+from orster_cli.sampling.sample_clips import Asked, Sampler
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROMPTS = (

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.sampled import as_shown, nearness, sampler_of
 from orster_cli.config.sample import SampleConfig
-from orster_cli.data.dataset import Dataset
+from orster_cli.dataset.reader import Dataset
 from orster_cli.io.images import contact_sheet, write_png
-from orster_cli.sampling.run import Asked
+from orster_cli.sampling.sample_clips import Asked
 
 KINDS = ("caption", "first view", "object")
 

@@ -18,10 +18,10 @@ from typing import TypeVar
 import torch
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.render_mesh import render_mesh
-from orster_cli.data.samples import encode, judge
-from orster_cli.data.triples import place, render_placed, render_triple, view_cameras
+from orster_cli.dataset.samples import encode, judge
+from orster_cli.dataset.views import place, render_placed, render_triple, view_cameras
+from orster_cli.gltf.load import load_gltf
+from orster_cli.mesh_render.render import render_mesh
 
 Result = TypeVar("Result")
 

@@ -35,10 +35,10 @@ def ours(path: Path) -> tuple[list[np.ndarray], dict[str, object]]:
     import torch
 
     from orster_cli.config.prepare import PrepareConfig
-    from orster_cli.data.gltf_scene import load_gltf
-    from orster_cli.data.render_mesh import render_mesh
-    from orster_cli.data.triples import clip_seconds, place
+    from orster_cli.dataset.views import clip_seconds, place
     from orster_cli.geometry.orbit import orbit_cameras
+    from orster_cli.gltf.load import load_gltf
+    from orster_cli.mesh_render.render import render_mesh
 
     scene = load_gltf(path)
     clip = len(scene.clips) // 2
@@ -69,7 +69,7 @@ def ours(path: Path) -> tuple[list[np.ndarray], dict[str, object]]:
 
 def draw_in_blender(jobs_file: Path, samples: int) -> None:
     """Runs in the other interpreter: draw every job, one .npy file each."""
-    from orster_cli.data.blender import Shot, render_shots
+    from orster_cli.mesh_render.blender import Shot, render_shots
 
     for k, job in enumerate(json.loads(jobs_file.read_text())):
         shots = [

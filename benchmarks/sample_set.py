@@ -14,12 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.sampled import as_shown, sampler_of
-from orster_cli.commands.models import sampling_of
 from orster_cli.config.load import resolve
-from orster_cli.data.dataset import Dataset
+from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import Facts
+from orster_cli.inputs.models import sampling_of
 from orster_cli.io.clip_files import write_clip, write_priors
-from orster_cli.sampling.run import Asked
+from orster_cli.sampling.sample_clips import Asked
 
 KINDS = ("text", "image", "object")
 

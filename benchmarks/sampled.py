@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.sample import SampleConfig
+from orster_cli.core.frames import at_resolution, spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
-from orster_cli.data.latents import at_resolution, spaced
 from orster_cli.diffusion.bundle import Facts, load_bundle
 from orster_cli.metrics.psnr import psnr
-from orster_cli.sampling.run import Sampler
+from orster_cli.sampling.sample_clips import Sampler
 
 
 def sampler_of(model: Path, cfg: SampleConfig) -> Sampler:

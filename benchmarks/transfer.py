@@ -21,13 +21,13 @@ from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import resolve
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
-from orster_cli.data.dataset import Dataset
+from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.training import build
 from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.loop import Run, make_accelerator, train
-from orster_cli.training.source import Source
 from orster_cli.training.stages import DistillStage
+from orster_cli.training.training_data import Source
 from orster_cli.transfer.orster import wanted_units
 
 ROUNDS = 8  # batches of held-out clips, each with other noise

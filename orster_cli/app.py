@@ -30,7 +30,7 @@ COMMANDS = {
     "doctor": ("doctor", "doctor"),
     "init": ("init", "init"),
 }
-GROUPS = {"import": "imports", "config": "config"}
+GROUPS = {"import": "import_weights", "config": "config"}
 
 
 def build(only: str | None = None) -> typer.Typer:

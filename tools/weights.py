@@ -26,9 +26,9 @@ import torch
 
 from orster_cli.artifacts.manifest import MANIFEST, Parent
 from orster_cli.artifacts.store import Artifact, Draft, begin, open_artifact
-from orster_cli.commands.models import SAMPLING, SHIPPED
 from orster_cli.core.seeding import derive_seed
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
+from orster_cli.inputs.models import SAMPLING, SHIPPED
 from orster_cli.training.log import read_log
 
 REPOSITORY = Path(__file__).resolve().parents[1]

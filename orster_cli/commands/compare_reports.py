@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 def run(first: Path, second: Path, out: Out) -> None:
     """Print the paired differences of two reports (folders or report.json files)."""
-    from orster_cli.evaluate.comparison import compare_reports, comparison_markdown
-    from orster_cli.evaluate.report_file import load_report
+    from orster_cli.report.comparison import compare_reports, comparison_markdown
+    from orster_cli.report.file import load_report
 
     result = compare_reports(load_report(first), load_report(second), (str(first), str(second)))
     subjects = result["subjects"]

@@ -20,10 +20,10 @@ from orster_cli.ui.options import (
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
-    from orster_cli.commands.common import Stage
-    from orster_cli.commands.models import OpenedModel
-    from orster_cli.construct.source import OrbitFlags
+    from orster_cli.commands.stage import Stage
     from orster_cli.core.types import OrbitClip
+    from orster_cli.inputs.models import OpenedModel
+    from orster_cli.inputs.video import OrbitFlags
 
 
 def construct(
@@ -64,10 +64,10 @@ def construct(
     """Fit animated 3D Gaussians to an orbital clip. Killed, it goes on where it was when run again.
 
     Examples: orster construct dataset#frog-0 -o asset/ ; orster construct video.mp4 -o asset/"""
-    from orster_cli.commands.common import Stage
-    from orster_cli.commands.models import open_model, sampling_of
-    from orster_cli.construct.source import OrbitFlags
+    from orster_cli.commands.stage import Stage
     from orster_cli.core.errors import ConfigError
+    from orster_cli.inputs.models import open_model, sampling_of
+    from orster_cli.inputs.video import OrbitFlags
 
     stage = Stage.open(
         "construct",
@@ -123,10 +123,10 @@ def construct_asset(
     import shutil
     from dataclasses import asdict
 
-    from orster_cli.commands.clips import open_clip
-    from orster_cli.commands.common import choose_device
-    from orster_cli.construct.run import ConstructInput
-    from orster_cli.construct.run import construct as run
+    from orster_cli.construct.fit_asset import ConstructInput
+    from orster_cli.construct.fit_asset import construct as run
+    from orster_cli.core.devices import choose_device
+    from orster_cli.inputs.clips import open_clip
     from orster_cli.io.clip_files import CONDITION
 
     orbit.check()
@@ -186,10 +186,10 @@ def _sampled_orbit(
     where what it samples is no object on a plain background."""
     from dataclasses import replace
 
-    from orster_cli.commands.common import choose_device
+    from orster_cli.core.devices import choose_device
     from orster_cli.core.errors import InputError
     from orster_cli.io.matting import matte
-    from orster_cli.sampling.run import Sampler, still_orbit
+    from orster_cli.sampling.sample_clips import Sampler, still_orbit
 
     cfg = stage.resolved.config
     stage.out.info("sampling the static orbit from the first frame")

@@ -25,10 +25,10 @@ from orster_cli.ui.options import (
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Draft
-    from orster_cli.commands.common import Stage
     from orster_cli.commands.evaluation import Asked
-    from orster_cli.evaluate.looks import Looks
-    from orster_cli.evaluate.run import Figures
+    from orster_cli.commands.stage import Stage
+    from orster_cli.evaluate.evaluate_cases import Figures
+    from orster_cli.evaluate.views import Looks
 
 
 def evaluate(
@@ -85,7 +85,7 @@ def evaluate(
         raise ConfigError(
             "nothing to evaluate", hint="orster evaluate asset/ --reference clip/ -o report/"
         )
-    from orster_cli.commands.common import Stage
+    from orster_cli.commands.stage import Stage
 
     names = None if metrics is None else [name.strip() for name in metrics.split(",")]
     stage = Stage.open(
@@ -126,7 +126,7 @@ def _run(
     from orster_cli.core.strict_json import read_object
     from orster_cli.evaluate.gates import check_gates, parse_gates
     from orster_cli.evaluate.metrics import check_names
-    from orster_cli.evaluate.report import REPORT
+    from orster_cli.report.write import REPORT
 
     names = check_names(stage.resolved.config.evaluate.metrics)
     gates = parse_gates(gates_text, names)
@@ -162,7 +162,7 @@ def _run(
 def _evaluate(stage: Stage, draft: Draft, asked: Asked) -> None:
     """Make the report."""
     from orster_cli.commands.evaluation import measure
-    from orster_cli.evaluate.report import (
+    from orster_cli.report.write import (
         MOST_SHOWN,
         PAGE,
         report_values,

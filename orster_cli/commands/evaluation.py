@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orster_cli.commands.common import Stage
-    from orster_cli.commands.pairing import Pairs
-    from orster_cli.commands.subjects import Subject
+    from orster_cli.commands.stage import Stage
+    from orster_cli.evaluate.evaluate_cases import Outcome
     from orster_cli.evaluate.features import Features
-    from orster_cli.evaluate.looks import Case
-    from orster_cli.evaluate.run import Outcome
+    from orster_cli.evaluate.views import Case
+    from orster_cli.inputs.pairing import Pairs
+    from orster_cli.inputs.subjects import Subject
 
 
 @dataclass
@@ -39,13 +39,13 @@ def open_asked(
 ) -> Asked:
     """Subjects and references found and paired, networks located; nothing is measured. InputError,
     ConfigError: what cannot be opened or paired."""
-    from orster_cli.commands.common import choose_device
-    from orster_cli.commands.models import SHIPPED
-    from orster_cli.commands.pairing import pair
-    from orster_cli.commands.subjects import datasets_in, open_subjects
+    from orster_cli.core.devices import choose_device
     from orster_cli.evaluate.features import Features
     from orster_cli.evaluate.metrics import METRICS, networks_of
     from orster_cli.evaluate.networks import Networks
+    from orster_cli.inputs.models import SHIPPED
+    from orster_cli.inputs.pairing import pair
+    from orster_cli.inputs.subjects import datasets_in, open_subjects
 
     cfg = stage.resolved.config.evaluate
     subjects = open_subjects(subject, cfg, stage.out)
@@ -72,7 +72,7 @@ def open_asked(
 def _changed(stage: Stage) -> list[str]:
     """Settings of the protocol that the user changed: the figures are then not the protocol's."""
     from orster_cli.config.load import resolve
-    from orster_cli.evaluate.report import protocol_values
+    from orster_cli.report.write import protocol_values
 
     cfg = stage.resolved.config.evaluate
     known = resolve(template=f"evaluate-{cfg.protocol}").config.evaluate
@@ -98,7 +98,7 @@ def first_process(stage: Stage, asked: Asked, world: int) -> bool:
 
 def measure(stage: Stage, asked: Asked, *, part: slice = slice(None), seen: Any = None) -> Outcome:
     """The figures of the subjects and spare references in `part`; `seen` as in `evaluate.run`."""
-    from orster_cli.evaluate.run import Planned, Spare, evaluate
+    from orster_cli.evaluate.evaluate_cases import Planned, Spare, evaluate
 
     def planner(one: Subject) -> Planned:
         return Planned(name=one.name, load=lambda: _case(one, asked.pairs.reference.get(one.name)))
@@ -120,7 +120,7 @@ def measure(stage: Stage, asked: Asked, *, part: slice = slice(None), seen: Any 
 
 def _case(subject: Subject, reference: Subject | None) -> Case:
     """Both sides in memory."""
-    from orster_cli.evaluate.looks import Case, Condition
+    from orster_cli.evaluate.views import Case, Condition
 
     ours = subject.load()
     theirs = None if reference is None else reference.load()

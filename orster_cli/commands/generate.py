@@ -51,11 +51,11 @@ def generate(
     """From a text, an image or a static object to an animated 3D asset: OUT/clip, OUT/asset.
 
     Example: orster generate --text "a frog jumping" -o frog/"""
-    from orster_cli.commands.common import Stage
     from orster_cli.commands.construct import construct_asset
-    from orster_cli.commands.models import open_model_or_default, sampling_of
     from orster_cli.commands.sample_video import Request, sample_clip
-    from orster_cli.construct.source import OrbitFlags
+    from orster_cli.commands.stage import Stage
+    from orster_cli.inputs.models import open_model_or_default, sampling_of
+    from orster_cli.inputs.video import OrbitFlags
 
     shared = {"config": config, "assignments": assignments, "force": force, "dry_run": dry_run,
               "as_json": as_json, "quiet": quiet}  # fmt: skip

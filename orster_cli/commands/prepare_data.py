@@ -20,8 +20,8 @@ from orster_cli.ui.options import (
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile
-    from orster_cli.commands.common import Stage
-    from orster_cli.data.sources import Source
+    from orster_cli.commands.stage import Stage
+    from orster_cli.dataset.sources import Source
 
 
 def prepare_data(
@@ -61,7 +61,7 @@ def prepare_data(
     """Render animated objects into training clips: dynamic orbit, static orbit, front view.
 
     Example: orster prepare-data objects/ -o dataset/ --captions clips.csv --workers 8"""
-    from orster_cli.commands.common import Stage
+    from orster_cli.commands.stage import Stage
 
     flags = {
         "prepare.frames": frames,
@@ -93,10 +93,10 @@ def prepare_data(
 def _prepare(
     stage: Stage, objects: list[Path], captions: Path | None, shard: str | None, workers: int
 ) -> None:
-    from orster_cli.commands.common import input_file
-    from orster_cli.data.captions import read_captions
-    from orster_cli.data.prepare import prepare
-    from orster_cli.data.sources import find_sources, parse_part, take_part
+    from orster_cli.dataset.captions import read_captions
+    from orster_cli.dataset.prepare import prepare
+    from orster_cli.dataset.sources import find_sources, parse_part, take_part
+    from orster_cli.inputs.files import input_file
 
     cfg = stage.resolved.config.prepare
     part = parse_part(shard) if shard else (1, 1)
@@ -137,7 +137,7 @@ def _prepare(
 
 def _inputs(stage: Stage, sources: list[Source]) -> list[InputFile]:
     """Every file of every source, hashed, under its name relative to what the user named."""
-    from orster_cli.commands.common import input_file
+    from orster_cli.inputs.files import input_file
 
     found = []
     for done, source in enumerate(sources, start=1):
@@ -154,8 +154,8 @@ def _inputs(stage: Stage, sources: list[Source]) -> list[InputFile]:
 
 def _merge(stage: Stage, parts: list[Path]) -> None:
     from orster_cli.artifacts.store import open_artifact
-    from orster_cli.data.dataset import Dataset
-    from orster_cli.data.merge import Part, merge
+    from orster_cli.dataset.merge import Part, merge
+    from orster_cli.dataset.reader import Dataset
 
     opened = [open_artifact(path, kind="dataset") for path in parts]
     draft = stage.plan(kind="dataset", parents=[a.parent() for a in opened], extra={"merge": True})

@@ -23,9 +23,9 @@ from orster_cli.ui.options import (
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.artifacts.store import Artifact, Draft
-    from orster_cli.commands.common import Stage
-    from orster_cli.commands.models import OpenedModel
-    from orster_cli.sampling.run import Asked, Sampled, Sampler
+    from orster_cli.commands.stage import Stage
+    from orster_cli.inputs.models import OpenedModel
+    from orster_cli.sampling.sample_clips import Asked, Sampled, Sampler
 
 TextOption = Annotated[str | None, typer.Option("--text", "-t", help="What it shows.")]
 ImageOption = Annotated[Path | None, typer.Option("--image", help="Its first view.")]
@@ -78,8 +78,8 @@ def sample_video(
     """Sample an orbital video of a moving object.
 
     Examples: orster sample-video --text "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
-    from orster_cli.commands.common import Stage
-    from orster_cli.commands.models import open_model_or_default, sampling_of
+    from orster_cli.commands.stage import Stage
+    from orster_cli.inputs.models import open_model_or_default, sampling_of
 
     scales = {f"sample.guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
@@ -147,7 +147,7 @@ class Request:
 
     def origins(self, stage: Stage) -> tuple[list[Parent], list[InputFile]]:
         """Where the condition comes from, for the manifest."""
-        from orster_cli.commands.common import input_file
+        from orster_cli.inputs.files import input_file
 
         if self.image is not None:
             return [], [input_file(self.image)]
@@ -162,7 +162,7 @@ class Request:
         """Everything read."""
         from orster_cli.io.images import read_image
         from orster_cli.sampling.objects import object_orbit
-        from orster_cli.sampling.run import Asked, cameras_for
+        from orster_cli.sampling.sample_clips import Asked, cameras_for
 
         if self.image is not None:
             return Asked(text=self.text, image=read_image(self.image))
@@ -175,8 +175,8 @@ class Request:
 
     def sampler(self, stage: Stage, opened: OpenedModel) -> Sampler:
         """The model, read once."""
-        from orster_cli.commands.common import choose_device
-        from orster_cli.sampling.run import Sampler
+        from orster_cli.core.devices import choose_device
+        from orster_cli.sampling.sample_clips import Sampler
 
         if self._sampler is None:
             self._sampler = Sampler(
@@ -188,8 +188,8 @@ class Request:
         return self._sampler
 
     def _clip(self, stage: Stage):  # type: ignore[no-untyped-def]
-        from orster_cli.commands.clips import open_clip
-        from orster_cli.construct.source import OrbitFlags
+        from orster_cli.inputs.clips import open_clip
+        from orster_cli.inputs.video import OrbitFlags
 
         assert self.object is not None
         return open_clip(self.object, OrbitFlags(), stage.out, default_view="static")

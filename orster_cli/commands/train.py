@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import torch
 
     from orster_cli.artifacts.store import Draft
-    from orster_cli.commands.common import Stage
-    from orster_cli.commands.models import OpenedModel
+    from orster_cli.commands.stage import Stage
     from orster_cli.config.train import TrainConfig
+    from orster_cli.inputs.models import OpenedModel
     from orster_cli.training.build import Models, Ready
 
 ROLES = {"vae": "vae", "encoder": "encoder", "3d": "teacher", "video": "teacher", "4d": "pretrain"}
@@ -205,10 +205,11 @@ class _Asked:
 
 
 def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) -> None:
-    from orster_cli.commands.common import Stage, choose_device
-    from orster_cli.commands.models import open_model
+    from orster_cli.commands.stage import Stage
+    from orster_cli.core.devices import choose_device
+    from orster_cli.inputs.models import open_model
     from orster_cli.training.loop import make_accelerator
-    from orster_cli.training.run import run_stage
+    from orster_cli.training.train_stage import run_stage
 
     stage = Stage.open(
         asked.section,
@@ -319,9 +320,9 @@ def _build(
 ) -> Ready:
     """The stage, on each process; `blank`: of sizes alone, for a plan."""
     from orster_cli.artifacts.store import open_artifact
-    from orster_cli.data.dataset import Dataset
+    from orster_cli.dataset.reader import Dataset
     from orster_cli.training import build
-    from orster_cli.training.source import Source
+    from orster_cli.training.training_data import Source
 
     cfg = stage.resolved.config
     data = open_artifact(asked.dataset, kind="dataset")

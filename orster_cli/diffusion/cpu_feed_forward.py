@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from orster_cli.core.products import outer, product
+from orster_cli.core.cpu_matmul import outer, product
 
 PIECE = 512  # tokens, on one thread
 

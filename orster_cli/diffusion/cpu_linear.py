@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from orster_cli.core.products import outer, product
+from orster_cli.core.cpu_matmul import outer, product
 
 
 def is_plain(x: Tensor) -> bool:

@@ -15,8 +15,8 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.names import did_you_mean, printable
 from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.footage import Footage
-from orster_cli.evaluate.looks import NEED_REFERENCE, Looks, Undefined
+from orster_cli.evaluate.film import Footage
+from orster_cli.evaluate.views import NEED_REFERENCE, Looks, Undefined
 from orster_cli.metrics.frechet import one_clip_distance
 from orster_cli.metrics.i3d import FEWEST_FRAMES
 from orster_cli.metrics.motion import flicker

@@ -9,10 +9,10 @@ import torch
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.triples import place, render_view
+from orster_cli.dataset.views import place, render_view
+from orster_cli.gltf.load import load_gltf
 from orster_cli.io.ply import read_ply
-from orster_cli.splatting.show import render_frame
+from orster_cli.splatting.render import render_frame
 
 MESHES = (".glb", ".gltf")
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orster_cli.core.products import outer, product
-from orster_cli.splatting.perceptron import active_rows
+from orster_cli.core.cpu_matmul import outer, product
+from orster_cli.splatting.mlp import active_rows
 
 BLOCK = 2048  # points: their scores fill half of a core's cache
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
-from orster_cli.splatting.perceptron import apply_layers
+from orster_cli.splatting.mlp import apply_layers
 from orster_cli.splatting.st_hexplane import STHexPlane
 
 

@@ -29,14 +29,6 @@ from orster_cli.training.loop import Feed
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial
 from orster_cli.training.phi import vae_features, vgg_features, vgg_network
-from orster_cli.training.source import (
-    VIEW,
-    Source,
-    frame_feed,
-    latent_feed,
-    resolution_of,
-    sizes_of,
-)
 from orster_cli.training.stages import (
     AlignStage,
     DiffusionStage,
@@ -44,6 +36,14 @@ from orster_cli.training.stages import (
     EncoderStage,
     Setting,
     VaeStage,
+)
+from orster_cli.training.training_data import (
+    VIEW,
+    Source,
+    frame_feed,
+    latent_feed,
+    resolution_of,
+    sizes_of,
 )
 from orster_cli.training.watch import reconstructions, samples
 from orster_cli.transfer.halves import halve

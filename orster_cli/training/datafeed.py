@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.frames import at_resolution, spaced
 from orster_cli.core.seeding import derive_seed
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.latents import LatentCache, at_resolution, spaced
+from orster_cli.dataset.reader import Dataset
 from orster_cli.training.frame_cache import FrameCache, frame_bytes
+from orster_cli.training.latents import LatentCache
 
 MOTIONLESS = 0.0
 

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from orster_cli.core import limits
 from orster_cli.core.errors import IntegrityError
+from orster_cli.core.frames import at_resolution
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.latents import VIEWS, at_resolution
+from orster_cli.dataset.reader import Dataset
+from orster_cli.training.latents import VIEWS
 
 _SPARE = 1.1  # free space asked for, as a share of the file
 

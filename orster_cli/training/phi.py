@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from orster_cli.core.errors import MissingResourceError
 from orster_cli.diffusion.frame_vae import FrameVAE
-from orster_cli.training.losses import Features
+from orster_cli.training.stage_losses import Features
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _RELUS = (3, 8, 15, 22, 29)  # of VGG16: the layers that LPIPS reads too

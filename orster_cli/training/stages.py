@@ -27,7 +27,7 @@ from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import NONE, STD4D, STD4DOutput
 from orster_cli.training.datafeed import FrameBatch, LatentBatch
 from orster_cli.training.draws import Draws, choose, draw
-from orster_cli.training.losses import (
+from orster_cli.training.stage_losses import (
     Features,
     alignment_loss,
     diffusion_loss,

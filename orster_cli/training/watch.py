@@ -15,7 +15,7 @@ from orster_cli.core.reporting import Silent
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.io.images import contact_sheet
-from orster_cli.sampling.run import Asked, Sampler
+from orster_cli.sampling.sample_clips import Asked, Sampler
 
 STEPS = 20  # of the sampler: fewer than a user would take
 GUIDANCE = 3.0

@@ -18,7 +18,7 @@ from orster_cli.app import run
 from orster_cli.artifacts.manifest import read_manifest
 from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.core.types import OrbitClip
-from orster_cli.data.dataset import Dataset
+from orster_cli.dataset.reader import Dataset
 from orster_cli.io.clip_files import CONDITION, write_clip
 from orster_cli.io.images import write_png
 from orster_cli.io.ply import write_ply
@@ -200,7 +200,7 @@ def test_a_protocol_its_changes_and_meshes(creature: Path, tmp_path: Path) -> No
 def test_protocols_hold_every_setting_that_changes_a_figure() -> None:
     from orster_cli.config.evaluate import EvaluateConfig
     from orster_cli.config.load import read_toml, templates_folder
-    from orster_cli.evaluate.report import protocol_values
+    from orster_cli.report.write import protocol_values
 
     pinned = set(protocol_values(EvaluateConfig())) - {"name", "version", "data_range"}
     found = sorted(templates_folder().glob("evaluate-*.toml"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orster_cli.artifacts.store import begin
-from orster_cli.data.dataset import Dataset
+from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import save_bundle
 from orster_cli.io.clip_files import write_clip
 from tests.helpers.cli import orster

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orster_cli.artifacts.store import open_artifact
-from orster_cli.commands.models import SHIPPED, sampling_of
 from orster_cli.core.reporting import Silent
+from orster_cli.inputs.models import SHIPPED, sampling_of
 from orster_cli.io.clip_files import read_clip
 from tests.helpers.cli import orster
 

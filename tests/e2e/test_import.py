@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, CLIPModel
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.diffusion.encoders import load_encoder
-from orster_cli.diffusion.published import card_licence
+from orster_cli.diffusion.published_models import card_licence
 from tests.helpers.cli import Said, orster
 from tests.helpers.clip_models import clip_folder
 from tests.helpers.teachers import i2vgen_folder, modelscope_folder

@@ -15,7 +15,7 @@ from diffusers import I2VGenXLUNet
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.diffusion import vgen
 from orster_cli.diffusion.bundle import load_bundle
-from orster_cli.diffusion.published import CLIP, I2VGEN_XL, MODELSCOPE, VIDEOMV_IMAGES
+from orster_cli.diffusion.published_models import CLIP, I2VGEN_XL, MODELSCOPE, VIDEOMV_IMAGES
 from orster_cli.io.images import write_png
 from tests.helpers.cli import Said, orster
 from tests.helpers.clip_models import clip_folder

@@ -14,7 +14,7 @@ from orster_cli.artifacts.store import open_artifact
 from orster_cli.commands.prepare_data import prepare_data
 from orster_cli.core.errors import ConfigError, ConflictError, InputError, MissingResourceError
 from orster_cli.core.reporting import Silent
-from orster_cli.data.dataset import Dataset
+from orster_cli.dataset.reader import Dataset
 
 TINY = ["--frames", "4", "--resolution", "24", "--set", "prepare.supersample=1"]
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from orster_cli.artifacts.store import open_artifact
-from orster_cli.commands.models import SHIPPED
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.inputs.models import SHIPPED
 from orster_cli.io.clip_files import read_clip
 from tests.helpers.cli import orster
 

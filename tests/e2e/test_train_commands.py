@@ -15,7 +15,7 @@ import torch
 from diffusers import UNet3DConditionModel
 
 from orster_cli.artifacts.store import open_artifact
-from orster_cli.data.dataset import Dataset
+from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.io.clip_files import read_clip, read_priors, write_priors
 from orster_cli.io.tensors import read_tensors

@@ -16,9 +16,9 @@ from orster_cli.construct.model import Model
 from orster_cli.construct.recurrence import find_recurrence
 from orster_cli.construct.views import View, build_views
 from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.triples import render_triple
+from orster_cli.dataset.views import render_triple
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.gltf.load import load_gltf
 
 CREATURE = Path(__file__).resolve().parents[2] / "examples" / "creature.glb"
 CPU = torch.device("cpu")

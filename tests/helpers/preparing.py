@@ -9,8 +9,8 @@ from pathlib import Path
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.reporting import Silent
-from orster_cli.data.prepare import Prepared, prepare
-from orster_cli.data.sources import find_sources, take_part
+from orster_cli.dataset.prepare import Prepared, prepare
+from orster_cli.dataset.sources import find_sources, take_part
 
 TINY = PrepareConfig(frames=4, resolution=24, supersample=1, shard_samples=3)
 

@@ -22,17 +22,17 @@ from orster_cli.config.train import (
 )
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
-from orster_cli.data.captions import Caption
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.prepare import prepare
-from orster_cli.data.sources import find_sources
+from orster_cli.dataset.captions import Caption
+from orster_cli.dataset.prepare import prepare
+from orster_cli.dataset.reader import Dataset
+from orster_cli.dataset.sources import find_sources
 from orster_cli.diffusion.bundle import Bundle, Facts, WholeBundle, save_bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.training.build import Models
-from orster_cli.training.source import Source
+from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG, TRUNK, shaken
 
 FRAMES, SIDE = 4, 16

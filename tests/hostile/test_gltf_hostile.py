@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from orster_cli.core.errors import InputError, LimitError, OrsterError
-from orster_cli.data.gltf_scene import load_gltf
+from orster_cli.gltf.load import load_gltf
 from tests.helpers.glb import Glb, pack, skinned
 
 

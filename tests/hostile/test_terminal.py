@@ -135,7 +135,7 @@ def test_slug_by_hand() -> None:
 
 
 def test_a_file_name_that_is_no_text_gets_into_a_manifest(tmp_path: Path) -> None:
-    from orster_cli.commands.common import input_file
+    from orster_cli.inputs.files import input_file
 
     path = os.fsencode(tmp_path) + b"/bad\xff\x1bname.glb"
     with open(path, "wb") as handle:

@@ -27,7 +27,7 @@ from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4DConfig
 from orster_cli.diffusion.trunk import TrunkConfig
 from orster_cli.sampling.denoise import starting_noise
-from orster_cli.sampling.run import Asked, Sampler
+from orster_cli.sampling.sample_clips import Asked, Sampler
 from tests.helpers.clip_models import TEXT, tokenizer
 
 FRAMES, SIDE, SEED = 3, 32, 5

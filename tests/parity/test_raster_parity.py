@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.mesh import BLEND, CLAMP, MASK, MIRROR, Material, Mesh, Texture, mip_levels
-from orster_cli.data.render_mesh import MeshRender, render_mesh
-from orster_cli.data.triples import place
+from orster_cli.dataset.views import place
+from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR, Material, Mesh, Texture, mip_levels
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from orster_cli.gltf.load import load_gltf
+from orster_cli.mesh_render.render import MeshRender, render_mesh
 
 
 def _assert_same(a: MeshRender, b: MeshRender) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orster_cli.data.animation import Channel, sample
+from orster_cli.gltf.keyframes import Channel, sample
 
 
 def _channel(mode: str, times: list, values: object, path: str = "translation") -> Channel:

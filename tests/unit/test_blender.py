@@ -9,9 +9,9 @@ import pytest
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import MissingResourceError
-from orster_cli.data.blender import _with_one_animation
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.triples import render_triple
+from orster_cli.dataset.views import render_triple
+from orster_cli.gltf.load import load_gltf
+from orster_cli.mesh_render.blender import _with_one_animation
 
 CFG = PrepareConfig(frames=2, resolution=64, renderer="blender")
 HAS_BPY = importlib.util.find_spec("bpy") is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orster_cli.data.captions import read_captions
+from orster_cli.dataset.captions import read_captions
 from tools.clip_lists import (
     KNOWN_FROM,
     LEFT_TO_TRAIN,

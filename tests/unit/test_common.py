@@ -14,9 +14,10 @@ import typer
 
 from orster_cli import app as application
 from orster_cli.artifacts.store import open_artifact
-from orster_cli.commands.common import Stage, input_file, listen
+from orster_cli.commands.stage import Stage, listen
 from orster_cli.core.errors import InputError, Preempted
 from orster_cli.core.stopping import StopFlag
+from orster_cli.inputs.files import input_file
 from orster_cli.ui.options import DryRunOption, ForceOption, JsonOption, OutOption, SetOption
 from orster_cli.ui.out import Out
 from tests.helpers.cli import Said, orster

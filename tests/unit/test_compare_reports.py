@@ -17,9 +17,9 @@ from orster_cli.artifacts.store import begin
 from orster_cli.commands.compare_reports import run
 from orster_cli.core.errors import InputError, IntegrityError
 from orster_cli.core.reporting import Silent
-from orster_cli.evaluate.comparison import compare_reports, comparison_markdown
-from orster_cli.evaluate.report_file import REPORT, load_report
 from orster_cli.metrics.bootstrap import mean_interval
+from orster_cli.report.comparison import compare_reports, comparison_markdown
+from orster_cli.report.file import REPORT, load_report
 from orster_cli.ui.out import Out
 from tests.helpers.reports import report
 

@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.construct.run import as_fine_as
-from orster_cli.construct.source import (
+from orster_cli.construct.fit_asset import as_fine_as
+from orster_cli.construct.fit_input import ready
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.reporting import Silent
+from orster_cli.core.types import OrbitClip
+from orster_cli.inputs.video import (
     VIDEO_FRAMES,
     OrbitFlags,
     clip_from_frames,
     read_frames_clip,
     read_video_clip,
-    ready,
 )
-from orster_cli.core.errors import ConfigError, InputError
-from orster_cli.core.reporting import Silent
-from orster_cli.core.types import OrbitClip
 from orster_cli.io.images import write_png
 from orster_cli.io.video import write_video
 from tests.helpers.constructing import ball_clip, subset
@@ -63,7 +63,7 @@ def test_a_still_camera_is_warned_about(tmp_path: Path) -> None:
 
 
 def test_long_videos_are_thinned_aloud() -> None:
-    from orster_cli.construct.source import thinned
+    from orster_cli.inputs.video import thinned
 
     heard = Silent()
     frames = torch.arange(300.0).reshape(300, 1, 1, 1)

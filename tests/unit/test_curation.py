@@ -8,7 +8,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from orster_cli.core.types import OrbitClip
-from orster_cli.data.curation import (
+from orster_cli.dataset.curation import (
     CONSISTENT4D_TEST_IDS,
     MotionCheck,
     blocked,

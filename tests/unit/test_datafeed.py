@@ -12,14 +12,14 @@ import torch
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, IntegrityError
+from orster_cli.core.frames import on_white, spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
-from orster_cli.data.curation import on_white
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.latents import LatentCache, spaced
+from orster_cli.dataset.reader import Dataset
 from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order, worded
 from orster_cli.training.frame_cache import FrameCache
-from orster_cli.training.source import frame_feed
+from orster_cli.training.latents import LatentCache
+from orster_cli.training.training_data import frame_feed
 from tests.helpers.training import CAPTIONS, CFG, FRAMES, SIDE, dataset, source, tiny_vae
 
 CPU = torch.device("cpu")

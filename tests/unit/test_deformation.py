@@ -12,7 +12,7 @@ from orster_cli.splatting.deformation import (
     DeformationField,
 )
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
-from orster_cli.splatting.perceptron import SLOPE
+from orster_cli.splatting.mlp import SLOPE
 from orster_cli.splatting.st_hexplane import PriorAttention, STHexPlane, pool_tokens
 
 AABB = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])

@@ -15,13 +15,15 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
+from orster_cli.evaluate.evaluate_cases import Outcome, Planned, evaluate
 from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.footage import Footage, GaussianScene, Still, film, from_clip
+from orster_cli.evaluate.film import Footage, GaussianScene, Still, film, from_clip
 from orster_cli.evaluate.gates import check_gates, parse_gates
-from orster_cli.evaluate.looks import Case
 from orster_cli.evaluate.metrics import METRICS, check_names, columns_of
 from orster_cli.evaluate.networks import Networks
-from orster_cli.evaluate.report import (
+from orster_cli.evaluate.views import Case
+from orster_cli.io.images import read_image
+from orster_cli.report.write import (
     FRAMES,
     PAGE,
     REPORT,
@@ -32,8 +34,6 @@ from orster_cli.evaluate.report import (
     write_report,
     write_sheet,
 )
-from orster_cli.evaluate.run import Outcome, Planned, evaluate
-from orster_cli.io.images import read_image
 from tests.helpers.clips import blob_gaussians, disc_clip
 
 CFG = EvaluateConfig(resolution=48, frames=4)

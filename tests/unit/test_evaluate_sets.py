@@ -11,11 +11,11 @@ from torch import Tensor
 
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.reporting import Silent
+from orster_cli.evaluate.evaluate_cases import Outcome, Planned, Spare, evaluate, summary
 from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.footage import Footage, GaussianScene, Still
-from orster_cli.evaluate.looks import Case, Condition
+from orster_cli.evaluate.film import Footage, GaussianScene, Still
 from orster_cli.evaluate.networks import Networks, Source
-from orster_cli.evaluate.run import Outcome, Planned, Spare, evaluate, summary
+from orster_cli.evaluate.views import Case, Condition
 from orster_cli.metrics.frechet import Moments, frechet_distance
 from tests.helpers.clips import blob_gaussians
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from orster_cli.core.errors import InputError
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.imports import read_diffusion4d
+from orster_cli.dataset.foreign import read_diffusion4d
+from orster_cli.dataset.reader import Dataset
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.io.images import write_png
 from orster_cli.io.transforms_json import write_transforms

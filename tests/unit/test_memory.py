@@ -23,8 +23,8 @@ from orster_cli.training.ema import Ema
 from orster_cli.training.memory import CARDS, CONTEXT, GAPS, plan_stage, rehearse_stage
 from orster_cli.training.optimizer import make_optimizer
 from orster_cli.training.rehearsal import Ledger, Rehearsed, rehearse
-from orster_cli.training.source import Source
 from orster_cli.training.stages import DistillStage
+from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG
 from tests.helpers.training import CFG, bundle, replace_config
 

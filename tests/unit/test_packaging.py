@@ -134,7 +134,7 @@ def test_an_installed_wheel_finds_its_presets(wheel: Path, tmp_path: Path) -> No
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert f"# template {name}" in done.stdout
-    code = "from orster_cli.evaluate.published import published_tables as p; print(p()[0].name)"
+    code = "from orster_cli.report.paper_figures import published_tables as p; print(p()[0].name)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from orster_cli.splatting.perceptron import apply_layers
+from orster_cli.splatting.mlp import apply_layers
 from tests.helpers.closeness import assert_close
 
 

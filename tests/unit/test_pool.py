@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orster_cli.core.errors import InputError, MissingResourceError
-from orster_cli.data.pool import for_each
+from orster_cli.dataset.pool import for_each
 
 
 def _touch(path: Path) -> None:

@@ -21,14 +21,14 @@ from orster_cli.core.errors import (
 )
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
-from orster_cli.data.captions import Caption
-from orster_cli.data.curation import CONSISTENT4D_TEST_IDS
-from orster_cli.data.dataset import Dataset
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.merge import Part, merge
-from orster_cli.data.prepare import prepare
-from orster_cli.data.sources import find_sources
-from orster_cli.data.triples import render_triple
+from orster_cli.dataset.captions import Caption
+from orster_cli.dataset.curation import CONSISTENT4D_TEST_IDS
+from orster_cli.dataset.merge import Part, merge
+from orster_cli.dataset.prepare import prepare
+from orster_cli.dataset.reader import Dataset
+from orster_cli.dataset.sources import find_sources
+from orster_cli.dataset.views import render_triple
+from orster_cli.gltf.load import load_gltf
 from tests.helpers.glb import Glb
 from tests.helpers.preparing import TINY, copies, digests, run
 

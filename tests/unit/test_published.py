@@ -9,7 +9,7 @@ import pytest
 
 from orster_cli.config.load import template_names, templates_folder
 from orster_cli.core.errors import InputError
-from orster_cli.evaluate.published import (
+from orster_cli.report.paper_figures import (
     PUBLISHED,
     PublishedTable,
     published_tables,

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from orster_cli.core.types import Cameras
-from orster_cli.data.mesh import BLEND, CLAMP, MASK, Material, Mesh, Texture, mip_levels
-from orster_cli.data.render_mesh import render_mesh
+from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, Material, Mesh, Texture, mip_levels
 from orster_cli.geometry.orbit import orbit_cameras
+from orster_cli.mesh_render.render import render_mesh
 
 SIZE = 64
 

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from orster_cli.evaluate.markdown import code, markdown, pipe_table, plain
-from orster_cli.evaluate.tabular import (
+from orster_cli.report.markdown import code, markdown, pipe_table, plain
+from orster_cli.report.tabular import (
     heading,
     interval_written,
     metric_places,

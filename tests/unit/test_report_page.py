@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from orster_cli.evaluate.page import POLICY, SideBySide, page
-from orster_cli.evaluate.plots import RADIUS, WIDTH, axis_of, lines, strip
-from orster_cli.evaluate.published import published_tables
+from orster_cli.report.page import POLICY, SideBySide, page
+from orster_cli.report.paper_figures import published_tables
+from orster_cli.report.plots import RADIUS, WIDTH, axis_of, lines, strip
 from tests.helpers.reports import FRAMES, report
 
 VOID = {"meta", "input", "br", "circle", "rect"}

@@ -16,7 +16,7 @@ from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.sampling.denoise import given_kinds, guided, starting_noise
 from orster_cli.sampling.priors import pooled_priors
-from orster_cli.sampling.run import Asked, Sampler, cameras_for, still_orbit
+from orster_cli.sampling.sample_clips import Asked, Sampler, cameras_for, still_orbit
 from tests.helpers.diffusion import given_to, latents
 from tests.helpers.training import FRAMES, SIDE, bundle, merged
 

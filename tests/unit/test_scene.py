@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from orster_cli.core.errors import InputError
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.mesh import BLEND, CLAMP, MASK
+from orster_cli.geometry.mesh import BLEND, CLAMP, MASK
+from orster_cli.gltf.load import load_gltf
 from tests.helpers.glb import TRIANGLE, UP, Glb, skinned
 
 
@@ -205,7 +205,7 @@ def test_only_the_default_scene_is_drawn(tmp_path: Path) -> None:
 
 
 def test_overflow_is_an_error_not_a_picture(tmp_path: Path) -> None:
-    from orster_cli.data.normalise import place_clip
+    from orster_cli.gltf.placement import place_clip
 
     glb = Glb()
     glb.mesh(TRIANGLE * np.float32(1e38))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from orster_cli.core.errors import IntegrityError
-from orster_cli.data.shards import Placed, encode_sample, png_bytes, read_sample, write_shard
+from orster_cli.dataset.shards import Placed, encode_sample, png_bytes, read_sample, write_shard
 
 LONG = b'{"x":"' + b"y" * 1500 + b'"}'
 PIXELS = np.arange(4 * 5 * 4, dtype=np.uint8).reshape(4, 5, 4)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from orster_cli.core.errors import ConfigError, InputError
-from orster_cli.data.captions import read_captions
-from orster_cli.data.sources import find_sources, parse_part, take_part
+from orster_cli.dataset.captions import read_captions
+from orster_cli.dataset.sources import find_sources, parse_part, take_part
 
 
 def _touch(root: Path, *names: str) -> None:

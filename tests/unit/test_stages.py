@@ -18,7 +18,7 @@ from orster_cli.sampling.denoise import solver
 from orster_cli.training import build
 from orster_cli.training.build import Models, Ready
 from orster_cli.training.loop import Run, make_accelerator, train
-from orster_cli.training.run import run_stage
+from orster_cli.training.train_stage import run_stage
 from tests.helpers.training import (
     CFG,
     bundle,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from orster_cli.training.losses import (
+from orster_cli.training.stage_losses import (
     alignment_loss,
     diffusion_loss,
     perceptual_loss,

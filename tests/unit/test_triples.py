@@ -10,10 +10,10 @@ import torch
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
-from orster_cli.data.curation import touches_border
-from orster_cli.data.gltf_scene import load_gltf
-from orster_cli.data.normalise import MAX_CLIP_SIDE, place_clip
-from orster_cli.data.triples import place, render_triple, view_cameras
+from orster_cli.dataset.curation import touches_border
+from orster_cli.dataset.views import place, render_triple, view_cameras
+from orster_cli.gltf.load import load_gltf
+from orster_cli.gltf.placement import MAX_CLIP_SIDE, place_clip
 from tests.helpers.glb import Glb
 
 SMALL = PrepareConfig(frames=5, resolution=32, supersample=2, eval_views=3, eval_times=(0.0, 0.75))

@@ -1,0 +1,311 @@
+"""`orster import`: published weights to model folders (VideoMV, ModelScopeT2V, I2VGen-XL, CLIP)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orster_cli.ui.options import DryRunOption, ForceOption, JsonOption, OutOption, QuietOption
+from orster_cli.ui.out import Out
+
+if TYPE_CHECKING:
+    from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.diffusion.published_models import Published
+
+app = typer.Typer(
+    help="Make model folders of published weights; nothing is fetched without --fetch.",
+    no_args_is_help=True,
+)
+PIPELINE_PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer")
+
+SourceArgument = Annotated[
+    str, typer.Argument(help="A folder, or an id on the hub whose files are in the local cache.")
+]
+FetchOption = Annotated[bool, typer.Option("--fetch", help="Download what is not in the cache.")]
+RevisionOption = Annotated[
+    str | None, typer.Option(help="Commit, tag or branch on the hub, instead of the pinned commit.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """One import. `make` writes the model into a folder, with a second one for scratch."""
+
+    name: str
+    published: Published
+    out: Path
+    make: Callable[[Path, Path], dict[str, Any]]
+    inputs: list[InputFile]
+    settings: dict[str, Any]
+    licences: list[str]
+    next_step: str
+    force: bool
+    dry_run: bool
+    sink: Out
+    parents: list[Parent] = field(default_factory=list)
+
+
+@app.command("videomv")
+def videomv(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="t2v_*.pth or i2v_*.pth, or the archive that holds them.")
+    ],
+    out: OutOption,
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            "--base",
+            help="Imported ModelScopeT2V (t2v), I2VGen-XL (i2v): its frame VAE and encoders.",
+        ),
+    ] = None,
+    member: Annotated[str | None, typer.Option(help="Which file of the archive.")] = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """VideoMV, a 3D diffusion under texts (t2v) or an image (i2v): a 3D teacher, and what a student
+    starts from.
+
+    Example: orster import videomv t2v_00333000.pth --base modelscope/ -o videomv/"""
+    from orster_cli.core.errors import InputError
+    from orster_cli.diffusion.importing import import_videomv, reads_images, take_checkpoint
+    from orster_cli.diffusion.published_models import VIDEOMV, VIDEOMV_IMAGES, licences_of
+    from orster_cli.inputs.files import input_file
+    from orster_cli.inputs.models import open_model
+
+    images = reads_images(checkpoint, member)
+    published = VIDEOMV_IMAGES if images else VIDEOMV
+    opened = None if base is None else open_model(base)
+
+    def make(folder: Path, scratch: Path) -> dict[str, Any]:
+        taken = take_checkpoint(checkpoint, scratch, member)
+        try:
+            content = import_videomv(taken, folder, base=base)
+            if (content["branch"] == "image") != images:  # its licence was told by its name
+                raise InputError(
+                    f"{checkpoint}: what is inside is VideoMV's {content['branch']} branch, by its "
+                    "name the other",
+                    hint="unpack it and give the .pth file itself",
+                )
+            return content
+        finally:
+            if taken != checkpoint:
+                taken.unlink()
+
+    home = "i2vgen-xl/" if images else "modelscope/"
+    parts = "" if base is not None else f" --vae {home} --encoder {home}"
+    parts += " --set pretrain.image=1 --set pretrain.text=0" if images else ""
+    asked = _Asked(
+        name="videomv",
+        published=published,
+        out=out,
+        make=make,
+        inputs=[input_file(checkpoint), *(opened.inputs if opened else [])],
+        settings={"member": member},
+        licences=licences_of(published),
+        next_step=f"orster pretrain dataset/ -m {out}{parts} -o pretrained/",
+        force=force,
+        dry_run=dry_run,
+        sink=Out(as_json=as_json, quiet=quiet),
+        parents=opened.parents if opened else [],
+    )
+    _import(asked)
+
+
+@app.command("modelscope")
+def modelscope(
+    source: SourceArgument,
+    out: OutOption,
+    fetch: FetchOption = False,
+    revision: RevisionOption = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """ModelScopeT2V, a video diffusion under texts: the video teacher.
+
+    Example: orster import modelscope ali-vilab/text-to-video-ms-1.7b -o modelscope/"""
+    from orster_cli.diffusion.importing import import_modelscope
+    from orster_cli.diffusion.published_models import MODELSCOPE
+
+    _import_folder(
+        "modelscope",
+        source,
+        MODELSCOPE,
+        import_modelscope,
+        PIPELINE_PARTS,
+        out=out,
+        next_step=f"orster import videomv t2v_00333000.pth --base {out} -o videomv/",
+        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+    )
+
+
+@app.command("i2vgen-xl")
+def i2vgen_xl(
+    source: SourceArgument,
+    out: OutOption,
+    fetch: FetchOption = False,
+    revision: RevisionOption = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """I2VGen-XL, a video diffusion that continues an image: a video teacher, a student's start.
+
+    Example: orster import i2vgen-xl ali-vilab/i2vgen-xl -o i2vgen-xl/"""
+    from orster_cli.diffusion.importing import import_i2vgen_xl
+    from orster_cli.diffusion.published_models import I2VGEN_XL
+
+    _import_folder(
+        "i2vgen-xl",
+        source,
+        I2VGEN_XL,
+        import_i2vgen_xl,
+        (*PIPELINE_PARTS, "image_encoder"),
+        out=out,
+        next_step="orster distill dataset/ -m pretrained/ --teacher-3d videomv/ "
+        f"--teacher-video {out} -o distilled/",
+        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+    )
+
+
+@app.command("clip")
+def clip(
+    source: SourceArgument,
+    out: OutOption,
+    text_layers: Annotated[
+        int | None,
+        typer.Option(help="Keep the first layers of the text model: 23 of ViT-H/14 for VideoMV."),
+    ] = None,
+    fetch: FetchOption = False,
+    revision: RevisionOption = None,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """CLIP, the encoder of texts and images.
+
+    Example: orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 -o clip/"""
+    from orster_cli.diffusion.import_clip import import_clip
+    from orster_cli.diffusion.published_models import CLIP
+
+    _import_folder(
+        "clip",
+        source,
+        CLIP,
+        lambda given, folder: import_clip(given, folder, text_layers=text_layers),
+        None,
+        settings={"text_layers": text_layers},
+        out=out,
+        next_step=f"orster pretrain dataset/ -m videomv/ --encoder {out} -o pretrained/",
+        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+    )
+
+
+@dataclass(frozen=True)
+class _Options:
+    fetch: bool
+    revision: str | None
+    force: bool
+    dry_run: bool
+    sink: Out
+
+
+def _import_folder(
+    name: str,
+    source: str,
+    published: Published,
+    read: Callable[[Path, Path], dict[str, Any]],
+    parts: tuple[str, ...] | None,
+    *,
+    out: Path,
+    next_step: str,
+    options: _Options,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    from orster_cli.diffusion.hub import files_of, is_hub_id, locate
+    from orster_cli.diffusion.published_models import licences_of
+    from orster_cli.inputs.files import input_file
+
+    pinned = published.revision if source == published.hub else None
+    if options.dry_run and options.fetch and is_hub_id(source):
+        at = options.revision or pinned or "the head of its main branch"
+        size = f"{published.size / 1e9:.1f} GB, about"
+        what = f"would fetch {source} at {at} ({size}) and write model {out}"
+        values = {"status": "dry run", "path": str(out), "fetch": source, "bytes": published.size}
+        values["revision"] = at
+        said = {**values, "licences": licences_of(published)}
+        options.sink.result(said, "\n".join([what, *_said(licences_of(published))]))
+        return
+    found = locate(source, fetch=options.fetch, revision=options.revision, pinned=pinned)
+    inputs = [
+        input_file(p).model_copy(update={"name": p.relative_to(found.folder).as_posix()})
+        for p in files_of(found.folder, parts)
+    ]
+    asked = _Asked(
+        name=name,
+        published=published,
+        out=out,
+        make=lambda folder, _: read(found.folder, folder),
+        inputs=inputs,
+        settings={
+            "source": source if found.revision else None,
+            "revision": found.revision,
+            **(settings or {}),
+        },
+        licences=licences_of(published, found.folder, found.revision),
+        next_step=next_step,
+        force=options.force,
+        dry_run=options.dry_run,
+        sink=options.sink,
+    )
+    _import(asked)
+
+
+def _import(asked: _Asked) -> None:
+    from orster_cli.artifacts.store import begin
+
+    sink, path = asked.sink, str(asked.out)
+    draft = begin(
+        asked.out,
+        kind="model",
+        command=f"import {asked.name}",
+        config=asked.settings,
+        parents=asked.parents,
+        inputs=asked.inputs,
+        force=asked.force,
+        reporter=sink,
+    )
+    size = sum(entry.size for entry in asked.inputs)
+    told: dict[str, Any] = {"path": path, "licences": asked.licences, "bytes": size}
+    if draft is None:
+        sink.result({"status": "up to date", **told}, f"{path}: up to date")
+        return
+    if asked.dry_run:
+        what = f"would write model {path} from {len(asked.inputs)} files, {size:,} bytes"
+        sink.result({"status": "dry run", **told}, "\n".join([what, *_said(asked.licences)]))
+        return
+    with draft:
+        content = asked.make(draft.dir, draft.scratch)
+        artifact = draft.commit(content, licences=asked.licences)
+    lines = [
+        f"{asked.published.name}: {content['tensors']:,} tensors, "
+        f"{content['parameters']:,} parameters",
+        *_said(artifact.manifest.licences),
+        f"model {artifact.id[:12]} in {path}",
+        f"next: {asked.next_step}",
+    ]
+    told["licences"] = artifact.manifest.licences
+    sink.result({"status": "made", "id": artifact.id, **told, **content}, "\n".join(lines))
+
+
+def _said(licences: list[str]) -> list[str]:
+    return [f"licence: {text}" for text in licences]

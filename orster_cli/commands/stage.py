@@ -1,0 +1,176 @@
+"""What the commands that make an artifact have in common.
+
+A command is an adapter: parse, resolve, open inputs, call one library function, commit. So:
+
+    def construct(clip: str, out: OutOption, ..., stage flags):
+        stage = Stage.open("construct", out=out, flags={"construct.seed": seed}, ...)
+        source = open_inputs(clip)                          # hashed, checked
+        plan = stage.plan(kind="asset", parents=source.parents, inputs=source.files)
+        if plan is None:                                    # up to date, or a dry run: said so
+            return
+        with plan as draft:
+            content = fit(..., stage.config.construct, folder=draft.dir, reporter=stage.out)
+            artifact = draft.commit(content)
+        stage.done(artifact, next_step=f"orster evaluate {out} --reference {clip} -o report/")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from orster_cli.artifacts.manifest import InputFile, Kind, Parent
+from orster_cli.artifacts.store import Artifact, Draft, begin
+from orster_cli.config.load import Resolved, resolve, to_toml
+from orster_cli.core.stopping import StopFlag
+from orster_cli.ui.out import Out
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass
+class Stage:
+    """One run of one stage command."""
+
+    section: str
+    command: str
+    out_path: Path
+    resolved: Resolved
+    out: Out
+    force: bool
+    dry_run: bool
+    stop: StopFlag = field(default_factory=StopFlag)
+
+    @classmethod
+    def open(
+        cls,
+        section: str,
+        *,
+        command: str,
+        out: Path,
+        flags: Mapping[str, Any],
+        config: Path | None,
+        template: str | None,
+        assignments: list[str] | None,
+        force: bool,
+        dry_run: bool,
+        as_json: bool,
+        quiet: bool,
+        model: Path | None = None,
+    ) -> Stage:
+        """Resolve the configuration and set up talk and signals."""
+        resolved = resolve(
+            template=template,
+            file=config,
+            environ=os.environ,
+            assignments=assignments,
+            flags=flags,
+            model=model,
+        )
+        sink = Out(as_json=as_json, quiet=quiet)
+        stage = cls(section, command, out, resolved, sink, force, dry_run)
+        listen(stage.stop, sink)
+        return stage
+
+    def plan(
+        self,
+        *,
+        kind: Kind,
+        parents: list[Parent] | None = None,
+        inputs: list[InputFile] | None = None,
+        seeds: dict[str, int] | None = None,
+        extra: dict[str, Any] | None = None,
+        announce: bool = True,
+        foresee: Callable[[], tuple[dict[str, Any], str]] | None = None,
+    ) -> Draft | None:
+        """The draft to build in; None when there is nothing to do (and then it has been said).
+
+        `extra`: what else the result depends on beside the section's settings; `announce`: say so
+        where it is up to date; `foresee`: what a dry run says more, as values and as text."""
+        config = {self.section: self.resolved.section(self.section), **(extra or {})}
+        draft = begin(
+            self.out_path,
+            kind=kind,
+            command=self.command,
+            config=config,
+            parents=parents,
+            inputs=inputs,
+            seeds=seeds,
+            force=self.force,
+            reporter=self.out,
+        )
+        if draft is None:
+            if not announce:
+                return None
+            values = {"status": "up to date", "path": str(self.out_path)}
+            self.out.result(values, f"{self.out_path}: up to date")
+            return None
+        if self.dry_run:
+            more = foresee() if foresee is not None else ({}, "")
+            self._print_plan(kind, draft, parents or [], inputs or [], more)
+            return None
+        return draft
+
+    def _print_plan(
+        self,
+        kind: Kind,
+        draft: Draft,
+        parents: list[Parent],
+        inputs: list[InputFile],
+        more: tuple[dict[str, Any], str],
+    ) -> None:
+        lines = [f"would write {kind} {self.out_path} (request {draft.request[:12]})"]
+        lines += [f"  from {p.kind} {p.name} {p.id[:12]}" for p in parents]
+        lines += [f"  from {i.name} {i.sha256[:12]} ({i.size:,} bytes)" for i in inputs]
+        values = {
+            "status": "dry run",
+            "kind": kind,
+            "path": str(self.out_path),
+            "request": draft.request,
+            "config": self.resolved.section(self.section),
+            "parents": [p.model_dump() for p in parents],
+            "inputs": [i.model_dump() for i in inputs],
+            **more[0],
+        }
+        toml = to_toml(self.resolved, [self.section])
+        parts = ["\n".join(lines), toml.rstrip(), more[1]]
+        self.out.result(values, "\n\n".join(filter(None, parts)))
+
+    def done(
+        self,
+        artifact: Artifact,
+        *,
+        summary: str,
+        next_step: str | None = None,
+        values: dict[str, Any] | None = None,
+    ) -> None:
+        """Say what was made, and what to do with it."""
+        text = f"{summary}\n{artifact.kind} {artifact.id[:12]} in {artifact.path}"
+        if next_step:
+            text += f"\nnext: {next_step}"
+        said = {"status": "made", "kind": artifact.kind, "id": artifact.id}
+        self.out.result({**said, "path": str(artifact.path), **(values or {})}, text)
+
+
+def listen(stop: StopFlag, out: Out) -> None:
+    """SIGTERM, SIGUSR1, SIGINT ask for a stop at the next safe point; a second one ends at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        if stop.requested:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        stop.request()
+        with contextlib.suppress(RuntimeError):  # the signal came while we were writing a line
+            out.info("stopping at the next safe point (again to stop at once)")
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, handle)

@@ -1,0 +1,46 @@
+"""A clip as a fit needs it: with alpha, at the resolution of the fit, no empty frame.
+
+T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
+from orster_cli.core.types import OrbitClip
+from orster_cli.io.matting import matte
+
+
+def ready(clip: OrbitClip, resolution: int, *, where: str) -> OrbitClip:
+    """`clip` at `resolution` pixels of its longer side (0: its own), checked for what a fit needs."""
+    if clip.alpha is None:
+        found = matte(clip.frames, where=where)
+        clip = replace(clip, frames=found.frames, alpha=found.alpha)
+    assert clip.alpha is not None
+    if not CLIP_MIN_FRAMES <= len(clip) <= CLIP_MAX_FRAMES:
+        raise InputError(
+            f"{where}: {len(clip)} frames, expected {CLIP_MIN_FRAMES} to {CLIP_MAX_FRAMES}"
+        )
+    empty = (clip.alpha.amax(dim=(1, 2, 3)) < 0.5).nonzero()[:, 0].tolist()
+    if empty:
+        raise InputError(
+            f"{where}: the mask of frame {empty[0]} is empty ({len(empty)} such frames)",
+            code="E-CLIP-EMPTY",
+            hint="cut the clip to the frames that show the object",
+        )
+    longer = max(clip.cameras.width, clip.cameras.height)
+    if resolution in (0, longer):
+        return clip
+    width = max(1, round(clip.cameras.width * resolution / longer))
+    height = max(1, round(clip.cameras.height * resolution / longer))
+    # average what is seen (premultiplied), not the colours under a mask
+    kind = "area" if resolution < longer else "bilinear"
+    alpha = F.interpolate(clip.alpha, size=(height, width), mode=kind)
+    seen = F.interpolate(clip.frames * clip.alpha, size=(height, width), mode=kind)
+    straight = torch.where(alpha > 1e-3, seen / alpha.clamp_min(1e-3), torch.ones(())).clamp(0, 1)
+    return replace(clip, frames=straight, alpha=alpha, cameras=clip.cameras.resized(width, height))

@@ -1,0 +1,93 @@
+"""Join the datasets of a job array (`--shard i/n`) into one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orster_cli.core.errors import ConfigError, ConflictError
+from orster_cli.core.reporting import Reporter
+from orster_cli.dataset.assemble import INDEX, place_file, shard_name, write_index
+from orster_cli.dataset.reader import Dataset
+
+_SAME = ("settings", "conventions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A dataset to join, with its name for messages."""
+
+    name: str
+    dataset: Dataset
+    content: dict[str, Any]
+
+
+def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]:
+    """Copy the shards of `parts`, renumbered in the order given, and join index, drops and contact
+    sheets; returns the manifest's content.
+
+    Raises ConfigError where the parts were made with different settings, ConflictError for a
+    sample that two of them hold."""
+    first = parts[0]
+    for part in parts[1:]:
+        for name in _SAME:
+            if part.content.get(name) != first.content.get(name):
+                raise ConfigError(
+                    f"{part.name} and {first.name} differ in {name}: "
+                    + _difference(part.content.get(name), first.content.get(name)),
+                    hint="only parts made with the same settings can be merged",
+                )
+    _check_keys(parts)
+    (out / "shards").mkdir(parents=True, exist_ok=True)
+    (out / "contact_sheets").mkdir(exist_ok=True)
+    names: dict[tuple[int, str], str] = {}
+    sheets: list[str] = []
+    for p, part in enumerate(parts):
+        for shard in part.content["shards"]:
+            names[p, shard] = shard_name(len(names))
+            place_file(part.dataset.root / shard, out / names[p, shard])
+        for sheet in part.content["contact_sheets"]:
+            name = f"contact_sheets/{len(sheets) + 1:04d}.png" if sheets else "contact_sheet.png"
+            shutil.copyfile(part.dataset.root / sheet, out / name)
+            sheets.append(name)
+        reporter.step("merge", p + 1, len(parts), shards=len(names))
+    if len(sheets) < 2:
+        (out / "contact_sheets").rmdir()
+    count = write_index(out / INDEX, _entries(parts, names))
+    return {
+        **first.content,
+        "samples": count,
+        "sources": sum(part.content["sources"] for part in parts),
+        "shards": list(names.values()),
+        "contact_sheets": sheets,
+        "dropped": [drop for part in parts for drop in part.content["dropped"]],
+    }
+
+
+def _difference(a: Any, b: Any) -> str:
+    """The entries of two mappings that differ, as text."""
+    a, b = (value if isinstance(value, dict) else {"": value} for value in (a, b))
+    names = [name for name in a.keys() | b.keys() if a.get(name) != b.get(name)]
+    return ", ".join(f"{name} {a.get(name)} and {b.get(name)}" for name in sorted(names))
+
+
+def _check_keys(parts: list[Part]) -> None:
+    seen: dict[str, str] = {}
+    for part in parts:
+        for key in part.dataset.keys():  # noqa: SIM118 - a method, not a dict
+            if key in seen:
+                raise ConflictError(
+                    f"sample {key!r} is in {seen[key]} and in {part.name}",
+                    hint="name each part once, and only parts of the same --shard i/n split",
+                )
+            seen[key] = part.name
+
+
+def _entries(parts: list[Part], names: dict[tuple[int, str], str]) -> Iterator[dict[str, Any]]:
+    for p, part in enumerate(parts):
+        for key in part.dataset.keys():  # noqa: SIM118 - a method, not a dict
+            info = part.dataset.info(key)
+            yield {**info, "shard": names[p, info["shard"]]}

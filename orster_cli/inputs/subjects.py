@@ -1,0 +1,316 @@
+"""What `orster evaluate` accepts, and what it counts as in a manifest.
+
+Anything that has frames or can be filmed: an asset artifact, Gaussians in a .ply (the same at every
+time), an animated .glb (file.glb, or file.glb#2 for its third animation), a clip with cameras in any form
+that `clips` opens, a video; and sets of them: a dataset, or a folder. A set's members are opened when
+their turn comes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.names import printable, slug
+
+if TYPE_CHECKING:
+    from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.config.evaluate import EvaluateConfig
+    from orster_cli.core.reporting import Reporter
+    from orster_cli.evaluate.film import Footage, Scene
+    from orster_cli.evaluate.views import Condition
+
+FORMS = (
+    "give an asset, a clip or dataset artifact (dataset#key:view), a folder with transforms.json, "
+    "a .ply, a .glb or a video"
+)
+MESHES = (".glb", ".gltf")
+
+
+@dataclass(kw_only=True)
+class Opened:
+    """What a subject is, in memory. `static`: the object at rest under a clip's cameras."""
+
+    side: Footage | Scene
+    static: Footage | None = None
+    condition: Condition | None = None
+
+
+@dataclass(kw_only=True)
+class Subject:
+    """One thing to look at. `key`: what was chosen inside a dataset, "" elsewhere; `made_from`: keys of
+    datasets, and ids of clips, that it is or was made from, by which a reference may know it."""
+
+    name: str
+    load: Callable[[], Opened]
+    parents: list[Parent] = field(default_factory=list)
+    inputs: list[InputFile] = field(default_factory=list)
+    key: str = ""
+    made_from: tuple[str, ...] = ()
+
+
+def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Subject]:
+    """What `text` names, with names that differ. InputError: nothing that can be evaluated."""
+    path = Path(text)
+    if "#" in text or not path.is_dir():
+        return [open_subject(text, cfg, reporter)]
+    if _kind(path) == "dataset":
+        return _of_dataset(path, cfg)
+    if _is_one(path):
+        return [open_subject(text, cfg, reporter)]
+    inside = _members(path) or [one for child in _folders(path) for one in _members(child)]
+    meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in MESHES]
+    if not inside and not meshes:
+        raise InputError(f"{path}: holds nothing that can be evaluated", hint=FORMS)
+    found = [open_subject(str(child), cfg, reporter) for child in inside]
+    for child, subject in zip(inside, found, strict=True):
+        if child.parent != path:  # what `generate` leaves: NAME/clip, NAME/asset
+            subject.name = f"{slug(child.parent.name)}-{subject.name}"
+    found += [one for child in meshes for one in _animations(child, cfg)]
+    for i, subject in enumerate(found):
+        if any(subject.name == other.name for other in found[:i]):
+            subject.name = f"{subject.name}-{i}"
+    return found
+
+
+def datasets_in(text: str) -> list[Path]:
+    """The datasets that lie in a folder of artifacts: its reference set where none was given."""
+    path = Path(text)
+    if not path.is_dir() or _is_one(path):
+        return []
+    return [c for c in sorted(path.iterdir()) if c.is_dir() and _kind(c) == "dataset"]
+
+
+def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
+    """The one subject that `text` names."""
+    path = Path(text)
+    name, _, animation = text.partition("#")
+    if Path(name).suffix.lower() in MESHES and Path(name).is_file():
+        return _mesh(Path(name), animation, cfg)
+    if path.is_dir() and _kind(path) == "asset":
+        return _asset(path)
+    if path.is_file() and path.suffix.lower() == ".ply":
+        return _gaussians(path)
+    if path.is_file():
+        return _video(path, reporter)
+    if "#" not in text and not (path.is_dir() and _is_one(path)):
+        raise InputError(f"{printable(text)}: no such clip, or one without cameras", hint=FORMS)
+    if path.is_dir() and _kind(path) not in (None, "clip", "dataset"):
+        raise InputError(f"{path}: expected frames, found a {_kind(path)} artifact", hint=FORMS)
+    return _clip(text, cfg, reporter)
+
+
+def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
+    """A clip with cameras."""
+    from orster_cli.inputs.clips import open_clip
+    from orster_cli.inputs.video import OrbitFlags
+
+    path = Path(text)
+    if path.is_dir() and _kind(path) == "clip":  # its frames are read when its turn comes
+        from orster_cli.artifacts.store import open_artifact
+
+        artifact = open_artifact(path, kind="clip")
+        name = _name(path)
+        return Subject(
+            name=name,
+            load=partial(_opened_clip, text, name, cfg, reporter),
+            parents=[artifact.parent()],
+            made_from=(artifact.id, *_keys(artifact.manifest.config)),
+        )
+    opened = open_clip(text, OrbitFlags(), reporter)
+    name = slug(opened.key) if opened.key else _name(path)
+    return Subject(
+        name=name,
+        load=partial(_opened_clip, text, name, cfg, reporter),
+        parents=opened.parents,
+        inputs=opened.inputs,
+        key=opened.key,
+        made_from=(opened.key.partition(":")[0],) if opened.key else (),
+    )
+
+
+def _opened_clip(text: str, name: str, cfg: EvaluateConfig, reporter: Reporter) -> Opened:
+    from orster_cli.evaluate.film import from_clip
+    from orster_cli.evaluate.views import Condition
+    from orster_cli.inputs.clips import open_clip
+    from orster_cli.inputs.video import OrbitFlags
+
+    found = open_clip(text, OrbitFlags(), reporter)
+    still = found.static
+    return Opened(
+        side=from_clip(name, found.clip, cfg.background),
+        static=None if still is None else from_clip(name, still, cfg.background),
+        condition=Condition(text=found.clip.prompt, image=_picture(found.condition)),
+    )
+
+
+def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
+    """Every sample's dynamic orbit."""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.dataset.reader import Dataset
+
+    artifact = open_artifact(path, kind="dataset")
+    dataset = Dataset.read(path)
+    keys = dataset.keys()
+
+    def loader(key: str) -> Callable[[], Opened]:
+        def load() -> Opened:
+            from orster_cli.evaluate.film import from_clip
+            from orster_cli.evaluate.views import Condition
+
+            clip, still = dataset.clip(key, "dynamic"), dataset.clip(key, "static")
+            return Opened(
+                side=from_clip(key, clip, cfg.background),
+                static=from_clip(key, still, cfg.background),
+                condition=Condition(text=clip.prompt),
+            )
+
+        return load
+
+    return [
+        Subject(name=key, load=loader(key), parents=[artifact.parent()], key=key, made_from=(key,))
+        for key in keys
+    ]
+
+
+def _video(path: Path, reporter: Reporter) -> Subject:
+    from orster_cli.inputs.files import input_file
+    from orster_cli.io.video import probe, read_video
+
+    probe(path)  # what cannot be opened is said before anything is computed
+    name = slug(path.stem)
+
+    def load() -> Opened:
+        from orster_cli.evaluate.film import Footage
+
+        return Opened(side=Footage(name=name, frames=read_video(path, reporter)))
+
+    return Subject(name=name, load=load, inputs=[input_file(path)])
+
+
+def _asset(path: Path) -> Subject:
+    from orster_cli.artifacts.store import open_artifact
+
+    artifact = open_artifact(path, kind="asset")
+
+    def load() -> Opened:
+        from orster_cli.construct.asset import load_asset
+        from orster_cli.evaluate.film import GaussianScene
+        from orster_cli.evaluate.views import Condition
+        from orster_cli.io.clip_files import CONDITION
+
+        asked = path / CONDITION
+        image = _picture(asked if asked.is_file() else None)
+        condition = Condition(text=artifact.content.get("prompt"), image=image)
+        return Opened(side=GaussianScene(load_asset(path)), condition=condition)
+
+    clips = [parent.id for parent in artifact.manifest.parents if parent.kind == "clip"]
+    made_from = (*clips, *_keys(artifact.manifest.config))
+    return Subject(name=_name(path), load=load, parents=[artifact.parent()], made_from=made_from)
+
+
+def _gaussians(path: Path) -> Subject:
+    from orster_cli.inputs.files import input_file
+
+    def load() -> Opened:
+        from orster_cli.evaluate.film import GaussianScene, Still
+        from orster_cli.io.ply import read_ply
+
+        return Opened(side=GaussianScene(Still(read_ply(path))))
+
+    return Subject(name=slug(path.stem), load=load, inputs=[input_file(path)])
+
+
+def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
+    """One animation of a file, the first where none is named."""
+    from orster_cli.inputs.files import input_file
+
+    if animation and not animation.isdecimal():
+        raise InputError(
+            f"{path}#{printable(animation)}: expected the number of an animation, {path}#0"
+        )
+    key = f"{slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
+    return Subject(
+        name=key,
+        load=partial(_placed, path, int(animation or 0), cfg),
+        inputs=[input_file(path)],
+        key=key,
+        made_from=(key,),
+    )
+
+
+def _animations(path: Path, cfg: EvaluateConfig) -> list[Subject]:
+    """Each animation of a file, by the key that `prepare-data` gives it."""
+    from orster_cli.gltf.load import load_gltf
+
+    count = max(len(load_gltf(path).clips), 1)
+    return [_mesh(path, str(i), cfg) for i in range(count)]
+
+
+def _placed(path: Path, animation: int, cfg: EvaluateConfig) -> Opened:
+    from orster_cli.config.prepare import PrepareConfig
+    from orster_cli.dataset.views import place
+    from orster_cli.evaluate.film import MeshScene
+    from orster_cli.gltf.load import load_gltf
+
+    prepare = PrepareConfig(resolution=cfg.resolution)  # placed as `prepare-data` does by default
+    scene = load_gltf(path)
+    clip = animation if scene.clips or animation else None
+    return Opened(side=MeshScene(place(scene, clip, prepare), prepare))
+
+
+def _picture(path: Path | None):  # type: ignore[no-untyped-def]
+    """[3,H,W] on white, or None."""
+    from orster_cli.io.images import on_white, read_image
+
+    return None if path is None else on_white(read_image(path))
+
+
+def _keys(config: dict[str, Any]) -> tuple[str, ...]:
+    """The keys of datasets that a stage says it read: "clips" of `construct`, "object" of
+    `sample-video`."""
+    named = config.get("clips") or []
+    texts = [*named, config.get("object")] if isinstance(named, list) else []
+    keys = [t.rpartition("#")[2].partition(":")[0] for t in texts if isinstance(t, str)]
+    return tuple(key for key in keys if key)
+
+
+def _name(path: Path) -> str:
+    """Of a folder as the user calls it: a link by its own name."""
+    return slug(Path(os.path.abspath(path)).name)
+
+
+def _folders(path: Path) -> list[Path]:
+    return [child for child in sorted(path.iterdir()) if child.is_dir() and _kind(child) is None]
+
+
+def _members(path: Path) -> list[Path]:
+    return [child for child in sorted(path.iterdir()) if _is_member(child)]
+
+
+def _is_member(path: Path) -> bool:
+    """Whether a folder's child is a subject: what is looked at, not what it was made with."""
+    if not path.is_dir():
+        return False
+    kind = _kind(path)
+    return _is_one(path) if kind is None else kind in ("clip", "asset")
+
+
+def _is_one(path: Path) -> bool:
+    """Whether the folder is itself an artifact or a clip, and not a folder of them."""
+    from orster_cli.artifacts.manifest import MANIFEST
+    from orster_cli.io.clip_files import CAMERAS
+    from orster_cli.io.transforms_json import TRANSFORMS
+
+    return any((path / name).is_file() for name in (MANIFEST, CAMERAS, TRANSFORMS))
+
+
+def _kind(path: Path) -> str | None:
+    from orster_cli.artifacts.manifest import MANIFEST, read_manifest
+
+    return read_manifest(path).kind if (path / MANIFEST).is_file() else None

@@ -1,0 +1,137 @@
+"""From what a user has to clips that can be fitted: frames with alpha, cameras and times.
+
+T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from orster_cli.core.errors import ConfigError, InputError, LimitError
+from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
+from orster_cli.core.reporting import Reporter
+from orster_cli.core.types import OrbitClip
+from orster_cli.geometry.orbit import FOV_DEG, RADIUS, clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.io.images import read_image
+from orster_cli.io.matting import matte
+from orster_cli.io.video import read_video
+
+VIDEO_SIDE = 512  # pixels: a video is shrunk to this before anything else
+VIDEO_FRAMES = 72  # of a longer video this many are used, evenly spaced
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrbitFlags:
+    """The orbit of a video that carries no cameras; angles in degrees, `turns` < 0 is clockwise."""
+
+    elevation: float = 0.0
+    radius: float = RADIUS
+    fov: float = FOV_DEG
+    azimuth_start: float = 0.0
+    turns: float = 1.0
+
+    def check(self) -> None:
+        """ConfigError where no camera could stand."""
+        rules = {
+            "--elevation": (
+                -89 <= self.elevation <= 89,
+                "between -89 and 89 degrees",
+                self.elevation,
+            ),
+            "--radius": (0.7 < self.radius <= 100, "more than 0.7 object sizes", self.radius),
+            "--fov": (1 <= self.fov <= 150, "between 1 and 150 degrees", self.fov),
+            "--azimuth-start": (
+                abs(self.azimuth_start) <= 720,
+                "within two turns",
+                self.azimuth_start,
+            ),
+            "--turns": (abs(self.turns) <= 20, "at most 20 turns", self.turns),
+        }
+        for flag, (fine, want, got) in rules.items():
+            if not fine:  # NaN compares false, so it ends here too
+                raise ConfigError(f"{flag}: expected {want}, got {got:g}")
+
+    def describe(self, frames: int) -> str:
+        """One line that says what was assumed."""
+        if self.turns == 0:
+            way = "a camera that stands still"
+        else:
+            side = "counter-clockwise" if self.turns > 0 else "clockwise"
+            way = f"{abs(self.turns):g} turn(s) {side} seen from above"
+        return (
+            f"{frames} frames, {way}, starting at azimuth {self.azimuth_start:g} deg, elevation "
+            f"{self.elevation:g} deg, radius {self.radius:g}, field of view {self.fov:g} deg"
+        )
+
+
+def clip_from_frames(
+    frames: Tensor, alpha: Tensor | None, orbit: OrbitFlags, *, where: str, reporter: Reporter
+) -> OrbitClip:
+    """Frames [T,3,H,W] of a video on the orbit that the flags give; alpha from the background where
+    there is none. Says what it assumes."""
+    orbit.check()
+    count, _, height, width = frames.shape
+    if count < CLIP_MIN_FRAMES:
+        raise InputError(
+            f"{where}: {count} frame, at least {CLIP_MIN_FRAMES} are needed",
+            hint="give a video of the moving object",
+        )
+    if alpha is None:
+        found = matte(frames, where=where)
+        frames, alpha = found.frames, found.alpha
+        reporter.info(
+            f"{where}: no alpha; the background is the colour "
+            f"{[round(float(c), 2) for c in found.background]} "
+            f"({found.border_share:.0%} of the border)"
+        )
+    reporter.info(f"{where}: assumed {orbit.describe(count)}")
+    if orbit.turns == 0:
+        reporter.warn(
+            f"{where}: the camera stands still: what the other sides look like, and how far each "
+            "point is, cannot be known from it; they are guessed from the silhouette"
+        )
+    azimuths = orbit_azimuths(count, start=orbit.azimuth_start, turns=orbit.turns)
+    cameras = orbit_cameras(
+        azimuths,
+        elevation=orbit.elevation,
+        radius=orbit.radius,
+        fov_deg=orbit.fov,
+        width=width,
+        height=height,
+    )
+    return OrbitClip(frames=frames, alpha=alpha, cameras=cameras, times=clip_times(count).float())
+
+
+def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
+    """A video file on an orbit given by flags."""
+    orbit.check()
+    frames = thinned(read_video(path, reporter, maximum_side=VIDEO_SIDE), path.name, reporter)
+    return clip_from_frames(frames, None, orbit, where=path.name, reporter=reporter)
+
+
+def read_frames_clip(folder: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
+    """A folder of images, in the order of their names, on an orbit given by flags."""
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".webp"))
+    if len(paths) > CLIP_MAX_FRAMES:
+        raise LimitError(f"{folder}: {len(paths)} images, at most {CLIP_MAX_FRAMES}")
+    if not paths:
+        raise InputError(f"{folder}: expected a clip, a dataset, transforms.json or images")
+    images = [read_image(path) for path in paths]
+    if len({tuple(image.shape) for image in images}) != 1:
+        raise InputError(f"{folder}: the images differ in size, or only some have alpha")
+    stack = thinned(torch.stack(images), folder.name, reporter)
+    alpha = stack[:, 3:] if stack.shape[1] == 4 else None
+    return clip_from_frames(stack[:, :3], alpha, orbit, where=folder.name, reporter=reporter)
+
+
+def thinned(frames: Tensor, name: str, reporter: Reporter) -> Tensor:
+    """At most `VIDEO_FRAMES` of the frames, evenly spaced; says so when it leaves some out."""
+    if len(frames) <= VIDEO_FRAMES:
+        return frames
+    reporter.warn(f"{name}: {VIDEO_FRAMES} of its {len(frames)} frames are used, evenly spaced")
+    pick = torch.linspace(0, len(frames) - 1, VIDEO_FRAMES).round().long()
+    return frames[pick]

@@ -1,0 +1,236 @@
+"""Two reports of one protocol, object by object: is the second better than the first?
+
+Differences are paired, second minus first: what makes an object hard is in both and cancels out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.names import printable
+from orster_cli.metrics.bootstrap import mean_interval
+from orster_cli.report.file import check_version
+from orster_cli.report.markdown import code, pipe_table, plain
+from orster_cli.report.tabular import (
+    UNDEFINED,
+    heading,
+    interval_written,
+    known,
+    places_of,
+    protocol_title,
+    written,
+)
+
+DESCRIPTIVE = {"about", "description", "title", "source"}  # of a protocol: no figure depends on it
+SAME_OBJECT = ("reference", "condition", "times")  # of a subject: what was asked for
+
+
+def compare_reports(
+    first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]
+) -> dict[str, Any]:
+    """Paired differences of two reports (version 2); `names` are how messages call them.
+
+    InputError: another version or protocol, no subject or no metric that both have. A metric whose
+    network or definition differs, and a subject with another reference, is left out with why."""
+    for values, name in zip((first, second), names, strict=True):
+        check_version(values, name, folder=name)
+    _check_protocols(first["protocol"], second["protocol"], names)
+    subjects = _subjects(first, second, names)
+    pairs = subjects.pop("pairs")
+    whole = len(pairs) == len(first["subjects"]) == len(second["subjects"])
+    metrics: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
+    for name in dict.fromkeys([*first["metrics"], *second["metrics"]]):
+        why = _why_not(name, first, second, names)
+        about = first["metrics"].get(name, {})
+        if not why and about["scope"] == "set":
+            if whole:
+                found = _of_sets(name, first, second)
+            else:
+                why = "one value for a whole set, and the two sets of subjects differ"
+        elif not why:
+            found = _of_pairs(name, about["better"], pairs)
+        if not why and found["difference"] is None:
+            why = "not defined for any subject of both"
+        if why:
+            left_out[name] = why
+        else:
+            metrics[name] = {key: about[key] for key in ("unit", "better", "scope")} | found
+    if not metrics:
+        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        raise InputError(
+            f"{names[0]} and {names[1]} share no figure that can be compared ({reasons})",
+            hint="evaluate both with the same --metrics and networks",
+        )
+    return {
+        "format": "orster-comparison",
+        "version": 1,
+        "names": list(names),
+        "protocol": first["protocol"],
+        "metrics": metrics,
+        "metrics_left_out": left_out,
+        "subjects": subjects,
+    }
+
+
+def _check_protocols(one: Mapping[str, Any], two: Mapping[str, Any], names: Sequence[str]) -> None:
+    differ = [
+        f"{key} is {_quoted(one, key)} in {names[0]} and {_quoted(two, key)} in {names[1]}"
+        for key in dict.fromkeys([*one, *two])
+        if key not in DESCRIPTIVE and (key not in one or key not in two or one[key] != two[key])
+    ]
+    if differ:
+        raise InputError(
+            f"the protocols differ, so their figures cannot be compared: {'; '.join(differ)}",
+            hint="evaluate both with the same protocol and settings, then compare again",
+        )
+
+
+def _quoted(protocol: Mapping[str, Any], key: str) -> str:
+    return printable(repr(protocol[key]))[:80] if key in protocol else "not set"
+
+
+def _subjects(
+    first: dict[str, Any], second: dict[str, Any], names: Sequence[str]
+) -> dict[str, Any]:
+    """`pairs` (subject of the first, of the second), and the names of who is paired, who is in only
+    one report, and who is left out and why. Pairs are made by name; of reports with a
+    single subject of one reference, by that. InputError: there are no pairs."""
+    others = {one["name"]: one for one in second["subjects"]}
+    mine = {one["name"] for one in first["subjects"]}
+    if len(mine) == len(others) == 1 and first["subjects"][0]["reference"] is not None:
+        others = dict(zip(mine, others.values(), strict=True))  # there is no doubt who is whom
+    pairs, left_out = [], {}
+    for one in first["subjects"]:
+        other = others.get(one["name"])
+        if other is None:
+            continue
+        if differ := [key for key in SAME_OBJECT if one[key] != other[key]]:
+            left_out[one["name"]] = f"another {' and '.join(differ)} in the two reports"
+        else:
+            pairs.append((one, other))
+    if not pairs:
+        reasons = "".join(f"; {name}: {why}" for name, why in left_out.items())
+        raise InputError(
+            f"{names[0]} and {names[1]} have no subject in common{reasons}",
+            hint="subjects are paired by name: evaluate the same objects in both",
+        )
+    return {
+        "pairs": pairs,
+        "paired": [one["name"] for one, _ in pairs],
+        "only_first": [one["name"] for one in first["subjects"] if one["name"] not in others],
+        "only_second": [name for name in others if name not in mine],
+        "left_out": left_out,
+    }
+
+
+def _why_not(
+    name: str, first: dict[str, Any], second: dict[str, Any], names: Sequence[str]
+) -> str | None:
+    """Why metric `name` cannot be compared, or None."""
+    for values, where in zip((first, second), names, strict=True):
+        if name not in values["metrics"]:
+            return f"not in {where}"
+    one, two = first["metrics"][name], second["metrics"][name]
+    if differ := [key for key in one if one[key] != two.get(key)]:
+        return f"not the same in both: its {' and its '.join(differ)}"
+    network = one["network"]
+    if network is None:
+        return None
+    digests = [values["networks"][network]["sha256"] for values in (first, second)]
+    if digests[0] == digests[1]:
+        return None
+    return (
+        f"network {network} differs: sha256 {digests[0][:12]} in {names[0]}, "
+        f"{digests[1][:12]} in {names[1]}"
+    )
+
+
+def _of_pairs(
+    name: str, better: str, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]
+) -> dict[str, Any]:
+    """Means over the pairs in which both values are defined, and their differences."""
+    both = [(one["mean"].get(name), two["mean"].get(name)) for one, two in pairs]
+    values = [(a, b) for a, b in both if len(known([a, b])) == 2]
+    if not values:
+        return {"difference": None}
+    differences = [b - a for a, b in values]
+    sign = {"higher": 1, "lower": -1, "neither": 0}[better]
+    interval = mean_interval(differences)
+    return {
+        "first": sum(a for a, _ in values) / len(values),
+        "second": sum(b for _, b in values) / len(values),
+        "difference": sum(differences) / len(values),
+        "interval": None if interval is None or len(known(interval)) < 2 else list(interval),
+        "improved": sum(sign * d > 0 for d in differences) if sign else None,
+        "worsened": sum(sign * d < 0 for d in differences) if sign else None,
+        "objects": len(values),
+    }
+
+
+def _of_sets(name: str, first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    one, two = (values["summary"].get(name, {}) for values in (first, second))
+    values = known([one.get("mean"), two.get("mean")])
+    if len(values) < 2:
+        return {"difference": None}
+    return {
+        "first": values[0],
+        "second": values[1],
+        "difference": values[1] - values[0],
+        "interval": None,
+        "improved": None,
+        "worsened": None,
+        "objects": one["objects"],
+    }
+
+
+def comparison_markdown(result: Mapping[str, Any]) -> str:
+    """What `compare_reports` found, as Markdown that reads well as text too."""
+    first, second = result["names"]
+    subjects = result["subjects"]
+    lines = [
+        f"Second minus first: first {code(first)}, second {code(second)}; "
+        f"protocol {plain(protocol_title(result['protocol']))}; "
+        f"subjects in both: {len(subjects['paired'])}.",
+        "",
+        *pipe_table(
+            [
+                "metric",
+                "first",
+                "second",
+                "difference",
+                "95 % interval",
+                "better / worse",
+                "objects",
+            ],
+            [_row(name, found) for name, found in result["metrics"].items()],
+        ),
+        "",
+    ]
+    for name, why in result["metrics_left_out"].items():
+        lines.append(f"- {plain(name)} is left out: {plain(why)}")
+    for name, why in subjects["left_out"].items():
+        lines.append(f"- subject {plain(name)} is left out: {plain(why)}")
+    for key, where in (("only_first", first), ("only_second", second)):
+        if subjects[key]:
+            lines.append(f"- only in {code(where)}: {plain(', '.join(subjects[key]))}")
+    return "\n".join(lines).rstrip()
+
+
+def _row(name: str, found: Mapping[str, Any]) -> list[str]:
+    places = places_of([found["first"], found["second"]])
+    finer = max(places, min(places_of([found["difference"]]), places + 2))
+    counts = UNDEFINED
+    if found["improved"] is not None:
+        counts = f"{found['improved']} / {found['worsened']}"
+    return [
+        heading(name, found),
+        written(found["first"], places),
+        written(found["second"], places),
+        written(found["difference"], finer, sign=True),
+        interval_written(found["interval"], finer, sign=True),
+        counts,
+        str(found["objects"]),
+    ]

@@ -1,0 +1,118 @@
+"""The dataset of a training run, and the batches that are drawn from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from orster_cli.config.train import ModelConfig, TrainConfig
+from orster_cli.core.errors import Preempted
+from orster_cli.core.reporting import Reporter
+from orster_cli.core.stopping import StopFlag
+from orster_cli.dataset.reader import Dataset
+from orster_cli.diffusion.frame_vae import FrameVAE
+from orster_cli.training.blank import BlankFrames, BlankLatents
+from orster_cli.training.datafeed import FrameFeed, LatentFeed
+from orster_cli.training.frame_cache import FrameCache
+from orster_cli.training.latents import LatentCache
+
+VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The dataset, where its latents are kept, and who is working on it."""
+
+    dataset: Dataset
+    id: str
+    device: torch.device
+    reporter: Reporter
+    stop: StopFlag
+    part: tuple[int, int] = (0, 1)  # this process among all
+    blank: bool = False  # nothing is read of it but sizes: batches without content, for a plan;
+    # on the meta device teachers have no weights either
+
+
+def latent_feed(
+    train: TrainConfig,
+    source: Source,
+    vae: FrameVAE,
+    view: str,
+    frames: int,
+    resolution: int,
+    pictures: int = 0,
+) -> LatentFeed | BlankLatents:
+    """The latents, made where they are missing."""
+    vae.check_size(resolution, resolution, "the dataset")
+    if source.blank:
+        return BlankLatents(
+            frames=frames,
+            channels=vae.channels,
+            side=resolution // vae.factor,
+            resolution=resolution,
+            pictures=pictures,
+        )
+    cache = LatentCache(source.dataset, source.id, vae, resolution)
+    vae.to(source.device)
+    done = cache.fill(
+        vae, device=source.device, reporter=source.reporter, stop=source.stop, part=source.part
+    )
+    if not done:
+        raise Preempted("stopped while encoding", hint="run the same command again to go on")
+    return LatentFeed(
+        cache,
+        view=view,
+        frames=frames,
+        batch=train.batch,
+        seed=train.seed,
+        dynamic=train.dynamic,
+        still=getattr(train, "still", 0.0),
+        pictures=pictures,
+    )
+
+
+def frame_feed(train: TrainConfig, source: Source, resolution: int) -> FrameFeed | BlankFrames:
+    """Single frames, decoded once by the first process where there is room for them."""
+    if source.blank:
+        return BlankFrames(resolution=resolution)
+    return FrameFeed(
+        source.dataset,
+        resolution=resolution,
+        batch=train.batch,
+        seed=train.seed,
+        cache=_frame_cache(source, resolution),
+    )
+
+
+def _frame_cache(source: Source, resolution: int) -> FrameCache:
+    """Filled, unless there is no room for it."""
+    cache = FrameCache(source.dataset, source.id, resolution)
+    if source.part[0] != 0:
+        return cache
+    try:
+        if not cache.fits():
+            source.reporter.info(f"no room for {cache.path}: each step decodes its frames")
+        elif not cache.fill(reporter=source.reporter, stop=source.stop):
+            raise Preempted("stopped while decoding", hint="run the same command again to go on")
+    except OSError as error:
+        source.reporter.info(f"{cache.path}: {error.strerror}: each step decodes its frames")
+    return cache
+
+
+def resolution_of(model: ModelConfig, source: Source) -> int:
+    """The settings', or that of the dataset's first sample."""
+    if model.resolution:
+        return model.resolution
+    key = source.dataset.keys()[0]
+    views = source.dataset.sample_json(key)["views"]
+    return int(next(iter(views.values()))["width"])
+
+
+def sizes_of(model: ModelConfig, source: Source, role: str) -> tuple[int, int]:
+    """Frames and pixels of a clip."""
+    frames = model.frames
+    if not frames:
+        key = source.dataset.keys()[0]
+        frames = int(source.dataset.info(key)["frames"].get(VIEW[role], 0))
+    return frames, resolution_of(model, source)
