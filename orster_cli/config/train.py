@@ -92,6 +92,13 @@ class VaeConfig(TrainConfig):
     edges: float = setting(1.0, "weight of the steps between neighbouring pixels", minimum=0)
     colours: float = setting(1.0, "weight of red - green and yellow - blue", minimum=0)
     kl: float = setting(1e-5, "weight of the KL divergence", minimum=0)
+    encoder: bool = setting(False, "train the encoder of the VAE to go on from too: new latents")
+    crop: int = setting(
+        0, "pixels a side of the part of a frame that early steps see (0: all of it)", minimum=0
+    )
+    whole: float = setting(
+        0.2, "share of the steps, the last ones, that see whole frames", minimum=0, maximum=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
