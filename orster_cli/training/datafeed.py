@@ -19,6 +19,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.frames import at_resolution, spaced
 from orster_cli.core.seeding import derive_seed
+from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.reader import Dataset
 from orster_cli.training.frame_cache import FrameCache, frame_bytes
 from orster_cli.training.latents import LatentCache
@@ -35,7 +36,7 @@ def order(seed: int, epoch: int, count: int) -> list[int]:
 def worded(info: Mapping[str, Any], seed: int, step: int) -> str:
     """The caption of an index entry, or one of its other captions; for one step the same wherever the
     clip stands in the batch, since the encoder counts equal texts as one."""
-    choices = [str(info.get("caption") or ""), *info.get("also", ())]
+    choices = texts_of(info) or [""]
     return choices[derive_seed(seed, "words", info["key"], step) % len(choices)]
 
 
@@ -186,9 +187,11 @@ class FrameFeed:
         batch: int,
         seed: int,
         cache: FrameCache | None = None,
+        keys: list[str] | None = None,
     ) -> None:
+        """`keys`: the samples that are drawn from; None: all."""
         self.dataset, self.resolution, self.seed, self.cache = dataset, resolution, seed, cache
-        self.keys = dataset.keys()
+        self.keys = dataset.keys() if keys is None else keys
         self.order = Order(len(self.keys), batch, seed)
         # a clip's pictures are decoded once for the many frames that are drawn from it
         self._clip = lru_cache(maxsize=64)(self._frames)
