@@ -1,4 +1,4 @@
-"""Progress, messages and warnings of the library, which never prints: it calls a `Reporter`."""
+"""How libraries report progress and messages: they never print, they call a `Reporter`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """Receives progress and messages. `ui` implements it for a terminal, a pipe and JSON lines."""
+    """Receives progress and messages. `ui.out` implements it for a terminal, a pipe and JSON lines."""
 
     def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
-        """`done` of `total` units of `stage` are finished; `figures` are shown with the bar."""
+        """`done` of `total` units of `stage` are finished; `figures` are shown next to the bar."""
 
     def info(self, message: str) -> None:
-        """A message for the user."""
+        """A message to read once."""
 
     def warn(self, message: str) -> None:
-        """A warning: an ignored setting, a guess, a repair."""
+        """A setting that is ignored, a guess, or a repair."""
 
 
 class Silent:
-    """A reporter that prints nothing and collects the warnings, for library use and tests."""
+    """A reporter for library use and tests; keeps the warnings."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []

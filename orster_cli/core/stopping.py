@@ -1,14 +1,14 @@
-"""Graceful stop: a signal handler sets a flag that long loops check between steps."""
+"""A stop on request: signals set a flag, and long work checks it between steps."""
 
 from __future__ import annotations
 
 
 class StopFlag:
-    """`requested` is True once the process has received a request to stop."""
+    """`requested` is true once the process was asked to end."""
 
     def __init__(self) -> None:
         self.requested = False
 
     def request(self) -> None:
-        """Request a stop at the next safe point."""
+        """Ask the work to end at its next safe point."""
         self.requested = True
