@@ -16,22 +16,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from benchmarks.construct_cpu import white
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construct.asset import load_asset
 from orster_cli.core.reporting import Silent
 from orster_cli.core.strict_json import read_object
-from orster_cli.dataset.views import PlacedClip, place, render_view
+from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
 from orster_cli.diffusion.bundle import Facts, load_bundle
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import SHIPPED
-from orster_cli.io.images import to_bytes
+from orster_cli.io.animations import write_animation
 from orster_cli.io.video import read_video
 from orster_cli.metrics.psnr import psnr
 from orster_cli.splatting.motion import Gaussians4D
@@ -80,23 +78,23 @@ def key(prompt: str) -> str:
     return f"{Path(file).stem}-{int(clip):02d}"
 
 
-def true_object(glb: Path, prompt: str, facts: Facts) -> PlacedClip:
-    """Placed as the frames of its clip were."""
+def true_object(glb: Path, prompt: str, facts: Facts) -> NormalizedClip:
+    """SampleSpan as the frames of its clip were."""
     file, clip = PROMPTS[prompt]
     cfg = PrepareConfig(frames=facts.frames, resolution=facts.resolution)
-    return place(load_gltf(glb / file), int(clip), cfg)
+    return normalize_object(load_gltf(glb / file), int(clip), cfg)
 
 
-def beside_truth(asset: Gaussians4D, placed: PlacedClip, frames: int, offset: float) -> float:
+def beside_truth(asset: Gaussians4D, placed: NormalizedClip, frames: int, offset: float) -> float:
     """PSNR in dB over moments of the clip of `frames` frames, `offset` degrees from its camera."""
     times = clip_times(MOMENTS)
     azimuths = offset + orbit_azimuths(frames)[-1] * times
     cameras = orbit_cameras(azimuths, width=SIDE, height=SIDE)
     truth = render_view(placed, cameras, times, PrepareConfig(resolution=SIDE), None)
-    return float(psnr(render_clip(asset, cameras, times).frames, white(truth)).mean())
+    return float(psnr(render_clip(asset, cameras, times).frames, truth.over()).mean())
 
 
-def measured(folder: Path, placed: PlacedClip, frames: int) -> list[float]:
+def measured(folder: Path, placed: NormalizedClip, frames: int) -> list[float]:
     """PSNR at its own frames; between them; from elsewhere."""
     asset = load_asset(folder)
     own = float(read_object(folder / "manifest.json")["content"]["psnr"])
@@ -113,10 +111,7 @@ def picture(path: Path, kinds: list[list[Path]]) -> None:
         shown = [read_video(folder / "preview.mp4", Silent()) for folder in row]
         strips.append(torch.cat([_fitted(frames) for frames in shown], dim=-1))
     moving = torch.cat(strips, dim=-2)
-    first, *rest = [Image.fromarray(to_bytes(frame)) for frame in moving]
-    first.save(
-        path, save_all=True, append_images=rest, duration=1000 // FPS, loop=0, quality=60, method=6
-    )
+    write_animation(path, moving, fps=FPS, quality=60)
 
 
 def _fitted(frames: Tensor) -> Tensor:

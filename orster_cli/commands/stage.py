@@ -1,12 +1,12 @@
-"""What the commands that make an artifact have in common.
+"""What the commands that make an artifact share.
 
 A command is an adapter: parse, resolve, open inputs, call one library function, commit. So:
 
     def construct(clip: str, out: OutOption, ..., stage flags):
-        stage = Stage.open("construct", out=out, flags={"construct.seed": seed}, ...)
+        stage = Stage.open("construct", kind="asset", reads=[clip], out=out, ...)
         source = open_inputs(clip)                          # hashed, checked
-        plan = stage.plan(kind="asset", parents=source.parents, inputs=source.files)
-        if plan is None:                                    # up to date, or a dry run: said so
+        plan = stage.plan(parents=source.parents, inputs=source.files)
+        if plan is None:                                    # up to date, or a dry run
             return
         with plan as draft:
             content = fit(..., stage.config.construct, folder=draft.dir, reporter=stage.out)
@@ -19,28 +19,28 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
+from orster_cli.artifacts.outputs import Given, check_collection, check_output
 from orster_cli.artifacts.store import Artifact, Draft, begin
-from orster_cli.config.load import Resolved, resolve, to_toml
+from orster_cli.config.load import Resolved, find_template, resolve, to_toml
 from orster_cli.core.stopping import StopFlag
-from orster_cli.ui.out import Out
-
-if TYPE_CHECKING:
-    pass
+from orster_cli.ui.out import Human, Out, Table
 
 
 @dataclass
 class Stage:
-    """One run of one stage command."""
+    """One run of one stage command, which writes an artifact of `kind` and reads the paths `reads`."""
 
     section: str
     command: str
+    kind: Kind
+    reads: list[Given]
     out_path: Path
     resolved: Resolved
     out: Out
@@ -54,6 +54,8 @@ class Stage:
         section: str,
         *,
         command: str,
+        kind: Kind,
+        reads: Iterable[Given],
         out: Path,
         flags: Mapping[str, Any],
         config: Path | None,
@@ -64,8 +66,12 @@ class Stage:
         as_json: bool,
         quiet: bool,
         model: Path | None = None,
+        several: bool = False,
     ) -> Stage:
-        """Resolve the configuration and set up talk and signals."""
+        """Resolve the config, open the output sink and handle signals.
+
+        `several`: `out` is a folder of artifacts, which are planned and checked one by one.
+        ConflictError: `out` must not be written (`check_output`)."""
         resolved = resolve(
             template=template,
             file=config,
@@ -75,29 +81,34 @@ class Stage:
             model=model,
         )
         sink = Out(as_json=as_json, quiet=quiet)
-        stage = cls(section, command, out, resolved, sink, force, dry_run)
+        sink.status("loading ...")
+        read = [*reads, config, None if template is None else find_template(template)]
+        if several:
+            check_collection(out, "several artifacts")
+        else:
+            check_output(out, kind=kind, reads=read)
+        stage = cls(section, command, kind, read, out, resolved, sink, force, dry_run)
         listen(stage.stop, sink)
         return stage
 
     def plan(
         self,
         *,
-        kind: Kind,
         parents: list[Parent] | None = None,
         inputs: list[InputFile] | None = None,
         seeds: dict[str, int] | None = None,
         extra: dict[str, Any] | None = None,
         announce: bool = True,
-        foresee: Callable[[], tuple[dict[str, Any], str]] | None = None,
+        preview: Callable[[], tuple[dict[str, Any], str]] | None = None,
     ) -> Draft | None:
-        """The draft to build in; None when there is nothing to do (and then it has been said).
+        """The draft to build in; None when there is nothing to do, which is reported here.
 
-        `extra`: what else the result depends on beside the section's settings; `announce`: say so
-        where it is up to date; `foresee`: what a dry run says more, as values and as text."""
+        `extra`: what the result depends on in addition to the section's settings; `announce`: report
+        that it is up to date; `preview`: what a dry run prints in addition, as values and as text."""
         config = {self.section: self.resolved.section(self.section), **(extra or {})}
         draft = begin(
             self.out_path,
-            kind=kind,
+            kind=self.kind,
             command=self.command,
             config=config,
             parents=parents,
@@ -105,33 +116,33 @@ class Stage:
             seeds=seeds,
             force=self.force,
             reporter=self.out,
+            reads=self.reads,
         )
         if draft is None:
             if not announce:
                 return None
             values = {"status": "up to date", "path": str(self.out_path)}
-            self.out.result(values, f"{self.out_path}: up to date")
+            self.out.report(values, f"{self.out_path}: up to date")
             return None
         if self.dry_run:
-            more = foresee() if foresee is not None else ({}, "")
-            self._print_plan(kind, draft, parents or [], inputs or [], more)
+            more = preview() if preview is not None else ({}, "")
+            self._print_plan(draft, parents or [], inputs or [], more)
             return None
         return draft
 
     def _print_plan(
         self,
-        kind: Kind,
         draft: Draft,
         parents: list[Parent],
         inputs: list[InputFile],
         more: tuple[dict[str, Any], str],
     ) -> None:
-        lines = [f"would write {kind} {self.out_path} (request {draft.request[:12]})"]
+        lines = [f"would write {self.kind} {self.out_path} (request {draft.request[:12]})"]
         lines += [f"  from {p.kind} {p.name} {p.id[:12]}" for p in parents]
         lines += [f"  from {i.name} {i.sha256[:12]} ({i.size:,} bytes)" for i in inputs]
         values = {
             "status": "dry run",
-            "kind": kind,
+            "kind": self.kind,
             "path": str(self.out_path),
             "request": draft.request,
             "config": self.resolved.section(self.section),
@@ -147,20 +158,22 @@ class Stage:
         self,
         artifact: Artifact,
         *,
-        summary: str,
+        summary: str = "",
+        figures: Human = (),
         next_step: str | None = None,
         values: dict[str, Any] | None = None,
     ) -> None:
-        """Say what was made, and what to do with it."""
-        text = f"{summary}\n{artifact.kind} {artifact.id[:12]} in {artifact.path}"
-        if next_step:
-            text += f"\nnext: {next_step}"
-        said = {"status": "made", "kind": artifact.kind, "id": artifact.id}
-        self.out.result({**said, "path": str(artifact.path), **(values or {})}, text)
+        """Report what was made, and what to do with it; with --quiet the `figures` alone."""
+        shown = [figures] if isinstance(figures, (str, Table)) else list(figures)
+        if not self.out.quiet:
+            made = f"{artifact.kind} {artifact.id[:12]} in {artifact.path}"
+            shown += [summary, made, *([f"next: {next_step}"] if next_step else [])]
+        about = {"status": "made", "kind": artifact.kind, "id": artifact.id}
+        self.out.result({**about, "path": str(artifact.path), **(values or {})}, shown)
 
 
 def listen(stop: StopFlag, out: Out) -> None:
-    """SIGTERM, SIGUSR1, SIGINT ask for a stop at the next safe point; a second one ends at once."""
+    """SIGTERM, SIGUSR1 and SIGINT request a stop at the next safe point; a second one ends at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame

@@ -1,4 +1,4 @@
-"""The types that carry everything between the parts (docs: design, "What flows").
+"""The types that all packages exchange: cameras, clips, Gaussians.
 
 T frames, N Gaussians, K spherical-harmonic coefficients, H W pixels.
 Conventions: OpenCV cameras (x right, y down, z forward), world-to-camera matrices, wxyz
@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-SH_C0 = 0.28209479177387814  # the constant of the zeroth spherical-harmonic band
+from orster_cli.core.compositing import WHITE, over
+
+SH_C0 = 0.28209479177387814  # of the spherical-harmonic band of degree 0
 
 
 def _check(name: str, tensor: Tensor, *shape: int | None) -> None:
@@ -56,8 +58,14 @@ class Cameras:
         """[T,3] camera centres in the world."""
         return self.c2w[:, :3, 3]
 
+    @property
+    def azimuths(self) -> Tensor:
+        """[T] azimuths of the camera centres in degrees, in (-180, 180], float64; 0 is the front (-Y)."""
+        x, y = self.positions[:, :2].double().unbind(-1)
+        return torch.rad2deg(torch.atan2(x, -y))
+
     def resized(self, width: int, height: int) -> Cameras:
-        """The same cameras for images of another size."""
+        """The same cameras with `K` scaled to images of another size."""
         scale = torch.tensor(
             [[width / self.width], [height / self.height], [1.0]],
             dtype=self.K.dtype,
@@ -73,8 +81,8 @@ class Cameras:
 class OrbitClip:
     """A video with a camera and a time per frame.
 
-    `frames` [T,3,H,W] float32 in [0,1]; with `alpha` [T,1,H,W] in [0,1] they are straight (not
-    premultiplied) colour, without it (None) they are what a video shows; `times` [T] in [0,1].
+    `frames` [T,3,H,W] float32 in [0,1]: straight (not premultiplied) colour where the clip has `alpha`
+    [T,1,H,W] in [0,1], opaque video frames where it is None; `times` [T] in [0,1].
     """
 
     frames: Tensor
@@ -99,6 +107,15 @@ class OrbitClip:
 
     def __len__(self) -> int:
         return self.frames.shape[0]
+
+    def over(self, background: float | Tensor = WHITE) -> Tensor:
+        """[T,3,H,W] frames composited over `background` (a grey level or a colour [3]); the
+        frames unchanged where the clip has no alpha."""
+        if self.alpha is None:
+            return self.frames
+        if isinstance(background, Tensor):
+            background = background.to(self.frames).reshape(3, 1, 1)
+        return over(self.frames, self.alpha, background)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,18 @@
-"""Checkpoints of a run: one safetensors file each, written beside and renamed.
+"""Checkpoints of a run, one safetensors file each, replaced atomically.
 
-A checkpoint holds every tensor that the next step depends on (parameters, optimizer moments,
-statistics) and the step; random numbers are derived from (seed, step), so nothing
-else is needed to go on as if nothing had happened.
+A checkpoint holds the step and every tensor that the next step depends on (parameters, optimizer
+moments, statistics). Random numbers are derived from (seed, step), so a resumed run is identical to an
+uninterrupted one.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from orster_cli.core.atomic import ENDING
 from orster_cli.io.tensors import write_tensors
 
 KEEP = 2
@@ -20,23 +20,19 @@ _PREFIX, _SUFFIX = "step-", ".safetensors"
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
-    """Write `tensors` for `step`; older checkpoints but the last one are removed afterwards."""
+    """Write `tensors` for `step`, then remove all but the newest two checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_PREFIX}{step:08d}{_SUFFIX}"
-    building = path.with_suffix(f".tmp-{os.getpid()}")
-    write_tensors(building, tensors, metadata={"step": str(step)})
-    with building.open("rb") as handle:
-        os.fsync(handle.fileno())
-    building.replace(path)
+    write_tensors(path, tensors, metadata={"step": str(step)})
     for old in _checkpoints(folder)[:-KEEP]:
         old.unlink(missing_ok=True)
-    for leftover in folder.glob(f"{_PREFIX}*.tmp-*"):
+    for leftover in folder.glob(f"{_PREFIX}*{ENDING}"):
         leftover.unlink(missing_ok=True)
     return path
 
 
 def load_latest(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
-    """Step and tensors of the newest checkpoint that can be read, or None."""
+    """Step and tensors of the newest readable checkpoint, or None."""
     for path in reversed(_checkpoints(folder)):
         try:
             with safe_open(path, framework="pt") as handle:

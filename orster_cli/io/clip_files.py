@@ -1,7 +1,7 @@
 """A clip on disk: `frames/0000.png` ..., `cameras.json`, `preview.mp4`.
 
-T frames. PNG holds straight RGBA (or RGB where there is no alpha). The camera file says each
-frame's true pose, in numbers that survive a round trip, and the conventions they are in.
+T frames. PNG files hold straight RGBA, or RGB for clips without alpha. `cameras.json` holds each
+frame's pose, in numbers that survive a round trip, and the conventions.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.limits import CLIP_MAX_BYTES, CLIP_MAX_FRAMES, IMAGE_MAX_SIDE
+from orster_cli.core.limits import CLIP_MAX_BYTES, CLIP_MAX_FRAMES
 from orster_cli.core.names import did_you_mean, printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.geometry.conventions import DESCRIPTION
-from orster_cli.io.camera_values import check_intrinsics, check_pose, numbers
-from orster_cli.io.images import read_image, write_png
+from orster_cli.io.camera_values import parse_frames, parse_side
+from orster_cli.io.images import on_white, read_image, write_png
 from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.io.video import write_video
 
 CAMERAS = "cameras.json"
-PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of clips that a model has made
+PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of sampled clips
 PRIOR_NAMES = ("spatial", "temporal")
-CONDITION = "condition.png"  # the first view that was asked for, beside a clip or an asset
+CONDITION = "condition.png"  # image condition (the first view), stored with a clip or an asset
 FORMAT = "orster-cameras"
 _KEYS = ("format", "version", "conventions", "width", "height", "prompt", "frames")
 _FRAME_KEYS = ("file", "time", "K", "w2c")
 
 
-def camera_entries(clip: OrbitClip) -> dict[str, Any]:
-    """The JSON value of `cameras.json` for `clip`, file names left out."""
+def cameras_value(clip: OrbitClip) -> dict[str, Any]:
+    """The value of `cameras.json` for `clip`, without file names."""
     cameras = clip.cameras
     each = zip(clip.times.double(), cameras.K.double(), cameras.w2c.double(), strict=True)
     return {
         "format": FORMAT,
         "version": 1,
-        "conventions": DESCRIPTION,
+        "conventions": CONVENTIONS,
         "width": cameras.width,
         "height": cameras.height,
         "prompt": clip.prompt,
@@ -51,29 +51,34 @@ def camera_entries(clip: OrbitClip) -> dict[str, Any]:
 
 
 def write_clip(folder: Path, clip: OrbitClip, *, fps: float = 12.0) -> None:
-    """Write `clip` into `folder` (made if it is not there): lossless frames, cameras, and a preview
-    on white."""
+    """Write `clip` into `folder`, which is created if missing: lossless frames, cameras, and a preview
+    video on white."""
     (folder / "frames").mkdir(parents=True, exist_ok=True)
-    value = camera_entries(clip)
+    value = cameras_value(clip)
     for i, entry in enumerate(value["frames"]):
         entry["file"] = f"frames/{i:04d}.png"
-        frame = clip.frames[i]
-        if clip.alpha is not None:
-            frame = torch.cat([frame, clip.alpha[i]])
-        write_png(folder / entry["file"], frame)
+        write_png(folder / entry["file"], _image(clip, i))
     text = json.dumps(value, indent=1, ensure_ascii=False)
     (folder / CAMERAS).write_text(text + "\n", encoding="utf-8")
-    write_video(folder / "preview.mp4", (_on_white(clip, i) for i in range(len(clip))), fps=fps)
+    write_video(
+        folder / "preview.mp4", (on_white(_image(clip, i)) for i in range(len(clip))), fps=fps
+    )
+
+
+def _image(clip: OrbitClip, index: int) -> Tensor:
+    """Frame `index` as [4,H,W], or [3,H,W] of a clip without alpha."""
+    frame = clip.frames[index]
+    return frame if clip.alpha is None else torch.cat([frame, clip.alpha[index]])
 
 
 def write_priors(folder: Path, priors: dict[str, Tensor]) -> None:
-    """Tokens [M,P] by name beside the clip in `folder`; nothing where there are none."""
+    """Write the prior tokens [M,P] by name into the clip's `folder`; no file if `priors` is empty."""
     if priors:
         write_tensors(folder / PRIORS, priors)
 
 
 def read_priors(folder: Path) -> dict[str, Tensor]:
-    """What `write_priors` wrote. InputError where it is something else."""
+    """The priors written by `write_priors`; empty without a file. InputError: other tensors."""
     path = folder / PRIORS
     if not path.is_file():
         return {}
@@ -87,14 +92,9 @@ def read_priors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _on_white(clip: OrbitClip, index: int) -> Tensor:
-    frame = clip.frames[index]
-    return frame if clip.alpha is None else frame * clip.alpha[index] + (1 - clip.alpha[index])
-
-
 def read_clip(folder: Path) -> OrbitClip:
-    """The clip in `folder`. InputError names the file and the field that is wrong; LimitError: more
-    pixels than a clip may have."""
+    """The clip in `folder`. InputError names the file and the invalid field; LimitError: too many
+    pixels."""
     path = folder / CAMERAS
     value = read_json(path)
     cameras, times, prompt = parse_cameras(value, where=str(path))
@@ -132,7 +132,7 @@ def read_clip(folder: Path) -> OrbitClip:
 
 
 def check_size(frames: int, width: int, height: int, where: str) -> None:
-    """LimitError where that many frames of that size are too many bytes."""
+    """LimitError if the frames would take more memory than a clip may."""
     size = frames * width * height * 4 * 4
     if size > CLIP_MAX_BYTES:
         raise LimitError(
@@ -143,35 +143,22 @@ def check_size(frames: int, width: int, height: int, where: str) -> None:
 
 
 def parse_cameras(value: Any, *, where: str) -> tuple[Cameras, Tensor, str | None]:
-    """Cameras, times [T] and prompt of a `cameras.json` value; InputError where it is not one."""
+    """Cameras, times [T] and prompt of a `cameras.json` value. InputError: another value."""
     if not isinstance(value, dict) or value.get("format") != FORMAT or value.get("version") != 1:
         raise InputError(f"{where}: expected {FORMAT} version 1")
     _known(value, _KEYS, where)
-    width, height = _side(value, "width", where), _side(value, "height", where)
+    width, height = parse_side(value, "width", where), parse_side(value, "height", where)
     frames = value.get("frames")
     if not isinstance(frames, list) or not 1 <= len(frames) <= CLIP_MAX_FRAMES:
         raise InputError(f"{where}: expected 1 to {CLIP_MAX_FRAMES} frames")
     prompt = value.get("prompt")
     if prompt is not None and not isinstance(prompt, str):
         raise InputError(f"{where}: expected prompt to be a text")
-    times, Ks, poses = [], [], []
     for i, entry in enumerate(frames):
-        at = f"{where}: frame {i}"
-        if not isinstance(entry, dict):
-            raise InputError(f"{at}: expected an object")
-        _known(entry, _FRAME_KEYS, at)
-        times.append(numbers(entry.get("time"), (), f"{at}: time"))
-        Ks.append(numbers(entry.get("K"), (3, 3), f"{at}: K"))
-        check_intrinsics(Ks[-1], f"{at}: K")
-        poses.append(numbers(entry.get("w2c"), (4, 4), f"{at}: w2c"))
-        check_pose(poses[-1], f"{at}: w2c")
-    time = torch.stack(times).float()
-    if float(time.min()) < 0 or float(time.max()) > 1:
-        raise InputError(f"{where}: expected times in [0,1], got {time.min():g} to {time.max():g}")
-    cameras = Cameras(
-        K=torch.stack(Ks).float(), w2c=torch.stack(poses).float(), width=width, height=height
-    )
-    return cameras, time, prompt
+        if isinstance(entry, dict):
+            _known(entry, _FRAME_KEYS, f"{where}: frame {i}")
+    cameras, times = parse_frames(frames, width=width, height=height, where=where)
+    return cameras, times, prompt
 
 
 def _known(entry: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
@@ -179,10 +166,3 @@ def _known(entry: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
         if key not in keys:
             guess = did_you_mean(key, list(keys))
             raise InputError(f"{where}: unknown key {printable(key)[:80]!r}{guess}")
-
-
-def _side(value: dict[str, Any], key: str, where: str) -> int:
-    side = value.get(key)
-    if type(side) is not int or not 0 < side <= IMAGE_MAX_SIDE:
-        raise InputError(f"{where}: expected {key} to be 1 to {IMAGE_MAX_SIDE} pixels")
-    return side

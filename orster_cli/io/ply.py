@@ -1,12 +1,11 @@
-"""Gaussians as PLY in the layout of 3D Gaussian Splatting, which viewers open.
+"""Gaussians as PLY in the layout of 3D Gaussian Splatting, which common viewers read.
 
 N Gaussians, K spherical-harmonic coefficients. Log scales, logit opacities, wxyz quaternions,
-`f_rest` channel-major. The header is checked here before the body is handed to plyfile.
+`f_rest` channel-major. The header is checked before plyfile reads the body.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from plyfile import PlyData, PlyElement, PlyParseError
 from torch import Tensor
 
+from orster_cli.core.atomic import replacing
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import PLY_MAX_HEADER_BYTES, PLY_MAX_VERTICES
 from orster_cli.core.types import Gaussians
@@ -31,13 +31,13 @@ _SIZES = {
 }
 _SIZES |= {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 _SIZES |= {"float32": 4, "float64": 8}
-LARGEST_LOG_SCALE = 20.0  # half a billion times the object
+LARGEST_LOG_SCALE = 20.0  # e^20: half a billion object sizes
 _BASE = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity")
 _SHAPE = ("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
 
 
 def write_ply(path: Path, gaussians: Gaussians) -> None:
-    """Write `gaussians`; an existing file is replaced only by a whole one."""
+    """Write `gaussians`, replacing an existing file atomically."""
     n, k = gaussians.sh.shape[:2]
     rest = gaussians.sh[:, 1:].transpose(1, 2).reshape(n, 3 * (k - 1))
     names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
@@ -58,18 +58,13 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     values = columns.detach().cpu().float().numpy()
     for i, name in enumerate(names):
         table[name] = values[:, i]
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(building)
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(temporary)
 
 
 def read_ply(path: Path) -> Gaussians:
-    """The Gaussians in `path`. InputError: not such a PLY, cut short, or with values that no
-    renderer could use (not finite, sizes that overflow, rotations of length 0); LimitError: too
-    many."""
+    """The Gaussians in `path`. InputError: another layout, a truncated file, or invalid values (not
+    finite, sizes that overflow, zero quaternions); LimitError: too many."""
     _check_header(path)
     try:
         vertices = PlyData.read(path)["vertex"]
@@ -125,7 +120,7 @@ def _check_values(path: Path, gaussians: Gaussians) -> None:
 
 
 def _check_header(path: Path) -> None:
-    """Counts and sizes add up to the file, before anything is allocated."""
+    """Check that the counts and sizes in the header match the file size, before allocation."""
     try:
         if not path.is_file():
             raise InputError(f"{path}: no such file")

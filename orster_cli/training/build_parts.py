@@ -18,24 +18,30 @@ SCALE_FRAMES = 256  # from which the scale of the latents is measured
 
 
 def build_vae(cfg: Config, source: Source, models: Models | None = None) -> PreparedStage:
-    """A new frame VAE; or the decoder alone of the one that training continues: its latents stay the
-    same, so that a diffusion that was trained on them can use the new decoder."""
+    """A new frame VAE; or one that training continues: its decoder alone, so that its latents stay the
+    same and a diffusion that was trained on them can use it, or with `vae.encoder` all of it."""
     model = cfg.model
     start = models.start.vae if models is not None and models.start is not None else None
     if start is None:
         groups = min(model.groups, *model.vae_widths)
         vae = FrameVAE.create(
-            model.vae_widths, channels=model.latent_channels, groups=groups, seed=cfg.vae.seed
+            model.vae_widths,
+            channels=model.latent_channels,
+            groups=groups,
+            seed=cfg.vae.seed,
+            patch=model.vae_patch,
         ).to(source.device)
     else:
         vae = start.to(source.device)
-        vae.freeze_encoder()
+        if not cfg.vae.encoder:
+            vae.freeze_encoder()
     resolution = resolution_of(model, source)
     vae.check_size(resolution, resolution, "model.resolution")
+    vae.check_size(cfg.vae.crop, cfg.vae.crop, "vae.crop")
     feed = frame_feed(cfg.vae, source, resolution)
 
     def finish() -> Bundle:
-        if start is None:
+        if start is None or cfg.vae.encoder:
             indices = range(min(SCALE_FRAMES, cfg.vae.batch * 8))
             vae.set_scale(feed.batch(0, indices).frames.to(source.device))
         return Bundle(model_facts("vae", model, resolution), vae=vae)
@@ -53,7 +59,7 @@ def build_encoder(cfg: Config, source: Source) -> PreparedStage:
     """A new small text and image encoder."""
     encoder = new_mini(cfg.model.encoder_width, cfg.encoder.seed).to(source.device)
     resolution = resolution_of(cfg.model, source)
-    feed = frame_feed(cfg.encoder, source, resolution)
+    feed = frame_feed(cfg.encoder, source, resolution, texts=True)
     facts = model_facts("encoder", cfg.model, resolution)
     task = EncoderStage(encoder, source.device)
     return PreparedStage(task, feed, lambda: Bundle(facts, encoder=encoder))

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.frames import at_resolution, spaced
+from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.seeding import derive_seed
+from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.reader import Dataset
+from orster_cli.training.frame_cache import FrameCache, frame_bytes
 from orster_cli.training.latents import LatentCache
 
 MOTIONLESS = 0.0
@@ -34,7 +36,7 @@ def order(seed: int, epoch: int, count: int) -> list[int]:
 def worded(info: Mapping[str, Any], seed: int, step: int) -> str:
     """The caption of an index entry, or one of its other captions; for one step the same wherever the
     clip stands in the batch, since the encoder counts equal texts as one."""
-    choices = [str(info.get("caption") or ""), *info.get("also", ())]
+    choices = texts_of(info) or [""]
     return choices[derive_seed(seed, "words", info["key"], step) % len(choices)]
 
 
@@ -154,7 +156,7 @@ class LatentFeed:
 
     def _pictures(self, key: str, view: str, total: int, shown: Tensor) -> Tensor:
         clip = self.cache.dataset.clip(key, view)
-        pick = spaced(len(clip), total, where=f"sample {key}")[shown]
+        pick = evenly_spaced(len(clip), total, where=f"sample {key}")[shown]
         return at_resolution(clip, self.cache.resolution)[pick]
 
 
@@ -174,11 +176,22 @@ class FrameBatch:
 
 
 class FrameFeed:
-    """Single frames of all views, for the frame VAE and the encoder."""
+    """Single frames of all views, for the frame VAE and the encoder: out of `cache`, or where that
+    is not filled decoded, which gives the same batches more slowly."""
 
-    def __init__(self, dataset: Dataset, *, resolution: int, batch: int, seed: int) -> None:
-        self.dataset, self.resolution, self.seed = dataset, resolution, seed
-        self.keys = dataset.keys()
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        resolution: int,
+        batch: int,
+        seed: int,
+        cache: FrameCache | None = None,
+        keys: list[str] | None = None,
+    ) -> None:
+        """`keys`: the samples that are drawn from; None: all."""
+        self.dataset, self.resolution, self.seed, self.cache = dataset, resolution, seed, cache
+        self.keys = dataset.keys() if keys is None else keys
         self.order = Order(len(self.keys), batch, seed)
         # a clip's pictures are decoded once for the many frames that are drawn from it
         self._clip = lru_cache(maxsize=64)(self._frames)
@@ -186,16 +199,20 @@ class FrameFeed:
     def batch(self, step: int, places: Sequence[int]) -> FrameBatch:
         """One frame for each of `places`."""
         frames, captions = [], []
+        cache = self.cache if self.cache is not None and self.cache.filled else None
         for place in places:
             key = self.keys[self.order.at(step, place)]
             info = self.dataset.info(key)
             draw = derive_seed(self.seed, "frame", step, place)
             views = [v for v in ("dynamic", "static", "front") if v in info["frames"]]
-            clip = self._clip(key, views[draw % len(views)])
-            frames.append(clip[(draw // 8) % len(clip)])
+            view = views[draw % len(views)]
+            number = (draw // 8) % int(info["frames"][view])
+            if cache is not None:
+                frames.append(cache.frame(key, view, number))
+            else:
+                frames.append(self._clip(key, view)[number])
             captions.append(worded(info, self.seed, step))
         return FrameBatch(torch.stack(frames).float() / 255, captions)
 
     def _frames(self, key: str, view: str) -> Tensor:
-        frames = at_resolution(self.dataset.clip(key, view), self.resolution)
-        return (frames * 255).round().to(torch.uint8)
+        return frame_bytes(self.dataset, key, view, self.resolution)

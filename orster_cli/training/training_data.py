@@ -10,9 +10,11 @@ from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
 from orster_cli.core.errors import Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
+from orster_cli.dataset.captions import captioned
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.training.datafeed import FrameFeed, LatentFeed
+from orster_cli.training.frame_cache import FrameCache
 from orster_cli.training.latents import LatentCache
 from orster_cli.training.placeholder_batches import PlaceholderFrames, PlaceholderLatents
 
@@ -52,6 +54,8 @@ def latent_feed(
             resolution=resolution,
             pictures=pictures,
         )
+    if train.gives_texts():
+        captioned(source.dataset, source.reporter)
     cache = LatentCache(source.dataset, source.id, vae, resolution)
     vae.to(source.device)
     done = cache.fill(
@@ -72,11 +76,35 @@ def latent_feed(
 
 
 def frame_feed(
-    train: TrainConfig, source: Source, resolution: int
+    train: TrainConfig, source: Source, resolution: int, *, texts: bool = False
 ) -> FrameFeed | PlaceholderFrames:
+    """Frames of all samples, decoded once by the first process where there is room for them; `texts`:
+    of those that have a caption."""
     if source.blank:
         return PlaceholderFrames(resolution=resolution)
-    return FrameFeed(source.dataset, resolution=resolution, batch=train.batch, seed=train.seed)
+    return FrameFeed(
+        source.dataset,
+        resolution=resolution,
+        batch=train.batch,
+        seed=train.seed,
+        cache=_frame_cache(source, resolution),
+        keys=captioned(source.dataset, source.reporter, pairs=True) if texts else None,
+    )
+
+
+def _frame_cache(source: Source, resolution: int) -> FrameCache:
+    """Filled, unless there is no room for it."""
+    cache = FrameCache(source.dataset, source.id, resolution)
+    if source.part[0] != 0:
+        return cache
+    try:
+        if not cache.fits():
+            source.reporter.info(f"no room for {cache.path}: each step decodes its frames")
+        elif not cache.fill(reporter=source.reporter, stop=source.stop):
+            raise Preempted("stopped while decoding", hint="run the same command again to go on")
+    except OSError as error:
+        source.reporter.info(f"{cache.path}: {error.strerror}: each step decodes its frames")
+    return cache
 
 
 def resolution_of(model: ModelConfig, source: Source) -> int:
