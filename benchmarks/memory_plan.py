@@ -47,7 +47,7 @@ def source(device: torch.device) -> Source:
         device=device,
         reporter=Silent(),
         stop=StopFlag(),
-        blank=True,
+        placeholder=True,
     )
 
 

@@ -29,7 +29,6 @@ from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.prepared import Models
 from orster_cli.training.stages import DistillStage
 from orster_cli.training.training_data import Source
-from orster_cli.transfer.orster import wanted_units
 
 ROUNDS = 8  # batches of held-out clips, each with other noise
 
@@ -49,13 +48,13 @@ def source(folder: Path) -> Source:
 def measure(stage: DistillStage, feed: LatentFeed) -> dict[str, float]:
     """Means over `ROUNDS` batches."""
     stage.eval()
-    spatial, temporal = wanted_units(place.tap for place in stage.transfer.places)
+    spatial, temporal = stage.transfer.units()
     sums: dict[str, float] = {}
     for step in range(ROUNDS):
         batch, places = feed.batch(step, [0, 1]), [0, 1]
         _, terms = stage(batch, step, places)
-        seen, out, _, _ = stage.diffuse(batch, step, places, wanted=spatial | temporal)
-        teacher_inputs = stage.teacher_inputs(seen, batch)
+        noisy, out, _, _ = stage.diffuse(batch, step, places, wanted=spatial | temporal)
+        teacher_inputs = stage.teacher_inputs(noisy, batch)
         mine = out.features()
         row = {n: float(terms[n]) for n in ("orster", "diffusion", "kappa")}
         for kind, teacher, units in (

@@ -107,7 +107,7 @@ def build_stage(
         reporter=stage.out,
         stop=stage.stop,
         part=part,
-        blank=blank,
+        placeholder=blank,
     )
     models = _load(request, empty=blank)
     return build.build_stage(request.command, request.role, cfg, source, models)

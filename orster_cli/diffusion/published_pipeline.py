@@ -1,6 +1,6 @@
-"""A published backbone in diffusers' layout as a model, without an import: what a teacher needs of it.
+"""Loads a published backbone in diffusers' layout as a model, for use as a teacher.
 
-`orster import` writes the same model into a folder, with the frame VAE and with where it came from.
+`orster import` makes the same model, with its frame VAE, and writes it with its licence and origin.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def load_pipeline(
     folder: Path, *, empty: bool = False
 ) -> tuple[STD4D, NoiseSchedule, ClipEncoder | MiniEncoder]:
     """ModelScopeT2V or I2VGen-XL (``unet/``, ``scheduler/``, ``tokenizer/`` and ``text_encoder/`` or
-    ``encoder/``; I2VGen-XL's also ``image_encoder/``) in float32 on the CPU; `empty`: without its
-    numbers, on the meta device. InputError, ConfigError."""
+    ``encoder/``; I2VGen-XL's also ``image_encoder/``) in float32 on the CPU; `empty`: on the meta
+    device, without weights. InputError, ConfigError."""
     path = folder / weights.UNET / "config.json"
     value = read_object(path)
     images = value.get("_class_name") == KIND
@@ -47,5 +47,5 @@ def load_pipeline(
     if empty:
         return weights.on_meta(config), schedule, encoder
     unet = read_weights(folder / weights.UNET, weights.UNET_STEM)
-    rest = weights.beside_trunk(config, SEED)
+    rest = weights.new_rest(config, SEED)
     return weights.assemble(config, unet, rest, where=str(folder)), schedule, encoder

@@ -15,7 +15,7 @@ _FIXED = {"act_fn": "silu", "mid_block_scale_factor": 1, "downsample_padding": 1
 
 @dataclass(frozen=True, kw_only=True)
 class TrunkConfig:
-    """Sizes, in diffusers' words; the defaults are those of ModelScopeT2V and VideoMV (1.4 billion
+    """Sizes, by diffusers' names; the defaults are those of ModelScopeT2V and VideoMV (1.4 billion
     parameters). `attention`: which levels have transformers, from the finest down."""
 
     in_channels: int = 4
@@ -48,16 +48,17 @@ class TrunkConfig:
                 )
 
     @property
-    def beside(self) -> int:
-        """Channels that lie beside the noisy latents: those of an image branch."""
+    def extra_channels(self) -> int:
+        """Channels that an image branch concatenates to the noisy latents."""
         return self.in_channels - self.out_channels
 
     @classmethod
     def from_diffusers(cls, value: Mapping[str, Any], *, where: str = "config") -> TrunkConfig:
-        """From the config of a `UNet3DConditionModel`; ConfigError for what the graph has not."""
+        """From the config of a `UNet3DConditionModel`; ConfigError for blocks and
+        settings that the trunk does not have."""
         for key, only in _FIXED.items():
             if value.get(key, only) != only:
-                raise ConfigError(f"{where}: {key}: only {only!r} is known, got {value[key]!r}")
+                raise ConfigError(f"{where}: {key}: only {only!r} is supported, got {value[key]!r}")
         down = value.get("down_block_types", (*["CrossAttnDownBlock3D"] * 3, "DownBlock3D"))
         up = value.get("up_block_types", ("UpBlock3D", *["CrossAttnUpBlock3D"] * 3))
         unknown = [name for name in down if name not in _DOWN] + [n for n in up if n not in _UP]

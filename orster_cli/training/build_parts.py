@@ -9,8 +9,8 @@ from orster_cli.diffusion.bundle import Bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.training.contact_sheets import reconstruction_sheet
+from orster_cli.training.part_stages import EncoderStage, VaeStage
 from orster_cli.training.prepared import Models, PreparedStage, model_facts
-from orster_cli.training.stages import EncoderStage, VaeStage
 from orster_cli.training.training_data import Source, frame_feed, resolution_of
 
 SHEET_FRAMES = 8

@@ -1,4 +1,4 @@
-"""A stage as a library call: built, trained, and its model written."""
+"""Training as a library call: build a stage, train it, write the model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,11 @@ from orster_cli.training.prepared import PreparedStage
 from orster_cli.training.trackers import Trackers
 
 SHEETS = "samples"
-VOLATILE = (
-    "samples_per_second",
-    "memory_mb",
-)  # differ from run to run: not in the model's identity
+VOLATILE = ("samples_per_second", "memory_mb")  # not part of the model's identity
 
 
 def run_stage(
-    make: Callable[[], PreparedStage],
+    build: Callable[[], PreparedStage],
     cfg: TrainConfig,
     *,
     name: str,
@@ -41,12 +38,12 @@ def run_stage(
     stop: StopFlag,
     tracking: Path | None = None,
 ) -> dict[str, Any]:
-    """Train what `make` builds and write the model, its log and its curves into `folder`; the
-    manifest's content. Trackers write into `tracking` (None: there are none). Every process of a
-    launch calls this, the first one writes.
+    """Train the stage that `build` makes and write model, log and curves into `folder`. Returns the
+    manifest's content. Trackers write into `tracking` (None: no trackers). Every process of a launch
+    calls this; the first one writes.
 
-    Raises Preempted when stopped, NumericalError where the loss is not finite."""
-    prepared = make()  # each process encodes its share of the latents
+    Raises Preempted when stopped, NumericalError for a loss that is not finite."""
+    prepared = build()  # each process encodes its share of the latents
     accelerator.wait_for_everyone()
     run = Run(cfg, scratch, accelerator, reporter, stop, name)
     sheets = scratch / SHEETS

@@ -1,8 +1,7 @@
-"""Frozen weights in half the memory, for passes under bfloat16 autocast.
+"""Holds frozen weights in bfloat16, for passes under bfloat16 autocast: half the memory, equal results.
 
-Autocast rounds the weights of linear layers and convolutions at each use; a network that is never
-trained may hold them rounded, and gives the same numbers. Norms, embeddings and what adds up in
-float32 stay as they are.
+Autocast rounds the weights of linear layers and convolutions at each use, so a network that is never
+trained may hold them rounded. Norms and embeddings stay in float32.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from torch import nn
 from orster_cli.diffusion.layers import TemporalConv
 
 ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, TemporalConv)
-FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # torch may run them as one, uncast
+FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer)  # torch may fuse them, without casts
 
 
 def cast_frozen_to_bf16(module: nn.Module) -> None:
-    """Round what autocast would round, in place."""
+    """Round in place the weights that autocast would round."""
     fused = [m for m in module.modules() if isinstance(m, FUSED)]
-    left = {id(part) for layer in fused for part in layer.modules()}
+    unchanged = {id(part) for layer in fused for part in layer.modules()}
     for part in module.modules():
-        if isinstance(part, ROUNDED) and id(part) not in left:
+        if isinstance(part, ROUNDED) and id(part) not in unchanged:
             part.to(torch.bfloat16)

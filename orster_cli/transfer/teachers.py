@@ -1,7 +1,7 @@
-"""Frozen teachers: what their transformers add to a noisy video (Sec. 4.2).
+"""Frozen teachers and their features (Sec. 4.2).
 
-f_s^3d is what a spatial transformer of a 3D diffusion adds to its input, f_t^v what a temporal
-transformer of a video diffusion adds. B videos, C channels, T frames, h w latent pixels.
+f_s^3d is the residual of a spatial transformer of a 3D diffusion, f_t^v that of a temporal transformer of a
+video diffusion. B videos, C channels, T frames, h w latent pixels.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from orster_cli.diffusion.trunk import MERGED
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherInputs:
-    """What student and teachers see of a batch: `noisy` latents [B,C,T,h,w] at `timesteps` [B] of
-    `schedule`; captions, the first frames [B,3,H,W] and their latents [B,C,h,w], cameras [B,T,4,4]."""
+    """A batch for the teachers: `noisy` latents [B,C,T,h,w] at `timesteps` [B] of the student's
+    `schedule`; captions, first frames [B,3,H,W], their latents [B,C,h,w], cameras [B,T,4,4]."""
 
     noisy: Tensor
     timesteps: Tensor
     schedule: NoiseSchedule
     captions: Sequence[str]
-    first: Tensor
+    first_frames: Tensor
     first_latents: Tensor
     cameras: Tensor
 
@@ -52,7 +52,7 @@ class Teacher:
     ) -> None:
         self.model, self.schedule, self.encoder, self.role = model.eval(), schedule, encoder, role
         self.widths = model.trunk.transformer_widths()
-        if model.config.streams() != (MERGED,):
+        if model.config.active_channels() != (MERGED,):
             raise ConfigError(f"the {role} teacher has two channels: give a merged model")
 
     def parts(self) -> dict[str, nn.Module]:
@@ -63,13 +63,13 @@ class Teacher:
     def features(self, inputs: TeacherInputs, wanted: frozenset[str]) -> dict[str, Tensor]:
         """The residual [B T,C,H,W] of each unit in `wanted`.
 
-        A 3D teacher is given the cameras and motion 0, a video teacher neither; both are given the
-        captions, and the first frames where they have an image branch. A 3D teacher with an image branch
-        is VideoMV's, which was trained with no text but the empty one: it is given that."""
+        Conditions: the captions, and the first frames where there is an image branch; for a 3D teacher
+        also the cameras and motion 0. A 3D teacher with an image branch is VideoMV's, which was trained
+        with the empty text only: it gets that instead of the captions."""
         z, t = inputs.schedule.same_noise(inputs.noisy, inputs.timesteps, self.schedule)
         orbit, images = self.role == "3d", self.model.config.image_fps is not None
         text = self.encoder.text([""] * len(z) if orbit and images else inputs.captions)
-        given = Conditions(
+        cond = Conditions(
             text=text.tokens,
             pooled=text.pooled,
             cameras=inputs.cameras if orbit else None,
@@ -77,16 +77,16 @@ class Teacher:
         )
         if images:
             first = inputs.first_latents[:, :, None]
-            given = with_image(given, self.encoder, inputs.first, first, z.shape[2])
-        return self.model(z, t, given, wanted=wanted).features()
+            cond = with_image(cond, self.encoder, inputs.first_frames, first, z.shape[2])
+        return self.model(z, t, cond, wanted=wanted).features()
 
 
 def load_teacher(
     folder: Path, *, role: str, empty: bool = False
 ) -> tuple[Teacher, FrameVAE | None]:
-    """The teacher in `folder` and, where that is a model of ours, its frame VAE. A folder in diffusers'
-    layout is read as `load_pipeline` does, and teaches as the video diffusion that it is. `empty`:
-    without their numbers, on the meta device, and no VAE.
+    """The teacher in `folder`, and its frame VAE where the folder is a model of orster. A folder in
+    diffusers' layout is read by `load_pipeline` and used as a video diffusion. `empty`: on the meta
+    device, without weights, and no VAE.
 
     InputError, ConfigError."""
     if not (folder / PIPELINE).is_file():

@@ -79,7 +79,7 @@ def teacher_inputs() -> TeacherInputs:
         timesteps=torch.tensor([30, 800]),
         schedule=NoiseSchedule(),
         captions=["a frog jumping", "a horse"],
-        first=torch.rand(2, 3, 40, 40, generator=generator),
+        first_frames=torch.rand(2, 3, 40, 40, generator=generator),
         first_latents=draw(2, 4, SIDE, SIDE),
         cameras=w2c.expand(2, -1, -1, -1),
     )

@@ -36,7 +36,7 @@ from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.geometry.conventions import videomv_condition
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.sampling.denoise import starting_noise
-from orster_cli.sampling.sample_clips import Asked, Sampler, cameras_for
+from orster_cli.sampling.sample_clips import Sampler, SampleRequest, cameras_for
 from orster_cli.transfer.teachers import load_teacher
 from tests.helpers.conventions import from_videomv_condition
 from tests.helpers.teachers import (
@@ -93,7 +93,7 @@ def given_to_unet(place: Path, fps: int, timesteps: Tensor) -> dict[str, Tensor]
         "timestep": timesteps,
         "fps": torch.full((2,), fps),
         "image_latents": torch.stack([seen.first_latents, *places], dim=2),
-        "image_embeddings": view_of(place, seen.first),
+        "image_embeddings": view_of(place, seen.first_frames),
         "encoder_hidden_states": text_of(place, list(seen.captions)),
     }
 
@@ -102,8 +102,8 @@ def given_to_ours(place: Path) -> Conditions:
     seen = teacher_inputs()
     return Conditions(
         text=text_of(place, list(seen.captions)),
-        view=view_of(place, seen.first),
-        first=seen.first_latents,
+        image_embedding=view_of(place, seen.first_frames),
+        image_latents=seen.first_latents,
         reference=seen.first_latents[:, :, None].expand(-1, -1, FRAMES, -1, -1),
         motion=torch.zeros(2),
     )
@@ -127,7 +127,7 @@ def test_an_imported_model_predicts_what_diffusers_does(place: Path, name: str, 
         encoder.text(list(seen.captions)).tokens, given["encoder_hidden_states"], **CLOSE
     )
     torch.testing.assert_close(
-        encoder.image(seen.first).projected, given["image_embeddings"], **CLOSE
+        encoder.image(seen.first_frames).projected, given["image_embeddings"], **CLOSE
     )
     folder = place / "i2v"
     if name == "i2vgen-xl":
@@ -202,11 +202,11 @@ def test_cameras_are_added_to_each_frames_embedding(place: Path) -> None:
     added = added + file["camera_embedding.2.bias"]
     given = replace(given_to_ours(place), cameras=w2c)
     assert ours.image_branch is not None
-    view = ours.image_branch(given.first, given.view, seen.noisy)
+    view = ours.image_branch(given.image_latents, given.image_embedding, seen.noisy)
     tokens = torch.cat([given.text, view.tokens], dim=1)
     want = ours.trunk(
         {MERGED: seen.noisy}, seen.timesteps, tokens,
-        added=added + view.embedding[:, None], beside=view.beside,
+        frame_embedding=added + view.embedding[:, None], extra_channels=view.latents,
     )[0][MERGED]  # fmt: skip
     got = ours(seen.noisy, seen.timesteps, given).prediction
     torch.testing.assert_close(got, want, **CLOSE)
@@ -275,7 +275,7 @@ def test_the_3d_teacher_is_told_image_cameras_rest_and_no_text(place: Path) -> N
     given = replace(given_to_ours(place), text=text_of(place, ["", ""]), cameras=seen.cameras)
     same(got, teacher.model(z, t, given, wanted=wanted).features())
     for name, value in (
-        ("first", seen.first.flip(0)),
+        ("first_frames", seen.first_frames.flip(0)),
         ("first_latents", seen.first_latents.flip(0)),
         ("cameras", seen.cameras.roll(1, dims=1)),
     ):
@@ -327,7 +327,7 @@ def test_frames_are_the_pipelines(place: Path, text: str, guidance: float) -> No
     bundle = replace(bundle, facts=replace(bundle.facts, frames=FRAMES, resolution=side))
     cfg = SampleConfig(steps=6, guidance_text=guidance, guidance_image=guidance)
     sampler = Sampler(bundle, cfg, device=torch.device("cpu"), reporter=Silent())
-    asked = Asked(text=text or None, image=picture)
+    asked = SampleRequest(text=text or None, image=picture)
     ours = next(sampler.sample(asked, [SEED])).clip.frames
     assert float(ours.std()) > 0.01
     np.testing.assert_allclose(ours.permute(0, 2, 3, 1).numpy(), theirs, atol=2e-3)

@@ -62,8 +62,8 @@ def test_modelscope_predicts_what_diffusers_does(place: Path) -> None:
     torch.testing.assert_close(got, want, **CLOSE)
     assert not torch.allclose(got, ours.std4d(seen.noisy, seen.timesteps + 1, given).prediction)
     vae = AutoencoderKL.from_pretrained(place / "ms" / "vae").eval()
-    mean = vae.encode(2 * seen.first - 1).latent_dist.mean * vae.config.scaling_factor
-    torch.testing.assert_close(ours.vae.encode(seen.first), mean, **CLOSE)
+    mean = vae.encode(2 * seen.first_frames - 1).latent_dist.mean * vae.config.scaling_factor
+    torch.testing.assert_close(ours.vae.encode(seen.first_frames), mean, **CLOSE)
 
 
 @torch.no_grad()
@@ -83,7 +83,7 @@ def test_videomv_is_the_unet_of_its_file_with_the_cameras_in_its_own_frame(place
     first = pose @ file["camera_embedding.0.weight"].T + file["camera_embedding.0.bias"]
     silu = first * first.sigmoid()
     added = silu @ file["camera_embedding.2.weight"].T + file["camera_embedding.2.bias"]
-    want = ours.trunk({MERGED: seen.noisy}, seen.timesteps, text, added=added)[0][MERGED]
+    want = ours.trunk({MERGED: seen.noisy}, seen.timesteps, text, frame_embedding=added)[0][MERGED]
     given = Conditions(text=text, cameras=seen.cameras, motion=torch.zeros(2))
     turned = ours(seen.noisy, seen.timesteps, given).prediction
     torch.testing.assert_close(turned, want, **CLOSE)

@@ -73,7 +73,7 @@ def test_i2vgen_xl_sees_the_first_frame_at_its_own_noise_level(i2vgen: Path) -> 
         timestep=steps,
         fps=torch.full((2,), 16),
         image_latents=torch.stack([seen.first_latents, *places], dim=2),
-        image_embeddings=vision(pixel_values=clip_pixels(seen.first, 32)).image_embeds,
+        image_embeddings=vision(pixel_values=clip_pixels(seen.first_frames, 32)).image_embeds,
         encoder_hidden_states=teacher.encoder.text(seen.captions).tokens,
     )
     same(got, watched.added)

@@ -83,7 +83,7 @@ def made(
         device=device,
         reporter=Silent(),
         stop=StopFlag(),
-        blank=True,
+        placeholder=True,
     )
     return build_stage(stage, "4d", cfg, place, models)
 

@@ -18,8 +18,8 @@ from orster_cli.sampling.denoise import solver
 from orster_cli.training.build import build_stage
 from orster_cli.training.build_parts import build_vae
 from orster_cli.training.loop import Run, make_accelerator, train
+from orster_cli.training.part_stages import cropped
 from orster_cli.training.prepared import Models, PreparedStage
-from orster_cli.training.stages import cropped
 from orster_cli.training.train_stage import run_stage
 from tests.helpers.training import (
     CFG,
@@ -153,7 +153,7 @@ def test_a_teacher_is_trained_from_nothing_and_opens_as_one(
     save_bundle(ready.finish(), tmp_path / "model")
     opened = load_bundle(tmp_path / "model").whole("model")
     assert opened.facts.role == role
-    assert opened.std4d.config.streams() == (MERGED,)
+    assert opened.std4d.config.active_channels() == (MERGED,)
     assert opened.vae.id == tiny_vae().id
 
 

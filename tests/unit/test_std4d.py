@@ -24,7 +24,7 @@ from tests.helpers.diffusion import CONFIG, STEPS, given_to, latents, shaken
 @torch.no_grad()
 def test_a_new_merged_model_is_its_trunk_whatever_cameras_motion_and_references_say() -> None:
     model = weights.create(replace(CONFIG, merged=True), seed=0).eval()
-    z, given = latents(), replace(given_to(), image=None, object=None)
+    z, given = latents(), replace(given_to(), image=None, object_latents=None)
     plain = model.trunk({MERGED: z}, STEPS, given.text)[0][MERGED]
     assert torch.equal(model(z, STEPS, given).prediction, plain)
 
@@ -33,7 +33,7 @@ def test_a_new_merged_model_is_its_trunk_whatever_cameras_motion_and_references_
 def test_each_condition_changes_the_prediction_of_a_trained_model() -> None:
     model, z, given = shaken(), latents(), given_to()
     full = model(z, STEPS, given).prediction
-    for name in ("text", "image", "pooled", "object", "reference", "cameras", "motion"):
+    for name in ("text", "image", "pooled", "object_latents", "reference", "cameras", "motion"):
         changed = replace(given, **{name: getattr(given, name).flip(0) * 1.5})
         if name == "cameras":
             changed = replace(given, cameras=given.cameras.roll(1, dims=1))
@@ -125,7 +125,7 @@ def test_channels_are_the_trunks_own_on_their_own_latents() -> None:
     entry = model.reference_in(given.reference.transpose(1, 2).flatten(0, 1))
     tokens = model.conditioner.tokens(given, 2)
     for channel, half in ((SPATIAL, spatial), (TEMPORAL, temporal)):
-        want = model.trunk({channel: half}, STEPS, tokens, entry=entry)[0][channel]
+        want = model.trunk({channel: half}, STEPS, tokens, input_residual=entry)[0][channel]
         assert torch.allclose(out.parts[channel.name], want, atol=1e-5)
 
 
