@@ -1,0 +1,122 @@
+"""Undocumented torch operators, each paired with the documented functions that give the same values.
+
+The undocumented operators write into an existing tensor or fuse several passes over memory; torch may
+change or remove them in any release. Each one is tried on a small input when this module is imported.
+The documented way replaces it if the operator is missing, raises, or returns different values.
+
+All functions take float32 tensors on the CPU and record no gradients. N rows, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class GuardedOp:
+    """`native`, or `public` where `native` does not work.
+
+    `usable`: whether `native` exists and agrees with `public` on the arguments `probe`."""
+
+    def __init__(
+        self,
+        native: Callable[..., Tensor],
+        public: Callable[..., Tensor],
+        probe: tuple[Tensor | float, ...],
+    ) -> None:
+        self.native, self.public = native, public
+        self.usable = self._agrees(probe)
+
+    def __call__(self, *arguments: Tensor | float | None) -> Tensor:
+        return (self.native if self.usable else self.public)(*arguments)
+
+    @torch.no_grad()
+    def _agrees(self, probe: tuple[Tensor | float, ...]) -> bool:
+        expected = self.public(*_copies(probe))
+        try:
+            result = self.native(*_copies(probe))
+        except (AttributeError, TypeError, RuntimeError):
+            return False
+        return result.shape == expected.shape and torch.allclose(result, expected, atol=1e-5)
+
+
+def _copies(values: tuple[Tensor | float, ...]) -> list[Tensor | float]:
+    return [value.clone() if isinstance(value, Tensor) else value for value in values]
+
+
+# -- native and public implementations
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+def _gelu(x: Tensor, out: Tensor) -> Tensor:
+    torch.ops.aten.gelu.out(x, out=out)
+    return out
+
+
+def _public_gelu(x: Tensor, out: Tensor) -> Tensor:
+    return out.copy_(F.gelu(x))
+
+
+def _gelu_backward(gradient: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    torch.ops.aten.gelu_backward.grad_input(gradient, x, grad_input=out)
+    return out
+
+
+def _public_gelu_backward(gradient: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        (result,) = torch.autograd.grad(F.gelu(leaf), leaf, gradient)
+    return out.copy_(result)
+
+
+def _leaky_relu_backward(gradient: Tensor, output: Tensor, slope: float) -> Tensor:
+    torch.ops.aten.leaky_relu_backward.grad_input(
+        gradient, output, slope, True, grad_input=gradient
+    )
+    return gradient
+
+
+def _public_leaky_relu_backward(gradient: Tensor, output: Tensor, slope: float) -> Tensor:
+    return gradient.mul_(torch.where(output > 0, 1.0, slope))
+
+
+def _softmax_backward(gradient: Tensor, output: Tensor) -> Tensor:
+    result: Tensor = torch._softmax_backward_data(gradient, output, -1, torch.float32)
+    return result
+
+
+def _public_softmax_backward(gradient: Tensor, output: Tensor) -> Tensor:
+    product = gradient * output
+    return product.addcmul_(output, product.sum(dim=-1, keepdim=True), value=-1)
+
+
+# -- guarded operators
+
+_X = torch.linspace(-3.0, 3.0, 6).reshape(2, 3)
+_GRADIENT = torch.linspace(1.0, 2.0, 6).reshape(2, 3)
+
+linear = GuardedOp(_linear, F.linear, (_X, _GRADIENT, torch.ones(2)))
+"""`x` [N,C] `weight`^T [C,O] + `bias` [O] or None."""
+
+gelu = GuardedOp(_gelu, _public_gelu, (_X, torch.empty(2, 3)))
+"""GELU (exact) of `x`, written into `out`."""
+
+gelu_backward = GuardedOp(_gelu_backward, _public_gelu_backward, (_GRADIENT, _X, torch.empty(2, 3)))
+"""The gradient of GELU's input `x` from that of its output, written into `out`."""
+
+leaky_relu_backward = GuardedOp(
+    _leaky_relu_backward, _public_leaky_relu_backward, (_GRADIENT, _X, 0.01)
+)
+"""The gradient of leaky ReLU's input, in place of the `gradient` of its `output`; slope > 0."""
+
+softmax_backward = GuardedOp(
+    _softmax_backward, _public_softmax_backward, (_GRADIENT, _X.softmax(dim=-1))
+)
+"""The gradient of the scores [N,C] from that of the softmax `output` over the last axis."""
