@@ -52,6 +52,7 @@ class Fit:
         self.model = model
         self.perceptual = perceptual
         self.step = 0
+        self.failures = 0  # rollbacks so far; a rollback does not restore it
         self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
         self._recent_error = math.nan
         self._background = torch.ones(3, device=model.params["means"].device)
@@ -155,37 +156,50 @@ class Fit:
         to the last good state with halved rates did not help."""
         self._resume(scratch, reporter)
         good = self.state()
-        saved, failures = time.monotonic(), 0
+        saved = time.monotonic()
         while self.step < self.total:
+            stopping = due = False
             try:
                 self._advance()
+                snapshot = self.step % SNAPSHOT_STEPS == 0 or self.step == self.total
+                stopping = stop.requested
+                due = stopping or time.monotonic() - saved > CHECKPOINT_SECONDS
+                if snapshot or due:
+                    self.model.check_finite()
             except NumericalError as error:
-                failures += 1
-                if failures > RETRIES:
-                    raise
-                self.load_state(good)
-                self.model.rate_scale *= 0.5
-                reporter.warn(f"{error}; back to step {self.step} with half the learning rates")
+                self._roll_back(good, error, reporter)
                 continue
-            if self.step % SNAPSHOT_STEPS == 0:
-                self.model.check_finite()
+            if snapshot:
                 good = self.state()
             if self.step % REPORT_EVERY == 0 or self.step == self.total:
                 self._report(reporter)
-            due = time.monotonic() - saved > CHECKPOINT_SECONDS
-            if stop.requested or due:
+            if due:
                 save_checkpoint(scratch, self.step, self.state())
                 saved = time.monotonic()
-            if stop.requested:
+            if stopping:
                 raise Preempted(
                     f"stopped at step {self.step} of {self.total}; the work so far is kept",
                     hint="run the same command again to go on",
                 )
 
+    def _roll_back(
+        self, good: dict[str, Tensor], error: NumericalError, reporter: Reporter
+    ) -> None:
+        """Restore the state `good` with learning rates scaled by 0.5 per failure so far; raises `error`
+        after RETRIES failures."""
+        self.failures += 1
+        if self.failures > RETRIES:
+            raise error
+        self.load_state(good)
+        self.model.rate_scale = 0.5**self.failures
+        scale = f"{self.model.rate_scale:g} of those configured"
+        reporter.warn(f"{error}; back to step {self.step} with half the learning rates ({scale})")
+
     def _resume(self, scratch: Path, reporter: Reporter) -> None:
         found = load_latest(scratch)
         if found is not None and found[0] <= self.total:
             self.load_state(found[1])
+            self.failures = round(-math.log2(self.model.rate_scale))
             reporter.info(f"going on from step {self.step} of {self.total}")
 
     def _report(self, reporter: Reporter) -> None:

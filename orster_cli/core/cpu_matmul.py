@@ -18,9 +18,9 @@ MIN_WORK = 1 << 20  # multiplications below which the oneDNN call costs more tha
 
 
 def onednn_available() -> bool:
-    """Whether this build of torch has oneDNN's linear layer and oneDNN is enabled."""
+    """Whether this build of torch has oneDNN and oneDNN is enabled."""
     backend: Any = torch.backends.mkldnn
-    return bool(backend.is_available() and backend.enabled) and native_ops.linear.usable
+    return bool(backend.is_available() and backend.enabled)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

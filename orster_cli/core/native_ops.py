@@ -1,8 +1,8 @@
 """Undocumented torch operators, each paired with the documented functions that give the same values.
 
 The undocumented operators write into an existing tensor or fuse several passes over memory; torch may
-change or remove them in any release. Each one is tried on a small input when this module is imported.
-The documented way replaces it if the operator is missing, raises, or returns different values.
+change or remove them in any release. Each one is tried on a small input before its first use. The
+documented way replaces it if the operator is missing, raises, or returns different values.
 
 All functions take float32 tensors on the CPU and record no gradients. N rows, C channels.
 """
@@ -20,32 +20,37 @@ from torch import Tensor
 class GuardedOp:
     """`native`, or `public` where `native` does not work.
 
-    `usable`: whether `native` exists and agrees with `public` on the arguments `probe`."""
+    `probe` returns small arguments on which both must agree."""
 
     def __init__(
         self,
         native: Callable[..., Tensor],
         public: Callable[..., Tensor],
-        probe: tuple[Tensor | float, ...],
+        probe: Callable[[], list[Tensor | float]],
     ) -> None:
-        self.native, self.public = native, public
-        self.usable = self._agrees(probe)
+        self.native, self.public, self.probe = native, public, probe
+        self._usable: bool | None = None
 
-    def __call__(self, *arguments: Tensor | float | None) -> Tensor:
-        return (self.native if self.usable else self.public)(*arguments)
+    def __call__(self, x: Tensor, *arguments: Tensor | float | None) -> Tensor:
+        # fake tensors have no values to compare: they take the path that real ones most likely take
+        native = self._usable if self._usable is not None else type(x) is not Tensor or self.usable
+        return (self.native if native else self.public)(x, *arguments)
+
+    @property
+    def usable(self) -> bool:
+        """Whether `native` exists and agrees with `public`."""
+        if self._usable is None:
+            self._usable = self._agrees()
+        return self._usable
 
     @torch.no_grad()
-    def _agrees(self, probe: tuple[Tensor | float, ...]) -> bool:
-        expected = self.public(*_copies(probe))
+    def _agrees(self) -> bool:
+        expected = self.public(*self.probe())
         try:
-            result = self.native(*_copies(probe))
+            result = self.native(*self.probe())
         except (AttributeError, TypeError, RuntimeError):
             return False
         return result.shape == expected.shape and torch.allclose(result, expected, atol=1e-5)
-
-
-def _copies(values: tuple[Tensor | float, ...]) -> list[Tensor | float]:
-    return [value.clone() if isinstance(value, Tensor) else value for value in values]
 
 
 # -- native and public implementations
@@ -100,24 +105,34 @@ def _public_softmax_backward(gradient: Tensor, output: Tensor) -> Tensor:
 
 # -- guarded operators
 
-_X = torch.linspace(-3.0, 3.0, 6).reshape(2, 3)
-_GRADIENT = torch.linspace(1.0, 2.0, 6).reshape(2, 3)
 
-linear = GuardedOp(_linear, F.linear, (_X, _GRADIENT, torch.ones(2)))
+def _x() -> Tensor:
+    return torch.linspace(-3.0, 3.0, 6, device="cpu").reshape(2, 3)
+
+
+def _gradient() -> Tensor:
+    return torch.linspace(1.0, 2.0, 6, device="cpu").reshape(2, 3)
+
+
+linear = GuardedOp(_linear, F.linear, lambda: [_x(), _gradient(), torch.ones(2, device="cpu")])
 """`x` [N,C] `weight`^T [C,O] + `bias` [O] or None."""
 
-gelu = GuardedOp(_gelu, _public_gelu, (_X, torch.empty(2, 3)))
+gelu = GuardedOp(_gelu, _public_gelu, lambda: [_x(), torch.empty(2, 3, device="cpu")])
 """GELU (exact) of `x`, written into `out`."""
 
-gelu_backward = GuardedOp(_gelu_backward, _public_gelu_backward, (_GRADIENT, _X, torch.empty(2, 3)))
+gelu_backward = GuardedOp(
+    _gelu_backward,
+    _public_gelu_backward,
+    lambda: [_gradient(), _x(), torch.empty(2, 3, device="cpu")],
+)
 """The gradient of GELU's input `x` from that of its output, written into `out`."""
 
 leaky_relu_backward = GuardedOp(
-    _leaky_relu_backward, _public_leaky_relu_backward, (_GRADIENT, _X, 0.01)
+    _leaky_relu_backward, _public_leaky_relu_backward, lambda: [_gradient(), _x(), 0.01]
 )
 """The gradient of leaky ReLU's input, in place of the `gradient` of its `output`; slope > 0."""
 
 softmax_backward = GuardedOp(
-    _softmax_backward, _public_softmax_backward, (_GRADIENT, _X.softmax(dim=-1))
+    _softmax_backward, _public_softmax_backward, lambda: [_gradient(), _x().softmax(dim=-1)]
 )
 """The gradient of the scores [N,C] from that of the softmax `output` over the last axis."""

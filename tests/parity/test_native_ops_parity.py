@@ -3,12 +3,15 @@ same gradients, one by one and in everything that is built on them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from orster_cli.core import native_ops
 from orster_cli.core.native_ops import GuardedOp
@@ -30,7 +33,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
         raise AssertionError(f"the implementation other than {request.param} was called")
 
     for op in OPS.values():
-        monkeypatch.setattr(op, "usable", request.param == "native")
+        monkeypatch.setattr(op, "_usable", request.param == "native")
         monkeypatch.setattr(op, "public" if request.param == "native" else "native", unexpected)
     return request.param
 
@@ -71,6 +74,18 @@ def test_the_operators_of_this_torch_are_usable() -> None:
     """A release of torch that removes or changes one shows here and not as a slower command."""
     expected = set(OPS) if torch.backends.mkldnn.is_available() else set(OPS) - {"linear"}
     assert {name for name, op in OPS.items() if op.usable} == expected
+
+
+def test_no_other_module_calls_undocumented_operators() -> None:
+    """Apart from `training`, whose memory plan runs on torch's fake tensors."""
+    root = Path(native_ops.__file__).parents[1]
+    pattern = re.compile(r"\btorch(\.\w+)*\.(_(?!_)\w+|ops\.)|\bfrom torch(\.\w+)*\._")
+    found = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if pattern.search(path.read_text(encoding="utf-8")) and path.parent.name != "training"
+    }
+    assert found == {"core/native_ops.py"}
 
 
 def test_linear_layer(way: str) -> None:
@@ -128,11 +143,22 @@ def _other_shape(x: Tensor) -> Tensor:
     return x.softmax(dim=-1)[:1]
 
 
+def test_fake_tensors_neither_fail_nor_decide() -> None:
+    op = GuardedOp(_softmax, lambda x: x.softmax(dim=-1), lambda: [_random(2, 3)])
+    with FakeTensorMode():
+        assert op(torch.zeros(4, 5)).shape == (4, 5)
+    assert op.usable
+
+
+def _softmax(x: Tensor) -> Tensor:
+    return torch.softmax(x, dim=-1)
+
+
 @pytest.mark.parametrize(
     "native", [_missing, _other_arguments, _raises, _other_values, _other_shape]
 )
 def test_an_operator_that_does_not_work_is_replaced(native: Callable[..., Tensor]) -> None:
-    op = GuardedOp(native, lambda x: x.softmax(dim=-1), (_random(2, 3),))
+    op = GuardedOp(native, lambda x: x.softmax(dim=-1), lambda: [_random(2, 3)])
     assert not op.usable
     x = _random(4, 5)
     assert torch.equal(op(x), x.softmax(dim=-1))
@@ -145,7 +171,9 @@ def test_an_operator_that_works_is_called() -> None:
         called.append(x)
         return x.softmax(dim=-1)
 
-    op = GuardedOp(native, lambda x: x.exp() / x.exp().sum(-1, keepdim=True), (_random(2, 3),))
+    op = GuardedOp(
+        native, lambda x: x.exp() / x.exp().sum(-1, keepdim=True), lambda: [_random(2, 3)]
+    )
     assert op.usable
     called.clear()
     x = _random(4, 5)
