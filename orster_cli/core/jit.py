@@ -32,7 +32,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     return compiled
 
 
-def inner(function: Callable[..., Any]) -> Any:
+def device_function(function: Callable[..., Any]) -> Any:
     """njit for functions that only kernels call, into which they are compiled."""
     return njit(error_model="numpy")(function)
 
