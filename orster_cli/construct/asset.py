@@ -36,7 +36,7 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
 
 
 def load_asset(folder: Path) -> Gaussians4D:
-    """The asset in `folder`. InputError names the file that is wrong."""
+    """The asset in `folder`. Raises InputError that names the invalid file."""
     path = folder / DESCRIPTION
     value = read_json(path)
     if not isinstance(value, dict) or value.get("format") != FORMAT or value.get("version") != 1:
@@ -48,7 +48,7 @@ def load_asset(folder: Path) -> Gaussians4D:
         motion.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{folder / MOTION}: does not fit {DESCRIPTION}: {str(error).splitlines()[0]}",
+            f"{folder / MOTION}: does not match {DESCRIPTION}: {str(error).splitlines()[0]}",
             hint="the asset is damaged or was written by another version; construct it again",
         ) from error
     motion.eval().requires_grad_(False)

@@ -86,7 +86,7 @@ def mean_psnr(fit: Fit, views: list[View]) -> float:
     total = 0.0
     with torch.no_grad():
         for view in views:
-            out = fit.show(fit.model.at(view.phase), view)
+            out = fit.render(fit.model.at(view.phase), view)
             shown = (out.rgb[0] + 1 - out.alpha[0]).clamp(0, 1)
             total += -10 * math.log10(float((shown - view.rgb).square().mean()))
     return total / len(views)

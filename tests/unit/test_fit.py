@@ -36,12 +36,12 @@ def test_it_learns_the_object_and_its_motion(tmp_path: Path) -> None:
     fit = tiny_fit()
     at_start = mean_psnr(fit, fit.views.static)
     fit.run(tmp_path, Silent(), StopFlag())
-    still = fit.model.canonical(frozen=True)
+    still = fit.model.canonical(detach=True)
     moving = mean_psnr(fit, fit.views.driving)
     at_rest = mean_psnr(fit, [replace(view, phase=None) for view in fit.views.driving])
     assert moving > at_start + 3
     assert moving > at_rest + 1.5
-    moved = fit.model.at(0.5, frozen_canonical=True)
+    moved = fit.model.at(0.5, detach_canonical=True)
     assert float((moved.means - still.means).detach().norm(dim=1).max()) > 0.01
 
 
