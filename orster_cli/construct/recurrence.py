@@ -74,12 +74,6 @@ class _Images:
         return flipped.roll(round(2 * offset * math.cos(turned) * self.scale), dims=-1)
 
 
-def camera_azimuths(cameras: Cameras) -> Tensor:
-    """[T] azimuths in degrees in [0,360) of the camera centres."""
-    x, y = cameras.positions[:, 0].double(), cameras.positions[:, 1].double()
-    return torch.rad2deg(torch.atan2(x, -y)) % 360.0
-
-
 def _on_one_orbit(cameras: Cameras) -> bool:
     """Whether all cameras have the same height and distance from the centre."""
     positions = cameras.positions
@@ -103,7 +97,7 @@ def _collect_images(clips: list[OrbitClip], static: OrbitClip | None) -> _Images
     for clip, is_static in [(c, False) for c in clips] + ([(static, True)] if static else []):
         assert clip.alpha is not None
         rgba.append(torch.cat([clip.frames * clip.alpha, clip.alpha], dim=1))
-        azimuths.append(camera_azimuths(clip.cameras))
+        azimuths.append(clip.cameras.azimuths % 360.0)
         phases.append(torch.zeros(len(clip)).double() if is_static else clip.times.double())
     camera = clips[0].cameras
     scale = float(camera.K[0, 0, 0] / camera.positions[0].norm())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.errors import ConfigError, NumericalError
 from orster_cli.splatting.raster_rules import EPS2D, NEAR
 from orster_cli.splatting.raster_types import RasterInput
@@ -164,5 +165,6 @@ def rasterize(
         outputs = rasterize_tiles(scene)
     rgb = outputs.rgb
     if background is not None:
-        rgb = rgb + (1 - outputs.alpha) * background.to(rgb).reshape(-1, 1, 1, 3)
+        background = background.to(rgb).reshape(-1, 1, 1, 3)
+        rgb = premultiplied_over(rgb, outputs.alpha, background)
     return Render(**{**outputs._asdict(), "rgb": rgb}, backend=chosen)

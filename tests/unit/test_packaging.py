@@ -95,6 +95,8 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     }
     assert modules <= names
     assert "orster_cli/py.typed" in names
+    page = {"page.html.j2", "page.css", "page.js", "strip.svg.j2", "lines.svg.j2"}
+    assert {f"orster_cli/report/templates/{name}" for name in page} <= names
     assert {f"orster_cli/_templates/{t}.toml" for t in template_names()} <= names
     templates = {
         p.relative_to(REPOSITORY / "templates").as_posix()
@@ -134,11 +136,15 @@ def test_an_installed_wheel_finds_its_presets(wheel: Path, tmp_path: Path) -> No
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
     assert f"# template {name}" in done.stdout
-    code = "from orster_cli.report.paper_figures import published_tables as p; print(p()[0].name)"
+    code = (
+        "from orster_cli.report.paper_figures import published_tables as p; print(p()[0].name); "
+        "from orster_cli.report.plots import strip_plot; "
+        "print(strip_plot([('a', 1.0), ('b', 2.0)], None, None, label='x', places=1)[:4])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env
     )
-    assert (done.returncode, done.stdout) == (0, "orster\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "orster\n<svg\n"), done.stderr
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
