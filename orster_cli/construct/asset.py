@@ -14,7 +14,7 @@ from orster_cli.core.strict_json import read_json
 from orster_cli.io.ply import read_ply, write_ply
 from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
-from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
+from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
 FORMAT = "orster-asset"
@@ -48,7 +48,7 @@ def load_asset(folder: Path) -> Gaussians4D:
         motion.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{folder / MOTION}: does not match {DESCRIPTION}: {str(error).splitlines()[0]}",
+            f"{folder / MOTION}: does not fit {DESCRIPTION}: {str(error).splitlines()[0]}",
             hint="the asset is damaged or was written by another version; construct it again",
         ) from error
     motion.eval().requires_grad_(False)

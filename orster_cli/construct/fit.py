@@ -19,8 +19,8 @@ from torch import Tensor
 
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construct.losses import LossWeights, Perceptual, splatting_loss
-from orster_cli.construct.model import Model
-from orster_cli.construct.views import View, ViewSet
+from orster_cli.construct.trainable_asset import TrainableAsset
+from orster_cli.construct.training_views import View, ViewSet
 from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed
@@ -43,7 +43,7 @@ class Fit:
         self,
         cfg: ConstructConfig,
         views: ViewSet,
-        model: Model,
+        model: TrainableAsset,
         *,
         perceptual: Perceptual | None = None,
     ) -> None:

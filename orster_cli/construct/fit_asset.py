@@ -17,18 +17,18 @@ from orster_cli.construct.fit import Fit
 from orster_cli.construct.fit_input import prepare_clip
 from orster_cli.construct.hull import surface_points
 from orster_cli.construct.losses import load_perceptual
-from orster_cli.construct.model import Model
 from orster_cli.construct.preview import write_preview, write_sheet
 from orster_cli.construct.recurrence import Recurrence, find_recurrence
-from orster_cli.construct.views import build_views
+from orster_cli.construct.trainable_asset import TrainableAsset
+from orster_cli.construct.training_views import build_views
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
 from orster_cli.metrics.psnr import masked_psnr, psnr
 from orster_cli.metrics.ssim import ssim
-from orster_cli.splatting.motion import Gaussians4D
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.render_asset import render_clip
 
 MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS = 0.75, 2  # cells of the planes along time
@@ -76,7 +76,7 @@ def construct(
     hull_clip = static if static is not None else clips[0]
     misses = 0 if static is not None else int(MISS_FRACTION * len(hull_clip))
     points = surface_points(hull_clip, cfg.gaussians, misses=misses, seed=cfg.seed)
-    model = Model(
+    model = TrainableAsset(
         points.to(device),
         cfg,
         spatial_prior=inputs.spatial_prior if cfg.spatial_prior else None,

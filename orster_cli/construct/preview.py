@@ -11,8 +11,8 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.io.video import write_video
-from orster_cli.splatting.motion import Gaussians4D
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.render_asset import render_clip
 
 FRAMES = 48
 SIDE = 256

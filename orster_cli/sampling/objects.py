@@ -13,7 +13,7 @@ from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.views import place, render_view
 from orster_cli.gltf.load import load_gltf
 from orster_cli.io.ply import read_ply
-from orster_cli.splatting.render import render_frame
+from orster_cli.splatting.render_asset import render_frame
 
 MESHES = (".glb", ".gltf")
 

@@ -17,8 +17,8 @@ from orster_cli.construct.rigidity import growth_loss, isometry_loss, nearest_ne
 from orster_cli.core.errors import NumericalError
 from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
+from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
-from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.rasterize import Render
 
 LEARNING_RATES = {"means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2}

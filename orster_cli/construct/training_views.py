@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orster_cli.construct.recurrence import Recurrence
 from orster_cli.core.types import OrbitClip
-from orster_cli.splatting.motion import Timeline
+from orster_cli.splatting.gaussians4d import Timeline
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
-from orster_cli.splatting.motion import Gaussians4D
+from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.rasterize import rasterize
 
 
