@@ -24,7 +24,9 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the environment: Python, GPU, kernels, rasterizers, ffmpeg, disk, installed weights.
+    """Check that what orster needs is installed and works.
+
+    Python, GPU, kernels, rasterizers, ffmpeg, disk and weights.
 
     Exit code 4 if a command would fail. Example: orster doctor"""
     from orster_cli.core.errors import MissingResourceError
