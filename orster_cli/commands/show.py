@@ -63,7 +63,8 @@ def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:
     ]
     lines += [f"licence: {text}" for text in manifest.licences[:_ROWS]]
     lines += _more(len(manifest.licences), "licence:")
-    lines += [f"{key}: {_short(value)}" for key, value in manifest.content.items()]
+    facts = [*manifest.content.items(), *manifest.run.items()]
+    lines += [f"{key}: {_short(value)}" for key, value in facts]
     return lines + [f"warning: {text}" for text in manifest.warnings]
 
 

@@ -225,7 +225,7 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
 
     from orster_cli.core.devices import choose_device
     from orster_cli.inputs.models import open_model
-    from orster_cli.training.loop import make_accelerator
+    from orster_cli.training.loop import LOG, make_accelerator
     from orster_cli.training.train_stage import run_stage
 
     device = choose_device(asked.device)
@@ -258,7 +258,7 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
         )
         if draft is None:
             return
-        artifact = draft.commit(content, warnings=stage.out.warnings[:100])
+        artifact = draft.commit(content, run_files=[LOG], warnings=stage.out.warnings[:100])
     loss = content["last"].get("loss")
     said = "as it was" if loss is None else f"loss {loss:.4f} at step {content['steps']}"
     stage.done(

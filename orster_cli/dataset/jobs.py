@@ -133,7 +133,7 @@ def _process_gltf(
             _drop(job, key, about, str(error))
             continue
         about["seconds"] = [animation.start, animation.end]
-        _keep(job, key, views, {**about, **place, **_words(caption)})
+        _keep(job, key, views, {**about, **place, **_words(caption)}, licence=scene.copyright)
 
 
 def _process_import(job: SourceJob, clips: list[str]) -> None:
@@ -186,8 +186,16 @@ def _render(
     return views, {"placement": facts, "renderer": job.cfg.renderer}
 
 
-def _keep(job: SourceJob, key: str, views: dict[str, OrbitClip], about: dict[str, Any]) -> None:
-    """Judge rendered views; write sample and record, or the record of the drop."""
+def _keep(
+    job: SourceJob,
+    key: str,
+    views: dict[str, OrbitClip],
+    about: dict[str, Any],
+    *,
+    licence: str = "",
+) -> None:
+    """Judge rendered views; write sample and record, or the record of the drop. `licence`: what the object
+    says of it, for the index."""
     verdict = judge(views, job.cfg)
     about = {"source": job.source.name, **about, **verdict.figures}
     if verdict.reason is not None:
@@ -195,10 +203,15 @@ def _keep(job: SourceJob, key: str, views: dict[str, OrbitClip], about: dict[str
         return
     _write(job.scratch.clip(key, ".png"), png_bytes(strip(views)))
     _write(job.scratch.clip(key, ".tar"), encode(key, views, about))
-    record = {"key": key, "reason": None, **about, "frames": {n: len(v) for n, v in views.items()}}
+    frames = {name: len(view) for name, view in views.items()}
+    record = {"key": key, "reason": None, **about, "licence": licence, "frames": frames}
     _write(job.scratch.clip(key, ".json"), json_bytes(record))
 
 
 def _drop(job: SourceJob, key: str, about: dict[str, Any], reason: str) -> None:
+    """Write the record of a dropped clip. The reason, as the manifest quotes it, names the source without
+    the folder that it lies in."""
+    if reason.startswith(path := str(job.source.path)):
+        reason = job.source.name + reason[len(path) :]
     record = {"key": key, "reason": reason, "source": job.source.name, **about}
     _write(job.scratch.clip(key, ".json"), json_bytes(record))
