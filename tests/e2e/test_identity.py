@@ -85,7 +85,7 @@ def test_equal_assets_have_equal_ids_and_the_licence_of_their_object(
     assert one.manifest.licences == [MECH]
     assert one.run["seconds"] > 0
     assert "seconds" not in one.content
-    assert f"seconds: {one.run['seconds']}" in orster(capsys, "show", one.path).out
+    assert f"seconds: {one.run['seconds']:.6g} s" in orster(capsys, "show", one.path).out
     report = tmp_path / "report"
     for subject, reference, expected in (
         (str(one.path), f"{prepared}#mech-00", [MECH]),
