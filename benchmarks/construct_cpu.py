@@ -82,7 +82,7 @@ def one(
             device=device,
             reporter=reporter,
             stop=StopFlag(),
-        )
+        ).content
         spent = time.perf_counter() - wall, time.process_time() - processor
         asset = load_asset(Path(folder))
     shown = render_clip(asset, held.cameras, held.times).frames

@@ -46,6 +46,15 @@ class ConstructInput:
     temporal_prior: Tensor | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Constructed:
+    """`content` describes the asset in its manifest; `run` are facts of this run, which are not part of the
+    asset's id: the seconds of the fit."""
+
+    content: dict[str, Any]
+    run: dict[str, Any]
+
+
 def construct(
     inputs: ConstructInput,
     cfg: ConstructConfig,
@@ -55,8 +64,13 @@ def construct(
     device: torch.device,
     reporter: Reporter,
     stop: StopFlag,
+<<<<<<< HEAD
 ) -> dict[str, Any]:
     """Fit an asset; write it, its preview and its quality into `folder`; return the manifest's content.
+=======
+) -> Constructed:
+    """Fit an asset and write it, its preview and its quality into `folder`.
+>>>>>>> art
 
     Checkpoints go to `scratch`. Raises InputError for clips that cannot be fitted, Preempted if
     stopped, NumericalError if the fit keeps diverging."""
@@ -93,15 +107,15 @@ def construct(
     write_sheet(folder / "sheet.png", clips[0], quality.pop("renders"))
     quality_text = json.dumps(quality, indent=1)
     (folder / "quality.json").write_text(quality_text, encoding="utf-8")
-    return {
+    content = {
         "gaussians": len(asset.canonical),
         "frames": [len(clip) for clip in clips],
         "static_orbit": static is not None,
         "priors": _priors(inputs, cfg),
         "recurrence": recurrence.describe(),
         "psnr": quality["mean"]["psnr"],
-        "seconds": round(seconds, 1),
     }
+    return Constructed(content=content, run={"seconds": round(seconds, 1)})
 
 
 def limit_to_clip_detail(

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from orster_cli.core import systems
 from orster_cli.core.errors import OrsterError
 
 FFMPEG_FLOOR = (8, 1, 2)  # older releases write out of bounds on hostile files (CVE-2026-8461)
@@ -37,6 +38,7 @@ class Finding:
 def diagnose() -> list[Finding]:
     """Results of all checks, cheap checks first."""
     checks: list[Callable[[], list[Finding]]] = [
+        _platform,
         _python,
         _packages,
         _ffmpeg,
@@ -57,9 +59,17 @@ def diagnose() -> list[Finding]:
     return findings
 
 
+def _platform() -> list[Finding]:
+    detail = f"{platform.system()} {platform.machine()}"
+    if not systems.is_posix():
+        return [Finding("platform", "fail", f"{detail}: not a POSIX system", systems.HINT)]
+    if not systems.is_tested():
+        return [Finding("platform", "warn", f"{detail}: orster is tested on Linux alone")]
+    return [Finding("platform", "ok", detail)]
+
+
 def _python() -> list[Finding]:
-    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [Finding("python", "ok", detail)]
+    return [Finding("python", "ok", platform.python_version())]
 
 
 def _packages() -> list[Finding]:
