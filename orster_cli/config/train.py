@@ -41,6 +41,9 @@ class ModelConfig:
         "channels of the frame VAE; each after the first halves the picture",
         minimum=8,
     )
+    vae_patch: int = setting(
+        1, "pixels a side of the blocks that the frame VAE reads as one", minimum=1, maximum=16
+    )
     encoder_width: int = setting(64, "width of the text and image encoder", minimum=8)
 
 
@@ -97,6 +100,13 @@ class VaeConfig(TrainConfig):
     edges: float = setting(1.0, "weight of the differences between neighbouring pixels", minimum=0)
     colours: float = setting(1.0, "weight of red - green and yellow - blue", minimum=0)
     kl: float = setting(1e-5, "weight of the KL divergence", minimum=0)
+    encoder: bool = setting(False, "train the encoder of the VAE to go on from too: new latents")
+    crop: int = setting(
+        0, "pixels a side of the part of a frame that early steps see (0: all of it)", minimum=0
+    )
+    whole: float = setting(
+        0.2, "share of the steps, the last ones, that see whole frames", minimum=0, maximum=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
