@@ -111,6 +111,31 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     return Artifact(path, manifest)
 
 
+def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Artifact:
+    """`artifact` in the folder `out` too, under the same id. ConflictError as `begin`."""
+    manifest = artifact.manifest
+    draft = begin(
+        out,
+        kind=manifest.kind,
+        command=manifest.command,
+        config=manifest.config,
+        parents=manifest.parents,
+        inputs=manifest.inputs,
+        seeds=manifest.seeds,
+        force=force,
+    )
+    if draft is None:
+        return open_artifact(out, kind=manifest.kind)
+    with draft:
+        for entry in manifest.files:
+            target = draft.dir / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact.path / entry.path, target)
+        return draft.commit(
+            manifest.content, licences=manifest.licences, warnings=manifest.warnings
+        )
+
+
 def request_digest(
     kind: str,
     command: str,

@@ -53,12 +53,14 @@ def resolve(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     assignments: list[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     model: Path | None = None,
 ) -> Resolved:
     """`template`: a shipped preset's name or a TOML path; `assignments`: "section.key=value" texts;
-    `flags`: {"section.key": value} of the command's own options that were given; `model`: the
-    settings that a model itself samples best with, below all others.
+    `overrides`: {"section.key": value} from Python; `flags`: {"section.key": value} of the command's
+    own options that were given, None where not; `model`: the settings that a model itself samples best
+    with, below all others.
 
     ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
     values: Values = {}
@@ -73,6 +75,7 @@ def resolve(
         layers.append((f"template {_one_line(path.stem)}", read_toml(path)))
     layers.append(("environment", _from_environment(environ or {})))
     layers.append(("--set", _from_assignments(assignments or [])))
+    layers.append(("config", _from_overrides(overrides or {})))
     layers.append(("command line", _from_flags(flags or {})))
     for origin, layer in layers:
         for section, entries in layer.items():
@@ -177,13 +180,21 @@ def _from_assignments(assignments: list[str]) -> Values:
     return out
 
 
-def _from_flags(flags: Mapping[str, Any]) -> Values:
+def _from_overrides(overrides: Mapping[str, Any]) -> Values:
     out: Values = {}
-    for name, value in flags.items():
-        section, _, key = name.partition(".")
-        if value is not None:
-            out.setdefault(section, {})[key] = value
+    for name, value in overrides.items():
+        section, dot, key = str(name).partition(".")
+        if not dot:
+            raise ConfigError(
+                f"config: expected names as section.key, got {printable(str(name))!r}",
+                hint='for example {"construct.gaussians": 8000}; `orster config show` lists the keys',
+            )
+        out.setdefault(section, {})[key] = value
     return out
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Values:
+    return _from_overrides({name: value for name, value in flags.items() if value is not None})
 
 
 class _Typed(str):
