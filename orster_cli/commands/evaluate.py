@@ -13,26 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orster_cli.ui.options import (
-    ConfigOption,
-    DeviceOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    QuietOption,
-    SetOption,
-)
+from orster_cli.ui.options import DeviceOption, Run, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Draft
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.evaluation import EvaluationPlan
-    from orster_cli.ui.out import Out
+    from orster_cli.ui.out import Out, Table
 
 PLACES = 4  # after the point, in the table at the end
 
 
+@command
 def evaluate(
+    *,
     subject: Annotated[
         str | None,
         typer.Argument(
@@ -63,15 +57,11 @@ def evaluate(
         typer.Option(help="Folder of the cached network features; by default in the user's cache."),
     ] = None,
     device: DeviceOption = "auto",
-    config: ConfigOption = None,
-    assignments: SetOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: Run,
 ) -> None:
-    """Measure assets and clips, against a reference where a metric needs one.
+    """Measure assets and clips, and write a report.
 
+    Some metrics compare with a reference.
     Example: orster evaluate runs/ --reference dataset/ --metrics fvd,clip-o,psnr -o report/"""
     from orster_cli.core.errors import ConfigError
 
@@ -80,7 +70,7 @@ def evaluate(
 
         if subject is not None or reference is not None:
             raise ConfigError("--compare reads two reports: give no subject and no --reference")
-        compare_reports(*compare, Out(as_json=as_json, quiet=quiet))
+        compare_reports(*compare, Out(as_json=run.as_json, quiet=run.quiet))
         return
     if subject is None:
         raise ConfigError(
@@ -96,13 +86,8 @@ def evaluate(
         reads=[subject, reference],
         out=out or _default_out(subject),
         flags={"evaluate.metrics": names},
-        config=config,
         template=None if protocol is None else f"evaluate-{protocol}",
-        assignments=assignments,
-        force=force,
-        dry_run=dry_run,
-        as_json=as_json,
-        quiet=quiet,
+        **run.for_stage(),
     )
     _run(stage, subject, reference, fail_under or [], device, cache)
 
@@ -188,7 +173,7 @@ def _write(stage: Stage, draft: Draft, plan: EvaluationPlan) -> None:
         artifact = draft.commit(content, warnings=stage.out.warnings[:100])
     stage.done(
         artifact,
-        summary=_table(values),
+        figures=_tables(values),
         next_step=f"look at {stage.out_path / PAGE}",
         values={**content, "mean": {one["name"]: one["mean"] for one in values["subjects"]}},
     )
@@ -214,10 +199,10 @@ def _say_unavailable(unavailable: dict[str, dict[str, str]], stage: Stage) -> No
     )
 
 
-def _table(values: dict[str, Any]) -> str:
+def _tables(values: dict[str, Any]) -> list[str | Table]:
     """The subjects' means, one row each, then the summary."""
     from orster_cli.report.tabular import format_number
-    from orster_cli.ui.out import table
+    from orster_cli.ui.out import Table
 
     about = values["metrics"]
     names = [name for name in about if about[name]["scope"] != "set"]
@@ -226,7 +211,7 @@ def _table(values: dict[str, Any]) -> str:
         [one["name"], *(format_number(one["mean"].get(name), PLACES) for name in names)]
         for one in values["subjects"]
     ]
-    text = table(rows, header) if names else ""
+    means = [Table(rows, header)] if names else []
     sets = [
         f"{name} {format_number(values['summary'][name]['mean'], PLACES)} over "
         f"{values['summary'][name]['objects']} and {values['summary'][name]['reference_objects']}"
@@ -234,4 +219,4 @@ def _table(values: dict[str, Any]) -> str:
         for name in about
         if about[name]["scope"] == "set" and name in values["summary"]
     ]
-    return "\n".join(part for part in (text, *sets) if part)
+    return [*means, *sets]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orster_cli.ui.options import DryRunOption, ForceOption, JsonOption, OutOption, QuietOption
+from orster_cli.ui.options import Outcome, OutOption, command
 from orster_cli.ui.out import Out
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orster_cli.diffusion.published_models import Published
 
 app = typer.Typer(
-    help="Make model folders of published weights; nothing is fetched without --fetch.",
+    help="Convert published weights to model folders.\n\nNothing is fetched without --fetch.",
     no_args_is_help=True,
 )
 PIPELINE_PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer")
@@ -25,14 +25,23 @@ PIPELINE_PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer")
 SourceArgument = Annotated[
     str, typer.Argument(help="A folder, or an id on the hub whose files are in the local cache.")
 ]
-FetchOption = Annotated[bool, typer.Option("--fetch", help="Download what is not in the cache.")]
-RevisionOption = Annotated[
-    str | None, typer.Option(help="Commit, tag or branch on the hub, instead of the pinned commit.")
-]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class HubImport(Outcome):
+    """Options of an import whose files may be on the hub."""
+
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download what is not in the cache.")] = (
+        False
+    )
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Commit, tag or branch on the hub, instead of the pinned commit."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Import:
     """One import. `make` writes the model into a folder, with a second one for scratch."""
 
     name: str
@@ -43,15 +52,16 @@ class _Asked:
     settings: dict[str, Any]
     licences: list[str]
     next_step: str
-    force: bool
-    dry_run: bool
+    options: Outcome
     sink: Out
     reads: list[str | Path | None]
     parents: list[Parent] = field(default_factory=list)
 
 
 @app.command("videomv")
+@command
 def videomv(
+    *,
     checkpoint: Annotated[
         Path, typer.Argument(help="t2v_*.pth or i2v_*.pth, or the archive that holds them.")
     ],
@@ -64,13 +74,11 @@ def videomv(
         ),
     ] = None,
     member: Annotated[str | None, typer.Option(help="Which file of the archive.")] = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: Outcome,
 ) -> None:
-    """VideoMV, a 3D diffusion under texts (t2v) or an image (i2v): a 3D teacher, and what a student
-    starts from.
+    """VideoMV, a 3D diffusion: a 3D teacher, or a student's start.
+
+    It is conditioned on texts (t2v) or on an image (i2v).
 
     Example: orster import videomv t2v_00333000.pth --base modelscope/ -o videomv/"""
     from orster_cli.artifacts.outputs import check_output
@@ -103,7 +111,7 @@ def videomv(
     home = "i2vgen-xl/" if images else "modelscope/"
     parts = "" if base is not None else f" --vae {home} --encoder {home}"
     parts += " --set pretrain.image=1 --set pretrain.text=0" if images else ""
-    asked = _Asked(
+    asked = _Import(
         name="videomv",
         published=published,
         out=out,
@@ -112,9 +120,8 @@ def videomv(
         settings={"member": member},
         licences=licences_of(published),
         next_step=f"orster pretrain dataset/ -m {out}{parts} -o pretrained/",
-        force=force,
-        dry_run=dry_run,
-        sink=Out(as_json=as_json, quiet=quiet),
+        options=run,
+        sink=Out(as_json=run.as_json, quiet=run.quiet),
         reads=[checkpoint, base],
         parents=opened.parents if opened else [],
     )
@@ -122,17 +129,14 @@ def videomv(
 
 
 @app.command("modelscope")
+@command
 def modelscope(
+    *,
     source: SourceArgument,
     out: OutOption,
-    fetch: FetchOption = False,
-    revision: RevisionOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: HubImport,
 ) -> None:
-    """ModelScopeT2V, a video diffusion under texts: the video teacher.
+    """ModelScopeT2V, a video diffusion under texts: a video teacher.
 
     Example: orster import modelscope ali-vilab/text-to-video-ms-1.7b -o modelscope/"""
     from orster_cli.diffusion.importing import import_modelscope
@@ -146,22 +150,21 @@ def modelscope(
         PIPELINE_PARTS,
         out=out,
         next_step=f"orster import videomv t2v_00333000.pth --base {out} -o videomv/",
-        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+        options=run,
     )
 
 
 @app.command("i2vgen-xl")
+@command
 def i2vgen_xl(
+    *,
     source: SourceArgument,
     out: OutOption,
-    fetch: FetchOption = False,
-    revision: RevisionOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: HubImport,
 ) -> None:
-    """I2VGen-XL, a video diffusion that continues an image: a video teacher, a student's start.
+    """I2VGen-XL, a video diffusion that animates an image.
+
+    A video teacher, or a student's start.
 
     Example: orster import i2vgen-xl ali-vilab/i2vgen-xl -o i2vgen-xl/"""
     from orster_cli.diffusion.importing import import_i2vgen_xl
@@ -176,26 +179,23 @@ def i2vgen_xl(
         out=out,
         next_step="orster distill dataset/ -m pretrained/ --teacher-3d videomv/ "
         f"--teacher-video {out} -o distilled/",
-        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+        options=run,
     )
 
 
 @app.command("clip")
+@command
 def clip(
+    *,
     source: SourceArgument,
     out: OutOption,
     text_layers: Annotated[
         int | None,
         typer.Option(help="Keep the first layers of the text model: 23 of ViT-H/14 for VideoMV."),
     ] = None,
-    fetch: FetchOption = False,
-    revision: RevisionOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: HubImport,
 ) -> None:
-    """CLIP, the encoder of texts and images.
+    """CLIP, an encoder of texts and images.
 
     Example: orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 -o clip/"""
     from orster_cli.diffusion.import_clip import import_clip
@@ -210,17 +210,8 @@ def clip(
         settings={"text_layers": text_layers},
         out=out,
         next_step=f"orster pretrain dataset/ -m videomv/ --encoder {out} -o pretrained/",
-        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+        options=run,
     )
-
-
-@dataclass(frozen=True)
-class _Options:
-    fetch: bool
-    revision: str | None
-    force: bool
-    dry_run: bool
-    sink: Out
 
 
 def _import_folder(
@@ -232,7 +223,7 @@ def _import_folder(
     *,
     out: Path,
     next_step: str,
-    options: _Options,
+    options: HubImport,
     settings: dict[str, Any] | None = None,
 ) -> None:
     from orster_cli.artifacts.outputs import check_output
@@ -241,6 +232,7 @@ def _import_folder(
     from orster_cli.inputs.files import input_file
 
     check_output(out, kind="model", reads=[source])
+    sink = Out(as_json=options.as_json, quiet=options.quiet)
     pinned = published.revision if source == published.hub else None
     if options.dry_run and options.fetch and is_hub_id(source):
         at = options.revision or pinned or "the head of its main branch"
@@ -249,14 +241,14 @@ def _import_folder(
         values = {"status": "dry run", "path": str(out), "fetch": source, "bytes": published.size}
         values["revision"] = at
         said = {**values, "licences": licences_of(published)}
-        options.sink.result(said, "\n".join([what, *_said(licences_of(published))]))
+        sink.result(said, "\n".join([what, *_said(licences_of(published))]))
         return
     found = locate(source, fetch=options.fetch, revision=options.revision, pinned=pinned)
     inputs = [
         input_file(p).model_copy(update={"name": p.relative_to(found.folder).as_posix()})
         for p in files_of(found.folder, parts)
     ]
-    asked = _Asked(
+    asked = _Import(
         name=name,
         published=published,
         out=out,
@@ -269,15 +261,14 @@ def _import_folder(
         },
         licences=licences_of(published, found.folder, found.revision),
         next_step=next_step,
-        force=options.force,
-        dry_run=options.dry_run,
-        sink=options.sink,
+        options=options,
+        sink=sink,
         reads=[source, found.folder],
     )
     _import(asked)
 
 
-def _import(asked: _Asked) -> None:
+def _import(asked: _Import) -> None:
     from orster_cli.artifacts.store import begin
 
     sink, path = asked.sink, str(asked.out)
@@ -288,16 +279,16 @@ def _import(asked: _Asked) -> None:
         config=asked.settings,
         parents=asked.parents,
         inputs=asked.inputs,
-        force=asked.force,
+        force=asked.options.force,
         reporter=sink,
         reads=asked.reads,
     )
     size = sum(entry.size for entry in asked.inputs)
     told: dict[str, Any] = {"path": path, "licences": asked.licences, "bytes": size}
     if draft is None:
-        sink.result({"status": "up to date", **told}, f"{path}: up to date")
+        sink.report({"status": "up to date", **told}, f"{path}: up to date")
         return
-    if asked.dry_run:
+    if asked.options.dry_run:
         what = f"would write model {path} from {len(asked.inputs)} files, {size:,} bytes"
         sink.result({"status": "dry run", **told}, "\n".join([what, *_said(asked.licences)]))
         return
@@ -312,7 +303,7 @@ def _import(asked: _Asked) -> None:
         f"next: {asked.next_step}",
     ]
     told["licences"] = artifact.manifest.licences
-    sink.result({"status": "made", "id": artifact.id, **told, **content}, "\n".join(lines))
+    sink.report({"status": "made", "id": artifact.id, **told, **content}, "\n".join(lines))
 
 
 def _said(licences: list[str]) -> list[str]:

@@ -36,9 +36,10 @@ def init(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lay out a project: settings, a Makefile for the whole pipeline, a place for objects.
+    """Lay out a project folder.
 
-    Files that are already there stay. Example: orster init frogs --template mini"""
+    Settings, a Makefile for the whole pipeline and a place for objects; existing files stay.
+    Example: orster init frogs --template mini"""
     import dataclasses
 
     from orster_cli.artifacts.outputs import check_collection

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orster_cli.ui.options import (
-    ConfigOption,
-    DeviceOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    OutOption,
-    QuietOption,
-    SetOption,
-    TemplateOption,
-)
+from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, TemplateRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
@@ -27,94 +17,119 @@ if TYPE_CHECKING:
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.sampling.sample_clips import Asked, Sampled, Sampler
 
-TextOption = Annotated[str | None, typer.Option("--text", "-t", help="What it shows.")]
-ImageOption = Annotated[Path | None, typer.Option("--image", help="Its first view.")]
-ObjectOption = Annotated[
-    str | None,
-    typer.Option("--object", help="A static object: .glb, .gltf, .ply, clip/ or dataset#key."),
-]
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", "-m", help="Model (the one that orster ships).")
-]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the noise.")]
-MotionOption = Annotated[
-    float | None, typer.Option(help="Strength of the motion: 0 at rest; 0.01 to 0.03 is usual.")
-]
+CONDITION_PANEL = "What the video shows"
 SHEET_FRAMES = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConditionOptions:
+    """What is sampled, by which model."""
+
+    text: Annotated[
+        str | None,
+        typer.Option("--text", "-t", help="A caption.", rich_help_panel=CONDITION_PANEL),
+    ] = None
+    image: Annotated[
+        Path | None,
+        typer.Option("--image", help="The first view.", rich_help_panel=CONDITION_PANEL),
+    ] = None
+    object_: Annotated[
+        str | None,
+        typer.Option(
+            "--object",
+            help="A static object: .glb, .gltf, .ply, clip/ or dataset#key.",
+            rich_help_panel=CONDITION_PANEL,
+        ),
+    ] = None
+    motion: Annotated[
+        float | None,
+        typer.Option(
+            help="Strength of the motion: 0 at rest; 0.01 to 0.03 is usual.",
+            rich_help_panel=CONDITION_PANEL,
+        ),
+    ] = None
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Model (the one that orster ships).")
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
+    device: DeviceOption = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerOptions:
+    """Options that are settings of [sample]."""
+
+    frames: Annotated[
+        int | None, typer.Option(help="Frames of the orbit.", rich_help_panel=SETTINGS)
+    ] = None
+    elevation: Annotated[
+        float | None, typer.Option(help="Degrees above the horizon.", rich_help_panel=SETTINGS)
+    ] = None
+    radius: Annotated[
+        float | None,
+        typer.Option(help="Radius of the orbit, in object sizes.", rich_help_panel=SETTINGS),
+    ] = None
+    steps: Annotated[
+        int | None, typer.Option(help="Denoising steps.", rich_help_panel=SETTINGS)
+    ] = None
+    scheduler: Annotated[
+        str | None, typer.Option(help="ddim or dpm++.", rich_help_panel=SETTINGS)
+    ] = None
+    batch: Annotated[int | None, typer.Option(help="Videos at once.", rich_help_panel=SETTINGS)] = (
+        None
+    )
+    offload: Annotated[
+        bool | None,
+        typer.Option(
+            "--offload",
+            help="Keep on the GPU only the part that works, to save memory.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None
+
+
+@command
 def sample_video(
+    *,
+    condition: ConditionOptions,
     out: OutOption,
-    text: TextOption = None,
-    image: ImageOption = None,
-    object_: ObjectOption = None,
-    model: ModelOption = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of the orbit.")] = None,
-    elevation: Annotated[float | None, typer.Option(help="Degrees above the horizon.")] = None,
-    radius: Annotated[float | None, typer.Option(help="Of the orbit, in object sizes.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="ddim or dpm++.")] = None,
+    sampler: SamplerOptions,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance by whatever is given (1: none).")
+        float | None,
+        typer.Option(help="Guidance by each given condition (1: none).", rich_help_panel=SETTINGS),
     ] = None,
-    motion: MotionOption = None,
-    seed: SeedOption = 0,
     seeds: Annotated[
         str | None, typer.Option(help="Several, as 0-7 or 1,5,9: a clip in OUT/seed-N for each.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Videos at once.")] = None,
-    offload: Annotated[
-        bool | None, typer.Option("--offload", help="Little GPU memory: one part there at a time.")
-    ] = None,
-    device: DeviceOption = "auto",
-    config: ConfigOption = None,
-    template: TemplateOption = None,
-    assignments: SetOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: TemplateRun,
 ) -> None:
     """Sample an orbital video of a moving object.
 
+    The condition is a text, an image or a static object.
     Examples: orster sample-video --text "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
     from orster_cli.artifacts.outputs import check_output
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import SHIPPED, open_model_or_default, sampling_of
 
-    scales = {f"sample.guidance_{kind}": guidance for kind in ("text", "image", "object")}
+    flags = {**asdict(sampler), "motion": condition.motion}
+    flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
         "sample",
         command="sample-video",
         kind="clip",
-        reads=[image, object_, model or SHIPPED],
+        reads=[condition.image, condition.object_, condition.model or SHIPPED],
         out=out,
-        flags={
-            "sample.frames": frames,
-            "sample.elevation": elevation,
-            "sample.radius": radius,
-            "sample.steps": steps,
-            "sample.scheduler": scheduler,
-            "sample.motion": motion,
-            "sample.batch": batch,
-            "sample.offload": offload,
-            **scales,
-        },
-        config=config,
-        template=template,
-        assignments=assignments,
-        force=force,
-        dry_run=dry_run,
-        as_json=as_json,
-        quiet=quiet,
-        model=sampling_of(model),
+        flags={f"sample.{name}": value for name, value in flags.items()},
+        model=sampling_of(condition.model),
         several=seeds is not None,
+        **run.for_stage(),
     )
+    seed = condition.seed
     numbers = [] if seeds is None else parse_seeds(seeds)
     for number in numbers:
         check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
-    request = Request(text=text, image=image, object=object_, device=device)
-    opened = open_model_or_default(model)
+    request = Request.of(condition)
+    opened = open_model_or_default(condition.model)
     if seeds is None:
         made = sample_clip(stage, opened, request, seed)
         if made is not None:
@@ -125,7 +140,6 @@ def sample_video(
                 values=made.content,
             )
         return
-    stage.force = force
     _several(stage, opened, request, numbers)
 
 
@@ -137,6 +151,11 @@ class Request:
     ) -> None:
         self.text, self.image, self.object, self.device = text, image, object, device
         self._sampler: Sampler | None = None
+
+    @classmethod
+    def of(cls, given: ConditionOptions) -> Request:
+        """The request of a command line."""
+        return cls(text=given.text, image=given.image, object=given.object_, device=given.device)
 
     def check(self) -> None:
         """ConfigError: nothing, or an image and an object at once; InputError: no such image."""
@@ -258,7 +277,7 @@ def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[in
                 _write(one, draft, made, sampler, asked)
     text = f"{len(waiting)} clips made, {len(seeds) - len(waiting)} up to date, in {folder}"
     values = {"status": "made" if waiting else "up to date", "path": str(folder)}
-    stage.out.result({**values, "seeds": seeds, "made": len(waiting)}, text)
+    stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)
 
 
 def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, asked: Asked) -> Artifact:

@@ -23,17 +23,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
 from orster_cli.artifacts.outputs import Given, check_collection, check_output
 from orster_cli.artifacts.store import Artifact, Draft, begin
 from orster_cli.config.load import Resolved, find_template, resolve, to_toml
 from orster_cli.core.stopping import StopFlag
-from orster_cli.ui.out import Out
-
-if TYPE_CHECKING:
-    pass
+from orster_cli.ui.out import Human, Out, Table
 
 
 @dataclass
@@ -82,6 +79,7 @@ class Stage:
             model=model,
         )
         sink = Out(as_json=as_json, quiet=quiet)
+        sink.status("loading ...")
         read = [*reads, config, None if template is None else find_template(template)]
         if several:
             check_collection(out, "several artifacts")
@@ -122,7 +120,7 @@ class Stage:
             if not announce:
                 return None
             values = {"status": "up to date", "path": str(self.out_path)}
-            self.out.result(values, f"{self.out_path}: up to date")
+            self.out.report(values, f"{self.out_path}: up to date")
             return None
         if self.dry_run:
             more = foresee() if foresee is not None else ({}, "")
@@ -158,16 +156,18 @@ class Stage:
         self,
         artifact: Artifact,
         *,
-        summary: str,
+        summary: str = "",
+        figures: Human = (),
         next_step: str | None = None,
         values: dict[str, Any] | None = None,
     ) -> None:
-        """Say what was made, and what to do with it."""
-        text = f"{summary}\n{artifact.kind} {artifact.id[:12]} in {artifact.path}"
-        if next_step:
-            text += f"\nnext: {next_step}"
-        said = {"status": "made", "kind": artifact.kind, "id": artifact.id}
-        self.out.result({**said, "path": str(artifact.path), **(values or {})}, text)
+        """Report what was made, and what to do with it; with --quiet the `figures` alone."""
+        shown = [figures] if isinstance(figures, (str, Table)) else list(figures)
+        if not self.out.quiet:
+            made = f"{artifact.kind} {artifact.id[:12]} in {artifact.path}"
+            shown += [summary, made, *([f"next: {next_step}"] if next_step else [])]
+        about = {"status": "made", "kind": artifact.kind, "id": artifact.id}
+        self.out.result({**about, "path": str(artifact.path), **(values or {})}, shown)
 
 
 def listen(stop: StopFlag, out: Out) -> None:

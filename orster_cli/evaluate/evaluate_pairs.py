@@ -111,13 +111,15 @@ def evaluate_pairs(
     measured = [name for name in names if not _network_is_missing(name, features, result)]
     sets = {name: _FeatureSets() for name in measured if METRICS[name].clips is not None}
     undefined: dict[str, list[tuple[str, UndefinedMetric]]] = {}
+    units = len(measured) + 1  # of progress per pair: its metrics, and `on_subject`
     for i, planned in enumerate(pairs):
         if stop is not None and stop.requested:
             raise Preempted("stopped before the report was whole: run the same command again")
         pair = planned.load()
         views = RenderedViews(pair, cfg, reporter)
         values: dict[str, Values] = {}
-        for name in measured:
+        for k, name in enumerate(measured):
+            reporter.step("evaluate", i * units + k, len(pairs) * units, metric=name)
             try:
                 if name in sets:
                     _add_clips(sets[name], name, views, features)
@@ -130,7 +132,7 @@ def evaluate_pairs(
         result.subjects.append(_subject_values(views, values))
         if on_subject is not None:
             on_subject(views, result.subjects[-1])
-        reporter.step("evaluate", i + 1, len(pairs))
+        reporter.step("evaluate", (i + 1) * units, len(pairs) * units)
     _add_unused_references(sets, unused, features, cfg, reporter)
     _record_undefined(undefined, len(pairs), result, reporter)
     for name, both in sets.items():

@@ -12,13 +12,14 @@ from orster_cli.core import errors
 
 OK = 0
 BUG = 1
+USAGE = 2
 MISSING = 4
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TERMINATED = 143
 
 EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
-    (errors.ConfigError, 2, "usage or configuration: unknown key, wrong type, out of bounds"),
+    (errors.ConfigError, USAGE, "usage or configuration: unknown key, wrong type, out of bounds"),
     (errors.InputError, 3, "bad input: malformed, hostile, over a limit, or damaged"),
     (
         errors.MissingResourceError,
