@@ -113,6 +113,20 @@ def find_template(name: str) -> Path:
     return templates_folder() / f"{name}.toml"
 
 
+def preset_template(preset: str | None) -> str | None:
+    """The template of a preset of `construct`. ConfigError: there is none of this name."""
+    if preset is None:
+        return None
+    prefix = "construct-"
+    known = [name.removeprefix(prefix) for name in template_names() if name.startswith(prefix)]
+    if preset not in known:
+        raise ConfigError(
+            f"no preset {printable(preset)!r}{did_you_mean(preset, known)}",
+            hint=f"presets: {', '.join(known)}",
+        )
+    return f"{prefix}{preset}"
+
+
 def read_toml(path: Path) -> Values:
     """The tables of a TOML file; ConfigError where it is not ``[section]`` and ``key = value``."""
     try:

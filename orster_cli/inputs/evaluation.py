@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.devices import choose_device
+from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.inputs.pairing import Pairs, pair
@@ -81,8 +82,6 @@ def evaluate(
 ) -> dict[str, Any]:
     """The report of `subject`, in the form of `report.json`; no file is written. Arguments and errors as
     `plan_evaluation`."""
-    from orster_cli.report.write import report_values
-
     reporter = reporter or Silent()
     plan = plan_evaluation(
         subject,
@@ -92,6 +91,13 @@ def evaluate(
         cache=cache,
         reporter=reporter,
     )
+    return measured_values(plan, reporter)
+
+
+def measured_values(plan: EvaluationPlan, reporter: Reporter) -> dict[str, Any]:
+    """The report of `plan` in the form of `report.json`; no file is written."""
+    from orster_cli.report.write import report_values
+
     return report_values(
         measure(plan, reporter),
         plan.names,
@@ -207,6 +213,27 @@ def write_evaluation(
     values = report_values(result, plan.names, networks, plan.cfg, changed=plan.changed)
     write_report(folder, values, pictures.videos)
     return values
+
+
+def check_available(
+    unavailable: Mapping[str, Mapping[str, str]], cfg: EvaluateConfig, reporter: Reporter
+) -> None:
+    """MissingResourceError for metrics without a value that were given by name; a warning where they were
+    part of `all`. `unavailable`: as in `report.json`."""
+    from orster_cli.evaluate.metrics import ALL
+
+    lines = [f"{name}: {about['why']}" for name, about in unavailable.items()]
+    if not lines:
+        return
+    if ALL in cfg.metrics:
+        for line in lines:
+            reporter.warn(f"not computed: {line}")
+        return
+    ways = dict.fromkeys(about["get"] for about in unavailable.values() if about["get"])
+    raise MissingResourceError(
+        "the report has no value of these metrics:\n" + "\n".join(lines),
+        hint="; ".join(ways) or None,
+    )
 
 
 def _changed_settings(cfg: EvaluateConfig) -> list[str]:

@@ -41,6 +41,7 @@ class OpenedModel:
 
 
 MINI = "mini"  # names the model that comes with the package
+NONE = "none"  # names no model, where there would be one by default
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / MINI  # inside the package
 
 
@@ -67,6 +68,16 @@ def shipped_model_of(clips: Iterable[str | Path]) -> Path | None:
             if manifest.kind == "clip" and shipped in {p.id for p in manifest.parents}:
                 return SHIPPED
     return None
+
+
+def static_orbit_model(model: str | Path | None, clips: Iterable[str | Path]) -> Path | None:
+    """The model that samples the static orbit of `clips`: `model`, no model for "none"; by default the
+    shipped one where it sampled the clips, else none."""
+    if model is None:
+        return shipped_model_of(clips)
+    if str(model) == NONE and not Path(NONE).exists():
+        return None
+    return model_folder(model)
 
 
 def sampling_of(path: Path | None) -> Path | None:

@@ -94,7 +94,10 @@ def plan_sampling(
     if image is not None and static_object is not None:
         raise ConfigError("an image and an object at once: give one of them")
     if text is None and image is None and static_object is None:
-        raise ConfigError("nothing is asked for: give a text, an image or an object")
+        raise ConfigError(
+            "nothing is asked for: give a text, an image or an object",
+            hint='for example the text "a frog jumping"',
+        )
     if image is not None and not image.is_file():
         raise InputError(f"{image}: no such image")
     found: Path | OpenedClip | None = None
