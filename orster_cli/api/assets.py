@@ -20,7 +20,7 @@ from orster_cli.api.calls import (
 )
 from orster_cli.api.cameras import orbit_cameras
 from orster_cli.api.clips import Clip, ClipLike, Origin, origin_of, png
-from orster_cli.api.models import ModelLike, opened_model
+from orster_cli.api.models import Model, ModelLike
 from orster_cli.artifacts.store import Artifact, Draft, open_artifact
 from orster_cli.config.load import preset_template
 from orster_cli.construction.asset import load_asset as read_asset
@@ -30,7 +30,7 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.core.strict_json import read_object
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.inputs.construct_plan import plan_construct, run_construct
-from orster_cli.inputs.models import OpenedModel, sampling_of, static_orbit_model
+from orster_cli.inputs.models import open_model, sampling_of, static_orbit_model
 from orster_cli.inputs.video import OrbitFlags
 from orster_cli.io.images import contact_sheet
 from orster_cli.splatting.render import render_clip
@@ -173,11 +173,12 @@ def construct(
     still = None
     if static_orbit is not None:
         still = origin_of(static_orbit, messages, default_view="static")
-    names = [origin.name for origin in origins]
-    sampler: ModelLike | None = model
-    if not isinstance(model, OpenedModel):
-        sampler = static_orbit_model(model, names)
-    opened = None if sampler is None else opened_model(sampler)
+    names = [origin.place for origin in origins]
+    if not isinstance(model, Model):
+        folder_of_model = static_orbit_model(model, names)
+        opened = None if folder_of_model is None else open_model(folder_of_model)
+    else:
+        opened = model
     resolved = resolve_settings(
         config,
         template=preset_template(preset),
@@ -210,7 +211,7 @@ def construct(
         seeds=plan.seeds,
         force=force,
         messages=messages,
-        reads=[*names, still.name if still else None, opened.path if opened else None],
+        reads=[*names, still.place if still else None, opened.path if opened else None],
     )
     return Asset(folder)
 

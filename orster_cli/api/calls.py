@@ -13,14 +13,20 @@ from typing import Any
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
 from orster_cli.artifacts.outputs import Given
 from orster_cli.artifacts.store import Artifact, Draft, begin, copy_artifact, open_artifact
+from orster_cli.config.construct import ConstructConfig
+from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.config.load import Resolved, resolve, section_values
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.config.sample import SampleConfig
 from orster_cli.config.schema import Config
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter
 
-Settings = Mapping[str, Any] | Config | str | Path | Any
-"""{"construct.gaussians": 8000}, a `Config` or one of its sections, or the path of a TOML file."""
+Section = PrepareConfig | SampleConfig | ConstructConfig | EvaluateConfig
+Settings = Mapping[str, Any] | Section | Config | str | Path
+"""{"construct.gaussians": 8000}, a section or a whole `Config`, which set all their keys, or the path of a
+TOML file."""
 
 MOST_WARNINGS = 100  # that a manifest keeps, as the commands do
 
@@ -127,8 +133,11 @@ def make(
 ) -> Folder:
     """The artifact in `out` (None: a temporary folder), which `build` commits unless it is there. Arguments
     and errors as `artifacts.store.begin`."""
-    held = TemporaryDirectory(prefix="orster-") if out is None else None
-    target = Path(out) if held is None else Path(held.name) / kind
+    held = None
+    if out is None:
+        held = TemporaryDirectory(prefix="orster-")
+        out = Path(held.name) / kind
+    target = Path(out)
     draft = begin(
         target,
         kind=kind,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from orster_cli.core.errors import ConfigError
 from orster_cli.core.types import Cameras
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS, orbit_azimuths
 from orster_cli.geometry.orbit import orbit_cameras as cameras_at
@@ -28,7 +29,11 @@ def orbit_cameras(
     of cameras of a full turn. `elevation`: degrees above the horizon; `radius`: in object sizes; `fov`:
     field of view across the longer side, degrees; `width`, `height`: pixels. ConfigError: out of bounds."""
     OrbitFlags(elevation=elevation, radius=radius, fov=fov).check()
-    if isinstance(azimuths, int) and not isinstance(azimuths, bool):
+    count = azimuths if isinstance(azimuths, int) else 1
+    for name, value in (("azimuths", count), ("width", width), ("height", height)):
+        if value < 1:
+            raise ConfigError(f"{name}: expected at least 1, got {value}")
+    if isinstance(azimuths, int):
         angles = orbit_azimuths(azimuths)
     else:
         angles = torch.as_tensor(azimuths, dtype=torch.float64).reshape(-1)

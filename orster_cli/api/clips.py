@@ -38,6 +38,11 @@ class Origin:
     folder: Folder | None = None
     held: TemporaryDirectory[str] | None = None
 
+    @property
+    def place(self) -> str:
+        """What names the clip on the command line now."""
+        return self.name if self.folder is None else str(self.folder.path)
+
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Clip(OrbitClip):

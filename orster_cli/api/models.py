@@ -58,9 +58,7 @@ def load_model(model: str | Path | None = None) -> Model:
     InputError: no such model, or one without all its parts (a frame VAE or an encoder alone)."""
     opened = open_model_or_default(None if model is None else Path(model))
     bundle = opened.load_whole()
-    return Model(
-        opened.path, opened.parents, opened.inputs, role=bundle.facts.role, bundle=bundle
-    )
+    return Model(opened.path, opened.parents, opened.inputs, role=bundle.facts.role, bundle=bundle)
 
 
 def opened_model(model: ModelLike | None) -> OpenedModel:
@@ -108,6 +106,11 @@ def sample(
         elif image is not None:
             reads.append(image)
         origin = None
+        if isinstance(object, Clip) and object.static is not None:
+            raise ConfigError(
+                "object: expected an object at rest, got a clip in which it moves",
+                hint='give its static orbit: open_clip("dataset#key:static")',
+            )
         if isinstance(object, OrbitClip):
             origin = origin_of(object, messages)
         elif object is not None:
@@ -125,9 +128,7 @@ def sample(
             sampler = plan.sampler(resolved.config.sample, device=device, reporter=messages)
             condition = plan.condition(sampler)
             sampled = next(sampler.sample(condition, [seed]))
-            content = write_sampled(
-                draft.dir, sampled, sampler.bundle.facts, image=condition.image
-            )
+            content = write_sampled(draft.dir, sampled, sampler.bundle.facts, image=condition.image)
             return draft.commit(content, warnings=messages.warnings[:MOST_WARNINGS])
 
         folder = make(

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from orster_cli.api.assets import Asset
@@ -23,8 +22,9 @@ from orster_cli.inputs.evaluation import (
     plan_evaluation,
     write_evaluation,
 )
+from orster_cli.report.file import REPORT
 from orster_cli.report.tabular import format_number
-from orster_cli.report.write import PAGE, REPORT
+from orster_cli.report.write import PAGE
 
 DIGITS = 4
 SubjectLike = str | Path | Asset | OrbitClip
@@ -146,10 +146,5 @@ def _name(subject: SubjectLike, held: ExitStack, messages: Messages) -> str:
         return str(subject)
     origin = origin_of(subject, messages)
     if origin.held is not None:
-        held.callback(_keep, origin.held)
-    return str(origin.folder.path) if origin.folder is not None else origin.name
-
-
-def _keep(folder: TemporaryDirectory[str]) -> None:
-    """Holds a temporary folder until a stack of contexts ends."""
-    folder.cleanup()
+        held.enter_context(origin.held)
+    return origin.place

@@ -131,8 +131,8 @@ def _run(
 ) -> None:
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.core.strict_json import read_object
-    from orster_cli.evaluate.gates import check_gates, parse_gates
-    from orster_cli.evaluate.metrics import check_names
+    from orster_cli.evaluation.gates import check_gates, parse_gates
+    from orster_cli.evaluation.metrics import check_names
     from orster_cli.inputs.evaluation import check_available, measure_share, plan_evaluation
     from orster_cli.report.write import REPORT
 

@@ -49,7 +49,10 @@ class ConditionOptions:
         ),
     ] = None
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Model: a folder, or mini, which orster ships (the default).")
+        Path | None,
+        typer.Option(
+            "--model", "-m", help="Model: a folder, or mini, which orster ships (the default)."
+        ),
     ] = None
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
     device: DeviceOption = "auto"

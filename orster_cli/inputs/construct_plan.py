@@ -1,7 +1,7 @@
 """An asset to fit, from opened clips: the static orbit or the model that samples it, then the fit.
 
-    plan = plan_construct([open_clip("dataset#frog", orbit, reporter)], config, orbit=orbit, reporter=reporter)
-    content = run_construct(plan, folder, scratch=scratch, device="auto", reporter=reporter)
+plan = plan_construct([open_clip("dataset#frog", orbit, reporter)], config, orbit=orbit, reporter=reporter)
+content = run_construct(plan, folder, scratch=scratch, device="auto", reporter=reporter)
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def run_construct(
 ) -> dict[str, Any]:
     """Fit the asset and write it into `folder`; returns the manifest's content. `scratch`: a folder for
     checkpoints. Errors as `construct.fit_asset.construct`."""
-    from orster_cli.construct.fit_asset import ConstructInput, construct
+    from orster_cli.construction.fit_asset import ConstructInput, construct
     from orster_cli.core.devices import choose_device
     from orster_cli.io.clip_files import CONDITION
 

@@ -23,9 +23,9 @@ from orster_cli.inputs.subjects import Subject, datasets_in, open_subjects
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
-    from orster_cli.evaluate.evaluate_pairs import EvaluationResult, SubjectValues
-    from orster_cli.evaluate.features import Features
-    from orster_cli.evaluate.views import EvaluationPair, RenderedViews
+    from orster_cli.evaluation.evaluate_pairs import EvaluationResult, SubjectValues
+    from orster_cli.evaluation.features import Features
+    from orster_cli.evaluation.views import EvaluationPair, RenderedViews
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +121,9 @@ def plan_evaluation(
     `subject`, `reference`: any form that `open_subjects` takes; without a reference, the datasets in the
     subject's folder. `cache`: folder of the cached features, None: no cache. InputError,
     ConfigError: what cannot be opened or paired, an unknown metric."""
-    from orster_cli.evaluate.features import Features
-    from orster_cli.evaluate.metrics import METRICS, check_names, networks_of
-    from orster_cli.evaluate.networks import Networks
+    from orster_cli.evaluation.features import Features
+    from orster_cli.evaluation.metrics import METRICS, check_names, networks_of
+    from orster_cli.evaluation.networks import Networks
     from orster_cli.inputs.models import SHIPPED
 
     names = check_names(cfg.metrics)
@@ -158,7 +158,7 @@ def measure(
 ) -> EvaluationResult:
     """Measure the subjects and unused references in `part`. `on_subject` is called with each subject while
     its frames are in memory."""
-    from orster_cli.evaluate.evaluate_pairs import PlannedPair, UnusedReference, evaluate_pairs
+    from orster_cli.evaluation.evaluate_pairs import PlannedPair, UnusedReference, evaluate_pairs
 
     def planned(one: Subject) -> PlannedPair:
         reference = plan.pairs.reference.get(one.name)
@@ -220,7 +220,7 @@ def check_available(
 ) -> None:
     """MissingResourceError for metrics without a value that were given by name; a warning where they were
     part of `all`. `unavailable`: as in `report.json`."""
-    from orster_cli.evaluate.metrics import ALL
+    from orster_cli.evaluation.metrics import ALL
 
     lines = [f"{name}: {about['why']}" for name, about in unavailable.items()]
     if not lines:
@@ -248,7 +248,7 @@ def _changed_settings(cfg: EvaluateConfig) -> list[str]:
 
 def _load_pair(subject: Subject, reference: Subject | None) -> EvaluationPair:
     """A subject and its reference, in memory."""
-    from orster_cli.evaluate.views import Condition, EvaluationPair
+    from orster_cli.evaluation.views import Condition, EvaluationPair
 
     loaded = subject.load()
     other = None if reference is None else reference.load()

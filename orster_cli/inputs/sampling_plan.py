@@ -1,8 +1,8 @@
 """Clips to sample, from the names of their inputs: opens the model and the condition.
 
-    plan = plan_sampling(open_model("mini"), text="a frog jumping", reporter=reporter)
-    sampler = plan.sampler(SampleConfig(), device="auto", reporter=reporter)
-    sampled = next(sampler.sample(plan.condition(sampler), [seed]))
+plan = plan_sampling(open_model("mini"), text="a frog jumping", reporter=reporter)
+sampler = plan.sampler(SampleConfig(), device="auto", reporter=reporter)
+sampled = next(sampler.sample(plan.condition(sampler), [seed]))
 """
 
 from __future__ import annotations
