@@ -33,7 +33,7 @@ from orster_cli.dataset.views import NormalizedClip, normalize_object, render_vi
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.metrics.psnr import psnr
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.render_asset import render_clip
 
 OBJECTS = {
     "animal_horse": 4,  # galloping
@@ -82,7 +82,7 @@ def one(
             device=device,
             reporter=reporter,
             stop=StopFlag(),
-        )
+        ).content
         spent = time.perf_counter() - wall, time.process_time() - processor
         asset = load_asset(Path(folder))
     shown = render_clip(asset, held.cameras, held.times).frames

@@ -32,8 +32,8 @@ from orster_cli.inputs.models import SHIPPED
 from orster_cli.io.animations import write_animation
 from orster_cli.io.video import read_video
 from orster_cli.metrics.psnr import psnr
-from orster_cli.splatting.motion import Gaussians4D
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.render_asset import render_clip
 from tools.weights import TEMPLATES, rows_of
 
 PROMPTS = {  # -> file, clip

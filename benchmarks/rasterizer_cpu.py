@@ -22,14 +22,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import best_ms, table, write_results
-from orster_cli.splatting.rasterize import rasterize
-from orster_cli.splatting.semantics import (
+from orster_cli.splatting.raster_rules import (
     ALPHA_MAX,
     ALPHA_MIN,
     EPS2D,
     NEAR,
     TRANSMITTANCE_STOP,
 )
+from orster_cli.splatting.raster_types import RasterInput
+from orster_cli.splatting.rasterize import rasterize
 from orster_cli.splatting.torch_tiles import project, rasterize_tiles
 from tests.helpers.scenes import NAMES, cameras, shell
 
@@ -59,10 +60,7 @@ class Task:
     def forward(self) -> list[Tensor]:
         arguments = (*self.leaves.values(), *self.view, self.size, self.size)
         if self.tile is not None:
-            rgb, alpha, depth, *_ = rasterize_tiles(
-                *arguments, near=NEAR, eps2d=EPS2D, tile=self.tile
-            )
-            return [rgb, alpha, depth]
+            return list(rasterize_tiles(RasterInput(*arguments), tile=self.tile)[:3])
         out = rasterize(*arguments, backend="numba")
         return [out.rgb, out.alpha, out.depth]
 

@@ -112,7 +112,7 @@ def construct(
     )
     if artifact is None:
         return
-    content = artifact.content
+    content = artifact.content | artifact.run
     stage.done(
         artifact,
         summary=f"{content['gaussians']} Gaussians in {content['seconds']:.0f} s, "
@@ -189,7 +189,7 @@ def construct_asset(
         if model is not None:
             static = _sampled_orbit(stage, model, opened[0].clip, device)
         priors = opened[0].priors
-        content = fit(
+        made = fit(
             ConstructInput(
                 clips=[source.clip for source in opened],
                 static=static,
@@ -203,10 +203,10 @@ def construct_asset(
             reporter=stage.out,
             stop=stage.stop,
         )
-        content["prompt"] = opened[0].clip.prompt
+        content = {**made.content, "prompt": opened[0].clip.prompt}
         if opened[0].condition is not None:
             shutil.copyfile(opened[0].condition, draft.dir / CONDITION)
-        return draft.commit(content, warnings=stage.out.warnings[:100])
+        return draft.commit(content, run=made.run, warnings=stage.out.warnings[:100])
 
 
 def _sampled_orbit(

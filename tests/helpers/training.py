@@ -78,7 +78,7 @@ def dataset(
     with draft:
         sources = find_sources([creature])
         done = prepare(sources, rows, draft.dir, draft.scratch, cfg, workers=1, reporter=Silent())
-        draft.commit(done.content)
+        draft.commit(done.content, licences=done.licences)
     return folder
 
 

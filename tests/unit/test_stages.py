@@ -250,7 +250,7 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
 
 def test_a_teacher_of_another_vae_is_refused(data: Path, family: Models, tmp_path: Path) -> None:
     other = merged("3d")
-    torch.nn.init.ones_(other.vae.vae.encoder.conv_in.bias)
+    torch.nn.init.ones_(other.vae.vae.encoder.conv_in.weight)
     save_bundle(other, tmp_path / "other")
     with pytest.raises(InputError, match="not the student's"):
         made("distill", data, replace(family, teacher_3d=tmp_path / "other"))
