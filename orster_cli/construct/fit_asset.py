@@ -64,13 +64,8 @@ def construct(
     device: torch.device,
     reporter: Reporter,
     stop: StopFlag,
-<<<<<<< HEAD
-) -> dict[str, Any]:
-    """Fit an asset; write it, its preview and its quality into `folder`; return the manifest's content.
-=======
 ) -> Constructed:
-    """Fit an asset and write it, its preview and its quality into `folder`.
->>>>>>> art
+    """Fit an asset; write it, its preview and its quality into `folder`.
 
     Checkpoints go to `scratch`. Raises InputError for clips that cannot be fitted, Preempted if
     stopped, NumericalError if the fit keeps diverging."""
