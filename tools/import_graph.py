@@ -49,10 +49,7 @@ KNOWN = set().union(*LAYERS) | {""}
 
 LONG = 350  # lines of a file; those in LONG_FILES have more, and the reason
 LONG_FILES = {
-    "artifacts/store.py": "one protocol: draft, lock, resume and commit",
     "diffusion/trunk.py": "one network with its units, channels and parameter names",
-    "splatting/numba_project.py": "one kernel and its gradient, term by term",
-    "splatting/simd.py": "one table of vector instructions for numba",
     "training/build.py": "the builders of all stages, which share their parts",
 }
 
