@@ -48,7 +48,7 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
     start = models.get("start")
     if diffusion and start is not None and start.role in PARTS:
         raise InputError(
-            f"--model: expected a diffusion, got {start.path}, {_article(start.role)} model",
+            f"--model: {start.path}: {_article(start.role)} model without a diffusion",
             hint="give a model of orster pretrain --role 3d or 4d, or of a later stage",
         )
     for use, missing in (("vae", "encoder"), ("encoder", "vae")):
@@ -68,14 +68,14 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
 
 
 def check_captions(request: TrainRequest, train: TrainConfig) -> None:
-    """InputError where the stage learns texts and the dataset has none."""
+    """InputError: no dataset, or one without captions for a stage that learns texts."""
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.core.reporting import Silent
     from orster_cli.dataset.captioned import captioned
     from orster_cli.dataset.reader import Dataset
 
     data = open_artifact(request.dataset, kind="dataset")
-    pairs = request.role == "encoder"
+    pairs = request.role == "encoder"  # contrastive: frames with captions
     if train.steps and (pairs or (request.role != "vae" and train.gives_texts())):
         captioned(Dataset.read(data.path), Silent(), pairs=pairs, section=request.section)
 

@@ -11,6 +11,7 @@ from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.train import TeacherConfig, TrainConfig
 from orster_cli.core.errors import InputError
 from orster_cli.training import build
+from tests.helpers.artifacts import make
 from tests.helpers.cli import Said, orster
 from tests.helpers.training import CFG, dataset, source, teachers
 
@@ -52,22 +53,33 @@ def test_a_frame_vae_needs_no_captions(capsys: Capture, silent: Path, tmp_path: 
 def test_a_diffusion_that_gives_texts_needs_some(
     capsys: Capture, silent: Path, tmp_path: Path
 ) -> None:
-    """Said before the models are opened, which are not there."""
-    models = ["--vae", "nowhere", "--encoder", "nowhere"]
+    """Said before the models' weights are read, which are not there."""
+    for role in ("vae", "encoder", "3d", "video", "4d"):
+        make(tmp_path / role, kind="model", content={"role": role})
+    before = sorted(tmp_path.rglob("*"))
+    models = ["--vae", str(tmp_path / "vae"), "--encoder", str(tmp_path / "encoder")]
     for role, section in (("3d", "teacher"), ("video", "teacher"), ("4d", "pretrain")):
         said = pretrain(capsys, silent, tmp_path / "model", "--role", role, *models)
         assert (said.code, said.failure["code"]) == (3, "E-CAPTIONS")
         assert f"--set {section}.text=0 --set {section}.image=1" in said.failure["hint"]
         without = ["--set", f"{section}.text=0", "--set", f"{section}.image=1"]
         said = pretrain(capsys, silent, tmp_path / "model", "--role", role, *models, *without)
-        assert "no such model" in said.failure["error"]
+        assert f"{tmp_path / 'vae'}: no model: pipeline.json" in said.failure["error"]
     for stage in ("align", "finetune", "distill"):
-        words = ["-m", "nowhere", "-o", str(tmp_path / "model"), "--json"]
+        words = ["-m", str(tmp_path / "4d"), "-o", str(tmp_path / "model"), "--json"]
+        if stage == "distill":
+            words += [
+                "--teacher-3d",
+                str(tmp_path / "3d"),
+                "--teacher-video",
+                str(tmp_path / "video"),
+            ]
         said = orster(capsys, stage, silent, *words)
         assert (said.code, said.failure["code"]) == (3, "E-CAPTIONS")
         said = orster(capsys, stage, silent, *words, "--set", f"{stage}.steps=0")
-        assert "no such model" in said.failure["error"]
-    assert not list(tmp_path.iterdir())
+        assert f"{tmp_path / '4d'}: no model: pipeline.json" in said.failure["error"]
+    assert sorted(p for p in tmp_path.rglob("*") if p in before) == before
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_library_refuses_it_too_and_images_alone_are_fine(silent: Path, tmp_path: Path) -> None:
