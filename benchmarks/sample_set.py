@@ -1,9 +1,9 @@
-"""One sample for every clip of a dataset, asked by its caption, first view or object at rest, as folders
-that `orster evaluate FOLDER --reference DATASET` pairs by name.
+"""One sample for every clip of a dataset, by its caption, first view or static object, in folders that
+`orster evaluate FOLDER --reference DATASET` pairs by name.
 
 python -m benchmarks.sample_set --model MODEL --dataset DATASET --out FOLDER [--by text|image|object]
 
-What lies in FOLDER already is kept, so a run that was stopped goes on.
+Existing samples in FOLDER are kept, so a stopped run continues.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ KINDS = ("text", "image", "object")
 
 
 def asked(data: Dataset, key: str, by: str, facts: Facts) -> Asked:
-    """What a model is given for the clip `key`."""
+    """The condition for the clip `key`."""
     if by == "image":
         return Asked(image=as_shown(data.clip(key), facts, key)[0])
     if by == "object":

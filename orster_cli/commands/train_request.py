@@ -71,7 +71,7 @@ def check_captions(request: TrainRequest, train: TrainConfig) -> None:
     """InputError: no dataset, or one without captions for a stage that learns texts."""
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.core.reporting import Silent
-    from orster_cli.dataset.captions import captioned
+    from orster_cli.dataset.captioned import captioned
     from orster_cli.dataset.reader import Dataset
 
     data = open_artifact(request.dataset, kind="dataset")
