@@ -120,7 +120,7 @@ def parts(rounds: int) -> list[list[object]]:
         planes.backend = backend
         _clear(*planes.parameters())
         terms = planes.smoothness()
-        (terms.space + terms.time + terms.still).backward()
+        (terms.space + terms.time).backward()
         planes.backend = "auto"
 
     def network(call: Callable[[torch.Tensor], torch.Tensor], share: float) -> None:

@@ -17,17 +17,24 @@ def doctor(
     weights: Annotated[
         bool, typer.Option("--weights", help="Which published weights are at hand, and where.")
     ] = False,
+    warm: Annotated[
+        bool,
+        typer.Option("--warm", help="Compile all CPU kernels into the cache, and say how long."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the environment: Python, GPU, rasterizers, ffmpeg, disk, weights at hand.
+    """Check the environment: Python, GPU, kernels, rasterizers, ffmpeg, disk, weights at hand.
 
     Exit code 4 if something is broken that a command needs. Example: orster doctor"""
     from orster_cli.core.errors import MissingResourceError
-    from orster_cli.diagnosis import diagnose
+    from orster_cli.diagnosis.checks import diagnose
 
     out = Out(as_json=as_json)
     if weights:
         _weights(out)
+        return
+    if warm:
+        _warm(out)
         return
     findings = diagnose()
     lines = [f"[{_MARK[f.state]}] {f.name}: {f.detail}" for f in findings]
@@ -42,11 +49,42 @@ def doctor(
         )
 
 
+def _warm(out: Out) -> None:
+    """Raises MissingResourceError if a kernel does not run."""
+    import dataclasses
+
+    from orster_cli.core.errors import MissingResourceError
+    from orster_cli.diagnosis.checks import CACHE_HINT
+    from orster_cli.diagnosis.kernels import cache_folders, run_kernels, warming_modules
+
+    modules, runs = warming_modules(), []
+    out.step("compiling kernels", 0, len(modules))
+    for run in run_kernels():
+        runs.append(run)
+        out.step("compiling kernels", min(len(runs), len(modules)), len(modules))
+    lines = []
+    for run in runs:
+        if run.error is None:
+            new = f"{run.compiled} compiled, {run.kernels - run.compiled} from the cache"
+            lines.append(f"[ok] {run.module}: {new}, {run.seconds:.1f} s")
+        else:
+            lines.append(f"[NO] {run.module}: {run.error}")
+    folders = [str(path) for path in cache_folders()]
+    lines.append(f"{sum(run.seconds for run in runs):.1f} s, kept in {', '.join(folders) or '-'}")
+    if not folders:
+        out.warn(f"each start compiles all kernels again: {CACHE_HINT}")
+    values = {"kernels": [dataclasses.asdict(run) for run in runs], "cache": folders}
+    out.result(values, "\n".join(lines))
+    failed = [run.module for run in runs if run.error is not None]
+    if failed:
+        raise MissingResourceError(f"kernels do not run: {', '.join(failed)}")
+
+
 def _weights(out: Out) -> None:
     """Nothing is fetched; what is not at hand is no failure."""
     import dataclasses
 
-    from orster_cli.diagnosis import weights_at_hand
+    from orster_cli.diagnosis.published_weights import weights_at_hand
 
     lines = []
     rows = weights_at_hand(Path.cwd())

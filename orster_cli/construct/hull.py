@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -54,17 +56,12 @@ def sample_image(image: Tensor, uv: Tensor) -> Tensor:
     return out[0, :, 0].T
 
 
-def _distance_inside(mask: Tensor) -> Tensor:
-    """[H,W] distance in pixels of each pixel of `mask` to the nearest one outside; 0 outside."""
-    outside = ~F.pad(mask, (1,) * 4)
-    near = F.max_pool2d((~outside).float()[None], 3, stride=1, padding=1)[0] > 0
-    rim = (outside & near).nonzero().float() - 1
-    inside = mask.nonzero()
-    nearest = [torch.cdist(part.float(), rim).amin(dim=1) for part in inside.split(4096)]
-    out = torch.zeros(mask.shape)
-    if nearest:
-        out[inside[:, 0], inside[:, 1]] = torch.cat(nearest)
-    return out
+def distance_inside(mask: Tensor) -> Tensor:
+    """[H,W] distance in pixels of each pixel of `mask` [H,W] to the nearest pixel outside it; 0 outside.
+    Pixels beyond the image's border count as outside."""
+    padded = np.pad(mask.cpu().numpy(), 1)
+    distance = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
+    return torch.from_numpy(distance.astype(np.float32))
 
 
 def voxel_centres(side: int, extent: float) -> Tensor:
@@ -104,7 +101,7 @@ def _inflated(clip: OrbitClip, points: Tensor) -> Tensor:
     """[P] bool: `points` as deep as the silhouette is wide there, which makes a disc a ball: the guess
     for a camera that stands still (Igarashi et al., "Teddy", 1999, blow outlines up alike)."""
     assert clip.alpha is not None
-    distance = _distance_inside(clip.alpha.mean(dim=0)[0] > 0.5)
+    distance = distance_inside(clip.alpha.mean(dim=0)[0] > 0.5)
     uv, depth = project(points, clip.cameras, 0)
     # a ball of radius R at distance d from its rim is sqrt(R^2 - (R-d)^2) deep; R: the widest place
     widest = float(distance.max())

@@ -13,26 +13,26 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 NEIGHBOURS = 8
 GROWTH = 2.0  # times its size at rest that a Gaussian may have while it moves
 SAMPLED = 1500  # Gaussians that one step looks at
-_PAIRS = 20_000_000  # distances held at once
 
 
 def nearest_neighbours(means: Tensor, count: int = NEIGHBOURS) -> Tensor:
-    """[N,K] int64 indices of the K = min(`count`, N - 1) nearest other points of `means` [N,3]."""
-    count = min(count, len(means) - 1)
-    rows = max(_PAIRS // max(len(means), 1), 1)
-    found = []
-    for start in range(0, len(means), rows):
-        distance = torch.cdist(means[start : start + rows], means)
-        own = torch.arange(len(distance), device=means.device)
-        distance[own, own + start] = torch.inf
-        found.append(distance.topk(count, largest=False).indices)
-    return torch.cat(found)
+    """[N,K] int64 indices of the K = min(`count`, N - 1) nearest other points of `means` [N,3],
+    nearest first."""
+    count = max(min(count, len(means) - 1), 0)
+    points = means.detach().cpu().numpy()
+    _, found = cKDTree(points).query(points, k=range(1, count + 2))  # each point finds itself too
+    itself = found == np.arange(len(points))[:, None]
+    itself[~itself.any(axis=1), -1] = True  # more than `count` others at its very position
+    others = found[~itself].reshape(len(points), count)
+    return torch.from_numpy(others.astype(np.int64)).to(means.device)
 
 
 def isometry_loss(rest: Tensor, moved: Tensor, neighbours: Tensor, *, seed: int) -> Tensor:

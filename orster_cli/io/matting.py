@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
+from scipy import ndimage
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -27,7 +27,6 @@ BAND = 3  # pixels around the background that may be half covered: antialiasing,
 LEAST, MOST = 1e-3, 0.95  # share of a frame that an object covers
 HOLE = 6e-4  # share of a frame from which an enclosed patch of the background's colour is a hole
 UNMIXED = 0.05  # alpha below which the object's own colour cannot be told
-_DY, _DX = np.array([-1, 1, 0, 0]), np.array([0, 0, -1, 1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ def _cover(frame: Tensor, background: Tensor) -> Tensor:
     # white or black may well be a part of the object, and a false hole cuts through its shape
     extreme = float(background.min()) > 0.97 or float(background.max()) < 0.03
     hole = soft.numel() if extreme else max(1, round(HOLE * soft.numel()))
-    outside = torch.from_numpy(_outside((soft == 0).numpy(), hole))[None].float()
+    outside = torch.from_numpy(outside_pixels((soft == 0).numpy(), hole))[None].float()
     near = F.max_pool2d(outside, 2 * BAND + 1, stride=1, padding=BAND)[0] > 0
     return torch.where(near, soft, torch.ones(()))
 
@@ -101,48 +100,12 @@ def _check_cover(share: float, frame: int, where: str) -> None:
         )
 
 
-@njit(cache=True)
-def _flood(clear: np.ndarray, seen: np.ndarray, queue: np.ndarray, start: int, end: int) -> int:
-    """From the pixels queue[start:end], which are in `seen`, to all that they reach through `clear`
-    ones (4-neighbours); these join `seen` and the queue, whose new end is returned."""
-    height, width = clear.shape
-    while start < end:
-        y, x = queue[start, 0], queue[start, 1]
-        start += 1
-        for k in range(4):
-            ny, nx = y + _DY[k], x + _DX[k]
-            inside = 0 <= ny < height and 0 <= nx < width
-            if inside and clear[ny, nx] and not seen[ny, nx]:
-                seen[ny, nx] = True
-                queue[end, 0], queue[end, 1] = ny, nx
-                end += 1
-    return end
-
-
-@njit(cache=True)
-def _outside(clear: np.ndarray, hole: int) -> np.ndarray:
-    """[H,W]: `clear` pixels that the border reaches, and enclosed groups of `hole` or more."""
-    height, width = clear.shape
-    seen = np.zeros((height, width), np.bool_)
-    queue = np.empty((height * width, 2), np.int32)
-    end = 0
-    for y in range(height):
-        for x in range(width):
-            edge = y == 0 or x == 0 or y == height - 1 or x == width - 1
-            if edge and clear[y, x] and not seen[y, x]:
-                seen[y, x] = True
-                queue[end, 0], queue[end, 1] = y, x
-                end += 1
-    end = _flood(clear, seen, queue, 0, end)
-    outside = seen.copy()
-    for y in range(height):
-        for x in range(width):
-            if clear[y, x] and not seen[y, x]:
-                start = end
-                seen[y, x] = True
-                queue[end, 0], queue[end, 1] = y, x
-                end = _flood(clear, seen, queue, start, end + 1)
-                if end - start >= hole:
-                    for i in range(start, end):
-                        outside[queue[i, 0], queue[i, 1]] = True
-    return outside
+def outside_pixels(clear: np.ndarray, hole: int) -> np.ndarray:
+    """[H,W] bool: pixels of `clear` [H,W] that are connected to the border (by their 4 neighbours),
+    and enclosed groups of at least `hole` of them."""
+    groups, count = ndimage.label(clear)
+    outside = np.bincount(groups.ravel(), minlength=count + 1) >= hole
+    for side in (groups[0], groups[-1], groups[:, 0], groups[:, -1]):
+        outside[side] = True
+    outside[0] = False  # the label of all pixels that are not clear
+    return outside[groups]

@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from orster_cli.core.jit import inner, kernel
 from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR, SRGB_LUT, linear_to_srgb
 from orster_cli.mesh_render.lighting import (
     AMBIENT_GROUND,
@@ -36,16 +36,14 @@ EDGE_EPS = 1e-7  # samples^2: a sample this close outside an edge still counts, 
 NO_FACE = -1
 FAR = np.float32(np.inf)
 
-_compiled = njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_compiled
+@inner
 def _edge(ax, ay, bx, by, px, py):
     """Twice the signed area of (a, b, p)."""
     return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
 
 
-@_compiled
+@inner
 def _span(ax, ay, bx, by, y, lo, hi):
     """Narrow the samples lo..hi of row y to those that may lie inside the edge a -> b."""
     slope = -(by - ay)
@@ -59,7 +57,7 @@ def _span(ax, ay, bx, by, y, lo, hi):
     return lo, hi
 
 
-@_compiled
+@inner
 def _wrapped(i, n, mode):
     """Texel index i of n under a wrap mode."""
     if mode == CLAMP:
@@ -70,7 +68,7 @@ def _wrapped(i, n, mode):
     return i % n
 
 
-@_compiled
+@inner
 def _texel(u, v, tex, level, texels, levels, samplers, lut, out):
     """Linear RGBA of a texture at (u, v): bilinear, or nearest where the sampler asks for it."""
     first, width, height = levels[tex, level, 0], levels[tex, level, 1], levels[tex, level, 2]
@@ -99,7 +97,7 @@ def _texel(u, v, tex, level, texels, levels, samplers, lut, out):
             out[3] += w * (texels[t, 3] / 255.0)
 
 
-@_compiled
+@inner
 def _mip(tex, area_uv, area_screen, levels, samplers):
     """The mip level whose texels are about as large as a sample of this triangle."""
     texel_area = area_uv * levels[tex, 0, 1] * levels[tex, 0, 2]
@@ -109,7 +107,7 @@ def _mip(tex, area_uv, area_screen, levels, samplers):
     return min(level, samplers[tex, 3] - 1)
 
 
-@_compiled
+@inner
 def _uv_area(f, triangles, uvs, slot):
     a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
     return abs(
@@ -121,7 +119,7 @@ def _uv_area(f, triangles, uvs, slot):
     )  # fmt: skip
 
 
-@_compiled
+@kernel
 def nearest_faces(
     screen, inv_z, triangles, material_ids, materials, colors, uvs, texels, levels, samplers,
     lut, transparent, last_depth, last_face, limit_depth, limit_face, depth, face,
@@ -211,7 +209,7 @@ def nearest_faces(
     return found
 
 
-@_compiled
+@inner
 def _encode(value, table):
     """Linear light to sRGB, between the entries of `table`; within 1e-5 of the formula, which costs
     most of a frame's time."""
@@ -221,7 +219,7 @@ def _encode(value, table):
     return table[k] + (place - k) * (table[k + 1] - table[k])
 
 
-@_compiled
+@inner
 def _light(nx, ny, nz, directions, intensities):
     """Irradiance of a white surface with unit normal n."""
     total = AMBIENT_GROUND + (AMBIENT_SKY - AMBIENT_GROUND) * (0.5 + 0.5 * nz)
@@ -231,7 +229,7 @@ def _light(nx, ny, nz, directions, intensities):
     return total
 
 
-@_compiled
+@kernel
 def shade_layer(
     screen, inv_z, vertices, normals, triangles, material_ids, materials, colors, uvs, texels,
     levels, samplers, lut, directions, intensities, encoding, camera, depth, face, layers,
@@ -330,7 +328,7 @@ def shade_layer(
             layers[row, column, 4] += weight * depth[row, column]
 
 
-@_compiled
+@kernel
 def resolve(layers, s, y0, x0, rgb, alpha, depth):
     """Average s x s samples of `layers` into pixels from (y0, x0) on: straight colour `rgb`
     [3,H,W] (left as it is where alpha is 0), `alpha` [H,W], mean `depth` [H,W]."""

@@ -146,3 +146,19 @@ def _draw_numba(
             last = (np.where(written, layer_z, kernels.FAR), layer_face)
     shade(z, face)
     kernels.resolve(layers, s, y0, x0, rgb, alpha, depth)
+
+
+def warm_kernels() -> None:
+    """Run every kernel once: a picture of one triangle."""
+    mesh = Mesh(
+        vertices=np.array([[-0.5, -0.5, 0.0], [0.5, -0.5, 0.0], [0.0, 0.5, 0.0]]),
+        normals=np.array([[0.0, 0.0, 1.0]] * 3),
+        colors=np.ones((3, 4), np.float32),
+        uvs=np.zeros((3, 4), np.float32),
+        triangles=np.array([[0, 1, 2]], np.int32),
+        material_ids=np.zeros(1, np.int32),
+    )
+    w2c = torch.eye(4)[None]
+    w2c[:, 2, 3] = 2.0
+    K = torch.tensor([[[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]]])
+    render_mesh(mesh, Cameras(K=K, w2c=w2c, width=8, height=8), backend="numba")

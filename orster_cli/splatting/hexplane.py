@@ -1,8 +1,8 @@
 """HexPlane: a 4D field as the product of six feature planes (Cao and Johnson 2023).
 
 N points, C channels, R cells a side, T cells in time, F features = C x scales. Planes are stored
-channels last, [second axis, first axis, C], in the order and under the names of 4DGaussians:
-0 xy, 1 xz, 2 xt, 3 yz, 4 yt, 5 zt. Points outside the box take the value at its face.
+channels last, [second axis, first axis, C], in the order of `hexplane_reference.AXES`. Points outside
+the box take the value at its face.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError
+from orster_cli.splatting.hexplane_reference import (
+    AXES,
+    SPATIAL,
+    TEMPORAL,
+    roughness,
+    sample_planes,
+)
 
-AXES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))  # x 0, y 1, z 2, t 3
-SPATIAL = (0, 1, 3)
-TEMPORAL = (2, 4, 5)
 CHANNEL_STEP = 8  # channels of the fused kernel's vectors
 
 
@@ -56,56 +60,6 @@ class Smoothness(NamedTuple):
 
     space: Tensor  # mean squared second difference along both axes of the spatial planes
     time: Tensor  # the same along time
-    still: Tensor  # mean |1 - value| of the temporal planes: no motion costs nothing
-
-
-def time_cells(t: float, cells: int, periodic: bool) -> tuple[int, int, float]:
-    """The two cells that time `t` in [0,1] falls between, and the weight of the second."""
-    if periodic:
-        place = (t % 1.0) * cells
-        first = min(int(place), cells - 1)
-        return first, (first + 1) % cells, place - first
-    place = min(max(t, 0.0), 1.0) * (cells - 1)
-    first = min(int(place), cells - 2)
-    return first, first + 1, place - first
-
-
-def sample_planes(
-    points: Tensor, t: float, planes: list[list[Tensor]], aabb: Tensor, periodic: bool
-) -> Tensor:
-    """The reference: [N,F] features of `points` [N,3] at time `t`, by grid_sample.
-
-    `planes`: six a scale, [second, first, C]; `aabb` [2,3]: the corners that become -1 and 1."""
-    normalised = (points - aabb[0]) / (aabb[1] - aabb[0]) * 2 - 1
-    features = []
-    for scale in planes:
-        product = None
-        for (first, second), plane in zip(AXES, scale, strict=True):
-            if second == 3:
-                low, high, weight = time_cells(t, plane.shape[0], periodic)
-                plane = torch.lerp(plane[low], plane[high], weight)[None]
-                grid = torch.stack([normalised[:, first], torch.zeros_like(points[:, 0])], dim=-1)
-            else:
-                grid = normalised[:, [first, second]]
-            value = torch.nn.functional.grid_sample(
-                plane.permute(2, 0, 1)[None],
-                grid[None, :, None],
-                mode="bilinear",
-                padding_mode="border",
-                align_corners=True,
-            )[0, :, :, 0].T
-            product = value if product is None else product * value
-        features.append(product)
-    return torch.cat(features, dim=-1)
-
-
-def _roughness(plane: Tensor, axis: int, periodic: bool = False) -> Tensor:
-    """Mean squared second difference of a plane along one axis (0 where it is too short)."""
-    if periodic:
-        return (plane.roll(-1, axis) - 2 * plane + plane.roll(1, axis)).square().mean()
-    if plane.shape[axis] < 3:
-        return plane.new_zeros(())
-    return plane.diff(n=2, dim=axis).square().mean()
 
 
 class HexPlane(nn.Module):
@@ -160,12 +114,11 @@ class HexPlane(nn.Module):
         spatial = [grid[index] for grid in self.planes() for index in SPATIAL]
         temporal = [grid[index] for grid in self.planes() for index in TEMPORAL]
         periodic = self.config.periodic
-        still = torch.stack([(1 - plane).abs().mean() for plane in temporal]).mean()
+        measure = roughness
         if self._fused(spatial[0]):
-            from orster_cli.splatting.smoothness_numba import roughness
+            from orster_cli.splatting.smoothness_numba import roughness_fused
 
-            time = roughness(temporal, (0,), periodic=periodic)
-            return Smoothness(roughness(spatial, (0, 1)), time, still)
-        space = [_roughness(plane, axis) for plane in spatial for axis in (0, 1)]
-        time = [_roughness(plane, 0, periodic) for plane in temporal]
-        return Smoothness(torch.stack(space).mean(), torch.stack(time).mean(), still)
+            measure = roughness_fused
+        return Smoothness(
+            space=measure(spatial, (0, 1)), time=measure(temporal, (0,), periodic=periodic)
+        )

@@ -16,19 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orster_cli.splatting.hexplane import SPATIAL, TEMPORAL, time_cells
-from orster_cli.splatting.simd import (
-    LANES,
-    any_nonzero,
-    fma,
-    inner,
-    kernel,
-    load,
-    prefetch,
-    splat,
-    store,
-    total,
-)
+from orster_cli.core.jit import inner, kernel
+from orster_cli.splatting.hexplane_reference import SPATIAL, TEMPORAL, time_cells
+from orster_cli.splatting.simd import LANES, any_nonzero, fma, load, prefetch, splat, store, total
 
 _F = np.float32
 _ZERO = _F(0)
@@ -300,5 +290,14 @@ class _Sample(torch.autograd.Function):
 def sample_planes_fused(
     points: Tensor, t: float, planes: list[list[Tensor]], aabb: Tensor, periodic: bool
 ) -> Tensor:
-    """As `hexplane.sample_planes`, for float32 on the CPU and C a multiple of 8."""
+    """As `hexplane_reference.sample_planes`, for float32 on the CPU and C a multiple of 8."""
     return _Sample.apply(t, aabb, periodic, points, *(p for grid in planes for p in grid))
+
+
+def warm_kernels() -> None:
+    """Run every kernel once."""
+    planes = [torch.ones(2, 2, LANES, requires_grad=True) for _ in range(6)]
+    points = torch.full((1, 3), 0.5, requires_grad=True)
+    sample_planes_fused(
+        points, 0.5, [planes], torch.tensor([[0.0] * 3, [1.0] * 3]), False
+    ).sum().backward()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.core.cpu_matmul import outer, product
-from orster_cli.splatting.simd import kernel
+from orster_cli.core.jit import kernel
 
 # below zero, so that a unit that no row activates still learns: with plain ReLU all of them could
 # die in the first steps, and the asset never moved
@@ -92,3 +92,8 @@ def apply_layers(x: Tensor, layers: list[nn.Linear]) -> Tensor:
     for layer in layers[:-1]:
         x = F.leaky_relu(layer(x), SLOPE)
     return layers[-1](x)
+
+
+def warm_kernels() -> None:
+    """Run every kernel once."""
+    active_rows(torch.ones(2, _OUTPUT_STEP))

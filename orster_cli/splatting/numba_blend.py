@@ -17,6 +17,7 @@ import math
 
 import numpy as np
 
+from orster_cli.core.jit import inner, kernel
 from orster_cli.splatting.numba_project import (
     DEPTH,
     FEAT,
@@ -45,9 +46,7 @@ from orster_cli.splatting.simd import (
     floor,
     fma,
     fnma,
-    inner,
     keep,
-    kernel,
     larger,
     load,
     magnitude,

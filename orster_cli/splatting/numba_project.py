@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from orster_cli.core.jit import inner, kernel
 from orster_cli.splatting.semantics import ALPHA_MIN, FRUSTUM_MARGIN, SIGMA_EXTENT
 from orster_cli.splatting.simd import (
     LANES,
@@ -23,9 +24,7 @@ from orster_cli.splatting.simd import (
     fma,
     fnma,
     gather,
-    inner,
     keep,
-    kernel,
     larger,
     load,
     smaller,

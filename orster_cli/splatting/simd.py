@@ -21,26 +21,11 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 8
-
-
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """njit for functions called from Python: without the interpreter's lock, so that threads run
-    side by side, and compiled once a machine, where there is a folder to keep the result in."""
-    settings = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **settings)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        return njit(**settings)(function)
-
-
-def inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """njit for functions called from kernels, into which they are compiled."""
-    return njit(error_model="numpy")(function)
 
 
 _F32, _I32, _I1 = ir.FloatType(), ir.IntType(32), ir.IntType(1)

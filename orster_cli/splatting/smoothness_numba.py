@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orster_cli.splatting.simd import LANES, fma, fnma, inner, kernel, load, splat, store, total
+from orster_cli.core.jit import inner, kernel
+from orster_cli.splatting.simd import LANES, fma, fnma, load, splat, store, total
 
 _F = np.float32
 _TWO = _F(2)
@@ -95,7 +96,14 @@ class _Roughness(torch.autograd.Function):
         return None, None, *grads
 
 
-def roughness(planes: list[Tensor], axes: tuple[int, ...], *, periodic: bool = False) -> Tensor:
-    """Mean over planes [A,B,C] and `axes` of the mean squared second difference; float32 on the
-    CPU, C a multiple of 8."""
+def roughness_fused(
+    planes: list[Tensor], axes: tuple[int, ...], *, periodic: bool = False
+) -> Tensor:
+    """As `hexplane_reference.roughness`, for float32 on the CPU and C a multiple of 8."""
     return _Roughness.apply(axes, periodic, *planes)
+
+
+def warm_kernels() -> None:
+    """Run every kernel once."""
+    plane = torch.ones(3, 3, LANES, requires_grad=True)
+    roughness_fused([plane], (0, 1)).backward()

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import Tensor
 
-from orster_cli.construct.hull import project, surface_points
+from orster_cli.construct.hull import distance_inside, project, surface_points
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
@@ -58,3 +59,21 @@ def test_a_still_camera_gives_a_ball_for_a_disc() -> None:
     width = points.amax(0) - points.amin(0)
     assert float(width[1] / width[0]) == pytest.approx(1.0, abs=0.12)
     assert float(points.norm(dim=1).median()) == pytest.approx(0.3, abs=0.05)
+
+
+def _distance_by_pairs(mask: Tensor) -> Tensor:
+    """Each pixel inside against every pixel outside, with one ring of pixels beyond the border."""
+    padded = torch.nn.functional.pad(mask, (1,) * 4)
+    outside, inside = (~padded).nonzero().double(), padded.nonzero().double()
+    nearest = (inside[:, None] - outside).norm(dim=-1).amin(dim=1)
+    return torch.zeros(mask.shape, dtype=torch.float64).masked_scatter(mask, nearest)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.97, 0.0, 1.0])
+def test_the_distance_inside_a_mask_is_that_of_all_pairs(share: float) -> None:
+    """Ragged, nearly full, empty and full: a full mask is nearest to what lies beyond the border."""
+    mask = torch.rand(23, 31, generator=torch.Generator().manual_seed(1)) < share
+    found = distance_inside(mask)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, _distance_by_pairs(mask).float())
+    assert float(distance_inside(torch.ones(9, 9, dtype=torch.bool)).max()) == 5.0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
-from orster_cli.io.matting import matte
+from orster_cli.io.matting import matte, outside_pixels
 from orster_cli.io.video import read_video
 from tests.helpers.clips import disc
 
@@ -106,6 +107,38 @@ def test_what_cannot_be_cut_out() -> None:
     full[:, :, 1:-1, 1:-1] = 0.7
     with pytest.raises(InputError, match="fills the whole of frame 0"):
         matte(full, where="v")
+
+
+def _outside_by_flooding(clear: np.ndarray, hole: int) -> np.ndarray:
+    """One flood from each clear pixel that no flood before it reached."""
+    height, width = clear.shape
+    seen, outside = np.zeros_like(clear), np.zeros_like(clear)
+    for start in zip(*clear.nonzero(), strict=True):
+        if seen[start]:
+            continue
+        group = [start]
+        seen[start] = True
+        for y, x in group:
+            for ny, nx in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+                inside = 0 <= ny < height and 0 <= nx < width
+                if inside and clear[ny, nx] and not seen[ny, nx]:
+                    seen[ny, nx] = True
+                    group.append((ny, nx))
+        rim = any(y in (0, height - 1) or x in (0, width - 1) for y, x in group)
+        if rim or len(group) >= hole:
+            outside[tuple(np.transpose(group))] = True
+    return outside
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.6, 1.0])
+@pytest.mark.parametrize("hole", [1, 4, 10_000])
+def test_what_is_outside_is_what_flooding_reaches(share: float, hole: int) -> None:
+    """Random pictures near the share at which groups of pixels join, and the two plain ones."""
+    clear = np.random.default_rng(3).random((29, 41)) < share
+    assert np.array_equal(outside_pixels(clear, hole), _outside_by_flooding(clear, hole))
+    # frames whose channels come last give masks that are not C-contiguous
+    turned = np.asfortranarray(clear)
+    assert np.array_equal(outside_pixels(turned, hole), _outside_by_flooding(clear, hole))
 
 
 def test_real_video(shared_data: Path) -> None:

@@ -14,25 +14,34 @@ def _points(count: int = 60) -> torch.Tensor:
     return torch.rand(count, 3, generator=torch.Generator().manual_seed(4))
 
 
-def test_neighbours_are_the_nearest_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def _neighbours_by_pairs(points: torch.Tensor, count: int) -> torch.Tensor:
+    """[N,K] nearest first, from all distances in float64."""
+    distances = (points[:, None].double() - points.double()).norm(dim=-1)
+    return distances.fill_diagonal_(torch.inf).argsort(dim=1)[:, :count]
+
+
+@pytest.mark.parametrize("count", [1, 5, 59])
+def test_neighbours_are_the_nearest_others(count: int) -> None:
     points = _points()
-    whole = nearest_neighbours(points, 5)
-    for i, row in enumerate(whole.tolist()):
-        distances = (points - points[i]).norm(dim=1)
-        distances[i] = torch.inf
-        assert set(row) == set(distances.argsort()[:5].tolist())
-    monkeypatch.setattr("orster_cli.construct.rigidity._PAIRS", 7 * 60)
-    assert torch.equal(nearest_neighbours(points, 5), whole)
+    found = nearest_neighbours(points, count)
+    assert found.dtype == torch.int64
+    assert torch.equal(found, _neighbours_by_pairs(points, count))
 
 
 def test_fewer_points_than_neighbours() -> None:
-    assert nearest_neighbours(_points(3), 8).shape == (3, 2)
+    assert torch.equal(nearest_neighbours(_points(3), 8), _neighbours_by_pairs(_points(3), 2))
+    assert nearest_neighbours(_points(1), 8).shape == (1, 0)
 
 
 def test_doubles_do_not_count_as_themselves() -> None:
     points = torch.cat([_points(10), _points(10)])
     first = nearest_neighbours(points, 1)[:, 0]
     assert torch.equal(first, (torch.arange(20) + 10) % 20)
+    same = torch.zeros(20, 3)  # more doubles than neighbours: each has some, and never itself
+    found = nearest_neighbours(same, 4)
+    assert found.shape == (20, 4)
+    assert not bool((found == torch.arange(20)[:, None]).any())
+    assert all(len(set(row)) == 4 for row in found.tolist())
 
 
 def test_a_rigid_motion_costs_nothing_and_stretching_what_it_stretches() -> None:
