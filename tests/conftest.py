@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,22 +64,24 @@ def creature() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_dataset(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A dataset artifact of the creature's two clips: 4 frames of 16 pixels."""
+    """A dataset artifact of the creature's two clips: 4 frames of 16 pixels. Each worker has its own
+    copy, since training keeps latents beside it."""
     from tests.helpers.training import dataset
 
     def make(folder: Path) -> None:
         dataset(creature, folder / "dataset")
 
     for folder in shared_folder(tmp_path_factory, "tiny_dataset", make):
-        yield folder / "dataset"
+        own = tmp_path_factory.mktemp("tiny") / "dataset"
+        yield shutil.copytree(folder / "dataset", own)
 
 
 @pytest.fixture(scope="session")
 def tiny_family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder of the tiny teachers `3d` and `video`, which share a frame VAE and an encoder."""
-    from tests.helpers.training import teachers
+    from tests.helpers.training import save_teachers
 
-    yield from shared_folder(tmp_path_factory, "tiny_family", teachers)
+    yield from shared_folder(tmp_path_factory, "tiny_family", save_teachers)
 
 
 @pytest.fixture(scope="session")

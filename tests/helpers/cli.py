@@ -47,8 +47,8 @@ def orster(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Said:
 def quiet(*arguments: str | Path) -> None:
     """Run one command line that must succeed, in a fixture: what it says is not kept."""
     said = io.StringIO()
-    with contextlib.redirect_stderr(said):
-        code = _run([*arguments, "-q"])
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        code = _run(arguments)
     assert code == 0, f"{arguments}: {said.getvalue()}"
 
 

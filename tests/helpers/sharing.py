@@ -32,7 +32,9 @@ def shared_folder(
             made.touch()
         before = state(folder)
     yield folder
-    assert state(folder) == before, f"a test changed what all tests share: {folder}"
+    after = state(folder)
+    changed = {name for name in before | after if before.get(name) != after.get(name)}
+    assert not changed, f"a test changed what all tests share, {folder}: {sorted(changed)}"
 
 
 def state(folder: Path) -> State:

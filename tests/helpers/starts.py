@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import forkserver
@@ -44,7 +45,22 @@ def start_orster(
     talk: Path, *words: str | Path, env: Mapping[str, str] | None = None
 ) -> BaseProcess:
     """Run a command line as `orster` does."""
-    return start(talk, _orster, [os.fspath(word) for word in words], env=env)
+    return start(talk, run_orster, [os.fspath(word) for word in words], env=env)
+
+
+def start_group(
+    talk: Path, count: int, work: Callable[..., object], *args: Any
+) -> list[BaseProcess]:
+    """`count` processes that find each other, as torchrun starts them: by their environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    return [
+        start(talk, work, *args, env={**group, **sizes, "RANK": str(k), "LOCAL_RANK": str(k)})
+        for k in range(count)
+    ]
 
 
 def ended(process: BaseProcess, talk: Path, seconds: float = 300) -> int:
@@ -73,7 +89,7 @@ def _work(
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _orster(words: list[str]) -> int:
+def run_orster(words: list[str]) -> int:
     from orster_cli.app import run
 
     return run(words)

@@ -22,11 +22,9 @@ from orster_cli.training.train_stage import run_stage
 from tests.helpers.training import (
     CFG,
     bundle,
-    dataset,
     merged,
     replace_config,
     source,
-    teachers,
     tiny_vae,
     weights_of,
 )
@@ -35,13 +33,15 @@ STAGES = ("pretrain", "distill", "align", "finetune")
 
 
 @pytest.fixture(scope="module")
-def data(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset(creature, tmp_path_factory.mktemp("stages") / "dataset")
+def data(tiny_dataset: Path) -> Path:
+    return tiny_dataset
 
 
 @pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return teachers(tmp_path_factory.mktemp("family"))
+def family(tiny_family: Path) -> Models:
+    """A two-channel student and its two teachers, which share its frame VAE and encoder."""
+    start = Bundle(**vars(bundle()))
+    return Models(start=start, teacher_3d=tiny_family / "3d", teacher_video=tiny_family / "video")
 
 
 def made(stage: str, data: Path, family: Models, cfg: Config = CFG) -> Ready:
