@@ -57,10 +57,6 @@ def orbit(
     return render_view(placed, cameras, times, cfg, None)
 
 
-def white(clip: OrbitClip) -> torch.Tensor:
-    return clip.frames * clip.alpha + (1 - clip.alpha)
-
-
 def one(
     name: str,
     glb: Path,
@@ -94,8 +90,8 @@ def one(
     print(f"{name}: {content['recurrence']}", flush=True)
     return {
         "input": content["psnr"],
-        "held-out": float(psnr(shown, white(held)).mean()),
-        "static model": float(psnr(at_rest, white(held)).mean()),
+        "held-out": float(psnr(shown, held.over()).mean()),
+        "static model": float(psnr(at_rest, held.over()).mean()),
         "wall s": spent[0],
         "cpu s": spent[1],
         "Gaussians": content["gaussians"],

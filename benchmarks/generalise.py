@@ -266,8 +266,7 @@ def sheet(project: Generalise, path: Path) -> None:
     rows, titles = [], []
     for key in data.keys():  # noqa: SIM118
         clip = data.clip(key)
-        white = clip.frames if clip.alpha is None else clip.frames * clip.alpha + 1 - clip.alpha
-        rows.append(list(white))
+        rows.append(list(clip.over()))
         titles.append(f"{clip.prompt} (true)")
         for by in ("image", "object"):
             made = read_clip(project.root / "shipped" / f"unseen-{by}" / "moving" / key)

@@ -16,10 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from benchmarks.construct_cpu import white
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
 from orster_cli.config.prepare import PrepareConfig
@@ -31,7 +29,7 @@ from orster_cli.diffusion.bundle import Facts, load_bundle
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import SHIPPED
-from orster_cli.io.images import to_bytes
+from orster_cli.io.animations import write_animation
 from orster_cli.io.video import read_video
 from orster_cli.metrics.psnr import psnr
 from orster_cli.splatting.motion import Gaussians4D
@@ -93,7 +91,7 @@ def beside_truth(asset: Gaussians4D, placed: PlacedClip, frames: int, offset: fl
     azimuths = offset + orbit_azimuths(frames)[-1] * times
     cameras = orbit_cameras(azimuths, width=SIDE, height=SIDE)
     truth = render_view(placed, cameras, times, PrepareConfig(resolution=SIDE), None)
-    return float(psnr(render_clip(asset, cameras, times).frames, white(truth)).mean())
+    return float(psnr(render_clip(asset, cameras, times).frames, truth.over()).mean())
 
 
 def measured(folder: Path, placed: PlacedClip, frames: int) -> list[float]:
@@ -113,10 +111,7 @@ def picture(path: Path, kinds: list[list[Path]]) -> None:
         shown = [read_video(folder / "preview.mp4", Silent()) for folder in row]
         strips.append(torch.cat([_fitted(frames) for frames in shown], dim=-1))
     moving = torch.cat(strips, dim=-2)
-    first, *rest = [Image.fromarray(to_bytes(frame)) for frame in moving]
-    first.save(
-        path, save_all=True, append_images=rest, duration=1000 // FPS, loop=0, quality=60, method=6
-    )
+    write_animation(path, moving, fps=FPS, quality=60)
 
 
 def _fitted(frames: Tensor) -> Tensor:

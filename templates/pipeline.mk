@@ -1,14 +1,13 @@
 # objects -> dataset -> models -> clip -> asset -> report. Targets are manifests: each is written last,
 # so make knows what is done, and `orster` itself says "up to date". A stage that was stopped goes on.
-#   make                        everything, for PROMPT
+#   make                        everything, for the first caption; PROMPT="a frog jumping" for another text
 #   make TRAIN="accelerate launch --num_processes 8 -m orster_cli"     training on 8 GPUs
 #   make -f pipeline.mk -C project ...                                 from elsewhere
 ORSTER ?= orster
 TRAIN ?= $(ORSTER)
 CONFIG ?= orster.toml
 OBJECTS ?= objects
-CAPTIONS ?= $(wildcard $(OBJECTS)/clips.csv)
-PROMPT ?= a green frog jumping
+CAPTIONS ?= $(OBJECTS)/clips.csv
 PRESET ?= balanced
 WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
 with := --config $(CONFIG)
@@ -19,6 +18,8 @@ define update
 @touch $@
 endef
 man = $(1)/manifest.json
+# what is sampled: asked of the dataset by the shell, when the clip is made
+text = $(if $(PROMPT),$(PROMPT),$$($(ORSTER) show dataset --captions | sed -n 1p))
 
 .PHONY: all data teachers model decoder clip asset report
 all: report
@@ -30,7 +31,12 @@ clip: $(call man,clip)
 asset: $(call man,asset)
 report: $(call man,report)
 
-$(call man,dataset): $(CONFIG) $(wildcard $(OBJECTS)/*)
+# captions from the names of files and clips, where there are none yet
+$(OBJECTS)/clips.csv:
+	@$(ORSTER) prepare-data $(OBJECTS) --write-captions
+	@echo "$@ is used as it is; edit it to say more, and make again"
+
+$(call man,dataset): $(CONFIG) $(CAPTIONS) $(wildcard $(OBJECTS)/*)
 	$(call update,$(ORSTER) prepare-data $(OBJECTS) -o dataset --workers $(WORKERS) $(if $(CAPTIONS),--captions $(CAPTIONS)) $(with))
 
 $(call man,models/vae): $(call man,dataset)
@@ -59,7 +65,7 @@ $(call man,models/decoder): $(call man,models/vae)
 	$(call update,$(TRAIN) pretrain dataset --role vae -m models/vae -o models/decoder $(DECODER) $(with))
 
 $(call man,clip): $(call man,models/finetuned)
-	$(call update,$(ORSTER) sample-video -m models/finetuned --text "$(PROMPT)" -o clip $(with))
+	$(call update,$(ORSTER) sample-video -m models/finetuned --text "$(text)" -o clip $(with))
 $(call man,asset): $(call man,clip)
 	$(call update,$(ORSTER) construct clip -m models/finetuned --preset $(PRESET) -o asset $(with))
 $(call man,report): $(call man,asset)

@@ -24,13 +24,6 @@ SCHEMA_VERSION = 1
 VOLATILE = ("id", "seal", "created", "environment", "orster_version")
 Kind = Literal["dataset", "model", "clip", "asset", "report"]
 
-CONVENTIONS = {
-    "camera": "OpenCV: x right, y down, z forward; world-to-camera 4x4; pixel centres at .5",
-    "quaternion": "wxyz",
-    "world": "+Z up, right-handed; azimuth 0 = camera at -Y, counter-clockwise seen from above",
-    "units": "object's longest box side about 1; degrees on the command line, times in [0,1]",
-}
-
 SHA256 = Field(pattern=r"^[0-9a-f]{64}$")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,6 @@ from orster_cli.artifacts.folders import (
 from orster_cli.artifacts.hashing import hash_files, hash_json
 from orster_cli.artifacts.lock import WriterLock, lock_path
 from orster_cli.artifacts.manifest import (
-    CONVENTIONS,
     MANIFEST,
     SCHEMA_VERSION,
     FileEntry,
@@ -42,9 +41,10 @@ from orster_cli.artifacts.manifest import (
     read_manifest,
     validated,
 )
+from orster_cli.artifacts.outputs import Given, article, check_output
 from orster_cli.artifacts.provenance import environment
+from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.errors import (
-    ConfigError,
     ConflictError,
     InputError,
     IntegrityError,
@@ -268,14 +268,15 @@ def begin(
     seeds: dict[str, int] | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
+    reads: Iterable[Given] = (),
 ) -> Draft | None:
     """A draft of `out`, or None when `out` already holds exactly this request.
 
-    ConflictError: `out` holds something else and not `force`, or no artifact at all. The writer's
-    lock is taken when the draft is entered."""
+    ConflictError: `out` holds something else and not `force`, no artifact at all, or what
+    `check_output` refuses; `reads`: the inputs' paths. The writer's lock is taken when the draft is
+    entered."""
     parents, inputs, seeds = parents or [], inputs or [], seeds or {}
-    if out.name in ("", ".."):
-        raise ConfigError(f"{out}: expected the name of a folder to make", hint="-o name")
+    check_output(out, kind=kind, reads=reads)
     request = request_digest(kind, command, config, parents, inputs, seeds)
     if _holds_request(out, request, force) and not force:
         _clear_finished(out, request)
@@ -322,7 +323,7 @@ def _holds_request(out: Path, request: str, force: bool) -> bool:
     if existing.manifest.request == request or force:
         return existing.manifest.request == request
     raise ConflictError(
-        f"{out}: holds a {existing.kind} that was made from other inputs or settings",
+        f"{out}: holds {article(existing.kind)} that was made from other inputs or settings",
         hint="choose another -o, or replace it with --force",
     )
 

@@ -72,6 +72,8 @@ def construct(
     stage = Stage.open(
         "construct",
         command="construct",
+        kind="asset",
+        reads=[*clips, static_orbit, model],
         out=out,
         flags={"construct.seed": seed},
         config=config,
@@ -141,7 +143,6 @@ def construct_asset(
     sources = [*opened, *([still] if still else [])]
     models = [] if model is None else [model]
     draft = stage.plan(
-        kind="asset",
         parents=[parent for source in (*sources, *models) for parent in source.parents],
         inputs=[file for source in (*sources, *models) for file in source.inputs],
         seeds={"fit": stage.resolved.config.construct.seed},

@@ -91,6 +91,8 @@ def evaluate(
     stage = Stage.open(
         "evaluate",
         command="evaluate",
+        kind="report",
+        reads=[subject, reference],
         out=out or _report_of(subject),
         flags={"evaluate.metrics": names},
         config=config,
@@ -139,7 +141,6 @@ def _run(
     parents = {parent.id: parent for one in sources for parent in one.parents}
     inputs = {(file.name, file.sha256): file for one in sources for file in one.inputs}
     draft = stage.plan(
-        kind="report",
         parents=list(parents.values()),
         inputs=list(inputs.values()),
         extra={

@@ -51,17 +51,23 @@ def generate(
     """From a text, an image or a static object to an animated 3D asset: OUT/clip, OUT/asset.
 
     Example: orster generate --text "a frog jumping" -o frog/"""
+    from orster_cli.artifacts.outputs import check_collection, check_output
     from orster_cli.commands.construct import construct_asset
     from orster_cli.commands.sample_video import Request, sample_clip
     from orster_cli.commands.stage import Stage
-    from orster_cli.inputs.models import open_model_or_default, sampling_of
+    from orster_cli.inputs.models import SHIPPED, open_model_or_default, sampling_of
     from orster_cli.inputs.video import OrbitFlags
 
     shared = {"config": config, "assignments": assignments, "force": force, "dry_run": dry_run,
               "as_json": as_json, "quiet": quiet}  # fmt: skip
+    read = [image, object_, model or SHIPPED]
+    check_collection(out, "a clip and an asset")
+    check_output(out / "asset", kind="asset", reads=[*read, config])
     first = Stage.open(
         "sample",
         command="sample-video",
+        kind="clip",
+        reads=read,
         out=out / "clip",
         flags={"sample.motion": motion},
         template=None,
@@ -76,6 +82,8 @@ def generate(
     second = Stage.open(
         "construct",
         command="construct",
+        kind="asset",
+        reads=[out / "clip", model or SHIPPED],
         out=out / "asset",
         flags={"construct.seed": seed},
         template=f"construct-{preset}" if preset else None,

@@ -46,6 +46,7 @@ class _Asked:
     force: bool
     dry_run: bool
     sink: Out
+    reads: list[str | Path | None]
     parents: list[Parent] = field(default_factory=list)
 
 
@@ -72,12 +73,14 @@ def videomv(
     starts from.
 
     Example: orster import videomv t2v_00333000.pth --base modelscope/ -o videomv/"""
+    from orster_cli.artifacts.outputs import check_output
     from orster_cli.core.errors import InputError
     from orster_cli.diffusion.importing import import_videomv, reads_images, take_checkpoint
     from orster_cli.diffusion.published_models import VIDEOMV, VIDEOMV_IMAGES, licences_of
     from orster_cli.inputs.files import input_file
     from orster_cli.inputs.models import open_model
 
+    check_output(out, kind="model", reads=[checkpoint, base])
     images = reads_images(checkpoint, member)
     published = VIDEOMV_IMAGES if images else VIDEOMV
     opened = None if base is None else open_model(base)
@@ -112,6 +115,7 @@ def videomv(
         force=force,
         dry_run=dry_run,
         sink=Out(as_json=as_json, quiet=quiet),
+        reads=[checkpoint, base],
         parents=opened.parents if opened else [],
     )
     _import(asked)
@@ -231,10 +235,12 @@ def _import_folder(
     options: _Options,
     settings: dict[str, Any] | None = None,
 ) -> None:
+    from orster_cli.artifacts.outputs import check_output
     from orster_cli.diffusion.hub import files_of, is_hub_id, locate
     from orster_cli.diffusion.published_models import licences_of
     from orster_cli.inputs.files import input_file
 
+    check_output(out, kind="model", reads=[source])
     pinned = published.revision if source == published.hub else None
     if options.dry_run and options.fetch and is_hub_id(source):
         at = options.revision or pinned or "the head of its main branch"
@@ -266,6 +272,7 @@ def _import_folder(
         force=options.force,
         dry_run=options.dry_run,
         sink=options.sink,
+        reads=[source, found.folder],
     )
     _import(asked)
 
@@ -283,6 +290,7 @@ def _import(asked: _Asked) -> None:
         inputs=asked.inputs,
         force=asked.force,
         reporter=sink,
+        reads=asked.reads,
     )
     size = sum(entry.size for entry in asked.inputs)
     told: dict[str, Any] = {"path": path, "licences": asked.licences, "bytes": size}

@@ -13,12 +13,16 @@ from orster_cli.ui.out import Out
 _README = """\
 # An orster project
 
-Put animated GLB files into `objects/` (and a `clips.csv` with captions beside them), then:
+Put animated GLB files into `objects/`, then:
 
+    orster prepare-data objects/ --write-captions  # objects/clips.csv: edit its captions
     make                                           # dataset, models, clip, asset, report
     make asset PROMPT="a brown cow galloping"      # another text
     make data && orster show dataset               # the dataset alone, and its clips
     make frog-00/report/manifest.json              # construct one of them, without any model
+
+The model learns its words from the captions alone. Without a `clips.csv` `make` writes one from the
+names of files and clips; the clip is sampled with the first caption unless PROMPT says otherwise.
 
 On a cluster: `sbatch train.sbatch`. `orster.toml` holds every setting
 (`orster config schema` explains them).
@@ -37,9 +41,11 @@ def init(
     Files that are already there stay. Example: orster init frogs --template mini"""
     import dataclasses
 
+    from orster_cli.artifacts.outputs import check_collection
     from orster_cli.config.load import resolve, templates_folder, to_toml
     from orster_cli.config.schema import Config
 
+    check_collection(folder, "a project")
     resolved = resolve(template=template)
     sections = [f.name for f in dataclasses.fields(Config)]
     shipped = templates_folder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,11 @@ from orster_cli.ui.options import (
     DryRunOption,
     ForceOption,
     JsonOption,
-    OutOption,
     QuietOption,
     SetOption,
     TemplateOption,
 )
+from orster_cli.ui.out import Out
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile
@@ -24,15 +25,29 @@ if TYPE_CHECKING:
     from orster_cli.dataset.sources import Source
 
 
+CLIPS = "clips.csv"
+
+
 def prepare_data(
     objects: Annotated[
         list[Path],
         typer.Argument(help=".glb or .gltf files, folders of them, or folders of rendered frames."),
     ],
-    out: OutOption,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder of the dataset; with --write-captions, the CSV file."
+        ),
+    ] = None,
     captions: Annotated[
         Path | None, typer.Option(help="CSV with file, clip, and optionally use and caption.")
     ] = None,
+    write_captions: Annotated[
+        bool,
+        typer.Option(
+            "--write-captions", help="Write a CSV to edit, from file and clip names, and stop."
+        ),
+    ] = False,
     frames: Annotated[int | None, typer.Option(help="Frames per orbit.")] = None,
     resolution: Annotated[int | None, typer.Option(help="Pixels, square.")] = None,
     elevation: Annotated[float | None, typer.Option(help="Degrees above the horizon.")] = None,
@@ -60,9 +75,19 @@ def prepare_data(
 ) -> None:
     """Render animated objects into training clips: dynamic orbit, static orbit, front view.
 
-    Example: orster prepare-data objects/ -o dataset/ --captions clips.csv --workers 8"""
+    Example: orster prepare-data objects/ -o dataset/ --captions clips.csv --workers 8 ; first, for a
+    clips.csv to edit: orster prepare-data objects/ --write-captions"""
     from orster_cli.commands.stage import Stage
+    from orster_cli.core.errors import ConfigError
 
+    if write_captions:
+        if captions is not None or merge or shard is not None:
+            raise ConfigError("--write-captions: not with --captions, --merge or --shard")
+        sink = Out(as_json=as_json, quiet=quiet)
+        _write_captions(objects, out, sink, force=force, dry_run=dry_run)
+        return
+    if out is None:
+        raise ConfigError("no output is given", hint="-o dataset/")
     flags = {
         "prepare.frames": frames,
         "prepare.resolution": resolution,
@@ -74,6 +99,8 @@ def prepare_data(
     stage = Stage.open(
         "prepare",
         command="prepare-data",
+        kind="dataset",
+        reads=[*objects, captions],
         out=out,
         flags=flags,
         config=config,
@@ -95,6 +122,7 @@ def _prepare(
 ) -> None:
     from orster_cli.dataset.captions import read_captions
     from orster_cli.dataset.prepare import prepare
+    from orster_cli.dataset.reader import Dataset
     from orster_cli.dataset.sources import find_sources, parse_part, take_part
     from orster_cli.inputs.files import input_file
 
@@ -104,7 +132,6 @@ def _prepare(
     rows = read_captions(captions) if captions else None
     inputs = _inputs(stage, sources) + ([input_file(captions)] if captions else [])
     draft = stage.plan(
-        kind="dataset",
         inputs=inputs,
         seeds={"azimuth": cfg.seed},
         extra={"part": f"{part[0]}/{part[1]}"},
@@ -126,13 +153,54 @@ def _prepare(
         )
         warnings = stage.out.warnings[:100]
         artifact = draft.commit(done.content, licences=done.licences, warnings=warnings)
+    silent = sum(not texts for texts in Dataset.read(artifact.path).texts().values())
     stage.done(
         artifact,
         summary=f"{done.kept} clips of {len(sources)} objects kept, {done.dropped} dropped "
-        "(reasons in the manifest)",
+        "(reasons in the manifest)"
+        + (f"; {silent} without a caption (to write some: --write-captions)" if silent else ""),
         next_step=f"look at {stage.out_path / 'contact_sheet.png'}",
-        values={"samples": done.kept, "dropped": done.dropped},
+        values={"samples": done.kept, "dropped": done.dropped, "without_caption": silent},
     )
+
+
+def _write_captions(
+    objects: list[Path], out: Path | None, sink: Out, *, force: bool, dry_run: bool
+) -> None:
+    """A captions file for `objects`, into the folder that they lie in or to `out`."""
+    from orster_cli.artifacts.outputs import check_collection
+    from orster_cli.core.errors import ConfigError, ConflictError
+    from orster_cli.dataset.caption_skeleton import csv_text, skeleton, write_text
+    from orster_cli.dataset.sources import find_sources, folder_kind
+
+    if out is None:
+        folders = {p if p.is_dir() and not folder_kind(p) else p.parent for p in objects}
+        if len(folders) > 1:
+            raise ConfigError("objects of several folders: where to?", hint="-o clips.csv")
+        out = folders.pop()
+    path = out / CLIPS if out.is_dir() else out
+    if path.suffix.lower() != ".csv" or path.is_dir():
+        raise ConfigError(f"{path}: expected the name of a CSV file", hint=f"-o {CLIPS}")
+    check_collection(path.parent, "a captions file")
+    if path.exists() and not force:
+        raise ConflictError(
+            f"{path}: expected no file there, found one, which may have been edited",
+            hint=f"edit it, give another -o, or write {path} anew with --force",
+        )
+    sources = find_sources(objects)
+    rows = skeleton(sources, sink)
+    if not dry_run:
+        write_text(path, csv_text(rows))
+    named = shlex.join(str(p) for p in objects)
+    said = [
+        f"{'would write' if dry_run else 'wrote'} {path}: {len(rows)} rows for "
+        f"{len({row.file for row in rows})} objects, captions from file and clip names",
+        *(f"  {row.file} {row.clip}: {row.caption}" for row in rows[:3]),
+        f"next: edit its captions, then orster prepare-data {named} "
+        f"--captions {shlex.quote(str(path))} -o dataset/",
+    ]
+    values = {"status": "dry run" if dry_run else "made", "path": str(path), "rows": len(rows)}
+    sink.result({**values, "objects": len(sources)}, "\n".join(said))
 
 
 def _inputs(stage: Stage, sources: list[Source]) -> list[InputFile]:
@@ -158,7 +226,7 @@ def _merge(stage: Stage, parts: list[Path]) -> None:
     from orster_cli.dataset.reader import Dataset
 
     opened = [open_artifact(path, kind="dataset") for path in parts]
-    draft = stage.plan(kind="dataset", parents=[a.parent() for a in opened], extra={"merge": True})
+    draft = stage.plan(parents=[a.parent() for a in opened], extra={"merge": True})
     if draft is None:
         return
     with draft:

@@ -78,13 +78,16 @@ def sample_video(
     """Sample an orbital video of a moving object.
 
     Examples: orster sample-video --text "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
+    from orster_cli.artifacts.outputs import check_output
     from orster_cli.commands.stage import Stage
-    from orster_cli.inputs.models import open_model_or_default, sampling_of
+    from orster_cli.inputs.models import SHIPPED, open_model_or_default, sampling_of
 
     scales = {f"sample.guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
         "sample",
         command="sample-video",
+        kind="clip",
+        reads=[image, object_, model or SHIPPED],
         out=out,
         flags={
             "sample.frames": frames,
@@ -105,7 +108,11 @@ def sample_video(
         as_json=as_json,
         quiet=quiet,
         model=sampling_of(model),
+        several=seeds is not None,
     )
+    numbers = [] if seeds is None else parse_seeds(seeds)
+    for number in numbers:
+        check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
     request = Request(text=text, image=image, object=object_, device=device)
     opened = open_model_or_default(model)
     if seeds is None:
@@ -119,7 +126,7 @@ def sample_video(
             )
         return
     stage.force = force
-    _several(stage, opened, request, parse_seeds(seeds))
+    _several(stage, opened, request, numbers)
 
 
 class Request:
@@ -202,7 +209,6 @@ def plan_clip(
     request.check()
     parents, inputs = request.origins(stage)
     return stage.plan(
-        kind="clip",
         parents=[*opened.parents, *parents],
         inputs=[*opened.inputs, *inputs],
         seeds={"noise": seed},
@@ -228,13 +234,17 @@ def sample_clip(
         return _write(stage, draft, made, sampler, asked)
 
 
+def _seed_folder(folder: Path, seed: int) -> Path:
+    return folder / f"seed-{seed:04d}"
+
+
 def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[int]) -> None:
     """A clip for each seed below the output folder, several at once where the settings say so."""
 
     folder = stage.out_path
     waiting: list[tuple[int, Stage, Draft]] = []
     for seed in seeds:
-        one = replace(stage, out_path=folder / f"seed-{seed:04d}")
+        one = replace(stage, out_path=_seed_folder(folder, seed))
         draft = plan_clip(one, opened, request, seed, announce=False)
         if draft is not None:
             waiting.append((seed, one, draft))

@@ -19,6 +19,9 @@ _GENERATIONS = 8
 
 def show(
     artifact: Annotated[Path, typer.Argument(help="An artifact folder.")],
+    captions: Annotated[
+        bool, typer.Option("--captions", help="A dataset's captions alone, each once, a line each.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Tell what an artifact is, what it was made from and what it holds.
@@ -26,10 +29,24 @@ def show(
     Example: orster show asset/"""
     from orster_cli.artifacts.store import open_artifact
 
+    if captions:
+        found = _captions(open_artifact(artifact, kind="dataset").path)
+        Out(as_json=as_json).result({"captions": found}, "\n".join(found))
+        return
     manifest = open_artifact(artifact).manifest
     lineage = [_ancestor(parent, artifact, _GENERATIONS) for parent in manifest.parents]
     values = {**manifest.model_dump(mode="json"), "lineage": lineage}
     Out(as_json=as_json).result(values, "\n".join(_lines(manifest, lineage)))
+
+
+def _captions(dataset: Path) -> list[str]:
+    """In the order of the samples, without other captions of a clip that has one."""
+    from orster_cli.dataset.reader import Dataset
+
+    first = [
+        " ".join(texts[0].split()) for texts in Dataset.read(dataset).texts().values() if texts
+    ]
+    return list(dict.fromkeys(first))
 
 
 def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:

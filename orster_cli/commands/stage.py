@@ -3,9 +3,9 @@
 A command is an adapter: parse, resolve, open inputs, call one library function, commit. So:
 
     def construct(clip: str, out: OutOption, ..., stage flags):
-        stage = Stage.open("construct", out=out, flags={"construct.seed": seed}, ...)
+        stage = Stage.open("construct", kind="asset", reads=[clip], out=out, ...)
         source = open_inputs(clip)                          # hashed, checked
-        plan = stage.plan(kind="asset", parents=source.parents, inputs=source.files)
+        plan = stage.plan(parents=source.parents, inputs=source.files)
         if plan is None:                                    # up to date, or a dry run: said so
             return
         with plan as draft:
@@ -19,15 +19,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
+from orster_cli.artifacts.outputs import Given, check_collection, check_output
 from orster_cli.artifacts.store import Artifact, Draft, begin
-from orster_cli.config.load import Resolved, resolve, to_toml
+from orster_cli.config.load import Resolved, find_template, resolve, to_toml
 from orster_cli.core.stopping import StopFlag
 from orster_cli.ui.out import Out
 
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stage:
-    """One run of one stage command."""
+    """One run of one stage command, which writes an artifact of `kind` and reads the paths `reads`."""
 
     section: str
     command: str
+    kind: Kind
+    reads: list[Given]
     out_path: Path
     resolved: Resolved
     out: Out
@@ -54,6 +57,8 @@ class Stage:
         section: str,
         *,
         command: str,
+        kind: Kind,
+        reads: Iterable[Given],
         out: Path,
         flags: Mapping[str, Any],
         config: Path | None,
@@ -64,8 +69,10 @@ class Stage:
         as_json: bool,
         quiet: bool,
         model: Path | None = None,
+        several: bool = False,
     ) -> Stage:
-        """Resolve the configuration and set up talk and signals."""
+        """Resolve the configuration and set up talk and signals. ConflictError: `out` must not be
+        written (`check_output`); with `several`, artifacts below it are planned, and checked, later."""
         resolved = resolve(
             template=template,
             file=config,
@@ -75,14 +82,18 @@ class Stage:
             model=model,
         )
         sink = Out(as_json=as_json, quiet=quiet)
-        stage = cls(section, command, out, resolved, sink, force, dry_run)
+        read = [*reads, config, None if template is None else find_template(template)]
+        if several:
+            check_collection(out, "several artifacts")
+        else:
+            check_output(out, kind=kind, reads=read)
+        stage = cls(section, command, kind, read, out, resolved, sink, force, dry_run)
         listen(stage.stop, sink)
         return stage
 
     def plan(
         self,
         *,
-        kind: Kind,
         parents: list[Parent] | None = None,
         inputs: list[InputFile] | None = None,
         seeds: dict[str, int] | None = None,
@@ -97,7 +108,7 @@ class Stage:
         config = {self.section: self.resolved.section(self.section), **(extra or {})}
         draft = begin(
             self.out_path,
-            kind=kind,
+            kind=self.kind,
             command=self.command,
             config=config,
             parents=parents,
@@ -105,6 +116,7 @@ class Stage:
             seeds=seeds,
             force=self.force,
             reporter=self.out,
+            reads=self.reads,
         )
         if draft is None:
             if not announce:
@@ -114,24 +126,23 @@ class Stage:
             return None
         if self.dry_run:
             more = foresee() if foresee is not None else ({}, "")
-            self._print_plan(kind, draft, parents or [], inputs or [], more)
+            self._print_plan(draft, parents or [], inputs or [], more)
             return None
         return draft
 
     def _print_plan(
         self,
-        kind: Kind,
         draft: Draft,
         parents: list[Parent],
         inputs: list[InputFile],
         more: tuple[dict[str, Any], str],
     ) -> None:
-        lines = [f"would write {kind} {self.out_path} (request {draft.request[:12]})"]
+        lines = [f"would write {self.kind} {self.out_path} (request {draft.request[:12]})"]
         lines += [f"  from {p.kind} {p.name} {p.id[:12]}" for p in parents]
         lines += [f"  from {i.name} {i.sha256[:12]} ({i.size:,} bytes)" for i in inputs]
         values = {
             "status": "dry run",
-            "kind": kind,
+            "kind": self.kind,
             "path": str(self.out_path),
             "request": draft.request,
             "config": self.resolved.section(self.section),

@@ -206,14 +206,12 @@ class _Asked:
 
 def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) -> None:
     from orster_cli.commands.stage import Stage
-    from orster_cli.core.devices import choose_device
-    from orster_cli.inputs.models import open_model
-    from orster_cli.training.loop import make_accelerator
-    from orster_cli.training.train_stage import run_stage
 
     stage = Stage.open(
         asked.section,
         command=asked.command,
+        kind="model",
+        reads=[asked.dataset, *asked.given.values()],
         out=asked.out,
         flags={f"{asked.section}.steps": steps, f"{asked.section}.seed": seed},
         **flags,
@@ -223,6 +221,13 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
         train = replace(train, steps=0)
         parts = {name: at for name, at in asked.given.items() if not name.startswith("teacher")}
         asked = replace(asked, given=parts)
+    _check_captions(asked, train)
+
+    from orster_cli.core.devices import choose_device
+    from orster_cli.inputs.models import open_model
+    from orster_cli.training.loop import make_accelerator
+    from orster_cli.training.train_stage import run_stage
+
     device = choose_device(asked.device)
     accelerator = make_accelerator(train, cpu=device.type == "cpu")
     models = {name: open_model(path) for name, path in asked.given.items() if path is not None}
@@ -264,6 +269,19 @@ def _run(asked: _Asked, *, steps: int | None, seed: int | None, **flags: Any) ->
     )
 
 
+def _check_captions(asked: _Asked, train: TrainConfig) -> None:
+    """InputError, before anything heavy: the stage learns texts and the dataset has none."""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.core.reporting import Silent
+    from orster_cli.dataset.captions import captioned
+    from orster_cli.dataset.reader import Dataset
+
+    data = open_artifact(asked.dataset, kind="dataset")
+    pairs = asked.role == "encoder"
+    if train.steps and (pairs or (asked.role != "vae" and train.gives_texts())):
+        captioned(Dataset.read(data.path), Silent(), pairs=pairs, section=asked.section)
+
+
 def _plan(stage: Stage, asked: _Asked, train: TrainConfig, processes: int) -> Draft | None:
     """The draft, or None when there is nothing to do."""
     from orster_cli.artifacts.store import open_artifact
@@ -274,7 +292,6 @@ def _plan(stage: Stage, asked: _Asked, train: TrainConfig, processes: int) -> Dr
     data = open_artifact(asked.dataset, kind="dataset")
     opened = asked.models.values()
     return stage.plan(
-        kind="model",
         parents=[data.parent(), *(p for model in opened for p in model.parents)],
         inputs=[file for model in opened for file in model.inputs],
         seeds={"train": stage.resolved.section(asked.section)["seed"]},

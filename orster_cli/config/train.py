@@ -79,6 +79,10 @@ class TrainConfig:
     )
     seed: int = setting(0, "seed", minimum=0)
 
+    def gives_texts(self) -> bool:
+        """Whether some steps give the text; where no share is set, all do."""
+        return self.text > 0 or not (self.image or self.object)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VaeConfig(TrainConfig):

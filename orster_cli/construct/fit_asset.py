@@ -134,7 +134,7 @@ def measure(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:
         shown = render_clip(asset, clip.cameras, clip.times).frames.cpu()
         first = shown if first is None else first
         assert clip.alpha is not None
-        target = clip.frames * clip.alpha + (1 - clip.alpha)
+        target = clip.over()
         rows = zip(
             psnr(shown, target),
             masked_psnr(shown, target, clip.alpha),

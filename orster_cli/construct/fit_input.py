@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-import torch.nn.functional as F
-
 from orster_cli.core.errors import InputError
+from orster_cli.core.frames import resize_straight
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.types import OrbitClip
 from orster_cli.io.matting import matte
@@ -38,9 +36,5 @@ def ready(clip: OrbitClip, resolution: int, *, where: str) -> OrbitClip:
         return clip
     width = max(1, round(clip.cameras.width * resolution / longer))
     height = max(1, round(clip.cameras.height * resolution / longer))
-    # average what is seen (premultiplied), not the colours under a mask
-    kind = "area" if resolution < longer else "bilinear"
-    alpha = F.interpolate(clip.alpha, size=(height, width), mode=kind)
-    seen = F.interpolate(clip.frames * clip.alpha, size=(height, width), mode=kind)
-    straight = torch.where(alpha > 1e-3, seen / alpha.clamp_min(1e-3), torch.ones(())).clamp(0, 1)
-    return replace(clip, frames=straight, alpha=alpha, cameras=clip.cameras.resized(width, height))
+    rgb, alpha = resize_straight(clip.frames, clip.alpha, height, width)
+    return replace(clip, frames=rgb, alpha=alpha, cameras=clip.cameras.resized(width, height))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from orster_cli.core.compositing import premultiplied_over
 from orster_cli.metrics.perceptual import find_trunk, load_lpips, lpips_distance
 from orster_cli.splatting.rasterize import Render
 
@@ -87,7 +88,7 @@ def splatting_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Total loss and its unweighted terms, for view 0 of `render` composited on `background` [3]."""
     alpha = render.alpha[0]
-    rgb = render.rgb[0] + (1 - alpha) * background
+    rgb = premultiplied_over(render.rgb[0], alpha, background)
     terms: dict[str, Tensor] = {}
     if weights.l1:
         terms["l1"] = l1_loss(rgb, target_rgb)

@@ -31,7 +31,6 @@ def write_preview(path: Path, asset: Gaussians4D, *, elevation: float = 10.0) ->
 def write_sheet(path: Path, clip: OrbitClip, shown: Tensor, *, columns: int = 8) -> None:
     """PNG: frames of `clip` on white over what the asset shows at the same cameras and times."""
     pick = torch.linspace(0, len(clip) - 1, min(columns, len(clip))).round().long().tolist()
-    alpha = clip.alpha if clip.alpha is not None else torch.ones_like(clip.frames[:, :1])
-    given = clip.frames * alpha + (1 - alpha)
+    given = clip.over()
     rows = [[given[i] for i in pick], [shown[i] for i in pick]]
     write_png(path, contact_sheet(rows, ["given", "constructed"]))

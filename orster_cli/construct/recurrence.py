@@ -73,12 +73,6 @@ class _Shots:
         return flipped.roll(round(2 * offset * math.cos(turned) * self.scale), dims=-1)
 
 
-def camera_azimuths(cameras: Cameras) -> Tensor:
-    """[T] azimuths in degrees in [0,360) of the camera centres."""
-    x, y = cameras.positions[:, 0].double(), cameras.positions[:, 1].double()
-    return torch.rad2deg(torch.atan2(x, -y)) % 360.0
-
-
 def _on_one_ring(cameras: Cameras) -> bool:
     """Do all cameras stand at one height and distance and look level along one orbit?"""
     positions = cameras.positions
@@ -102,7 +96,7 @@ def _shots(clips: list[OrbitClip], static: OrbitClip | None) -> _Shots:
     for clip, still in [(c, False) for c in clips] + ([(static, True)] if static else []):
         assert clip.alpha is not None
         pictures.append(torch.cat([clip.frames * clip.alpha, clip.alpha], dim=1))
-        azimuths.append(camera_azimuths(clip.cameras))
+        azimuths.append(clip.cameras.azimuths % 360.0)
         phases.append(torch.zeros(len(clip)).double() if still else clip.times.double())
     camera = clips[0].cameras
     scale = float(camera.K[0, 0, 0] / camera.positions[0].norm())

@@ -53,14 +53,6 @@ def mirrored_camera(
     return (flip @ w2c.double() @ reflection).to(w2c.dtype), flipped_K
 
 
-def composite(clip: OrbitClip, background: Tensor) -> Tensor:
-    """[T,3,H,W] frames whose transparent parts show `background` [3].
-
-    `OrbitClip.frames` hold straight colour where alpha > 0."""
-    assert clip.alpha is not None
-    return clip.frames * clip.alpha + (1 - clip.alpha) * background[:, None, None]
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ViewSet:
     """All views of one fit. `static`: of the object at rest; `seen`: frames that were really seen, with
@@ -86,7 +78,7 @@ def _views(
     """The frames of `clip` as views; `timeline` None: the object at rest; `reflection` [4,4]: mirrored,
     with the phase advanced by `shift`."""
     assert clip.alpha is not None
-    shown, out = composite(clip, background), []
+    shown, out = clip.over(background), []
     for i in range(len(clip)):
         rgb, alpha = shown[i], clip.alpha[i]
         w2c, K = clip.cameras.w2c[i], clip.cameras.K[i]

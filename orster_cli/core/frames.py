@@ -1,4 +1,4 @@
-"""Frames of a clip: on white, at a resolution, evenly spaced. T frames."""
+"""Frames of a clip: resized, evenly spaced. T frames, H W pixels."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.types import OrbitClip
 
 
-def on_white(clip: OrbitClip) -> Tensor:
-    """[T,3,H,W] frames composited on white."""
-    if clip.alpha is None:
-        return clip.frames
-    return clip.frames * clip.alpha + (1 - clip.alpha)
+def resize(images: Tensor, height: int, width: int) -> Tensor:
+    """[T,C,H,W] `images` at another size: area filter where they shrink, bilinear where they grow."""
+    shrinks = (width, height) < (images.shape[-1], images.shape[-2])
+    return F.interpolate(images, size=(height, width), mode="area" if shrinks else "bilinear")
+
+
+def resize_straight(rgb: Tensor, alpha: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """`resize` for straight `rgb` [T,3,H,W] with `alpha` [T,1,H,W]: premultiplied colours are averaged,
+    so that colours under alpha 0 do not bleed in. White where the new alpha is (almost) 0."""
+    small = resize(alpha, height, width)
+    seen = resize(rgb * alpha, height, width)
+    straight = torch.where(small > 1e-3, seen / small.clamp_min(1e-3), torch.ones(()))
+    return straight.clamp(0, 1), small
 
 
 def at_resolution(clip: OrbitClip, resolution: int) -> Tensor:
-    """Frames [T,3,H,W] on white at `resolution` pixels a side (0: as they are)."""
-    frames = on_white(clip)
+    """Frames [T,3,H,W] on white at `resolution` pixels a side (0: unchanged)."""
+    frames = clip.over()
     if resolution in (0, frames.shape[-1]):
         return frames
-    size = (resolution, resolution)
-    kind = "area" if resolution < frames.shape[-1] else "bilinear"
-    return F.interpolate(frames, size=size, mode=kind)
+    return resize(frames, resolution, resolution)
 
 
-def spaced(have: int, want: int, *, where: str) -> Tensor:
-    """Which `want` of `have` frames, evenly spaced from the first (0: all). On an orbit that closes
-    they are evenly spaced all round where `want` divides `have`."""
-    if want in (0, have):
-        return torch.arange(have)
-    if want > have:
+def spaced(available: int, wanted: int, *, where: str) -> Tensor:
+    """Indices of `wanted` of `available` frames, evenly spaced from the first (0: all). On a closed
+    orbit they are evenly spaced all round where `wanted` divides `available`."""
+    if wanted in (0, available):
+        return torch.arange(available)
+    if wanted > available:
         raise InputError(
-            f"{where}: {have} frames, the model shows {want}",
+            f"{where}: {available} frames, the model shows {wanted}",
             hint="prepare the dataset with --frames, or set model.frames",
         )
-    return (torch.arange(want) * have) // want
+    return (torch.arange(wanted) * available) // wanted

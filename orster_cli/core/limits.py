@@ -49,3 +49,4 @@ PATH_PART_MAX_BYTES = 255
 CLIP_MIN_FRAMES = 2
 CLIP_MAX_FRAMES = 512
 CLIP_MAX_BYTES = 4 * GiB  # of all frames as float RGBA
+DATASET_MAX_FRAMES = 10_000  # of one view of a sample; evaluation views may have many

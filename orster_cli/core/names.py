@@ -50,6 +50,12 @@ def slug(text: str, *, maximum: int = 80) -> str:
     return _UNSAFE.sub("-", plain).strip("-")[:maximum] or "unnamed"
 
 
+def key_slug(text: str, *, maximum: int = 72) -> str:
+    """`text` as the part of a sample key that names the object. Unlike `slug` it keeps one ``_`` for
+    each run of other characters, at the ends too: keys of existing datasets depend on it."""
+    return _UNSAFE.sub("_", text)[:maximum] or "object"
+
+
 def printable(text: str) -> str:
     """`text` without control, bidirectional-override and surrogate characters, so that it cannot
     drive a terminal."""

@@ -18,6 +18,8 @@ def read_json(path: Path, *, maximum: int = JSON_MAX_BYTES) -> Any:
     """The value in `path`. InputError: unreadable, malformed, duplicate keys, a number that is not
     finite, a lone surrogate, too deep; LimitError: larger than `maximum` bytes."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would be read for ever
+            raise InputError(f"{path}: cannot be read: not a file")
         with path.open("rb") as handle:
             data = handle.read(maximum + 1)
         if len(data) > maximum:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from orster_cli.core.compositing import WHITE, over
+
 SH_C0 = 0.28209479177387814  # the constant of the zeroth spherical-harmonic band
 
 
@@ -56,6 +58,12 @@ class Cameras:
         """[T,3] camera centres in the world."""
         return self.c2w[:, :3, 3]
 
+    @property
+    def azimuths(self) -> Tensor:
+        """[T] azimuths of the camera centres in degrees, in (-180, 180], float64; 0 is the front (-Y)."""
+        x, y = self.positions[:, :2].double().unbind(-1)
+        return torch.rad2deg(torch.atan2(x, -y))
+
     def resized(self, width: int, height: int) -> Cameras:
         """The same cameras for images of another size."""
         scale = torch.tensor(
@@ -99,6 +107,15 @@ class OrbitClip:
 
     def __len__(self) -> int:
         return self.frames.shape[0]
+
+    def over(self, background: float | Tensor = WHITE) -> Tensor:
+        """[T,3,H,W] frames composited over `background` (a grey level or a colour [3]); without
+        alpha the frames as they are."""
+        if self.alpha is None:
+            return self.frames
+        if isinstance(background, Tensor):
+            background = background.to(self.frames).reshape(3, 1, 1)
+        return over(self.frames, self.alpha, background)
 
 
 @dataclass(frozen=True, kw_only=True)

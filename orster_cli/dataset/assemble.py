@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.atomic import replacing, write_bytes
+from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.dataset.contact_sheet import SheetRow, write_sheets
-from orster_cli.dataset.jobs import Scratch, json_bytes, write_atomic
-from orster_cli.dataset.samples import CONVENTIONS
+from orster_cli.dataset.jobs import Scratch, json_bytes
 from orster_cli.dataset.shards import write_shard
 from orster_cli.dataset.sources import Source
 
@@ -45,10 +46,9 @@ class ShardWriter:
         path, note = self.scratch.shard(self.count)
         keys, self._waiting = self._waiting, []
         if not path.is_file():
-            unfinished = path.with_suffix(".ready")
-            placed = write_shard(unfinished, [(k, self.scratch.clip(k, ".tar")) for k in keys])
-            write_atomic(note, json_bytes([[p.key, p.offset, p.size] for p in placed]))
-            unfinished.replace(path)
+            with replacing(path) as unfinished:
+                placed = write_shard(unfinished, [(k, self.scratch.clip(k, ".tar")) for k in keys])
+                write_bytes(note, json_bytes([[p.key, p.offset, p.size] for p in placed]))
         for key in keys:
             self.scratch.clip(key, ".tar").unlink(missing_ok=True)
         self.count += 1
@@ -123,15 +123,11 @@ def _indexed(scratch: Scratch, key: str) -> dict[str, Any]:
 
 def write_index(path: Path, entries: Iterator[dict[str, Any]]) -> int:
     """Write ``{"samples": [...]}``, a line a sample, without holding them all; their number."""
-    temporary = path.with_name(path.name + ".part")
     count = 0
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b'{"samples":[')
         for entry in entries:
             file.write((b",\n" if count else b"\n") + json_bytes(entry))
             count += 1
         file.write(b"\n]}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
     return count

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from orster_cli.core.frames import on_white
 from orster_cli.core.types import OrbitClip
+from orster_cli.metrics.ssim import RADIUS, ssim_map
 
 CONSISTENT4D_TEST_IDS = (  # Objaverse ids of the Consistent4D test set: never to be trained on
     "ba7b382c918b40e6b07011da4ff3ebc0",
@@ -27,8 +28,6 @@ CONSISTENT4D_TEST_IDS = (  # Objaverse ids of the Consistent4D test set: never t
     "a1c936d72a9f4fa0ac15033339bd6efe",
     "9fea6ffd67b840cb970f5b4570794709",
 )
-_C1, _C2 = 0.01**2, 0.03**2
-_SIGMA, _RADIUS = 1.5, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ def check_motion(front: OrbitClip, still: float) -> MotionCheck:
     """Compare moments of the front view; all of them only where three look alike."""
     if front.alpha is None:
         raise ValueError("check_motion: the front view has no alpha")
-    frames, masks = on_white(front), front.alpha > 0
+    frames, masks = front.over(), front.alpha > 0
     everywhere = torch.ones_like(masks[0])
 
     def compare(a: int, b: int, mask: Tensor) -> float:
@@ -86,7 +85,7 @@ def check_motion(front: OrbitClip, still: float) -> MotionCheck:
 def motion_magnitude(dynamic: OrbitClip, static: OrbitClip) -> float:
     """Diffusion4D's m: mean over frames, channels and pixels of the squared difference between
     the dynamic and the static orbit on white, colours in [0, 1]."""
-    difference = on_white(dynamic).double() - on_white(static).double()
+    difference = dynamic.over().double() - static.over().double()
     return float(difference.square().mean())
 
 
@@ -113,19 +112,6 @@ def object_ssim(a: Tensor, b: Tensor, mask: Tensor) -> float:
     `mask` [1,H,W]; 1 where the mask is empty."""
     if not bool(mask.any()):
         return 1.0
-    x, y = a.double()[:, None], b.double()[:, None]
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float64)
-    window = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    window = window / window.sum()
-
-    def blur(image: Tensor) -> Tensor:
-        padded = torch.nn.functional.pad(image, (_RADIUS,) * 4, mode="replicate")
-        rows = torch.nn.functional.conv2d(padded, window[None, None, :, None])
-        return torch.nn.functional.conv2d(rows, window[None, None, None, :])
-
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
-    top = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    bottom = (mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2)
-    return float((top / bottom).mean(dim=0)[mask].mean())
+    padded = pad(torch.stack([a, b]).double(), (RADIUS,) * 4, mode="replicate")
+    similarity = ssim_map(padded[:1], padded[1:])[0].mean(dim=0)  # [H,W]
+    return float(similarity[mask[0]].mean())

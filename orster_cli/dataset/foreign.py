@@ -22,7 +22,8 @@ from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import opengl_c2w_to_w2c
 from orster_cli.geometry.orbit import clip_times
-from orster_cli.io.clip_files import check_pose
+from orster_cli.io.camera_values import check_pose
+from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 from orster_cli.io.transforms_json import read_transforms
 
@@ -84,14 +85,19 @@ def _count(folder: Path, pattern: str) -> int:
 
 def _view(folder: Path, image: str, camera: str, count: int, *, still: bool) -> OrbitClip:
     """One video of the folder. `still`: every frame shows time 0."""
-    images = [_read_rgba(folder / image.format(i)) for i in range(count)]  # [4,H,W] each
-    height, width = images[0].shape[1:]
-    for i, frame in enumerate(images):
-        if frame.shape != images[0].shape:
+    images: list[Tensor] = []  # [4,H,W] each
+    height = width = 0
+    for i in range(count):
+        frame = _read_rgba(folder / image.format(i))
+        if not images:
+            height, width = frame.shape[1:]
+            check_size(count, width, height, str(folder))
+        elif frame.shape != images[0].shape:
             raise InputError(
                 f"{folder / image.format(i)}: expected {width}x{height} pixels as the first frame, "
                 f"got {frame.shape[2]}x{frame.shape[1]}"
             )
+        images.append(frame)
     cameras = [_camera(folder / camera.format(i), width, height) for i in range(count)]
     rgba = torch.stack(images)
     times = clip_times(count).float()

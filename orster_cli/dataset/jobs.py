@@ -8,13 +8,13 @@ its record. `sources/KEY.json` ends a source and lists its clips.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.atomic import write_bytes
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.captions import Caption
@@ -67,14 +67,9 @@ class Scratch:
             yield self.record(key)
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """`path` holds either what it held or all of `data`, whatever happens meanwhile."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file of the scratch folder, where a worker of a killed run may still be writing."""
+    write_bytes(path, data, shared=True)
 
 
 def json_bytes(value: object) -> bytes:
@@ -107,7 +102,7 @@ def process_source(job: SourceJob) -> None:
         clips = [*clips, job.source.key] if job.source.key not in clips else clips
         _drop(job, job.source.key, {"clip": None, "clip_name": ""}, str(error))
     summary = {"clips": clips, "warnings": warnings, "licence": "".join(licence)}
-    write_atomic(job.scratch.source(job.source.key), json_bytes(summary))
+    _write(job.scratch.source(job.source.key), json_bytes(summary))
 
 
 def _process_gltf(
@@ -198,12 +193,12 @@ def _keep(job: SourceJob, key: str, views: dict[str, OrbitClip], about: dict[str
     if verdict.reason is not None:
         _drop(job, key, about, verdict.reason)
         return
-    write_atomic(job.scratch.clip(key, ".png"), png_bytes(strip(views)))
-    write_atomic(job.scratch.clip(key, ".tar"), encode(key, views, about))
+    _write(job.scratch.clip(key, ".png"), png_bytes(strip(views)))
+    _write(job.scratch.clip(key, ".tar"), encode(key, views, about))
     record = {"key": key, "reason": None, **about, "frames": {n: len(v) for n, v in views.items()}}
-    write_atomic(job.scratch.clip(key, ".json"), json_bytes(record))
+    _write(job.scratch.clip(key, ".json"), json_bytes(record))
 
 
 def _drop(job: SourceJob, key: str, about: dict[str, Any], reason: str) -> None:
     record = {"key": key, "reason": reason, "source": job.source.name, **about}
-    write_atomic(job.scratch.clip(key, ".json"), json_bytes(record))
+    _write(job.scratch.clip(key, ".json"), json_bytes(record))

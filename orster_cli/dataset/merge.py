@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orster_cli.core.errors import ConfigError, ConflictError
+from orster_cli.artifacts.folders import is_plain_file
+from orster_cli.core.errors import ConfigError, ConflictError, InputError
+from orster_cli.core.names import safe_relative_path
 from orster_cli.core.reporting import Reporter
 from orster_cli.dataset.assemble import INDEX, place_file, shard_name, write_index
 from orster_cli.dataset.reader import Dataset
@@ -46,10 +48,10 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
     names: dict[tuple[int, str], str] = {}
     sheets: list[str] = []
     for p, part in enumerate(parts):
-        for shard in part.content["shards"]:
+        for shard in _listed(part, "shards"):
             names[p, shard] = shard_name(len(names))
             place_file(part.dataset.root / shard, out / names[p, shard])
-        for sheet in part.content["contact_sheets"]:
+        for sheet in _listed(part, "contact_sheets"):
             name = f"contact_sheets/{len(sheets) + 1:04d}.png" if sheets else "contact_sheet.png"
             shutil.copyfile(part.dataset.root / sheet, out / name)
             sheets.append(name)
@@ -65,6 +67,18 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
         "contact_sheets": sheets,
         "dropped": [drop for part in parts for drop in part.content["dropped"]],
     }
+
+
+def _listed(part: Part, name: str) -> list[str]:
+    """Names of files in `part`. InputError: anything else, also a link."""
+    files = part.content.get(name)
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise InputError(f"{part.name}: {name}: expected a list of files")
+    for file in files:
+        safe_relative_path(file, where=f"{part.name}: {name}")
+        if not is_plain_file(part.dataset.root, file):
+            raise InputError(f"{part.name}: {name}: {file} is not a file of this dataset")
+    return files
 
 
 def _difference(a: Any, b: Any) -> str:

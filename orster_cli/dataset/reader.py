@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import io
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 
+from orster_cli.artifacts.folders import is_plain_file
 from orster_cli.core import limits
-from orster_cli.core.errors import InputError, IntegrityError
+from orster_cli.core.conventions import VIEWS
+from orster_cli.core.errors import InputError, IntegrityError, LimitError
+from orster_cli.core.names import printable, safe_relative_path
+from orster_cli.core.strict_json import parse_json, read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.assemble import INDEX
-from orster_cli.dataset.samples import VIEWS, frame_digits
-from orster_cli.dataset.shards import Placed, read_sample
+from orster_cli.dataset.captions import texts_of
+from orster_cli.dataset.samples import frame_digits
+from orster_cli.dataset.shards import Placed, is_key, read_sample
+from orster_cli.io.camera_values import parse_frames, parse_side
+from orster_cli.io.clip_files import check_size
+from orster_cli.io.images import read_image
 
-_ENTRY = {"key": str, "shard": str, "offset": int, "size": int}
+LARGEST = 2**63  # of offsets and sizes in a shard
+LARGEST_MOTION = 1e6  # a mean square of colours: at most 1 in what `prepare-data` writes
+# fields of an index entry, with their types
+_REQUIRED = {"key": str, "shard": str, "offset": int, "size": int, "frames": dict}
+_OPTIONAL: dict[str, tuple[type, ...]] = {
+    "source": (str,),
+    "clip": (int, type(None)),
+    "clip_name": (str, type(None)),
+    "caption": (str, type(None)),
+    "also": (list,),
+    "motion": (float, int),
+}
 
 
 class Dataset:
@@ -38,20 +54,7 @@ class Dataset:
     @classmethod
     def read(cls, root: Path) -> Dataset:
         """The dataset in the folder `root`, whose manifest is not looked at."""
-        path = root / INDEX
-        try:
-            if path.stat().st_size > limits.INDEX_MAX_BYTES:
-                raise InputError(f"{path}: more than {limits.INDEX_MAX_BYTES} bytes")
-            listed = json.loads(path.read_text("utf-8"))["samples"]
-            samples = {entry["key"]: _checked(path, entry) for entry in listed}
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"{path}: not an index: {type(error).__name__}: {error}",
-                hint="check the dataset with: orster verify",
-            ) from None
-        return cls(root, samples)
+        return cls(root, _parse_index(root))
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -69,78 +72,160 @@ class Dataset:
             )
         return dict(self._samples[key])
 
+    def texts(self) -> dict[str, list[str]]:
+        """By key, the caption of each sample and its other captions; empty where it has none."""
+        return {key: texts_of(info) for key, info in self._samples.items()}
+
     def sample_json(self, key: str) -> dict[str, Any]:
-        """Everything that is known of a sample, cameras included."""
-        fields = self._read(key, "json")
-        if "json" not in fields:
-            raise IntegrityError(f"{self.root}: sample {key!r} has no json")
-        about: dict[str, Any] = json.loads(fields["json"])
-        return about
+        """The whole JSON of a sample, cameras included. InputError: not such a JSON; IntegrityError:
+        none."""
+        where = self._where(key)
+        data = self._read(key, "json").get("json")
+        if data is None:
+            raise IntegrityError(f"{where}: has no json")
+        if len(data) > limits.JSON_MAX_BYTES:
+            raise LimitError(f"{where}: more than {limits.JSON_MAX_BYTES} bytes of JSON")
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where}: its json is not UTF-8", code="E-JSON") from error
+        value = parse_json(text, where=where)
+        views = value.get("views") if isinstance(value, dict) else None
+        if not isinstance(views, dict) or not views:
+            raise InputError(f"{where}: expected an object with views")
+        for name, view in views.items():
+            _check_view(view, f"{where}: {printable(name)[:80]}")
+        return value
 
     def clip(self, key: str, view: str = "dynamic") -> OrbitClip:
         """One view of a sample: "dynamic", "static", "front" or "eval".
 
-        Frames are straight colour, white where alpha is 0. Raises InputError for a view that the
-        sample does not have, IntegrityError for damage."""
-        about = self.sample_json(key)
-        if view not in VIEWS or view not in about["views"]:
+        Frames are straight colour, white where alpha is 0. InputError: the sample lacks the view, or
+        its JSON is wrong; LimitError: too many frames or pixels; IntegrityError: damage."""
+        sample = self.sample_json(key)
+        where = self._where(key)
+        if view not in VIEWS or view not in sample["views"]:
             raise InputError(
-                f"{self.root}: sample {key!r} has no view {view!r}, only "
-                + ", ".join(about["views"])
+                f"{where}: has no view {printable(view)[:80]!r}, only "
+                + printable(", ".join(sample["views"]))[:200]
             )
-        facts = about["views"][view]
+        where = f"{where}: {view}"
+        facts = sample["views"][view]
+        check_size(facts["frames"], facts["width"], facts["height"], where)
+        cameras, times = _cameras(facts, where)
+        prompt = sample.get("caption")
+        if prompt is not None and not isinstance(prompt, str):
+            raise InputError(f"{where}: expected caption to be a text")
         fields = self._read(key, f"{view}.")
-        digits = frame_digits(facts["frames"])
-        names = [f"{view}.{i:0{digits}d}.png" for i in range(facts["frames"])]
+        digits = frame_digits(len(cameras))
+        names = [f"{view}.{i:0{digits}d}.png" for i in range(len(cameras))]
         if sorted(fields) != names:
-            raise IntegrityError(
-                f"{self.root}: sample {key!r}: expected {len(names)} frames of {view}, "
-                f"got {len(fields)}"
-            )
-        rgba = np.stack([self._png(key, fields[name]) for name in names])
-        pixels = torch.from_numpy(rgba).permute(0, 3, 1, 2).float() / 255
-        alpha = pixels[:, 3:]
+            raise IntegrityError(f"{where}: expected {len(names)} frames, got {len(fields)}")
+        shape = (cameras.height, cameras.width)
+        rgba = torch.empty(0)
+        for i, name in enumerate(names):
+            image = _read_png(fields.pop(name), shape, f"{where}: frame {i}")
+            if i == 0:  # memory is taken when an image of this size has been seen
+                rgba = torch.ones(len(names), 4, *shape)
+            rgba[i, : len(image)] = image
+        alpha = rgba[:, 3:]
         return OrbitClip(
-            frames=torch.where(alpha > 0, pixels[:, :3], torch.ones(())),
+            frames=torch.where(alpha > 0, rgba[:, :3], torch.ones(())),
             alpha=alpha,
-            cameras=Cameras(
-                K=torch.tensor(facts["K"]),
-                w2c=torch.tensor(facts["w2c"]),
-                width=facts["width"],
-                height=facts["height"],
-            ),
-            times=torch.tensor(facts["times"]),
-            prompt=about.get("caption") or None,
+            cameras=cameras,
+            times=times,
+            prompt=prompt or None,
         )
+
+    def _where(self, key: str) -> str:
+        return f"{self.root}: sample {printable(key)[:100]!r}"
 
     def _read(self, key: str, prefix: str) -> dict[str, bytes]:
         entry = self.info(key)
+        if not is_plain_file(self.root, entry["shard"]):
+            raise InputError(
+                f"{self.root / entry['shard']}: not a file of this dataset",
+                hint="a shard may be no link, and lie behind none",
+            )
         placed = Placed(key=key, offset=entry["offset"], size=entry["size"])
         return read_sample(self.root / entry["shard"], placed, prefix)
 
-    def _png(self, key: str, data: bytes) -> np.ndarray:
-        """[H,W,4] uint8."""
-        try:
-            with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-                if max(image.size) > limits.IMAGE_MAX_SIDE:
-                    raise IntegrityError(f"{self.root}: sample {key!r}: image of {image.size}")
-                return np.array(image.convert("RGBA"), np.uint8)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise IntegrityError(
-                f"{self.root}: sample {key!r}: damaged image: {error}",
-                hint="check the dataset with: orster verify",
-            ) from None
+
+def _check_view(value: Any, where: str) -> None:
+    """A view in a sample's JSON has a number of frames, a size, and lists of that many cameras and
+    times. InputError, LimitError."""
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: expected an object")
+    count = value.get("frames")
+    if type(count) is not int or count < 1:
+        raise InputError(f"{where}: expected a number of frames")
+    if count > limits.DATASET_MAX_FRAMES:
+        raise LimitError(f"{where}: {count} frames, at most {limits.DATASET_MAX_FRAMES}")
+    for name in ("times", "K", "w2c"):
+        if not isinstance(value.get(name), list) or len(value[name]) != count:
+            raise InputError(f"{where}: expected {name} to be a list of {count} entries")
+    parse_side(value, "width", where)
+    parse_side(value, "height", where)
 
 
-def _checked(path: Path, entry: dict[str, Any]) -> dict[str, Any]:
-    """An index entry whose shard lies in the dataset."""
-    for name, kind in _ENTRY.items():
-        if type(entry[name]) is not kind:
-            raise InputError(f"{path}: {name}: expected {kind.__name__}, got {entry[name]!r}")
-    shard = Path(entry["shard"])
-    if shard.is_absolute() or ".." in shard.parts or entry["offset"] < 0 or entry["size"] < 0:
-        raise InputError(f"{path}: sample {entry['key']!r}: a place outside the dataset")
-    also = entry.get("also", [])
-    if type(also) is not list or not all(type(text) is str for text in also):
-        raise InputError(f"{path}: sample {entry['key']!r}: also: expected a list of texts")
-    return entry
+def _cameras(view: dict[str, Any], where: str) -> tuple[Cameras, Tensor]:
+    """Cameras and times [T] of a checked view. InputError."""
+    columns = zip(view["times"], view["K"], view["w2c"], strict=True)
+    frames = [{"time": time, "K": K, "w2c": w2c} for time, K, w2c in columns]
+    return parse_frames(frames, width=view["width"], height=view["height"], where=where)
+
+
+def _read_png(data: bytes, shape: tuple[int, int], where: str) -> Tensor:
+    """[3,H,W] or [4,H,W] of `shape` (H, W). IntegrityError: no such image; LimitError: too large."""
+    try:
+        image = read_image(data, where=where, formats=("PNG",))
+    except LimitError:
+        raise
+    except InputError as error:
+        raise IntegrityError(str(error), hint="check the dataset with: orster verify") from error
+    if image.shape[1:] != shape:
+        raise IntegrityError(
+            f"{where}: expected {shape[1]}x{shape[0]} pixels, got {image.shape[2]}x{image.shape[1]}"
+        )
+    return image
+
+
+def _parse_index(root: Path) -> dict[str, dict[str, Any]]:
+    path = root / INDEX
+    if not is_plain_file(root, INDEX):
+        raise InputError(f"{path}: cannot be read: no such file")
+    value = read_json(path, maximum=limits.INDEX_MAX_BYTES)
+    listed = value.get("samples") if isinstance(value, dict) else None
+    if not isinstance(listed, list):
+        raise InputError(f"{path}: not an index: expected an object with a list of samples")
+    samples: dict[str, dict[str, Any]] = {}
+    for i, entry in enumerate(listed):
+        _check_entry(entry, f"{path}: sample {i}")
+        if entry["key"] in samples:
+            raise InputError(f"{path}: sample {entry['key']!r} is listed twice")
+        samples[entry["key"]] = entry
+    return samples
+
+
+def _check_entry(entry: Any, where: str) -> None:
+    """InputError: a field of another type, or a place outside the dataset."""
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: not an index: expected an object")
+    for name, kind in _REQUIRED.items():
+        if type(entry.get(name)) is not kind:
+            raise InputError(f"{where}: not an index: {name}: expected {kind.__name__}")
+    for name, kinds in _OPTIONAL.items():
+        if name in entry and type(entry[name]) not in kinds:
+            raise InputError(f"{where}: {name}: expected {kinds[0].__name__}")
+    if not is_key(entry["key"]):
+        raise InputError(f"{where}: {printable(entry['key'])[:100]!r} is no key of a sample")
+    safe_relative_path(entry["shard"], where=f"{where}: shard")
+    if not (0 <= entry["offset"] < LARGEST and 0 <= entry["size"] < LARGEST):
+        raise InputError(f"{where}: a place outside the shard")
+    if not all(type(text) is str for text in entry.get("also", [])):
+        raise InputError(f"{where}: also: expected a list of texts")
+    counts = entry["frames"].values()
+    if not all(type(count) is int and 0 < count <= limits.DATASET_MAX_FRAMES for count in counts):
+        raise InputError(f"{where}: frames: expected numbers of frames by view")
+    if not 0 <= entry.get("motion", 0) <= LARGEST_MOTION:
+        raise InputError(f"{where}: motion: expected a number from 0 to {LARGEST_MOTION}")

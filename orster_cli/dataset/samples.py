@@ -14,21 +14,12 @@ from typing import Any
 import numpy as np
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.core.frames import on_white
+from orster_cli.core.conventions import CONVENTIONS, VIEWS
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import check_motion, empty_frame, motion_magnitude, touches_border
 from orster_cli.dataset.shards import encode_sample, png_bytes
 
-VIEWS = ("dynamic", "static", "front", "eval")
 STRIP_FRAMES, STRIP_SIDE = 8, 96  # of a contact sheet's row
-CONVENTIONS = {
-    "camera": "OpenCV: x right, y down, z forward; pixel centres at .5",
-    "w2c": "world to camera, row-major 4x4",
-    "world": "+Z up, front of the object towards -Y, object centred at the origin",
-    "azimuth": "0 at -Y, counter-clockwise seen from above",
-    "times": "0 first moment of the animation, 1 its last",
-    "images": "RGBA, straight alpha, sRGB",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +115,7 @@ def strip(views: dict[str, OrbitClip]) -> np.ndarray:
     clip = views["dynamic"]
     which = np.linspace(0, len(clip) - 1, min(STRIP_FRAMES, len(clip))).round().astype(int)
     tiles = []
-    for frame in on_white(clip)[which].permute(0, 2, 3, 1).numpy():
+    for frame in clip.over()[which].permute(0, 2, 3, 1).numpy():
         image = Image.fromarray(np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8))
         image.thumbnail((STRIP_SIDE, STRIP_SIDE), Image.Resampling.BOX)
         tile = np.full((STRIP_SIDE, STRIP_SIDE, 3), 255, np.uint8)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.names import key_slug
 from orster_cli.dataset.shards import check_key
 
 GLTF, DIFFUSION4D, FRAMES = "gltf", "diffusion4d", "frames"
@@ -92,7 +93,7 @@ def folder_kind(folder: Path) -> str | None:
 def _slug(name: str) -> str:
     """The part of a sample key that names the object."""
     stem = Path(name).stem if name.lower().endswith(_SUFFIXES) else Path(name).name
-    return re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:72] or "object"
+    return key_slug(stem)
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -5,7 +5,6 @@ after a kill and by several processes. T frames, H W pixels.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orster_cli.core.atomic import replacing
 from orster_cli.evaluate.networks import Networks
 
 
@@ -76,10 +76,8 @@ class Features:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        building = path.with_suffix(f".{os.getpid()}.tmp")
-        with building.open("wb") as handle:
+        with replacing(path, shared=True) as temporary, temporary.open("wb") as handle:
             np.save(handle, value.float().contiguous().numpy())
-        building.replace(path)
 
 
 def _read(path: Path) -> Tensor | None:

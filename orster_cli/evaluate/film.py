@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
@@ -104,10 +105,7 @@ class MeshScene:
 
 def from_clip(name: str, clip: OrbitClip, background: str) -> Footage:
     """`clip` as it looks on `background` ("white", "grey", "black"); without alpha as it is."""
-    shade = BACKGROUNDS[background]
-    frames = clip.frames
-    if clip.alpha is not None:
-        frames = frames * clip.alpha + (1 - clip.alpha) * shade
+    frames = clip.over(BACKGROUNDS[background])
     return Footage(
         name=name, frames=frames, alpha=clip.alpha, cameras=clip.cameras, times=clip.times
     )
@@ -116,7 +114,7 @@ def from_clip(name: str, clip: OrbitClip, background: str) -> Footage:
 def film(name: str, scene: Scene, cameras: Cameras, times: Tensor, background: str) -> Footage:
     """`scene` as `cameras` see it at `times` [T] in [0,1], on `background`."""
     rgb, alpha = scene.film(cameras, times)
-    frames = rgb + (1 - alpha) * BACKGROUNDS[background]
+    frames = premultiplied_over(rgb, alpha, BACKGROUNDS[background])
     return Footage(name=name, frames=frames, alpha=alpha, cameras=cameras, times=times.float())
 
 

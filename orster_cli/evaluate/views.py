@@ -53,12 +53,6 @@ class Case:
     condition: Condition = field(default_factory=Condition)
 
 
-def azimuths_of(cameras: Cameras) -> Tensor:
-    """[T] degrees in (-180, 180] of cameras that look inwards; 0 is the front."""
-    at = cameras.positions
-    return torch.rad2deg(torch.atan2(at[:, 0], -at[:, 1]))
-
-
 class Looks:
     """The footages of one case, each filmed once, when a metric asks for it."""
 
@@ -153,7 +147,7 @@ class Looks:
         if isinstance(ours, Footage):
             if ours.cameras is None:
                 raise Undefined("a video without cameras has no known front view")
-            which = torch.nonzero(azimuths_of(ours.cameras).abs() <= FRONT)[:, 0].tolist()
+            which = torch.nonzero(ours.cameras.azimuths.abs() <= FRONT)[:, 0].tolist()
             if not which:
                 raise Undefined("no frame of the clip shows the front")
             return ours.pick(which)
@@ -174,7 +168,7 @@ class Looks:
             return film("", reference, cameras, torch.zeros(1), self.cfg.background).frames[0]
         if reference.cameras is None:
             return reference.frames[0]
-        return reference.frames[int(azimuths_of(reference.cameras).abs().argmin())]
+        return reference.frames[int(reference.cameras.azimuths.abs().argmin())]
 
     @cached_property
     def at_rest(self) -> tuple[Footage, Footage]:

@@ -1,4 +1,5 @@
-"""Converters between camera conventions, all in one place (docs/conventions.md).
+"""Converters between camera conventions, all in one place (docs/conventions.md; as text in
+`core.conventions`).
 
 Ours: OpenCV axes (x right, y down, z forward), world-to-camera, world +Z up, azimuth 0 at -Y.
 """
@@ -8,13 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-DESCRIPTION = {
-    "camera": "OpenCV: x right, y down, z forward; w2c is world-to-camera; pixel centres at .5",
-    "world": "+Z up, right-handed; azimuth 0 is the front view, its camera at -Y; azimuth grows "
-    "counter-clockwise seen from above",
-    "time": "0 is the first moment of the motion, 1 its last",
-    "color": "straight (not premultiplied) RGBA, sRGB",
-}
 FLIP_YZ = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
 # glTF is +Y up with its front along +Z; in our world up is +Z and the front faces -Y
 GLTF_TO_WORLD = torch.tensor(
@@ -47,33 +41,7 @@ def w2c_to_opengl_c2w(w2c: Tensor) -> Tensor:
     return invert_rigid(w2c) @ FLIP_YZ.to(w2c)
 
 
-def gltf_camera_to_w2c(node: Tensor) -> Tensor:
-    """OpenCV w2c in our world of glTF camera nodes' global transforms [..., 4, 4] without scale
-    (OpenGL axes in a +Y-up world)."""
-    return opengl_c2w_to_w2c(GLTF_TO_WORLD.to(node) @ node)
-
-
-def w2c_to_gltf_camera(w2c: Tensor) -> Tensor:
-    """The inverse of `gltf_camera_to_w2c`."""
-    return GLTF_TO_WORLD.T.to(w2c) @ w2c_to_opengl_c2w(w2c)
-
-
-def diffusion4d_w2c(entry: dict[str, object]) -> Tensor:
-    """[4,4] OpenCV w2c of one of Diffusion4D's camera files: `matrix_world` is Blender's
-    camera-to-world in a +Z-up world with the front camera at -Y, which is ours. ValueError: it is
-    not there."""
-    if "matrix_world" not in entry:
-        raise ValueError("expected a camera file with matrix_world")
-    return opengl_c2w_to_w2c(torch.tensor(entry["matrix_world"], dtype=torch.float64))
-
-
 def videomv_condition(w2c: Tensor) -> Tensor:
     """[T,16] camera condition of VideoMV: flattened OpenGL c2w in its own world, not normalised."""
     c2w = w2c_to_opengl_c2w(w2c.double())
     return (WORLD_TO_VIDEOMV.to(c2w) @ c2w).flatten(-2).float()
-
-
-def from_videomv_condition(condition: Tensor) -> Tensor:
-    """[T,4,4] OpenCV w2c of VideoMV camera conditions [T,16]."""
-    c2w = condition.double().reshape(*condition.shape[:-1], 4, 4)
-    return opengl_c2w_to_w2c(WORLD_TO_VIDEOMV.T.to(c2w) @ c2w)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orster_cli.core.conventions import VIEWS
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import did_you_mean, printable
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from orster_cli.core.reporting import Reporter
     from orster_cli.core.types import OrbitClip
     from orster_cli.inputs.video import OrbitFlags
-
-VIEWS = ("dynamic", "static", "front", "eval")
 
 
 @dataclass

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.names import printable, slug
+from orster_cli.core.names import key_slug, printable, slug
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
@@ -97,7 +97,7 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     if path.is_file() and path.suffix.lower() == ".ply":
         return _gaussians(path)
     if path.is_file():
-        return _video(path, reporter)
+        return _video(path, cfg, reporter)
     if "#" not in text and not (path.is_dir() and _is_one(path)):
         raise InputError(f"{printable(text)}: no such clip, or one without cameras", hint=FORMS)
     if path.is_dir() and _kind(path) not in (None, "clip", "dataset"):
@@ -178,17 +178,25 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
     ]
 
 
-def _video(path: Path, reporter: Reporter) -> Subject:
+def _video(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
+    """A video or animated image."""
     from orster_cli.inputs.files import input_file
-    from orster_cli.io.video import probe, read_video
+    from orster_cli.io.animations import is_animation
+    from orster_cli.io.video import probe
 
-    probe(path)  # what cannot be opened is said before anything is computed
+    if not is_animation(path):
+        probe(path)  # what cannot be opened is said before anything is computed
     name = slug(path.stem)
 
     def load() -> Opened:
-        from orster_cli.evaluate.film import Footage
+        from orster_cli.core.compositing import over
+        from orster_cli.evaluate.film import BACKGROUNDS, Footage
+        from orster_cli.inputs.video import read_moving
 
-        return Opened(side=Footage(name=name, frames=read_video(path, reporter)))
+        frames, alpha = read_moving(path, reporter)
+        if alpha is not None:
+            frames = over(frames, alpha, BACKGROUNDS[cfg.background])
+        return Opened(side=Footage(name=name, frames=frames, alpha=alpha))
 
     return Subject(name=name, load=load, inputs=[input_file(path)])
 
@@ -234,7 +242,7 @@ def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
         raise InputError(
             f"{path}#{printable(animation)}: expected the number of an animation, {path}#0"
         )
-    key = f"{slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
+    key = f"{key_slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
     return Subject(
         name=key,
         load=partial(_placed, path, int(animation or 0), cfg),

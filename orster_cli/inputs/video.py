@@ -16,11 +16,14 @@ from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS, clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.io.animations import is_animation, read_animation
+from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 from orster_cli.io.matting import matte
 from orster_cli.io.video import read_video
 
 VIDEO_SIDE = 512  # pixels: a video is shrunk to this before anything else
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 VIDEO_FRAMES = 72  # of a longer video this many are used, evenly spaced
 
 
@@ -107,31 +110,55 @@ def clip_from_frames(
 
 
 def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
-    """A video file on an orbit given by flags."""
+    """A video or animated image on an orbit given by flags."""
     orbit.check()
-    frames = thinned(read_video(path, reporter, maximum_side=VIDEO_SIDE), path.name, reporter)
-    return clip_from_frames(frames, None, orbit, where=path.name, reporter=reporter)
+    frames, alpha = read_moving(path, reporter, maximum_side=VIDEO_SIDE)
+    pick = thinned(len(frames), path.name, reporter)
+    return clip_from_frames(
+        frames[pick],
+        None if alpha is None else alpha[pick],
+        orbit,
+        where=path.name,
+        reporter=reporter,
+    )
+
+
+def read_moving(
+    path: Path, reporter: Reporter, *, maximum_side: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Frames [T,3,H,W] and, of an animated image with transparency, alpha [T,1,H,W] of a video, GIF,
+    WebP, APNG or TIFF; larger ones are shrunk to `maximum_side`. InputError, LimitError."""
+    if is_animation(path):
+        found = read_animation(path, reporter, maximum_side=maximum_side)
+        return found.frames, found.alpha
+    return read_video(path, reporter, maximum_side=maximum_side), None
 
 
 def read_frames_clip(folder: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
     """A folder of images, in the order of their names, on an orbit given by flags."""
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".webp"))
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if len(paths) > CLIP_MAX_FRAMES:
         raise LimitError(f"{folder}: {len(paths)} images, at most {CLIP_MAX_FRAMES}")
     if not paths:
         raise InputError(f"{folder}: expected a clip, a dataset, transforms.json or images")
-    images = [read_image(path) for path in paths]
-    if len({tuple(image.shape) for image in images}) != 1:
-        raise InputError(f"{folder}: the images differ in size, or only some have alpha")
-    stack = thinned(torch.stack(images), folder.name, reporter)
+    images: list[Tensor] = []
+    for index in thinned(len(paths), folder.name, reporter).tolist():
+        image = read_image(paths[index])
+        if not images:
+            used = min(len(paths), VIDEO_FRAMES)
+            check_size(used, image.shape[2], image.shape[1], str(folder))
+        elif image.shape != images[0].shape:
+            raise InputError(f"{folder}: the images differ in size, or only some have alpha")
+        images.append(image)
+    stack = torch.stack(images)
     alpha = stack[:, 3:] if stack.shape[1] == 4 else None
     return clip_from_frames(stack[:, :3], alpha, orbit, where=folder.name, reporter=reporter)
 
 
-def thinned(frames: Tensor, name: str, reporter: Reporter) -> Tensor:
-    """At most `VIDEO_FRAMES` of the frames, evenly spaced; says so when it leaves some out."""
-    if len(frames) <= VIDEO_FRAMES:
-        return frames
-    reporter.warn(f"{name}: {VIDEO_FRAMES} of its {len(frames)} frames are used, evenly spaced")
-    pick = torch.linspace(0, len(frames) - 1, VIDEO_FRAMES).round().long()
-    return frames[pick]
+def thinned(count: int, name: str, reporter: Reporter) -> Tensor:
+    """Indices of at most `VIDEO_FRAMES` of `count` frames, evenly spaced; warns when it leaves some
+    out."""
+    if count <= VIDEO_FRAMES:
+        return torch.arange(count)
+    reporter.warn(f"{name}: {VIDEO_FRAMES} of its {count} frames are used, evenly spaced")
+    return torch.linspace(0, count - 1, VIDEO_FRAMES).round().long()

@@ -9,9 +9,49 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.limits import IMAGE_MAX_SIDE
+from orster_cli.core.types import Cameras
 
 LARGEST = 1e6  # of any number in a camera file; beyond it float32 has no pixels left
 SKEWED = 1e-3  # by how much a rotation may miss being one
+
+
+def parse_frames(
+    frames: list[Any], *, width: int, height: int, where: str
+) -> tuple[Cameras, Tensor]:
+    """Cameras and times [T] of T objects with `time`, `K` and `w2c`. InputError names the frame and the
+    field that is wrong."""
+    times, Ks, poses = [], [], []
+    for i, frame in enumerate(frames):
+        at = f"{where}: frame {i}"
+        if not isinstance(frame, dict):
+            raise InputError(f"{at}: expected an object")
+        times.append(numbers(frame.get("time"), (), f"{at}: time"))
+        Ks.append(numbers(frame.get("K"), (3, 3), f"{at}: K"))
+        check_intrinsics(Ks[-1], f"{at}: K")
+        poses.append(numbers(frame.get("w2c"), (4, 4), f"{at}: w2c"))
+        check_pose(poses[-1], f"{at}: w2c")
+    cameras = Cameras(
+        K=torch.stack(Ks).float(), w2c=torch.stack(poses).float(), width=width, height=height
+    )
+    return cameras, check_times(torch.stack(times), where)
+
+
+def check_times(times: Tensor, where: str) -> Tensor:
+    """`times` [T] as float32. InputError: outside [0,1]."""
+    if float(times.min()) < 0 or float(times.max()) > 1:
+        raise InputError(
+            f"{where}: expected times in [0,1], got {times.min():g} to {times.max():g}"
+        )
+    return times.float()
+
+
+def parse_side(value: dict[str, Any], key: str, where: str) -> int:
+    """The width or height `value[key]` in pixels. InputError: no such number."""
+    side = value.get(key)
+    if type(side) is not int or not 0 < side <= IMAGE_MAX_SIDE:
+        raise InputError(f"{where}: expected {key} to be 1 to {IMAGE_MAX_SIDE} pixels")
+    return side
 
 
 def numbers(value: Any, shape: tuple[int, ...], where: str) -> Tensor:

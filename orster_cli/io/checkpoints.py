@@ -7,12 +7,12 @@ else is needed to go on as if nothing had happened.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from orster_cli.core.atomic import ENDING
 from orster_cli.io.tensors import write_tensors
 
 KEEP = 2
@@ -23,14 +23,10 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path
     """Write `tensors` for `step`; older checkpoints but the last one are removed afterwards."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_PREFIX}{step:08d}{_SUFFIX}"
-    building = path.with_suffix(f".tmp-{os.getpid()}")
-    write_tensors(building, tensors, metadata={"step": str(step)})
-    with building.open("rb") as handle:
-        os.fsync(handle.fileno())
-    building.replace(path)
+    write_tensors(path, tensors, metadata={"step": str(step)})
     for old in _checkpoints(folder)[:-KEEP]:
         old.unlink(missing_ok=True)
-    for leftover in folder.glob(f"{_PREFIX}*.tmp-*"):
+    for leftover in folder.glob(f"{_PREFIX}*{ENDING}"):
         leftover.unlink(missing_ok=True)
     return path
 

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.limits import CLIP_MAX_BYTES, CLIP_MAX_FRAMES, IMAGE_MAX_SIDE
+from orster_cli.core.limits import CLIP_MAX_BYTES, CLIP_MAX_FRAMES
 from orster_cli.core.names import did_you_mean, printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.geometry.conventions import DESCRIPTION
-from orster_cli.io.camera_values import check_intrinsics, check_pose, numbers
-from orster_cli.io.images import read_image, write_png
+from orster_cli.io.camera_values import parse_frames, parse_side
+from orster_cli.io.images import on_white, read_image, write_png
 from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.io.video import write_video
 
@@ -40,7 +40,7 @@ def camera_entries(clip: OrbitClip) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": 1,
-        "conventions": DESCRIPTION,
+        "conventions": CONVENTIONS,
         "width": cameras.width,
         "height": cameras.height,
         "prompt": clip.prompt,
@@ -57,13 +57,18 @@ def write_clip(folder: Path, clip: OrbitClip, *, fps: float = 12.0) -> None:
     value = camera_entries(clip)
     for i, entry in enumerate(value["frames"]):
         entry["file"] = f"frames/{i:04d}.png"
-        frame = clip.frames[i]
-        if clip.alpha is not None:
-            frame = torch.cat([frame, clip.alpha[i]])
-        write_png(folder / entry["file"], frame)
+        write_png(folder / entry["file"], _image(clip, i))
     text = json.dumps(value, indent=1, ensure_ascii=False)
     (folder / CAMERAS).write_text(text + "\n", encoding="utf-8")
-    write_video(folder / "preview.mp4", (_on_white(clip, i) for i in range(len(clip))), fps=fps)
+    write_video(
+        folder / "preview.mp4", (on_white(_image(clip, i)) for i in range(len(clip))), fps=fps
+    )
+
+
+def _image(clip: OrbitClip, index: int) -> Tensor:
+    """Frame `index` as [4,H,W], or [3,H,W] of a clip without alpha."""
+    frame = clip.frames[index]
+    return frame if clip.alpha is None else torch.cat([frame, clip.alpha[index]])
 
 
 def write_priors(folder: Path, priors: dict[str, Tensor]) -> None:
@@ -85,11 +90,6 @@ def read_priors(folder: Path) -> dict[str, Tensor]:
                 f"{printable(name)[:80]} {list(tokens.shape)}"
             )
     return tensors
-
-
-def _on_white(clip: OrbitClip, index: int) -> Tensor:
-    frame = clip.frames[index]
-    return frame if clip.alpha is None else frame * clip.alpha[index] + (1 - clip.alpha[index])
 
 
 def read_clip(folder: Path) -> OrbitClip:
@@ -147,31 +147,18 @@ def parse_cameras(value: Any, *, where: str) -> tuple[Cameras, Tensor, str | Non
     if not isinstance(value, dict) or value.get("format") != FORMAT or value.get("version") != 1:
         raise InputError(f"{where}: expected {FORMAT} version 1")
     _known(value, _KEYS, where)
-    width, height = _side(value, "width", where), _side(value, "height", where)
+    width, height = parse_side(value, "width", where), parse_side(value, "height", where)
     frames = value.get("frames")
     if not isinstance(frames, list) or not 1 <= len(frames) <= CLIP_MAX_FRAMES:
         raise InputError(f"{where}: expected 1 to {CLIP_MAX_FRAMES} frames")
     prompt = value.get("prompt")
     if prompt is not None and not isinstance(prompt, str):
         raise InputError(f"{where}: expected prompt to be a text")
-    times, Ks, poses = [], [], []
     for i, entry in enumerate(frames):
-        at = f"{where}: frame {i}"
-        if not isinstance(entry, dict):
-            raise InputError(f"{at}: expected an object")
-        _known(entry, _FRAME_KEYS, at)
-        times.append(numbers(entry.get("time"), (), f"{at}: time"))
-        Ks.append(numbers(entry.get("K"), (3, 3), f"{at}: K"))
-        check_intrinsics(Ks[-1], f"{at}: K")
-        poses.append(numbers(entry.get("w2c"), (4, 4), f"{at}: w2c"))
-        check_pose(poses[-1], f"{at}: w2c")
-    time = torch.stack(times).float()
-    if float(time.min()) < 0 or float(time.max()) > 1:
-        raise InputError(f"{where}: expected times in [0,1], got {time.min():g} to {time.max():g}")
-    cameras = Cameras(
-        K=torch.stack(Ks).float(), w2c=torch.stack(poses).float(), width=width, height=height
-    )
-    return cameras, time, prompt
+        if isinstance(entry, dict):
+            _known(entry, _FRAME_KEYS, f"{where}: frame {i}")
+    cameras, times = parse_frames(frames, width=width, height=height, where=where)
+    return cameras, times, prompt
 
 
 def _known(entry: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
@@ -179,10 +166,3 @@ def _known(entry: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
         if key not in keys:
             guess = did_you_mean(key, list(keys))
             raise InputError(f"{where}: unknown key {printable(key)[:80]!r}{guess}")
-
-
-def _side(value: dict[str, Any], key: str, where: str) -> int:
-    side = value.get(key)
-    if type(side) is not int or not 0 < side <= IMAGE_MAX_SIDE:
-        raise InputError(f"{where}: expected {key} to be 1 to {IMAGE_MAX_SIDE} pixels")
-    return side

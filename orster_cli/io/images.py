@@ -5,9 +5,12 @@ H W pixels. Tensors are [C,H,W] float32 in [0,1]; RGBA colour is straight (not p
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,11 @@ import torch
 from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from orster_cli.core.compositing import WHITE, over
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
 
-FORMATS = ("PNG", "JPEG", "WEBP")
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 # what decoders raise on bytes that lie
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, RuntimeError),
@@ -26,38 +30,63 @@ _DAMAGE = (
 )
 
 
-def read_image(path: Path) -> Tensor:
-    """[3,H,W] or, where the file has transparency, [4,H,W].
+def read_image(
+    source: Path | bytes, *, where: str = "", formats: tuple[str, ...] = FORMATS
+) -> Tensor:
+    """[3,H,W] or, where the image has transparency, [4,H,W], of a file or its bytes, which `where`
+    names in errors. Of several pages or frames the first.
 
     EXIF rotation is applied; palette, grey and CMYK images become RGB(A). InputError: not an image
-    of a known format, or cut short; LimitError: too large, refused before decoding."""
-    if not path.is_file():  # nor a pipe or a device, which would be read for ever
-        raise InputError(f"{path}: no such file")
+    of these formats, or cut short; LimitError: too large, refused before decoding."""
+    where = where or str(source)
+    with open_image(source, where=where, formats=formats) as image:
+        image.load()
+        return _to_tensor(ImageOps.exif_transpose(image), where)
+
+
+@contextmanager
+def open_image(
+    source: Path | bytes, *, where: str, formats: tuple[str, ...]
+) -> Iterator[Image.Image]:
+    """The opened image, whose header is checked; what decoders raise in the block becomes an InputError
+    or LimitError, as in `read_image`."""
+    if isinstance(source, Path) and not source.is_file():  # a pipe would be read for ever
+        raise InputError(f"{where}: no such file")
     try:
-        if path.stat().st_size > IMAGE_MAX_BYTES:
-            raise LimitError(f"{path}: {path.stat().st_size} bytes, at most {IMAGE_MAX_BYTES}")
+        size = source.stat().st_size if isinstance(source, Path) else len(source)
+        if size > IMAGE_MAX_BYTES:
+            raise LimitError(f"{where}: {size} bytes, at most {IMAGE_MAX_BYTES}")
+        file = source if isinstance(source, Path) else io.BytesIO(source)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-        with image:
-            if max(image.size) > IMAGE_MAX_SIDE or image.width * image.height > IMAGE_MAX_PIXELS:
-                raise LimitError(
-                    f"{path}: {image.width}x{image.height} pixels, at most {IMAGE_MAX_SIDE} a side "
-                    f"and {IMAGE_MAX_PIXELS:,} in all"
-                )
-            image.load()
-            return _to_tensor(ImageOps.exif_transpose(image))
+            warnings.simplefilter("ignore")  # of large images and odd tags: errors are raised below
+            with Image.open(file, formats=formats) as image:
+                _check_size(*image.size, where)
+                tags = getattr(image, "tag_v2", {})  # TIFF decodes tile by tile, of any size
+                _check_size(int(tags.get(322, 1)), int(tags.get(323, 1)), where)
+                yield image
     except Image.DecompressionBombError as error:
-        raise LimitError(f"{path}: too many pixels: {error}") from error
+        raise LimitError(f"{where}: too many pixels: {error}") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: expected a PNG, JPEG or WebP image", code="E-IMAGE") from error
+        *most, last = (name.replace("WEBP", "WebP") for name in formats)
+        known = f"{', '.join(most)} or {last}" if most else last
+        raise InputError(f"{where}: expected a {known} image", code="E-IMAGE") from error
     except _DAMAGE as error:
         raise InputError(
-            f"{path}: the image is damaged or cut short: {error}", code="E-IMAGE"
+            f"{where}: the image is damaged or cut short: {error}", code="E-IMAGE"
         ) from error
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
+def _check_size(width: int, height: int, where: str) -> None:
+    if max(width, height) > IMAGE_MAX_SIDE or width * height > IMAGE_MAX_PIXELS:
+        raise LimitError(
+            f"{where}: {width}x{height} pixels, at most {IMAGE_MAX_SIDE} a side and "
+            f"{IMAGE_MAX_PIXELS:,} in all"
+        )
+
+
+def _to_tensor(image: Image.Image, where: str) -> Tensor:
+    if image.mode == "F":
+        raise InputError(f"{where}: expected 8 or 16 bits a channel, got floating point")
     if image.mode.startswith("I"):  # grey of 16 bits a sample; 16-bit colour comes as 8-bit
         grey = torch.from_numpy(np.asarray(image).astype(np.float32) / 65535).clamp(0, 1)
         return grey.expand(3, *grey.shape).contiguous()
@@ -110,6 +139,4 @@ def _fitted(picture: Image.Image, cell: int) -> Image.Image:
 
 def on_white(frame: Tensor) -> Tensor:
     """[3,H,W] of [3,H,W] or of [4,H,W] with straight alpha."""
-    if frame.shape[0] == 3:
-        return frame
-    return frame[:3] * frame[3:] + (1 - frame[3:])
+    return frame if frame.shape[0] == 3 else over(frame[:3], frame[3:], WHITE)

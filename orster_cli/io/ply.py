@@ -6,7 +6,6 @@ N Gaussians, K spherical-harmonic coefficients. Log scales, logit opacities, wxy
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from plyfile import PlyData, PlyElement, PlyParseError
 from torch import Tensor
 
+from orster_cli.core.atomic import replacing
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import PLY_MAX_HEADER_BYTES, PLY_MAX_VERTICES
 from orster_cli.core.types import Gaussians
@@ -58,12 +58,8 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     values = columns.detach().cpu().float().numpy()
     for i, name in enumerate(names):
         table[name] = values[:, i]
-    building = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(building)
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(temporary)
 
 
 def read_ply(path: Path) -> Gaussians:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from orster_cli.core.atomic import replacing
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import SAFETENSORS_MAX_HEADER_BYTES
 from orster_cli.core.strict_json import parse_json
@@ -34,11 +35,16 @@ _PICKLES = (b"\x80", b"PK")  # a pickle, or a zip archive that holds one
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: dict[str, str] | None = None,
+    *,
+    shared: bool = False,
 ) -> None:
-    """Write `tensors` to `path`, from wherever they live, one at a time: the bytes of the library's
-    `save`, without the copies of everything that it makes. (Its `save_file` makes a file that only
-    its owner may read, and hides why a disk refuses.)"""
+    """Write `tensors` to `path`, from any device, one at a time; `shared`: see `replacing`.
+
+    The bytes are those of the library's `save`, which holds a copy of all tensors in memory. Its
+    `save_file` sets mode 0600 and hides the system's reason when the disk is full: hence this one."""
     order = sorted(tensors, key=lambda name: (_RANK[tensors[name].dtype], name))
     header: dict[str, object] = {} if metadata is None else {"__metadata__": metadata}
     start = 0
@@ -53,17 +59,13 @@ def write_tensors(
         start = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % _ALIGNED)
-    partial = path.with_name(f"{path.name}.partial")  # `tensors` may be mapped to what is at `path`
-    try:
-        with partial.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in order:
-                flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-                if flat.numel():
-                    file.write(memoryview(flat.view(torch.uint8).numpy()))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # `tensors` may be mapped to the old file at `path`, which the rename leaves as it is
+    with replacing(path, shared=shared) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+            if flat.numel():
+                file.write(memoryview(flat.view(torch.uint8).numpy()))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

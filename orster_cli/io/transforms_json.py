@@ -21,7 +21,7 @@ from orster_cli.core.names import printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import opengl_c2w_to_w2c, w2c_to_opengl_c2w
-from orster_cli.io.camera_values import check_pose, numbers
+from orster_cli.io.camera_values import check_pose, check_times, numbers
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 
@@ -67,9 +67,6 @@ def read_transforms(path: Path) -> OrbitClip:
         Ks.append(_intrinsics({**value, **entry}, image.shape[2], image.shape[1], where))
         time = entry.get("time", i / max(len(frames) - 1, 1))
         times.append(numbers(time, (), f"{where}: time"))
-    time = torch.stack(times).float()
-    if float(time.min()) < 0 or float(time.max()) > 1:
-        raise InputError(f"{path}: expected times in [0,1], got {time.min():g} to {time.max():g}")
     stack = torch.stack(images)
     cameras = Cameras(
         K=torch.stack(Ks).float(),
@@ -78,7 +75,12 @@ def read_transforms(path: Path) -> OrbitClip:
         height=stack.shape[2],
     )
     alpha = stack[:, 3:] if stack.shape[1] == 4 else None
-    return OrbitClip(frames=stack[:, :3], alpha=alpha, cameras=cameras, times=time)
+    return OrbitClip(
+        frames=stack[:, :3],
+        alpha=alpha,
+        cameras=cameras,
+        times=check_times(torch.stack(times), str(path)),
+    )
 
 
 def _check_model(entry: dict[str, Any], where: str) -> None:

@@ -25,10 +25,10 @@ from typing import IO
 import imageio_ffmpeg
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.frames import resize
 from orster_cli.core.limits import (
     VIDEO_MAX_FRAMES,
     VIDEO_MAX_RAW_BYTES,
@@ -230,7 +230,7 @@ def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = Non
     for raw in iterate_frames(path, info, reporter):
         frame = torch.from_numpy(raw.copy()).permute(2, 0, 1).float() / 255
         if shrink < 1:
-            frame = F.interpolate(frame[None], size=size, mode="area")[0]
+            frame = resize(frame[None], *size)[0]
         frames.append(frame)
         if len(frames) * frame.numel() * 4 > VIDEO_MAX_RAW_BYTES:
             raise LimitError(

@@ -32,11 +32,6 @@ class MeshRender:
     alpha: Tensor
     depth: Tensor
 
-    def on_background(self, background: tuple[float, float, float] = WHITE) -> Tensor:
-        """[T,3,H,W] composited on one colour."""
-        colour = torch.tensor(background, dtype=self.rgb.dtype, device=self.rgb.device)
-        return self.rgb * self.alpha + colour[:, None, None] * (1 - self.alpha)
-
 
 def render_mesh(
     mesh: Mesh,

@@ -27,11 +27,16 @@ def ssim(image: Tensor, reference: Tensor) -> Tensor:
     if min(image.shape[-2:]) < WINDOW:
         raise ValueError(f"ssim: images must be at least {WINDOW} pixels a side")
     return torch.cat(
-        [_one(a[None].double(), b[None].double()) for a, b in zip(image, reference, strict=True)]
+        [
+            ssim_map(a[None].double(), b[None].double()).mean(dim=(1, 2, 3))
+            for a, b in zip(image, reference, strict=True)
+        ]
     )
 
 
-def _one(x: Tensor, y: Tensor) -> Tensor:
+def ssim_map(x: Tensor, y: Tensor) -> Tensor:
+    """[T,3,H-2r,W-2r] SSIM at each pixel of `x` and `y` [T,3,H,W] float64 whose window, of radius
+    r = `RADIUS`, lies inside the image."""
     maps = _blur(torch.stack([x, y, x * x, y * y, x * y]))
     mean_x, mean_y, square_x, square_y, both = maps
     var_x, var_y = square_x - mean_x**2, square_y - mean_y**2
@@ -39,7 +44,7 @@ def _one(x: Tensor, y: Tensor) -> Tensor:
     c1, c2 = K1**2, K2**2
     numerator = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
     denominator = (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    return (numerator / denominator).mean(dim=(1, 2, 3))
+    return numerator / denominator
 
 
 def _blur(maps: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.views import place, render_view
@@ -30,7 +31,7 @@ def object_orbit(path: Path, cameras: Cameras) -> OrbitClip:
     if suffix == ".ply":
         gaussians = read_ply(path)
         drawn = [render_frame(gaussians, cameras, i) for i in range(len(cameras))]
-        frames = torch.stack([rgb + (1 - alpha) for rgb, alpha in drawn])
+        frames = torch.stack([premultiplied_over(rgb, alpha, WHITE) for rgb, alpha in drawn])
         return OrbitClip(frames=frames, cameras=cameras, times=times)
     cfg = PrepareConfig(resolution=cameras.width, frames=max(len(cameras), 2))
     scene = load_gltf(path)

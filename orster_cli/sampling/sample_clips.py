@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.errors import ConfigError
-from orster_cli.core.frames import at_resolution, on_white, spaced
+from orster_cli.core.frames import at_resolution, spaced
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.conditions import Conditions, with_image, with_object
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.io.images import on_white
 from orster_cli.sampling.denoise import denoise, starting_noise, without_text_guidance
 from orster_cli.sampling.priors import pooled_priors
 
@@ -188,7 +189,7 @@ class Sampler:
 
 def _square(image: Tensor, side: int) -> Tensor:
     """[3,side,side] of an image [3 or 4,H,W]: on white, in the middle of a square."""
-    rgb = image[:3] if len(image) == 3 else image[:3] * image[3:] + (1 - image[3:])
+    rgb = on_white(image)
     height, width = rgb.shape[1:]
     longer = max(height, width)
     square = torch.ones(3, longer, longer)
@@ -203,7 +204,7 @@ def still_orbit(sampler: Sampler, clip: OrbitClip, *, seed: int) -> OrbitClip:
     """The orbit of the object of `clip` at rest, from the clip's own cameras: sampled from its first
     view, at motion 0."""
     side = sampler.bundle.facts.resolution
-    first = on_white(clip)[0] if clip.alpha is not None else clip.frames[0]
+    first = clip.over()[0]
     resting = Sampler(
         sampler.bundle,
         replace(sampler.cfg, motion=0.0),

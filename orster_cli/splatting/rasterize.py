@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.errors import ConfigError, NumericalError
 from orster_cli.splatting.semantics import EPS2D, NEAR
 
@@ -171,7 +172,7 @@ def rasterize(
         outputs = rasterize_tiles(*arguments, near=near, eps2d=eps2d)
     rgb, alpha, depth, radii, means2d_grad = outputs
     if background is not None:
-        rgb = rgb + (1 - alpha) * background.to(rgb).reshape(-1, 1, 1, 3)
+        rgb = premultiplied_over(rgb, alpha, background.to(rgb).reshape(-1, 1, 1, 3))
     return Render(
         rgb=rgb,
         alpha=alpha,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.splatting.motion import Gaussians4D
 from orster_cli.splatting.rasterize import rasterize
@@ -39,5 +40,5 @@ def render_clip(
     frames = []
     for i in range(len(cameras)):
         rgb, alpha = render_frame(asset.at(float(times[i])), cameras, i)
-        frames.append(rgb + (1 - alpha) * shade[:, None, None])
+        frames.append(premultiplied_over(rgb, alpha, shade[:, None, None]))
     return OrbitClip(frames=torch.stack(frames), cameras=cameras, times=times)

@@ -118,7 +118,7 @@ def build_encoder(cfg: Config, source: Source) -> Ready:
     """A new small text and image encoder."""
     encoder = new_mini(cfg.model.encoder_width, cfg.encoder.seed).to(source.device)
     resolution = resolution_of(cfg.model, source)
-    feed = frame_feed(cfg.encoder, source, resolution)
+    feed = frame_feed(cfg.encoder, source, resolution, texts=True)
     facts = _facts("encoder", cfg.model, resolution)
     task = EncoderStage(encoder, source.device)
     return Ready(task, feed, lambda: Bundle(facts, encoder=encoder))

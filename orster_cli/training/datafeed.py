@@ -19,6 +19,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.frames import at_resolution, spaced
 from orster_cli.core.seeding import derive_seed
+from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.reader import Dataset
 from orster_cli.training.latents import LatentCache
 
@@ -34,7 +35,7 @@ def order(seed: int, epoch: int, count: int) -> list[int]:
 def worded(info: Mapping[str, Any], seed: int, step: int) -> str:
     """The caption of an index entry, or one of its other captions; for one step the same wherever the
     clip stands in the batch, since the encoder counts equal texts as one."""
-    choices = [str(info.get("caption") or ""), *info.get("also", ())]
+    choices = texts_of(info) or [""]
     return choices[derive_seed(seed, "words", info["key"], step) % len(choices)]
 
 
@@ -176,9 +177,18 @@ class FrameBatch:
 class FrameFeed:
     """Single frames of all views, for the frame VAE and the encoder."""
 
-    def __init__(self, dataset: Dataset, *, resolution: int, batch: int, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        resolution: int,
+        batch: int,
+        seed: int,
+        keys: list[str] | None = None,
+    ) -> None:
+        """`keys`: the samples that are drawn from; None: all."""
         self.dataset, self.resolution, self.seed = dataset, resolution, seed
-        self.keys = dataset.keys()
+        self.keys = dataset.keys() if keys is None else keys
         self.order = Order(len(self.keys), batch, seed)
         # a clip's pictures are decoded once for the many frames that are drawn from it
         self._clip = lru_cache(maxsize=64)(self._frames)

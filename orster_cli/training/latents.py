@@ -8,7 +8,6 @@ T frames, C latent channels, h w latent pixels, H W pixels.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +99,4 @@ class LatentCache:
             tensors[f"{view}/first"] = (frames[0] * 255).round().to(torch.uint8)
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        building = path.with_suffix(f".tmp-{os.getpid()}")
-        write_tensors(building, tensors)
-        building.replace(path)
+        write_tensors(path, tensors, shared=True)

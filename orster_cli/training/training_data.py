@@ -10,6 +10,7 @@ from orster_cli.config.train import ModelConfig, TrainConfig
 from orster_cli.core.errors import Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
+from orster_cli.dataset.captions import captioned
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.training.blank import BlankFrames, BlankLatents
@@ -52,6 +53,8 @@ def latent_feed(
             resolution=resolution,
             pictures=pictures,
         )
+    if train.gives_texts():
+        captioned(source.dataset, source.reporter)
     cache = LatentCache(source.dataset, source.id, vae, resolution)
     vae.to(source.device)
     done = cache.fill(
@@ -71,10 +74,16 @@ def latent_feed(
     )
 
 
-def frame_feed(train: TrainConfig, source: Source, resolution: int) -> FrameFeed | BlankFrames:
+def frame_feed(
+    train: TrainConfig, source: Source, resolution: int, *, texts: bool = False
+) -> FrameFeed | BlankFrames:
+    """Frames of all samples; `texts`: of those that have a caption."""
     if source.blank:
         return BlankFrames(resolution=resolution)
-    return FrameFeed(source.dataset, resolution=resolution, batch=train.batch, seed=train.seed)
+    keys = captioned(source.dataset, source.reporter, pairs=True) if texts else None
+    return FrameFeed(
+        source.dataset, resolution=resolution, batch=train.batch, seed=train.seed, keys=keys
+    )
 
 
 def resolution_of(model: ModelConfig, source: Source) -> int:

@@ -26,7 +26,11 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
         "missing resource: weights, GPU, compiler, extra, disk, memory, permission",
     ),
     (errors.NumericalError, 5, "numerical failure: not finite after rollback"),
-    (errors.ConflictError, 6, "the output exists with other inputs, or another process writes it"),
+    (
+        errors.ConflictError,
+        6,
+        "the output exists with other inputs, is an input, or another process writes it",
+    ),
     (errors.GateError, 7, "a gate was not met"),
     (errors.Preempted, 75, "stopped by a signal after a checkpoint: run the same command again"),
     (errors.OrsterError, BUG, "any other error of orster"),

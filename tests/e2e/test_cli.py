@@ -223,7 +223,9 @@ def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_pat
     fake = folder / "record"  # says what it was asked and leaves what the real one would
     fake.write_text(
         '#!/bin/sh\necho "$@" >> log\n'
-        'case "$*" in *evaluate*--force) ;; *evaluate*) exit 6 ;; esac\n'
+        'case "$*" in *evaluate*--force) ;; *evaluate*) exit 6 ;;\n'
+        "show*) echo 'a \"red\" $HOME `bird`'; echo a cow; exit ;;\n"
+        "*--write-captions) echo made >> objects/clips.csv; exit ;; esac\n"
         'while [ "$1" != -o ]; do shift; done\nmkdir -p "$2" && : > "$2/manifest.json"\n'
     )
     fake.chmod(0o755)
@@ -238,6 +240,7 @@ def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_pat
     stages = [line.split(" -o ")[0] for line in log.read_text().splitlines()]
     parts = "--vae models/vae --encoder models/encoder"
     order = [
+        "prepare-data objects --write-captions",
         "prepare-data objects",
         "pretrain dataset --role vae",
         "pretrain dataset --role encoder",
@@ -248,19 +251,38 @@ def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_pat
         "--teacher-video models/teacher-video",
         "align dataset -m models/distilled",
         "finetune dataset -m models/aligned",
-        "sample-video -m models/finetuned --text a green frog jumping",
+        "show dataset --captions",
+        'sample-video -m models/finetuned --text a "red" $HOME `bird`',
         "construct clip -m models/finetuned --preset balanced",
         "evaluate asset --reference clip",
     ]
     assert stages[:-1] == order
     assert log.read_text().endswith("-o report --config orster.toml --force\n")
     log.unlink()
+    assert "objects/clips.csv is used as it is; edit it" in done.stdout
     assert run().returncode == 0
     assert not log.exists()  # everything is there
     assert run("frog-00/report/manifest.json").returncode == 0
     assert log.read_text().startswith(
         "construct dataset#frog-00 --preset balanced -o frog-00/asset"
     )
+    log.unlink()
+    shutil.rmtree(folder / "clip")
+    assert run("clip", "PROMPT=a frog, jumping").returncode == 0
+    assert "--text a frog, jumping -o clip" in log.read_text()
+    assert "show" not in log.read_text()
+    (folder / "objects/clips.csv").write_text("mine")
+    for name in ("clip", "dataset"):
+        shutil.rmtree(folder / name)
+    log.unlink()
+    assert run("data").returncode == 0  # a captions file is used as it is, or none at all
+    assert "--captions objects/clips.csv" in log.read_text()
+    assert (folder / "objects/clips.csv").read_text() == "mine"
+    (folder / "objects/clips.csv").unlink()
+    shutil.rmtree(folder / "dataset")
+    log.unlink()
+    assert run("data", "CAPTIONS=").returncode == 0
+    assert "captions" not in log.read_text()
 
 
 def test_doctor_finds_this_environment_usable(capsys: Capture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,10 +60,19 @@ CFG = Config(
 )
 
 
-def dataset(creature: Path, folder: Path, *, side: int = SIDE, frames: int = FRAMES) -> Path:
+def dataset(
+    creature: Path,
+    folder: Path,
+    *,
+    side: int = SIDE,
+    frames: int = FRAMES,
+    captions: Sequence[str] | None = None,
+) -> Path:
     """A dataset artifact of the creature's two clips, with captions."""
     cfg = PrepareConfig(frames=frames, resolution=side, supersample=1, curate=False)
-    rows = {(creature.name, k): Caption(text=t, use=True) for k, t in enumerate(CAPTIONS)}
+    rows = {
+        (creature.name, k): Caption(text=t, use=True) for k, t in enumerate(captions or CAPTIONS)
+    }
     draft = begin(folder, kind="dataset", command="prepare-data", config={})
     assert draft is not None
     with draft:

@@ -51,15 +51,27 @@ def test_a_bomb_in_a_text_chunk(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png")
 
 
+def test_a_tile_that_is_larger_than_its_image(tmp_path: Path) -> None:
+    """TIFF is decoded tile by tile into memory of the tile's size."""
+    path = tmp_path / "a.tif"
+    entries = {256: 4, 257: 4, 258: 8, 259: 5, 262: 1, 277: 1, 322: 60_000, 323: 60_000}
+    entries |= {324: 8, 325: 16}  # one tile of 16 bytes
+    body = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    head = struct.pack("<2sHI", b"II", 42, 24) + b"\0" * 16
+    path.write_bytes(head + struct.pack("<H", len(entries)) + body + b"\0" * 4)
+    with pytest.raises(LimitError, match="60000x60000 pixels"):
+        read_image(path)
+
+
 def test_other_formats_are_refused(tmp_path: Path) -> None:
-    for name in ("a.gif", "a.bmp", "a.tiff", "a.ico", "a.ppm"):
+    for name in ("a.gif", "a.bmp", "a.ico", "a.ppm"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
         renamed = tmp_path / "picture.png"
         (tmp_path / name).rename(renamed)
-        with pytest.raises(InputError, match="expected a PNG, JPEG or WebP"):
+        with pytest.raises(InputError, match="expected a PNG, JPEG, WebP or TIFF"):
             read_image(renamed)
     (tmp_path / "a.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n")
-    with pytest.raises(InputError, match="expected a PNG, JPEG or WebP"):
+    with pytest.raises(InputError, match="expected a PNG, JPEG, WebP or TIFF"):
         read_image(tmp_path / "a.eps")
 
 
@@ -74,7 +86,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         read_image(tmp_path / "empty.png")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_truncations_and_mutants(kind: str, tmp_path: Path) -> None:
     """Success or an InputError, whatever the bytes."""
     rng = random.Random(0)

@@ -32,11 +32,12 @@ from orster_cli.diffusion.importing import import_i2vgen_xl, import_modelscope, 
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.diffusion.trunk import MERGED, TrunkConfig
-from orster_cli.geometry.conventions import from_videomv_condition, videomv_condition
+from orster_cli.geometry.conventions import videomv_condition
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.sampling.denoise import starting_noise
 from orster_cli.sampling.sample_clips import Asked, Sampler, cameras_for
 from orster_cli.transfer.teachers import STD4DTeacher, load_teacher
+from tests.helpers.conventions import from_videomv_condition
 from tests.helpers.teachers import (
     FRAMES,
     Watched,

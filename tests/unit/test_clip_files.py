@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.reporting import Silent
-from orster_cli.geometry.conventions import DESCRIPTION
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.io.clip_files import CAMERAS, camera_entries, parse_cameras, read_clip, write_clip
 from orster_cli.io.images import write_png
@@ -36,7 +36,7 @@ def test_clip_round_trip_is_exact(alpha: bool, tmp_path: Path) -> None:
     assert torch.equal(back.times, clip.times)
     assert back.prompt == clip.prompt
     value = json.loads((tmp_path / "clip" / CAMERAS).read_text("utf-8"))
-    assert value["conventions"] == DESCRIPTION
+    assert value["conventions"] == CONVENTIONS
 
 
 def test_preview_is_the_clip_on_white(tmp_path: Path) -> None:

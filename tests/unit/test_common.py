@@ -40,6 +40,8 @@ def copy(
     stage = Stage.open(
         "construct",
         command="copy",
+        kind="clip",
+        reads=[source],
         out=out,
         flags={"construct.seed": seed},
         config=None,
@@ -50,9 +52,7 @@ def copy(
         as_json=as_json,
         quiet=False,
     )
-    draft = stage.plan(
-        kind="clip", inputs=[input_file(source)], seeds={"copy": 3}, extra={"view": "front"}
-    )
+    draft = stage.plan(inputs=[input_file(source)], seeds={"copy": 3}, extra={"view": "front"})
     if draft is None:
         return
     with draft:

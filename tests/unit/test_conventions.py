@@ -16,13 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from orster_cli.geometry.conventions import (
-    diffusion4d_w2c,
-    from_videomv_condition,
-    gltf_camera_to_w2c,
+    GLTF_TO_WORLD,
     invert_rigid,
     opengl_c2w_to_w2c,
     videomv_condition,
-    w2c_to_gltf_camera,
     w2c_to_opengl_c2w,
 )
 from orster_cli.geometry.orbit import (
@@ -33,12 +30,7 @@ from orster_cli.geometry.orbit import (
     orbit_azimuths,
     orbit_cameras,
 )
-from orster_cli.geometry.rotations import (
-    matrix_quaternions,
-    multiply_quaternions,
-    quaternion_matrices,
-    rotation_quaternions,
-)
+from tests.helpers.conventions import from_videomv_condition
 
 TIPS = 0.5 * torch.eye(3, dtype=torch.float64)
 S = math.sqrt(3)
@@ -104,8 +96,7 @@ def test_gizmo_in_every_convention(name: str) -> None:
     found = {
         "orbit": look_at(position)[0],
         "OpenGL, Blender, nerfstudio": opengl_c2w_to_w2c(matrix(view.opengl)),
-        "glTF": gltf_camera_to_w2c(matrix(view.gltf)),
-        "Diffusion4D": diffusion4d_w2c({"matrix_world": view.opengl}),
+        "glTF": opengl_c2w_to_w2c(GLTF_TO_WORLD @ matrix(view.gltf)),
         "VideoMV": from_videomv_condition(matrix(view.videomv).reshape(1, 16))[0],
     }
     expected = torch.tensor(view.pixels, dtype=torch.float64)
@@ -114,7 +105,8 @@ def test_gizmo_in_every_convention(name: str) -> None:
         assert torch.allclose(pixels(w2c), expected, atol=1e-4), convention
     w2c = found["orbit"]
     assert torch.allclose(w2c_to_opengl_c2w(w2c), matrix(view.opengl), atol=1e-12)
-    assert torch.allclose(w2c_to_gltf_camera(w2c), matrix(view.gltf), atol=1e-12)
+    gltf = GLTF_TO_WORLD.T @ w2c_to_opengl_c2w(w2c)
+    assert torch.allclose(gltf, matrix(view.gltf), atol=1e-12)
     condition = videomv_condition(w2c[None])
     assert condition.shape == (1, 16)
     assert torch.allclose(condition[0], matrix(view.videomv).flatten().float(), atol=1e-6)
@@ -143,17 +135,11 @@ def test_round_trips(azimuth: float, elevation: float, radius: float) -> None:
     w2c = look_at(camera_positions(torch.tensor([azimuth]), torch.tensor([elevation]), radius))
     for there, back in (
         (w2c_to_opengl_c2w, opengl_c2w_to_w2c),
-        (w2c_to_gltf_camera, gltf_camera_to_w2c),
         (invert_rigid, invert_rigid),
     ):
         assert torch.allclose(back(there(w2c)), w2c, atol=1e-9)
     assert torch.allclose(from_videomv_condition(videomv_condition(w2c)), w2c, atol=1e-4)
     assert torch.allclose(invert_rigid(w2c), torch.linalg.inv(w2c), atol=1e-9)
-
-
-def test_diffusion4d_without_a_pose() -> None:
-    with pytest.raises(ValueError, match="matrix_world"):
-        diffusion4d_w2c({"x": [1, 0, 0]})
 
 
 def test_orbit_by_hand() -> None:
@@ -197,49 +183,3 @@ def test_intrinsics_and_resizing() -> None:
     assert torch.allclose(cameras.positions.norm(dim=-1), torch.full((3,), 2.0))
     assert torch.allclose(cameras[-1].w2c, cameras.w2c[2:])
     assert len(cameras[1:]) == 2
-
-
-QUARTER = math.sqrt(0.5)
-TURNS = {  # wxyz quaternion: rotation matrix, both by hand
-    "none": ([1, 0, 0, 0], [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
-    "quarter about z": ([QUARTER, 0, 0, QUARTER], [[0, -1, 0], [1, 0, 0], [0, 0, 1]]),
-    "quarter about x": ([QUARTER, QUARTER, 0, 0], [[1, 0, 0], [0, 0, -1], [0, 1, 0]]),
-    "half about y": ([0, 0, 1, 0], [[-1, 0, 0], [0, 1, 0], [0, 0, -1]]),
-    "half about xy": ([0, QUARTER, QUARTER, 0], [[0, 1, 0], [1, 0, 0], [0, 0, -1]]),
-    "third about xyz": ([0.5, 0.5, 0.5, 0.5], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]),
-}
-
-
-@pytest.mark.parametrize("name", TURNS)
-def test_quaternions_by_hand(name: str) -> None:
-    q, rows = (torch.tensor(v, dtype=torch.float64) for v in TURNS[name])
-    assert torch.allclose(quaternion_matrices(q), rows, atol=1e-12)
-    assert torch.allclose(matrix_quaternions(rows), q, atol=1e-12)
-    assert torch.allclose(quaternion_matrices(-q), rows, atol=1e-12)
-    if name.startswith("quarter"):  # read as xyzw it would be another rotation
-        assert not torch.allclose(quaternion_matrices(q.roll(1)), rows, atol=0.1)
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10_000))
-def test_quaternion_algebra(seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    q = torch.nn.functional.normalize(
-        torch.randn(2, 5, 4, generator=generator, dtype=torch.float64), dim=-1
-    )
-    R = quaternion_matrices(q)
-    identity = torch.eye(3, dtype=torch.float64).expand(2, 5, 3, 3)
-    assert torch.allclose(R @ R.transpose(-1, -2), identity, atol=1e-12)
-    back = matrix_quaternions(R)
-    assert torch.allclose(back, torch.where(q[..., :1] < 0, -q, q), atol=1e-9)
-    product = quaternion_matrices(multiply_quaternions(q[0], q[1]))
-    assert torch.allclose(product, R[0] @ R[1], atol=1e-12)
-
-
-def test_rotation_vectors() -> None:
-    quarter = rotation_quaternions(torch.tensor([0.0, 0.0, math.pi / 2]))
-    assert torch.allclose(quarter, torch.tensor([QUARTER, 0, 0, QUARTER]), atol=1e-6)
-    still = torch.zeros(3, requires_grad=True)
-    rotation_quaternions(still).sum().backward()
-    assert torch.allclose(rotation_quaternions(still), torch.tensor([1.0, 0, 0, 0]), atol=1e-6)
-    assert torch.allclose(still.grad, torch.full((3,), 0.5), atol=1e-5)

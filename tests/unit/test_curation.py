@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
 from orster_cli.core.types import OrbitClip
@@ -59,6 +60,27 @@ def test_ssim_is_scikit_images() -> None:
         torch.from_numpy(mask)[None],
     )
     assert ours == pytest.approx(full[mask].mean(), abs=1e-6)
+
+
+def test_ssim_at_the_border_repeats_the_outermost_pixels() -> None:
+    """Against scipy's filter, over the whole image and at its corner."""
+    rng = np.random.default_rng(2)
+    a = rng.random((3, 21, 17))
+    b = np.clip(a + rng.normal(0, 0.1, a.shape), 0, 1)
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return gaussian_filter(x, 1.5, mode="nearest", truncate=3.5, axes=(1, 2))
+
+    x, y = blur(a), blur(b)
+    variances = blur(a * a) - x * x + blur(b * b) - y * y
+    top = (2 * x * y + 1e-4) * (2 * (blur(a * b) - x * y) + 9e-4)
+    full = (top / ((x * x + y * y + 1e-4) * (variances + 9e-4))).mean(axis=0)
+    corner = np.zeros((21, 17), bool)
+    corner[:3, :4] = True
+    for mask in (corner, np.ones_like(corner)):
+        ours = object_ssim(torch.from_numpy(a), torch.from_numpy(b), torch.from_numpy(mask)[None])
+        assert ours == pytest.approx(full[mask].mean(), abs=1e-12)
+    assert object_ssim(torch.zeros(3, 9, 9), torch.ones(3, 9, 9), torch.zeros(1, 9, 9) > 0) == 1.0
 
 
 def test_a_still_clip_has_no_motion() -> None:

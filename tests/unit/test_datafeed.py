@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from orster_cli.core.errors import InputError, IntegrityError
-from orster_cli.core.frames import on_white, spaced
+from orster_cli.core.frames import spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
@@ -43,9 +43,9 @@ def test_the_cache_holds_what_the_vae_gives(folder: Path) -> None:
     key = data.keys()[1]
     clip = data.clip(key, "static")
     kept = made.read(key, "static", 0)
-    torch.testing.assert_close(kept.latents, tiny_vae().encode(on_white(clip)))
+    torch.testing.assert_close(kept.latents, tiny_vae().encode(clip.over()))
     torch.testing.assert_close(kept.w2c, clip.cameras.w2c)
-    torch.testing.assert_close(kept.first, on_white(clip)[0], atol=1 / 500, rtol=0)
+    torch.testing.assert_close(kept.first, clip.over()[0], atol=1 / 500, rtol=0)
     assert made.folder.parent == folder.parent  # beside the artifact, not inside
 
 
@@ -158,6 +158,9 @@ def test_a_clip_is_called_by_each_of_its_captions_and_by_one_a_step() -> None:
     assert said == [worded(info, 0, step) for step in range(90)]
     assert said != [worded(info, 1, step) for step in range(90)]
     assert worded({"key": "frog-03", "caption": None}, 0, 0) == ""
+    for empty in ("", " ", None):  # is not drawn where there are other captions
+        bare = {"key": "frog-03", "caption": empty, "also": ["a frog", ""]}
+        assert {worded(bare, 0, step) for step in range(30)} == {"a frog"}
 
 
 def test_batches_use_the_other_captions(folder: Path, tmp_path: Path) -> None:
@@ -171,6 +174,11 @@ def test_batches_use_the_other_captions(folder: Path, tmp_path: Path) -> None:
     for batches in (videos, frames):
         texts = {text for step in range(12) for text in batches.batch(step, range(4)).captions}
         assert texts == {*CAPTIONS, *(f"other words for creature-0{k}" for k in range(2))}
+
+
+def test_single_frames_of_some_samples_alone(folder: Path) -> None:
+    frames = FrameFeed(Dataset.read(folder), resolution=8, batch=4, seed=0, keys=["creature-01"])
+    assert set(frames.batch(0, range(4)).captions) == {CAPTIONS[1]}
 
 
 def test_single_frames_come_from_all_views(folder: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from orster_cli.core.errors import InputError
 from orster_cli.io.images import contact_sheet, read_image, to_bytes, write_png
 
 
@@ -81,6 +82,27 @@ def test_other_modes(tmp_path: Path) -> None:
     red = read(cmyk, "c.jpg", quality=95)[:, 4, 4]
     assert torch.allclose(red, torch.tensor([1.0, 0.0, 0.0]), atol=0.03)
     assert read(rgb, "a.webp", lossless=True).shape == (3, 6, 9)
+
+
+def test_tiff(tmp_path: Path) -> None:
+    for mode, options in (("RGB", {}), ("RGBA", {"compression": "tiff_lzw"}), ("L", {})):
+        image = Image.fromarray(gradient()).convert(mode)
+        image.save(tmp_path / "a.tif", **options)
+        found = to_bytes(read_image(tmp_path / "a.tif"))
+        assert np.array_equal(found, np.array(image if mode != "L" else image.convert("RGB")))
+    Image.fromarray(np.zeros((2, 2), np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(InputError, match="got floating point"):
+        read_image(tmp_path / "f.tif")
+
+
+def test_bytes_in_place_of_a_file(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", torch.zeros(3, 2, 2))
+    data = (tmp_path / "a.png").read_bytes()
+    assert torch.equal(read_image(data, where="a sample"), torch.zeros(3, 2, 2))
+    with pytest.raises(InputError, match="a sample: expected a JPEG image"):
+        read_image(data, where="a sample", formats=("JPEG",))
+    with pytest.raises(InputError, match="a sample: the image is damaged"):
+        read_image(data[:45], where="a sample")
 
 
 def test_sixteen_bits_keep_their_scale(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from orster_cli.construct.recurrence import Recurrence, camera_azimuths, find_recurrence
+from orster_cli.construct.recurrence import Recurrence, find_recurrence
 from orster_cli.construct.views import build_views, mirror_matrix, mirrored_camera
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
@@ -13,7 +13,7 @@ from tests.helpers.constructing import CPU, creature_views
 def test_azimuths_of_an_orbit() -> None:
     azimuths = orbit_azimuths(5, start=10.0)
     cameras = orbit_cameras(azimuths, elevation=20.0, width=8, height=8)
-    assert torch.allclose(camera_azimuths(cameras), azimuths % 360, atol=1e-3)
+    assert torch.allclose(cameras.azimuths % 360, azimuths % 360, atol=1e-3)
 
 
 @pytest.mark.parametrize(("animation", "shift"), [(0, 0.5), (1, 0.0)])
@@ -33,7 +33,7 @@ def test_a_one_sided_object_is_not_mirrored() -> None:
 
     def halved(clip: OrbitClip) -> OrbitClip:
         alpha = clip.alpha.clone()
-        azimuths = camera_azimuths(clip.cameras)
+        azimuths = clip.cameras.azimuths % 360
         for i, azimuth in enumerate(azimuths.tolist()):
             if azimuth < 180:  # what is seen from the right side loses its lower half
                 alpha[i, :, alpha.shape[2] // 2 :] = 0

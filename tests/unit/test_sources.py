@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.reporting import Silent
 from orster_cli.dataset.captions import read_captions
 from orster_cli.dataset.sources import find_sources, parse_part, take_part
+from orster_cli.inputs.subjects import open_subject
 
 
 def _touch(root: Path, *names: str) -> None:
@@ -109,3 +112,11 @@ def test_captions_that_are_not_text(tmp_path: Path) -> None:
         read_captions(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_captions(tmp_path / "missing.csv")
+
+
+def test_evaluate_names_an_object_as_its_dataset_does(tmp_path: Path) -> None:
+    path = tmp_path / "my frog (1) é.glb"
+    path.write_bytes(b"glTF")
+    (source,) = find_sources([path])
+    subject = open_subject(f"{path}#3", EvaluateConfig(), Silent())
+    assert subject.key == f"{source.key}-03" == "my_frog_1_-03"
