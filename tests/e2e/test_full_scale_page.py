@@ -15,7 +15,7 @@ from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import save_bundle
 from orster_cli.io.clip_files import write_clip
 from tests.helpers.cli import orster
-from tests.helpers.training import dataset, merged
+from tests.helpers.training import merged
 from tests.helpers.videomv import TINY, TINY_IMAGE, write_videomv
 
 pytestmark = pytest.mark.usefixtures("new_accelerator")
@@ -32,7 +32,7 @@ def words_of(line: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> Path:
+def node(tmp_path_factory: pytest.TempPathFactory, creature: Path, tiny_dataset: Path) -> Path:
     """An almost empty node: objects, captions, VideoMV's archive; and `stand-ins` of what the commands
     would have made."""
     place = tmp_path_factory.mktemp("node")
@@ -43,7 +43,7 @@ def node(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> Path:
         for name, config in (("t2v_00333000.pth", TINY), ("i2v_00882000.pth", TINY_IMAGE)):
             archive.write(write_videomv(place / name, config), f"pretrained_models/{name}")
             (place / name).unlink()
-    dataset(creature, place / "stand-ins" / "dataset")
+    shutil.copytree(tiny_dataset, place / "stand-ins" / "dataset")
     for kind in ("model", "clip", "asset"):
         draft = begin(place / "stand-ins" / kind, kind=kind, command="construct", config={})
         assert draft is not None

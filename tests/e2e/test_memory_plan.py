@@ -4,6 +4,7 @@ that --dry-run prints, and docs/full-scale.md says the same numbers."""
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 from orster_cli.config.load import resolve, template_names
 from tests.helpers.cli import orster
 from tests.helpers.full_size_plans import FRAMES, SIDE, backbone, student
-from tests.helpers.training import dataset
 
 pytestmark = pytest.mark.usefixtures("new_accelerator")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,10 +26,10 @@ ROW = re.compile(rf"^\| (\d+) GB \| (\w+) \| (\w+) \| (\d+) \|{4 * _FIGURE}$", r
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> Path:
+def node(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     """A dataset, and the models of the four stages without their weights."""
     place = tmp_path_factory.mktemp("node")
-    dataset(creature, place / "dataset")
+    shutil.copytree(tiny_dataset, place / "dataset")
     student(place / "pretrained", merged=False)
     student(place / "distilled", merged=True)
     backbone(place / "videomv", "3d")

@@ -27,12 +27,11 @@ from orster_cli.dataset.captions import Caption
 from orster_cli.dataset.prepare import prepare
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.sources import find_sources
-from orster_cli.diffusion.bundle import Bundle, Facts, WholeBundle, save_bundle
+from orster_cli.diffusion.bundle import Facts, WholeBundle, save_bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.training.build import Models
 from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG, TRUNK, shaken
 

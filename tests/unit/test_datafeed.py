@@ -16,14 +16,15 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
 from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order, worded
 from orster_cli.training.latents import LatentCache
-from tests.helpers.training import CAPTIONS, FRAMES, SIDE, dataset, tiny_vae
+from tests.helpers.training import CAPTIONS, FRAMES, SIDE, tiny_vae
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset(creature, tmp_path_factory.mktemp("feed") / "dataset")
+def folder(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: no latents lie beside it yet."""
+    return shutil.copytree(tiny_dataset, tmp_path_factory.mktemp("feed") / "dataset")
 
 
 def cache(folder: Path, resolution: int = SIDE) -> LatentCache:
