@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # before torch is imported: at tests' sizes a second thread only waits, and must not spin
@@ -32,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.register_profile("fast", max_examples=25, deadline=None)
+    hypothesis.settings.register_profile("slow", max_examples=300, deadline=None)
+    hypothesis.settings.load_profile("slow" if config.getoption("--slow") else "fast")
     if shown := config.getoption("--slowest"):
         config.pluginmanager.register(ProcessorTime(shown, config), "processor_time")
 
