@@ -21,7 +21,7 @@ SIZES = [
     "construct.max_gaussians=300",
     "construct.resolution=32",
 ]
-SETTINGS = [word for one in (*TINY, *SIZES) for word in ("--set", one)]
+SETTINGS = [word for one in (*TINY, *SIZES, f"sample.steps={STEPS}") for word in ("--set", one)]
 
 
 def test_a_text_becomes_an_asset_and_both_orbits_are_sampled_as_the_model_says(
