@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and the one place where errors become exit codes."""
+"""The command line: the commands, their help, and the one place where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import sys
 import tempfile
 import traceback
 from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from orster_cli import __version__
-from orster_cli.ui.errors import BROKEN_PIPE, INTERRUPTED, explain
-from orster_cli.ui.out import Out, ReaderGone
+from orster_cli.ui.errors import BROKEN_PIPE, INTERRUPTED, USAGE, explain
+from orster_cli.ui.out import Out, ReaderGone, is_screen
 
 # command -> (module, function); the module is small and imports the heavy parts when it runs
 COMMANDS = {
@@ -32,14 +34,51 @@ COMMANDS = {
 }
 GROUPS = {"import": "import_weights", "config": "config"}
 
+# the commands as --help groups them, in its order
+PANELS = {
+    "Make": ("generate", "sample-video", "construct"),
+    "Look": ("show", "verify"),
+    "Train": ("prepare-data", "pretrain", "distill", "align", "finetune", "import"),
+    "Measure": ("evaluate",),
+    "Manage": ("init", "config", "doctor"),
+}
+_PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
+_ORDER = list(_PANEL_OF)
+
+# typer's own class of a command line that it cannot read
+UsageError: Any = typer.BadParameter.__base__
+
+
+class Commands(TyperGroup):
+    """The root of the command line: its help lists the commands in panels."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of `PANELS`."""
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda n: _ORDER.index(n) if n in _ORDER else len(_ORDER))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The plain help: a section a panel."""
+        names = self.list_commands(ctx)
+        width = max(map(len, names), default=0)
+        for panel in dict.fromkeys(_PANEL_OF.get(name, "Commands") for name in names):
+            rows = []
+            for name in names:
+                if _PANEL_OF.get(name, "Commands") == panel:
+                    limit = formatter.width - 6 - width
+                    rows.append((name.ljust(width), self.commands[name].get_short_help_str(limit)))
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
 
 def build(only: str | None = None) -> typer.Typer:
     """The typer application with every command, or with `only` one, which is quicker."""
     app = typer.Typer(
+        cls=Commands,
         name="orster",
         help="From a text, an image or a static 3D object to an animated 3D asset.",
         no_args_is_help=True,
-        rich_markup_mode=None,
+        rich_markup_mode="rich" if is_screen(sys.stdout) else None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -60,10 +99,11 @@ def build(only: str | None = None) -> typer.Typer:
     for name, (module, function) in COMMANDS.items():
         if only in (None, name):
             command = getattr(import_module(f"orster_cli.commands.{module}"), function)
-            app.command(name)(command)
+            app.command(name, rich_help_panel=_PANEL_OF.get(name))(command)
     for name, module in GROUPS.items():
         if only in (None, name):
-            app.add_typer(import_module(f"orster_cli.commands.{module}").app, name=name)
+            group = import_module(f"orster_cli.commands.{module}").app
+            app.add_typer(group, name=name, rich_help_panel=_PANEL_OF.get(name))
     return app
 
 
@@ -72,7 +112,9 @@ def run(arguments: list[str]) -> int:
     first = arguments[0] if arguments else None
     try:
         app = build(first if first in COMMANDS or first in GROUPS else None)
-        app(args=arguments, prog_name="orster", standalone_mode=True)
+        code = app(args=arguments, prog_name="orster", standalone_mode=False)
+        Out().clear()
+        return code if isinstance(code, int) else 0
     except SystemExit as leaving:
         code = leaving.code
         return code if isinstance(code, int) else (0 if code is None else 1)
@@ -80,31 +122,53 @@ def run(arguments: list[str]) -> int:
         _stop_writing()
         return BROKEN_PIPE
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _interrupted()
     except Exception as error:  # noqa: BLE001 - the edge: every error becomes an exit code here
         try:
             return _report(error, arguments)
         except ReaderGone:
             _stop_writing()
             return BROKEN_PIPE
-    return 0
+
+
+def _interrupted() -> int:
+    Out().clear()
+    return INTERRUPTED
 
 
 def _report(error: Exception, arguments: list[str]) -> int:
-    """Say what went wrong and what to do next; the exit code."""
+    """Print what went wrong and what to do next; returns the exit code."""
+    out = Out(as_json="--json" in arguments)
+    if isinstance(error, UsageError):
+        return _report_usage(error, out)
     if os.environ.get("ORSTER_DEBUG"):
         traceback.print_exception(error)
     failure = explain(error)
     hint = failure.hint
     if failure.bug:
-        place = _save_crash(error, arguments)
-        hint = "this is a bug of orster; please report it" + (f" with {place}" if place else "")
-    Out(as_json="--json" in arguments).error(failure.code, failure.message, hint, failure.exit)
+        saved = _save_crash(error, arguments)
+        hint = "this is a bug of orster; please report it" + (f" with {saved}" if saved else "")
+    out.error(failure.code, failure.message, hint, failure.exit)
     return failure.exit
 
 
+def _report_usage(error: Any, out: Out) -> int:
+    """Print what is wrong with the command line."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return USAGE
+    message = error.format_message()
+    path = error.ctx.command_path if error.ctx is not None else "orster"
+    hint = f"{path} --help"
+    texts = error.ctx is not None and any(p.name == "text" for p in error.ctx.command.params)
+    if texts and "extra argument" in message:
+        hint = f'{path} --text "a frog jumping" -o frog/'
+    out.error("E-USAGE", message, hint, USAGE)
+    return USAGE
+
+
 def _save_crash(error: Exception, arguments: list[str]) -> str | None:
-    """Write the traceback to a file; its name, or None where no file can be written."""
+    """Write the traceback to a file; returns its name, or None where no file can be written."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="orster-crash-", suffix=".txt", delete=False, encoding="utf-8"
@@ -117,7 +181,7 @@ def _save_crash(error: Exception, arguments: list[str]) -> str | None:
 
 
 def _stop_writing() -> None:
-    """Nobody reads us any more; keep the interpreter from complaining when it flushes at exit."""
+    """Point stdout and stderr at nothing, so that the flush at exit does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())

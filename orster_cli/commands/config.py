@@ -1,8 +1,9 @@
-"""`orster config`: the settings, their values and where these come from."""
+"""`orster config`: the settings, their values and their origins."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from typing import Annotated, Any
 
@@ -59,11 +60,24 @@ def schema(section: SectionOption = None, as_json: JsonOption = False) -> None:
             for f in dataclasses.fields(part)
         }
     lines = [
-        f"{name}.{key} = {entry['default']!r}: {entry['help']}"
+        f"{name}.{key} = {json.dumps(entry['default'], ensure_ascii=False)}: "
+        f"{entry['help']}{_range(entry)}"
         for name, part in out.items()
         for key, entry in part.items()
     ]
     Out(as_json=as_json).result({"schema": out}, "\n".join(lines))
+
+
+def _range(entry: dict[str, Any]) -> str:
+    """What a setting accepts, where that is limited."""
+    if "choices" in entry:
+        return f" [{', '.join(entry['choices'])}]"
+    low, high = entry.get("minimum"), entry.get("maximum")
+    if low is not None and high is not None:
+        return f" [{low} to {high}]"
+    if low is not None:
+        return f" [at least {low}]"
+    return "" if high is None else f" [at most {high}]"
 
 
 def _sections(name: str | None) -> list[str]:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orster_cli.ui.options import (
-    ConfigOption,
-    DeviceOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    OutOption,
-    QuietOption,
-    SetOption,
-)
+from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, Run, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
@@ -25,12 +17,41 @@ if TYPE_CHECKING:
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.video import OrbitFlags
 
+ORBIT = "Camera orbit of a video"
+ClipsArgument = Annotated[
+    list[str], typer.Argument(help="Clips of one motion: clip/, dataset#key, video.mp4, or images.")
+]
 
+
+@dataclass(frozen=True, kw_only=True)
+class OrbitOptions:
+    """The camera path that a video without cameras is taken to have."""
+
+    elevation: Annotated[
+        float, typer.Option(help="Degrees above the horizon.", rich_help_panel=ORBIT)
+    ] = 0.0
+    radius: Annotated[
+        float, typer.Option(help="Distance, in object sizes.", rich_help_panel=ORBIT)
+    ] = 2.0
+    fov: Annotated[float, typer.Option(help="Field of view, degrees.", rich_help_panel=ORBIT)] = (
+        39.6
+    )
+    azimuth_start: Annotated[
+        float, typer.Option(help="Azimuth of the first frame, degrees.", rich_help_panel=ORBIT)
+    ] = 0.0
+    turns: Annotated[
+        float,
+        typer.Option(help="Turns in the whole video; 0: a fixed camera.", rich_help_panel=ORBIT),
+    ] = 1.0
+    direction: Annotated[
+        str, typer.Option(help="ccw or cw, seen from above.", rich_help_panel=ORBIT)
+    ] = "ccw"
+
+
+@command
 def construct(
-    clips: Annotated[
-        list[str],
-        typer.Argument(help="Clips of one motion: clip/, dataset#key, video.mp4, or images."),
-    ],
+    *,
+    clips: ClipsArgument,
     out: OutOption,
     static_orbit: Annotated[
         str | None, typer.Option(help="Orbit of the object at time 0 (a clip like the others).")
@@ -42,27 +63,19 @@ def construct(
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="fast, balanced (the default), fine or paper.")
+        str | None,
+        typer.Option(help="fast, balanced (the default), fine or paper.", rich_help_panel=SETTINGS),
     ] = None,
-    elevation: Annotated[float, typer.Option(help="Orbit of a video: degrees.")] = 0.0,
-    radius: Annotated[float, typer.Option(help="Orbit of a video: in object sizes.")] = 2.0,
-    fov: Annotated[float, typer.Option(help="Orbit of a video: degrees.")] = 39.6,
-    azimuth_start: Annotated[float, typer.Option(help="Orbit of a video: first azimuth.")] = 0.0,
-    turns: Annotated[float, typer.Option(help="Orbit of a video: turns; 0 = still.")] = 1.0,
-    direction: Annotated[
-        str, typer.Option(help="Orbit of a video, seen from above: ccw or cw.")
-    ] = "ccw",
-    seed: Annotated[int | None, typer.Option(help="Seed of the fit.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the fit.", rich_help_panel=SETTINGS)
+    ] = None,
     device: DeviceOption = "auto",
-    config: ConfigOption = None,
-    assignments: SetOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    orbit: OrbitOptions,
+    run: Run,
 ) -> None:
-    """Fit animated 3D Gaussians to an orbital clip. Killed, it goes on where it was when run again.
+    """Fit animated 3D Gaussians to orbital clips.
 
+    A run that was stopped continues when the command is run again.
     Examples: orster construct dataset#frog-0 -o asset/ ; orster construct video.mp4 -o asset/"""
     from orster_cli.commands.stage import Stage
     from orster_cli.core.errors import ConfigError
@@ -76,25 +89,23 @@ def construct(
         reads=[*clips, static_orbit, model],
         out=out,
         flags={"construct.seed": seed},
-        config=config,
-        template=f"construct-{preset}" if preset else None,
-        assignments=assignments,
+        template=preset_template(preset),
         model=None if model is None else sampling_of(model),
-        force=force,
-        dry_run=dry_run,
-        as_json=as_json,
-        quiet=quiet,
+        **run.for_stage(),
     )
-    if direction not in ("ccw", "cw"):
-        raise ConfigError(f"--direction: expected ccw or cw, got {direction!r}")
-    signed = -turns if direction == "cw" else turns
-    orbit = OrbitFlags(
-        elevation=elevation, radius=radius, fov=fov, azimuth_start=azimuth_start, turns=signed
+    if orbit.direction not in ("ccw", "cw"):
+        raise ConfigError(f"--direction: expected ccw or cw, got {orbit.direction!r}")
+    flags = OrbitFlags(
+        elevation=orbit.elevation,
+        radius=orbit.radius,
+        fov=orbit.fov,
+        azimuth_start=orbit.azimuth_start,
+        turns=-orbit.turns if orbit.direction == "cw" else orbit.turns,
     )
     artifact = construct_asset(
         stage,
         clips,
-        orbit,
+        flags,
         static_orbit=static_orbit,
         model=None if model is None else open_model(model),
         device=device,
@@ -111,6 +122,24 @@ def construct(
     )
 
 
+def preset_template(preset: str | None) -> str | None:
+    """The template of a preset's name. ConfigError: there is none."""
+    from orster_cli.config.load import template_names
+    from orster_cli.core.errors import ConfigError
+    from orster_cli.core.names import did_you_mean
+
+    if preset is None:
+        return None
+    prefix = "construct-"
+    known = [name.removeprefix(prefix) for name in template_names() if name.startswith(prefix)]
+    if preset not in known:
+        raise ConfigError(
+            f"--preset: no preset {preset!r}{did_you_mean(preset, known)}",
+            hint=f"presets: {', '.join(known)}",
+        )
+    return f"{prefix}{preset}"
+
+
 def construct_asset(
     stage: Stage,
     clips: list[str],
@@ -121,12 +150,12 @@ def construct_asset(
     device: str,
     announce: bool = True,
 ) -> Artifact | None:
-    """The asset of `clips`; None when there was nothing to do."""
+    """The asset of `clips`; None when it is up to date, or in a dry run."""
     import shutil
     from dataclasses import asdict
 
     from orster_cli.construct.fit_asset import ConstructInput
-    from orster_cli.construct.fit_asset import construct as run
+    from orster_cli.construct.fit_asset import construct as fit
     from orster_cli.core.devices import choose_device
     from orster_cli.inputs.clips import open_clip
     from orster_cli.io.clip_files import CONDITION
@@ -160,7 +189,7 @@ def construct_asset(
         if model is not None:
             static = _sampled_orbit(stage, model, opened[0].clip, device)
         priors = opened[0].priors
-        content = run(
+        content = fit(
             ConstructInput(
                 clips=[source.clip for source in opened],
                 static=static,
@@ -183,8 +212,8 @@ def construct_asset(
 def _sampled_orbit(
     stage: Stage, model: OpenedModel, clip: OrbitClip, device: str
 ) -> OrbitClip | None:
-    """The object of `clip` at rest, as the model sees it from the first frame; None, with a warning,
-    where what it samples is no object on a plain background."""
+    """An orbit of the static object, sampled from the first frame of `clip`; None, with a warning,
+    where the sample shows no object on a plain background."""
     from dataclasses import replace
 
     from orster_cli.core.devices import choose_device

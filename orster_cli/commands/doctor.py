@@ -23,7 +23,9 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the environment: Python, GPU, kernels, rasterizers, ffmpeg, disk, weights at hand.
+    """Check that what orster needs is installed and works.
+
+    Python, GPU, kernels, rasterizers, ffmpeg, disk and weights.
 
     Exit code 4 if something is broken that a command needs. Example: orster doctor"""
     from orster_cli.core.errors import MissingResourceError

@@ -1,7 +1,7 @@
 """`orster evaluate`: the figures of assets and clips, under a named protocol.
 
-On several processes (`torchrun ... -m orster_cli evaluate ...`) all of them look at a share of the frames;
-what they find is kept by content, and the first one writes the report.
+With several processes (`torchrun ... -m orster_cli evaluate ...`) each measures a share of the subjects
+into the cache of features, and the first one writes the report.
 """
 
 from __future__ import annotations
@@ -13,25 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orster_cli.ui.options import (
-    ConfigOption,
-    DeviceOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    QuietOption,
-    SetOption,
-)
+from orster_cli.ui.options import DeviceOption, Run, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Draft
-    from orster_cli.commands.evaluation import Asked
     from orster_cli.commands.stage import Stage
-    from orster_cli.evaluate.evaluate_cases import Figures
-    from orster_cli.evaluate.views import Looks
+    from orster_cli.inputs.evaluation import EvaluationPlan
+    from orster_cli.ui.out import Out, Table
+
+PLACES = 4  # after the point, in the table at the end
 
 
+@command
 def evaluate(
+    *,
     subject: Annotated[
         str | None,
         typer.Argument(
@@ -58,28 +53,24 @@ def evaluate(
         typer.Option(help="Two reports of the same subjects: paired differences."),
     ] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Where networks' answers are kept; by default the user's.")
+        Path | None,
+        typer.Option(help="Folder of the cached network features; by default in the user's cache."),
     ] = None,
     device: DeviceOption = "auto",
-    config: ConfigOption = None,
-    assignments: SetOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: Run,
 ) -> None:
-    """Measure assets and clips, against a reference where a metric needs one.
+    """Measure assets and clips, and write a report.
 
+    Some metrics compare with a reference.
     Example: orster evaluate runs/ --reference dataset/ --metrics fvd,clip-o,psnr -o report/"""
     from orster_cli.core.errors import ConfigError
 
     if compare is not None:
-        from orster_cli.commands.compare_reports import run as run_comparison
         from orster_cli.ui.out import Out
 
         if subject is not None or reference is not None:
             raise ConfigError("--compare reads two reports: give no subject and no --reference")
-        run_comparison(*compare, Out(as_json=as_json, quiet=quiet))
+        compare_reports(*compare, Out(as_json=run.as_json, quiet=run.quiet))
         return
     if subject is None:
         raise ConfigError(
@@ -93,26 +84,41 @@ def evaluate(
         command="evaluate",
         kind="report",
         reads=[subject, reference],
-        out=out or _report_of(subject),
+        out=out or _default_out(subject),
         flags={"evaluate.metrics": names},
-        config=config,
         template=None if protocol is None else f"evaluate-{protocol}",
-        assignments=assignments,
-        force=force,
-        dry_run=dry_run,
-        as_json=as_json,
-        quiet=quiet,
+        **run.for_stage(),
     )
     _run(stage, subject, reference, fail_under or [], device, cache)
 
 
-def _report_of(subject: str) -> Path:
-    """`runs/report` for a folder of artifacts, `report` in the current folder else."""
+def _default_out(subject: str) -> Path:
+    """`runs/report` for a folder of artifacts, `report` in the current folder otherwise."""
     from orster_cli.artifacts.manifest import MANIFEST
 
     path = Path(subject)
     several = path.is_dir() and not (path / MANIFEST).exists()
     return path / "report" if several else Path("report")
+
+
+def _cache_folder() -> Path:
+    """The default folder of the cached features."""
+    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(user) / "orster"
+
+
+def compare_reports(first: Path, second: Path, out: Out) -> None:
+    """`--compare`: print the paired differences of two reports (folders or report.json files)."""
+    from orster_cli.report.comparison import compare_reports as compared
+    from orster_cli.report.comparison import comparison_markdown
+    from orster_cli.report.file import load_report
+
+    result = compared(load_report(first), load_report(second), (str(first), str(second)))
+    subjects = result["subjects"]
+    alone = len(subjects["only_first"]) + len(subjects["only_second"])
+    if aside := alone + len(subjects["left_out"]):
+        out.warn(f"subjects that are not compared, because both reports do not have them: {aside}")
+    out.result(result, comparison_markdown(result))
 
 
 def _run(
@@ -124,89 +130,58 @@ def _run(
     cache: Path | None,
 ) -> None:
     from orster_cli.artifacts.store import open_artifact
-    from orster_cli.commands.evaluation import first_process, open_asked, reference_of
     from orster_cli.core.strict_json import read_object
     from orster_cli.evaluate.gates import check_gates, parse_gates
     from orster_cli.evaluate.metrics import check_names
+    from orster_cli.inputs.evaluation import measure_share, plan_evaluation
     from orster_cli.report.write import REPORT
 
-    names = check_names(stage.resolved.config.evaluate.metrics)
-    gates = parse_gates(gates_text, names)
-    asked = open_asked(stage, subject, reference, names, device, cache)
-    sources = [*asked.subjects, *asked.pairs.reference.values(), *asked.pairs.spare]
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    first = world == 1 or first_process(stage, asked, world)
-    if not first:
-        return
-    parents = {parent.id: parent for one in sources for parent in one.parents}
-    inputs = {(file.name, file.sha256): file for one in sources for file in one.inputs}
-    draft = stage.plan(
-        parents=list(parents.values()),
-        inputs=list(inputs.values()),
-        extra={
-            "subjects": [(s.name, s.key, reference_of(asked, s)) for s in asked.subjects],
-            "spare": [(s.name, s.key) for s in asked.pairs.spare],
-            "networks": {k: s.sha256 for k, s in asked.features.networks.sources.items()},
-            "changed": asked.changed,
-        },
+    cfg = stage.resolved.config.evaluate
+    gates = parse_gates(gates_text, check_names(cfg.metrics))
+    plan = plan_evaluation(
+        subject,
+        cfg,
+        reference=reference,
+        device=device,
+        cache=(cache or _cache_folder()) / "features",
+        reporter=stage.out,
     )
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and not measure_share(plan, stage.out, processes, stop=stage.stop):
+        return
+    draft = stage.plan(parents=plan.parents, inputs=plan.inputs, extra=plan.identity)
     if stage.dry_run:
         return
     if draft is not None:
-        _evaluate(stage, draft, asked)
-    # what was found, now or before, is held against the gates of now
+        _write(stage, draft, plan)
+    # an older report that is up to date is checked against the gates of this run too
     values = read_object(open_artifact(stage.out_path, kind="report").path / REPORT)
     check_gates(gates, {one["name"]: one["mean"] for one in values["subjects"]})
-    _complain(values["unavailable"], stage)
+    _say_unavailable(values["unavailable"], stage)
 
 
-def _evaluate(stage: Stage, draft: Draft, asked: Asked) -> None:
-    """Make the report."""
-    from orster_cli.commands.evaluation import measure
-    from orster_cli.report.write import (
-        MOST_SHOWN,
-        PAGE,
-        report_values,
-        side_by_side,
-        write_report,
-        write_sheet,
-    )
-
-    cfg = stage.resolved.config.evaluate
-    several = len(asked.subjects) > 1
-    videos: dict[str, Any] = {}
-
-    def seen(looks: Looks, figures: Figures) -> None:
-        if len(videos) == MOST_SHOWN:
-            return
-        ours, theirs = looks.videos
-        alike = theirs if theirs is not None and theirs.frames.shape == ours.frames.shape else None
-        name = f"sheet-{figures.name}.png" if several else "sheet.png"
-        write_sheet(draft.dir / name, ours, alike, frames=cfg.sheet_frames)
-        videos[figures.name] = side_by_side(ours, theirs, draft.scratch)
+def _write(stage: Stage, draft: Draft, plan: EvaluationPlan) -> None:
+    """Make the report and say what it found."""
+    from orster_cli.inputs.evaluation import write_evaluation
+    from orster_cli.report.write import PAGE
 
     with draft:
-        outcome = measure(stage, asked, seen=seen)
-        values = report_values(outcome, asked.names, asked.features.networks.sources, cfg)
-        values["protocol"]["changed"] = asked.changed
-        write_report(draft.dir, values, videos)
-        content = {
-            "protocol": values["protocol"],
-            "summary": values["summary"],
-            "unavailable": values["unavailable"],
-        }
+        values = write_evaluation(
+            plan, draft.dir, stage.out, scratch=draft.scratch, stop=stage.stop
+        )
+        content = {key: values[key] for key in ("protocol", "summary", "unavailable")}
         artifact = draft.commit(content, warnings=stage.out.warnings[:100])
     stage.done(
         artifact,
-        summary=_table(values),
+        figures=_tables(values),
         next_step=f"look at {stage.out_path / PAGE}",
         values={**content, "mean": {one["name"]: one["mean"] for one in values["subjects"]}},
     )
 
 
-def _complain(unavailable: dict[str, dict[str, str]], stage: Stage) -> None:
-    """MissingResourceError for metrics that were asked for by name and have no value; with `all` only
-    a word."""
+def _say_unavailable(unavailable: dict[str, dict[str, str]], stage: Stage) -> None:
+    """MissingResourceError for metrics without a value that were given by name; a warning where they were
+    part of `all`."""
     from orster_cli.core.errors import MissingResourceError
     from orster_cli.evaluate.metrics import ALL
 
@@ -219,31 +194,29 @@ def _complain(unavailable: dict[str, dict[str, str]], stage: Stage) -> None:
         return
     ways = dict.fromkeys(about["get"] for about in unavailable.values() if about["get"])
     raise MissingResourceError(
-        "the report lacks what was asked for:\n" + "\n".join(lines), hint="; ".join(ways) or None
+        "the report has no value of these metrics:\n" + "\n".join(lines),
+        hint="; ".join(ways) or None,
     )
 
 
-def _table(values: dict[str, Any]) -> str:
+def _tables(values: dict[str, Any]) -> list[str | Table]:
     """The subjects' means, one row each, then the summary."""
-    from orster_cli.ui.out import table
+    from orster_cli.report.tabular import format_number
+    from orster_cli.ui.out import Table
 
     about = values["metrics"]
     names = [name for name in about if about[name]["scope"] != "set"]
     header = ["", *(f"{n} ({about[n]['unit']})" if about[n]["unit"] else n for n in names)]
     rows = [
-        [one["name"], *(_number(one["mean"].get(name)) for name in names)]
+        [one["name"], *(format_number(one["mean"].get(name), PLACES) for name in names)]
         for one in values["subjects"]
     ]
-    text = table(rows, header) if names else ""
+    means = [Table(rows, header)] if names else []
     sets = [
-        f"{name} {_number(values['summary'][name]['mean'])} over "
+        f"{name} {format_number(values['summary'][name]['mean'], PLACES)} over "
         f"{values['summary'][name]['objects']} and {values['summary'][name]['reference_objects']}"
         " clips"
         for name in about
         if about[name]["scope"] == "set" and name in values["summary"]
     ]
-    return "\n".join(part for part in (text, *sets) if part)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return [*means, *sets]

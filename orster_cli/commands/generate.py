@@ -1,4 +1,4 @@
-"""`orster generate`: sample-video and construct in one, as the artifacts that they make."""
+"""`orster generate`: sample-video, then construct, each with its own artifact."""
 
 from __future__ import annotations
 
@@ -6,78 +6,56 @@ from typing import Annotated
 
 import typer
 
-from orster_cli.commands.sample_video import (
-    ImageOption,
-    ModelOption,
-    MotionOption,
-    ObjectOption,
-    SeedOption,
-    TextOption,
-)
-from orster_cli.ui.options import (
-    ConfigOption,
-    DeviceOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    OutOption,
-    QuietOption,
-    SetOption,
-)
+from orster_cli.commands.sample_video import ConditionOptions
+from orster_cli.ui.options import SETTINGS, OutOption, Run, command
 
 
+@command
 def generate(
+    *,
+    condition: ConditionOptions,
     out: OutOption,
-    text: TextOption = None,
-    image: ImageOption = None,
-    object_: ObjectOption = None,
-    model: ModelOption = None,
     preset: Annotated[
-        str | None, typer.Option(help="Of construct: fast, balanced (the default), fine or paper.")
+        str | None,
+        typer.Option(
+            help="Preset of construct: fast, balanced (the default), fine or paper.",
+            rich_help_panel=SETTINGS,
+        ),
     ] = None,
     static_orbit: Annotated[
-        bool, typer.Option(help="Sample the orbit of the object at rest too, for construct.")
+        bool, typer.Option(help="Also sample an orbit of the static object, for construct.")
     ] = True,
-    motion: MotionOption = None,
-    seed: SeedOption = 0,
-    device: DeviceOption = "auto",
-    config: ConfigOption = None,
-    assignments: SetOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: Run,
 ) -> None:
-    """From a text, an image or a static object to an animated 3D asset: OUT/clip, OUT/asset.
+    """Turn a text, image or static object into an animated asset.
 
+    The same as sample-video into OUT/clip and construct into OUT/asset.
     Example: orster generate --text "a frog jumping" -o frog/"""
     from orster_cli.artifacts.outputs import check_collection, check_output
-    from orster_cli.commands.construct import construct_asset
+    from orster_cli.commands.construct import construct_asset, preset_template
     from orster_cli.commands.sample_video import Request, sample_clip
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import SHIPPED, open_model_or_default, sampling_of
     from orster_cli.inputs.video import OrbitFlags
 
-    shared = {"config": config, "assignments": assignments, "force": force, "dry_run": dry_run,
-              "as_json": as_json, "quiet": quiet}  # fmt: skip
-    read = [image, object_, model or SHIPPED]
+    model = condition.model
+    read = [condition.image, condition.object_, model or SHIPPED]
     check_collection(out, "a clip and an asset")
-    check_output(out / "asset", kind="asset", reads=[*read, config])
+    check_output(out / "asset", kind="asset", reads=[*read, run.config])
     first = Stage.open(
         "sample",
         command="sample-video",
         kind="clip",
         reads=read,
         out=out / "clip",
-        flags={"sample.motion": motion},
+        flags={"sample.motion": condition.motion},
         template=None,
         model=sampling_of(model),
-        **shared,  # type: ignore[arg-type]
+        **run.for_stage(),
     )
     opened = open_model_or_default(model)
-    request = Request(text=text, image=image, object=object_, device=device)
-    sample_clip(first, opened, request, seed, announce=dry_run)
-    if dry_run:
+    sample_clip(first, opened, Request(condition), condition.seed, announce=run.dry_run)
+    if run.dry_run:
         return
     second = Stage.open(
         "construct",
@@ -85,10 +63,10 @@ def generate(
         kind="asset",
         reads=[out / "clip", model or SHIPPED],
         out=out / "asset",
-        flags={"construct.seed": seed},
-        template=f"construct-{preset}" if preset else None,
+        flags={"construct.seed": condition.seed},
+        template=preset_template(preset),
         model=sampling_of(model),  # for the static orbit
-        **shared,  # type: ignore[arg-type]
+        **run.for_stage(),
     )
     artifact = construct_asset(
         second,
@@ -96,13 +74,13 @@ def generate(
         OrbitFlags(),
         static_orbit=None,
         model=opened if static_orbit else None,
-        device=device,
+        device=condition.device,
         announce=False,
     )
     preview = out / "asset" / "preview.mp4"
     if artifact is None:
         values = {"status": "up to date", "path": str(out)}
-        second.out.result(values, f"{out}: up to date; look at {preview}")
+        second.out.report(values, f"{out}: up to date; look at {preview}")
         return
     second.done(
         artifact,

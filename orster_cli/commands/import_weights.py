@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orster_cli.ui.options import DryRunOption, ForceOption, JsonOption, OutOption, QuietOption
+from orster_cli.ui.options import Outcome, OutOption, command
 from orster_cli.ui.out import Out
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orster_cli.diffusion.published_models import Published
 
 app = typer.Typer(
-    help="Make model folders of published weights; nothing is fetched without --fetch.",
+    help="Convert published weights to model folders.\n\nNothing is fetched without --fetch.",
     no_args_is_help=True,
 )
 PIPELINE_PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer")
@@ -25,15 +25,24 @@ PIPELINE_PARTS = ("unet", "vae", "scheduler", "text_encoder", "tokenizer")
 SourceArgument = Annotated[
     str, typer.Argument(help="A folder, or an id on the hub whose files are in the local cache.")
 ]
-FetchOption = Annotated[bool, typer.Option("--fetch", help="Download what is not in the cache.")]
-RevisionOption = Annotated[
-    str | None, typer.Option(help="Commit, tag or branch on the hub, instead of the pinned commit.")
-]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """One import. `make` writes the model into a folder, with a second one for scratch."""
+class HubImport(Outcome):
+    """Options of an import whose files may be on the hub."""
+
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download what is not in the cache.")] = (
+        False
+    )
+    revision: Annotated[
+        str | None,
+        typer.Option(help="Commit, tag or branch on the hub, instead of the pinned commit."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Import:
+    """One import. `make` writes the model into a folder, with a second folder for temporary files."""
 
     name: str
     published: Published
@@ -43,15 +52,16 @@ class _Asked:
     settings: dict[str, Any]
     licences: list[str]
     next_step: str
-    force: bool
-    dry_run: bool
+    options: Outcome
     sink: Out
     reads: list[str | Path | None]
     parents: list[Parent] = field(default_factory=list)
 
 
 @app.command("videomv")
+@command
 def videomv(
+    *,
     checkpoint: Annotated[
         Path, typer.Argument(help="t2v_*.pth or i2v_*.pth, or the archive that holds them.")
     ],
@@ -63,14 +73,12 @@ def videomv(
             help="Imported ModelScopeT2V (t2v), I2VGen-XL (i2v): its frame VAE and encoders.",
         ),
     ] = None,
-    member: Annotated[str | None, typer.Option(help="Which file of the archive.")] = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    member: Annotated[str | None, typer.Option(help="File of the archive to read.")] = None,
+    run: Outcome,
 ) -> None:
-    """VideoMV, a 3D diffusion under texts (t2v) or an image (i2v): a 3D teacher, and what a student
-    starts from.
+    """VideoMV, a 3D diffusion: a 3D teacher, or a student's start.
+
+    It is conditioned on texts (t2v) or on an image (i2v).
 
     Example: orster import videomv t2v_00333000.pth --base modelscope/ -o videomv/"""
     from orster_cli.artifacts.outputs import check_output
@@ -89,10 +97,9 @@ def videomv(
         taken = take_checkpoint(checkpoint, scratch, member)
         try:
             content = import_videomv(taken, folder, base=base)
-            if (content["branch"] == "image") != images:  # its licence was told by its name
+            if (content["branch"] == "image") != images:  # the licence follows from the name
                 raise InputError(
-                    f"{checkpoint}: what is inside is VideoMV's {content['branch']} branch, by its "
-                    "name the other",
+                    f"{checkpoint}: holds VideoMV's {content['branch']} branch, by its name the other",
                     hint="unpack it and give the .pth file itself",
                 )
             return content
@@ -103,7 +110,7 @@ def videomv(
     home = "i2vgen-xl/" if images else "modelscope/"
     parts = "" if base is not None else f" --vae {home} --encoder {home}"
     parts += " --set pretrain.image=1 --set pretrain.text=0" if images else ""
-    asked = _Asked(
+    request = _Import(
         name="videomv",
         published=published,
         out=out,
@@ -112,27 +119,23 @@ def videomv(
         settings={"member": member},
         licences=licences_of(published),
         next_step=f"orster pretrain dataset/ -m {out}{parts} -o pretrained/",
-        force=force,
-        dry_run=dry_run,
-        sink=Out(as_json=as_json, quiet=quiet),
+        options=run,
+        sink=Out(as_json=run.as_json, quiet=run.quiet),
         reads=[checkpoint, base],
         parents=opened.parents if opened else [],
     )
-    _import(asked)
+    _import(request)
 
 
 @app.command("modelscope")
+@command
 def modelscope(
+    *,
     source: SourceArgument,
     out: OutOption,
-    fetch: FetchOption = False,
-    revision: RevisionOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: HubImport,
 ) -> None:
-    """ModelScopeT2V, a video diffusion under texts: the video teacher.
+    """ModelScopeT2V, a video diffusion under texts: a video teacher.
 
     Example: orster import modelscope ali-vilab/text-to-video-ms-1.7b -o modelscope/"""
     from orster_cli.diffusion.importing import import_modelscope
@@ -146,22 +149,21 @@ def modelscope(
         PIPELINE_PARTS,
         out=out,
         next_step=f"orster import videomv t2v_00333000.pth --base {out} -o videomv/",
-        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+        options=run,
     )
 
 
 @app.command("i2vgen-xl")
+@command
 def i2vgen_xl(
+    *,
     source: SourceArgument,
     out: OutOption,
-    fetch: FetchOption = False,
-    revision: RevisionOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: HubImport,
 ) -> None:
-    """I2VGen-XL, a video diffusion that continues an image: a video teacher, a student's start.
+    """I2VGen-XL, a video diffusion that animates an image.
+
+    A video teacher, or a student's start.
 
     Example: orster import i2vgen-xl ali-vilab/i2vgen-xl -o i2vgen-xl/"""
     from orster_cli.diffusion.importing import import_i2vgen_xl
@@ -176,26 +178,25 @@ def i2vgen_xl(
         out=out,
         next_step="orster distill dataset/ -m pretrained/ --teacher-3d videomv/ "
         f"--teacher-video {out} -o distilled/",
-        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+        options=run,
     )
 
 
 @app.command("clip")
+@command
 def clip(
+    *,
     source: SourceArgument,
     out: OutOption,
     text_layers: Annotated[
         int | None,
-        typer.Option(help="Keep the first layers of the text model: 23 of ViT-H/14 for VideoMV."),
+        typer.Option(
+            help="Keep only the first layers of the text model: 23 of ViT-H/14 for VideoMV."
+        ),
     ] = None,
-    fetch: FetchOption = False,
-    revision: RevisionOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: HubImport,
 ) -> None:
-    """CLIP, the encoder of texts and images.
+    """CLIP, an encoder of texts and images.
 
     Example: orster import clip laion/CLIP-ViT-H-14-laion2B-s32B-b79K --text-layers 23 -o clip/"""
     from orster_cli.diffusion.import_clip import import_clip
@@ -210,17 +211,8 @@ def clip(
         settings={"text_layers": text_layers},
         out=out,
         next_step=f"orster pretrain dataset/ -m videomv/ --encoder {out} -o pretrained/",
-        options=_Options(fetch, revision, force, dry_run, Out(as_json=as_json, quiet=quiet)),
+        options=run,
     )
-
-
-@dataclass(frozen=True)
-class _Options:
-    fetch: bool
-    revision: str | None
-    force: bool
-    dry_run: bool
-    sink: Out
 
 
 def _import_folder(
@@ -232,7 +224,7 @@ def _import_folder(
     *,
     out: Path,
     next_step: str,
-    options: _Options,
+    options: HubImport,
     settings: dict[str, Any] | None = None,
 ) -> None:
     from orster_cli.artifacts.outputs import check_output
@@ -241,6 +233,7 @@ def _import_folder(
     from orster_cli.inputs.files import input_file
 
     check_output(out, kind="model", reads=[source])
+    sink = Out(as_json=options.as_json, quiet=options.quiet)
     pinned = published.revision if source == published.hub else None
     if options.dry_run and options.fetch and is_hub_id(source):
         at = options.revision or pinned or "the head of its main branch"
@@ -248,15 +241,15 @@ def _import_folder(
         what = f"would fetch {source} at {at} ({size}) and write model {out}"
         values = {"status": "dry run", "path": str(out), "fetch": source, "bytes": published.size}
         values["revision"] = at
-        said = {**values, "licences": licences_of(published)}
-        options.sink.result(said, "\n".join([what, *_said(licences_of(published))]))
+        shown = {**values, "licences": licences_of(published)}
+        sink.result(shown, "\n".join([what, *_licence_lines(licences_of(published))]))
         return
     found = locate(source, fetch=options.fetch, revision=options.revision, pinned=pinned)
     inputs = [
         input_file(p).model_copy(update={"name": p.relative_to(found.folder).as_posix()})
         for p in files_of(found.folder, parts)
     ]
-    asked = _Asked(
+    request = _Import(
         name=name,
         published=published,
         out=out,
@@ -269,51 +262,52 @@ def _import_folder(
         },
         licences=licences_of(published, found.folder, found.revision),
         next_step=next_step,
-        force=options.force,
-        dry_run=options.dry_run,
-        sink=options.sink,
+        options=options,
+        sink=sink,
         reads=[source, found.folder],
     )
-    _import(asked)
+    _import(request)
 
 
-def _import(asked: _Asked) -> None:
+def _import(request: _Import) -> None:
     from orster_cli.artifacts.store import begin
 
-    sink, path = asked.sink, str(asked.out)
+    sink, path = request.sink, str(request.out)
     draft = begin(
-        asked.out,
+        request.out,
         kind="model",
-        command=f"import {asked.name}",
-        config=asked.settings,
-        parents=asked.parents,
-        inputs=asked.inputs,
-        force=asked.force,
+        command=f"import {request.name}",
+        config=request.settings,
+        parents=request.parents,
+        inputs=request.inputs,
+        force=request.options.force,
         reporter=sink,
-        reads=asked.reads,
+        reads=request.reads,
     )
-    size = sum(entry.size for entry in asked.inputs)
-    told: dict[str, Any] = {"path": path, "licences": asked.licences, "bytes": size}
+    size = sum(entry.size for entry in request.inputs)
+    about: dict[str, Any] = {"path": path, "licences": request.licences, "bytes": size}
     if draft is None:
-        sink.result({"status": "up to date", **told}, f"{path}: up to date")
+        sink.report({"status": "up to date", **about}, f"{path}: up to date")
         return
-    if asked.dry_run:
-        what = f"would write model {path} from {len(asked.inputs)} files, {size:,} bytes"
-        sink.result({"status": "dry run", **told}, "\n".join([what, *_said(asked.licences)]))
+    if request.options.dry_run:
+        what = f"would write model {path} from {len(request.inputs)} files, {size:,} bytes"
+        sink.result(
+            {"status": "dry run", **about}, "\n".join([what, *_licence_lines(request.licences)])
+        )
         return
     with draft:
-        content = asked.make(draft.dir, draft.scratch)
-        artifact = draft.commit(content, licences=asked.licences)
+        content = request.make(draft.dir, draft.scratch)
+        artifact = draft.commit(content, licences=request.licences)
     lines = [
-        f"{asked.published.name}: {content['tensors']:,} tensors, "
+        f"{request.published.name}: {content['tensors']:,} tensors, "
         f"{content['parameters']:,} parameters",
-        *_said(artifact.manifest.licences),
+        *_licence_lines(artifact.manifest.licences),
         f"model {artifact.id[:12]} in {path}",
-        f"next: {asked.next_step}",
+        f"next: {request.next_step}",
     ]
-    told["licences"] = artifact.manifest.licences
-    sink.result({"status": "made", "id": artifact.id, **told, **content}, "\n".join(lines))
+    about["licences"] = artifact.manifest.licences
+    sink.report({"status": "made", "id": artifact.id, **about, **content}, "\n".join(lines))
 
 
-def _said(licences: list[str]) -> list[str]:
+def _licence_lines(licences: list[str]) -> list[str]:
     return [f"licence: {text}" for text in licences]

@@ -30,15 +30,19 @@ On a cluster: `sbatch train.sbatch`. `orster.toml` holds every setting
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder to lay out; made if it is not there.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the project; created if absent.")],
     template: Annotated[
-        str | None, typer.Option("--template", help="Preset that orster.toml starts from.")
+        str | None,
+        typer.Option(
+            "--template", help="Preset that orster.toml starts from: mini, small, paper, ..."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lay out a project: settings, a Makefile for the whole pipeline, a place for objects.
+    """Lay out a project folder.
 
-    Files that are already there stay. Example: orster init frogs --template mini"""
+    Settings, a Makefile for the whole pipeline and a place for objects; existing files stay.
+    Example: orster init frogs --template mini"""
     import dataclasses
 
     from orster_cli.artifacts.outputs import check_collection
@@ -67,6 +71,6 @@ def init(
         path.write_text(text, encoding="utf-8")
         made.append(name)
     for name in kept:
-        out.warn(f"{folder / name} is already there and was left as it is")
+        out.warn(f"{folder / name} exists and is left unchanged")
     human = f"made {', '.join(made) or 'nothing'} in {folder}\nnext: read {folder / 'README.md'}"
     out.result({"path": str(folder), "made": made, "kept": kept}, human)

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orster_cli.ui.options import (
-    ConfigOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    QuietOption,
-    SetOption,
-    TemplateOption,
-)
+from orster_cli.ui.options import SETTINGS, TemplateRun, command
 from orster_cli.ui.out import Out
 
 if TYPE_CHECKING:
@@ -28,7 +21,39 @@ if TYPE_CHECKING:
 CLIPS = "clips.csv"
 
 
+@dataclass(frozen=True, kw_only=True)
+class RenderOptions:
+    """Options that are settings of [prepare]."""
+
+    frames: Annotated[
+        int | None, typer.Option(help="Frames per orbit.", rich_help_panel=SETTINGS)
+    ] = None
+    resolution: Annotated[
+        int | None, typer.Option(help="Pixels, square.", rich_help_panel=SETTINGS)
+    ] = None
+    elevation: Annotated[
+        float | None, typer.Option(help="Degrees above the horizon.", rich_help_panel=SETTINGS)
+    ] = None
+    azimuth_jitter: Annotated[
+        bool | None,
+        typer.Option(
+            "--azimuth-jitter",
+            help="Start each orbit at a random azimuth.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None
+    eval_views: Annotated[
+        int | None,
+        typer.Option(help="Evaluation views at each evaluation time.", rich_help_panel=SETTINGS),
+    ] = None
+    renderer: Annotated[
+        str | None, typer.Option(help="builtin or blender.", rich_help_panel=SETTINGS)
+    ] = None
+
+
+@command
 def prepare_data(
+    *,
     objects: Annotated[
         list[Path],
         typer.Argument(help=".glb or .gltf files, folders of them, or folders of rendered frames."),
@@ -48,33 +73,20 @@ def prepare_data(
             "--write-captions", help="Write a CSV to edit, from file and clip names, and stop."
         ),
     ] = False,
-    frames: Annotated[int | None, typer.Option(help="Frames per orbit.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Pixels, square.")] = None,
-    elevation: Annotated[float | None, typer.Option(help="Degrees above the horizon.")] = None,
-    azimuth_jitter: Annotated[
-        bool | None, typer.Option("--azimuth-jitter", help="Start each orbit somewhere else.")
-    ] = None,
-    eval_views: Annotated[
-        int | None, typer.Option(help="Evaluation views at each evaluation time.")
-    ] = None,
-    renderer: Annotated[str | None, typer.Option(help="builtin or blender.")] = None,
     shard: Annotated[
         str | None, typer.Option(help="i/n: the i-th of n parts of the objects, for job arrays.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that render.")] = 1,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Join the datasets named instead of rendering.")
+        bool,
+        typer.Option("--merge", help="Merge the datasets given as OBJECTS, without rendering."),
     ] = False,
-    config: ConfigOption = None,
-    template: TemplateOption = None,
-    assignments: SetOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    render: RenderOptions,
+    run: TemplateRun,
 ) -> None:
-    """Render animated objects into training clips: dynamic orbit, static orbit, front view.
+    """Render animated 3D objects into a dataset of orbital clips.
 
+    A clip is a dynamic orbit, a static orbit and a front view.
     Example: orster prepare-data objects/ -o dataset/ --captions clips.csv --workers 8 ; first, for a
     clips.csv to edit: orster prepare-data objects/ --write-captions"""
     from orster_cli.commands.stage import Stage
@@ -83,33 +95,19 @@ def prepare_data(
     if write_captions:
         if captions is not None or merge or shard is not None:
             raise ConfigError("--write-captions: not with --captions, --merge or --shard")
-        sink = Out(as_json=as_json, quiet=quiet)
-        _write_captions(objects, out, sink, force=force, dry_run=dry_run)
+        sink = Out(as_json=run.as_json, quiet=run.quiet)
+        _write_captions(objects, out, sink, force=run.force, dry_run=run.dry_run)
         return
     if out is None:
         raise ConfigError("no output is given", hint="-o dataset/")
-    flags = {
-        "prepare.frames": frames,
-        "prepare.resolution": resolution,
-        "prepare.elevation": elevation,
-        "prepare.azimuth_jitter": azimuth_jitter,
-        "prepare.eval_views": eval_views,
-        "prepare.renderer": renderer,
-    }
     stage = Stage.open(
         "prepare",
         command="prepare-data",
         kind="dataset",
         reads=[*objects, captions],
         out=out,
-        flags=flags,
-        config=config,
-        template=template,
-        assignments=assignments,
-        force=force,
-        dry_run=dry_run,
-        as_json=as_json,
-        quiet=quiet,
+        flags={f"prepare.{name}": value for name, value in asdict(render).items()},
+        **run.for_stage(),
     )
     if merge:
         _merge(stage, objects)
@@ -120,15 +118,17 @@ def prepare_data(
 def _prepare(
     stage: Stage, objects: list[Path], captions: Path | None, shard: str | None, workers: int
 ) -> None:
-    from orster_cli.dataset.captions import read_captions
-    from orster_cli.dataset.prepare import prepare
-    from orster_cli.dataset.reader import Dataset
     from orster_cli.dataset.sources import find_sources, parse_part, take_part
     from orster_cli.inputs.files import input_file
 
     cfg = stage.resolved.config.prepare
     part = parse_part(shard) if shard else (1, 1)
     sources = take_part(find_sources(objects), part)
+
+    from orster_cli.dataset.captions import read_captions  # imports torch: after the first checks
+    from orster_cli.dataset.prepare import prepare
+    from orster_cli.dataset.reader import Dataset
+
     rows = read_captions(captions) if captions else None
     inputs = _inputs(stage, sources) + ([input_file(captions)] if captions else [])
     draft = stage.plan(

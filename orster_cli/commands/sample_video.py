@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orster_cli.ui.options import (
-    ConfigOption,
-    DeviceOption,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    OutOption,
-    QuietOption,
-    SetOption,
-    TemplateOption,
-)
+from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, TemplateRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
@@ -27,94 +17,119 @@ if TYPE_CHECKING:
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.sampling.sample_clips import Asked, Sampled, Sampler
 
-TextOption = Annotated[str | None, typer.Option("--text", "-t", help="What it shows.")]
-ImageOption = Annotated[Path | None, typer.Option("--image", help="Its first view.")]
-ObjectOption = Annotated[
-    str | None,
-    typer.Option("--object", help="A static object: .glb, .gltf, .ply, clip/ or dataset#key."),
-]
-ModelOption = Annotated[
-    Path | None, typer.Option("--model", "-m", help="Model (the one that orster ships).")
-]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the noise.")]
-MotionOption = Annotated[
-    float | None, typer.Option(help="Strength of the motion: 0 at rest; 0.01 to 0.03 is usual.")
-]
+CONDITION_PANEL = "What the video shows"
 SHEET_FRAMES = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConditionOptions:
+    """What is sampled, by which model."""
+
+    text: Annotated[
+        str | None,
+        typer.Option("--text", "-t", help="A caption.", rich_help_panel=CONDITION_PANEL),
+    ] = None
+    image: Annotated[
+        Path | None,
+        typer.Option("--image", help="The first view.", rich_help_panel=CONDITION_PANEL),
+    ] = None
+    object_: Annotated[
+        str | None,
+        typer.Option(
+            "--object",
+            help="A static object: .glb, .gltf, .ply, clip/ or dataset#key.",
+            rich_help_panel=CONDITION_PANEL,
+        ),
+    ] = None
+    motion: Annotated[
+        float | None,
+        typer.Option(
+            help="Strength of the motion: 0 at rest; 0.01 to 0.03 is usual.",
+            rich_help_panel=CONDITION_PANEL,
+        ),
+    ] = None
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Model (the one that orster ships).")
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
+    device: DeviceOption = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerOptions:
+    """Options that are settings of [sample]."""
+
+    frames: Annotated[
+        int | None, typer.Option(help="Frames of the orbit.", rich_help_panel=SETTINGS)
+    ] = None
+    elevation: Annotated[
+        float | None, typer.Option(help="Degrees above the horizon.", rich_help_panel=SETTINGS)
+    ] = None
+    radius: Annotated[
+        float | None,
+        typer.Option(help="Radius of the orbit, in object sizes.", rich_help_panel=SETTINGS),
+    ] = None
+    steps: Annotated[
+        int | None, typer.Option(help="Denoising steps.", rich_help_panel=SETTINGS)
+    ] = None
+    scheduler: Annotated[
+        str | None, typer.Option(help="ddim or dpm++.", rich_help_panel=SETTINGS)
+    ] = None
+    batch: Annotated[int | None, typer.Option(help="Videos at once.", rich_help_panel=SETTINGS)] = (
+        None
+    )
+    offload: Annotated[
+        bool | None,
+        typer.Option(
+            "--offload",
+            help="Keep on the GPU only the part that works, to save memory.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None
+
+
+@command
 def sample_video(
+    *,
+    condition: ConditionOptions,
     out: OutOption,
-    text: TextOption = None,
-    image: ImageOption = None,
-    object_: ObjectOption = None,
-    model: ModelOption = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of the orbit.")] = None,
-    elevation: Annotated[float | None, typer.Option(help="Degrees above the horizon.")] = None,
-    radius: Annotated[float | None, typer.Option(help="Of the orbit, in object sizes.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="ddim or dpm++.")] = None,
+    sampler: SamplerOptions,
     guidance: Annotated[
-        float | None, typer.Option(help="Guidance by whatever is given (1: none).")
+        float | None,
+        typer.Option(help="Guidance by each given condition (1: none).", rich_help_panel=SETTINGS),
     ] = None,
-    motion: MotionOption = None,
-    seed: SeedOption = 0,
     seeds: Annotated[
         str | None, typer.Option(help="Several, as 0-7 or 1,5,9: a clip in OUT/seed-N for each.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Videos at once.")] = None,
-    offload: Annotated[
-        bool | None, typer.Option("--offload", help="Little GPU memory: one part there at a time.")
-    ] = None,
-    device: DeviceOption = "auto",
-    config: ConfigOption = None,
-    template: TemplateOption = None,
-    assignments: SetOption = None,
-    force: ForceOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    run: TemplateRun,
 ) -> None:
     """Sample an orbital video of a moving object.
 
+    The condition is a text, an image or a static object.
     Examples: orster sample-video --text "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
     from orster_cli.artifacts.outputs import check_output
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import SHIPPED, open_model_or_default, sampling_of
 
-    scales = {f"sample.guidance_{kind}": guidance for kind in ("text", "image", "object")}
+    flags = {**asdict(sampler), "motion": condition.motion}
+    flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
         "sample",
         command="sample-video",
         kind="clip",
-        reads=[image, object_, model or SHIPPED],
+        reads=[condition.image, condition.object_, condition.model or SHIPPED],
         out=out,
-        flags={
-            "sample.frames": frames,
-            "sample.elevation": elevation,
-            "sample.radius": radius,
-            "sample.steps": steps,
-            "sample.scheduler": scheduler,
-            "sample.motion": motion,
-            "sample.batch": batch,
-            "sample.offload": offload,
-            **scales,
-        },
-        config=config,
-        template=template,
-        assignments=assignments,
-        force=force,
-        dry_run=dry_run,
-        as_json=as_json,
-        quiet=quiet,
-        model=sampling_of(model),
+        flags={f"sample.{name}": value for name, value in flags.items()},
+        model=sampling_of(condition.model),
         several=seeds is not None,
+        **run.for_stage(),
     )
+    seed = condition.seed
     numbers = [] if seeds is None else parse_seeds(seeds)
     for number in numbers:
         check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
-    request = Request(text=text, image=image, object=object_, device=device)
-    opened = open_model_or_default(model)
+    request = Request(condition)
+    opened = open_model_or_default(condition.model)
     if seeds is None:
         made = sample_clip(stage, opened, request, seed)
         if made is not None:
@@ -125,63 +140,61 @@ def sample_video(
                 values=made.content,
             )
         return
-    stage.force = force
     _several(stage, opened, request, numbers)
 
 
 class Request:
-    """What is asked for, as the command line names it."""
+    """The condition of a video, as the command line names it."""
 
-    def __init__(
-        self, *, text: str | None, image: Path | None, object: str | None, device: str
-    ) -> None:
-        self.text, self.image, self.object, self.device = text, image, object, device
+    def __init__(self, condition: ConditionOptions) -> None:
+        self.text, self.image = condition.text, condition.image
+        self.static_object, self.device = condition.object_, condition.device
         self._sampler: Sampler | None = None
 
     def check(self) -> None:
-        """ConfigError: nothing, or an image and an object at once; InputError: no such image."""
+        """ConfigError: no condition, or both an image and an object; InputError: no such image."""
         from orster_cli.core.errors import ConfigError, InputError
 
-        if self.image is not None and self.object is not None:
-            raise ConfigError("--image and --object at once: give one of them")
-        if self.text is None and self.image is None and self.object is None:
+        if self.image is not None and self.static_object is not None:
+            raise ConfigError("--image and --object are both given: give one of them")
+        if self.text is None and self.image is None and self.static_object is None:
             raise ConfigError(
-                "nothing is asked for",
+                "no condition is given: expected a text, an image or an object",
                 hint='give --text "a frog jumping", --image x.png or --object y.glb',
             )
         if self.image is not None and not self.image.is_file():
             raise InputError(f"{self.image}: no such image")
 
     def origins(self, stage: Stage) -> tuple[list[Parent], list[InputFile]]:
-        """Where the condition comes from, for the manifest."""
+        """Parents and input files of the condition, for the manifest."""
         from orster_cli.inputs.files import input_file
 
         if self.image is not None:
             return [], [input_file(self.image)]
-        if self.object is not None:
-            if Path(self.object).is_file():
-                return [], [input_file(Path(self.object))]
+        if self.static_object is not None:
+            if Path(self.static_object).is_file():
+                return [], [input_file(Path(self.static_object))]
             opened = self._clip(stage)
             return opened.parents, opened.inputs
         return [], []
 
-    def asked(self, stage: Stage, model: Sampler) -> Asked:
-        """Everything read."""
+    def read(self, stage: Stage, model: Sampler) -> Asked:
+        """The condition with its files read."""
         from orster_cli.io.images import read_image
         from orster_cli.sampling.objects import object_orbit
         from orster_cli.sampling.sample_clips import Asked, cameras_for
 
         if self.image is not None:
             return Asked(text=self.text, image=read_image(self.image))
-        if self.object is None:
+        if self.static_object is None:
             return Asked(text=self.text)
-        if Path(self.object).is_file():
+        if Path(self.static_object).is_file():
             cameras = cameras_for(model.bundle.facts, model.cfg)
-            return Asked(text=self.text, object=object_orbit(Path(self.object), cameras))
+            return Asked(text=self.text, object=object_orbit(Path(self.static_object), cameras))
         return Asked(text=self.text, object=self._clip(stage).clip)
 
     def sampler(self, stage: Stage, opened: OpenedModel) -> Sampler:
-        """The model, read once."""
+        """The sampler; the model is read once."""
         from orster_cli.core.devices import choose_device
         from orster_cli.sampling.sample_clips import Sampler
 
@@ -198,14 +211,14 @@ class Request:
         from orster_cli.inputs.clips import open_clip
         from orster_cli.inputs.video import OrbitFlags
 
-        assert self.object is not None
-        return open_clip(self.object, OrbitFlags(), stage.out, default_view="static")
+        assert self.static_object is not None
+        return open_clip(self.static_object, OrbitFlags(), stage.out, default_view="static")
 
 
 def plan_clip(
     stage: Stage, opened: OpenedModel, request: Request, seed: int, *, announce: bool = True
 ) -> Draft | None:
-    """The draft of one clip; None when there is nothing to do."""
+    """The draft of one clip; None when it is up to date, or in a dry run."""
     request.check()
     parents, inputs = request.origins(stage)
     return stage.plan(
@@ -214,7 +227,7 @@ def plan_clip(
         seeds={"noise": seed},
         extra={
             "text": request.text,
-            "object": request.object if "#" in str(request.object) else "",
+            "object": request.static_object if "#" in str(request.static_object) else "",
         },
         announce=announce,
     )
@@ -223,15 +236,15 @@ def plan_clip(
 def sample_clip(
     stage: Stage, opened: OpenedModel, request: Request, seed: int, *, announce: bool = True
 ) -> Artifact | None:
-    """Make one clip; None when there was nothing to do."""
+    """Sample one clip; None when it is up to date, or in a dry run."""
     draft = plan_clip(stage, opened, request, seed, announce=announce)
     if draft is None:
         return None
     with draft:
         sampler = request.sampler(stage, opened)
-        asked = request.asked(stage, sampler)
-        made = next(sampler.sample(asked, [seed]))
-        return _write(stage, draft, made, sampler, asked)
+        given = request.read(stage, sampler)
+        made = next(sampler.sample(given, [seed]))
+        return _write(stage, draft, made, sampler, given)
 
 
 def _seed_folder(folder: Path, seed: int) -> Path:
@@ -239,8 +252,7 @@ def _seed_folder(folder: Path, seed: int) -> Path:
 
 
 def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[int]) -> None:
-    """A clip for each seed below the output folder, several at once where the settings say so."""
-
+    """Sample a clip for each seed below the output folder, `sample.batch` at once."""
     folder = stage.out_path
     waiting: list[tuple[int, Stage, Draft]] = []
     for seed in seeds:
@@ -250,18 +262,18 @@ def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[in
             waiting.append((seed, one, draft))
     if waiting:
         sampler = request.sampler(stage, opened)
-        asked = request.asked(stage, sampler)
+        given = request.read(stage, sampler)
         by_seed = {seed: (one, draft) for seed, one, draft in waiting}
-        for made in sampler.sample(asked, list(by_seed)):
+        for made in sampler.sample(given, list(by_seed)):
             one, draft = by_seed[made.seed]
             with draft:
-                _write(one, draft, made, sampler, asked)
+                _write(one, draft, made, sampler, given)
     text = f"{len(waiting)} clips made, {len(seeds) - len(waiting)} up to date, in {folder}"
     values = {"status": "made" if waiting else "up to date", "path": str(folder)}
-    stage.out.result({**values, "seeds": seeds, "made": len(waiting)}, text)
+    stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)
 
 
-def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, asked: Asked) -> Artifact:
+def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, given: Asked) -> Artifact:
     import torch
 
     from orster_cli.io.clip_files import CONDITION, write_clip, write_priors
@@ -270,8 +282,8 @@ def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, asked: A
     clip = made.clip
     write_clip(draft.dir, clip)
     write_priors(draft.dir, made.priors)
-    if asked.image is not None:
-        write_png(draft.dir / CONDITION, asked.image)
+    if given.image is not None:
+        write_png(draft.dir / CONDITION, given.image)
     pick = torch.linspace(0, len(clip) - 1, min(SHEET_FRAMES, len(clip))).round().long()
     row = [clip.frames[i] for i in pick]
     write_png(draft.dir / "sheet.png", contact_sheet([row], [clip.prompt or "no text"]))

@@ -1,4 +1,4 @@
-"""What the commands that make an artifact have in common.
+"""What the commands that make an artifact share.
 
 A command is an adapter: parse, resolve, open inputs, call one library function, commit. So:
 
@@ -6,7 +6,7 @@ A command is an adapter: parse, resolve, open inputs, call one library function,
         stage = Stage.open("construct", kind="asset", reads=[clip], out=out, ...)
         source = open_inputs(clip)                          # hashed, checked
         plan = stage.plan(parents=source.parents, inputs=source.files)
-        if plan is None:                                    # up to date, or a dry run: said so
+        if plan is None:                                    # up to date, or a dry run
             return
         with plan as draft:
             content = fit(..., stage.config.construct, folder=draft.dir, reporter=stage.out)
@@ -23,17 +23,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
 from orster_cli.artifacts.outputs import Given, check_collection, check_output
 from orster_cli.artifacts.store import Artifact, Draft, begin
 from orster_cli.config.load import Resolved, find_template, resolve, to_toml
 from orster_cli.core.stopping import StopFlag
-from orster_cli.ui.out import Out
-
-if TYPE_CHECKING:
-    pass
+from orster_cli.ui.out import Human, Out, Table
 
 
 @dataclass
@@ -71,8 +68,10 @@ class Stage:
         model: Path | None = None,
         several: bool = False,
     ) -> Stage:
-        """Resolve the configuration and set up talk and signals. ConflictError: `out` must not be
-        written (`check_output`); with `several`, artifacts below it are planned, and checked, later."""
+        """Resolve the config, open the output sink and handle signals.
+
+        `several`: `out` is a folder of artifacts, which are planned and checked one by one.
+        ConflictError: `out` must not be written (`check_output`)."""
         resolved = resolve(
             template=template,
             file=config,
@@ -82,6 +81,7 @@ class Stage:
             model=model,
         )
         sink = Out(as_json=as_json, quiet=quiet)
+        sink.status("loading ...")
         read = [*reads, config, None if template is None else find_template(template)]
         if several:
             check_collection(out, "several artifacts")
@@ -99,12 +99,12 @@ class Stage:
         seeds: dict[str, int] | None = None,
         extra: dict[str, Any] | None = None,
         announce: bool = True,
-        foresee: Callable[[], tuple[dict[str, Any], str]] | None = None,
+        preview: Callable[[], tuple[dict[str, Any], str]] | None = None,
     ) -> Draft | None:
-        """The draft to build in; None when there is nothing to do (and then it has been said).
+        """The draft to build in; None when there is nothing to do, which is reported here.
 
-        `extra`: what else the result depends on beside the section's settings; `announce`: say so
-        where it is up to date; `foresee`: what a dry run says more, as values and as text."""
+        `extra`: what the result depends on in addition to the section's settings; `announce`: report
+        that it is up to date; `preview`: what a dry run prints in addition, as values and as text."""
         config = {self.section: self.resolved.section(self.section), **(extra or {})}
         draft = begin(
             self.out_path,
@@ -122,10 +122,10 @@ class Stage:
             if not announce:
                 return None
             values = {"status": "up to date", "path": str(self.out_path)}
-            self.out.result(values, f"{self.out_path}: up to date")
+            self.out.report(values, f"{self.out_path}: up to date")
             return None
         if self.dry_run:
-            more = foresee() if foresee is not None else ({}, "")
+            more = preview() if preview is not None else ({}, "")
             self._print_plan(draft, parents or [], inputs or [], more)
             return None
         return draft
@@ -158,20 +158,22 @@ class Stage:
         self,
         artifact: Artifact,
         *,
-        summary: str,
+        summary: str = "",
+        figures: Human = (),
         next_step: str | None = None,
         values: dict[str, Any] | None = None,
     ) -> None:
-        """Say what was made, and what to do with it."""
-        text = f"{summary}\n{artifact.kind} {artifact.id[:12]} in {artifact.path}"
-        if next_step:
-            text += f"\nnext: {next_step}"
-        said = {"status": "made", "kind": artifact.kind, "id": artifact.id}
-        self.out.result({**said, "path": str(artifact.path), **(values or {})}, text)
+        """Report what was made, and what to do with it; with --quiet the `figures` alone."""
+        shown = [figures] if isinstance(figures, (str, Table)) else list(figures)
+        if not self.out.quiet:
+            made = f"{artifact.kind} {artifact.id[:12]} in {artifact.path}"
+            shown += [summary, made, *([f"next: {next_step}"] if next_step else [])]
+        about = {"status": "made", "kind": artifact.kind, "id": artifact.id}
+        self.out.result({**about, "path": str(artifact.path), **(values or {})}, shown)
 
 
 def listen(stop: StopFlag, out: Out) -> None:
-    """SIGTERM, SIGUSR1, SIGINT ask for a stop at the next safe point; a second one ends at once."""
+    """SIGTERM, SIGUSR1 and SIGINT request a stop at the next safe point; a second one ends at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame

@@ -1,4 +1,4 @@
-"""`orster verify`: are the bytes what the manifest says?"""
+"""`orster verify`: compare the bytes of artifacts with their manifests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def verify(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Hash every file of the artifacts and compare with their manifests.
+    """Compare artifacts with the hashes in their manifests.
 
     Example: orster verify dataset/ asset/"""
     from orster_cli.artifacts.manifest import read_manifest
@@ -25,19 +25,26 @@ def verify(
 
     out = Out(as_json=as_json, quiet=quiet)
     wrong: list[str] = []
-    checked = 0
+    intact: list[str] = []
+    checked = strangers = 0
     for path in artifacts:
         try:
             manifest = read_manifest(path)
         except InputError as error:
             wrong.append(str(error))
+            strangers += error.code == "E-ARTIFACT"
             continue
-        wrong += Artifact(path, manifest).verify(out)
+        found = Artifact(path, manifest).verify(out)
+        wrong += found
         checked += len(manifest.files)
+        if not found:
+            intact.append(f"{path}: {manifest.kind}, {len(manifest.files)} files are intact")
     if wrong:
-        raise IntegrityError(
-            "not what the manifest says:\n" + "\n".join(wrong),
-            hint="make the artifact again, or restore it from a copy",
-        )
+        if strangers == len(wrong):
+            title, hint = "no artifact", "give an artifact's folder: it holds manifest.json"
+        else:
+            title = "not what the manifest says"
+            hint = "make the artifact again, or restore it from a copy"
+        raise IntegrityError("\n".join([f"{title}:", *wrong]), hint=hint)
     values = {"artifacts": [str(p) for p in artifacts], "files": checked}
-    out.result(values, f"{checked} files of {len(artifacts)} artifacts are intact")
+    out.report(values, "\n".join(intact))

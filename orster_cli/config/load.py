@@ -1,8 +1,8 @@
-"""From defaults, files, templates, environment and command line to one resolved config.
+"""Defaults, files, templates, environment and command line, resolved to one config.
 
-Later wins: defaults < file < template < environment (``ORSTER_SECTION__KEY``) < command line. A
-template is a preset that was asked for by name, so it stands above a project's file. Each value
-remembers where it came from.
+The later one wins: defaults < file < template < environment (``ORSTER_SECTION__KEY``) < command
+line. A template overrides a project's file, because the user named it in the command. Each value
+keeps its origin.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from types import UnionType
 from typing import Any
-from unicodedata import category
 
 from orster_cli.config.schema import Config
+from orster_cli.config.values import Text, setting_value
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.limits import TOML_MAX_BYTES, TOML_MAX_LINE
 from orster_cli.core.names import did_you_mean, printable
 
 ENV_PREFIX = "ORSTER_"
-LARGEST = 2**63
 Values = dict[str, dict[str, Any]]
 
 
@@ -56,9 +54,11 @@ def resolve(
     flags: Mapping[str, Any] | None = None,
     model: Path | None = None,
 ) -> Resolved:
-    """`template`: a shipped preset's name or a TOML path; `assignments`: "section.key=value" texts;
-    `flags`: {"section.key": value} of the command's own options that were given; `model`: the
-    settings that a model itself samples best with, below all others.
+    """The config of one run.
+
+    `template`: the name of a shipped preset, or a TOML path; `assignments`: "section.key=value"
+    texts; `flags`: {"section.key": value} from the command's own options (None: not given);
+    `model`: a TOML file with a model's own sampling settings, which every other source overrides.
 
     ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
     values: Values = {}
@@ -129,14 +129,14 @@ def read_toml(path: Path) -> Values:
     for section, entries in values.items():
         if not isinstance(entries, dict):
             raise ConfigError(
-                f"{path}: {printable(section)!r} stands outside a section",
+                f"{path}: {printable(section)!r} is outside a section",
                 hint=f"sections are {', '.join(f'[{n}]' for n in _section_names())}",
             )
     return values
 
 
 def _one_line(name: str) -> str:
-    """`name` as part of a comment."""
+    """`name` as part of a TOML comment."""
     return " ".join(printable(name).split())
 
 
@@ -159,7 +159,7 @@ def _from_environment(environ: Mapping[str, str]) -> Values:
     for name, text in environ.items():
         if name.startswith(ENV_PREFIX) and "__" in name:
             section, key = name.removeprefix(ENV_PREFIX).lower().split("__", 1)
-            out.setdefault(section, {})[key] = _Typed(text)
+            out.setdefault(section, {})[key] = Text(text)
     return out
 
 
@@ -173,7 +173,7 @@ def _from_assignments(assignments: list[str]) -> Values:
                 f"--set {printable(text)!r}: expected section.key=value",
                 hint="for example --set construct.gaussians=20000; `orster config show` lists the keys",
             )
-        out.setdefault(section, {})[key.strip()] = _Typed(value.strip())
+        out.setdefault(section, {})[key.strip()] = Text(value.strip())
     return out
 
 
@@ -184,21 +184,6 @@ def _from_flags(flags: Mapping[str, Any]) -> Values:
         if value is not None:
             out.setdefault(section, {})[key] = value
     return out
-
-
-class _Typed(str):
-    """A value typed by hand, after --set or in the environment: the setting says what it means."""
-
-    __slots__ = ()
-
-
-def _literal(text: str) -> Any:
-    """What was typed by hand as TOML, where it is one value of TOML; else the text itself."""
-    try:
-        values = tomllib.loads(f"v = {text}") if len(text) <= TOML_MAX_LINE else {}
-    except (ValueError, RecursionError):
-        return text
-    return values["v"] if len(values) == 1 else text
 
 
 def _checked(section: str, key: str, value: Any, origin: str) -> Any:
@@ -217,51 +202,7 @@ def _checked(section: str, key: str, value: Any, origin: str) -> Any:
             hint=f"see them with: orster config show --section {section}",
         )
     where = f"{origin}: {section}.{key}"
-    value = _fitting(value, typing.get_type_hints(kind)[key], where)
-    _bounded(value, fields[key].metadata, where)
-    return value
-
-
-def _fitting(value: Any, kind: Any, where: str) -> Any:
-    """`value` as the type `kind` of its setting: ints count as floats, "a,b" as a tuple."""
-    options = typing.get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if isinstance(value, _Typed):
-        if value == "none" and type(None) in options:
-            return None
-        literal = _literal(value)
-        value = str(value) if str in options and type(literal) not in options else literal
-    for option in options:
-        if option is float and type(value) is int and abs(value) < LARGEST:
-            return float(value)
-        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple, str, int, float)):
-            item = typing.get_args(option)[0]
-            if isinstance(value, str):
-                value = [_Typed(entry.strip()) for entry in value.split(",")]
-            elif isinstance(value, (int, float)):  # one number typed by hand
-                value = (value,)
-            return tuple(_fitting(entry, item, where) for entry in value)
-        if type(value) is option or (option is type(None) and value in (None, "none")):
-            return None if option is type(None) else value
-    want = " or ".join(getattr(o, "__name__", str(o)) for o in options)
-    raise ConfigError(f"{where}: expected {want}, got {printable(repr(value))[:80]}")
-
-
-def _bounded(value: Any, rule: Mapping[str, Any], where: str) -> None:
-    for entry in value if isinstance(value, tuple) else (value,):
-        if (choices := rule.get("choices")) and entry not in choices:
-            raise ConfigError(
-                f"{where}: expected one of {', '.join(choices)}, got {printable(str(entry))[:80]!r}"
-                f"{did_you_mean(str(entry), list(choices))}"
-            )
-        if isinstance(entry, str) and any(category(c) in ("Cc", "Cs") for c in entry):
-            raise ConfigError(f"{where}: holds control characters: {printable(entry)[:80]!r}")
-        if isinstance(entry, (int, float)):
-            if abs(entry) >= LARGEST or entry != entry:
-                raise ConfigError(f"{where}: expected a finite number of 64 bits")
-            if (low := rule.get("minimum")) is not None and entry < low:
-                raise ConfigError(f"{where}: expected at least {low}, got {entry}")
-            if (high := rule.get("maximum")) is not None and entry > high:
-                raise ConfigError(f"{where}: expected at most {high}, got {entry}")
+    return setting_value(value, typing.get_type_hints(kind)[key], fields[key].metadata, where)
 
 
 def to_toml(resolved: Resolved, sections: list[str]) -> str:

@@ -33,6 +33,7 @@ TOML_MAX_BYTES = 64 * 1024
 TOML_MAX_LINE = 4096  # dotted keys cost the square of their length
 JSON_MAX_BYTES = 64 * MiB
 INDEX_MAX_BYTES = 1 * GiB  # of a dataset, about 300 bytes a sample
+FRAME_CACHE_MAX_BYTES = 64 * GiB  # decoded frames that are kept next to a dataset
 CAPTIONS_MAX_BYTES = 256 * MiB
 CAPTIONS_MAX_ALSO = 100  # other captions of one clip
 MANIFEST_MAX_FILES = 1_000_000

@@ -65,6 +65,7 @@ def prepare(
     kept = dropped = 0
     licences: set[str] = set()
     jobs = _jobs(sources, captions, place, cfg)
+    reporter.step("render", 0, len(sources))
     for done, job in enumerate(for_each(process_source, jobs, workers), 1):
         summary = place.source_summary(job.source.key)
         for warning in summary["warnings"]:

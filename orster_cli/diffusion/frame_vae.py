@@ -34,13 +34,18 @@ class FrameVAE(nn.Module):
         self.vae = vae
 
     @classmethod
-    def create(cls, widths: tuple[int, ...], *, channels: int, groups: int, seed: int) -> FrameVAE:
-        """A new one; each width after the first halves the picture. ConfigError for impossible ones."""
+    def create(
+        cls, widths: tuple[int, ...], *, channels: int, groups: int, seed: int, patch: int = 1
+    ) -> FrameVAE:
+        """A new one; each width after the first halves the picture, which it reads in blocks of `patch`
+        pixels a side. ConfigError for impossible ones."""
         if any(width % groups for width in widths):
             raise ConfigError(f"vae: widths {list(widths)} are not all multiples of {groups}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             vae = AutoencoderKL(
+                in_channels=3 * patch**2,
+                out_channels=3 * patch**2,
                 block_out_channels=tuple(widths),
                 down_block_types=("DownEncoderBlock2D",) * len(widths),
                 up_block_types=("UpDecoderBlock2D",) * len(widths),
@@ -54,7 +59,13 @@ class FrameVAE(nn.Module):
     @property
     def factor(self) -> int:
         """Pixels of a frame to one latent pixel, each side."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.patch * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def patch(self) -> int:
+        """Pixels a side of the blocks that its first layer reads, as channels: 1 but in own models,
+        where layers at full resolution would take most of the time."""
+        return math.isqrt(self.vae.config.in_channels // 3)
 
     @property
     def channels(self) -> int:
@@ -86,7 +97,7 @@ class FrameVAE(nn.Module):
         scale, shift = self._scale()
         out = []
         for part in frames.split(chunk):
-            posterior = self.vae.encode(2 * part - 1).latent_dist
+            posterior = self.vae.encode(self.normalised(part)).latent_dist
             z = posterior.mean if generator is None else posterior.sample(generator)
             out.append((z - shift) * scale)
         return torch.cat(out)
@@ -95,16 +106,23 @@ class FrameVAE(nn.Module):
     def decode(self, latents: Tensor, *, chunk: int = 8) -> Tensor:
         """[N,3,H,W], about [0,1] and not clamped, of `latents` [N,C,h,w], `chunk` at a time."""
         scale, shift = self._scale()
-        parts = [self.vae.decode(part / scale + shift).sample for part in latents.split(chunk)]
-        return torch.cat(parts) / 2 + 0.5
+        return torch.cat([self._pixels(part / scale + shift) for part in latents.split(chunk)])
+
+    def normalised(self, frames: Tensor) -> Tensor:
+        """Frames [N,3,H,W] in [0,1] as the first layer reads them: in [-1,1], blocks as channels."""
+        return F.pixel_unshuffle(2 * frames - 1, self.patch)
+
+    def _pixels(self, z: Tensor) -> Tensor:
+        """[N,3,H,W], about [0,1], of latents [N,C,h,w] without scale."""
+        return F.pixel_shuffle(self.vae.decode(z).sample, self.patch) / 2 + 0.5
 
     def losses(self, frames: Tensor, noise: Tensor) -> dict[str, Tensor]:
         """For training on `frames` [N,3,H,W] with `noise` [N,C,h,w], mean squared differences of the
         pixels (`reconstruction`), of the steps between neighbours (`edges`, which keep outlines
         sharp) and of red - green and yellow - blue (`colours`), and `kl` (nats per number).
         Squared, since absolute ones are content with the white background for long."""
-        posterior = self.vae.encode(2 * frames - 1).latent_dist
-        out = self.vae.decode(posterior.mean + posterior.std * noise).sample / 2 + 0.5
+        posterior = self.vae.encode(self.normalised(frames)).latent_dist
+        out = self._pixels(posterior.mean + posterior.std * noise)
         steps = [F.mse_loss(out.diff(dim=axis), frames.diff(dim=axis)) for axis in (-1, -2)]
         kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
         return {
@@ -168,6 +186,9 @@ def load_vae(folder: Path, *, empty: bool = False) -> FrameVAE:
             vae = AutoencoderKL(**_settings(value))
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: not an AutoencoderKL's config: {error}") from error
+    sides = {vae.config.in_channels, vae.config.out_channels, 3 * FrameVAE(vae).patch ** 2}
+    if len(sides) > 1:
+        raise InputError(f"{path}: expected 3 channels in and out, or 3 times a square")
     if not empty:
         fill_module(vae, _today(read_sharded(folder, STEM)), where=str(folder))
     return FrameVAE(vae).eval()

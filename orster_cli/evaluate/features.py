@@ -1,5 +1,5 @@
-"""What networks say of frames, kept on disk by content: the same frames are never looked at twice, also
-after a kill and by several processes. T frames, H W pixels.
+"""Network features of frames, cached on disk under a hash of the frames and the weights: equal frames are
+encoded once, across runs, kills and processes. T frames, H W pixels, P features.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from orster_cli.evaluate.networks import Networks
 
 
 class Features:
-    """`Networks` with a memory in `folder` (None: none)."""
+    """`Networks` with a cache in `folder` (None: no cache)."""
 
     def __init__(self, networks: Networks, folder: Path | None) -> None:
         self.networks, self.folder = networks, folder
@@ -26,41 +26,43 @@ class Features:
         """[N,400] I3D logits of clips [T,3,H,W]."""
         cfg = self.networks.cfg
         how = cfg.resize if cfg.hold == 1 else f"{cfg.resize} {cfg.hold}"
-        known = [self._known("i3d", how, [clip]) for clip in clips]
-        new = [i for i, (_, found) in enumerate(known) if found is None]
-        rows = [found for _, found in known]
+        cached = [self._lookup("i3d", how, [clip]) for clip in clips]
+        new = [i for i, (_, found) in enumerate(cached) if found is None]
+        rows = [found for _, found in cached]
         for shape in dict.fromkeys(clips[i].shape for i in new):
             which = [i for i in new if clips[i].shape == shape]
-            answers = self.networks.videos([clips[i] for i in which])
-            for i, row in zip(which, answers, strict=True):
-                self._keep(known[i][0], row)
+            logits = self.networks.videos([clips[i] for i in which])
+            for i, row in zip(which, logits, strict=True):
+                self._store(cached[i][0], row)
                 rows[i] = row
         return torch.stack([row for row in rows if row is not None])
 
     def images(self, key: str, frames: Tensor) -> Tensor:
         """[T,P] of frames [T,3,H,W] by the encoder `key`."""
-        return self._kept(key, "image", [frames], lambda: self.networks.images(key, frames))
+        return self._cached(key, "image", [frames], lambda: self.networks.images(key, frames))
 
     def text(self, key: str, text: str) -> Tensor:
-        """[P] of a text; not kept."""
+        """[P] of a text; not cached."""
         return self.networks.text(key, text)
 
     def distances(self, key: str, first: Tensor, second: Tensor) -> Tensor:
         """[T] perceptual distances of frames [T,3,H,W]."""
         measure = lambda: self.networks.distances(key, first, second)  # noqa: E731
-        return self._kept(key, "distance", [first, second], measure)
+        return self._cached(key, "distance", [first, second], measure)
 
-    def _kept(
+    def _cached(
         self, key: str, how: str, frames: list[Tensor], compute: Callable[[], Tensor]
     ) -> Tensor:
-        path, found = self._known(key, how, frames)
+        path, found = self._lookup(key, how, frames)
         if found is None:
             found = compute()
-            self._keep(path, found)
+            self._store(path, found)
         return found
 
-    def _known(self, key: str, how: str, frames: list[Tensor]) -> tuple[Path | None, Tensor | None]:
-        """Where the answer to `frames` is kept, and the answer if it is there."""
+    def _lookup(
+        self, key: str, how: str, frames: list[Tensor]
+    ) -> tuple[Path | None, Tensor | None]:
+        """The cache file for `frames`, and its value where it exists."""
         if self.folder is None:
             return None, None
         total = hashlib.sha256(f"{self.networks.sources[key].sha256} {how}".encode())
@@ -72,7 +74,7 @@ class Features:
         return path, _read(path)
 
     @staticmethod
-    def _keep(path: Path | None, value: Tensor) -> None:
+    def _store(path: Path | None, value: Tensor) -> None:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ class Features:
 
 
 def _read(path: Path) -> Tensor | None:
-    """None where it is not there or damaged: it is computed again."""
+    """The cached value; None where the file is missing or damaged, so that it is computed again."""
     try:
         value = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):

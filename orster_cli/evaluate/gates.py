@@ -1,4 +1,4 @@
-"""Thresholds that a user sets: `--fail-under psnr=16`."""
+"""Thresholds that a report must reach: `--fail-under psnr=16`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Gates = dict[str, float]
 
 
 def parse_gates(texts: Sequence[str], metrics: Sequence[str]) -> Gates:
-    """{column: least mean} of texts such as "psnr=16". ConfigError: no such column among those of
-    `metrics`, one where less is better, or no number."""
+    """{column: least mean} from texts such as "psnr=16". ConfigError: `metrics` have no such column, its
+    lower values are better, or the number is missing."""
     columns = {column.name: column for column in columns_of(metrics)}
     gates: Gates = {}
     for text in texts:
@@ -31,13 +31,13 @@ def parse_gates(texts: Sequence[str], metrics: Sequence[str]) -> Gates:
         if not mark or not math.isfinite(value):
             raise ConfigError(f"--fail-under: expected {name}=NUMBER, got {printable(text)!r}")
         if columns[name].better == "lower":
-            raise ConfigError(f"--fail-under: less is better for {name}")
+            raise ConfigError(f"--fail-under: lower is better for {name}")
         gates[name] = value
     return gates
 
 
 def check_gates(gates: Gates, means: Mapping[str, Mapping[str, float | None]]) -> None:
-    """GateError where the mean of a subject is under its gate, or is not known.
+    """GateError where the mean of a subject is below its gate, or has no value.
 
     `means`: {subject: {column: mean}}."""
     failed = []

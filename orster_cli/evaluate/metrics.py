@@ -1,6 +1,6 @@
-"""The metrics by name: what each computes, from what, in which network, and which way is better.
+"""The metrics by name: what each computes, from which views, in which network, and which way is better.
 
-A metric that needs what a subject does not have is undefined for it (`Undefined`), never another number.
+A metric that needs what a subject does not have raises `UndefinedMetric`; it never gives another number.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.names import did_you_mean, printable
 from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.film import Footage
-from orster_cli.evaluate.views import NEED_REFERENCE, Looks, Undefined
+from orster_cli.evaluate.videos import Video
+from orster_cli.evaluate.views import NEED_REFERENCE, RenderedViews, UndefinedMetric
 from orster_cli.metrics.frechet import one_clip_distance
 from orster_cli.metrics.i3d import FEWEST_FRAMES
 from orster_cli.metrics.motion import flicker
@@ -24,15 +24,15 @@ from orster_cli.metrics.perceptual import LEAST_SIDE
 from orster_cli.metrics.psnr import masked_psnr, psnr
 from orster_cli.metrics.ssim import WINDOW, ssim
 
-Values = list[float | None]  # one a frame, or one alone
-Clips = tuple[list[Tensor], list[Tensor]]  # [T,3,H,W] each, ours and the reference's
+Values = list[float | None]  # one for each frame, or a single one
+Clips = tuple[list[Tensor], list[Tensor]]  # [T,3,H,W] each, of the subject and of the reference
 ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One figure of a report: `definition` is what a reader needs to compute it again. `scope`: it has a
-    value for each "frame", each "subject", or for the whole "set"."""
+    """One figure of a report. `definition`: what a reader needs to compute it again. `scope`: whether there
+    is a value for each "frame", for each "subject", or for the whole "set"."""
 
     name: str
     unit: str = ""
@@ -43,118 +43,124 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """Either `measure` gives the values of `columns`, in their order, for one subject, or `clips` gives its
-    videos, whose Fréchet distance to the reference's is taken over all subjects. Both raise Undefined."""
+    """`measure` returns the values of `columns`, in their order, for one subject. A distance of sets has
+    `clips` instead: it returns the clips of one subject and of its reference, and the Fréchet distance is
+    taken over all of them. Both raise UndefinedMetric."""
 
     columns: tuple[Column, ...]
     network: str | None = None
-    paired: bool = False  # frame i of ours is compared with frame i of the reference
-    measure: Callable[[Looks, Features], tuple[Values, ...]] | None = None
-    clips: Callable[[Looks], Clips] | None = None
+    paired: bool = False  # compares frame i of the subject with frame i of the reference
+    measure: Callable[[RenderedViews, Features], tuple[Values, ...]] | None = None
+    clips: Callable[[RenderedViews], Clips] | None = None
 
 
 def _floats(tensor: Tensor) -> Values:
     return [float(v) for v in tensor]
 
 
-def _psnr(looks: Looks, features: Features) -> tuple[Values, ...]:
+def _psnr(views: RenderedViews, features: Features) -> tuple[Values, ...]:
     del features
-    ours, reference = looks.paired
-    plain = _floats(psnr(ours.frames, reference.frames))
-    inside: Values = [None] * len(plain)
+    subject, reference = views.paired
+    whole = _floats(psnr(subject.frames, reference.frames))
+    masked: Values = [None] * len(whole)
     if reference.alpha is not None:
-        seen = reference.alpha.amax(dim=(1, 2, 3)) > 0.5
-        for i in seen.nonzero()[:, 0].tolist():
+        visible = reference.alpha.amax(dim=(1, 2, 3)) > 0.5
+        for i in visible.nonzero()[:, 0].tolist():
             frame = slice(i, i + 1)
-            both = ours.frames[frame], reference.frames[frame]
-            inside[i] = float(masked_psnr(*both, reference.alpha[frame]))
-    return plain, inside
+            both = subject.frames[frame], reference.frames[frame]
+            masked[i] = float(masked_psnr(*both, reference.alpha[frame]))
+    return whole, masked
 
 
-def _large_enough(name: str, footage: Footage, least: int) -> None:
-    if min(footage.frames.shape[2:]) < least:
+def _check_size(name: str, video: Video, least: int) -> None:
+    if min(video.frames.shape[2:]) < least:
         raise InputError(
-            f"{footage.name}: {name} needs frames of at least {least} pixels, these are smaller",
+            f"{video.name}: {name} needs frames of at least {least} pixels, these are smaller",
             hint="leave it out: --metrics psnr",
         )
 
 
-def _ssim(looks: Looks, features: Features) -> tuple[Values, ...]:
+def _ssim(views: RenderedViews, features: Features) -> tuple[Values, ...]:
     del features
-    ours, reference = looks.paired
-    _large_enough("ssim", reference, WINDOW)
-    return (_floats(ssim(ours.frames, reference.frames)),)
+    subject, reference = views.paired
+    _check_size("ssim", reference, WINDOW)
+    return (_floats(ssim(subject.frames, reference.frames)),)
 
 
-def _perceptual(key: str, looks: Looks, features: Features) -> tuple[Values, ...]:
-    ours, reference = looks.paired
-    _large_enough(key, reference, LEAST_SIDE)
-    return (_floats(features.distances(key, ours.frames, reference.frames)),)
+def _perceptual(key: str, views: RenderedViews, features: Features) -> tuple[Values, ...]:
+    subject, reference = views.paired
+    _check_size(key, reference, LEAST_SIDE)
+    return (_floats(features.distances(key, subject.frames, reference.frames)),)
 
 
-def _same_view(key: str, looks: Looks, features: Features) -> tuple[Values, ...]:
-    ours, reference = (features.images(key, side.frames) for side in looks.paired)
-    return (_floats((ours * reference).sum(dim=-1)),)
+def _same_view(key: str, views: RenderedViews, features: Features) -> tuple[Values, ...]:
+    subject, reference = (features.images(key, side.frames) for side in views.paired)
+    return (_floats((subject * reference).sum(dim=-1)),)
 
 
-def _clip_score(key: str, which: str, looks: Looks, features: Features) -> tuple[Values, ...]:
-    """By what the condition was, to its image, to its text: mean cosine over the frames."""
-    condition = looks.case.condition
-    targets = features.images(key, (looks.around if which == "o" else looks.front).frames)
+def _clip_score(
+    key: str, which: str, views: RenderedViews, features: Features
+) -> tuple[Values, ...]:
+    """Mean cosine over the frames: to the condition (its image, or its text where that alone was given), to
+    its image, to its text."""
+    condition = views.pair.condition
+    embeddings = features.images(key, (views.orbit if which == "o" else views.front).frames)
     to_text = to_image = None
     if condition.text:
-        to_text = float((targets @ features.text(key, condition.text)).mean())
+        to_text = float((embeddings @ features.text(key, condition.text)).mean())
     try:
-        to_image = float((targets @ features.images(key, looks.first_view[None])[0]).mean())
-    except Undefined:
+        to_image = float((embeddings @ features.images(key, views.condition_image[None])[0]).mean())
+    except UndefinedMetric:
         if to_text is None:
-            why = "neither text nor image of what was asked for is known"
-            raise Undefined(why, NEED_REFERENCE) from None
+            why = "neither the text nor the image of its condition is known"
+            raise UndefinedMetric(why, NEED_REFERENCE) from None
     by_text = to_text is not None and condition.image is None
     return [to_text if by_text else to_image], [to_image], [to_text]
 
 
-def _flicker(looks: Looks, features: Features) -> tuple[Values, ...]:
+def _flicker(views: RenderedViews, features: Features) -> tuple[Values, ...]:
     del features
-    ours = looks.case.ours
-    footage = ours if isinstance(ours, Footage) else looks.front  # a turning camera flickers too
-    if len(footage) < 3:
-        raise Undefined("flicker needs three frames")
-    return ([float(flicker(footage.frames).mean())],)
+    subject = views.pair.subject
+    video = subject if isinstance(subject, Video) else views.front  # a turning camera adds flicker
+    if len(video) < 3:
+        raise UndefinedMetric("flicker needs three frames")
+    return ([float(flicker(video.frames).mean())],)
 
 
-def _motion(looks: Looks, features: Features) -> tuple[Values, ...]:
+def _motion(views: RenderedViews, features: Features) -> tuple[Values, ...]:
     del features
-    moving, still = looks.at_rest
-    return ([float((moving.frames.double() - still.frames.double()).square().mean())],)
+    moving, static = views.moving_and_static
+    return ([float((moving.frames.double() - static.frames.double()).square().mean())],)
 
 
-def long_enough(clips: Iterable[Tensor], cfg: EvaluateConfig) -> None:
-    """Undefined: fewer frames than I3D looks at."""
+def check_length(clips: Iterable[Tensor], cfg: EvaluateConfig) -> None:
+    """UndefinedMetric: a clip has fewer frames than I3D needs."""
     for clip in clips:
         if len(clip) * cfg.hold < FEWEST_FRAMES:
             hold = -(-FEWEST_FRAMES // len(clip))
-            raise Undefined(
-                f"I3D looks at {FEWEST_FRAMES} frames or more, a clip has {len(clip)}",
+            raise UndefinedMetric(
+                f"I3D needs {FEWEST_FRAMES} frames or more, a clip has {len(clip)}",
                 f"--set evaluate.hold={hold} shows it each frame {hold} times",
             )
 
 
-def _one_clip(looks: Looks, features: Features) -> tuple[Values, ...]:
-    ours, reference = looks.paired
-    pairs = list(zip(looks.parts(ours), looks.parts(reference), strict=True))
-    long_enough((clip for pair in pairs for clip in pair), looks.cfg)
-    found = [one_clip_distance(*features.videos(pair)) for pair in pairs]
-    return ([sum(found) / len(found)],)
+def _one_clip(views: RenderedViews, features: Features) -> tuple[Values, ...]:
+    subject, reference = views.paired
+    pairs = list(zip(views.split_azimuths(subject), views.split_azimuths(reference), strict=True))
+    check_length((clip for pair in pairs for clip in pair), views.cfg)
+    distances = [one_clip_distance(*features.videos(pair)) for pair in pairs]
+    return ([sum(distances) / len(distances)],)
 
 
-def _videos(looks: Looks) -> Clips:
-    ours, reference = looks.videos
-    return looks.parts(ours), [] if reference is None else looks.parts(reference)
+def _videos(views: RenderedViews) -> Clips:
+    subject, reference = views.videos
+    return views.split_azimuths(subject), [] if reference is None else views.split_azimuths(
+        reference
+    )
 
 
-def _matrix(kind: str, looks: Looks) -> Clips:
-    return looks.matrix_clips(kind)
+def _matrix(kind: str, views: RenderedViews) -> Clips:
+    return views.matrix_clips(kind)
 
 
 def _per_frame(key: str, measure: str, network: str, definition: str, better: str) -> Metric:
@@ -183,7 +189,7 @@ def _score(which: str, network: str, label: str) -> Metric:
     return Metric(columns=columns, network=network, measure=partial(_clip_score, network, which))
 
 
-def _distance(name: str, clips: Callable[[Looks], Clips], of_what: str) -> Metric:
+def _distance(name: str, clips: Callable[[RenderedViews], Clips], of_what: str) -> Metric:
     definition = (
         "Fréchet distance of the Gaussians fitted to I3D's logits (Unterthiner et al. 2018) of "
         f"{of_what}, float64 covariances over N - 1"
@@ -284,7 +290,8 @@ METRICS: dict[str, Metric] = {
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
-    """The metrics to compute, without repetition. ConfigError: an unknown one, or none."""
+    """The metrics to compute, each once; a lone "all" is every metric. ConfigError: an unknown name, or
+    none."""
     chosen = tuple(dict.fromkeys(names))
     if chosen == (ALL,):
         return tuple(METRICS)
@@ -295,22 +302,22 @@ def check_names(names: Iterable[str]) -> tuple[str, ...]:
                 hint=f"known: {', '.join(METRICS)}, {ALL}",
             )
     if not chosen:
-        raise ConfigError("no metric was asked for", hint="known: " + ", ".join(METRICS))
+        raise ConfigError("no metric is given", hint="known: " + ", ".join(METRICS))
     return chosen
 
 
 def columns_of(names: Iterable[str]) -> list[Column]:
-    """The columns that the metrics `names` fill, in their order."""
+    """The columns of the metrics `names`, in order."""
     return [column for name in names for column in METRICS[name].columns]
 
 
 def networks_of(names: Iterable[str]) -> list[str]:
-    """The networks that the metrics `names` are measured in."""
+    """The networks that the metrics `names` need, each once."""
     keys = (METRICS[name].network for name in names)
     return list(dict.fromkeys(key for key in keys if key is not None))
 
 
 def mean(values: Values) -> float | None:
-    """Over those that are defined; None where none is."""
-    known = [v for v in values if v is not None]
-    return sum(known) / len(known) if known else None
+    """Mean of the values that are defined; None where none is."""
+    defined = [v for v in values if v is not None]
+    return sum(defined) / len(defined) if defined else None

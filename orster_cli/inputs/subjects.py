@@ -1,9 +1,8 @@
-"""What `orster evaluate` accepts, and what it counts as in a manifest.
+"""Opens the subjects and references of `orster evaluate`, and lists them as a manifest needs them.
 
-Anything that has frames or can be filmed: an asset artifact, Gaussians in a .ply (the same at every
-time), an animated .glb (file.glb, or file.glb#2 for its third animation), a clip with cameras in any form
-that `clips` opens, a video; and sets of them: a dataset, or a folder. A set's members are opened when
-their turn comes.
+A subject has frames or can be rendered: an asset artifact, Gaussians in a .ply (the same at every time),
+an animated .glb (file.glb, or file.glb#2 for its third animation), a clip with cameras in any form that
+`clips` opens, or a video. A dataset or a folder is a set of subjects; each is loaded when its turn comes.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.evaluate import EvaluateConfig
     from orster_cli.core.reporting import Reporter
-    from orster_cli.evaluate.film import Footage, Scene
+    from orster_cli.evaluate.videos import Scene, Video
     from orster_cli.evaluate.views import Condition
 
 FORMS = (
@@ -33,21 +32,21 @@ MESHES = (".glb", ".gltf")
 
 
 @dataclass(kw_only=True)
-class Opened:
-    """What a subject is, in memory. `static`: the object at rest under a clip's cameras."""
+class LoadedSubject:
+    """A subject in memory. `static`: the static orbit that came with a clip, from the same cameras."""
 
-    side: Footage | Scene
-    static: Footage | None = None
+    content: Video | Scene
+    static: Video | None = None
     condition: Condition | None = None
 
 
 @dataclass(kw_only=True)
 class Subject:
-    """One thing to look at. `key`: what was chosen inside a dataset, "" elsewhere; `made_from`: keys of
-    datasets, and ids of clips, that it is or was made from, by which a reference may know it."""
+    """A subject that is found but not loaded. `key`: its key in a dataset, "" elsewhere; `made_from`: keys
+    of datasets and ids of clips that it shows or was made from, by which `pair` finds its reference."""
 
     name: str
-    load: Callable[[], Opened]
+    load: Callable[[], LoadedSubject]
     parents: list[Parent] = field(default_factory=list)
     inputs: list[InputFile] = field(default_factory=list)
     key: str = ""
@@ -55,13 +54,13 @@ class Subject:
 
 
 def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Subject]:
-    """What `text` names, with names that differ. InputError: nothing that can be evaluated."""
+    """All subjects that `text` names, each with a name of its own. InputError: there are none."""
     path = Path(text)
     if "#" in text or not path.is_dir():
         return [open_subject(text, cfg, reporter)]
     if _kind(path) == "dataset":
         return _of_dataset(path, cfg)
-    if _is_one(path):
+    if _is_artifact_or_clip(path):
         return [open_subject(text, cfg, reporter)]
     inside = _members(path) or [one for child in _folders(path) for one in _members(child)]
     meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in MESHES]
@@ -79,9 +78,9 @@ def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Su
 
 
 def datasets_in(text: str) -> list[Path]:
-    """The datasets that lie in a folder of artifacts: its reference set where none was given."""
+    """The datasets in a folder of artifacts, which are its reference set where none is given."""
     path = Path(text)
-    if not path.is_dir() or _is_one(path):
+    if not path.is_dir() or _is_artifact_or_clip(path):
         return []
     return [c for c in sorted(path.iterdir()) if c.is_dir() and _kind(c) == "dataset"]
 
@@ -98,7 +97,7 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         return _gaussians(path)
     if path.is_file():
         return _video(path, cfg, reporter)
-    if "#" not in text and not (path.is_dir() and _is_one(path)):
+    if "#" not in text and not (path.is_dir() and _is_artifact_or_clip(path)):
         raise InputError(f"{printable(text)}: no such clip, or one without cameras", hint=FORMS)
     if path.is_dir() and _kind(path) not in (None, "clip", "dataset"):
         raise InputError(f"{path}: expected frames, found a {_kind(path)} artifact", hint=FORMS)
@@ -106,27 +105,27 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
 
 
 def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
-    """A clip with cameras."""
+    """A clip with cameras, in any form that `open_clip` takes."""
     from orster_cli.inputs.clips import open_clip
     from orster_cli.inputs.video import OrbitFlags
 
     path = Path(text)
-    if path.is_dir() and _kind(path) == "clip":  # its frames are read when its turn comes
+    if path.is_dir() and _kind(path) == "clip":  # its frames are read by `load`
         from orster_cli.artifacts.store import open_artifact
 
         artifact = open_artifact(path, kind="clip")
-        name = _name(path)
+        name = _folder_name(path)
         return Subject(
             name=name,
-            load=partial(_opened_clip, text, name, cfg, reporter),
+            load=partial(_load_clip, text, name, cfg, reporter),
             parents=[artifact.parent()],
-            made_from=(artifact.id, *_keys(artifact.manifest.config)),
+            made_from=(artifact.id, *_dataset_keys(artifact.manifest.config)),
         )
     opened = open_clip(text, OrbitFlags(), reporter)
-    name = slug(opened.key) if opened.key else _name(path)
+    name = slug(opened.key) if opened.key else _folder_name(path)
     return Subject(
         name=name,
-        load=partial(_opened_clip, text, name, cfg, reporter),
+        load=partial(_load_clip, text, name, cfg, reporter),
         parents=opened.parents,
         inputs=opened.inputs,
         key=opened.key,
@@ -134,23 +133,23 @@ def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     )
 
 
-def _opened_clip(text: str, name: str, cfg: EvaluateConfig, reporter: Reporter) -> Opened:
-    from orster_cli.evaluate.film import from_clip
+def _load_clip(text: str, name: str, cfg: EvaluateConfig, reporter: Reporter) -> LoadedSubject:
+    from orster_cli.evaluate.videos import clip_video
     from orster_cli.evaluate.views import Condition
     from orster_cli.inputs.clips import open_clip
     from orster_cli.inputs.video import OrbitFlags
 
     found = open_clip(text, OrbitFlags(), reporter)
-    still = found.static
-    return Opened(
-        side=from_clip(name, found.clip, cfg.background),
-        static=None if still is None else from_clip(name, still, cfg.background),
-        condition=Condition(text=found.clip.prompt, image=_picture(found.condition)),
+    static = found.static
+    return LoadedSubject(
+        content=clip_video(name, found.clip, cfg.background),
+        static=None if static is None else clip_video(name, static, cfg.background),
+        condition=Condition(text=found.clip.prompt, image=_condition_image(found.condition)),
     )
 
 
 def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
-    """Every sample's dynamic orbit."""
+    """The dynamic orbit of every sample."""
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.dataset.reader import Dataset
 
@@ -158,15 +157,15 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
     dataset = Dataset.read(path)
     keys = dataset.keys()
 
-    def loader(key: str) -> Callable[[], Opened]:
-        def load() -> Opened:
-            from orster_cli.evaluate.film import from_clip
+    def loader(key: str) -> Callable[[], LoadedSubject]:
+        def load() -> LoadedSubject:
+            from orster_cli.evaluate.videos import clip_video
             from orster_cli.evaluate.views import Condition
 
-            clip, still = dataset.clip(key, "dynamic"), dataset.clip(key, "static")
-            return Opened(
-                side=from_clip(key, clip, cfg.background),
-                static=from_clip(key, still, cfg.background),
+            clip, static = dataset.clip(key, "dynamic"), dataset.clip(key, "static")
+            return LoadedSubject(
+                content=clip_video(key, clip, cfg.background),
+                static=clip_video(key, static, cfg.background),
                 condition=Condition(text=clip.prompt),
             )
 
@@ -185,18 +184,18 @@ def _video(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     from orster_cli.io.video import probe
 
     if not is_animation(path):
-        probe(path)  # what cannot be opened is said before anything is computed
+        probe(path)  # an error now, before anything is computed
     name = slug(path.stem)
 
-    def load() -> Opened:
+    def load() -> LoadedSubject:
         from orster_cli.core.compositing import over
-        from orster_cli.evaluate.film import BACKGROUNDS, Footage
+        from orster_cli.evaluate.videos import BACKGROUNDS, Video
         from orster_cli.inputs.video import read_moving
 
         frames, alpha = read_moving(path, reporter)
         if alpha is not None:
             frames = over(frames, alpha, BACKGROUNDS[cfg.background])
-        return Opened(side=Footage(name=name, frames=frames, alpha=alpha))
+        return LoadedSubject(content=Video(name=name, frames=frames, alpha=alpha))
 
     return Subject(name=name, load=load, inputs=[input_file(path)])
 
@@ -206,36 +205,38 @@ def _asset(path: Path) -> Subject:
 
     artifact = open_artifact(path, kind="asset")
 
-    def load() -> Opened:
+    def load() -> LoadedSubject:
         from orster_cli.construct.asset import load_asset
-        from orster_cli.evaluate.film import GaussianScene
+        from orster_cli.evaluate.videos import GaussianScene
         from orster_cli.evaluate.views import Condition
         from orster_cli.io.clip_files import CONDITION
 
-        asked = path / CONDITION
-        image = _picture(asked if asked.is_file() else None)
+        file = path / CONDITION
+        image = _condition_image(file if file.is_file() else None)
         condition = Condition(text=artifact.content.get("prompt"), image=image)
-        return Opened(side=GaussianScene(load_asset(path)), condition=condition)
+        return LoadedSubject(content=GaussianScene(load_asset(path)), condition=condition)
 
     clips = [parent.id for parent in artifact.manifest.parents if parent.kind == "clip"]
-    made_from = (*clips, *_keys(artifact.manifest.config))
-    return Subject(name=_name(path), load=load, parents=[artifact.parent()], made_from=made_from)
+    made_from = (*clips, *_dataset_keys(artifact.manifest.config))
+    return Subject(
+        name=_folder_name(path), load=load, parents=[artifact.parent()], made_from=made_from
+    )
 
 
 def _gaussians(path: Path) -> Subject:
     from orster_cli.inputs.files import input_file
 
-    def load() -> Opened:
-        from orster_cli.evaluate.film import GaussianScene, Still
+    def load() -> LoadedSubject:
+        from orster_cli.evaluate.videos import GaussianScene, StaticGaussians
         from orster_cli.io.ply import read_ply
 
-        return Opened(side=GaussianScene(Still(read_ply(path))))
+        return LoadedSubject(content=GaussianScene(StaticGaussians(read_ply(path))))
 
     return Subject(name=slug(path.stem), load=load, inputs=[input_file(path)])
 
 
 def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
-    """One animation of a file, the first where none is named."""
+    """One animation of a file; the first where `animation` is ""."""
     from orster_cli.inputs.files import input_file
 
     if animation and not animation.isdecimal():
@@ -245,7 +246,7 @@ def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
     key = f"{key_slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
     return Subject(
         name=key,
-        load=partial(_placed, path, int(animation or 0), cfg),
+        load=partial(_load_mesh, path, int(animation or 0), cfg),
         inputs=[input_file(path)],
         key=key,
         made_from=(key,),
@@ -253,34 +254,34 @@ def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
 
 
 def _animations(path: Path, cfg: EvaluateConfig) -> list[Subject]:
-    """Each animation of a file, by the key that `prepare-data` gives it."""
+    """Each animation of a file, under the key that `prepare-data` gives it."""
     from orster_cli.gltf.load import load_gltf
 
     count = max(len(load_gltf(path).clips), 1)
     return [_mesh(path, str(i), cfg) for i in range(count)]
 
 
-def _placed(path: Path, animation: int, cfg: EvaluateConfig) -> Opened:
+def _load_mesh(path: Path, animation: int, cfg: EvaluateConfig) -> LoadedSubject:
     from orster_cli.config.prepare import PrepareConfig
     from orster_cli.dataset.views import place
-    from orster_cli.evaluate.film import MeshScene
+    from orster_cli.evaluate.videos import MeshScene
     from orster_cli.gltf.load import load_gltf
 
-    prepare = PrepareConfig(resolution=cfg.resolution)  # placed as `prepare-data` does by default
+    prepare = PrepareConfig(resolution=cfg.resolution)  # the defaults of `prepare-data`
     scene = load_gltf(path)
     clip = animation if scene.clips or animation else None
-    return Opened(side=MeshScene(place(scene, clip, prepare), prepare))
+    return LoadedSubject(content=MeshScene(place(scene, clip, prepare), prepare))
 
 
-def _picture(path: Path | None):  # type: ignore[no-untyped-def]
-    """[3,H,W] on white, or None."""
+def _condition_image(path: Path | None):  # type: ignore[no-untyped-def]
+    """[3,H,W] over white; None without a file."""
     from orster_cli.io.images import on_white, read_image
 
     return None if path is None else on_white(read_image(path))
 
 
-def _keys(config: dict[str, Any]) -> tuple[str, ...]:
-    """The keys of datasets that a stage says it read: "clips" of `construct`, "object" of
+def _dataset_keys(config: dict[str, Any]) -> tuple[str, ...]:
+    """The dataset keys that a stage's manifest records: "clips" of `construct`, "object" of
     `sample-video`."""
     named = config.get("clips") or []
     texts = [*named, config.get("object")] if isinstance(named, list) else []
@@ -288,8 +289,8 @@ def _keys(config: dict[str, Any]) -> tuple[str, ...]:
     return tuple(key for key in keys if key)
 
 
-def _name(path: Path) -> str:
-    """Of a folder as the user calls it: a link by its own name."""
+def _folder_name(path: Path) -> str:
+    """The name of a folder as the user calls it; a link has its own name."""
     return slug(Path(os.path.abspath(path)).name)
 
 
@@ -302,15 +303,15 @@ def _members(path: Path) -> list[Path]:
 
 
 def _is_member(path: Path) -> bool:
-    """Whether a folder's child is a subject: what is looked at, not what it was made with."""
+    """Whether a folder's child is a subject: a clip or an asset, not the dataset or model that made it."""
     if not path.is_dir():
         return False
     kind = _kind(path)
-    return _is_one(path) if kind is None else kind in ("clip", "asset")
+    return _is_artifact_or_clip(path) if kind is None else kind in ("clip", "asset")
 
 
-def _is_one(path: Path) -> bool:
-    """Whether the folder is itself an artifact or a clip, and not a folder of them."""
+def _is_artifact_or_clip(path: Path) -> bool:
+    """Whether `path` itself is an artifact or a clip, not a folder of them."""
     from orster_cli.artifacts.manifest import MANIFEST
     from orster_cli.io.clip_files import CAMERAS
     from orster_cli.io.transforms_json import TRANSFORMS

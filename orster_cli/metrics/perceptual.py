@@ -19,16 +19,16 @@ from orster_cli.io.torch_files import read_torch
 
 Distance = Callable[[Tensor, Tensor], Tensor]  # two [B,3,H,W] -> [B]
 TRUNKS = {"alex": ("alexnet", "alexnet-owt-*.pth"), "vgg": ("vgg16", "vgg16-*.pth")}
-LEAST_SIDE = 32  # pixels: below it the deeper features of a trunk vanish
+LEAST_SIDE = 32  # pixels; smaller images leave no deep features
 ST_FILE = "weights/vST0.0/alex_shift_tolerant.pth"
-# of ImageNet's colours, for images in [-1,1]
+# mean and standard deviation of ImageNet's colours, for images in [-1,1]
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 def find_trunk(net: str) -> Path:
     """torchvision's weights of the trunk of `net` ("alex", "vgg") in torch's cache.
 
-    MissingResourceError: they are not there."""
+    MissingResourceError: they are not on this machine."""
     name, pattern = TRUNKS[net]
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     found = sorted(folder.glob(pattern))
@@ -46,7 +46,7 @@ def load_lpips(net: str, trunk: Path) -> nn.Module:
     (torchvision's names). Call it with images in [-1,1]. InputError: not that trunk's weights."""
     import lpips
 
-    # the package would download the trunk: it is built without, and filled here
+    # the package would download the trunk; it is built without weights and filled here
     network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     weights = read_torch(trunk)
     state = {}
@@ -70,7 +70,7 @@ def lpips_distance(network: nn.Module) -> Distance:
 
 
 class _Blur(nn.Module):
-    """Half the resolution behind a 3x3 binomial filter, reflected at the border."""
+    """Halves the resolution after a 3x3 binomial filter with reflected borders."""
 
     def forward(self, x: Tensor) -> Tensor:
         taps = x.new_tensor([1.0, 2.0, 1.0])
@@ -80,10 +80,10 @@ class _Blur(nn.Module):
 
 
 class ShiftTolerantLpips(nn.Module):
-    """AlexNet that is blurred wherever it loses resolution, with heads of its own.
+    """AlexNet with a blur before each step down in resolution, and heads of its own.
 
-    The network of the `stlpips-pytorch` package, which imports what it does not declare; only its file of
-    weights is used."""
+    The network of the `stlpips-pytorch` package. The package imports modules that it does not declare, so
+    only its weight file is used."""
 
     NAMES = ("slice1.0", "slice2.5", "slice3.9", "slice4.11", "slice5.13")
 
@@ -117,8 +117,8 @@ class ShiftTolerantLpips(nn.Module):
         total = first.new_zeros(len(first))
         pairs = zip(self.features(first), self.features(second), self.heads, strict=True)
         for a, b, head in pairs:
-            apart = (_unit(a) - _unit(b)).square()
-            total = total + head(apart).mean(dim=(1, 2, 3))
+            difference = (_unit(a) - _unit(b)).square()
+            total = total + head(difference).mean(dim=(1, 2, 3))
         return total
 
 
@@ -127,7 +127,7 @@ def _unit(features: Tensor) -> Tensor:
 
 
 def find_st_lpips() -> Path:
-    """The weights that the `stlpips-pytorch` package carries. MissingResourceError: not installed."""
+    """The weights in the `stlpips-pytorch` package. MissingResourceError: it is not installed."""
     found = importlib.util.find_spec("stlpips_pytorch")
     for place in (found.submodule_search_locations or []) if found else []:
         path = Path(place) / ST_FILE
@@ -140,7 +140,7 @@ def find_st_lpips() -> Path:
 
 
 def load_st_lpips(path: Path) -> ShiftTolerantLpips:
-    """Of the file that `find_st_lpips` found. InputError: other weights."""
+    """The network with the weights that `find_st_lpips` found. InputError: other weights."""
     weights: Mapping[str, Tensor] = read_torch(path)
     network = ShiftTolerantLpips()
     try:

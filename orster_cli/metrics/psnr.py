@@ -7,19 +7,19 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-CEILING = 100.0  # dB that equal images get, so that means stay finite
+CEILING = 100.0  # dB of equal images, so that means stay finite
 
 
 def psnr(image: Tensor, reference: Tensor) -> Tensor:
-    """[T] dB of `image` and `reference` [T,3,H,W]; float64 accumulation, at most `CEILING`."""
-    _same(image, reference)
-    return _decibel(torch.stack([_squared(a - b) for a, b in _frames(image, reference)]))
+    """[T] dB of `image` and `reference` [T,3,H,W], accumulated in float64, at most `CEILING`."""
+    _check_shapes(image, reference)
+    return _decibel(torch.stack([_mean_square(a - b) for a, b in _frames(image, reference)]))
 
 
 def masked_psnr(image: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """[T] dB over the pixels where `mask` [T,1,H,W] exceeds 0.5: the plain background, most of
-    a frame and easy, does not count. ValueError: an empty mask, shapes that do not fit."""
-    _same(image, reference)
+    """[T] dB over the pixels where `mask` [T,1,H,W] exceeds 0.5, without the plain background, which is
+    easy and most of a frame. ValueError: an empty mask, or shapes that differ."""
+    _check_shapes(image, reference)
     if mask.shape != image[:, :1].shape:
         raise ValueError(f"masked_psnr: a mask {list(mask.shape)} for images {list(image.shape)}")
     errors = []
@@ -27,11 +27,11 @@ def masked_psnr(image: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
         inside = mask[i, 0] > 0.5
         if not bool(inside.any()):
             raise ValueError(f"masked_psnr: the mask of frame {i} is empty")
-        errors.append(_squared(a[:, inside] - b[:, inside]))
+        errors.append(_mean_square(a[:, inside] - b[:, inside]))
     return _decibel(torch.stack(errors))
 
 
-def _squared(difference: Tensor) -> Tensor:
+def _mean_square(difference: Tensor) -> Tensor:
     """Mean square, summed in float64."""
     values = difference.flatten().double()
     return torch.dot(values, values) / len(values)
@@ -43,11 +43,11 @@ def _decibel(error: Tensor) -> Tensor:
 
 
 def _frames(image: Tensor, reference: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Frame by frame, so that float64 costs the memory of one frame."""
+    """Pairs of frames, so that only one pair at a time is in float64."""
     return zip(image, reference, strict=True)
 
 
-def _same(image: Tensor, reference: Tensor) -> None:
+def _check_shapes(image: Tensor, reference: Tensor) -> None:
     if image.shape != reference.shape or image.ndim != 4:
         raise ValueError(
             f"expected two [T,3,H,W], got {list(image.shape)} and {list(reference.shape)}"

@@ -1,4 +1,4 @@
-"""Structural similarity (Wang et al. 2004), as scikit-image has it with `gaussian_weights=True`.
+"""Structural similarity (Wang et al. 2004), as scikit-image computes it with `gaussian_weights=True`.
 
 T frames, H W pixels; images in [0,1], range fixed at 1.
 """
@@ -17,9 +17,9 @@ K1, K2 = 0.01, 0.03
 def ssim(image: Tensor, reference: Tensor) -> Tensor:
     """[T] mean SSIM of `image` and `reference` [T,3,H,W], float64.
 
-    Population covariance, as in the paper (scikit-image's `use_sample_covariance=False`; its
-    default divides by one less and gives slightly other figures); positions where the window
-    leaves the image are left out. ValueError: the shapes differ or are smaller than the window."""
+    Population covariance, as in the paper (scikit-image's `use_sample_covariance=False`; its default
+    divides by N - 1 and differs slightly). Positions where the window leaves the image are left out.
+    ValueError: the shapes differ or are smaller than the window."""
     if image.shape != reference.shape or image.ndim != 4:
         raise ValueError(
             f"ssim: expected two [T,3,H,W], got {list(image.shape)} and {list(reference.shape)}"
@@ -48,8 +48,8 @@ def ssim_map(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _blur(maps: Tensor) -> Tensor:
-    """[...,H,W] under the separable Gaussian window, valid pixels only. Its taps are symmetric: two
-    shifted maps at a time, which on a CPU beats a convolution in float64."""
+    """Blur [...,H,W] with the separable Gaussian window, valid pixels only. The taps are symmetric, so two
+    shifted maps are added at a time; on a CPU this is faster than a convolution in float64."""
     offsets = torch.arange(-RADIUS, 1, dtype=torch.float64)
     half = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
     weights = (half / (2 * half.sum() - half[-1])).tolist()  # from the rim to the centre

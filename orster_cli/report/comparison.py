@@ -1,6 +1,6 @@
-"""Two reports of one protocol, object by object: is the second better than the first?
+"""Compares two reports of one protocol, subject by subject: is the second better than the first?
 
-Differences are paired, second minus first: what makes an object hard is in both and cancels out.
+Differences are paired, second minus first: how hard a subject is affects both values and cancels out.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
 from orster_cli.metrics.bootstrap import mean_interval
 from orster_cli.report.file import check_version
-from orster_cli.report.markdown import code, pipe_table, plain
+from orster_cli.report.markdown import code_span, escape_markdown, markdown_table
 from orster_cli.report.tabular import (
     UNDEFINED,
-    heading,
-    interval_written,
-    known,
+    finite,
+    format_interval,
+    format_number,
+    metric_label,
     places_of,
     protocol_title,
-    written,
 )
 
 DESCRIPTIVE = {"about", "description", "title", "source"}  # of a protocol: no figure depends on it
-SAME_OBJECT = ("reference", "condition", "times")  # of a subject: what was asked for
+SAME_OBJECT = ("reference", "condition", "times")  # equal keys of a subject in both reports
 
 
 def compare_reports(
     first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]
 ) -> dict[str, Any]:
-    """Paired differences of two reports (version 2); `names` are how messages call them.
+    """Paired differences of two reports (version 2), which messages call by `names`.
 
-    InputError: another version or protocol, no subject or no metric that both have. A metric whose
-    network or definition differs, and a subject with another reference, is left out with why."""
+    Metrics whose network or definition differs and subjects whose reference differs are left out, with the
+    reason. InputError: the versions or protocols differ, or no subject or metric is in both."""
     for values, name in zip((first, second), names, strict=True):
         check_version(values, name, folder=name)
     _check_protocols(first["protocol"], second["protocol"], names)
@@ -95,13 +95,13 @@ def _quoted(protocol: Mapping[str, Any], key: str) -> str:
 def _subjects(
     first: dict[str, Any], second: dict[str, Any], names: Sequence[str]
 ) -> dict[str, Any]:
-    """`pairs` (subject of the first, of the second), and the names of who is paired, who is in only
-    one report, and who is left out and why. Pairs are made by name; of reports with a
-    single subject of one reference, by that. InputError: there are no pairs."""
+    """`pairs` (subject of the first, of the second), and by name: those that are paired, that are in one
+    report only, and that are left out, with the reason. Subjects are paired by name; a single subject in
+    each report is paired whatever its name, if both have a reference. InputError: there are no pairs."""
     others = {one["name"]: one for one in second["subjects"]}
     mine = {one["name"] for one in first["subjects"]}
     if len(mine) == len(others) == 1 and first["subjects"][0]["reference"] is not None:
-        others = dict(zip(mine, others.values(), strict=True))  # there is no doubt who is whom
+        others = dict(zip(mine, others.values(), strict=True))  # one subject each: no need of names
     pairs, left_out = [], {}
     for one in first["subjects"]:
         other = others.get(one["name"])
@@ -129,7 +129,7 @@ def _subjects(
 def _why_not(
     name: str, first: dict[str, Any], second: dict[str, Any], names: Sequence[str]
 ) -> str | None:
-    """Why metric `name` cannot be compared, or None."""
+    """Why metric `name` cannot be compared; None where it can."""
     for values, where in zip((first, second), names, strict=True):
         if name not in values["metrics"]:
             return f"not in {where}"
@@ -151,9 +151,9 @@ def _why_not(
 def _of_pairs(
     name: str, better: str, pairs: Sequence[tuple[dict[str, Any], dict[str, Any]]]
 ) -> dict[str, Any]:
-    """Means over the pairs in which both values are defined, and their differences."""
+    """Means over the pairs with both values defined, and of their differences."""
     both = [(one["mean"].get(name), two["mean"].get(name)) for one, two in pairs]
-    values = [(a, b) for a, b in both if len(known([a, b])) == 2]
+    values = [(a, b) for a, b in both if len(finite([a, b])) == 2]
     if not values:
         return {"difference": None}
     differences = [b - a for a, b in values]
@@ -163,7 +163,7 @@ def _of_pairs(
         "first": sum(a for a, _ in values) / len(values),
         "second": sum(b for _, b in values) / len(values),
         "difference": sum(differences) / len(values),
-        "interval": None if interval is None or len(known(interval)) < 2 else list(interval),
+        "interval": None if interval is None or len(finite(interval)) < 2 else list(interval),
         "improved": sum(sign * d > 0 for d in differences) if sign else None,
         "worsened": sum(sign * d < 0 for d in differences) if sign else None,
         "objects": len(values),
@@ -172,7 +172,7 @@ def _of_pairs(
 
 def _of_sets(name: str, first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     one, two = (values["summary"].get(name, {}) for values in (first, second))
-    values = known([one.get("mean"), two.get("mean")])
+    values = finite([one.get("mean"), two.get("mean")])
     if len(values) < 2:
         return {"difference": None}
     return {
@@ -187,15 +187,15 @@ def _of_sets(name: str, first: dict[str, Any], second: dict[str, Any]) -> dict[s
 
 
 def comparison_markdown(result: Mapping[str, Any]) -> str:
-    """What `compare_reports` found, as Markdown that reads well as text too."""
+    """The result of `compare_reports` as Markdown that is legible as text too."""
     first, second = result["names"]
     subjects = result["subjects"]
     lines = [
-        f"Second minus first: first {code(first)}, second {code(second)}; "
-        f"protocol {plain(protocol_title(result['protocol']))}; "
+        f"Second minus first: first {code_span(first)}, second {code_span(second)}; "
+        f"protocol {escape_markdown(protocol_title(result['protocol']))}; "
         f"subjects in both: {len(subjects['paired'])}.",
         "",
-        *pipe_table(
+        *markdown_table(
             [
                 "metric",
                 "first",
@@ -210,12 +210,14 @@ def comparison_markdown(result: Mapping[str, Any]) -> str:
         "",
     ]
     for name, why in result["metrics_left_out"].items():
-        lines.append(f"- {plain(name)} is left out: {plain(why)}")
+        lines.append(f"- {escape_markdown(name)} is left out: {escape_markdown(why)}")
     for name, why in subjects["left_out"].items():
-        lines.append(f"- subject {plain(name)} is left out: {plain(why)}")
+        lines.append(f"- subject {escape_markdown(name)} is left out: {escape_markdown(why)}")
     for key, where in (("only_first", first), ("only_second", second)):
         if subjects[key]:
-            lines.append(f"- only in {code(where)}: {plain(', '.join(subjects[key]))}")
+            lines.append(
+                f"- only in {code_span(where)}: {escape_markdown(', '.join(subjects[key]))}"
+            )
     return "\n".join(lines).rstrip()
 
 
@@ -226,11 +228,11 @@ def _row(name: str, found: Mapping[str, Any]) -> list[str]:
     if found["improved"] is not None:
         counts = f"{found['improved']} / {found['worsened']}"
     return [
-        heading(name, found),
-        written(found["first"], places),
-        written(found["second"], places),
-        written(found["difference"], finer, sign=True),
-        interval_written(found["interval"], finer, sign=True),
+        metric_label(name, found),
+        format_number(found["first"], places),
+        format_number(found["second"], places),
+        format_number(found["difference"], finer, sign=True),
+        format_interval(found["interval"], finer, sign=True),
         counts,
         str(found["objects"]),
     ]

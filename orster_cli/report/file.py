@@ -1,4 +1,4 @@
-"""A report as it comes from disk: every key and type is checked before a figure is used."""
+"""Reads a report from disk; every key and type is checked before a figure is used."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from orster_cli.core.strict_json import read_object
 REPORT = "report.json"
 FORMAT = "orster-report"
 VERSION = 2
-AGAIN = "make it again: orster evaluate SUBJECT --reference REFERENCE -o {folder} --force"
+REMAKE_HINT = "make it again: orster evaluate SUBJECT --reference REFERENCE -o {folder} --force"
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Setting = str | int | Number | bool | None
 
 
 class _Checked(BaseModel):
-    """Strict about what it knows, silent about keys that a newer minor version may add."""
+    """Strict about known keys; keys that a newer minor version adds are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
@@ -77,7 +77,7 @@ class _Report(_Checked):
 
     @model_validator(mode="after")
     def _consistent(self) -> _Report:
-        """Every name that is used is defined, once."""
+        """Check that every name that is used is defined, and defined once."""
         if "name" not in self.protocol:
             raise ValueError("protocol has no name")
         names = [one.name for one in self.subjects]
@@ -97,10 +97,10 @@ class _Report(_Checked):
 
 
 def load_report(path: Path) -> dict[str, Any]:
-    """The report in an artifact folder or a report.json.
+    """Read the report in an artifact folder or in a report.json.
 
-    InputError names the file: missing, not JSON, another format or version, a key that is missing
-    or of another type, a name without a definition."""
+    InputError: the file is missing, is not JSON, has another format or version, lacks a key, has one of
+    another type, or uses a name without a definition."""
     file = path
     if path.is_dir():
         open_artifact(path, kind="report")
@@ -115,13 +115,13 @@ def load_report(path: Path) -> dict[str, Any]:
         wrong = printable(f"{place}: {first['msg']}")[:300]
         raise InputError(
             f"{file}: not a whole report: {wrong}",
-            hint=AGAIN.format(folder=file.parent),
+            hint=REMAKE_HINT.format(folder=file.parent),
         ) from error
     return values
 
 
 def check_version(values: dict[str, Any], where: str, *, folder: str) -> None:
-    """InputError: not a report, or one of another version."""
+    """InputError: `values` are not a report, or one of another version."""
     if values.get("format") != FORMAT:
         raise InputError(
             f"{where}: expected a report of `orster evaluate`, found another kind of JSON",
@@ -132,5 +132,7 @@ def check_version(values: dict[str, Any], where: str, *, folder: str) -> None:
         newer = isinstance(version, int) and version > VERSION
         raise InputError(
             f"{where}: expected a report of version {VERSION}, got {printable(repr(version))[:40]}",
-            hint="it was made by a newer orster: update" if newer else AGAIN.format(folder=folder),
+            hint="it was made by a newer orster: update"
+            if newer
+            else REMAKE_HINT.format(folder=folder),
         )

@@ -1,4 +1,4 @@
-"""A report as Markdown: what a pull request or a lab log takes in."""
+"""A report as Markdown, for pull requests and lab logs."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from typing import Any
 from orster_cli.core.names import printable
 from orster_cli.report.tabular import (
     UNDEFINED,
-    heading,
-    interval_written,
+    format_interval,
+    format_number,
+    metric_label,
     metric_places,
     protocol_items,
     protocol_title,
-    written,
 )
 
 _MARKS = re.compile(r"[\\`*\[\]<>|&~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
-def markdown(values: Mapping[str, Any]) -> str:
-    """The report `values` (version 2): summary, subjects, what is missing, what figures mean."""
+def report_markdown(values: Mapping[str, Any]) -> str:
+    """The report `values` (version 2): summary, subjects, what is not computed, definitions, networks."""
     protocol = values["protocol"]
-    settings = "; ".join(f"{plain(k)} {plain(v)}" for k, v in protocol_items(protocol))
+    settings = "; ".join(
+        f"{escape_markdown(k)} {escape_markdown(v)}" for k, v in protocol_items(protocol)
+    )
     lines = [
         "# Evaluation report",
         "",
-        f"Protocol **{plain(protocol_title(protocol))}**: {settings}.",
+        f"Protocol **{escape_markdown(protocol_title(protocol))}**: {settings}.",
         "",
         "## Summary",
         "",
@@ -41,17 +43,21 @@ def markdown(values: Mapping[str, Any]) -> str:
     if values["unavailable"]:
         lines += ["## Not computed", ""]
         for name, entry in values["unavailable"].items():
-            get = f" Get it: {code(entry['get'])}" if entry["get"] else ""
-            lines.append(f"- {plain(name)}: {plain(entry['why']).rstrip('.')}.{get}")
+            get = f" Get it: {code_span(entry['get'])}" if entry["get"] else ""
+            lines.append(
+                f"- {escape_markdown(name)}: {escape_markdown(entry['why']).rstrip('.')}.{get}"
+            )
         lines.append("")
     lines += ["## What the figures mean", ""]
     for name, about in values["metrics"].items():
-        lines.append(f"- {plain(heading(name, about))}: {plain(about['definition'])}")
+        lines.append(
+            f"- {escape_markdown(metric_label(name, about))}: {escape_markdown(about['definition'])}"
+        )
     lines.append("")
     if values["networks"]:
         lines += ["## Networks", ""]
         rows = [[n, v["about"], v["sha256"]] for n, v in values["networks"].items()]
-        lines += [*pipe_table(["network", "what", "sha256"], rows, text_columns=3), ""]
+        lines += [*markdown_table(["network", "what", "sha256"], rows, text_columns=3), ""]
     return "\n".join(lines)
 
 
@@ -61,31 +67,33 @@ def _summary(values: Mapping[str, Any]) -> list[str]:
         found = values["summary"].get(name, {})
         rows.append(
             [
-                heading(name, about),
-                written(found.get("mean"), places[name]),
-                interval_written(found.get("interval"), places[name]),
+                metric_label(name, about),
+                format_number(found.get("mean"), places[name]),
+                format_interval(found.get("interval"), places[name]),
                 str(found.get("objects", UNDEFINED)),
             ]
         )
-    return pipe_table(["metric", "mean", "95 % interval", "objects"], rows)
+    return markdown_table(["metric", "mean", "95 % interval", "objects"], rows)
 
 
 def _subjects(values: Mapping[str, Any]) -> list[str]:
     places = metric_places(values)
     names = [n for n, about in values["metrics"].items() if about["scope"] != "set"]
     rows = [
-        [one["name"], *(written(one["mean"].get(name), places[name]) for name in names)]
+        [one["name"], *(format_number(one["mean"].get(name), places[name]) for name in names)]
         for one in values["subjects"]
     ]
-    return pipe_table(["subject", *(heading(n, values["metrics"][n]) for n in names)], rows)
+    return markdown_table(
+        ["subject", *(metric_label(n, values["metrics"][n]) for n in names)], rows
+    )
 
 
-def pipe_table(
+def markdown_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: int = 1
 ) -> list[str]:
-    """Lines of a Markdown table, padded so that it reads well as text too; all but the first
-    `text_columns` are aligned to the right. Cells are escaped."""
-    cells = [[plain(cell) for cell in row] for row in (header, *rows)]
+    """Lines of a Markdown table, padded so that it is legible as text too. Cells are escaped; all columns
+    after the first `text_columns` are aligned to the right."""
+    cells = [[escape_markdown(cell) for cell in row] for row in (header, *rows)]
     widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
@@ -99,13 +107,13 @@ def pipe_table(
     return [line(cells[0]), line(rule), *map(line, cells[1:])]
 
 
-def plain(text: str) -> str:
-    """`text` on one line that Markdown shows as it is: no markup, no HTML, no new cell."""
+def escape_markdown(text: str) -> str:
+    """`text` on one line, with everything escaped that Markdown takes for markup, HTML or a cell's end."""
     return _MARKS.sub(r"\\\g<0>", " ".join(printable(text).split()))
 
 
-def code(text: str) -> str:
-    """`text` as a code span, whatever backticks it holds."""
+def code_span(text: str) -> str:
+    """`text` as a code span; it may contain backticks."""
     one_line = " ".join(printable(text).split())
     longest = max(map(len, re.findall("`+", one_line)), default=0)
     fence, space = "`" * (longest + 1), " " if "`" in one_line else ""

@@ -1,4 +1,4 @@
-"""Figures that papers published, each with its source and what is known of its protocol."""
+"""Figures that papers published, with their sources and what is known of their protocols."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ TASKS = {"text": "Text to 4D", "image": "Image to 4D", "object": "3D to 4D", "vi
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedColumn:
-    """`name`: our metric of this kind; `label`: the paper's word for its own."""
+    """`name`: the metric of orster that is closest; `label`: the paper's name for it."""
 
     name: str
     label: str
@@ -28,8 +29,8 @@ class PublishedColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow:
-    """A method's figures by column name, with the digits that were published; what the source
-    leaves out is not there."""
+    """A method's figures by column name, with the digits that were published. Figures that the source does
+    not give are absent."""
 
     task: str
     method: str
@@ -39,7 +40,7 @@ class PublishedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedTable:
-    """Figures of one source, measured with one protocol as far as it is published."""
+    """Figures of one source and one protocol, as far as it is published."""
 
     name: str
     title: str
@@ -50,15 +51,20 @@ class PublishedTable:
     columns: tuple[PublishedColumn, ...]
     rows: tuple[PublishedRow, ...]
 
+    def by_task(self) -> list[tuple[str, list[PublishedRow]]]:
+        """Neighbouring rows of one task, under the task's title."""
+        grouped = groupby(self.rows, key=lambda row: row.task)
+        return [(TASKS[task], list(rows)) for task, rows in grouped]
+
 
 def published_tables() -> tuple[PublishedTable, ...]:
-    """The tables that are shipped."""
+    """The tables that come with the package."""
     return read_published(templates_folder() / PUBLISHED)
 
 
 def read_published(path: Path) -> tuple[PublishedTable, ...]:
-    """The tables of a TOML file. InputError: unreadable, an unknown or missing key, task or
-    column, or a figure that is no finite number."""
+    """The tables of a TOML file. InputError: it cannot be read, a key, task or column is unknown or
+    missing, or a figure is not a finite number."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
         return tuple(_table(entry) for entry in values["tables"])

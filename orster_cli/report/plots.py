@@ -1,21 +1,22 @@
-"""Small plots as inline SVG: a strip of dots a metric, lines over frames. T frames.
+"""Small plots as inline SVG: strip plots of subjects, line plots over frames. T frames.
 
-Colours come from the page's style sheet, by class, so that one plot serves light and dark.
+Colours come from the page's style sheet, by class, so that light and dark pages use the same plot.
 """
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orster_cli.core.names import printable
-from orster_cli.report.tabular import known, written
+from markupsafe import Markup
 
-WIDTH = 460  # units of every viewBox: text of 12 is legible from a phone to a wide screen
+from orster_cli.report.html import fragment
+from orster_cli.report.tabular import finite
+
+WIDTH = 460  # of every viewBox: text of size 12 is legible from a phone to a wide screen
 RADIUS = 4.0
-LANES = (0, -8, 8, -16, 16)  # where dots that would cover each other go
+LANES = (0, -8, 8, -16, 16)  # vertical offsets of dots that would overlap
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,27 @@ class Axis:
     end: float
 
     def at(self, value: float) -> float:
-        """Where `value` lies."""
+        """The coordinate of `value`."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """An object on an axis, `lane` below (or above) its middle."""
+
+    x: float
+    lane: float
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of a plot: `kind` its classes in the style sheet, `path` its SVG path data."""
+
+    name: str
+    kind: str
+    path: str
 
 
 def axis_of(values: Iterable[float], start: float, end: float, *, most: int = 6) -> Axis:
@@ -46,7 +66,7 @@ def axis_of(values: Iterable[float], start: float, end: float, *, most: int = 6)
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
-    """Range of `values` with a margin, wider than nothing also where all are equal."""
+    """Range of `values` with a margin; not empty where all are equal."""
     low, high = min(values), max(values)
     middle, span = (low + high) / 2, high - low
     if span <= 1e-6 * abs(middle) or span == 0:
@@ -66,48 +86,45 @@ def _step(least: float) -> tuple[float, int]:
     return step, max(places, 0)
 
 
-def strip(
+def strip_plot(
     points: Sequence[tuple[str, float | None]],
     mean: float | None,
     interval: Sequence[float] | None,
     *,
     label: str,
     places: int,
-) -> str:
-    """One dot an object along a horizontal axis, the interval as a band and the mean as a bar.
+) -> Markup:
+    """One dot for each object on a horizontal axis, the interval as a band and the mean as a bar.
 
-    `points`: (object, value), those that are not defined are left out. "" where fewer than two are
-    left: the mean says it all."""
+    `points`: (object, value); undefined values are left out. Empty where fewer than two are left."""
     shown = sorted((v, name) for name, v in points if v is not None and math.isfinite(v))
-    marks = known([mean, *(interval or ())])
+    marks = finite([mean, *(interval or ())])
     if len(shown) < 2:
-        return ""
-    middle, base = 30.0, 58.0
+        return Markup()
     axis = axis_of([*(v for v, _ in shown), *marks], 22.0, WIDTH - 22.0)
-    parts = [_open(76, label), f'<path class="axis" d="M{axis.start} {base}H{axis.end}"/>']
-    for tick in axis.ticks:
-        x = axis.at(tick)
-        parts.append(f'<path class="axis" d="M{x:.1f} {base}v4"/>')
-        parts.append(_text(x, base + 16, written(tick, axis.places), "middle"))
-    if interval is not None and len(known(interval)) == 2:
-        left, right = axis.at(interval[0]), axis.at(interval[1])
-        parts.append(
-            f'<rect class="interval" x="{left:.1f}" y="{middle - 13}" '
-            f'width="{max(right - left, 1):.1f}" height="26" rx="3"/>'
-        )
-    for x, lane, name, value in _swarm(shown, axis):
-        title = f"<title>{_safe(name)}: {written(value, places)}</title>"
-        dot = f'<circle class="dot" cx="{x:.1f}" cy="{middle + lane:.1f}" r="{RADIUS}">'
-        parts.append(f"{dot}{title}</circle>")
-    if mean is not None and math.isfinite(mean):
-        bar = f'<path class="mean" d="M{axis.at(mean):.1f} {middle - 21}v42">'
-        parts.append(f"{bar}<title>mean: {written(mean, places)}</title></path>")
-    return "".join([*parts, "</svg>"])
+    band = None
+    if interval is not None and len(finite(interval)) == 2:
+        left, right = map(axis.at, interval)
+        band = (left, max(right - left, 1.0))  # start and width
+    return fragment(
+        "strip.svg.j2",
+        width=WIDTH,
+        height=76,
+        label=label,
+        base=58.0,
+        middle=30.0,
+        axis=axis,
+        band=band,
+        dots=_swarm(shown, axis),
+        radius=RADIUS,
+        mean=mean if finite([mean]) else None,
+        places=places,
+    )
 
 
-def _swarm(shown: Sequence[tuple[float, str]], axis: Axis) -> list[tuple[float, float, str, float]]:
-    """(x, lane, name, value) of each dot, from left to right: each takes the first lane where it
-    covers none, or the one that has been free for longest."""
+def _swarm(shown: Sequence[tuple[float, str]], axis: Axis) -> list[Dot]:
+    """The dots from left to right. Each takes the first lane where it overlaps none, or the lane that has
+    been free for longest."""
     last = dict.fromkeys(LANES, -math.inf)
     out = []
     for value, name in shown:
@@ -115,50 +132,48 @@ def _swarm(shown: Sequence[tuple[float, str]], axis: Axis) -> list[tuple[float, 
         free = [lane for lane in LANES if x - last[lane] >= 2 * RADIUS]
         lane = free[0] if free else min(LANES, key=last.__getitem__)
         last[lane] = x
-        out.append((x, float(lane), name, value))
+        out.append(Dot(x, lane, name, value))
     return out
 
 
-def lines(series: Sequence[tuple[str, Sequence[float | None]]], *, label: str) -> str:
-    """One line an object over its frames, and the mean of them all where there are several.
+def line_plot(series: Sequence[tuple[str, Sequence[float | None]]], *, label: str) -> Markup:
+    """One line for each object over its frames, and their mean where there are several.
 
-    `series`: (object, T values); a value that is not defined breaks the line. "" where none is."""
-    values = [v for _, one in series for v in known(one)]
+    `series`: (object, T values); an undefined value breaks the line. Empty where no value is defined."""
+    values = [v for _, one in series for v in finite(one)]
     if not values:
-        return ""
+        return Markup()
     count = max(len(one) for _, one in series)
-    top, bottom, left = 10.0, 178.0, 52.0
-    y = axis_of(values, bottom, top)
-    x = Axis(0, max(count - 1, 1), _whole(count), 0, left, WIDTH - 12.0)
-    parts = [_open(216, label)]
-    for tick in y.ticks:
-        parts.append(f'<path class="grid" d="M{left} {y.at(tick):.1f}H{x.end}"/>')
-        parts.append(_text(left - 8, y.at(tick) + 4, written(tick, y.places), "end"))
-    for tick in x.ticks:
-        parts.append(_text(x.at(tick), bottom + 16, f"{tick:.0f}", "middle"))
-    parts.append(_text((left + x.end) / 2, bottom + 33, "frame", "middle"))
-    single = len(series) == 1
-    for name, one in series:
-        kind = "line mean-line" if single else "line"
-        path = f'<path class="{kind}" d="{_path(one, x, y)}">'
-        parts.append(f"{path}<title>{_safe(name)}</title></path>")
-    if not single:
-        path = f'<path class="line mean-line" d="{_path(_means(series, count), x, y)}">'
-        parts.append(f"{path}<title>mean of {len(series)} subjects</title></path>")
-    return "".join([*parts, "</svg>"])
+    x = Axis(0, max(count - 1, 1), _whole(count), 0, 52.0, WIDTH - 12.0)
+    y = axis_of(values, 178.0, 10.0)
+    kind = "line" if len(series) > 1 else "line mean-line"
+    curves = [Curve(name, kind, _path(one, x, y)) for name, one in series]
+    if len(series) > 1:
+        mean = _path(_means(series, count), x, y)
+        curves.append(Curve(f"mean of {len(series)} subjects", "line mean-line", mean))
+    return fragment(
+        "lines.svg.j2",
+        width=WIDTH,
+        height=216,
+        label=label,
+        x=x,
+        y=y,
+        curves=curves,
+        frames=count,
+    )
 
 
 def _means(series: Sequence[tuple[str, Sequence[float | None]]], count: int) -> list[float | None]:
-    """[T] mean over the objects that have a value in the frame."""
+    """[T] means over the objects with a value in the frame."""
     out: list[float | None] = []
     for i in range(count):
-        frame = known(one[i] for _, one in series if i < len(one))
+        frame = finite(one[i] for _, one in series if i < len(one))
         out.append(sum(frame) / len(frame) if frame else None)
     return out
 
 
 def _path(values: Sequence[float | None], x: Axis, y: Axis) -> str:
-    """A line through the values; one that stands alone becomes a dot (round caps)."""
+    """SVG path through the values; an isolated value becomes a dot (round caps)."""
     out, pen = [], "M"
     for i, value in enumerate(values):
         if value is None or not math.isfinite(value):
@@ -170,20 +185,6 @@ def _path(values: Sequence[float | None], x: Axis, y: Axis) -> str:
 
 
 def _whole(count: int) -> tuple[float, ...]:
-    """Frames to label: at most 7 of them, from 0."""
+    """Frame numbers to label: at most 7, from 0."""
     step = max(1, round(_step(max(count - 1, 1) / 6)[0]))
     return tuple(float(i) for i in range(0, count, step))
-
-
-def _open(height: int, label: str) -> str:
-    return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{_safe(label)}">'
-    )
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_safe(text)}</text>'
-
-
-def _safe(text: str) -> str:
-    return html.escape(printable(text))

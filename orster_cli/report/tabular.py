@@ -1,4 +1,4 @@
-"""How the figures of a report are written: digits, units, arrows, "-" for what is not defined."""
+"""How a report formats its figures: decimal places, units, arrows, "-" for what is not defined."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Any
 
 UNDEFINED = "-"
 ARROWS = {"higher": "↑", "lower": "↓", "neither": ""}
-SIGNIFICANT = 4  # digits of the largest value of a metric; the others follow its places
+SIGNIFICANT = 4  # digits of the largest value of a metric; its other values get as many places
 MOST_PLACES = 8
 
 
-def known(values: Iterable[float | None]) -> list[float]:
+def finite(values: Iterable[float | None]) -> list[float]:
     """The values that are defined and finite."""
     return [v for v in values if v is not None and math.isfinite(v)]
 
 
 def places_of(values: Iterable[float | None]) -> int:
-    """Places after the point that show values of this size: 24.10, 0.8512, 512.3."""
-    largest = max(map(abs, known(values)), default=0.0)
+    """Decimal places for values of this size: 24.10, 0.8512, 512.3."""
+    largest = max(map(abs, finite(values)), default=0.0)
     if largest == 0:
         return SIGNIFICANT
     return min(max(SIGNIFICANT - 1 - math.floor(math.log10(largest)), 0), MOST_PLACES)
 
 
 def metric_places(values: Mapping[str, Any]) -> dict[str, int]:
-    """By metric of a report, the places that all of its tables use."""
+    """By metric of a report, the decimal places that all of its tables use."""
     out = {}
     for name in values["metrics"]:
         column: list[float | None] = [one["mean"].get(name) for one in values["subjects"]]
@@ -35,30 +35,30 @@ def metric_places(values: Mapping[str, Any]) -> dict[str, int]:
     return out
 
 
-def written(value: float | None, places: int, *, sign: bool = False) -> str:
-    """`value` with so many places, "-" where it is not defined or not finite."""
+def format_number(value: float | None, places: int, *, sign: bool = False) -> str:
+    """`value` with `places` decimal places, "-" where it is not defined or not finite."""
     if value is None or not math.isfinite(value):
         return UNDEFINED
     rounded = round(value, places) + 0.0  # no "-0.00"
     return f"{rounded:{'+' if sign and rounded else ''}.{places}f}"
 
 
-def interval_written(interval: Sequence[float] | None, places: int, *, sign: bool = False) -> str:
+def format_interval(interval: Sequence[float] | None, places: int, *, sign: bool = False) -> str:
     """ "23.10 to 24.80", "-" where there is none."""
-    if interval is None or len(known(interval)) != 2:
+    if interval is None or len(finite(interval)) != 2:
         return UNDEFINED
-    low, high = (written(bound, places, sign=sign) for bound in interval)
+    low, high = (format_number(bound, places, sign=sign) for bound in interval)
     return f"{low} to {high}"
 
 
-def heading(name: str, about: Mapping[str, Any]) -> str:
+def metric_label(name: str, about: Mapping[str, Any]) -> str:
     """ "psnr (dB) ↑"."""
     unit = f" ({about['unit']})" if about["unit"] else ""
     return f"{name}{unit} {ARROWS[about['better']]}".rstrip()
 
 
 def protocol_items(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(what, value) of each setting but the name and version, in words."""
+    """(name, value) of each setting but the protocol's name and version, as text."""
     return [
         (key.replace("_", " "), _setting(value))
         for key, value in protocol.items()

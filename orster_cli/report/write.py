@@ -1,7 +1,4 @@
-"""What an evaluation leaves on disk: report.json, figures.csv, frames.csv, side-by-side sheets and videos.
-
-T frames, H W pixels.
-"""
+"""The files of a report: report.json, report.md, report.html, figures.csv and frames.csv."""
 
 from __future__ import annotations
 
@@ -12,29 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from orster_cli.config.evaluate import EvaluateConfig
-from orster_cli.evaluate.evaluate_cases import Figures, Outcome, summary
-from orster_cli.evaluate.film import Footage
+from orster_cli.evaluate.evaluate_pairs import EvaluationResult, SubjectValues, summary
 from orster_cli.evaluate.metrics import METRICS, columns_of
-from orster_cli.evaluate.networks import Source
-from orster_cli.io.images import contact_sheet, write_png
-from orster_cli.io.video import write_video
+from orster_cli.evaluate.networks import NetworkSource
 from orster_cli.report.file import FORMAT, REPORT, VERSION
-from orster_cli.report.markdown import markdown
-from orster_cli.report.page import SideBySide, page
+from orster_cli.report.markdown import report_markdown
+from orster_cli.report.page import SideBySide, report_page
 
 TABLE, FRAMES = "figures.csv", "frames.csv"
 PAGE, TEXT = "report.html", "report.md"
-MOST_SHOWN = 48  # subjects with a sheet and a video: more make a page that no browser opens
-VIDEO_SIDE = 256  # pixels at most, of the page's videos
-PROTOCOLS = 1  # grows when a metric's arithmetic or a protocol's settings change
-SHEET_COLUMNS = 12
+PROTOCOL_VERSION = 1  # grows when a metric's arithmetic or a protocol's settings change
 DIGITS = 6  # after the point, in every file
-# settings that say which metrics, how sure and how they are shown, but change no figure
+# settings that change no figure: which metrics, their intervals, how they are shown; and the networks,
+# which the digests of their files pin
 _NOT_PINNED = (
     *("metrics", "sheet_frames", "seed", "least_clips"),
     *("i3d", "lpips_trunk", "encoder", "clip"),
@@ -42,22 +30,28 @@ _NOT_PINNED = (
 
 
 def protocol_values(cfg: EvaluateConfig) -> dict[str, Any]:
-    """Every setting that changes a figure. Networks are pinned by the digests of their files."""
+    """The protocol of a report: every setting that changes a figure."""
     values = {k: v for k, v in dataclasses.asdict(cfg).items() if k not in _NOT_PINNED}
-    named = {"name": values.pop("protocol"), "version": PROTOCOLS, "data_range": 1.0}
+    named = {"name": values.pop("protocol"), "version": PROTOCOL_VERSION, "data_range": 1.0}
     return named | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def report_values(
-    outcome: Outcome, names: Sequence[str], networks: Mapping[str, Source], cfg: EvaluateConfig
+    result: EvaluationResult,
+    names: Sequence[str],
+    networks: Mapping[str, NetworkSource],
+    cfg: EvaluateConfig,
+    *,
+    changed: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """What `report.json` says: the protocol that makes figures comparable, then the figures."""
-    used = {METRICS[name].network for name in names if name not in outcome.unavailable}
+    """What `report.json` says: the protocol that makes figures comparable, then the figures.
+    `changed`: the settings that differ from the named protocol's."""
+    used = {METRICS[name].network for name in names if name not in result.unavailable}
     network_of = {c.name: METRICS[name].network for name in names for c in METRICS[name].columns}
     return {
         "format": FORMAT,
         "version": VERSION,
-        "protocol": protocol_values(cfg),
+        "protocol": protocol_values(cfg) | {"changed": list(changed)},
         "networks": {
             key: {"about": source.about, "sha256": source.sha256}
             for key, source in networks.items()
@@ -72,26 +66,28 @@ def report_values(
                 "network": network_of[column.name],
             }
             for name in names
-            if name not in outcome.unavailable
+            if name not in result.unavailable
             for column in METRICS[name].columns
         },
-        "unavailable": outcome.unavailable,
-        "subjects": [_subject(one, outcome) for one in outcome.figures],
-        "summary": _rounded(summary(outcome, names, cfg)),
+        "unavailable": result.unavailable,
+        "subjects": [_subject(one, result) for one in result.subjects],
+        "summary": _rounded(summary(result, names, cfg)),
     }
 
 
-def _subject(one: Figures, outcome: Outcome) -> dict[str, Any]:
-    gone = {c.name for c in columns_of(outcome.unavailable)}
-    frame = {c.name for m in METRICS.values() for c in m.columns if c.scope == "frame"}
-    image = None if one.condition.image is None else "the image that was given"
+def _subject(subject: SubjectValues, result: EvaluationResult) -> dict[str, Any]:
+    unavailable = {c.name for c in columns_of(result.unavailable)}
+    per_frame = {c.name for m in METRICS.values() for c in m.columns if c.scope == "frame"}
+    image = None if subject.condition.image is None else "the image that was given"
     return {
-        "name": one.name,
-        "reference": one.reference or None,
-        "condition": {"text": one.condition.text, "image": image},
-        "times": one.times,
-        "mean": _rounded({k: v for k, v in one.mean.items() if k not in gone}),
-        "frames": _rounded({k: v for k, v in one.values.items() if k in frame and k not in gone}),
+        "name": subject.name,
+        "reference": subject.reference or None,
+        "condition": {"text": subject.condition.text, "image": image},
+        "times": subject.times,
+        "mean": _rounded({k: v for k, v in subject.mean.items() if k not in unavailable}),
+        "frames": _rounded(
+            {k: v for k, v in subject.values.items() if k in per_frame and k not in unavailable}
+        ),
     }
 
 
@@ -103,27 +99,11 @@ def _rounded(value: Any) -> Any:
     return round(value, DIGITS) if isinstance(value, float) else value
 
 
-def side_by_side(ours: Footage, reference: Footage | None, scratch: Path) -> SideBySide:
-    """Both as small MP4 files, by way of the folder `scratch`."""
-    theirs = None if reference is None else _encoded(reference.frames, scratch)
-    return SideBySide(ours=_encoded(ours.frames, scratch), reference=theirs)
-
-
-def _encoded(frames: Tensor, scratch: Path) -> bytes:
-    step = max(1, -(-max(frames.shape[2:]) // VIDEO_SIDE))
-    small = F.avg_pool2d(frames, step) if step > 1 else frames
-    path = scratch / "video.mp4"
-    write_video(path, small)
-    found = path.read_bytes()
-    path.unlink()
-    return found
-
-
 def write_report(folder: Path, values: dict[str, Any], videos: Mapping[str, SideBySide]) -> None:
-    """Write `values` as report.json, report.md and, with `videos` by subject, report.html; one row a
-    subject as figures.csv, one a frame as frames.csv."""
-    (folder / TEXT).write_text(markdown(values), encoding="utf-8")
-    (folder / PAGE).write_text(page(values, videos), encoding="utf-8")
+    """Write `values` as report.json, report.md and report.html (with `videos` by subject), one row for each
+    subject as figures.csv, and one for each frame as frames.csv."""
+    (folder / TEXT).write_text(report_markdown(values), encoding="utf-8")
+    (folder / PAGE).write_text(report_page(values, videos), encoding="utf-8")
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / REPORT).write_text(text + "\n", encoding="utf-8")
     per_subject = [n for n, about in values["metrics"].items() if about["scope"] != "set"]
@@ -138,8 +118,8 @@ def write_report(folder: Path, values: dict[str, Any], videos: Mapping[str, Side
         columns = [subject["frames"].get(name, []) for name in per_frame]
         for i in range(max(map(len, columns), default=0)):
             time = subject["times"][i] if subject["times"] else None
-            found = [column[i] if i < len(column) else None for column in columns]
-            rows.append([subject["name"], i, time, *found])
+            row = [column[i] if i < len(column) else None for column in columns]
+            rows.append([subject["name"], i, time, *row])
     _write_csv(folder / FRAMES, ["subject", "frame", "time", *per_frame], rows)
 
 
@@ -148,24 +128,3 @@ def _write_csv(path: Path, head: list[str], rows: list[list[Any]]) -> None:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(head)
         writer.writerows([["" if v is None else v for v in row] for row in rows])
-
-
-def write_sheet(path: Path, ours: Footage, reference: Footage | None, *, frames: int) -> None:
-    """PNG of the reference, ours, and their absolute difference (black: equal), frame by frame, in
-    bands of `SHEET_COLUMNS`; `frames` of them, evenly spaced. Without a reference ours alone."""
-    count = len(ours)
-    picked = torch.linspace(0, count - 1, min(frames, count)).round().long().tolist()
-    rows: list[list[Tensor]] = []
-    captions = []
-    for start in range(0, len(picked), SHEET_COLUMNS):
-        band = picked[start : start + SHEET_COLUMNS]
-        span = f"frames {band[0]} to {band[-1]}"
-        if reference is not None:
-            rows.append([reference.frames[i] for i in band])
-            captions.append(f"reference, {span}")
-        rows.append([ours.frames[i] for i in band])
-        captions.append(f"{ours.name}, {span}")
-        if reference is not None:
-            rows.append([(reference.frames[i] - ours.frames[i]).abs() for i in band])
-            captions.append(f"|difference|, {span}")
-    write_png(path, contact_sheet(rows, captions))

@@ -98,6 +98,8 @@ def denoise(
     stepper = solver(schedule, scheduler)
     stepper.set_timesteps(steps, device=noise.device)
     z = noise * stepper.init_noise_sigma
+    if progress is not None:
+        progress(0, len(stepper.timesteps))
     for done, t in enumerate(stepper.timesteps, start=1):
         at = t.expand(len(z)).to(z.device)
         prediction = guided(model, stepper.scale_model_input(z, t), at, given, nothing, guidance)

@@ -84,24 +84,31 @@ class Ready:
 
 
 def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Ready:
-    """A new frame VAE; or the one to go on from, its decoder alone: its latents stay what they are,
-    so that a diffusion that was trained on them can take the new decoder."""
+    """A new frame VAE; or the one to go on from, its decoder alone unless the settings say otherwise:
+    its latents stay what they are, so that a diffusion that was trained on them can take the new
+    decoder."""
     model = cfg.model
     start = models.start.vae if models is not None and models.start is not None else None
     if start is None:
         groups = min(model.groups, *model.vae_widths)
         vae = FrameVAE.create(
-            model.vae_widths, channels=model.latent_channels, groups=groups, seed=cfg.vae.seed
+            model.vae_widths,
+            channels=model.latent_channels,
+            groups=groups,
+            seed=cfg.vae.seed,
+            patch=model.vae_patch,
         ).to(source.device)
     else:
         vae = start.to(source.device)
-        vae.freeze_encoder()
+        if not cfg.vae.encoder:
+            vae.freeze_encoder()
     resolution = resolution_of(model, source)
     vae.check_size(resolution, resolution, "model.resolution")
+    vae.check_size(cfg.vae.crop, cfg.vae.crop, "vae.crop")
     feed = frame_feed(cfg.vae, source, resolution)
 
     def finish() -> Bundle:
-        if start is None:
+        if start is None or cfg.vae.encoder:
             places = range(min(SCALE_FRAMES, cfg.vae.batch * 8))
             vae.set_scale(feed.batch(0, places).frames.to(source.device))
         return Bundle(_facts("vae", model, resolution), vae=vae)

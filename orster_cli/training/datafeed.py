@@ -21,6 +21,7 @@ from orster_cli.core.frames import at_resolution, spaced
 from orster_cli.core.seeding import derive_seed
 from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.reader import Dataset
+from orster_cli.training.frame_cache import FrameCache, frame_bytes
 from orster_cli.training.latents import LatentCache
 
 MOTIONLESS = 0.0
@@ -175,7 +176,8 @@ class FrameBatch:
 
 
 class FrameFeed:
-    """Single frames of all views, for the frame VAE and the encoder."""
+    """Single frames of all views, for the frame VAE and the encoder: out of `cache`, or where that
+    is not filled decoded, which gives the same batches more slowly."""
 
     def __init__(
         self,
@@ -184,10 +186,11 @@ class FrameFeed:
         resolution: int,
         batch: int,
         seed: int,
+        cache: FrameCache | None = None,
         keys: list[str] | None = None,
     ) -> None:
         """`keys`: the samples that are drawn from; None: all."""
-        self.dataset, self.resolution, self.seed = dataset, resolution, seed
+        self.dataset, self.resolution, self.seed, self.cache = dataset, resolution, seed, cache
         self.keys = dataset.keys() if keys is None else keys
         self.order = Order(len(self.keys), batch, seed)
         # a clip's pictures are decoded once for the many frames that are drawn from it
@@ -196,16 +199,20 @@ class FrameFeed:
     def batch(self, step: int, places: Sequence[int]) -> FrameBatch:
         """One frame for each of `places`."""
         frames, captions = [], []
+        cache = self.cache if self.cache is not None and self.cache.filled else None
         for place in places:
             key = self.keys[self.order.at(step, place)]
             info = self.dataset.info(key)
             draw = derive_seed(self.seed, "frame", step, place)
             views = [v for v in ("dynamic", "static", "front") if v in info["frames"]]
-            clip = self._clip(key, views[draw % len(views)])
-            frames.append(clip[(draw // 8) % len(clip)])
+            view = views[draw % len(views)]
+            number = (draw // 8) % int(info["frames"][view])
+            if cache is not None:
+                frames.append(cache.frame(key, view, number))
+            else:
+                frames.append(self._clip(key, view)[number])
             captions.append(worded(info, self.seed, step))
         return FrameBatch(torch.stack(frames).float() / 255, captions)
 
     def _frames(self, key: str, view: str) -> Tensor:
-        frames = at_resolution(self.dataset.clip(key, view), self.resolution)
-        return (frames * 255).round().to(torch.uint8)
+        return frame_bytes(self.dataset, key, view, self.resolution)

@@ -56,6 +56,8 @@ class LatentCache:
         """Encode what is missing (every n-th sample from the i-th where `part` is (i, n)); False where
         a stop was asked for before the end."""
         missing = [key for key in self.dataset.keys()[part[0] :: part[1]] if not self._has(key)]
+        if missing:
+            reporter.step("latents", 0, len(missing))
         for done, key in enumerate(missing, start=1):
             if stop.requested:
                 return False

@@ -87,6 +87,8 @@ def train(task: nn.Module, feed: Feed, run: Run) -> dict[str, Any]:
     since = time.monotonic()
     logged = step
     model.train()
+    if step < cfg.steps:
+        run.reporter.step(run.name, step, cfg.steps)
     while step < cfg.steps:
         torch.manual_seed(derive_seed(cfg.seed, "torch", accelerator.process_index, step))
         for group in optimizer.param_groups:
@@ -108,8 +110,9 @@ def train(task: nn.Module, feed: Feed, run: Run) -> dict[str, Any]:
                 log.write(row)
                 if run.trackers is not None:
                     run.trackers.log(row)
-            run.reporter.step(run.name, step, cfg.steps, loss=round(row["loss"], 5))
             since, logged = time.monotonic(), step
+        shown = {"loss": round(row["loss"], 5)} if row else {}  # of the last line of the log
+        run.reporter.step(run.name, step, cfg.steps, **shown)
         if run.sample is not None and cfg.sample_every and step % cfg.sample_every == 0:
             run.sample(step)
             model.train()

@@ -21,7 +21,7 @@ def vae_features(vae: FrameVAE) -> Features:
 
     def layers(frames: Tensor) -> list[Tensor]:
         encoder = vae.vae.encoder
-        x = encoder.conv_in(2 * frames - 1)
+        x = encoder.conv_in(vae.normalised(frames))
         out = []
         for block in encoder.down_blocks:
             x = block(x)

@@ -19,6 +19,7 @@ from orster_cli.config.train import (
     TrainConfig,
     VaeConfig,
 )
+from orster_cli.core.seeding import derive_seed
 from orster_cli.diffusion.conditions import Conditions, with_image, with_object
 from orster_cli.diffusion.encoded import Encoder
 from orster_cli.diffusion.frame_vae import FrameVAE
@@ -74,6 +75,8 @@ class VaeStage(nn.Module):
 
     def forward(self, batch: FrameBatch, step: int, places: Sequence[int]) -> Loss:
         frames = batch.frames.to(self.device)
+        if step < self.cfg.steps * (1 - self.cfg.whole):
+            frames = cropped(frames, self.cfg.crop, derive_seed(self.cfg.seed, "crop", step))
         side = frames.shape[-1] // self.vae.factor
         shape = (self.vae.channels, 1, side, side)
         noise = draw(self.cfg.seed, step, places, shape).noise[:, :, 0].to(self.device)
@@ -81,6 +84,16 @@ class VaeStage(nn.Module):
         loss = terms["reconstruction"] + self.cfg.edges * terms["edges"]
         loss = loss + self.cfg.colours * terms["colours"]
         return loss + self.cfg.kl * terms["kl"], terms
+
+
+def cropped(frames: Tensor, side: int, number: int) -> Tensor:
+    """A square of `side` pixels (0: all) of frames [N,3,H,W], where `number` says: objects stand in the
+    middle, so that a part shows less of the background and costs less."""
+    room = frames.shape[-1] - side
+    if side == 0 or room <= 0:
+        return frames
+    top, left = number % (room + 1), number // (room + 1) % (room + 1)
+    return frames[:, :, top : top + side, left : left + side]
 
 
 class EncoderStage(nn.Module):

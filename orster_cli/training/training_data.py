@@ -15,6 +15,7 @@ from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.training.blank import BlankFrames, BlankLatents
 from orster_cli.training.datafeed import FrameFeed, LatentFeed
+from orster_cli.training.frame_cache import FrameCache
 from orster_cli.training.latents import LatentCache
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
@@ -77,13 +78,33 @@ def latent_feed(
 def frame_feed(
     train: TrainConfig, source: Source, resolution: int, *, texts: bool = False
 ) -> FrameFeed | BlankFrames:
-    """Frames of all samples; `texts`: of those that have a caption."""
+    """Frames of all samples, decoded once by the first process where there is room for them; `texts`:
+    of those that have a caption."""
     if source.blank:
         return BlankFrames(resolution=resolution)
-    keys = captioned(source.dataset, source.reporter, pairs=True) if texts else None
     return FrameFeed(
-        source.dataset, resolution=resolution, batch=train.batch, seed=train.seed, keys=keys
+        source.dataset,
+        resolution=resolution,
+        batch=train.batch,
+        seed=train.seed,
+        cache=_frame_cache(source, resolution),
+        keys=captioned(source.dataset, source.reporter, pairs=True) if texts else None,
     )
+
+
+def _frame_cache(source: Source, resolution: int) -> FrameCache:
+    """Filled, unless there is no room for it."""
+    cache = FrameCache(source.dataset, source.id, resolution)
+    if source.part[0] != 0:
+        return cache
+    try:
+        if not cache.fits():
+            source.reporter.info(f"no room for {cache.path}: each step decodes its frames")
+        elif not cache.fill(reporter=source.reporter, stop=source.stop):
+            raise Preempted("stopped while decoding", hint="run the same command again to go on")
+    except OSError as error:
+        source.reporter.info(f"{cache.path}: {error.strerror}: each step decodes its frames")
+    return cache
 
 
 def resolution_of(model: ModelConfig, source: Source) -> int:

@@ -1,8 +1,8 @@
-"""The one place that writes to the terminal: stdout is data, stderr is talk.
+"""The one place that writes to the terminal: stdout is data, stderr is messages.
 
-Whatever a user, a file name or a caption brings is stripped of control characters and never read as
-markup. Progress is drawn on a terminal only; a pipe gets a line now and then; ``--json`` gets one
-object on stdout and JSON lines on stderr.
+Texts from users, file names and captions are stripped of control characters and never read as
+markup. On a terminal, progress is a bar with the time left, drawn by rich; a pipe gets a plain line
+every ten seconds; ``--json`` writes one object to stdout and JSON lines to stderr.
 """
 
 from __future__ import annotations
@@ -13,21 +13,30 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from typing import IO, Any, ClassVar
 
 from orster_cli.core.names import printable
+from orster_cli.ui.progress import Figure, Pace, clock, describe
+from orster_cli.ui.tables import Table, table
 
-PIPE_INTERVAL = 10.0  # seconds between progress lines that are not drawn on a terminal
+__all__ = ["Human", "Out", "ReaderGone", "Table", "table"]
+
+PIPE_INTERVAL = 10.0  # seconds between progress lines in a pipe
+DRAW_INTERVAL = 0.1  # seconds between drawings of the bar
+SHORT_STAGE = 1.0  # a stage of fewer seconds leaves no line behind
+
+Human = str | Table | Sequence[str | Table]
 
 
 class ReaderGone(Exception):
-    """Whoever read our output has closed it (``orster show a | head``)."""
+    """The reader of our output has closed it (``orster show a | head``)."""
 
 
 class Out:
-    """A `core.reporting.Reporter` and the sink of every command's results."""
+    """A `core.reporting.Reporter`, and where every command writes its results."""
 
-    _drawn: ClassVar[bool] = False  # a progress line stands unfinished on the terminal
+    _drawn: ClassVar[bool] = False  # an unfinished line is on the terminal
 
     def __init__(
         self,
@@ -42,115 +51,140 @@ class Out:
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
         self._live = (
-            self._stderr.isatty()
+            is_screen(self._stderr)
             and not (as_json or quiet)
-            and os.environ.get("TERM") != "dumb"
             and "ORSTER_NO_PROGRESS" not in os.environ
         )
-        self._color = (
-            self._stderr.isatty()
-            and not os.environ.get("NO_COLOR")
-            and os.environ.get("TERM") != "dumb"
-        )
-        self._stage = ""
-        self._started = self._told = 0.0
-        self._first = 0
+        self._pace = Pace()
         self.warnings: list[str] = []
 
     # -- data
 
-    def result(self, values: dict[str, Any], human: str) -> None:
-        """The command's outcome: `values` as one JSON object, or `human` text."""
-        self._clear()
+    def result(self, values: dict[str, Any], human: Human) -> None:
+        """The command's outcome: `values` as one JSON object, or `human` text and tables."""
+        self.clear()
         if self.as_json:
-            self._write(self._stdout, _json_line({"ok": True, "warnings": self.warnings, **values}))
-        elif human:
-            self._write(self._stdout, human)
+            self._line(self._stdout, _json_line({"ok": True, "warnings": self.warnings, **values}))
+            return
+        for part in (human,) if isinstance(human, (str, Table)) else human:
+            if isinstance(part, Table) and is_screen(self._stdout):
+                from orster_cli.ui.screen import draw_table
 
-    # -- talk
+                self._put(self._stdout, draw_table(part, **self._look(self._stdout)) + "\n")
+            elif text := str(part):
+                self._line(self._stdout, text)
+
+    def report(self, values: dict[str, Any], human: Human) -> None:
+        """The outcome of work whose result is a file: `human` text is left out with --quiet."""
+        self.result(values, "" if self.quiet else human)
+
+    # -- messages
 
     def info(self, message: str) -> None:
-        """Something to read once."""
+        """A message to read once."""
         if not self.quiet:
             self._say("info", message, "")
 
     def warn(self, message: str) -> None:
-        """A guess, a repair, a setting that is ignored."""
+        """A guess, a repair, or a setting that is ignored."""
         self.warnings.append(printable(message))
-        self._say("warning", message, "33")
+        self._say("warning", message, "yellow")
 
     def error(self, code: str, message: str, hint: str | None, exit_code: int) -> None:
         """Why the command ends, and what to do next."""
-        self._clear()
+        self.clear()
         if self.as_json:
             event = {"ok": False, "code": code, "error": message, "hint": hint, "exit": exit_code}
-            self._write(self._stderr, _json_line(event))
+            self._line(self._stderr, _json_line(event))
             return
-        self._write(self._stderr, f": {message}", lead=f"error[{code}]", color="31")
+        self._lead(f"error[{code}]", "red", message)
         if hint:
-            self._write(self._stderr, f": {hint}", lead="  next", color="36")
+            self._lead("  next", "cyan", hint)
+
+    def status(self, message: str) -> None:
+        """What the command waits for: on a terminal only, until anything else is written."""
+        if self._live:
+            from orster_cli.ui.screen import CLEAR, faint
+
+            self._put(self._stderr, CLEAR + faint(message, **self._look(self._stderr)))
+            Out._drawn = True
 
     # -- progress
 
-    def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
-        """Draw, or now and then write, how far `stage` is, with the time it still needs."""
+    def step(self, stage: str, done: int, total: int, **figures: Figure) -> None:
+        """Draw or write how far `stage` is, with the time that it still takes."""
+        pace = self._pace
         now = time.monotonic()
-        if stage != self._stage:
-            self._finish_line()
-            self._stage, self._started, self._first = stage, now, done
-            self._told = now - 1.0 if self._live else now
+        if stage != pace.stage:
+            pace.enter(stage, done)
+            pace.shown = now - PIPE_INTERVAL if self._live else now
         last = done >= total
-        if self.quiet or (not self._live and not last and now - self._told < PIPE_INTERVAL):
+        interval = DRAW_INTERVAL if self._live else PIPE_INTERVAL
+        if self.quiet or (not last and now - pace.shown < interval):
             return
-        if not self._live and last and now - self._started < 1.0:
-            return  # short stages are not worth a line in a log
-        if self._live and not last and now - self._told < 0.1:
-            return
-        self._told = now
-        # a resumed stage starts in the middle: only what was done since tells the pace
-        pace = (now - self._started) / (done - self._first) if done > self._first else None
-        eta = None if pace is None else pace * (total - done)
-        if self.as_json:
-            event = {
-                "stage": stage,
-                "done": done,
-                "total": total,
-                "eta_s": None if eta is None else round(eta, 1),
-                **figures,
-            }
-            self._write(self._stderr, _json_line(event))
-            return
-        shown = "  ".join(f"{name} {_figure(value)}" for name, value in figures.items())
-        left = "" if eta is None else f"{_clock(eta)} left  "
-        line = f"{stage} {done}/{total}  {left}{shown}".rstrip()
+        pace.shown = now
+        left = pace.left(done, total)
         if not self._live:
-            self._write(self._stderr, line)
-            return
-        width = 20
-        filled = int(width * min(done / max(total, 1), 1.0))
-        bar = "#" * filled + "." * (width - filled)
-        columns = shutil.get_terminal_size().columns
-        one_line = printable(line).replace("\n", " ")[: max(columns - width - 4, 10)]
-        self._put(self._stderr, f"\r\x1b[2K[{bar}] {one_line}")
-        Out._drawn = True
-        if last:
-            self._finish_line()
+            if last and pace.spent_here() < SHORT_STAGE:
+                return
+            if self.as_json:
+                eta = {"eta_s": None if left is None else round(left, 1)}
+                event = {"stage": stage, "done": done, "total": total, **eta, **figures}
+                self._line(self._stderr, _json_line(event))
+                return
+            words = "" if left is None else f"{clock(left)} left"
+            self._line(self._stderr, describe(stage, done, total, words, figures).plain())
+        elif last:
+            self.clear()
+            if pace.spent() >= SHORT_STAGE:
+                words = f"in {clock(pace.spent())}"
+                self._line(self._stderr, describe(stage, done, total, words, figures).plain())
+            pace.stage = None
+            self.status("working ...")  # until the next stage, or the result
+        else:
+            from orster_cli.ui.screen import CLEAR, progress_line
+
+            words = "" if left is None else f"{clock(left)} left"
+            parts = describe(stage, done, total, words, figures)
+            drawn = progress_line(parts, done / max(total, 1), **self._look(self._stderr))
+            self._put(self._stderr, CLEAR + drawn)
+            Out._drawn = True
 
     # -- inside
 
-    def _say(self, word: str, message: str, color: str) -> None:
-        self._clear()
-        if self.as_json:
-            self._write(self._stderr, _json_line({word: message}))
-        elif color:
-            self._write(self._stderr, f": {message}", lead=word, color=color)
-        else:
-            self._write(self._stderr, message)
+    def clear(self) -> None:
+        """Take an unfinished line off the terminal."""
+        if Out._drawn:
+            self._put(self._stderr, "\r\x1b[2K")
+            Out._drawn = False
 
-    def _write(self, stream: IO[str], text: str, *, lead: str = "", color: str = "") -> None:
-        """A line of `text`, after a `lead` of our own words that may be painted."""
-        painted = f"\x1b[{color}m{lead}\x1b[0m" if lead and self._color else lead
-        self._put(stream, painted + printable(text) + "\n")
+    def _say(self, word: str, message: str, style: str) -> None:
+        self.clear()
+        if self.as_json:
+            self._line(self._stderr, _json_line({word: message}))
+        elif style:
+            self._lead(word, style, message)
+        else:
+            self._line(self._stderr, message)
+
+    def _lead(self, word: str, style: str, message: str) -> None:
+        """A message behind a word of our own, which is painted on a terminal."""
+        if is_screen(self._stderr) and wants_color():
+            from orster_cli.ui.screen import paint
+
+            word = paint(word, style)
+        self._put(self._stderr, f"{word}: {printable(message)}\n")
+
+    def _look(self, stream: IO[str]) -> dict[str, Any]:
+        """Width, colours and encoding of a terminal."""
+        return {
+            "columns": shutil.get_terminal_size().columns,
+            "color": wants_color(),
+            "encoding": getattr(stream, "encoding", None) or "utf-8",
+        }
+
+    def _line(self, stream: IO[str], text: str) -> None:
+        self._put(stream, printable(text) + "\n")
 
     def _put(self, stream: IO[str], text: str) -> None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -160,15 +194,15 @@ class Out:
         except BrokenPipeError as error:
             raise ReaderGone from error
 
-    def _clear(self) -> None:
-        if Out._drawn:
-            self._put(self._stderr, "\r\x1b[2K")
-            Out._drawn = False
 
-    def _finish_line(self) -> None:
-        if Out._drawn:
-            self._put(self._stderr, "\n")
-            Out._drawn = False
+def is_screen(stream: IO[str]) -> bool:
+    """Whether `stream` is a terminal that can be drawn on."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def wants_color() -> bool:
+    """Whether the user has left colours on (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
 
 
 def _json_line(values: dict[str, Any]) -> str:
@@ -185,29 +219,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _figure(value: float | int | str) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}"
-    return f"{whole // 60}:{whole % 60:02d}"
-
-
-def table(rows: list[list[str]], header: list[str]) -> str:
-    """Columns as plain text: the first left, the others right aligned."""
-    cells = [header, *rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = []
-    for row in cells:
-        shown = [
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(shown).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)

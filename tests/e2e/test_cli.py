@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orster_cli import __version__
-from orster_cli.app import COMMANDS, GROUPS
+from orster_cli.app import COMMANDS, GROUPS, PANELS
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import resolve, template_names
 from tests.helpers.artifacts import make, manifest_values, resign
@@ -57,6 +59,63 @@ def test_the_probe_for_imports_can_fail(tmp_path: Path) -> None:
     assert imported_by("show", str(tmp_path / "clip"), among=(store, "torch")) == [store]
 
 
+def test_help_has_one_whole_line_a_command_in_panels(capsys: Capture) -> None:
+    text = orster(capsys, "--help").out
+    assert "\x1b" not in text
+    assert "..." not in text.partition("\n")[2]
+    assert sorted(name for names in PANELS.values() for name in names) == sorted(
+        (*COMMANDS, *GROUPS)
+    )
+    for panel, names in PANELS.items():
+        section = text.split(f"\n{panel}:\n")[1].split("\n\n")[0]
+        lines = [line.split(maxsplit=1) for line in section.splitlines()]
+        assert [line[0] for line in lines] == list(names)
+        assert all(line[1].rstrip().endswith(".") for line in lines), section
+
+
+@pytest.mark.parametrize("words", [["--help"], ["construct", "--help"], ["import", "--help"]])
+@pytest.mark.parametrize(
+    ("name", "value"), [("TERM", "xterm"), ("NO_COLOR", "1"), ("TERM", "dumb")]
+)
+def test_help_on_a_terminal(words: list[str], name: str, value: str) -> None:
+    """In rich's panels, where colours are wanted and where not; as in a pipe on a dumb terminal."""
+    environment = {"TERM": "xterm", "COLUMNS": "90", "PYTHONPATH": str(REPOSITORY), name: value}
+    text = on_terminal([sys.executable, "-m", "orster_cli", *words], environment)
+    plain = re.sub(r"\x1b\[[\d;]*m", "", text)
+    panels = "╭─ Options ─" in plain
+    assert panels == (value != "dumb")
+    # NO_COLOR takes colours away; bold and dim may stay
+    assert (re.search(r"\x1b\[(\d+;)*3\d", text) is not None) == (value == "xterm")
+    if words == ["--help"] and panels:
+        assert all(f"╭─ {panel} ─" in plain for panel in PANELS)
+    if words == ["construct", "--help"] and panels:
+        assert all(
+            f"╭─ {panel} ─" in plain for panel in ("Camera orbit of a video", "Settings", "Run")
+        )
+
+
+def on_terminal(command: list[str], env: dict[str, str]) -> str:
+    """What a command writes to a terminal of its own."""
+    leader, follower = pty.openpty()
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    running = subprocess.Popen(
+        command, stdin=follower, stdout=follower, stderr=follower, env={**clean, **env}
+    )
+    os.close(follower)
+    text = b""
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # the other side is closed
+            break
+        if not part:
+            break
+        text += part
+    os.close(leader)
+    assert running.wait() == 0
+    return text.decode()
+
+
 def test_help_lists_the_commands_and_each_has_an_example(capsys: Capture) -> None:
     text = orster(capsys, "--help").out
     for name in (*COMMANDS, *GROUPS):
@@ -92,6 +151,18 @@ def test_usage_errors_are_2_and_help(capsys: Capture, words: list[str], says: st
     assert said.out == ""
 
 
+def test_a_usage_error_is_like_every_other(capsys: Capture) -> None:
+    said = orster(capsys, "show", "x", "--jsn")
+    assert said.err.startswith("error[E-USAGE]: No such option: --jsn")
+    assert said.err.endswith("  next: orster show --help\n")
+    failure = orster(capsys, "show", "x", "--jsn", "--json").failure
+    assert (failure["code"], failure["exit"]) == ("E-USAGE", 2)
+    assert failure["hint"] == "orster show --help"
+    said = orster(capsys, "sample-video", "a frog", "-o", "x")
+    assert said.code == 2
+    assert '--text "' in said.err
+
+
 def test_show(capsys: Capture, tmp_path: Path) -> None:
     make(tmp_path / "source")
     source = open_artifact(tmp_path / "source")
@@ -101,6 +172,7 @@ def test_show(capsys: Capture, tmp_path: Path) -> None:
     assert human.err == ""
     lines = human.out.splitlines()
     assert lines[0] == f"clip {made.id}"
+    assert lines[1] == "2 frames, 883 bytes"
     assert f"from clip source {source.id[:12]}" in lines
     assert "4 files, 883 bytes" in lines
     assert "frames: 2" in lines
@@ -109,7 +181,7 @@ def test_show(capsys: Capture, tmp_path: Path) -> None:
     assert data["id"] == made.id
     assert data["lineage"][0]["path"] == str(tmp_path / "source")
     shutil.rmtree(tmp_path / "source")
-    assert "(not beside it)" in orster(capsys, "show", tmp_path / "clip").out
+    assert "(its folder is not here)" in orster(capsys, "show", tmp_path / "clip").out
 
 
 def test_show_follows_the_lineage_by_id_not_by_name(capsys: Capture, tmp_path: Path) -> None:
@@ -127,6 +199,11 @@ def test_show_follows_the_lineage_by_id_not_by_name(capsys: Capture, tmp_path: P
 def test_verify_names_every_damaged_file(capsys: Capture, tmp_path: Path) -> None:
     for name in ("good", "bad", "worse"):
         make(tmp_path / name)
+    said = orster(capsys, "verify", tmp_path / "good", tmp_path / "bad")
+    assert said.out.splitlines() == [
+        f"{tmp_path / name}: clip, 4 files are intact" for name in ("good", "bad")
+    ]
+    assert orster(capsys, "verify", tmp_path / "good", "--quiet").out == ""
     said = orster(capsys, "verify", tmp_path / "good", tmp_path / "bad", "--json")
     assert said.code == 0
     assert said.data["files"] == 8
@@ -145,6 +222,21 @@ def test_verify_names_every_damaged_file(capsys: Capture, tmp_path: Path) -> Non
     ):
         assert str(tmp_path / line) in said.failure["error"]
     assert "good" not in said.failure["error"]
+
+
+def test_verify_tells_a_folder_that_is_no_artifact_from_a_damaged_one(
+    capsys: Capture, tmp_path: Path
+) -> None:
+    make(tmp_path / "good")
+    said = orster(capsys, "verify", tmp_path / "good", tmp_path / "good/frames")
+    assert said.code == 3
+    assert "error[E-INTEGRITY]: no artifact:" in said.err
+    assert f"{tmp_path / 'good/frames'}: expected an artifact folder" in said.err
+    assert "make the artifact again" not in said.err
+    (tmp_path / "good/empty.bin").unlink()
+    said = orster(capsys, "verify", tmp_path / "good", tmp_path / "good/frames")
+    assert "not what the manifest says:" in said.err
+    assert "make the artifact again" in said.err
 
 
 def test_no_artifact_is_3_with_a_next_step(capsys: Capture, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from orster_cli.commands.evaluate import evaluate
 from orster_cli.core.errors import ConfigError, ConflictError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
-from orster_cli.evaluate.film import Still
+from orster_cli.evaluate.videos import StaticGaussians
 from orster_cli.io.clip_files import write_clip
 from orster_cli.io.ply import write_ply
 from orster_cli.io.transforms_json import write_transforms
@@ -88,7 +88,7 @@ def test_gate_holds_for_a_new_report_and_for_one_that_is_there(clip: Path, tmp_p
 
 def test_gaussians_against_their_own_pictures(tmp_path: Path) -> None:
     """Rendered, written as 8-bit PNG, read, rendered again: only the rounding is left."""
-    gaussians = Still(blob_gaussians())
+    gaussians = StaticGaussians(blob_gaussians())
     clip = disc_clip(3, width=48, height=40)
     assert clip.alpha is not None
     frames, alpha = clip.frames.clone(), clip.alpha.clone()

@@ -82,7 +82,7 @@ def test_a_folder_with_its_dataset_and_what_is_not_at_hand(
     for _ in range(2):  # made, then up to date: the same complaint
         assert run(command) == 4
         said = capsys.readouterr().err
-        assert "clip-o: CLIP nobody/no-clip is not at hand" in said
+        assert "clip-o: CLIP nobody/no-clip is not on this machine" in said
         assert "hf download nobody/no-clip" in said
     values = _values(runs / "report")
     assert values["summary"]["fvd"]["mean"] > 0

@@ -50,11 +50,13 @@ def test_its_script_finds_presets_tables_and_version(installed: Path, run: Run) 
     assert f"# template {name}" in done.stdout
     code = (
         "import orster_cli; from orster_cli.report.paper_figures import published_tables as p; "
-        "print(orster_cli.__file__); print(p()[0].name)"
+        "print(orster_cli.__file__); print(p()[0].name); "
+        "from orster_cli.report.plots import strip_plot; "
+        "print(strip_plot([('a', 1.0), ('b', 2.0)], None, None, label='x', places=1)[:4])"
     )
     done = run(sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{installed / 'orster_cli' / '__init__.py'}\norster\n"
+    assert done.stdout == f"{installed / 'orster_cli' / '__init__.py'}\norster\n<svg\n"
 
 
 def test_it_makes_a_clip_with_the_model_inside_and_shows_it(

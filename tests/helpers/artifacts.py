@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orster_cli.artifacts.hashing import hash_json
-from orster_cli.artifacts.manifest import MANIFEST, Parent, manifest_id, manifest_seal
+from orster_cli.artifacts.manifest import MANIFEST, Kind, Parent, manifest_id, manifest_seal
 from orster_cli.artifacts.store import Artifact, begin
 from orster_cli.core.reporting import Silent
 
@@ -27,11 +27,12 @@ def make(
     force: bool = False,
     parents: list[Parent] | None = None,
     content: dict[str, Any] | None = None,
+    kind: Kind = "clip",
 ) -> Artifact:
-    """A committed clip with `files`; the config tells one request from another."""
+    """A committed artifact with `files`; the config tells one request from another."""
     draft = begin(
         out,
-        kind="clip",
+        kind=kind,
         command="construct",
         config=config or {"seed": 0},
         parents=parents,

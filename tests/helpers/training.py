@@ -27,11 +27,12 @@ from orster_cli.dataset.captions import Caption
 from orster_cli.dataset.prepare import prepare
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.sources import find_sources
-from orster_cli.diffusion.bundle import Facts, WholeBundle, save_bundle
+from orster_cli.diffusion.bundle import Bundle, Facts, WholeBundle, save_bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
+from orster_cli.training.build import Models
 from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG, TRUNK, shaken
 
@@ -124,6 +125,14 @@ def save_teachers(place: Path) -> None:
     """Two teachers, which share their frame VAE and encoder with each other and with `bundle()`."""
     for role in ("3d", "video"):
         save_bundle(merged(role), place / role)
+
+
+def teachers(place: Path) -> Models:
+    """A two-channel student and the two teachers below `place`, which are made where they are not there."""
+    if not (place / "3d").exists():
+        save_teachers(place)
+    start = Bundle(**vars(bundle()))
+    return Models(start=start, teacher_3d=place / "3d", teacher_video=place / "video")
 
 
 def weights_of(model: STD4D) -> dict[str, torch.Tensor]:

@@ -68,7 +68,7 @@ def test_human_talk(text: str, colour: bool, monkeypatch: pytest.MonkeyPatch) ->
     out.step(text, 1, 2, note=text)
     out.result({}, text)
     assert tame(data.getvalue())
-    ours = ("\r\x1b[2K", "\x1b[33m", "\x1b[31m", "\x1b[36m", "\x1b[0m")
+    ours = ("\r\x1b[2K", "\x1b[33m", "\x1b[31m", "\x1b[36m", "\x1b[90m", "\x1b[0m")
     painted = f"{printable(text)}\n\x1b[33mwarning\x1b[0m" if colour else "warning: "
     assert painted in talk.getvalue()
     assert tame(talk.getvalue(), ours=ours)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from orster_cli.artifacts.store import begin
-from orster_cli.commands.compare_reports import run
+from orster_cli.commands.evaluate import compare_reports as run
 from orster_cli.core.errors import InputError, IntegrityError
 from orster_cli.core.reporting import Silent
 from orster_cli.metrics.bootstrap import mean_interval

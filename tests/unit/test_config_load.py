@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orster_cli.config import load
 from orster_cli.config.fields import setting
 from orster_cli.config.load import (
     Resolved,
@@ -21,6 +20,7 @@ from orster_cli.config.load import (
     to_toml,
 )
 from orster_cli.config.schema import Config
+from orster_cli.config.values import Text, setting_value
 from orster_cli.core.errors import ConfigError
 
 SECTIONS = [field.name for field in dataclasses.fields(Config)]
@@ -153,7 +153,7 @@ def test_what_is_typed_means_what_the_setting_wants(
 
 def typed(kind: typing.Any, text: str) -> typing.Any:
     """What ``--set section.key=text`` is for a setting of that type."""
-    return load._fitting(load._Typed(text), kind, "--set section.key")
+    return setting_value(Text(text), kind, {}, "--set section.key")
 
 
 def test_bounds_are_kept_at_their_edges() -> None:

@@ -6,17 +6,21 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from orster_cli.core import limits
 from orster_cli.core.errors import InputError, IntegrityError
 from orster_cli.core.frames import spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
 from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order, worded
+from orster_cli.training.frame_cache import FrameCache
 from orster_cli.training.latents import LatentCache
-from tests.helpers.training import CAPTIONS, FRAMES, SIDE, tiny_vae
+from orster_cli.training.training_data import frame_feed
+from tests.helpers.training import CAPTIONS, CFG, FRAMES, SIDE, source, tiny_vae
 
 CPU = torch.device("cpu")
 
@@ -188,3 +192,76 @@ def test_single_frames_come_from_all_views(folder: Path) -> None:
     assert batch.frames.shape == (16, 3, 8, 8)
     assert set(batch.captions) == set(CAPTIONS)
     assert torch.equal(batch.frames[3:5], frames.batch(0, [3, 4]).frames)
+
+
+def frame_cache(folder: Path, dataset_id: str = "tiny", resolution: int = 8) -> FrameCache:
+    return FrameCache(Dataset.read(folder), dataset_id, resolution)
+
+
+def test_frames_from_the_cache_are_the_decoded_ones(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "dataset")
+    for resolution in (8, SIDE):
+        made = frame_cache(place, resolution=resolution)
+        assert made.fits()
+        assert not made.filled
+        assert made.fill(reporter=Silent(), stop=StopFlag())
+        assert made.path.parent == tmp_path  # beside the artifact, not inside
+        settings = {"resolution": resolution, "batch": 8, "seed": 5}
+        slow = FrameFeed(Dataset.read(place), **settings)
+        fast = FrameFeed(Dataset.read(place), **settings, cache=made)
+        for step in range(3):
+            want, got = slow.batch(step, range(8)), fast.batch(step, range(8))
+            assert torch.equal(got.frames, want.frames)
+            assert got.captions == want.captions
+
+
+def test_a_filled_cache_needs_no_shards(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "dataset")
+    frame_cache(place).fill(reporter=Silent(), stop=StopFlag())
+    for shard in place.rglob("*.tar"):
+        shard.unlink()
+    feed = FrameFeed(Dataset.read(place), resolution=8, batch=8, seed=0, cache=frame_cache(place))
+    assert feed.batch(0, range(8)).frames.shape == (8, 3, 8, 8)
+    with pytest.raises((InputError, IntegrityError)):
+        FrameFeed(Dataset.read(place), resolution=8, batch=8, seed=0).batch(0, range(8))
+
+
+def test_another_dataset_or_resolution_has_another_frame_cache(folder: Path) -> None:
+    paths = {frame_cache(folder, *of).path for of in (("a", 8), ("b", 8), ("a", 16))}
+    assert len(paths) == 3
+
+
+def test_a_stopped_fill_leaves_nothing_and_damage_is_named(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "dataset")
+    asked = StopFlag()
+    asked.request()
+    assert not frame_cache(place).fill(reporter=Silent(), stop=asked)
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+    made = frame_cache(place)
+    made.fill(reporter=Silent(), stop=StopFlag())
+    key = made.dataset.keys()[0]
+    whole = made.path.read_bytes()
+    for damaged in (whole[:-7], b"", b"not an array"):
+        made.path.write_bytes(damaged)
+        with pytest.raises(IntegrityError, match="cannot be read"):
+            frame_cache(place).frame(key, "static", 0)
+    np.save(made.path, np.zeros((2, 3, 8, 8), np.uint8))
+    with pytest.raises(IntegrityError, match="expected uint8"):
+        frame_cache(place).frame(key, "static", 0)
+
+
+def test_without_room_each_step_decodes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = shutil.copytree(folder, tmp_path / "dataset")
+    with_cache = frame_feed(CFG.vae, source(place), 8)
+    assert list(tmp_path.glob("*.npy"))
+    assert isinstance(with_cache, FrameFeed)
+    want = with_cache.batch(0, [0, 1]).frames
+    for path in tmp_path.glob("*.npy"):
+        path.unlink()
+    monkeypatch.setattr(limits, "FRAME_CACHE_MAX_BYTES", 100)
+    without = frame_feed(CFG.vae, source(place), 8)
+    assert not list(tmp_path.glob("*.npy"))
+    assert isinstance(without, FrameFeed)
+    assert torch.equal(without.batch(0, [0, 1]).frames, want)

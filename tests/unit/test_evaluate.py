@@ -1,4 +1,4 @@
-"""Evaluation as a library: footage, figures, gates, report files."""
+"""Evaluation as a library: videos, values, gates, report files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
-from orster_cli.evaluate.evaluate_cases import Outcome, Planned, evaluate
+from orster_cli.evaluate.evaluate_pairs import EvaluationResult, PlannedPair, evaluate_pairs
 from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.film import Footage, GaussianScene, Still, film, from_clip
 from orster_cli.evaluate.gates import check_gates, parse_gates
 from orster_cli.evaluate.metrics import METRICS, check_names, columns_of
 from orster_cli.evaluate.networks import Networks
-from orster_cli.evaluate.views import Case
+from orster_cli.evaluate.videos import (
+    GaussianScene,
+    StaticGaussians,
+    Video,
+    clip_video,
+    render_video,
+)
+from orster_cli.evaluate.views import EvaluationPair
 from orster_cli.io.images import read_image
+from orster_cli.report.pictures import side_by_side, write_sheet
 from orster_cli.report.write import (
     FRAMES,
     PAGE,
@@ -30,9 +37,7 @@ from orster_cli.report.write import (
     TABLE,
     TEXT,
     report_values,
-    side_by_side,
     write_report,
-    write_sheet,
 )
 from tests.helpers.clips import blob_gaussians, disc_clip
 
@@ -40,31 +45,31 @@ CFG = EvaluateConfig(resolution=48, frames=4)
 
 
 def run(
-    ours: Footage | GaussianScene,
-    reference: Footage | GaussianScene | None,
+    ours: Video | GaussianScene,
+    reference: Video | GaussianScene | None,
     names: tuple[str, ...],
     reporter: Silent | None = None,
     cfg: EvaluateConfig = CFG,
-) -> Outcome:
+) -> EvaluationResult:
     """The metrics of one subject, none of which needs a network."""
-    name = ours.name if isinstance(ours, Footage) else "asset"
-    case = Case(name=name, ours=ours, reference=reference, reference_name="r")
+    name = ours.name if isinstance(ours, Video) else "asset"
+    pair = EvaluationPair(name=name, subject=ours, reference=reference, reference_name="r")
     features = Features(Networks([], cfg, torch.device("cpu")), None)
-    planned = [Planned(name=name, load=lambda: case)]
-    return evaluate(planned, [], names, features, cfg, reporter or Silent())
+    planned = [PlannedPair(name=name, load=lambda: pair)]
+    return evaluate_pairs(planned, [], names, features, cfg, reporter or Silent())
 
 
 def test_background_lies_under_what_is_transparent() -> None:
     clip = disc_clip()
     clip = replace(clip, frames=torch.full_like(clip.frames, 0.2))
     assert clip.alpha is not None
-    grey = from_clip("c", clip, "grey")
+    grey = clip_video("c", clip, "grey")
     assert torch.equal(grey.frames[:, :, 0, 0], torch.full((4, 3), 0.5))
     inside = clip.alpha.expand_as(grey.frames) == 1
     assert torch.equal(grey.frames[inside], clip.frames[inside])
     half = replace(clip, alpha=torch.full_like(clip.alpha, 0.5))
-    assert float(from_clip("c", half, "black").frames.max()) == pytest.approx(0.1)
-    assert float(from_clip("c", half, "white").frames.min()) == pytest.approx(0.6)
+    assert float(clip_video("c", half, "black").frames.max()) == pytest.approx(0.1)
+    assert float(clip_video("c", half, "white").frames.min()) == pytest.approx(0.6)
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,12 @@ def test_an_asset_is_rendered_at_the_times_and_cameras_of_the_reference() -> Non
     one = replace(one, means=torch.zeros(1, 3))
     clip = disc_clip(3, width=64, height=48)
     front = clip.cameras[[0, 0, 0]]  # at (0, -2, 0): +X is to the right
-    seen = from_clip("r", replace(clip, cameras=front), "white")
+    seen = clip_video("r", replace(clip, cameras=front), "white")
     assert seen.times is not None
-    footage = film("a", GaussianScene(Sliding(one)), front, seen.times, "white")
-    assert footage.alpha is not None
+    video = render_video("a", GaussianScene(Sliding(one)), front, seen.times, "white")
+    assert video.alpha is not None
     focal = float(front.K[0, 0, 0])
-    weights = footage.alpha[:, 0]
+    weights = video.alpha[:, 0]
     columns = torch.arange(64) + 0.5
     for i, time in enumerate((0.0, 0.5, 1.0)):
         if time == 1.0:  # 2 units away, 1 to the right, field of view 39.6: off the image
@@ -96,25 +101,25 @@ def test_an_asset_is_rendered_at_the_times_and_cameras_of_the_reference() -> Non
             continue
         centre = float((weights[i] * columns).sum() / weights[i].sum())
         assert centre == pytest.approx(32 + focal * time / 2, abs=0.1)
-    assert torch.equal(footage.frames[:, :, 0, 0], torch.ones(3, 3))
+    assert torch.equal(video.frames[:, :, 0, 0], torch.ones(3, 3))
 
 
 def test_perfect_and_imperfect_figures() -> None:
     clip = disc_clip(2, width=32, height=32)
-    reference = from_clip("r", clip, "white")
+    reference = clip_video("r", clip, "white")
     assert reference.alpha is not None
     frames = reference.frames.clone()
     frames[1] = torch.where(reference.alpha[1] > 0.5, frames[1] - 0.1, frames[1])
     ours = replace(reference, name="o", frames=frames)
-    figures = run(ours, reference, ("psnr", "ssim")).figures[0]
-    assert list(figures.values) == ["psnr", "psnr_masked", "ssim"]
-    assert figures.values["psnr"][0] == 100.0
+    found = run(ours, reference, ("psnr", "ssim")).subjects[0]
+    assert list(found.values) == ["psnr", "psnr_masked", "ssim"]
+    assert found.values["psnr"][0] == 100.0
     share = float(reference.alpha[1].mean())
-    assert figures.values["psnr"][1] == pytest.approx(20 - 10 * math.log10(share), abs=1e-4)
-    assert figures.values["psnr_masked"][1] == pytest.approx(20.0, abs=1e-4)
-    assert figures.mean["psnr_masked"] == pytest.approx(60.0, abs=1e-4)
-    assert figures.values["ssim"][0] == pytest.approx(1.0, abs=1e-12)
-    assert figures.values["ssim"][1] < 0.999
+    assert found.values["psnr"][1] == pytest.approx(20 - 10 * math.log10(share), abs=1e-4)
+    assert found.values["psnr_masked"][1] == pytest.approx(20.0, abs=1e-4)
+    assert found.mean["psnr_masked"] == pytest.approx(60.0, abs=1e-4)
+    assert found.values["ssim"][0] == pytest.approx(1.0, abs=1e-12)
+    assert found.values["ssim"][1] < 0.999
 
 
 def test_a_figure_that_is_not_defined_is_none_and_said() -> None:
@@ -122,79 +127,79 @@ def test_a_figure_that_is_not_defined_is_none_and_said() -> None:
     assert clip.alpha is not None
     alpha = clip.alpha.clone()
     alpha[1] = 0
-    reference = from_clip("r", replace(clip, alpha=alpha), "white")
+    reference = clip_video("r", replace(clip, alpha=alpha), "white")
     reporter = Silent()
-    figures = run(reference, reference, ("psnr",), reporter).figures[0]
-    assert figures.values["psnr_masked"] == [100.0, None]
-    assert figures.mean["psnr_masked"] == 100.0
+    found = run(reference, reference, ("psnr",), reporter).subjects[0]
+    assert found.values["psnr_masked"] == [100.0, None]
+    assert found.mean["psnr_masked"] == 100.0
     assert "psnr_masked is not defined in 1 of 2 frames" in reporter.warnings[0]
-    bare = Footage(name="video", frames=reference.frames)
-    figures = run(bare, bare, ("psnr",), reporter).figures[0]
-    assert figures.mean == {"psnr": 100.0, "psnr_masked": None}
+    bare = Video(name="video", frames=reference.frames)
+    found = run(bare, bare, ("psnr",), reporter).subjects[0]
+    assert found.mean == {"psnr": 100.0, "psnr_masked": None}
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    reference = from_clip("r", disc_clip(4), "white")
-    other = from_clip("o", disc_clip(4, width=24, height=32), "white")
+    reference = clip_video("r", disc_clip(4), "white")
+    other = clip_video("o", disc_clip(4, width=24, height=32), "white")
     with pytest.raises(InputError, match="expected 32x24 pixels as r, got 24x32"):
         run(other, reference, ("psnr",))
     with pytest.raises(InputError, match="expected 4 frames as r, got 3"):
-        run(from_clip("o", disc_clip(3), "white"), reference, ("psnr",))
-    small = from_clip("s", disc_clip(2, width=16, height=10), "white")
+        run(clip_video("o", disc_clip(3), "white"), reference, ("psnr",))
+    small = clip_video("s", disc_clip(2, width=16, height=10), "white")
     with pytest.raises(InputError, match="ssim needs frames of at least 11 pixels"):
         run(small, small, ("ssim",))
     broken = replace(reference, name="o", frames=reference.frames / 0)
     with pytest.raises(InputError, match="o: frames with numbers that are not finite"):
         run(broken, reference, ("psnr",))
-    scene = GaussianScene(Still(blob_gaussians()))
+    scene = GaussianScene(StaticGaussians(blob_gaussians()))
     with pytest.raises(InputError, match="a video has none"):
-        run(scene, Footage(name="v", frames=reference.frames), ("psnr",))
+        run(scene, Video(name="v", frames=reference.frames), ("psnr",))
     held = replace(CFG, protocol="consistent4d", azimuths=(15.0, 105.0))
     with pytest.raises(InputError, match="azimuths 15, 105, and a clip has only its own"):
         run(scene, reference, ("psnr",), cfg=held)
 
 
-def test_scenes_are_filmed_at_the_protocols_azimuths() -> None:
-    scene = GaussianScene(Still(blob_gaussians()))
+def test_scenes_are_rendered_at_the_protocols_azimuths() -> None:
+    scene = GaussianScene(StaticGaussians(blob_gaussians()))
     held = replace(CFG, azimuths=(15.0, 105.0), frames=3)
-    figures = run(scene, scene, ("psnr",), cfg=held).figures[0]
-    assert figures.values["psnr"] == [100.0] * 6
-    assert figures.times == [0.0, 0.5, 1.0, 0.0, 0.5, 1.0]
+    found = run(scene, scene, ("psnr",), cfg=held).subjects[0]
+    assert found.values["psnr"] == [100.0] * 6
+    assert found.times == [0.0, 0.5, 1.0, 0.0, 0.5, 1.0]
 
 
 def test_without_a_reference_a_metric_is_unavailable_and_the_others_are_computed() -> None:
-    outcome = run(from_clip("o", disc_clip(4), "white"), None, ("psnr", "flicker"))
-    assert outcome.unavailable == {
+    result = run(clip_video("o", disc_clip(4), "white"), None, ("psnr", "flicker"))
+    assert result.unavailable == {
         "psnr": {
             "why": "o: it has no reference",
             "get": "give what it should look like: --reference",
         }
     }
-    assert outcome.figures[0].mean["flicker"] > 0
+    assert result.subjects[0].mean["flicker"] > 0
 
 
 def test_motion_is_the_difference_to_the_first_moment() -> None:
-    still = run(GaussianScene(Still(blob_gaussians())), None, ("motion",))
-    assert still.figures[0].mean["motion"] == 0
+    still = run(GaussianScene(StaticGaussians(blob_gaussians())), None, ("motion",))
+    assert still.subjects[0].mean["motion"] == 0
     moving = run(GaussianScene(Sliding(blob_gaussians())), None, ("motion",))
-    assert moving.figures[0].mean["motion"] > 1e-3
-    clip = from_clip("o", disc_clip(4), "white")
-    outcome = run(clip, None, ("motion",))
-    assert "no static orbit" in outcome.unavailable["motion"]["why"]
+    assert moving.subjects[0].mean["motion"] > 1e-3
+    clip = clip_video("o", disc_clip(4), "white")
+    result = run(clip, None, ("motion",))
+    assert "no static orbit" in result.unavailable["motion"]["why"]
 
 
 def test_other_cameras_times_and_backgrounds_are_said() -> None:
     clip = disc_clip(4)
-    reference = from_clip("r", clip, "white")
+    reference = clip_video("r", clip, "white")
     turned = replace(clip, cameras=clip.cameras[[1, 2, 3, 0]], times=clip.times * 0.5)
     reporter = Silent()
-    run(from_clip("o", turned, "white"), reference, ("psnr",), reporter)
+    run(clip_video("o", turned, "white"), reference, ("psnr",), reporter)
     assert [w.split(" (")[0] for w in reporter.warnings] == [
         "o: its cameras are not those of r",
         "o: its times are not those of r",
     ]
     reporter = Silent()
-    opaque = from_clip("o", replace(clip, alpha=None), "white")
+    opaque = clip_video("o", replace(clip, alpha=None), "white")
     run(opaque, reference, ("psnr",), reporter)
     assert reporter.warnings == ["o: has no alpha, so its own background is part of the comparison"]
 
@@ -227,21 +232,21 @@ def test_gates() -> None:
     }.items():
         with pytest.raises(ConfigError, match=said):
             parse_gates([text], ("psnr",))
-    with pytest.raises(ConfigError, match="less is better for lpips"):
+    with pytest.raises(ConfigError, match="lower is better for lpips"):
         parse_gates(["lpips=0.1"], ("lpips",))
 
 
 def test_report_files(tmp_path: Path) -> None:
     clip = disc_clip(3, width=32, height=32)
-    reference = from_clip("reference", clip, "white")
+    reference = clip_video("reference", clip, "white")
     ours = replace(reference, name="ours", frames=(reference.frames * 0.9))
     names = ("psnr", "ssim")
-    outcome = run(ours, reference, names)
-    values = report_values(outcome, names, {}, EvaluateConfig())
+    result = run(ours, reference, names)
+    values = report_values(result, names, {}, EvaluateConfig())
     write_report(tmp_path, values, {"ours": side_by_side(ours, reference, tmp_path)})
     assert json.loads((tmp_path / REPORT).read_text()) == values
     assert values["protocol"]["background"] == "white"
-    mean = outcome.figures[0].mean
+    mean = result.subjects[0].mean
     assert values["subjects"][0]["mean"]["psnr"] == round(mean["psnr"], 6)
     assert values["summary"]["psnr"]["objects"] == 1
     with (tmp_path / FRAMES).open() as handle:
@@ -251,7 +256,7 @@ def test_report_files(tmp_path: Path) -> None:
         ("ours", "1", "0.5"),
         ("ours", "2", "1.0"),
     ]
-    assert float(rows[1]["psnr"]) == pytest.approx(outcome.figures[0].values["psnr"][1], abs=1e-6)
+    assert float(rows[1]["psnr"]) == pytest.approx(result.subjects[0].values["psnr"][1], abs=1e-6)
     with (tmp_path / TABLE).open() as handle:
         (row,) = csv.DictReader(handle)
     assert (row["subject"], row["reference"]) == ("ours", "r")
@@ -263,7 +268,7 @@ def test_report_files(tmp_path: Path) -> None:
 
 def test_sheet_shows_reference_ours_and_difference(tmp_path: Path) -> None:
     clip = disc_clip(14, width=128, height=128)
-    reference = from_clip("reference", clip, "white")
+    reference = clip_video("reference", clip, "white")
     ours = replace(reference, name="ours", frames=reference.frames * 0.5)
     write_sheet(tmp_path / "sheet.png", ours, reference, frames=14)
     sheet = read_image(tmp_path / "sheet.png")

@@ -11,11 +11,17 @@ from torch import Tensor
 
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.reporting import Silent
-from orster_cli.evaluate.evaluate_cases import Outcome, Planned, Spare, evaluate, summary
+from orster_cli.evaluate.evaluate_pairs import (
+    EvaluationResult,
+    PlannedPair,
+    UnusedReference,
+    evaluate_pairs,
+    summary,
+)
 from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.film import Footage, GaussianScene, Still
-from orster_cli.evaluate.networks import Networks, Source
-from orster_cli.evaluate.views import Case, Condition
+from orster_cli.evaluate.networks import Networks, NetworkSource
+from orster_cli.evaluate.videos import GaussianScene, StaticGaussians, Video
+from orster_cli.evaluate.views import Condition, EvaluationPair
 from orster_cli.metrics.frechet import Moments, frechet_distance
 from tests.helpers.clips import blob_gaussians
 
@@ -29,7 +35,7 @@ class Colours(Networks):
     def __init__(self, cfg: EvaluateConfig) -> None:
         super().__init__([], cfg, torch.device("cpu"))
         self.sources = {
-            key: Source(about=key, sha256=key, load=lambda: None) for key in ("i3d", "clip")
+            key: NetworkSource(about=key, sha256=key, load=lambda: None) for key in ("i3d", "clip")
         }
 
     def videos(self, clips: Sequence[Tensor]) -> Tensor:
@@ -42,17 +48,19 @@ class Colours(Networks):
         return torch.nn.functional.normalize(torch.tensor([1.0, float(len(text)), 0.0]), dim=0)
 
 
-def _clip(seed: int, frames: int = 9) -> Footage:
+def _clip(seed: int, frames: int = 9) -> Video:
     noise = torch.rand(frames, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-    return Footage(name=f"c{seed}", frames=noise)
+    return Video(name=f"c{seed}", frames=noise)
 
 
 def _run(
-    cases: list[Case], spare: list[Footage] | None = None, names: tuple[str, ...] = ("fvd",)
-) -> Outcome:
-    return evaluate(
-        [Planned(name=case.name, load=lambda case=case: case) for case in cases],  # type: ignore[misc]
-        [Spare(name=one.name, load=lambda one=one: one) for one in spare or []],  # type: ignore[misc]
+    pairs: list[EvaluationPair],
+    unused: list[Video] | None = None,
+    names: tuple[str, ...] = ("fvd",),
+) -> EvaluationResult:
+    return evaluate_pairs(
+        [PlannedPair(name=pair.name, load=lambda pair=pair: pair) for pair in pairs],  # type: ignore[misc]
+        [UnusedReference(name=one.name, load=lambda one=one: one) for one in unused or []],  # type: ignore[misc]
         names,
         Features(Colours(CFG), None),
         CFG,
@@ -60,12 +68,12 @@ def _run(
     )
 
 
-def _against(ours: Footage, reference: Footage | None) -> Case:
+def _against(ours: Video, reference: Video | None) -> EvaluationPair:
     name = "" if reference is None else reference.name
-    return Case(name=ours.name, ours=ours, reference=reference, reference_name=name)
+    return EvaluationPair(name=ours.name, subject=ours, reference=reference, reference_name=name)
 
 
-def _expected(ours: list[Footage], theirs: list[Footage]) -> float:
+def _expected(ours: list[Video], theirs: list[Video]) -> float:
     sides = []
     for clips in (ours, theirs):
         moments = Moments()
@@ -77,71 +85,73 @@ def _expected(ours: list[Footage], theirs: list[Footage]) -> float:
 def test_pairs_and_the_rest_of_the_reference_set() -> None:
     ours = [_clip(i) for i in range(4)]
     theirs = [_clip(i) for i in range(10, 17)]
-    cases = [_against(a, b) for a, b in zip(ours, theirs, strict=False)]
-    outcome = _run(cases, spare=theirs[4:])
-    assert outcome.clips["fvd"] == (4, 7)
-    assert outcome.sets["fvd"] == pytest.approx(_expected(ours, theirs), rel=1e-9)
+    pairs = [_against(a, b) for a, b in zip(ours, theirs, strict=False)]
+    result = _run(pairs, unused=theirs[4:])
+    assert result.set_sizes["fvd"] == (4, 7)
+    assert result.set_values["fvd"] == pytest.approx(_expected(ours, theirs), rel=1e-9)
 
 
 def test_without_pairs_the_set_alone_is_the_reference() -> None:
     ours, theirs = [_clip(i) for i in range(4)], [_clip(i) for i in range(10, 15)]
-    outcome = _run([_against(a, None) for a in ours], spare=theirs)
-    assert outcome.sets["fvd"] == pytest.approx(_expected(ours, theirs), rel=1e-9)
-    found = summary(outcome, ("fvd",), CFG)["fvd"]
+    result = _run([_against(a, None) for a in ours], unused=theirs)
+    assert result.set_values["fvd"] == pytest.approx(_expected(ours, theirs), rel=1e-9)
+    found = summary(result, ("fvd",), CFG)["fvd"]
     assert (found["objects"], found["reference_objects"], found["interval"]) == (4, 5, None)
 
 
 def test_a_reference_that_all_share_counts_once_and_is_too_few() -> None:
     one = _clip(9)
-    outcome = _run([_against(_clip(i), one) for i in range(4)])
-    assert outcome.sets == {}
-    assert "needs at least 3 clips on each side, got 4 and 1" in outcome.unavailable["fvd"]["why"]
-    assert "larger --reference" in outcome.unavailable["fvd"]["get"]
+    result = _run([_against(_clip(i), one) for i in range(4)])
+    assert result.set_values == {}
+    assert "needs at least 3 clips on each side, got 4 and 1" in result.unavailable["fvd"]["why"]
+    assert "larger --reference" in result.unavailable["fvd"]["get"]
 
 
 def test_one_clip_is_too_few() -> None:
-    outcome = _run([_against(_clip(0), _clip(1))], spare=[_clip(2), _clip(3)])
-    assert "got 1 and 3" in outcome.unavailable["fvd"]["why"]
-    assert "more subjects" in outcome.unavailable["fvd"]["get"]
+    result = _run([_against(_clip(0), _clip(1))], unused=[_clip(2), _clip(3)])
+    assert "got 1 and 3" in result.unavailable["fvd"]["why"]
+    assert "more subjects" in result.unavailable["fvd"]["get"]
 
 
 def test_clips_of_different_lengths_are_no_one_set() -> None:
     ours = [_against(_clip(i), None) for i in range(4)]
     theirs = [_clip(i, frames=12) for i in range(10, 14)]
-    outcome = _run(ours, spare=theirs)
-    assert "different lengths (9, 12 frames)" in outcome.unavailable["fvd"]["why"]
-    short = _run([_against(_clip(i, frames=5), None) for i in range(4)], spare=theirs)
-    assert "looks at 9 frames or more, a clip has 5" in short.unavailable["fvd"]["why"]
+    result = _run(ours, unused=theirs)
+    assert "different lengths (9, 12 frames)" in result.unavailable["fvd"]["why"]
+    short = _run([_against(_clip(i, frames=5), None) for i in range(4)], unused=theirs)
+    assert "needs 9 frames or more, a clip has 5" in short.unavailable["fvd"]["why"]
 
 
 def test_image_matrices_of_scenes() -> None:
-    scenes = [GaussianScene(Still(blob_gaussians(20, seed=i))) for i in range(6)]
-    cases = [
-        Case(name=f"s{i}", ours=scenes[i], reference=scenes[i + 3], reference_name=f"r{i}")
+    scenes = [GaussianScene(StaticGaussians(blob_gaussians(20, seed=i))) for i in range(6)]
+    pairs = [
+        EvaluationPair(
+            name=f"s{i}", subject=scenes[i], reference=scenes[i + 3], reference_name=f"r{i}"
+        )
         for i in range(3)
     ]
     names = ("fvd-f", "fvd-v", "fvd-diag", "fv4d")
-    outcome = _run(cases, names=names)
-    assert outcome.clips == {
+    result = _run(pairs, names=names)
+    assert result.set_sizes == {
         "fvd-f": (27, 27), "fvd-v": (27, 27), "fvd-diag": (27, 27), "fv4d": (3, 3)
     }  # fmt: skip
-    same = [replace(case, reference=case.ours) for case in cases]
-    assert all(v == pytest.approx(0, abs=1e-7) for v in _run(same, names=names).sets.values())
+    same = [replace(pair, reference=pair.subject) for pair in pairs]
+    assert all(v == pytest.approx(0, abs=1e-7) for v in _run(same, names=names).set_values.values())
     clips = _run([_against(_clip(i), _clip(i + 5)) for i in range(3)], names=("fvd-f",))
     assert "an image matrix needs all" in clips.unavailable["fvd-f"]["why"]
 
 
 def test_azimuths_that_are_held_are_a_video_each() -> None:
     cfg = replace(CFG, azimuths=(15.0, 105.0, 195.0))
-    scenes = [GaussianScene(Still(blob_gaussians(20, seed=i))) for i in range(2)]
-    case = Case(name="s", ours=scenes[0], reference=scenes[1], reference_name="r")
-    planned = [Planned(name="s", load=lambda: case)]
+    scenes = [GaussianScene(StaticGaussians(blob_gaussians(20, seed=i))) for i in range(2)]
+    pair = EvaluationPair(name="s", subject=scenes[0], reference=scenes[1], reference_name="r")
+    planned = [PlannedPair(name="s", load=lambda: pair)]
     features = Features(Colours(cfg), None)
-    outcome = evaluate(planned, [], ("fvd", "fvd-c4d"), features, cfg, Silent())
-    assert outcome.clips["fvd"] == (3, 3)
+    result = evaluate_pairs(planned, [], ("fvd", "fvd-c4d"), features, cfg, Silent())
+    assert result.set_sizes["fvd"] == (3, 3)
     own = replace(_clip(0, frames=27), cameras=None)  # a clip's frames are its own, however many
-    held = evaluate(
-        [Planned(name="c", load=lambda: Case(name="c", ours=own))],
+    held = evaluate_pairs(
+        [PlannedPair(name="c", load=lambda: EvaluationPair(name="c", subject=own))],
         [],
         ("fvd",),
         features,
@@ -159,9 +169,9 @@ def test_clip_scores_go_by_what_was_asked_for() -> None:
     to_text = float((frames @ Colours(CFG).text("clip", "frog")).mean())
     to_image = float(frames[:, 1].mean())
 
-    def scores(condition: Condition, reference: Footage | None = None) -> dict[str, float | None]:
-        case = replace(_against(ours, reference), condition=condition)
-        return _run([case], names=("clip-o",)).figures[0].mean
+    def scores(condition: Condition, reference: Video | None = None) -> dict[str, float | None]:
+        pair = replace(_against(ours, reference), condition=condition)
+        return _run([pair], names=("clip-o",)).subjects[0].mean
 
     both = scores(Condition(text="frog", image=green))
     assert both == pytest.approx(
@@ -172,15 +182,16 @@ def test_clip_scores_go_by_what_was_asked_for() -> None:
     assert text["clip-o_image"] is None
     shown = scores(Condition(), reference=replace(ours, frames=green.expand(9, -1, -1, -1)))
     assert shown["clip-o"] == pytest.approx(to_image)
-    outcome = _run([_against(ours, None)], names=("clip-o",))
-    assert "neither text nor image" in outcome.unavailable["clip-o"]["why"]
+    result = _run([_against(ours, None)], names=("clip-o",))
+    assert "neither the text nor the image" in result.unavailable["clip-o"]["why"]
 
 
 def test_front_frames_are_known_by_their_cameras() -> None:
-    scene = GaussianScene(Still(blob_gaussians()))
-    outcome = _run(
-        [Case(name="s", ours=scene, condition=Condition(text="frog"))], names=("clip-f",)
+    scene = GaussianScene(StaticGaussians(blob_gaussians()))
+    result = _run(
+        [EvaluationPair(name="s", subject=scene, condition=Condition(text="frog"))],
+        names=("clip-f",),
     )
-    assert outcome.figures[0].mean["clip-f"] is not None
+    assert result.subjects[0].mean["clip-f"] is not None
     video = _run([_against(_clip(0), None)], names=("clip-f",))
     assert "no known front view" in video.unavailable["clip-f"]["why"]

@@ -71,7 +71,7 @@ def test_what_is_not_at_hand_is_said_with_its_command(
     cfg = EvaluateConfig(clip="nobody/no-such-clip")
     found = Networks(["clip", "lpips"], cfg, CPU)
     assert found.sources == {}
-    assert "nobody/no-such-clip is not at hand" in str(found.missing["clip"])
+    assert "nobody/no-such-clip is not on this machine" in str(found.missing["clip"])
     assert "hf download nobody/no-such-clip" in str(found.missing["clip"].hint)
     assert isinstance(found.missing["lpips"], MissingResourceError)
     with pytest.raises(InputError, match="no such file of weights"):
@@ -103,7 +103,7 @@ def test_several_clips_come_back_in_their_order_and_only_new_ones_are_looked_at(
     tmp_path: Path,
 ) -> None:
     found = Tall([], EvaluateConfig(), CPU)
-    found.sources["i3d"] = networks.Source(about="", sha256="0", load=lambda: None)
+    found.sources["i3d"] = networks.NetworkSource(about="", sha256="0", load=lambda: None)
     features = Features(found, tmp_path)
     clips = [_frames(0), _frames(1, count=5), _frames(2), _frames(3, count=5)]
     rows = features.videos(clips)
@@ -158,7 +158,7 @@ def test_short_clips_are_long_enough_where_each_frame_is_held(tmp_path: Path) ->
     rows = []
     for hold in (1, 2):
         found = Networks([], EvaluateConfig(hold=hold), CPU)
-        found.sources["i3d"] = networks.Source(about="", sha256="0", load=lambda: _Seen())
+        found.sources["i3d"] = networks.NetworkSource(about="", sha256="0", load=lambda: _Seen())
         rows.append(Features(found, tmp_path).videos([clip])[0])  # one memory for both
         assert torch.equal(Features(found, tmp_path).videos([clip])[0], rows[-1])
     assert torch.allclose(rows[0], clip.mean(dim=(1, 2, 3)) * 2 - 1, atol=1e-5)

@@ -88,6 +88,29 @@ def test_files_go_to_and_from_diffusers(tmp_path: Path) -> None:
     assert FrameVAE(theirs).id != vae.id
 
 
+@torch.no_grad()
+def test_blocks_of_pixels_are_read_as_channels(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
+    vae = FrameVAE.create((8, 8), channels=4, groups=4, seed=0, patch=2).eval()
+    assert (vae.patch, vae.factor) == (2, 4)
+    z = vae.encode(FRAMES)
+    assert z.shape == (5, 4, 4, 6)
+    blocks = torch.stack([FRAMES[:, :, y::2, x::2] for y in (0, 1) for x in (0, 1)], dim=2).flatten(
+        1, 2
+    )
+    torch.testing.assert_close(z, vae.vae.encode(blocks * 2 - 1).latent_dist.mean)
+    read = vae.vae.decode(z).sample.unflatten(1, (3, 2, 2)) / 2 + 0.5
+    torch.testing.assert_close(vae.decode(z)[:, :, 1::2, 0::2], read[:, :, 1, 0])
+    save_vae(vae, tmp_path / "patched")
+    assert load_vae(tmp_path / "patched").factor == 4
+    assert AutoencoderKL.from_pretrained(tmp_path / "patched").config.in_channels == 12
+    config = tmp_path / "patched" / "config.json"
+    config.write_text(config.read_text().replace('"in_channels": 12', '"in_channels": 6'))
+    with pytest.raises(InputError, match="3 times a square"):
+        load_vae(tmp_path / "patched")
+
+
 def test_names_of_older_releases_are_read(tmp_path: Path) -> None:
     vae = tiny_vae()
     save_vae(vae, tmp_path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from orster_cli.ui import out as module
 from orster_cli.ui.out import Out, ReaderGone, table
+from orster_cli.ui.tables import Table
 from tests.helpers.streams import Closed, Pipe, Terminal
 
 
@@ -23,7 +26,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that a test sets."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -135,6 +138,11 @@ def test_a_resumed_stage_counts_its_own_pace(clock: list[float]) -> None:
     assert talk.getvalue() == "fit 5101/9000  13:00 left\n"
 
 
+def drawn(talk: Terminal) -> list[str]:
+    """What stood on the terminal's line, one drawing after the other, without colours."""
+    return [re.sub(r"\x1b\[\d*m", "", line) for line in talk.getvalue().split("\r\x1b[2K")]
+
+
 def test_progress_on_a_terminal_is_one_line_that_is_cleared(clock: list[float]) -> None:
     talk = Terminal()
     out = Out(stdout=Pipe(), stderr=talk)
@@ -142,14 +150,101 @@ def test_progress_on_a_terminal_is_one_line_that_is_cleared(clock: list[float]) 
         clock[0] += 1
         out.step("fit", step, 4, name="a\nb\x1b[2J" + "x" * 200)
     out.warn("odd")
-    lines = talk.getvalue().split("\r")
-    assert lines[1].startswith("\x1b[2K[#####...............] fit 1/4")
-    assert lines[2].startswith(
-        "\x1b[2K[##########..........] fit 2/4  0:02 left  name a b\ufffd[2Jx"
-    )
-    assert all(len(line.removeprefix("\x1b[2K")) <= 80 for line in lines[1:3])
-    assert lines[3] == "\x1b[2K\x1b[33mwarning\x1b[0m: odd\n"
-    assert "\n" not in "".join(lines[:3])
+    empty, first, second, last = drawn(talk)
+    assert empty == ""
+    assert re.fullmatch(r"[━╸╺]{24} fit 1/4  name a b\ufffd\[2Jx+…", first)
+    assert re.fullmatch(r"[━╸╺]+ fit 2/4  0:02 left  name a b\ufffd\[2Jx+…", second)
+    assert all(cell_len(line) < 80 for line in (first, second))
+    assert last == "warning: odd\n"
+    assert talk.getvalue().endswith("\r\x1b[2K\x1b[33mwarning\x1b[0m: odd\n")
+
+
+def test_the_bar_fills_in_proportion(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    talk = Terminal()
+    out = Out(stdout=Pipe(), stderr=talk)
+    for step in (0, 11, 22):
+        clock[0] += 1
+        out.step("fit", step, 44)
+    bars = [line[: line.index("]") + 1] for line in drawn(talk)[1:]]
+    assert bars == [
+        "[                      ]",
+        "[━━━━━╸                ]",
+        "[━━━━━━━━━━━           ]",
+    ]
+    assert "\x1b" not in talk.getvalue().replace("\r\x1b[2K", "")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 100, 200])
+@pytest.mark.parametrize("color", [True, False])
+def test_a_narrow_terminal_keeps_the_count_the_time_left_and_the_first_figure(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, columns: int, color: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "" if color else "1")
+    talk = Terminal()
+    out = Out(stdout=Pipe(), stderr=talk)
+    out.step("construct: static", 1, 2100, psnr=10.0, gaussians=10_000)
+    clock[0] += 10
+    out.step("construct: static", 501, 2100, psnr=21.85, gaussians=10_000)
+    line = drawn(talk)[-1]
+    assert "501/2100  0:32 left  psnr 21.85" in line
+    assert cell_len(line) < columns
+    if columns >= 60:
+        assert "construct: static 501" in line
+        assert "━" in line
+    if columns >= 100:
+        assert "gaussians 10000" in line
+
+
+def test_wide_characters_count_as_two_cells(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    talk = Terminal()
+    Out(stdout=Pipe(), stderr=talk).step("日本語🐸" * 20, 1, 4, note="日本語" * 20)
+    assert 40 < cell_len(drawn(talk)[-1]) < 50
+
+
+def test_a_finished_bar_leaves_one_line_and_a_short_one_none(clock: list[float]) -> None:
+    talk = Terminal()
+    out = Out(stdout=Pipe(), stderr=talk)
+    out.step("hash", 1, 2)
+    clock[0] += 0.5
+    out.step("hash", 2, 2)
+    for phase, step in (("static", 1), ("static", 2), ("fine", 3), ("fine", 4)):
+        out.step(f"fit: {phase}", step, 4, psnr=20.0 + step)
+        clock[0] += 30
+    out.step("hash", 1, 2)  # again, as a new stage
+    out.info("done")
+    assert [line for line in drawn(talk) if line.endswith("\n")] == [
+        "fit: fine 4/4  in 1:30  psnr 24\n",
+        "done\n",
+    ]
+    assert drawn(talk)[-2].endswith("hash 1/2")
+    assert drawn(talk).count("working ...") == 2
+
+
+def test_a_status_is_replaced_and_shown_on_a_terminal_alone() -> None:
+    talk, pipe, data = Terminal(), Pipe(), Pipe()
+    out = Out(stdout=data, stderr=talk)
+    out.status("loading [bold]x[/bold]\x1b[2J " + "y" * 200)
+    assert cell_len(drawn(talk)[-1]) < 80
+    assert drawn(talk)[-1].startswith("loading [bold]x[/bold]\ufffd[2J y")
+    out.result({}, "made")
+    assert talk.getvalue().endswith("\r\x1b[2K")
+    assert data.getvalue() == "made\n"
+    Out(stdout=Pipe(), stderr=pipe).status("loading")
+    Out(stdout=Pipe(), stderr=pipe, as_json=True).status("loading")
+    assert pipe.getvalue() == ""
+
+
+def test_an_encoding_without_lines_gets_a_bar_of_ascii(clock: list[float], tmp_path: Path) -> None:
+    with (tmp_path / "ascii").open("w", encoding="ascii") as stream:
+        stream.isatty = lambda: True  # type: ignore[method-assign]
+        Out(stdout=Pipe(), stderr=stream).step("fit", 1, 2)
+    text = re.sub(rb"\x1b\[\d*[mK]", b"", (tmp_path / "ascii").read_bytes())
+    assert re.fullmatch(rb"\r[- ]{24} fit 1/2", text)
 
 
 def test_another_sink_clears_the_line_that_stands(clock: list[float]) -> None:
@@ -187,3 +282,32 @@ def test_table() -> None:
     assert table([["a", "30.12"], ["long", "9.5"]], ["clip", "psnr"]) == (
         "clip   psnr\n----  -----\na     30.12\nlong    9.5"
     )
+
+
+def test_a_table_in_a_pipe_is_plain_and_on_a_terminal_ruled() -> None:
+    values = Table([["[red]a[/red]\x1b[2J", "30.12"], ["long", "9.5"]], ["clip", "psnr"])
+    pipe, screen = Pipe(), Terminal()
+    Out(stdout=pipe, stderr=Pipe()).result({}, ["before", values, "after"])
+    plain = str(values).replace("\x1b", "\ufffd")
+    assert pipe.getvalue() == f"before\n{plain}\nafter\n"
+    Out(stdout=screen, stderr=Pipe()).result({}, ["before", values, "after"])
+    text = re.sub(r"\x1b\[\d*m", "", screen.getvalue())
+    assert "───" in text
+    for word in ("[red]a[/red]\ufffd[2J", "30.12", "long", "9.5", "before", "after"):
+        assert word in text
+
+
+def test_a_row_that_is_too_wide_is_turned_and_several_stay_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    names = [f"metric number {i}" for i in range(6)]
+    row = ["a", *(f"{i}.1234" for i in range(5))]
+    screen = Terminal()
+    Out(stdout=screen, stderr=Pipe()).result({}, Table([row], names))
+    lines = screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= 40
+    assert [line.split()[-1] for line in lines] == row
+    screen = Terminal()
+    Out(stdout=screen, stderr=Pipe()).result({}, Table([row, row], names))
+    assert screen.getvalue() == f"{Table([row, row], names)}\n"

@@ -76,6 +76,8 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     }
     assert modules <= names
     assert "orster_cli/py.typed" in names
+    page = {"page.html.j2", "page.css", "page.js", "strip.svg.j2", "lines.svg.j2"}
+    assert {f"orster_cli/report/templates/{name}" for name in page} <= names
     assert {f"orster_cli/_templates/{t}.toml" for t in template_names()} <= names
     templates = {
         p.relative_to(REPOSITORY / "templates").as_posix()

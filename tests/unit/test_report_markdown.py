@@ -6,15 +6,15 @@ import math
 
 import pytest
 
-from orster_cli.report.markdown import code, markdown, pipe_table, plain
+from orster_cli.report.markdown import code_span, escape_markdown, markdown_table, report_markdown
 from orster_cli.report.tabular import (
-    heading,
-    interval_written,
+    format_interval,
+    format_number,
+    metric_label,
     metric_places,
     places_of,
     protocol_items,
     protocol_title,
-    written,
 )
 from tests.helpers.reports import report
 
@@ -28,7 +28,7 @@ def rows(text: str, title: str) -> list[list[str]]:
 
 def test_every_part_of_a_report_is_there() -> None:
     values = report(3)
-    text = markdown(values)
+    text = report_markdown(values)
     assert "**orster, version 1**: background white; data range 1; width 128" in text
     assert "masked no; seed -" in text
     summary = {row[0]: row[1:] for row in rows(text, "Summary")[2:]}
@@ -47,7 +47,7 @@ def test_every_part_of_a_report_is_there() -> None:
 
 def test_parts_without_content_are_left_out() -> None:
     values = report(1) | {"unavailable": {}, "networks": {}}
-    text = markdown(values)
+    text = report_markdown(values)
     assert "Not computed" not in text
     assert "Networks" not in text
 
@@ -58,7 +58,7 @@ def test_what_is_not_defined_is_a_dash() -> None:
     del values["subjects"][0]["mean"]["clip-o"]
     values["summary"]["psnr"] = {"mean": None, "interval": None, "objects": 0}
     del values["summary"]["ssim"]
-    text = markdown(values)
+    text = report_markdown(values)
     assert rows(text, "Subjects")[2][1:4] == ["-", "-", "-"]
     assert rows(text, "Summary")[2][1:] == ["-", "-", "0"]
     assert rows(text, "Summary")[3][1:] == ["-", "-", "-"]
@@ -70,19 +70,19 @@ def test_nothing_from_outside_is_markup() -> None:
     values["subjects"][0]["name"] = (
         "a|b\n| evil | <script>alert(1)</script> *x* [l](u) `c` \\ \x1b[2J"
     )
-    text = markdown(values)
+    text = report_markdown(values)
     (row,) = [line for line in text.split("\n") if "evil" in line]
     assert row.startswith(
         r"| a\|b \| evil \| \<script\>alert(1)\</script\> \*x\* \[l\](u) \`c\` \\ "
     )
     assert "\x1b" not in text
-    assert plain("snake_case _em_ __bold__") == r"snake_case \_em\_ \_\_bold\_\_"
-    assert code("a`b``c") == "``` a`b``c ```"
-    assert code("orster x") == "`orster x`"
+    assert escape_markdown("snake_case _em_ __bold__") == r"snake_case \_em\_ \_\_bold\_\_"
+    assert code_span("a`b``c") == "``` a`b``c ```"
+    assert code_span("orster x") == "`orster x`"
 
 
 def test_table_columns_are_padded_alike() -> None:
-    lines = pipe_table(["a", "b"], [["x|", "1"], ["long name", "22.5"]])
+    lines = markdown_table(["a", "b"], [["x|", "1"], ["long name", "22.5"]])
     assert lines == [
         "| a         |    b |",
         "| --------- | ---: |",
@@ -110,15 +110,15 @@ def test_places_follow_the_size(values: list[float | None], places: int) -> None
 
 
 def test_how_single_figures_are_written() -> None:
-    assert written(24.105, 1) == "24.1"
-    assert written(-0.00001, 2) == "0.00"
-    assert written(0.25, 2, sign=True) == "+0.25"
-    assert written(-0.25, 2, sign=True) == "-0.25"
-    assert written(0.0, 2, sign=True) == "0.00"
-    assert [written(v, 2) for v in (None, math.nan, math.inf)] == ["-"] * 3
-    assert interval_written([1.0, 2.0], 1) == "1.0 to 2.0"
-    assert interval_written(None, 1) == interval_written([1.0, math.nan], 1) == "-"
-    assert heading("x", {"unit": "", "better": "neither"}) == "x"
+    assert format_number(24.105, 1) == "24.1"
+    assert format_number(-0.00001, 2) == "0.00"
+    assert format_number(0.25, 2, sign=True) == "+0.25"
+    assert format_number(-0.25, 2, sign=True) == "-0.25"
+    assert format_number(0.0, 2, sign=True) == "0.00"
+    assert [format_number(v, 2) for v in (None, math.nan, math.inf)] == ["-"] * 3
+    assert format_interval([1.0, 2.0], 1) == "1.0 to 2.0"
+    assert format_interval(None, 1) == format_interval([1.0, math.nan], 1) == "-"
+    assert metric_label("x", {"unit": "", "better": "neither"}) == "x"
 
 
 def test_places_of_a_metric_are_those_of_all_its_tables() -> None:

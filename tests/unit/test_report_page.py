@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from orster_cli.report.page import POLICY, SideBySide, page
+from orster_cli.report.page import POLICY, SideBySide, report_page
 from orster_cli.report.paper_figures import published_tables
-from orster_cli.report.plots import RADIUS, WIDTH, axis_of, lines, strip
+from orster_cli.report.plots import RADIUS, WIDTH, axis_of, line_plot, strip_plot
 from tests.helpers.reports import FRAMES, report
 
 VOID = {"meta", "input", "br", "circle", "rect"}
@@ -62,7 +62,7 @@ def test_a_broken_page_would_be_seen() -> None:
 @pytest.mark.parametrize("count", [1, 12, 50])
 def test_a_page_holds_every_figure(count: int) -> None:
     values = report(count)
-    found = Reader(page(values, {}))
+    found = Reader(report_page(values, {}))
     for one in values["subjects"]:
         assert f"{one['mean']['psnr']:.2f}" in found.text
         assert one["condition"]["text"] in found.text
@@ -80,7 +80,7 @@ def test_a_page_holds_every_figure(count: int) -> None:
 
 def test_nothing_is_fetched_and_a_policy_forbids_it() -> None:
     clips = {"object-00": SideBySide(b"\0ours", b"\0theirs")}
-    text = page(report(2), clips)
+    text = report_page(report(2), clips)
     found = Reader(text)
     (policy,) = [m for m in found.of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
     assert policy["content"] == POLICY
@@ -110,7 +110,7 @@ def test_nothing_from_outside_is_markup() -> None:
         values[metric][evil] = values[metric]["ssim"]
     for subject in values["subjects"]:
         subject["mean"][evil], subject["frames"][evil] = 0.5, [0.5]
-    text = page(values, {evil: SideBySide(b"x", b"y")})
+    text = report_page(values, {evil: SideBySide(b"x", b"y")})
     found = Reader(text)
     assert len(found.of("script")) == text.count("<script") == text.count("</script>") == 1
     assert not found.of("img")
@@ -124,7 +124,7 @@ def test_videos_stand_beside_their_references() -> None:
         "object-00": SideBySide(b"ours zero", b"reference zero"),
         "object-02": SideBySide(b"ours two"),
     }
-    found = Reader(page(report(3), clips))
+    found = Reader(report_page(report(3), clips))
     videos = found.of("video")
     data = [
         base64.b64decode((v["src"] or "").removeprefix("data:video/mp4;base64,")) for v in videos
@@ -140,16 +140,16 @@ def test_videos_stand_beside_their_references() -> None:
 
 
 def test_without_clips_there_is_no_player() -> None:
-    found = Reader(page(report(3), {}))
+    found = Reader(report_page(report(3), {}))
     assert found.of("video") == found.of("div", "player") == []
     assert "Side by side" not in found.text
     with pytest.raises(ValueError, match=r"not in the report: \['frog'\]"):
-        page(report(1), {"frog": SideBySide(b"")})
+        report_page(report(1), {"frog": SideBySide(b"")})
 
 
 def test_what_is_not_defined_is_a_dash_and_no_dot() -> None:
     values = report(3)
-    before = len(Reader(page(values, {})).of("circle", "dot"))
+    before = len(Reader(report_page(values, {})).of("circle", "dot"))
     values["subjects"][0]["mean"] |= {"psnr": None, "ssim": math.nan}
     del values["subjects"][1]["mean"]["flicker"]
     values["subjects"][0]["frames"] = {"psnr": [None] * FRAMES}
@@ -157,7 +157,7 @@ def test_what_is_not_defined_is_a_dash_and_no_dot() -> None:
     values["summary"]["psnr"] = {"mean": None, "interval": None, "objects": 0}
     values["summary"]["ssim"] = {"mean": math.nan, "interval": [math.nan, 1.0], "objects": 2}
     del values["summary"]["motion"]
-    text = page(values, {})
+    text = report_page(values, {})
     found = Reader(text)
     assert len(found.of("circle", "dot")) == before - 3
     assert not re.search(r"\bnan\b|\binf\b|None", found.text)
@@ -166,12 +166,48 @@ def test_what_is_not_defined_is_a_dash_and_no_dot() -> None:
     assert text.count('<td data-value="">-</td>') == 3  # psnr, ssim, flicker
 
 
+def test_a_metric_without_any_value_has_no_row_and_is_named() -> None:
+    values = report(3)
+    before = Reader(report_page(values, {}))
+    assert "Not defined for any subject" not in before.text
+    for one in values["subjects"]:
+        one["mean"]["clip-o"] = None
+    values["summary"]["clip-o"] |= {"mean": None, "interval": None, "objects": 0}
+    after = Reader(report_page(values, {}))
+    assert "Not defined for any subject: clip-o" in after.text
+    assert len(after.of("td", "big")) == len(before.of("td", "big")) - 1
+    assert len(after.of("th")) == len(before.of("th")) - 2  # in the summary, in the subjects' table
+
+
+def test_videos_come_first_and_what_is_looked_up_is_folded() -> None:
+    clips = {
+        "object-00": SideBySide(b"ours zero", b"reference zero"),
+        "object-02": SideBySide(b"ours two"),
+    }
+    values = report(3)
+    values["protocol"]["changed"] = ["frames", "views"]
+    text = report_page(values, clips)
+    found = Reader(text)
+    assert len(found.of("canvas")) == 1  # the difference, where there is a reference
+    assert len(found.of("details")) == 4
+    assert "Settings that differ from the protocol: frames, views" in found.text
+    titles = ("Side by side", "Summary", "Frame by frame", "Subjects", "Published numbers")
+    places = [text.index(f"<h2>{title}</h2>") for title in (*titles, "Protocol", "Networks")]
+    assert places == sorted(places)
+
+
+def test_two_subjects_are_no_distribution() -> None:
+    found = Reader(report_page(report(2), {}))
+    assert found.of("circle") == found.of("td", "interval-cell") == []
+    assert len(Reader(report_page(report(3), {})).of("circle")) == 15
+
+
 def test_a_report_in_which_nothing_is_defined() -> None:
     values = report(2)
     for one in values["subjects"]:
         one["mean"], one["frames"] = dict.fromkeys(one["mean"]), {}
     values["summary"], values["networks"], values["unavailable"] = {}, {}, {}
-    found = Reader(page(values, {}))
+    found = Reader(report_page(values, {}))
     assert not found.of("svg")
     for title in ("Frame by frame", "Not computed", "Networks"):
         assert title not in found.text
@@ -179,7 +215,7 @@ def test_a_report_in_which_nothing_is_defined() -> None:
 
 def test_published_numbers_stand_beside_ours_with_a_warning() -> None:
     values = report(3)
-    found = Reader(page(values, {}))
+    found = Reader(report_page(values, {}))
     assert "These are not equals" in found.text
     assert len(found.of("table", "published")) == len(published_tables())
     assert len(found.of("tr", "ours")) == len(published_tables())
@@ -237,7 +273,7 @@ def test_axes_hold_their_values_and_have_ticks(values: list[float]) -> None:
 
 def test_no_dot_hides_another() -> None:
     points = [(f"o{i}", 0.5 + 0.01 * (i % 10)) for i in range(50)]
-    svg = strip(points, 0.545, [0.54, 0.55], label="x", places=2)
+    svg = strip_plot(points, 0.545, [0.54, 0.55], label="x", places=2)
     dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', svg)
     assert len(dots) == len(set(dots)) == 50
     for x, y in dots:
@@ -246,22 +282,22 @@ def test_no_dot_hides_another() -> None:
 
 
 def test_dots_far_apart_lie_on_one_line() -> None:
-    svg = strip([("a", 1.0), ("b", 2.0), ("c", None)], 1.5, None, label="x", places=1)
+    svg = strip_plot([("a", 1.0), ("b", 2.0), ("c", None)], 1.5, None, label="x", places=1)
     assert len(set(re.findall(r'cy="([\d.]+)"', svg))) == 1
     assert svg.count("<circle") == 2
     assert "interval" not in svg
-    assert strip([("a", None), ("b", 1.0)], 1.0, None, label="x", places=1) == ""
+    assert strip_plot([("a", None), ("b", 1.0)], 1.0, None, label="x", places=1) == ""
 
 
 def test_a_gap_breaks_a_line() -> None:
-    svg = lines([("a", [1.0, 2.0, None, 4.0, None, 6.0, 7.0])], label="x")
+    svg = line_plot([("a", [1.0, 2.0, None, 4.0, None, 6.0, 7.0])], label="x")
     (path,) = re.findall(r'class="line mean-line" d="([^"]+)"', svg)
     assert path.count("M") == 3
     assert path.count("L") == 2
 
 
 def test_the_mean_is_over_those_that_have_a_value() -> None:
-    both = lines([("a", [1.0, 5.0, 9.0]), ("b", [3.0, None])], label="x")
+    both = line_plot([("a", [1.0, 5.0, 9.0]), ("b", [3.0, None])], label="x")
     paths = re.findall(r'd="(M[^"]*L[^"]*)"', both)
     (mean,) = re.findall(r'class="line mean-line" d="([^"]+)"', both)
     assert len(paths) == 2

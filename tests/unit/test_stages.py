@@ -18,6 +18,7 @@ from orster_cli.sampling.denoise import solver
 from orster_cli.training import build
 from orster_cli.training.build import Models, Ready
 from orster_cli.training.loop import Run, make_accelerator, train
+from orster_cli.training.stages import cropped
 from orster_cli.training.train_stage import run_stage
 from tests.helpers.training import (
     CFG,
@@ -25,6 +26,7 @@ from tests.helpers.training import (
     merged,
     replace_config,
     source,
+    teachers,
     tiny_vae,
     weights_of,
 )
@@ -39,9 +41,7 @@ def data(tiny_dataset: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def family(tiny_family: Path) -> Models:
-    """A two-channel student and its two teachers, which share its frame VAE and encoder."""
-    start = Bundle(**vars(bundle()))
-    return Models(start=start, teacher_3d=tiny_family / "3d", teacher_video=tiny_family / "video")
+    return teachers(tiny_family)
 
 
 def made(stage: str, data: Path, family: Models, cfg: Config = CFG) -> Ready:
@@ -181,6 +181,24 @@ def test_a_decoder_that_is_trained_on_leaves_the_latents_as_they_are(
     changed = {n for n, v in made.state_dict().items() if not torch.equal(v, before[n])}
     assert changed
     assert all(n.startswith(("vae.decoder.", "vae.post_quant_conv.")) for n in changed), changed
+
+
+def test_a_vae_goes_on_with_its_encoder_where_the_settings_say_so(
+    data: Path, tmp_path: Path
+) -> None:
+    start = tiny_vae()
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    cfg = replace(CFG, vae=replace(CFG.vae, encoder=True))
+    models = Models(start=Bundle(Facts(role="vae"), vae=start))
+    ready = build.build_vae(cfg, source(data), models)
+    run(ready, "vae", tmp_path / "scratch", cfg=cfg)
+    made = ready.finish().vae
+    assert made is not None
+    changed = {n for n, v in made.state_dict().items() if not torch.equal(v, before[n])}
+    assert any(n.startswith("vae.encoder.") for n in changed)
+    frames = ready.feed.batch(0, range(16)).frames
+    with torch.no_grad():
+        assert float(made.encode(frames).std()) == pytest.approx(1, abs=0.01)
 
 
 def test_a_schedule_that_ends_in_noise_is_sampled_from_its_end(data: Path) -> None:
@@ -324,3 +342,22 @@ def test_a_model_of_another_size_cannot_be_started_from(data: Path) -> None:
     )
     with pytest.raises(ConfigError, match="another size"):
         weights.start_from(small.std4d, config, 0)
+
+
+def test_early_steps_of_the_vae_see_parts_of_frames(data: Path) -> None:
+    cfg = replace(CFG, vae=replace(CFG.vae, steps=10, crop=8, whole=0.2, kl=0.0))
+    ready = build.build_vae(cfg, source(data))
+    batch = ready.feed.batch(0, [0, 1])
+    parts = {int(cropped(torch.arange(256.0).view(1, 1, 16, 16), 8, k).min()) for k in range(81)}
+    assert parts == {16 * top + left for top in range(9) for left in range(9)}
+    assert torch.equal(cropped(batch.frames, 0, 5), batch.frames)
+    sizes = []
+    losses = ready.task.vae.losses
+    ready.task.vae.losses = lambda frames, noise: (
+        sizes.append((frames.shape[-1], noise.shape[-1])) or losses(frames, noise)
+    )
+    for step in (0, 7, 8, 9):
+        ready.task(batch, step, [0, 1])
+    assert sizes == [(8, 4), (8, 4), (16, 8), (16, 8)]
+    with pytest.raises(ConfigError, match=r"vae\.crop"):
+        build.build_vae(replace(cfg, vae=replace(cfg.vae, crop=7)), source(data))

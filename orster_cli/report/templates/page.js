@@ -1,11 +1,5 @@
-"""The script of a report's page: tables that sort, videos that play in step.
-
-Everything is readable without it: the table has its order, the videos their own controls.
-"""
-
-from __future__ import annotations
-
-SCRIPT = """
+// Tables that sort, and videos that play in step. The page is readable without this script:
+// the table has its order, the videos have their own controls.
 "use strict";
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
@@ -44,10 +38,44 @@ if (player && videos.length) {
   const seen = new Set();
   let playing = false, phase = 0, before = 0, seconds = 0;  // phase: the part of a clip, in [0,1)
 
+  const marks = [...document.querySelectorAll(".plot .now")];  // this moment in the curves
   const show = () => {
     slider.value = Math.round(phase * 1000);
     clock.textContent = "time " + phase.toFixed(2);
+    for (const mark of marks) {
+      const last = Math.max(mark.dataset.frames - 1, 1);
+      const frame = Math.min(Math.floor(phase * mark.dataset.frames), last);
+      mark.setAttribute("transform", `translate(${frame / last * mark.dataset.length})`);
+      mark.setAttribute("visibility", "visible");
+    }
   };
+  const differences = [...document.querySelectorAll(".difference")].map((part) => {
+    const canvas = part.querySelector("canvas");
+    const [ours, reference] = part.parentElement.querySelectorAll("video");
+    return {part, canvas, ours, reference};
+  });
+  const subtract = ({part, canvas, ours, reference}) => {
+    if (ours.readyState < 2 || reference.readyState < 2) return;
+    if (ours.videoWidth !== reference.videoWidth || ours.videoHeight !== reference.videoHeight) return;
+    if (Math.abs(ours.currentTime - reference.currentTime) > 0.03) return;  // not the same moment
+    if (canvas.width !== ours.videoWidth || canvas.height !== ours.videoHeight) {
+      canvas.width = ours.videoWidth;
+      canvas.height = ours.videoHeight;
+    }
+    const context = canvas.getContext("2d");
+    context.globalCompositeOperation = "copy";
+    context.drawImage(reference, 0, 0);
+    context.globalCompositeOperation = "difference";
+    context.drawImage(ours, 0, 0);
+    context.fillStyle = "white";
+    context.fillRect(0, 0, canvas.width, canvas.height);  // inverts: white where the two are equal
+    part.hidden = false;
+  };
+  for (const one of differences) {
+    for (const video of [one.ours, one.reference]) {
+      for (const event of ["loadeddata", "seeked"]) video.addEventListener(event, () => subtract(one));
+    }
+  }
   const place = (video) => {
     if (video.duration) video.currentTime = Math.min(phase * video.duration, video.duration - 1e-3);
   };
@@ -74,6 +102,7 @@ if (player && videos.length) {
       drift -= Math.round(drift / length) * length;  // the end is beside the start
       if (Math.abs(drift) > 0.12) place(video);
     }
+    for (const one of differences) if (seen.has(one.ours)) subtract(one);
     show();
     requestAnimationFrame(step);
   };
@@ -105,4 +134,3 @@ if (player && videos.length) {
   show();
   set(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 }
-"""

@@ -1,0 +1,144 @@
+"""What a training command is given: its dataset and models, opened, checked, and built into a stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from orster_cli.commands.stage import Stage
+    from orster_cli.config.train import TrainConfig
+    from orster_cli.inputs.models import OpenedModel
+    from orster_cli.training.build import Models, Ready
+
+PARTS = ("vae", "encoder")  # roles of models that hold no diffusion
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """Which stage, on which folders. `folders`: models by what they are used for."""
+
+    command: str
+    section: str
+    dataset: Path
+    out: Path
+    folders: dict[str, Path | None]
+    role: str = ""
+    models: dict[str, OpenedModel] = field(default_factory=dict)
+
+
+def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
+    """`request` with its models opened, by their manifests alone: what can be refused without torch
+    is refused here. ConfigError: a model is missing; InputError: one is not what it is used for."""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.core.errors import ConfigError, InputError
+    from orster_cli.inputs.models import open_model
+
+    open_artifact(request.dataset, kind="dataset")
+    models = {use: open_model(path) for use, path in request.folders.items() if path is not None}
+    diffusion = request.role not in PARTS
+    if diffusion and "start" not in models and not {"vae", "encoder"} <= set(models):
+        raise ConfigError(
+            "a new model needs a frame VAE and an encoder",
+            hint="give --vae and --encoder (orster pretrain --role vae, --role encoder), or --model",
+        )
+    start = models.get("start")
+    if diffusion and start is not None and start.role in PARTS:
+        raise InputError(
+            f"--model: expected a diffusion, got {start.path}, {_article(start.role)} model",
+            hint="give a model of orster pretrain --role 3d or 4d, or of a later stage",
+        )
+    for use, missing in (("vae", "encoder"), ("encoder", "vae")):
+        if use in models and models[use].role == missing:
+            raise InputError(f"--{use}: {models[use].path}: {_article(missing)} model has no {use}")
+    for role in ("3d", "video"):
+        teacher = models.get(f"teacher_{role}")
+        if request.command == "distill" and getattr(train, "enabled", True) and teacher is None:
+            hint = f"give --teacher-{role}, or --set distill.enabled=false"
+            raise ConfigError(f"no {role} teacher", hint=hint)
+        if teacher is not None and teacher.role not in (None, role, "4d"):
+            got = _article(teacher.role)
+            raise InputError(
+                f"--teacher-{role}: {teacher.path}: expected a {role} model, got {got} one"
+            )
+    return replace(request, models=models)
+
+
+def check_captions(request: TrainRequest, train: TrainConfig) -> None:
+    """InputError where the stage learns texts and the dataset has none."""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.core.reporting import Silent
+    from orster_cli.dataset.captions import captioned
+    from orster_cli.dataset.reader import Dataset
+
+    data = open_artifact(request.dataset, kind="dataset")
+    pairs = request.role == "encoder"
+    if train.steps and (pairs or (request.role != "vae" and train.gives_texts())):
+        captioned(Dataset.read(data.path), Silent(), pairs=pairs, section=request.section)
+
+
+def _article(role: str | None) -> str:
+    return f"an {role}" if role == "encoder" else f"a {role}"
+
+
+def build_stage(
+    stage: Stage,
+    request: TrainRequest,
+    device: torch.device,
+    part: tuple[int, int] = (0, 1),
+    *,
+    blank: bool = False,
+) -> Ready:
+    """The stage, on each process; `blank`: its sizes alone, for a plan."""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.dataset.reader import Dataset
+    from orster_cli.training import build
+    from orster_cli.training.training_data import Source
+
+    cfg = stage.resolved.config
+    data = open_artifact(request.dataset, kind="dataset")
+    source = Source(
+        dataset=Dataset.read(data.path),
+        id=data.id,
+        device=device,
+        reporter=stage.out,
+        stop=stage.stop,
+        part=part,
+        blank=blank,
+    )
+    models = _load(request, empty=blank)
+    if request.role == "vae":
+        return build.build_vae(cfg, source, models)
+    if request.role == "encoder":
+        return build.build_encoder(cfg, source)
+    if request.command == "pretrain":
+        train = getattr(cfg, request.section)
+        return build.build_diffusion(cfg, train, source, models, request.role)
+    stages = {
+        "distill": build.build_distill,
+        "align": build.build_align,
+        "finetune": build.build_finetune,
+    }
+    return stages[request.command](cfg, source, models)
+
+
+def _load(request: TrainRequest, *, empty: bool) -> Models:
+    from orster_cli.core.errors import InputError
+    from orster_cli.training.build import Models
+
+    start, vae, encoder = (request.models.get(name) for name in ("start", "vae", "encoder"))
+    parts: dict[str, Any] = {}
+    for name, opened in (("vae", vae), ("encoder", encoder)):
+        if opened is not None:
+            parts[name] = getattr(opened.load(empty=empty), name)
+            if parts[name] is None:
+                raise InputError(f"{opened.path}: has no {name}")
+    return Models(
+        start=None if start is None else start.load(empty=empty),
+        teacher_3d=request.folders.get("teacher_3d"),
+        teacher_video=request.folders.get("teacher_video"),
+        **parts,
+    )

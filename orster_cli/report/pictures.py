@@ -1,0 +1,82 @@
+"""The pictures of a report: a sheet of frames and a small video for each subject.
+
+T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orster_cli.evaluate.evaluate_pairs import SubjectValues
+from orster_cli.evaluate.videos import Video
+from orster_cli.evaluate.views import RenderedViews
+from orster_cli.io.images import contact_sheet, write_png
+from orster_cli.io.video import write_video
+from orster_cli.report.page import SideBySide
+
+MOST_SHOWN = 48  # subjects with a sheet and a video: more make a page that no browser opens
+VIDEO_SIDE = 256  # pixels at most, of the page's videos
+SHEET_COLUMNS = 12
+
+
+class ReportPictures:
+    """Sheets and videos of the first `MOST_SHOWN` subjects of a report. `videos`: those of the page, by
+    subject."""
+
+    def __init__(self, folder: Path, scratch: Path, *, several: bool, sheet_frames: int) -> None:
+        self.folder, self.scratch = folder, scratch
+        self.several, self.sheet_frames = several, sheet_frames
+        self.videos: dict[str, SideBySide] = {}
+
+    def add(self, views: RenderedViews, values: SubjectValues) -> None:
+        """Write the sheet of a subject and encode its videos."""
+        if len(self.videos) == MOST_SHOWN:
+            return
+        subject, reference = views.videos
+        same_shape = reference is not None and reference.frames.shape == subject.frames.shape
+        name = f"sheet-{values.name}.png" if self.several else "sheet.png"
+        write_sheet(
+            self.folder / name, subject, reference if same_shape else None, frames=self.sheet_frames
+        )
+        self.videos[values.name] = side_by_side(subject, reference, self.scratch)
+
+
+def side_by_side(subject: Video, reference: Video | None, scratch: Path) -> SideBySide:
+    """Both as small MP4 files; `scratch` holds temporary files."""
+    other = None if reference is None else _encoded(reference.frames, scratch)
+    return SideBySide(_encoded(subject.frames, scratch), other)
+
+
+def _encoded(frames: Tensor, scratch: Path) -> bytes:
+    step = max(1, -(-max(frames.shape[2:]) // VIDEO_SIDE))
+    small = F.avg_pool2d(frames, step) if step > 1 else frames
+    path = scratch / "video.mp4"
+    write_video(path, small)
+    encoded = path.read_bytes()
+    path.unlink()
+    return encoded
+
+
+def write_sheet(path: Path, subject: Video, reference: Video | None, *, frames: int) -> None:
+    """PNG with rows of the reference, of the subject and of their absolute difference (black: equal), up to
+    `SHEET_COLUMNS` frames a row; `frames` of them, evenly spaced. Without a reference the subject alone."""
+    count = len(subject)
+    picked = torch.linspace(0, count - 1, min(frames, count)).round().long().tolist()
+    rows: list[list[Tensor]] = []
+    captions = []
+    for start in range(0, len(picked), SHEET_COLUMNS):
+        band = picked[start : start + SHEET_COLUMNS]
+        span = f"frames {band[0]} to {band[-1]}"
+        if reference is not None:
+            rows.append([reference.frames[i] for i in band])
+            captions.append(f"reference, {span}")
+        rows.append([subject.frames[i] for i in band])
+        captions.append(f"{subject.name}, {span}")
+        if reference is not None:
+            rows.append([(reference.frames[i] - subject.frames[i]).abs() for i in band])
+            captions.append(f"|difference|, {span}")
+    write_png(path, contact_sheet(rows, captions))

@@ -1,0 +1,67 @@
+"""An evaluation from Python, without a command: planned, measured, written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orster_cli.config.evaluate import EvaluateConfig
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.reporting import Silent
+from orster_cli.inputs.evaluation import evaluate, measure, plan_evaluation, write_evaluation
+from orster_cli.io.clip_files import write_clip
+from orster_cli.report.file import load_report
+from tests.helpers.clips import disc_clip
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Two clips, the second one darker."""
+    folder = tmp_path / "clips"
+    for name, factor in (("bright", 1.0), ("dark", 0.7)):
+        clip = disc_clip(4, width=32, height=32)
+        write_clip(folder / name, replace(clip, frames=clip.frames * factor))
+    return folder
+
+
+def test_values_without_files(clips: Path) -> None:
+    before = sorted(clips.rglob("*"))
+    values = evaluate(clips / "dark", reference=clips / "bright")
+    assert sorted(clips.rglob("*")) == before
+    assert 5 < values["subjects"][0]["mean"]["psnr"] < 30
+    assert values["subjects"][0]["reference"] == "bright"
+    assert values["protocol"]["changed"] == []
+    cfg = EvaluateConfig(metrics=("ssim",), background="black")
+    values = evaluate(clips, cfg, reference=clips)
+    assert [one["mean"] for one in values["subjects"]] == [{"ssim": 1.0}, {"ssim": 1.0}]
+    assert values["protocol"]["changed"] == ["background"]
+
+
+def test_a_plan_names_what_the_report_depends_on(clips: Path, tmp_path: Path) -> None:
+    cfg = EvaluateConfig(metrics=("psnr",))
+    plan = plan_evaluation(clips, cfg, reference=clips / "bright", reporter=Silent())
+    assert plan.identity["subjects"] == [("bright", "", "bright "), ("dark", "", "bright ")]
+    assert plan.parents == []
+    names = [file.name for file in plan.inputs]
+    assert names.count("cameras.json") == 1  # the two clips have the same one
+    assert names.count("0000.png") == 2
+    only_dark = measure(plan, Silent(), part=slice(1, None))
+    assert [one.name for one in only_dark.subjects] == ["dark"]
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
+    out.mkdir()
+    scratch.mkdir()
+    values = write_evaluation(plan, out, Silent(), scratch=scratch)
+    assert load_report(out / "report.json") == json.loads(json.dumps(values))
+    sheets = {path.name for path in out.glob("*.png")}
+    assert sheets == {"sheet-bright.png", "sheet-dark.png"}
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_cannot_be_planned(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown metric 'sim'"):
+        evaluate(clips, EvaluateConfig(metrics=("sim",)), reference=clips)
+    with pytest.raises(InputError, match="no such clip"):
+        evaluate(tmp_path / "nothing")
