@@ -29,7 +29,7 @@ from orster_cli.construct.fit_asset import ConstructInput, construct
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
-from orster_cli.dataset.views import PlacedClip, place, render_view
+from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.metrics.psnr import psnr
@@ -48,7 +48,7 @@ HELD_OUT = 120.0  # degrees
 
 
 def orbit(
-    placed: PlacedClip, cfg: PrepareConfig, start: float, *, still: bool = False
+    placed: NormalizedClip, cfg: PrepareConfig, start: float, *, still: bool = False
 ) -> OrbitClip:
     """The clip from an orbit that starts at `start` degrees; `still`: at time 0."""
     size = {"width": cfg.resolution, "height": cfg.resolution}
@@ -67,7 +67,7 @@ def one(
 ) -> dict[str, float]:
     """Construct one object; PSNR at input and held-out frames, of the static model, and times."""
     prepare = PrepareConfig(frames=FRAMES, resolution=cfg.resolution or 256)
-    placed = place(load_gltf(glb / f"{name}.glb"), OBJECTS[name], prepare)
+    placed = normalize_object(load_gltf(glb / f"{name}.glb"), OBJECTS[name], prepare)
     clips = [orbit(placed, prepare, 90.0 * k) for k in range(orbits)]
     still = orbit(placed, prepare, 0.0, still=True) if static else None
     held = orbit(placed, prepare, HELD_OUT)

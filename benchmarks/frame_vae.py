@@ -25,7 +25,7 @@ from benchmarks.timing import table, write_results
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import resolve
 from orster_cli.core.errors import MissingResourceError
-from orster_cli.core.frames import at_resolution, spaced
+from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
@@ -47,7 +47,7 @@ def frames_of(dataset: Dataset, resolution: int, count: int) -> tuple[Tensor, Te
     frames, masks = [], []
     for key in list(dataset.keys()):
         clip = dataset.clip(key, "dynamic")
-        pick = spaced(len(clip), count, where=key)
+        pick = evenly_spaced(len(clip), count, where=key)
         frames.append(at_resolution(clip, resolution)[pick])
         masks.append(F.adaptive_avg_pool2d(clip.alpha[pick], resolution))
     return torch.cat(frames), torch.cat(masks)

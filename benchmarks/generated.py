@@ -24,7 +24,7 @@ from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construct.asset import load_asset
 from orster_cli.core.reporting import Silent
 from orster_cli.core.strict_json import read_object
-from orster_cli.dataset.views import PlacedClip, place, render_view
+from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
 from orster_cli.diffusion.bundle import Facts, load_bundle
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
@@ -78,14 +78,14 @@ def key(prompt: str) -> str:
     return f"{Path(file).stem}-{int(clip):02d}"
 
 
-def true_object(glb: Path, prompt: str, facts: Facts) -> PlacedClip:
-    """Placed as the frames of its clip were."""
+def true_object(glb: Path, prompt: str, facts: Facts) -> NormalizedClip:
+    """SampleSpan as the frames of its clip were."""
     file, clip = PROMPTS[prompt]
     cfg = PrepareConfig(frames=facts.frames, resolution=facts.resolution)
-    return place(load_gltf(glb / file), int(clip), cfg)
+    return normalize_object(load_gltf(glb / file), int(clip), cfg)
 
 
-def beside_truth(asset: Gaussians4D, placed: PlacedClip, frames: int, offset: float) -> float:
+def beside_truth(asset: Gaussians4D, placed: NormalizedClip, frames: int, offset: float) -> float:
     """PSNR in dB over moments of the clip of `frames` frames, `offset` degrees from its camera."""
     times = clip_times(MOMENTS)
     azimuths = offset + orbit_azimuths(frames)[-1] * times
@@ -94,7 +94,7 @@ def beside_truth(asset: Gaussians4D, placed: PlacedClip, frames: int, offset: fl
     return float(psnr(render_clip(asset, cameras, times).frames, truth.over()).mean())
 
 
-def measured(folder: Path, placed: PlacedClip, frames: int) -> list[float]:
+def measured(folder: Path, placed: NormalizedClip, frames: int) -> list[float]:
     """PSNR at its own frames; between them; from elsewhere."""
     asset = load_asset(folder)
     own = float(read_object(folder / "manifest.json")["content"]["psnr"])

@@ -22,7 +22,7 @@ from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import motion_magnitude
-from orster_cli.dataset.views import render_triple
+from orster_cli.dataset.views import render_views
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import SHIPPED, sampling_of
@@ -58,7 +58,7 @@ class Truth:
         with captions.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 key = f"{Path(row['file']).stem}-{int(row['clip']):02d}"
-                views = render_triple(load_gltf(glb / row["file"]), int(row["clip"]), cfg, key=key)
+                views = render_views(load_gltf(glb / row["file"]), int(row["clip"]), cfg, key=key)
                 self.shown[key] = as_shown(views["dynamic"], facts, key)
                 self.motion[key] = motion_magnitude(views["dynamic"], views["static"])
                 if row["use"] == "1":

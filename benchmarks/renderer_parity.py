@@ -35,14 +35,14 @@ def ours(path: Path) -> tuple[list[np.ndarray], dict[str, object]]:
     import torch
 
     from orster_cli.config.prepare import PrepareConfig
-    from orster_cli.dataset.views import clip_seconds, place
+    from orster_cli.dataset.views import clip_seconds, normalize_object
     from orster_cli.geometry.orbit import orbit_cameras
     from orster_cli.gltf.load import load_gltf
     from orster_cli.mesh_render.render import render_mesh
 
     scene = load_gltf(path)
     clip = len(scene.clips) // 2
-    placed = place(scene, clip, PrepareConfig(elevation=10.0))
+    placed = normalize_object(scene, clip, PrepareConfig(elevation=10.0))
     frames, shots = [], []
     for t, azimuth in MOMENTS:
         cameras = orbit_cameras(torch.tensor([azimuth]), elevation=10.0, width=SIZE, height=SIZE)
@@ -60,8 +60,8 @@ def ours(path: Path) -> tuple[list[np.ndarray], dict[str, object]]:
         "path": str(path.resolve()),
         "clip": clip,
         "name": scene.clips[clip].name,
-        "scale": placed.placement.scale,
-        "offset": placed.placement.offset.tolist(),
+        "scale": placed.normalization.scale,
+        "offset": placed.normalization.offset.tolist(),
         "shots": shots,
     }
     return frames, job

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.sample import SampleConfig
-from orster_cli.core.frames import at_resolution, spaced
+from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import Facts, load_bundle
@@ -24,7 +24,7 @@ def sampler_of(model: Path, cfg: SampleConfig) -> Sampler:
 
 def as_shown(clip: OrbitClip, facts: Facts, key: str) -> Tensor:
     """[T,3,H,W]: the frames that a model is trained to show of a clip, on white."""
-    pick = spaced(len(clip), facts.frames, where=key)
+    pick = evenly_spaced(len(clip), facts.frames, where=key)
     return at_resolution(clip, facts.resolution)[pick]
 
 

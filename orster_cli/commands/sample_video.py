@@ -181,7 +181,7 @@ class Request:
     def read(self, stage: Stage, model: Sampler) -> Asked:
         """The condition with its files read."""
         from orster_cli.io.images import read_image
-        from orster_cli.sampling.objects import object_orbit
+        from orster_cli.sampling.objects import render_object_orbit
         from orster_cli.sampling.sample_clips import Asked, cameras_for
 
         if self.image is not None:
@@ -190,7 +190,9 @@ class Request:
             return Asked(text=self.text)
         if Path(self.static_object).is_file():
             cameras = cameras_for(model.bundle.facts, model.cfg)
-            return Asked(text=self.text, object=object_orbit(Path(self.static_object), cameras))
+            return Asked(
+                text=self.text, object=render_object_orbit(Path(self.static_object), cameras)
+            )
         return Asked(text=self.text, object=self._clip(stage).clip)
 
     def sampler(self, stage: Stage, opened: OpenedModel) -> Sampler:

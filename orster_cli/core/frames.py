@@ -33,7 +33,7 @@ def at_resolution(clip: OrbitClip, resolution: int) -> Tensor:
     return resize(frames, resolution, resolution)
 
 
-def spaced(available: int, wanted: int, *, where: str) -> Tensor:
+def evenly_spaced(available: int, wanted: int, *, where: str) -> Tensor:
     """Indices of `wanted` of `available` frames, evenly spaced from the first (0: all). On a closed
     orbit they are evenly spaced all round where `wanted` divides `available`."""
     if wanted in (0, available):

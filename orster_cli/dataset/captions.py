@@ -1,8 +1,8 @@
-"""The captions file: which animations to use, and what they show.
+"""Reads the captions file, which selects animations and describes them.
 
-A CSV with a header; `file` (name of the object's file) and `clip` (index of the animation) are
-needed, `caption`, `also` (other captions of the same clip, separated by `|`) and `use` (0 or 1)
-are read where they are there, other columns are left alone.
+A CSV with a header. The columns `file` (name of the object's file) and `clip` (index of the animation)
+are required; `caption`, `also` (alternative captions, separated by `|`) and `use` (0 or 1) are
+optional; other columns are ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TO_CAPTION = (
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """One row: what the animation shows, in other words too, and whether it is to be used."""
+    """One row: caption, alternative captions, and whether the animation is used."""
 
     text: str
     use: bool
@@ -37,7 +37,7 @@ class Caption:
 
 
 def read_captions(path: Path) -> dict[tuple[str, int], Caption]:
-    """Captions by (file name, clip index). Raises InputError with the line of what is wrong."""
+    """Captions by (file name, clip index). InputError names the invalid line."""
     found: dict[tuple[str, int], Caption] = {}
     try:
         if path.stat().st_size > limits.CAPTIONS_MAX_BYTES:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.errors import ConfigError
-from orster_cli.core.frames import at_resolution, spaced
+from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.bundle import Facts, WholeBundle
@@ -150,7 +150,7 @@ class Sampler:
             guidance["image"] = cfg.guidance_image
         if asked.object is not None:
             frames = at_resolution(asked.object, bundle.facts.resolution)
-            frames = frames[spaced(len(frames), len(cameras), where="object")].to(device)
+            frames = frames[evenly_spaced(len(frames), len(cameras), where="object")].to(device)
             self._bring(bundle.vae)
             static = bundle.vae.encode(frames).transpose(0, 1)[None].expand(count, -1, -1, -1, -1)
             self._send_back(bundle.vae)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.frames import at_resolution, spaced
+from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.seeding import derive_seed
 from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.reader import Dataset
@@ -156,7 +156,7 @@ class LatentFeed:
 
     def _pictures(self, key: str, view: str, total: int, shown: Tensor) -> Tensor:
         clip = self.cache.dataset.clip(key, view)
-        pick = spaced(len(clip), total, where=f"sample {key}")[shown]
+        pick = evenly_spaced(len(clip), total, where=f"sample {key}")[shown]
         return at_resolution(clip, self.cache.resolution)[pick]
 
 

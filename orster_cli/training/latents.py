@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from orster_cli.core.errors import IntegrityError
-from orster_cli.core.frames import at_resolution, spaced
+from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
@@ -80,7 +80,7 @@ class LatentCache:
             raise IntegrityError(
                 f"{path}: cannot be read: {error}", hint="remove it: it is made again"
             ) from error
-        pick = spaced(len(z), frames, where=f"sample {key}")
+        pick = evenly_spaced(len(z), frames, where=f"sample {key}")
         return LatentClip(z[pick].float(), w2c[pick], first.float() / 255)
 
     def _path(self, key: str) -> Path:

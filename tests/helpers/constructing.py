@@ -16,7 +16,7 @@ from orster_cli.construct.model import Model
 from orster_cli.construct.recurrence import find_recurrence
 from orster_cli.construct.views import View, build_views
 from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.dataset.views import render_triple
+from orster_cli.dataset.views import render_views
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 def creature_views(animation: int = 0, side: int = 48) -> dict[str, OrbitClip]:
     """The demo creature: 0 walks, 1 hops."""
     cfg = PrepareConfig(resolution=side, supersample=2)
-    return render_triple(load_gltf(CREATURE), animation, cfg)
+    return render_views(load_gltf(CREATURE), animation, cfg)
 
 
 def ball_clip(frames: int = 12, side: int = 64, radius: float = 0.3) -> OrbitClip:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.reporting import Silent
-from orster_cli.dataset.prepare import Prepared, prepare
+from orster_cli.dataset.prepare import PrepareResult, prepare
 from orster_cli.dataset.sources import find_sources, take_part
 
 TINY = PrepareConfig(frames=4, resolution=24, supersample=1, shard_samples=3)
@@ -30,7 +30,7 @@ def run(
     part: tuple[int, int] = (1, 1),
     workers: int = 1,
     **changes: object,
-) -> Prepared:
+) -> PrepareResult:
     """Prepare `objects` into ``place/out`` with ``place/scratch``."""
     cfg = replace(cfg, **changes)  # type: ignore[arg-type]
     sources = take_part(find_sources([objects]), part)

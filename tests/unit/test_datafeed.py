@@ -12,7 +12,7 @@ import torch
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, IntegrityError
-from orster_cli.core.frames import spaced
+from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
@@ -144,8 +144,8 @@ def test_true_pictures_belong_to_the_latents(folder: Path) -> None:
 
 
 def test_frames_are_spaced_evenly_and_too_few_are_named(folder: Path) -> None:
-    assert spaced(24, 8, where="x").tolist() == list(range(0, 24, 3))
-    assert spaced(5, 0, where="x").tolist() == list(range(5))
+    assert evenly_spaced(24, 8, where="x").tolist() == list(range(0, 24, 3))
+    assert evenly_spaced(5, 0, where="x").tolist() == list(range(5))
     with pytest.raises(InputError, match="4 frames, the model shows 9"):
         feed(folder, frames=9).batch(0, [0])
 

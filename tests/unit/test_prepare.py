@@ -27,7 +27,7 @@ from orster_cli.dataset.merge import Part, merge
 from orster_cli.dataset.prepare import prepare
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.sources import find_sources
-from orster_cli.dataset.views import render_triple
+from orster_cli.dataset.views import render_views
 from orster_cli.gltf.load import load_gltf
 from tests.helpers.glb import Glb
 from tests.helpers.preparing import TINY, copies, digests, run
@@ -49,7 +49,7 @@ def test_the_dataset_gives_back_what_was_rendered(prepared: Path, creature: Path
     assert info["frames"] == {"dynamic": 4, "static": 4, "front": 4, "eval": 4}
     assert info["motion"] > 0.001
     cfg = replace(TINY, eval_views=2)
-    views = render_triple(load_gltf(creature), 1, cfg)
+    views = render_views(load_gltf(creature), 1, cfg)
     for view, wanted in views.items():
         clip = dataset.clip("pet1-01", view)
         assert torch.equal(clip.cameras.w2c, wanted.cameras.w2c)
