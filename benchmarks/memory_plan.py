@@ -26,11 +26,13 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
-from orster_cli.training import build
+from orster_cli.training.build import build_stage
+from orster_cli.training.build_diffusion import build_diffusion
 from orster_cli.training.loop import Run, make_accelerator, train
-from orster_cli.training.memory import plan_stage, rehearse_stage
-from orster_cli.training.rehearsal import rehearse
+from orster_cli.training.memory import measure_stage, plan_stage
+from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DistillStage
+from orster_cli.training.step_memory import measure_step
 from orster_cli.training.training_data import Source
 
 STAGES = ("pretrain", "distill", "align", "finetune")
@@ -45,7 +47,7 @@ def source(device: torch.device) -> Source:
         device=device,
         reporter=Silent(),
         stop=StopFlag(),
-        blank=True,
+        placeholder=True,
     )
 
 
@@ -65,32 +67,25 @@ def family(cfg: Config, place: Path) -> None:
     model, cpu = cfg.model, torch.device("cpu")
     groups = min(model.groups, *model.vae_widths)
     vae = FrameVAE.create(model.vae_widths, channels=model.latent_channels, groups=groups, seed=0)
-    parts = build.Models(vae=vae, encoder=new_mini(model.encoder_width, 0))
+    parts = Models(vae=vae, encoder=new_mini(model.encoder_width, 0))
     for role in ("3d", "video"):
-        made = build.build_diffusion(cfg, cfg.teacher, source(cpu), parts, role).finish()
+        made = build_diffusion(cfg, cfg.teacher, source(cpu), parts, role).finish()
         save_bundle(made, place / role)
-    start = build.Models(start=load_bundle(place / "3d"))
-    student = build.build_diffusion(cfg, cfg.pretrain, source(cpu), start, "4d").finish()
+    start = Models(start=load_bundle(place / "3d"))
+    student = build_diffusion(cfg, cfg.pretrain, source(cpu), start, "4d").finish()
     save_bundle(student, place / "two")
     assert student.std4d is not None
     save_bundle(replace(student, std4d=student.std4d.merge()), place / "merged")
 
 
-def ready(stage: str, cfg: Config, place: Path, device: torch.device) -> build.Ready:
+def ready(stage: str, cfg: Config, place: Path, device: torch.device) -> PreparedStage:
     folder = place / ("two" if stage in ("pretrain", "distill") else "merged")
-    models = build.Models(
+    models = Models(
         start=load_bundle(folder, empty=device == META),
         teacher_3d=place / "3d",
         teacher_video=place / "video",
     )
-    if stage == "pretrain":
-        return build.build_diffusion(cfg, cfg.pretrain, source(device), models, "4d")
-    makers = {
-        "distill": build.build_distill,
-        "align": build.build_align,
-        "finetune": build.build_finetune,
-    }
-    return makers[stage](cfg, source(device), models)
+    return build_stage(stage, "4d", cfg, source(device), models)
 
 
 def on_cuda(stage: str, cfg: Config, place: Path, device: torch.device) -> list[object]:
@@ -118,22 +113,17 @@ def on_cpu(stage: str, cfg: Config, place: Path) -> list[object]:
     clips = own.batch // own.accumulate
     with torch.device(META):
         empty = ready(stage, cfg, place, META)
-    said = rehearse_stage(empty, own, clips=clips, device=cpu)
+    plan = measure_stage(empty, own, clips=clips, like="cpu")
     made = ready(stage, cfg, place, cpu)
     made.task.train()
     if isinstance(made.task, DistillStage):
         made.task.transfer.eval()  # as the plan has it
     batch = made.feed.batch(0, list(range(clips)))
-    held = [x for m in made.beside.values() for x in (*m.parameters(), *m.buffers())]
-    real = rehearse(
-        made.task,
-        lambda: made.task(batch, 0, list(range(clips)))[0],
-        device=cpu,
-        bf16=True,
-        held=held,
-        backward=lambda loss: loss.backward(),
+    held = [x for m in made.frozen.values() for x in (*m.parameters(), *m.buffers())]
+    real = measure_step(
+        made.task, lambda: made.task(batch, 0, list(range(clips)))[0], bf16=True, held=held
     )
-    pairs = [(said.kept, real.kept), (said.peak, real.peak)]
+    pairs = [(plan.kept, real.kept), (plan.peak, real.peak)]
     return [stage, *(v for a, b in pairs for v in (a / MIB, b / MIB, a / b))]
 
 

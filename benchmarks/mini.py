@@ -27,7 +27,7 @@ from orster_cli.diffusion.bundle import Facts
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import SHIPPED, sampling_of
 from orster_cli.io.images import contact_sheet, write_png
-from orster_cli.sampling.sample_clips import Asked, Sampler
+from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROMPTS = (
@@ -75,7 +75,7 @@ class Truth:
 def sampled(sampler: Sampler, prompt: str, seed: int) -> tuple[OrbitClip, float, float]:
     """The clip, its motion, and the seconds that it took."""
     began = time.perf_counter()
-    clip = next(sampler.sample(Asked(text=prompt), [seed])).clip
+    clip = next(sampler.sample(SampleRequest(text=prompt), [seed])).clip
     seconds = time.perf_counter() - began
     still = Sampler(
         sampler.bundle,
@@ -83,7 +83,7 @@ def sampled(sampler: Sampler, prompt: str, seed: int) -> tuple[OrbitClip, float,
         device=sampler.device,
         reporter=sampler.reporter,
     )
-    rest = next(still.sample(Asked(text=prompt), [seed])).clip
+    rest = next(still.sample(SampleRequest(text=prompt), [seed])).clip
     return clip, motion_magnitude(clip, rest), seconds
 
 

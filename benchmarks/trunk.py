@@ -20,7 +20,8 @@ from diffusers import UNet3DConditionModel
 from torch import Tensor
 
 from benchmarks.timing import best_ms, write_results
-from orster_cli.diffusion.trunk import MERGED, Trunk, TrunkConfig
+from orster_cli.diffusion.trunk import MERGED, Trunk
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
 SIZES = {
     "mini": {"block_out_channels": (32, 64, 96), "attention_head_dim": 16},

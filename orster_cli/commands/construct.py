@@ -219,7 +219,7 @@ def _sampled_orbit(
     from orster_cli.core.devices import choose_device
     from orster_cli.core.errors import InputError
     from orster_cli.io.matting import matte
-    from orster_cli.sampling.sample_clips import Sampler, still_orbit
+    from orster_cli.sampling.sample_clips import Sampler, sample_static_orbit
 
     cfg = stage.resolved.config
     stage.out.info("sampling the static orbit from the first frame")
@@ -229,7 +229,7 @@ def _sampled_orbit(
         device=choose_device(device),
         reporter=stage.out,
     )
-    still = still_orbit(sampler, clip, seed=cfg.construct.seed)
+    still = sample_static_orbit(sampler, clip, seed=cfg.construct.seed)
     try:
         found = matte(still.frames, where="sampled static orbit")
     except InputError as error:

@@ -32,7 +32,7 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.training.build import Models
+from orster_cli.training.prepared import Models
 from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG, TRUNK, shaken
 
