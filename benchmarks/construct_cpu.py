@@ -2,11 +2,11 @@
 
     python -m benchmarks.construct_cpu --glb ../shared/data/glb --presets fast,balanced --orbits 1,4
 
-For each of six objects: an orbit of 24 frames (and three more, starting a quarter turn apart, where
-four are asked for), fitted with and without the static orbit of time 0. PSNR on white at the input
-frames and at held-out views: the same moments from 120 degrees further round, rendered from the true
-object. The baseline in the same run is the static model (the object at time 0, as fitted), which any
-motion must beat. Wall time depends on what else the machine does; processor time does not.
+Each of six objects gives an orbit of 24 frames; with `--orbits 4` three more, a quarter turn apart. They
+are fitted with and without the static orbit. PSNR is measured on white, at the input frames and at
+held-out views: the same times from 120 degrees further round, rendered from the true object. The
+baseline in the same run is the static model, the fitted object at time 0, which any motion must beat.
+Wall time depends on what else the machine does; processor time does not.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from orster_cli.construction.fit_asset import ConstructInput, construct
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
-from orster_cli.dataset.views import PlacedClip, place, render_view
+from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.metrics.psnr import psnr
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.render_asset import render_clip
 
 OBJECTS = {
     "animal_horse": 4,  # galloping
@@ -48,7 +48,7 @@ HELD_OUT = 120.0  # degrees
 
 
 def orbit(
-    placed: PlacedClip, cfg: PrepareConfig, start: float, *, still: bool = False
+    placed: NormalizedClip, cfg: PrepareConfig, start: float, *, still: bool = False
 ) -> OrbitClip:
     """The clip from an orbit that starts at `start` degrees; `still`: at time 0."""
     size = {"width": cfg.resolution, "height": cfg.resolution}
@@ -67,7 +67,7 @@ def one(
 ) -> dict[str, float]:
     """Construct one object; PSNR at input and held-out frames, of the static model, and times."""
     prepare = PrepareConfig(frames=FRAMES, resolution=cfg.resolution or 256)
-    placed = place(load_gltf(glb / f"{name}.glb"), OBJECTS[name], prepare)
+    placed = normalize_object(load_gltf(glb / f"{name}.glb"), OBJECTS[name], prepare)
     clips = [orbit(placed, prepare, 90.0 * k) for k in range(orbits)]
     still = orbit(placed, prepare, 0.0, still=True) if static else None
     held = orbit(placed, prepare, HELD_OUT)
@@ -82,7 +82,7 @@ def one(
             device=device,
             reporter=reporter,
             stop=StopFlag(),
-        )
+        ).content
         spent = time.perf_counter() - wall, time.process_time() - processor
         asset = load_asset(Path(folder))
     shown = render_clip(asset, held.cameras, held.times).frames

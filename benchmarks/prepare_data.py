@@ -1,9 +1,9 @@
-"""Seconds to prepare one clip: placing, rendering its triple, judging, encoding.
+"""Time to prepare one clip: normalise, render its three views, curate, encode.
 
     python benchmarks/prepare_data.py examples/creature.glb [MORE.glb ...] [--clip 0]
 
-One thread. The baseline in the same run is the same renderer in plain torch tensors (one frame,
-times the number of frames). Prints a Markdown table: CPU seconds and, in brackets, wall seconds.
+Runs on one thread. The baseline in the same run is the same renderer in plain torch: the time of one frame
+times the number of frames. Prints a Markdown table of CPU seconds and, in brackets, wall seconds.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TypeVar
 import torch
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.dataset.samples import encode, judge
-from orster_cli.dataset.views import place, render_placed, render_triple, view_cameras
+from orster_cli.dataset.samples import curate, encode_views
+from orster_cli.dataset.views import normalize_object, render_normalized, render_views, view_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.mesh_render.render import render_mesh
 
@@ -43,7 +43,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cfg = PrepareConfig(resolution=args.resolution)
     first = load_gltf(args.files[0])
-    render_triple(first, 0, PrepareConfig(frames=2, resolution=32))  # compile, or read the cache
+    render_views(first, 0, PrepareConfig(frames=2, resolution=32))  # compile, or read the cache
     print(f"{platform.machine()}, {torch.__version__}, {cfg.frames} frames, {cfg.resolution} px, "
           f"{cfg.supersample}x{cfg.supersample} samples a pixel, one thread\n")  # fmt: skip
     print(
@@ -52,10 +52,10 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|")
     for path in args.files:
         scene, load, _ = timed(lambda path=path: load_gltf(path))
-        placed, placing, _ = timed(lambda scene=scene: place(scene, args.clip, cfg))
-        views, triple, seconds = timed(lambda placed=placed: render_placed(placed, cfg))
-        _, judging, _ = timed(lambda views=views: judge(views, cfg))
-        _, encoding, _ = timed(lambda views=views: encode("key", views, {}))
+        placed, placing, _ = timed(lambda scene=scene: normalize_object(scene, args.clip, cfg))
+        views, triple, seconds = timed(lambda placed=placed: render_normalized(placed, cfg))
+        _, judging, _ = timed(lambda views=views: curate(views, cfg))
+        _, encoding, _ = timed(lambda views=views: encode_views("key", views, {}))
         mesh, camera = placed.mesh(0.5), view_cameras(cfg)["dynamic"][0][8]
         _, _, plain = timed(lambda m=mesh, c=camera: render_mesh(m, c, backend="torch"))
         plain *= 3 * cfg.frames

@@ -1,10 +1,10 @@
-"""How well the built-in renderer agrees with Blender: silhouettes and colours.
+"""Agreement of the built-in renderer with Blender: silhouettes and colours.
 
     python benchmarks/renderer_parity.py FOLDER --blender-python PYTHON [--objects 12]
 
-FOLDER holds GLB files; PYTHON is an interpreter that has `bpy`, NumPy and Pillow (it may be the one
-that runs this script). For each object the clip in the middle of its list is drawn at two times
-from two azimuths by both renderers at 256 px. Writes a table to stdout.
+FOLDER contains GLB files. PYTHON is an interpreter with `bpy`, NumPy and Pillow, possibly the one that
+runs this script. Both renderers draw the middle clip of each object at two times from two azimuths, at
+256 px. Writes a table to stdout.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ DEFAULT = (
 
 
 def ours(path: Path) -> tuple[list[np.ndarray], dict[str, object]]:
-    """RGBA frames and the job that Blender needs to draw the same."""
+    """RGBA frames, and the job for Blender to draw the same."""
     import torch
 
     from orster_cli.config.prepare import PrepareConfig
-    from orster_cli.dataset.views import clip_seconds, place
+    from orster_cli.dataset.views import clip_seconds, normalize_object
     from orster_cli.geometry.orbit import orbit_cameras
     from orster_cli.gltf.load import load_gltf
     from orster_cli.mesh_render.render import render_mesh
 
     scene = load_gltf(path)
     clip = len(scene.clips) // 2
-    placed = place(scene, clip, PrepareConfig(elevation=10.0))
+    placed = normalize_object(scene, clip, PrepareConfig(elevation=10.0))
     frames, shots = [], []
     for t, azimuth in MOMENTS:
         cameras = orbit_cameras(torch.tensor([azimuth]), elevation=10.0, width=SIZE, height=SIZE)
@@ -60,15 +60,15 @@ def ours(path: Path) -> tuple[list[np.ndarray], dict[str, object]]:
         "path": str(path.resolve()),
         "clip": clip,
         "name": scene.clips[clip].name,
-        "scale": placed.placement.scale,
-        "offset": placed.placement.offset.tolist(),
+        "scale": placed.normalization.scale,
+        "offset": placed.normalization.offset.tolist(),
         "shots": shots,
     }
     return frames, job
 
 
 def draw_in_blender(jobs_file: Path, samples: int) -> None:
-    """Runs in the other interpreter: draw every job, one .npy file each."""
+    """Runs in the other interpreter: draws every job to a .npy file."""
     from orster_cli.mesh_render.blender import Shot, render_shots
 
     for k, job in enumerate(json.loads(jobs_file.read_text())):

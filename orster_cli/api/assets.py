@@ -33,7 +33,7 @@ from orster_cli.inputs.construct_plan import plan_construct, run_construct
 from orster_cli.inputs.models import open_model, sampling_of, static_orbit_model
 from orster_cli.inputs.video import OrbitFlags
 from orster_cli.io.images import contact_sheet
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.render_asset import render_clip
 
 SHEET_VIEWS, SHEET_SIDE = 8, 128
 
@@ -195,10 +195,10 @@ def construct(
     )
 
     def build(draft: Draft) -> Artifact:
-        content = run_construct(
+        made = run_construct(
             plan, draft.dir, scratch=draft.scratch, device=device, reporter=messages
         )
-        return draft.commit(content, warnings=messages.warnings[:MOST_WARNINGS])
+        return draft.commit(made.content, run=made.run, warnings=messages.warnings[:MOST_WARNINGS])
 
     folder = make(
         out,

@@ -1,4 +1,4 @@
-"""`orster config`: the settings, their values and where these come from."""
+"""`orster config`: the settings, their values and their origins."""
 
 from __future__ import annotations
 

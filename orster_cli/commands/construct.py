@@ -115,7 +115,7 @@ def construct(
     )
     if artifact is None:
         return
-    content = artifact.content
+    content = artifact.content | artifact.run
     stage.done(
         artifact,
         summary=f"{content['gaussians']} Gaussians in {content['seconds']:.0f} s, "
@@ -162,7 +162,7 @@ def construct_asset(
     if draft is None:
         return None
     with draft:
-        content = run_construct(
+        made = run_construct(
             plan,
             draft.dir,
             scratch=draft.scratch,
@@ -170,4 +170,4 @@ def construct_asset(
             reporter=stage.out,
             stop=stage.stop,
         )
-        return draft.commit(content, warnings=stage.out.warnings[:100])
+        return draft.commit(made.content, run=made.run, warnings=stage.out.warnings[:100])

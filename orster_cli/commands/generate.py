@@ -1,4 +1,4 @@
-"""`orster generate`: sample-video and construct in one, as the artifacts that they make."""
+"""`orster generate`: sample-video, then construct, each with its own artifact."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def generate(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Of construct: fast, balanced (the default), fine or paper.",
+            help="Preset of construct: fast, balanced (the default), fine or paper.",
             rich_help_panel=SETTINGS,
         ),
     ] = None,
     static_orbit: Annotated[
-        bool, typer.Option(help="Sample the orbit of the object at rest too, for construct.")
+        bool, typer.Option(help="Also sample an orbit of the static object, for construct.")
     ] = True,
     run: Run,
 ) -> None:
@@ -88,5 +88,5 @@ def generate(
         artifact,
         summary=f"clip in {out / 'clip'}, {artifact.content['gaussians']} Gaussians",
         next_step=f"look at {preview}",
-        values=artifact.content,
+        values=artifact.content | artifact.run,
     )

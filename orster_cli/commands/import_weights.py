@@ -42,7 +42,7 @@ class HubImport(Outcome):
 
 @dataclass(frozen=True, kw_only=True)
 class _Import:
-    """One import. `make` writes the model into a folder, with a second one for scratch."""
+    """One import. `make` writes the model into a folder, with a second folder for temporary files."""
 
     name: str
     published: Published
@@ -73,7 +73,7 @@ def videomv(
             help="Imported ModelScopeT2V (t2v), I2VGen-XL (i2v): its frame VAE and encoders.",
         ),
     ] = None,
-    member: Annotated[str | None, typer.Option(help="Which file of the archive.")] = None,
+    member: Annotated[str | None, typer.Option(help="File of the archive to read.")] = None,
     run: Outcome,
 ) -> None:
     """VideoMV, a 3D diffusion: a 3D teacher, or a student's start.
@@ -97,10 +97,9 @@ def videomv(
         taken = take_checkpoint(checkpoint, scratch, member)
         try:
             content = import_videomv(taken, folder, base=base)
-            if (content["branch"] == "image") != images:  # its licence was told by its name
+            if (content["branch"] == "image") != images:  # the licence follows from the name
                 raise InputError(
-                    f"{checkpoint}: what is inside is VideoMV's {content['branch']} branch, by its "
-                    "name the other",
+                    f"{checkpoint}: holds VideoMV's {content['branch']} branch, by its name the other",
                     hint="unpack it and give the .pth file itself",
                 )
             return content
@@ -111,7 +110,7 @@ def videomv(
     home = "i2vgen-xl/" if images else "modelscope/"
     parts = "" if base is not None else f" --vae {home} --encoder {home}"
     parts += " --set pretrain.image=1 --set pretrain.text=0" if images else ""
-    asked = _Import(
+    request = _Import(
         name="videomv",
         published=published,
         out=out,
@@ -125,7 +124,7 @@ def videomv(
         reads=[checkpoint, base],
         parents=opened.parents if opened else [],
     )
-    _import(asked)
+    _import(request)
 
 
 @app.command("modelscope")
@@ -191,7 +190,9 @@ def clip(
     out: OutOption,
     text_layers: Annotated[
         int | None,
-        typer.Option(help="Keep the first layers of the text model: 23 of ViT-H/14 for VideoMV."),
+        typer.Option(
+            help="Keep only the first layers of the text model: 23 of ViT-H/14 for VideoMV."
+        ),
     ] = None,
     run: HubImport,
 ) -> None:
@@ -240,15 +241,15 @@ def _import_folder(
         what = f"would fetch {source} at {at} ({size}) and write model {out}"
         values = {"status": "dry run", "path": str(out), "fetch": source, "bytes": published.size}
         values["revision"] = at
-        said = {**values, "licences": licences_of(published)}
-        sink.result(said, "\n".join([what, *_said(licences_of(published))]))
+        shown = {**values, "licences": licences_of(published)}
+        sink.result(shown, "\n".join([what, *_licence_lines(licences_of(published))]))
         return
     found = locate(source, fetch=options.fetch, revision=options.revision, pinned=pinned)
     inputs = [
         input_file(p).model_copy(update={"name": p.relative_to(found.folder).as_posix()})
         for p in files_of(found.folder, parts)
     ]
-    asked = _Import(
+    request = _Import(
         name=name,
         published=published,
         out=out,
@@ -265,46 +266,48 @@ def _import_folder(
         sink=sink,
         reads=[source, found.folder],
     )
-    _import(asked)
+    _import(request)
 
 
-def _import(asked: _Import) -> None:
+def _import(request: _Import) -> None:
     from orster_cli.artifacts.store import begin
 
-    sink, path = asked.sink, str(asked.out)
+    sink, path = request.sink, str(request.out)
     draft = begin(
-        asked.out,
+        request.out,
         kind="model",
-        command=f"import {asked.name}",
-        config=asked.settings,
-        parents=asked.parents,
-        inputs=asked.inputs,
-        force=asked.options.force,
+        command=f"import {request.name}",
+        config=request.settings,
+        parents=request.parents,
+        inputs=request.inputs,
+        force=request.options.force,
         reporter=sink,
-        reads=asked.reads,
+        reads=request.reads,
     )
-    size = sum(entry.size for entry in asked.inputs)
-    told: dict[str, Any] = {"path": path, "licences": asked.licences, "bytes": size}
+    size = sum(entry.size for entry in request.inputs)
+    about: dict[str, Any] = {"path": path, "licences": request.licences, "bytes": size}
     if draft is None:
-        sink.report({"status": "up to date", **told}, f"{path}: up to date")
+        sink.report({"status": "up to date", **about}, f"{path}: up to date")
         return
-    if asked.options.dry_run:
-        what = f"would write model {path} from {len(asked.inputs)} files, {size:,} bytes"
-        sink.result({"status": "dry run", **told}, "\n".join([what, *_said(asked.licences)]))
+    if request.options.dry_run:
+        what = f"would write model {path} from {len(request.inputs)} files, {size:,} bytes"
+        sink.result(
+            {"status": "dry run", **about}, "\n".join([what, *_licence_lines(request.licences)])
+        )
         return
     with draft:
-        content = asked.make(draft.dir, draft.scratch)
-        artifact = draft.commit(content, licences=asked.licences)
+        content = request.make(draft.dir, draft.scratch)
+        artifact = draft.commit(content, licences=request.licences)
     lines = [
-        f"{asked.published.name}: {content['tensors']:,} tensors, "
+        f"{request.published.name}: {content['tensors']:,} tensors, "
         f"{content['parameters']:,} parameters",
-        *_said(artifact.manifest.licences),
+        *_licence_lines(artifact.manifest.licences),
         f"model {artifact.id[:12]} in {path}",
-        f"next: {asked.next_step}",
+        f"next: {request.next_step}",
     ]
-    told["licences"] = artifact.manifest.licences
-    sink.report({"status": "made", "id": artifact.id, **told, **content}, "\n".join(lines))
+    about["licences"] = artifact.manifest.licences
+    sink.report({"status": "made", "id": artifact.id, **about, **content}, "\n".join(lines))
 
 
-def _said(licences: list[str]) -> list[str]:
+def _licence_lines(licences: list[str]) -> list[str]:
     return [f"licence: {text}" for text in licences]

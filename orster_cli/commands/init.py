@@ -30,9 +30,12 @@ On a cluster: `sbatch train.sbatch`. `orster.toml` holds every setting
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Folder to lay out; made if it is not there.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the project; created if absent.")],
     template: Annotated[
-        str | None, typer.Option("--template", help="Preset that orster.toml starts from.")
+        str | None,
+        typer.Option(
+            "--template", help="Preset that orster.toml starts from: mini, small, paper, ..."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,6 +71,6 @@ def init(
         path.write_text(text, encoding="utf-8")
         made.append(name)
     for name in kept:
-        out.warn(f"{folder / name} is already there and was left as it is")
+        out.warn(f"{folder / name} exists and is left unchanged")
     human = f"made {', '.join(made) or 'nothing'} in {folder}\nnext: read {folder / 'README.md'}"
     out.result({"path": str(folder), "made": made, "kept": kept}, human)

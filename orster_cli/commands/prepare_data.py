@@ -35,7 +35,9 @@ class RenderOptions:
     azimuth_jitter: Annotated[
         bool | None,
         typer.Option(
-            "--azimuth-jitter", help="Start each orbit somewhere else.", rich_help_panel=SETTINGS
+            "--azimuth-jitter",
+            help="Start each orbit at a random azimuth.",
+            rich_help_panel=SETTINGS,
         ),
     ] = None
     eval_views: Annotated[
@@ -74,7 +76,8 @@ def prepare_data(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that render.")] = 1,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Join the datasets named instead of rendering.")
+        bool,
+        typer.Option("--merge", help="Merge the datasets given as OBJECTS, without rendering."),
     ] = False,
     render: RenderOptions,
     run: TemplateRun,
@@ -113,7 +116,6 @@ def prepare_data(
 def _prepare(
     stage: Stage, objects: list[Path], captions: Path | None, shard: str | None, workers: int
 ) -> None:
-    from orster_cli.dataset.reader import Dataset
     from orster_cli.dataset.sources import parse_part
     from orster_cli.inputs.prepare_plan import plan_prepare
 
@@ -135,6 +137,8 @@ def _prepare(
         )
         warnings = stage.out.warnings[:100]
         artifact = draft.commit(done.content, licences=done.licences, warnings=warnings)
+    from orster_cli.dataset.reader import Dataset
+
     silent = sum(not texts for texts in Dataset.read(artifact.path).texts().values())
     stage.done(
         artifact,

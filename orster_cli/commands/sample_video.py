@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.sampling_plan import SamplingPlan
-    from orster_cli.sampling.sample_clips import Asked, Sampled, Sampler
+    from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
 
 CONDITION_PANEL = "What the video shows"
 
@@ -235,7 +235,7 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
 
 
 def _write(
-    stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, condition: Asked
+    stage: Stage, draft: Draft, made: SampledClip, sampler: Sampler, condition: SampleRequest
 ) -> Artifact:
     from orster_cli.sampling.sampled_clip import write_sampled
 

@@ -1,4 +1,4 @@
-"""`orster show`: what an artifact is, and where it came from."""
+"""`orster show`: what an artifact is, and what it was made from."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:
         *_tree(lineage, "from"),
         *(f"from {i.name} {i.sha256[:12]}" for i in manifest.inputs[:ROWS]),
         *more(len(manifest.inputs), "from"),
-        *facts(manifest.content),
+        *facts(manifest.content | manifest.run),
         *licences,
         *more(len(manifest.licences), "licence:"),
         *(f"warning: {text}" for text in manifest.warnings),
@@ -69,22 +69,22 @@ def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:
 
 
 def _ancestor(parent: Parent, child: Path, generations: int) -> dict[str, Any]:
-    """A parent and its own parents, as far as they lie beside the artifact made from them.
+    """A parent and its own parents, as far as their folders are next to the artifact made from them.
 
-    `path` is None where no folder of its name there holds it."""
+    `path` is None where no folder of that name holds it."""
     from orster_cli.artifacts.manifest import read_manifest
     from orster_cli.core.errors import InputError
 
     entry: dict[str, Any] = {**parent.model_dump(), "path": None, "parents": []}
-    place = child.resolve().parent / Path(parent.name).name
+    folder = child.resolve().parent / Path(parent.name).name
     try:
-        manifest = read_manifest(place)
+        manifest = read_manifest(folder)
     except (InputError, OSError):
         return entry
     if manifest.id == parent.id:
-        entry["path"] = str(place)
+        entry["path"] = str(folder)
         if generations > 0:
-            older = [_ancestor(p, place, generations - 1) for p in manifest.parents]
+            older = [_ancestor(p, folder, generations - 1) for p in manifest.parents]
             entry["parents"] = older
             entry["inputs"] = [i.model_dump() for i in manifest.inputs]
     return entry

@@ -1,4 +1,4 @@
-"""What the commands that make an artifact have in common.
+"""What the commands that make an artifact share.
 
 A command is an adapter: parse, resolve, open inputs, call one library function, commit. So:
 
@@ -6,7 +6,7 @@ A command is an adapter: parse, resolve, open inputs, call one library function,
         stage = Stage.open("construct", kind="asset", reads=[clip], out=out, ...)
         source = open_inputs(clip)                          # hashed, checked
         plan = stage.plan(parents=source.parents, inputs=source.files)
-        if plan is None:                                    # up to date, or a dry run: said so
+        if plan is None:                                    # up to date, or a dry run
             return
         with plan as draft:
             content = fit(..., stage.config.construct, folder=draft.dir, reporter=stage.out)
@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Any
 
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
-from orster_cli.artifacts.outputs import Given, check_collection, check_output
+from orster_cli.artifacts.outputs import InputPath, check_collection, check_output
 from orster_cli.artifacts.store import Artifact, Draft, begin
 from orster_cli.config.load import Resolved, find_template, resolve, to_toml
 from orster_cli.core.stopping import StopFlag
@@ -40,7 +40,7 @@ class Stage:
     section: str
     command: str
     kind: Kind
-    reads: list[Given]
+    reads: list[InputPath]
     out_path: Path
     resolved: Resolved
     out: Out
@@ -55,7 +55,7 @@ class Stage:
         *,
         command: str,
         kind: Kind,
-        reads: Iterable[Given],
+        reads: Iterable[InputPath],
         out: Path,
         flags: Mapping[str, Any],
         config: Path | None,
@@ -68,8 +68,10 @@ class Stage:
         model: Path | None = None,
         several: bool = False,
     ) -> Stage:
-        """Resolve the configuration and set up talk and signals. ConflictError: `out` must not be
-        written (`check_output`); with `several`, artifacts below it are planned, and checked, later."""
+        """Resolve the config, open the output sink and handle signals.
+
+        `several`: `out` is a folder of artifacts, which are planned and checked one by one.
+        ConflictError: `out` must not be written (`check_output`)."""
         resolved = resolve(
             template=template,
             file=config,
@@ -97,12 +99,12 @@ class Stage:
         seeds: dict[str, int] | None = None,
         extra: dict[str, Any] | None = None,
         announce: bool = True,
-        foresee: Callable[[], tuple[dict[str, Any], str]] | None = None,
+        preview: Callable[[], tuple[dict[str, Any], str]] | None = None,
     ) -> Draft | None:
-        """The draft to build in; None when there is nothing to do (and then it has been said).
+        """The draft to build in; None when there is nothing to do, which is reported here.
 
-        `extra`: what else the result depends on beside the section's settings; `announce`: say so
-        where it is up to date; `foresee`: what a dry run says more, as values and as text."""
+        `extra`: what the result depends on in addition to the section's settings; `announce`: report
+        that it is up to date; `preview`: what a dry run prints in addition, as values and as text."""
         config = {self.section: self.resolved.section(self.section), **(extra or {})}
         draft = begin(
             self.out_path,
@@ -123,7 +125,7 @@ class Stage:
             self.out.report(values, f"{self.out_path}: up to date")
             return None
         if self.dry_run:
-            more = foresee() if foresee is not None else ({}, "")
+            more = preview() if preview is not None else ({}, "")
             self._print_plan(draft, parents or [], inputs or [], more)
             return None
         return draft
@@ -171,7 +173,7 @@ class Stage:
 
 
 def listen(stop: StopFlag, out: Out) -> None:
-    """SIGTERM, SIGUSR1, SIGINT ask for a stop at the next safe point; a second one ends at once."""
+    """SIGTERM, SIGUSR1 and SIGINT request a stop at the next safe point; a second one ends at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame

@@ -1,4 +1,4 @@
-"""`orster verify`: are the bytes what the manifest says?"""
+"""`orster verify`: compare the bytes of artifacts with their manifests."""
 
 from __future__ import annotations
 

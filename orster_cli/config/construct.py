@@ -23,25 +23,35 @@ class ConstructConfig:
     depth: float = setting(0.01, "weight of depth smoothness (Eq. 18)", minimum=0)
     hex: float = setting(1.0, "weight of L_hex in the fine phase (Eq. 18)", minimum=0)
     mask: float = setting(0.3, "weight of the coverage loss", minimum=0)
-    planes: float = setting(0.3, "weight of the planes' smoothness in space", minimum=0)
-    planes_time: float = setting(0.1, "weight of the planes' smoothness in time", minimum=0)
-    isometry: float = setting(0.01, "weight of the distances between neighbours", minimum=0)
-    growth: float = setting(0.025, "weight of what Gaussians swell beyond twice", minimum=0)
+    planes: float = setting(0.3, "weight of the planes' smoothness along space", minimum=0)
+    planes_time: float = setting(0.1, "weight of the planes' smoothness along time", minimum=0)
+    isometry: float = setting(
+        0.01, "weight of the isometry loss (neighbours keep their distances)", minimum=0
+    )
+    growth: float = setting(
+        0.025, "penalty on Gaussians grown past twice their size at rest", minimum=0
+    )
     grow_gradient: float = setting(4e-4, "screen gradient above which Gaussians grow", minimum=0)
     # the field
     plane_channels: int = setting(16, "channels of each plane (multiple of 8)", minimum=8)
-    plane_resolution: int = setting(32, "cells a side of the coarsest spatial planes", minimum=2)
+    plane_resolution: int = setting(32, "cells per side of the coarsest spatial planes", minimum=2)
     plane_scales: tuple[int, ...] = setting((1, 2), "multiples of that resolution", minimum=1)
-    time_resolution: int = setting(16, "cells of the planes in time", minimum=2)
+    time_resolution: int = setting(16, "cells of the planes along time", minimum=2)
     width: int = setting(64, "width of the network behind the planes", minimum=8)
-    hidden: int = setting(1, "its hidden layers", minimum=0, maximum=8)
-    moving_color: bool = setting(False, "may colours change with time (shading, lights)")
+    hidden: int = setting(1, "hidden layers of that network", minimum=0, maximum=8)
+    moving_color: bool = setting(False, "colours may change with time (shading, lights)")
     # motion
     recurrence: str = setting(
-        "auto", "use loops and mirrored gaits that the clip shows", choices=("auto", "off")
+        "auto", "use loops and mirrored gaits found in the clip", choices=("auto", "off")
     )
     mirror_weight: float = setting(0.3, "weight of mirrored frames", minimum=0)
-    seen_only: float = setting(0.3, "last share of the steps without mirrored frames", minimum=0)
-    spatial_prior: bool = setting(True, "read O^s where the clip has it (Eq. 8; Table 2)")
-    temporal_prior: bool = setting(True, "read O^t where the clip has it (Eq. 8; Table 2)")
+    seen_only: float = setting(
+        0.3, "final share of the steps, which use no mirrored frames", minimum=0
+    )
+    spatial_prior: bool = setting(
+        True, "use the spatial prior O^s of the clip, if any (Eq. 8; Table 2)"
+    )
+    temporal_prior: bool = setting(
+        True, "use the temporal prior O^t of the clip, if any (Eq. 8; Table 2)"
+    )
     seed: int = setting(0, "seed", minimum=0)

@@ -1,4 +1,4 @@
-"""How a config dataclass declares a setting: default, help, choices and bounds in one place."""
+"""The declaration of a setting in a config dataclass: default, help, choices and bounds."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""From defaults, files, templates, environment and command line to one resolved config.
+"""Defaults, files, templates, environment and command line, resolved to one config.
 
-Later wins: defaults < file < template < environment (``ORSTER_SECTION__KEY``) < command line. A
-template is a preset that was asked for by name, so it stands above a project's file. Each value
-remembers where it came from.
+The later one wins: defaults < file < template < environment (``ORSTER_SECTION__KEY``) < command
+line. A template overrides a project's file, because the user named it in the command. Each value
+keeps its origin.
 """
 
 from __future__ import annotations
@@ -55,10 +55,12 @@ def resolve(
     flags: Mapping[str, Any] | None = None,
     model: Path | None = None,
 ) -> Resolved:
-    """`template`: a shipped preset's name or a TOML path; `assignments`: "section.key=value" texts;
-    `overrides`: {"section.key": value} from Python; `flags`: {"section.key": value} of the command's
-    own options that were given, None where not; `model`: the settings that a model itself samples best
-    with, below all others.
+    """The config of one run.
+
+    `template`: the name of a shipped preset, or a TOML path; `assignments`: "section.key=value"
+    texts; `overrides`: {"section.key": value} from Python; `flags`: {"section.key": value} from the
+    command's own options (None: not given); `model`: a TOML file with a model's own sampling settings,
+    which every other source overrides.
 
     ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
     values: Values = {}
@@ -144,14 +146,14 @@ def read_toml(path: Path) -> Values:
     for section, entries in values.items():
         if not isinstance(entries, dict):
             raise ConfigError(
-                f"{path}: {printable(section)!r} stands outside a section",
+                f"{path}: {printable(section)!r} is outside a section",
                 hint=f"sections are {', '.join(f'[{n}]' for n in _section_names())}",
             )
     return values
 
 
 def _one_line(name: str) -> str:
-    """`name` as part of a comment."""
+    """`name` as part of a TOML comment."""
     return " ".join(printable(name).split())
 
 

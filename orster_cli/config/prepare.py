@@ -13,22 +13,26 @@ class PrepareConfig:
     resolution: int = setting(256, "pixels, square", minimum=16, maximum=2048)
     elevation: float = setting(0.0, "degrees above the horizon", minimum=-89, maximum=89)
     azimuth_jitter: bool = setting(False, "start each orbit at a random azimuth")
-    seed: int = setting(0, "of the azimuth jitter", minimum=0)
+    seed: int = setting(0, "seed of the azimuth jitter", minimum=0)
     eval_views: int = setting(
         0, "orbital evaluation views at each time; 0: none", minimum=0, maximum=360
     )
     eval_times: tuple[float, ...] = setting((0.0, 0.5), "times in [0, 1] of the evaluation views")
-    supersample: int = setting(4, "samples a pixel side", minimum=1, maximum=8)
+    supersample: int = setting(4, "samples per side of a pixel", minimum=1, maximum=8)
     renderer: str = setting(
         "builtin", "builtin, or blender (extra `blender`)", choices=("builtin", "blender")
     )
     device: str = setting("cpu", "cpu or cuda, for the built-in renderer")
-    curate: bool = setting(True, "drop clips without motion, broken ones, and cut off ones")
+    curate: bool = setting(True, "drop clips that are static, broken or cut off by the frame")
     still_ssim: float = setting(
-        0.95, "no motion: SSIM over the object above this between t=0, T/4, T/2", maximum=1.0
+        0.95,
+        "a clip is static if SSIM over the object exceeds this between t=0, T/4, T/2",
+        maximum=1.0,
     )
     broken_ssim: float = setting(
-        0.4, "broken: SSIM over the frame below this between t=0, T/4, T/2", maximum=1.0
+        0.4,
+        "a clip is broken if SSIM over the frame is below this between t=0, T/4, T/2",
+        maximum=1.0,
     )
-    blocklist: bool = setting(True, "leave out the objects of the Consistent4D test set")
+    blocklist: bool = setting(True, "exclude the objects of the Consistent4D test set")
     shard_samples: int = setting(64, "samples per tar shard", minimum=1, maximum=100_000)

@@ -15,68 +15,75 @@ class ModelConfig:
     widths: tuple[int, ...] = setting(
         (32, 64, 96), "channels of each level of the trunk", minimum=8
     )
-    attention: tuple[bool, ...] = setting((True, True, False), "which levels have transformers")
+    attention: tuple[bool, ...] = setting((True, True, False), "levels with transformers")
     layers: int = setting(1, "layers of each level", minimum=1, maximum=8)
     head_width: int = setting(16, "width of an attention head", minimum=4)
     groups: int = setting(16, "groups of the normalisations", minimum=1)
-    context_width: int = setting(64, "width of the condition's tokens", minimum=8)
+    context_width: int = setting(64, "width of the tokens of a condition", minimum=8)
     dropout: float = setting(0.0, "dropout of the temporal convolutions", minimum=0, maximum=0.9)
     channels: str = setting(
         "both",
-        "which channels there are (Table 2)",
+        "channels of the diffusion (Table 2)",
         choices=("both", "spatial", "temporal", "entangled"),
     )
-    prediction: str = setting(
-        "epsilon", "what the model predicts", choices=("epsilon", "v_prediction")
-    )
+    prediction: str = setting("epsilon", "prediction target", choices=("epsilon", "v_prediction"))
     beta_schedule: str = setting(
         "scaled_linear", "noise schedule", choices=("linear", "scaled_linear", "squaredcos_cap_v2")
     )
-    zero_snr: bool = setting(False, "rescale the schedule to end in noise alone")
-    frames: int = setting(16, "frames of a clip (0: all that the dataset has)", minimum=0)
-    resolution: int = setting(0, "pixels of a frame (0: the dataset's)", minimum=0, maximum=2048)
+    zero_snr: bool = setting(False, "rescale the schedule to zero terminal SNR")
+    frames: int = setting(16, "frames of a clip (0: as in the dataset)", minimum=0)
+    resolution: int = setting(
+        0, "pixels of a frame (0: as in the dataset)", minimum=0, maximum=2048
+    )
     latent_channels: int = setting(4, "channels of a latent", minimum=1, maximum=64)
     vae_widths: tuple[int, ...] = setting(
         (32, 64, 96),
         "channels of the frame VAE; each after the first halves the picture",
         minimum=8,
     )
+    vae_patch: int = setting(
+        1, "pixels a side of the blocks that the frame VAE reads as one", minimum=1, maximum=16
+    )
     encoder_width: int = setting(64, "width of the text and image encoder", minimum=8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """What all stages share. `batch` is over all processes."""
+    """Settings that all stages share. `batch` counts over all processes."""
 
     steps: int = setting(5000, "optimizer steps", minimum=0)
-    batch: int = setting(8, "clips a step, over all processes", minimum=1)
-    accumulate: int = setting(1, "parts that a step's batch is computed in", minimum=1)
+    batch: int = setting(8, "clips per step, over all processes", minimum=1)
+    accumulate: int = setting(1, "gradient accumulation: parts of a step's batch", minimum=1)
     lr: float = setting(3e-5, "learning rate", minimum=0)
-    schedule: str = setting("cosine", "decay of the rate", choices=("cosine", "constant"))
-    warmup: int = setting(10, "steps in which the rate rises", minimum=0)
-    weight_decay: float = setting(0.0, "of AdamW", minimum=0)
-    clip: float = setting(1.0, "largest norm of the gradient (0: any)", minimum=0)
-    ema: float = setting(0.0, "decay of the averaged weights (0: none)", minimum=0, maximum=0.99999)
-    precision: str = setting("fp32", "of the passes", choices=("fp32", "bf16"))
+    schedule: str = setting("cosine", "decay of the learning rate", choices=("cosine", "constant"))
+    warmup: int = setting(10, "steps in which the learning rate rises", minimum=0)
+    weight_decay: float = setting(0.0, "weight decay of AdamW", minimum=0)
+    clip: float = setting(1.0, "gradients are clipped to this norm (0: never)", minimum=0)
+    ema: float = setting(
+        0.0, "decay of the moving average of the weights (0: none)", minimum=0, maximum=0.99999
+    )
+    precision: str = setting(
+        "fp32", "precision of the forward and backward passes", choices=("fp32", "bf16")
+    )
     checkpointing: bool = setting(False, "recompute activations instead of keeping them")
     trainable: str = setting(
-        "all", "what of the trunk is trained", choices=("all", "temporal", "lora")
+        "all", "weights of the trunk that are trained", choices=("all", "temporal", "lora")
     )
     lora_rank: int = setting(16, "rank of the LoRA updates", minimum=1)
-    offset_noise: float = setting(0.0, "noise that is equal over pixels", minimum=0)
-    text: float = setting(1.0, "share of steps that give the text", minimum=0)
-    image: float = setting(0.0, "share of steps that give the first view", minimum=0)
-    object: float = setting(0.0, "share of steps that give the static object", minimum=0)
-    dynamic: float = setting(
-        1.0, "share of the dynamic orbits, if any, that are trained on", minimum=0, maximum=1
+    offset_noise: float = setting(
+        0.0, "strength of offset noise, which is the same at all pixels", minimum=0
     )
-    drop: float = setting(0.1, "how often a condition is dropped", minimum=0, maximum=1)
+    text: float = setting(1.0, "share of steps conditioned on the text", minimum=0)
+    image: float = setting(0.0, "share of steps conditioned on the first view", minimum=0)
+    object: float = setting(0.0, "share of steps conditioned on the static object", minimum=0)
+    dynamic: float = setting(
+        1.0, "share of the dynamic orbits used for training", minimum=0, maximum=1
+    )
+    drop: float = setting(0.1, "probability that a condition is dropped", minimum=0, maximum=1)
     log_every: int = setting(10, "steps between lines of the log", minimum=1)
     sample_every: int = setting(0, "steps between contact sheets (0: none)", minimum=0)
     checkpoint_seconds: float = setting(300.0, "seconds between checkpoints", minimum=0)
-    trackers: tuple[str, ...] = setting(
-        (), "trackers to log to as well: tensorboard, wandb, trackio, ..."
-    )
+    trackers: tuple[str, ...] = setting((), "further trackers: tensorboard, wandb, trackio, ...")
     seed: int = setting(0, "seed", minimum=0)
 
     def gives_texts(self) -> bool:
@@ -88,18 +95,25 @@ class TrainConfig:
 class VaeConfig(TrainConfig):
     """The frame VAE, on single frames."""
 
-    batch: int = setting(32, "frames a step, over all processes", minimum=1)
+    batch: int = setting(32, "frames per step, over all processes", minimum=1)
     lr: float = setting(1e-3, "learning rate", minimum=0)
-    edges: float = setting(1.0, "weight of the steps between neighbouring pixels", minimum=0)
+    edges: float = setting(1.0, "weight of the differences between neighbouring pixels", minimum=0)
     colours: float = setting(1.0, "weight of red - green and yellow - blue", minimum=0)
     kl: float = setting(1e-5, "weight of the KL divergence", minimum=0)
+    encoder: bool = setting(False, "train the encoder of the VAE to go on from too: new latents")
+    crop: int = setting(
+        0, "pixels a side of the part of a frame that early steps see (0: all of it)", minimum=0
+    )
+    whole: float = setting(
+        0.2, "share of the steps, the last ones, that see whole frames", minimum=0, maximum=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EncoderConfig(TrainConfig):
     """The small text and image encoder, contrastively on frames and captions."""
 
-    batch: int = setting(64, "frames a step, over all processes", minimum=2)
+    batch: int = setting(64, "frames per step, over all processes", minimum=2)
     lr: float = setting(1e-3, "learning rate", minimum=0)
 
 
@@ -107,17 +121,23 @@ class EncoderConfig(TrainConfig):
 class TeacherConfig(TrainConfig):
     """A 3D diffusion on static orbits, or a video diffusion on front views."""
 
-    image: float = setting(0.5, "share of steps that give the first view", minimum=0)
+    image: float = setting(0.5, "share of steps conditioned on the first view", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainConfig(TrainConfig):
+class StudentConfig(TrainConfig):
+    """What the four stages of the student share."""
+
+    still: float = setting(
+        0.1, "share of videos of the static object, at motion 0", minimum=0, maximum=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig(StudentConfig):
     """Sec. 4.1."""
 
-    enabled: bool = setting(True, "train at all (Table 3, w/o Pre. 4D)")
-    still: float = setting(
-        0.1, "share of videos that show the object at rest, at motion 0", minimum=0, maximum=1
-    )
+    enabled: bool = setting(True, "run this stage (Table 3, w/o Pre. 4D)")
     reconstruction: float = setting(
         1.0, "weight of the disentangle VAE's reconstruction", minimum=0
     )
@@ -129,8 +149,8 @@ class PretrainConfig(TrainConfig):
 class DistillConfig(PretrainConfig):
     """Sec. 4.2, Eq. 11-14."""
 
-    enabled: bool = setting(True, "distill at all (Table 3, w/o Orster)")
-    weight: float = setting(1.0, "weight of L_orster beside the diffusion loss", minimum=0)
+    enabled: bool = setting(True, "run this stage (Table 3, w/o Orster)")
+    weight: float = setting(1.0, "weight of L_orster, added to the diffusion loss", minimum=0)
     lambda_o: float = setting(0.5, "share of the spatial part (Eq. 14)", minimum=0, maximum=1)
     kernel: bool = setting(True, "the joint kernel (Eq. 11)")
     spatial_attention: bool = setting(True, "attention over pixels (Eq. 12)")
@@ -138,33 +158,27 @@ class DistillConfig(PretrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AlignConfig(TrainConfig):
+class AlignConfig(StudentConfig):
     """Sec. 4.3, Eq. 15. The paper publishes no weights."""
 
-    enabled: bool = setting(True, "train at all (Table 3, w/o ST Consis.)")
+    enabled: bool = setting(True, "run this stage (Table 3, w/o ST Consis.)")
     rec: float = setting(1.0, "weight of L_rec", minimum=0)
     perc: float = setting(0.1, "weight of L_perc", minimum=0)
     temp: float = setting(0.01, "weight of L_temp", minimum=0)
     align: float = setting(0.01, "weight of L_align", minimum=0)
-    diffusion: float = setting(1.0, "weight of the diffusion loss beside them", minimum=0)
+    diffusion: float = setting(1.0, "weight of the diffusion loss, added to them", minimum=0)
     noisiest: float = setting(
-        0.3, "share of the schedule, from its clean end", minimum=0, maximum=1
+        0.3, "share of the noise schedule that is used, from its clean end", minimum=0, maximum=1
     )
-    frames: int = setting(4, "frames that are decoded a clip", minimum=1)
+    frames: int = setting(4, "frames decoded per clip", minimum=1)
     features: str = setting(
-        "vae", "network of L_perc: the frame VAE's encoder, or VGG16", choices=("vae", "vgg")
-    )
-    still: float = setting(
-        0.1, "share of videos that show the object at rest, at motion 0", minimum=0, maximum=1
+        "vae", "features of L_perc: the frame VAE's encoder, or VGG16", choices=("vae", "vgg")
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FinetuneConfig(TrainConfig):
+class FinetuneConfig(StudentConfig):
     """Sec. 4.4, Eq. 16."""
 
-    image: float = setting(1.0, "share of steps that give the first view", minimum=0)
-    object: float = setting(1.0, "share of steps that give the static object", minimum=0)
-    still: float = setting(
-        0.1, "share of videos that show the object at rest, at motion 0", minimum=0, maximum=1
-    )
+    image: float = setting(1.0, "share of steps conditioned on the first view", minimum=0)
+    object: float = setting(1.0, "share of steps conditioned on the static object", minimum=0)

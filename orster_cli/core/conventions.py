@@ -1,6 +1,7 @@
-"""What the numbers in our files mean, as text for their readers, and the views of a dataset's sample.
+"""The conventions of all files as text, and the views of a dataset's sample.
 
-Converters are in `geometry.conventions`; this module imports nothing, so that artifacts may use it.
+Converters are in `geometry.conventions`. This module imports nothing, not even torch, because manifests
+are read and written without it.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Typed errors of the library. One table (`ui/errors.py`) maps them to exit codes.
 
-A message says what went wrong, where, what was expected, what was found; `hint` is the next step.
+A message states the place, the expected and the actual value; `hint` is the next step.
 """
 
 from __future__ import annotations
 
 
 class OrsterError(Exception):
-    """Base of every error that a user can cause or cure.
+    """Base of all errors that a user can cause or fix.
 
     `code` is a stable identifier such as ``E-PLY-COUNT``; `hint` names the next command or action.
     """
@@ -46,30 +46,30 @@ class LimitError(InputError):
 
 
 class MissingResourceError(OrsterError):
-    """Weights, GPU, compiler, extra package or disk space is not at hand (exit 4)."""
+    """Weights, GPU, compiler, optional package or disk space is missing (exit 4)."""
 
     code = "E-MISSING"
 
 
 class NumericalError(OrsterError):
-    """NaN or divergence that a rollback did not cure (exit 5)."""
+    """NaN or divergence that persists after a rollback (exit 5)."""
 
     code = "E-NUMERICAL"
 
 
 class ConflictError(OrsterError):
-    """The output exists with other inputs, or a live process holds it (exit 6)."""
+    """The output exists with other inputs, or another process is writing it (exit 6)."""
 
     code = "E-CONFLICT"
 
 
 class GateError(OrsterError):
-    """A threshold that the user asked for was not met (exit 7)."""
+    """A threshold given by the user is not met (exit 7)."""
 
     code = "E-GATE"
 
 
 class Preempted(OrsterError):
-    """A signal stopped the work after a checkpoint was committed (exit 75)."""
+    """A signal stopped the run after its last checkpoint (exit 75)."""
 
     code = "E-PREEMPTED"

@@ -1,4 +1,4 @@
-"""Every limit on what comes from outside, in one table, checked before memory is allocated."""
+"""All limits on untrusted input, checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ GiB = 1024**3
 # video and images
 VIDEO_MAX_SIDE = 4096  # pixels
 VIDEO_MAX_FRAMES = 2_000
-VIDEO_MAX_RAW_BYTES = 4 * GiB  # frames x H x W x 3
-VIDEO_MAX_SECONDS = 120  # wall clock of one decode
+VIDEO_MAX_RAW_BYTES = 4 * GiB  # frames x H x W x 3 bytes
+VIDEO_MAX_SECONDS = 120  # wall-clock time of decoding one file
 IMAGE_MAX_SIDE = 8192
 IMAGE_MAX_PIXELS = 32 * 1024**2  # half a GiB as float RGBA
 IMAGE_MAX_BYTES = 256 * MiB
@@ -33,8 +33,9 @@ TOML_MAX_BYTES = 64 * 1024
 TOML_MAX_LINE = 4096  # dotted keys cost the square of their length
 JSON_MAX_BYTES = 64 * MiB
 INDEX_MAX_BYTES = 1 * GiB  # of a dataset, about 300 bytes a sample
+FRAME_CACHE_MAX_BYTES = 64 * GiB  # decoded frames that are kept next to a dataset
 CAPTIONS_MAX_BYTES = 256 * MiB
-CAPTIONS_MAX_ALSO = 100  # other captions of one clip
+CAPTIONS_MAX_ALSO = 100  # alternative captions of one clip
 MANIFEST_MAX_FILES = 1_000_000
 WEIGHTS_MAX_BYTES = 64 * GiB  # of one checkpoint inside an archive
 SAFETENSORS_MAX_HEADER_BYTES = 100 * 1000 * 1000

@@ -1,4 +1,4 @@
-"""Names and texts that come from outside."""
+"""Untrusted names and texts: safe paths, slugs, printable text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORE
 def safe_relative_path(text: str, *, where: str) -> str:
     """`text` if it is a plain relative path under POSIX *and* Windows rules, else InputError.
 
-    Refuses what would leave the folder or mean something else on another system: absolute and
-    drive paths, ``..``, backslashes, control characters and half characters, empty or dot parts,
-    device names, parts that end in a dot or a space, and names too long to exist."""
+    Refuses paths that leave the folder or change their meaning on another system: absolute and
+    drive paths, ``..``, backslashes, control characters, lone surrogates, empty or dot parts,
+    device names, parts that end in a dot or a space, and names over the length limit."""
     parts = text.split("/")
     bad = (
         len(text) > PATH_MAX_CHARACTERS
@@ -51,14 +51,14 @@ def slug(text: str, *, maximum: int = 80) -> str:
 
 
 def key_slug(text: str, *, maximum: int = 72) -> str:
-    """`text` as the part of a sample key that names the object. Unlike `slug` it keeps one ``_`` for
-    each run of other characters, at the ends too: keys of existing datasets depend on it."""
+    """`text` as the object's part of a sample key. Unlike `slug` it replaces each run of other
+    characters by one ``_``, also at both ends: the keys of existing datasets depend on it."""
     return _UNSAFE.sub("_", text)[:maximum] or "object"
 
 
 def printable(text: str) -> str:
-    """`text` without control, bidirectional-override and surrogate characters, so that it cannot
-    drive a terminal."""
+    """`text` with control, bidirectional-override and surrogate characters replaced, so that it
+    cannot send commands to a terminal."""
     return "".join(
         c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co") else "\ufffd"
         for c in text

@@ -1,4 +1,4 @@
-"""How libraries tell what they are doing: they never print, they call a `Reporter`."""
+"""How libraries report progress and messages: they never print, they call a `Reporter`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """Receives progress and talk. `ui` has the ones for a terminal, a pipe and JSON lines."""
+    """Receives progress and messages. `ui.out` implements it for a terminal, a pipe and JSON lines."""
 
     def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
-        """`done` of `total` units of `stage` are finished; `figures` are shown beside the bar."""
+        """`done` of `total` units of `stage` are finished; `figures` are shown next to the bar."""
 
     def info(self, message: str) -> None:
-        """Something a user wants to read once."""
+        """A message to read once."""
 
     def warn(self, message: str) -> None:
-        """A setting that is ignored, a guess that was made, a repair."""
+        """A setting that is ignored, a guess, or a repair."""
 
 
 class Silent:

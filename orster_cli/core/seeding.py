@@ -1,4 +1,4 @@
-"""Seeds are derived from what they are for, never taken from global state."""
+"""Seeds derived from their purpose, never from global state."""
 
 from __future__ import annotations
 

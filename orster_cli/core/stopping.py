@@ -1,10 +1,10 @@
-"""A polite stop: signals set a flag, long work looks at it between steps."""
+"""A stop on request: signals set a flag, and long work checks it between steps."""
 
 from __future__ import annotations
 
 
 class StopFlag:
-    """`requested` becomes true when the process was asked to end."""
+    """`requested` is true once the process was asked to end."""
 
     def __init__(self) -> None:
         self.requested = False

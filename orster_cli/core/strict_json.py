@@ -1,4 +1,4 @@
-"""JSON from outside: limited in size and depth, nothing in it that cannot be written out again."""
+"""Strict JSON: bounded size and depth, unique keys, finite numbers, valid Unicode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_json(path: Path, *, maximum: int = JSON_MAX_BYTES) -> Any:
     """The value in `path`. InputError: unreadable, malformed, duplicate keys, a number that is not
     finite, a lone surrogate, too deep; LimitError: larger than `maximum` bytes."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be read for ever
+        if path.exists() and not path.is_file():  # reading a pipe would not end
             raise InputError(f"{path}: cannot be read: not a file")
         with path.open("rb") as handle:
             data = handle.read(maximum + 1)
@@ -31,7 +31,7 @@ def read_json(path: Path, *, maximum: int = JSON_MAX_BYTES) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """As `read_json`; InputError for anything but an object."""
+    """`read_json` for a JSON object; InputError for any other value."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     value = read_json(path)
@@ -41,7 +41,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def parse_json(text: str, *, where: str) -> Any:
-    """As `read_json`, from a string; `where` names it in errors."""
+    """The value in `text`, with the checks of `read_json`; `where` names the source in errors."""
     try:
         value = json.loads(
             text,
@@ -77,7 +77,7 @@ def _finite(digits: str) -> float:
 
 
 def _check_strings(text: str, value: Any) -> None:
-    """Half of a surrogate pair, which only an escape can bring, cannot be written out again."""
+    """ValueError for a lone surrogate: it cannot be encoded. Only an escape sequence can produce one."""
     if _SURROGATE_ESCAPE.search(text):
         json.dumps(value, ensure_ascii=False).encode()
 

@@ -1,4 +1,4 @@
-"""The types that carry everything between the parts (docs: design, "What flows").
+"""The types that all packages exchange: cameras, clips, Gaussians.
 
 T frames, N Gaussians, K spherical-harmonic coefficients, H W pixels.
 Conventions: OpenCV cameras (x right, y down, z forward), world-to-camera matrices, wxyz
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orster_cli.core.compositing import WHITE, over
 
-SH_C0 = 0.28209479177387814  # the constant of the zeroth spherical-harmonic band
+SH_C0 = 0.28209479177387814  # of the spherical-harmonic band of degree 0
 
 
 def _check(name: str, tensor: Tensor, *shape: int | None) -> None:
@@ -65,7 +65,7 @@ class Cameras:
         return torch.rad2deg(torch.atan2(x, -y))
 
     def resized(self, width: int, height: int) -> Cameras:
-        """The same cameras for images of another size."""
+        """The same cameras with `K` scaled to images of another size."""
         scale = torch.tensor(
             [[width / self.width], [height / self.height], [1.0]],
             dtype=self.K.dtype,
@@ -81,8 +81,8 @@ class Cameras:
 class OrbitClip:
     """A video with a camera and a time per frame.
 
-    `frames` [T,3,H,W] float32 in [0,1]; with `alpha` [T,1,H,W] in [0,1] they are straight (not
-    premultiplied) colour, without it (None) they are what a video shows; `times` [T] in [0,1].
+    `frames` [T,3,H,W] float32 in [0,1]: straight (not premultiplied) colour where the clip has `alpha`
+    [T,1,H,W] in [0,1], opaque video frames where it is None; `times` [T] in [0,1].
     """
 
     frames: Tensor
@@ -109,8 +109,8 @@ class OrbitClip:
         return self.frames.shape[0]
 
     def over(self, background: float | Tensor = WHITE) -> Tensor:
-        """[T,3,H,W] frames composited over `background` (a grey level or a colour [3]); without
-        alpha the frames as they are."""
+        """[T,3,H,W] frames composited over `background` (a grey level or a colour [3]); the
+        frames unchanged where the clip has no alpha."""
         if self.alpha is None:
             return self.frames
         if isinstance(background, Tensor):

@@ -1,4 +1,4 @@
-"""From finished clips to the dataset's files: shards, index, contact sheets, manifest content."""
+"""Assembles a dataset from finished clips: shards, index, contact sheets, manifest content."""
 
 from __future__ import annotations
 
@@ -19,64 +19,64 @@ from orster_cli.dataset.shards import write_shard
 from orster_cli.dataset.sources import Source
 
 INDEX = "index.json"
-_INDEXED = ("source", "clip", "clip_name", "caption", "also", "motion", "frames")
+_INDEXED = ("source", "clip", "clip_name", "caption", "also", "licence", "motion", "frames")
 
 
 class ShardWriter:
-    """Packs kept samples, in the order they come, `size` to a shard, in the scratch folder.
+    """Packs accepted samples, in order, `size` to a shard, in the scratch folder.
 
-    A shard's note says where its samples lie; it is written before the shard appears, and the
-    clips' encoded samples are removed after, so that a kill at any moment loses nothing."""
+    A JSON file per shard lists the byte ranges of its samples. It is written before the shard, and the
+    clips' encoded samples are removed after it, so that a kill at any time loses nothing."""
 
     def __init__(self, scratch: Scratch, size: int) -> None:
         self.scratch, self.size = scratch, size
         self.count = 0
-        self._waiting: list[str] = []
+        self._pending: list[str] = []
 
     def add(self, key: str) -> None:
-        self._waiting.append(key)
-        if len(self._waiting) == self.size:
+        self._pending.append(key)
+        if len(self._pending) == self.size:
             self._write()
 
     def close(self) -> None:
-        if self._waiting:
+        if self._pending:
             self._write()
 
     def _write(self) -> None:
-        path, note = self.scratch.shard(self.count)
-        keys, self._waiting = self._waiting, []
+        path, listing = self.scratch.shard(self.count)
+        keys, self._pending = self._pending, []
         if not path.is_file():
             with replacing(path) as unfinished:
-                placed = write_shard(unfinished, [(k, self.scratch.clip(k, ".tar")) for k in keys])
-                write_bytes(note, json_bytes([[p.key, p.offset, p.size] for p in placed]))
+                spans = write_shard(unfinished, [(k, self.scratch.clip(k, ".tar")) for k in keys])
+                write_bytes(listing, json_bytes([[s.key, s.offset, s.size] for s in spans]))
         for key in keys:
             self.scratch.clip(key, ".tar").unlink(missing_ok=True)
         self.count += 1
 
     def publish(self, out: Path) -> list[str]:
-        """Put the shards into the dataset folder `out`; their names. They stay in the scratch
-        folder too (as links), since `out` is thrown away when the run is killed from here on."""
+        """Link the shards into the dataset folder `out` and return their names. They stay in the scratch
+        folder too, since `out` is discarded if the run is killed afterwards."""
         (out / "shards").mkdir(parents=True, exist_ok=True)
         names = [shard_name(number) for number in range(self.count)]
         for number, name in enumerate(names):
-            place_file(self.scratch.shard(number)[0], out / name)
+            link_or_copy(self.scratch.shard(number)[0], out / name)
         return names
 
-    def placed(self) -> Iterator[tuple[str, str, int, int]]:
-        """(shard, key, offset, size) of every sample, in order."""
+    def spans(self) -> Iterator[tuple[str, str, int, int]]:
+        """Yields (shard, key, offset, size) of every sample, in order."""
         for number in range(self.count):
-            note = json.loads(self.scratch.shard(number)[1].read_text("utf-8"))
-            for key, offset, size in note:
+            listing = json.loads(self.scratch.shard(number)[1].read_text("utf-8"))
+            for key, offset, size in listing:
                 yield shard_name(number), key, offset, size
 
 
 def shard_name(number: int) -> str:
-    """The place of a shard in its dataset."""
+    """The path of a shard inside its dataset."""
     return f"shards/{number:06d}.tar"
 
 
-def place_file(source: Path, target: Path) -> None:
-    """`target` becomes the file `source`, as a hard link where the file system can."""
+def link_or_copy(source: Path, target: Path) -> None:
+    """Replace `target` by a hard link to `source`, or by a copy where links are not possible."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
@@ -84,19 +84,19 @@ def place_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def finish(
+def write_dataset(
     sources: list[Source], scratch: Scratch, out: Path, cfg: PrepareConfig, shards: ShardWriter
 ) -> dict[str, Any]:
     """Write the index and the contact sheets; return the manifest's content."""
     entries = (
         {"key": key, "shard": shard, "offset": offset, "size": size, **_indexed(scratch, key)}
-        for shard, key, offset, size in shards.placed()
+        for shard, key, offset, size in shards.spans()
     )
     names = shards.publish(out)
     count = write_index(out / INDEX, entries)
     rows = (
         SheetRow(strip=scratch.clip(key, ".png"), record=scratch.record(key))
-        for _, key, _, _ in shards.placed()
+        for _, key, _, _ in shards.spans()
     )
     sheets = write_sheets(out, rows)
     dropped = [
@@ -122,7 +122,7 @@ def _indexed(scratch: Scratch, key: str) -> dict[str, Any]:
 
 
 def write_index(path: Path, entries: Iterator[dict[str, Any]]) -> int:
-    """Write ``{"samples": [...]}``, a line a sample, without holding them all; their number."""
+    """Write ``{"samples": [...]}``, one line per sample, as a stream; return the number of samples."""
     count = 0
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(b'{"samples":[')

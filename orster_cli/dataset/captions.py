@@ -1,8 +1,8 @@
-"""The captions file: which animations to use, and what they show.
+"""Reads the captions file, which selects animations and describes them.
 
-A CSV with a header; `file` (name of the object's file) and `clip` (index of the animation) are
-needed, `caption`, `also` (other captions of the same clip, separated by `|`) and `use` (0 or 1)
-are read where they are there, other columns are left alone.
+A CSV with a header. The columns `file` (name of the object's file) and `clip` (index of the animation)
+are required; `caption`, `also` (alternative captions, separated by `|`) and `use` (0 or 1) are
+optional; other columns are ignored.
 """
 
 from __future__ import annotations
@@ -11,25 +11,17 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
 
-if TYPE_CHECKING:
-    from orster_cli.core.reporting import Reporter
-    from orster_cli.dataset.reader import Dataset
-
 COLUMNS = ("file", "clip", "use", "caption", "also")
-TO_CAPTION = (
-    "orster prepare-data objects/ --write-captions, edit objects/clips.csv, then "
-    "orster prepare-data objects/ --captions objects/clips.csv -o {dataset} --force"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """One row: what the animation shows, in other words too, and whether it is to be used."""
+    """One row: caption, alternative captions, and whether the animation is used."""
 
     text: str
     use: bool
@@ -37,7 +29,7 @@ class Caption:
 
 
 def read_captions(path: Path) -> dict[tuple[str, int], Caption]:
-    """Captions by (file name, clip index). Raises InputError with the line of what is wrong."""
+    """Captions by (file name, clip index). InputError names the invalid line."""
     found: dict[tuple[str, int], Caption] = {}
     try:
         if path.stat().st_size > limits.CAPTIONS_MAX_BYTES:
@@ -91,31 +83,3 @@ def texts_of(info: Mapping[str, Any]) -> list[str]:
     """The caption of a sample's index entry and its other captions, without empty ones."""
     texts = (info.get("caption"), *info.get("also", ()))
     return [text for text in texts if text and text.strip()]
-
-
-def captioned(
-    dataset: Dataset, reporter: Reporter, *, pairs: bool = False, section: str = "SECTION"
-) -> list[str]:
-    """Keys of the samples with a caption, for a stage that learns texts; warns of the others.
-
-    `pairs`: the stage learns from pairs of frame and caption alone, and the others are left out of
-    it; `section`: of the stage's settings. InputError: no sample has a caption."""
-    texts = dataset.texts()
-    keys = [key for key in texts if texts[key]]
-    missing, total = len(texts) - len(keys), len(texts)
-    if not keys:
-        raise InputError(
-            f"{dataset.root}: {missing} of {total} clips have no caption; expected captions, since "
-            "texts are learned from them",
-            hint=TO_CAPTION.format(dataset=dataset.root)
-            + ("" if pairs else f"; or no texts: --set {section}.text=0 --set {section}.image=1"),
-            code="E-CAPTIONS",
-        )
-    if missing:
-        then = "are left out" if pairs else "are trained with the empty text"
-        reporter.warn(f"{dataset.root}: {missing} of {total} clips have no caption and {then}")
-    if pairs and len({text for key in keys for text in texts[key]}) == 1:
-        reporter.warn(
-            f"{dataset.root}: all captions are the same text: the encoder has nothing to tell apart"
-        )
-    return keys

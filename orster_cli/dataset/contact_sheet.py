@@ -1,4 +1,4 @@
-"""Contact sheets: a row a clip, a few frames of its orbit and its caption, to look at."""
+"""Contact sheets for visual inspection: per clip a row of frames and its caption."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from orster_cli.dataset.samples import STRIP_FRAMES, STRIP_SIDE
 
-ROWS = 24  # clips on a page
+ROWS = 24  # clips per page
 _TEXT_WIDTH = 340
 _LINE = 15
 
@@ -27,8 +27,8 @@ class SheetRow:
 
 
 def write_sheets(out: Path, rows: Iterable[SheetRow]) -> list[str]:
-    """Write `contact_sheet.png`, and `contact_sheets/0002.png` and so on for more than one page;
-    return their names. One page at a time is held in memory."""
+    """Write `contact_sheet.png`, further pages as `contact_sheets/0002.png` and so on, and return their
+    names. Only one page is in memory at a time."""
     names: list[str] = []
     remaining = iter(rows)
     while page := list(islice(remaining, ROWS)):
@@ -57,7 +57,7 @@ def _draw(page: list[SheetRow]) -> Image.Image:
 
 
 def _lines(record: dict[str, Any], font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> list[str]:
-    """At most six lines of text: key, name of the animation, motion, caption."""
+    """Up to six lines of text: key, name of the animation, motion, caption."""
     lines = [record["key"]]
     if record.get("clip_name"):
         lines.append(_cut(str(record["clip_name"]), font))
@@ -75,7 +75,7 @@ def _lines(record: dict[str, Any], font: ImageFont.ImageFont | ImageFont.FreeTyp
 
 
 def _cut(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """The start of `text` that fits; control characters shown as spaces."""
+    """`text` truncated to the column width, with control characters replaced by spaces."""
     text = "".join(c if c.isprintable() else " " for c in text)
     while text and font.getlength(text) > _TEXT_WIDTH - 12:
         text = text[:-1]

@@ -1,10 +1,10 @@
-"""Which clips are worth keeping, as Diffusion4D chose them (arXiv 2405.16645, section 3.1).
+"""Curation of clips after Diffusion4D (arXiv 2405.16645, section 3.1).
 
-Three moments of the front view are compared by SSIM: all alike (above 0.95) means no motion, all
-unlike (below 0.4) means a broken animation. White background alone gives an SSIM near 1: over whole
-frames even lively idle motions exceed 0.95. So "no motion" is judged over the object, the union of
-the two silhouettes, where 0.95 parts the still from the moving; "broken" is judged over the whole
-frame, since over the object a large motion alone goes far below 0.4. Figures: docs/LOG.md.
+Three times of the front view are compared by SSIM: above 0.95 throughout means no motion, below 0.4
+throughout a broken animation. The white background raises the SSIM of whole frames above 0.95 even for
+lively motions. So "no motion" is measured over the object, the union of the two silhouettes, where
+0.95 separates static from moving clips; "broken" is measured over the whole frame, since over the object
+a large motion alone falls far below 0.4. Figures: docs/LOG.md.
 T frames, H W pixels.
 """
 
@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 from orster_cli.core.types import OrbitClip
 from orster_cli.metrics.ssim import RADIUS, ssim_map
 
-CONSISTENT4D_TEST_IDS = (  # Objaverse ids of the Consistent4D test set: never to be trained on
+CONSISTENT4D_TEST_IDS = (  # Objaverse ids of the Consistent4D test set, excluded from training data
     "ba7b382c918b40e6b07011da4ff3ebc0",
     "29c26c661f1c47aabb245c9b2f896455",
     "53abad43280a4b7ab26bd0e6b8dea62f",
@@ -33,15 +33,15 @@ CONSISTENT4D_TEST_IDS = (  # Objaverse ids of the Consistent4D test set: never t
 @dataclass(frozen=True, kw_only=True)
 class MotionCheck:
     """SSIM between t = 0 and T/4, and between T/4 and T/2, of the front view: over the union of the
-    two silhouettes and over the whole frame. `moving` tells whether some other frame differs from
-    the first, as in a motion whose period divides T/4."""
+    two silhouettes, and over the whole frame. `moving`: some other frame differs from the first, as in
+    a motion whose period divides T/4."""
 
     over_object: tuple[float, float]
     over_frame: tuple[float, float]
     moving: bool
 
     def verdict(self, still: float, broken: float) -> str | None:
-        """The reason to drop the clip, or None."""
+        """The reason for dropping the clip, or None."""
         if min(self.over_object) > still and not self.moving:
             return f"no motion: SSIM over the object {_pair(self.over_object)}, above {still}"
         if max(self.over_frame) < broken:
@@ -53,13 +53,13 @@ def _pair(values: tuple[float, float]) -> str:
     return f"{values[0]:.3f} and {values[1]:.3f}"
 
 
-def blocked(names: tuple[str, ...]) -> bool:
-    """Whether any of `names` (file stem, folder) is an id of the Consistent4D test set."""
+def in_test_set(names: tuple[str, ...]) -> bool:
+    """Whether any of `names` (file stem, folder) is in the Consistent4D test set."""
     return any(name.lower() in CONSISTENT4D_TEST_IDS for name in names)
 
 
 def check_motion(front: OrbitClip, still: float) -> MotionCheck:
-    """Compare moments of the front view; all of them only where three look alike."""
+    """Compare frames of the front view; all of them only if the first three are alike."""
     if front.alpha is None:
         raise ValueError("check_motion: the front view has no alpha")
     frames, masks = front.over(), front.alpha > 0
@@ -100,7 +100,7 @@ def touches_border(clip: OrbitClip) -> int | None:
 
 
 def empty_frame(clip: OrbitClip) -> int | None:
-    """The first frame that shows nothing, or None."""
+    """The first frame that is empty, or None."""
     if clip.alpha is None:
         return None
     shown = clip.alpha.flatten(1).amax(dim=1) > 0

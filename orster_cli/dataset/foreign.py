@@ -1,10 +1,10 @@
-"""Datasets that others rendered: Diffusion4D's folders, and frames with a transforms.json.
+"""Imports third-party renderings: Diffusion4D's folders, and frames with a transforms.json.
 
 Diffusion4D writes ``multi_frame{i}.png`` with ``multi{i}.json`` (dynamic orbit, view i at time i),
 ``multi_static_frame{i}.png`` with ``static{i}.json`` (the same cameras at time 0) and
 ``front_frame{i}.png`` with one ``front.json``. Poses are read from `matrix_world`, Blender's
-camera-to-world matrix in a +Z-up world, never from names: its azimuths are 360 i / 23, so that the
-last pose repeats the first, and the elevations in its folder names are not the true ones.
+camera-to-world matrix in a +Z-up world, never from names: the azimuths are 360 i / 23, so that the last
+pose repeats the first, and the elevations in the folder names differ from the true ones.
 """
 
 from __future__ import annotations
@@ -32,18 +32,21 @@ _VIEWS = {
     "static": ("multi_static_frame{}.png", "static{}.json"),
     "front": ("front_frame{}.png", "front.json"),
 }
-_SAME_POSE = 1e-4  # largest difference of matrix entries of a pose that is the same
+_SAME_POSE = 1e-4  # largest difference between matrix entries of equal poses
 
 
 def read_frames(folder: Path) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
-    """A folder with transforms.json as a sample with a dynamic orbit only, and facts about it."""
+    """A folder with transforms.json as a sample with only a dynamic orbit, and its metadata."""
     clip = read_transforms(folder / "transforms.json")
-    return {"dynamic": clip}, {"layout": "transforms.json", "repeated_pose": repeats(clip)}
+    return {"dynamic": clip}, {
+        "layout": "transforms.json",
+        "repeated_pose": repeats_first_pose(clip),
+    }
 
 
 def read_diffusion4d(folder: Path) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
-    """The views of a folder in Diffusion4D's layout (static and front where they are there), and
-    facts about them. Raises InputError for gaps, sizes that differ or matrices that are no pose."""
+    """The views of a folder in Diffusion4D's layout (static and front if present), and metadata.
+    InputError: missing frames, different sizes, or invalid poses."""
     views: dict[str, OrbitClip] = {}
     for name, (image, camera) in _VIEWS.items():
         count = _count(folder, image)
@@ -57,18 +60,18 @@ def read_diffusion4d(folder: Path) -> tuple[dict[str, OrbitClip], dict[str, Any]
             f"{folder}: {len(dynamic)} dynamic frames of {dynamic.cameras.width} px, but "
             f"{len(static)} static ones of {static.cameras.width} px"
         )
-    return views, {"layout": "diffusion4d", "repeated_pose": repeats(dynamic)}
+    return views, {"layout": "diffusion4d", "repeated_pose": repeats_first_pose(dynamic)}
 
 
-def repeats(clip: OrbitClip) -> bool:
-    """Whether the last camera stands where the first one does, as at azimuths 360 i / (T - 1)."""
+def repeats_first_pose(clip: OrbitClip) -> bool:
+    """Whether the last pose equals the first, as with azimuths 360 i / (T - 1)."""
     difference = (clip.cameras.w2c[-1] - clip.cameras.w2c[0]).abs().max()
     moved = (clip.cameras.w2c - clip.cameras.w2c[:1]).abs().max() > _SAME_POSE
     return len(clip) > 1 and bool(difference < _SAME_POSE) and bool(moved)
 
 
 def _count(folder: Path, pattern: str) -> int:
-    """Frames 0 .. count - 1 exist; a gap is an error."""
+    """Number of frames, which are numbered without gaps. InputError: a gap; LimitError: too many."""
     prefix, suffix = pattern.split("{}")
     numbers = sorted(
         int(path.name[len(prefix) : -len(suffix)])
@@ -84,7 +87,7 @@ def _count(folder: Path, pattern: str) -> int:
 
 
 def _view(folder: Path, image: str, camera: str, count: int, *, still: bool) -> OrbitClip:
-    """One video of the folder. `still`: every frame shows time 0."""
+    """One view of the folder. `still`: every frame is at time 0."""
     images: list[Tensor] = []  # [4,H,W] each
     height = width = 0
     for i in range(count):

@@ -1,8 +1,8 @@
-"""The work on one source: render and judge its clips, leave the results in the scratch folder.
+"""Processes one source: renders, curates and encodes its clips into the scratch folder.
 
-Three files a clip, written whole and in this order: `KEY.png` (contact strip), `KEY.tar` (encoded
-sample), `KEY.json` (record). The record is the sign that the clip is done; a dropped clip has only
-its record. `sources/KEY.json` ends a source and lists its clips.
+Three files per clip are written atomically in this order: `KEY.png` (contact strip), `KEY.tar` (encoded
+sample), `KEY.json` (record). The record marks the clip as finished; a dropped clip has only a record.
+`sources/KEY.json` marks a source as finished and lists its clips.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from orster_cli.core.atomic import write_bytes
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.captions import Caption
-from orster_cli.dataset.curation import blocked
-from orster_cli.dataset.samples import encode, judge, strip
+from orster_cli.dataset.curation import in_test_set
+from orster_cli.dataset.samples import contact_strip, curate, encode_views
 from orster_cli.dataset.shards import png_bytes
 from orster_cli.dataset.sources import DIFFUSION4D, GLTF, Source
 from orster_cli.gltf.scene import Scene
@@ -27,7 +27,7 @@ from orster_cli.gltf.scene import Scene
 
 @dataclass(frozen=True)
 class Scratch:
-    """The folder of finished work, with a place for each kind of file."""
+    """The folder of intermediate results, and the path of each file in it."""
 
     root: Path
 
@@ -44,7 +44,7 @@ class Scratch:
         return self.root / "sources" / f"{key}.json"
 
     def shard(self, number: int) -> tuple[Path, Path]:
-        """A finished shard and the note of where its samples lie."""
+        """Paths of a finished shard and of the JSON list of its samples' byte ranges."""
         stem = self.root / "shards" / f"{number:06d}"
         return stem.with_suffix(".tar"), stem.with_suffix(".json")
 
@@ -57,7 +57,7 @@ class Scratch:
         return summary
 
     def record(self, key: str) -> dict[str, Any]:
-        """What became of a clip; its "reason" is None when it is kept."""
+        """The result for a clip; "reason" is None for an accepted clip."""
         record: dict[str, Any] = json.loads(self.clip(key, ".json").read_text("utf-8"))
         return record
 
@@ -68,7 +68,7 @@ class Scratch:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Replace a file of the scratch folder, where a worker of a killed run may still be writing."""
+    """Write a scratch file. Workers of a killed run may still write the same one: hence `shared`."""
     write_bytes(path, data, shared=True)
 
 
@@ -78,7 +78,7 @@ def json_bytes(value: object) -> bytes:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceJob:
-    """A source with the captions of its clips; `captions` None means that no file was given."""
+    """A source and the captions of its clips; `captions` is None without a captions file."""
 
     source: Source
     captions: dict[int, Caption] | None
@@ -87,12 +87,12 @@ class SourceJob:
 
 
 def process_source(job: SourceJob) -> None:
-    """Finish every clip of a source. A source that cannot be read is one dropped clip."""
+    """Process all clips of a source. An unreadable source counts as one dropped clip."""
     clips: list[str] = []
     warnings: list[str] = []
     licence: list[str] = []
     try:
-        if job.cfg.blocklist and blocked(job.source.names):
+        if job.cfg.blocklist and in_test_set(job.source.names):
             raise InputError("in the Consistent4D test set")
         if job.source.kind == GLTF:
             _process_gltf(job, clips, warnings, licence)
@@ -100,7 +100,7 @@ def process_source(job: SourceJob) -> None:
             _process_import(job, clips)
     except InputError as error:
         clips = [*clips, job.source.key] if job.source.key not in clips else clips
-        _drop(job, job.source.key, {"clip": None, "clip_name": ""}, str(error))
+        _write_dropped(job, job.source.key, {"clip": None, "clip_name": ""}, str(error))
     summary = {"clips": clips, "warnings": warnings, "licence": "".join(licence)}
     _write(job.scratch.source(job.source.key), json_bytes(summary))
 
@@ -120,20 +120,21 @@ def _process_gltf(
         clips.append(key)
         if job.scratch.clip(key, ".json").is_file():
             continue
-        about = {"clip": index, "clip_name": animation.name}
+        metadata = {"clip": index, "clip_name": animation.name}
         caption, reason = _caption(job, index)
         if reason is None and not animation.channels:
             reason = "the animation moves nothing"
         if reason is not None:
-            _drop(job, key, about, reason)
+            _write_dropped(job, key, metadata, reason)
             continue
         try:
-            views, place = _render(job, scene, index, key, caption.text)
+            views, facts = _render(job, scene, index, key, caption.text)
         except InputError as error:
-            _drop(job, key, about, str(error))
+            _write_dropped(job, key, metadata, str(error))
             continue
-        about["seconds"] = [animation.start, animation.end]
-        _keep(job, key, views, {**about, **place, **_words(caption)})
+        metadata["seconds"] = [animation.start, animation.end]
+        metadata |= {**facts, **_caption_fields(caption)}
+        _write_sample(job, key, views, metadata, licence=scene.copyright)
 
 
 def _process_import(job: SourceJob, clips: list[str]) -> None:
@@ -144,19 +145,19 @@ def _process_import(job: SourceJob, clips: list[str]) -> None:
     if job.scratch.clip(key, ".json").is_file():
         return
     caption, reason = _caption(job, 0)
-    about = {"clip": 0, "clip_name": ""}
+    metadata = {"clip": 0, "clip_name": ""}
     if reason is not None:
-        _drop(job, key, about, reason)
+        _write_dropped(job, key, metadata, reason)
         return
     if job.source.kind == DIFFUSION4D:
         views, facts = read_diffusion4d(job.source.path)
     else:
         views, facts = read_frames(job.source.path)
-    _keep(job, key, views, {**about, **facts, **_words(caption)})
+    _write_sample(job, key, views, {**metadata, **facts, **_caption_fields(caption)})
 
 
 def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
-    """The caption of a clip and the reason not to use it, if there is one."""
+    """The caption of a clip, and the reason for not using the clip, or None."""
     if job.captions is None:
         return Caption(text="", use=True), None
     if clip not in job.captions:
@@ -165,40 +166,53 @@ def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
     return row, None if row.use else "use = 0 in the captions file"
 
 
-def _words(caption: Caption) -> dict[str, Any]:
-    """As a sample's JSON has them; `also` only where there are other captions."""
+def _caption_fields(caption: Caption) -> dict[str, Any]:
+    """The fields `caption` and, if there are alternative captions, `also` of a sample's JSON."""
     return {"caption": caption.text} | ({"also": list(caption.also)} if caption.also else {})
 
 
 def _render(
     job: SourceJob, scene: Scene, index: int, key: str, caption: str
 ) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
-    """The views of a clip, and what its JSON says about where the object was put."""
-    from orster_cli.dataset.views import place, render_placed
+    """The views of a clip, and the fields `placement` and `renderer` of its JSON."""
+    from orster_cli.dataset.views import normalize_object, render_normalized
 
-    placed = place(scene, index, job.cfg)
-    views = render_placed(placed, job.cfg, key=key, prompt=caption or None)
+    normalized = normalize_object(scene, index, job.cfg)
+    views = render_normalized(normalized, job.cfg, key=key, prompt=caption or None)
     facts = {
-        "scale": placed.placement.scale,
-        "offset": placed.placement.offset.tolist(),
-        "bound": placed.placement.reason,
+        "scale": normalized.normalization.scale,
+        "offset": normalized.normalization.offset.tolist(),
+        "bound": normalized.normalization.reason,
     }
     return views, {"placement": facts, "renderer": job.cfg.renderer}
 
 
-def _keep(job: SourceJob, key: str, views: dict[str, OrbitClip], about: dict[str, Any]) -> None:
-    """Judge rendered views; write sample and record, or the record of the drop."""
-    verdict = judge(views, job.cfg)
-    about = {"source": job.source.name, **about, **verdict.figures}
+def _write_sample(
+    job: SourceJob,
+    key: str,
+    views: dict[str, OrbitClip],
+    metadata: dict[str, Any],
+    *,
+    licence: str = "",
+) -> None:
+    """Curate rendered views, then write sample and record, or the record of a dropped clip. `licence`: what
+    the object states, for the index."""
+    verdict = curate(views, job.cfg)
+    metadata = {"source": job.source.name, **metadata, **verdict.figures}
     if verdict.reason is not None:
-        _drop(job, key, about, verdict.reason)
+        _write_dropped(job, key, metadata, verdict.reason)
         return
-    _write(job.scratch.clip(key, ".png"), png_bytes(strip(views)))
-    _write(job.scratch.clip(key, ".tar"), encode(key, views, about))
-    record = {"key": key, "reason": None, **about, "frames": {n: len(v) for n, v in views.items()}}
+    _write(job.scratch.clip(key, ".png"), png_bytes(contact_strip(views)))
+    _write(job.scratch.clip(key, ".tar"), encode_views(key, views, metadata))
+    frames = {name: len(view) for name, view in views.items()}
+    record = {"key": key, "reason": None, **metadata, "licence": licence, "frames": frames}
     _write(job.scratch.clip(key, ".json"), json_bytes(record))
 
 
-def _drop(job: SourceJob, key: str, about: dict[str, Any], reason: str) -> None:
-    record = {"key": key, "reason": reason, "source": job.source.name, **about}
+def _write_dropped(job: SourceJob, key: str, metadata: dict[str, Any], reason: str) -> None:
+    """Write the record of a dropped clip. The manifest quotes the reason, which therefore leaves out the
+    folder that the source lies in."""
+    if reason.startswith(path := str(job.source.path)):
+        reason = job.source.name + reason[len(path) :]
+    record = {"key": key, "reason": reason, "source": job.source.name, **metadata}
     _write(job.scratch.clip(key, ".json"), json_bytes(record))

@@ -1,7 +1,7 @@
-"""Run a function over many items in processes, yielding in order, with a bounded number in flight.
+"""Runs a function over many items in worker processes, in order, with a bounded number in flight.
 
-Processes are spawned, not forked (torch and numba threads do not survive a fork), and end
-themselves when their parent is killed.
+Processes are spawned, not forked (torch and numba threads do not survive a fork), and exit when their
+parent is killed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import TypeVar
 from orster_cli.core.errors import MissingResourceError
 
 Item = TypeVar("Item")
-_AHEAD = 4  # items in flight per worker, so that a slow one does not idle the others
+_AHEAD = 4  # items in flight per worker, so that a slow item does not block the others
 
 
 def for_each(
     function: Callable[[Item], None], items: Iterable[tuple[Item, bool]], workers: int
 ) -> Iterator[Item]:
-    """Call `function` on each item whose flag is True; yield every item, in order, once done.
+    """Call `function` on each item whose flag is True; yield every item, in order, when finished.
 
-    `workers` 1 works in this process. The first exception of a worker is raised here, at the place
-    of its item; MissingResourceError when a worker is killed, most often for want of memory."""
+    With 1 worker the calls run in this process. A worker's exception is raised at its item;
+    MissingResourceError: a worker was killed, most often for lack of memory."""
     if workers <= 1:
         for item, wanted in items:
             if wanted:
@@ -61,7 +61,7 @@ def _finished(item: Item, future: Future[None] | None) -> Item:
 
 
 def _start_worker() -> None:
-    """One thread each, and no life after the parent's; Ctrl-C is the parent's to handle."""
+    """Use one thread, ignore Ctrl-C (the parent handles it), and exit with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

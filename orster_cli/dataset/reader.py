@@ -1,4 +1,4 @@
-"""Read a dataset: any sample, any view, without unpacking the shards. T frames."""
+"""Random access to the samples and views of a dataset, without unpacking its shards. T frames."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.assemble import INDEX
 from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.samples import frame_digits
-from orster_cli.dataset.shards import Placed, is_key, read_sample
+from orster_cli.dataset.shards import SampleSpan, is_sample_key, read_sample
 from orster_cli.io.camera_values import parse_frames, parse_side
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 
 LARGEST = 2**63  # of offsets and sizes in a shard
-LARGEST_MOTION = 1e6  # a mean square of colours: at most 1 in what `prepare-data` writes
+LARGEST_MOTION = 1e6  # `prepare-data` writes a mean square of colours, at most 1
 # fields of an index entry, with their types
 _REQUIRED = {"key": str, "shard": str, "offset": int, "size": int, "frames": dict}
 _OPTIONAL: dict[str, tuple[type, ...]] = {
@@ -33,6 +33,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "clip_name": (str, type(None)),
     "caption": (str, type(None)),
     "also": (list,),
+    "licence": (str,),
     "motion": (float, int),
 }
 
@@ -46,14 +47,14 @@ class Dataset:
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
-        """Open the dataset artifact at `path`. Raises InputError for anything else."""
+        """Open the dataset artifact at `path`. InputError: another or a damaged artifact."""
         from orster_cli.artifacts.store import open_artifact
 
         return cls.read(open_artifact(Path(path), kind="dataset").path)
 
     @classmethod
     def read(cls, root: Path) -> Dataset:
-        """The dataset in the folder `root`, whose manifest is not looked at."""
+        """Open the dataset in the folder `root` without reading its manifest."""
         return cls(root, _parse_index(root))
 
     def __len__(self) -> int:
@@ -64,7 +65,8 @@ class Dataset:
         return list(self._samples)
 
     def info(self, key: str) -> dict[str, Any]:
-        """The index entry: caption, also (other captions), source, motion, frames by view, place."""
+        """The index entry: caption, also (alternative captions), source, licence, motion, number of frames
+        by view, byte range."""
         if key not in self._samples:
             raise InputError(
                 f"{self.root}: no sample {key!r} among {len(self)}",
@@ -76,9 +78,14 @@ class Dataset:
         """By key, the caption of each sample and its other captions; empty where it has none."""
         return {key: texts_of(info) for key, info in self._samples.items()}
 
+    def licences(self, key: str) -> list[str] | None:
+        """The licence that the object of a sample states, if any. None: an older version wrote the index,
+        which does not tell."""
+        text = self.info(key).get("licence")
+        return None if text is None else [text] if text else []
+
     def sample_json(self, key: str) -> dict[str, Any]:
-        """The whole JSON of a sample, cameras included. InputError: not such a JSON; IntegrityError:
-        none."""
+        """The JSON of a sample, including its cameras. InputError: invalid; IntegrityError: missing."""
         where = self._where(key)
         data = self._read(key, "json").get("json")
         if data is None:
@@ -100,8 +107,8 @@ class Dataset:
     def clip(self, key: str, view: str = "dynamic") -> OrbitClip:
         """One view of a sample: "dynamic", "static", "front" or "eval".
 
-        Frames are straight colour, white where alpha is 0. InputError: the sample lacks the view, or
-        its JSON is wrong; LimitError: too many frames or pixels; IntegrityError: damage."""
+        Frames are straight colour, white where alpha is 0. InputError: no such view, or invalid JSON;
+        LimitError: too many frames or pixels; IntegrityError: damaged data."""
         sample = self.sample_json(key)
         where = self._where(key)
         if view not in VIEWS or view not in sample["views"]:
@@ -125,7 +132,7 @@ class Dataset:
         rgba = torch.empty(0)
         for i, name in enumerate(names):
             image = _read_png(fields.pop(name), shape, f"{where}: frame {i}")
-            if i == 0:  # memory is taken when an image of this size has been seen
+            if i == 0:  # allocate only after the first image has the claimed size
                 rgba = torch.ones(len(names), 4, *shape)
             rgba[i, : len(image)] = image
         alpha = rgba[:, 3:]
@@ -147,13 +154,13 @@ class Dataset:
                 f"{self.root / entry['shard']}: not a file of this dataset",
                 hint="a shard may be no link, and lie behind none",
             )
-        placed = Placed(key=key, offset=entry["offset"], size=entry["size"])
-        return read_sample(self.root / entry["shard"], placed, prefix)
+        span = SampleSpan(key=key, offset=entry["offset"], size=entry["size"])
+        return read_sample(self.root / entry["shard"], span, prefix)
 
 
 def _check_view(value: Any, where: str) -> None:
-    """A view in a sample's JSON has a number of frames, a size, and lists of that many cameras and
-    times. InputError, LimitError."""
+    """Check number of frames, image size, and the lengths of the lists of a view in a sample's JSON.
+    InputError, LimitError."""
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected an object")
     count = value.get("frames")
@@ -169,14 +176,14 @@ def _check_view(value: Any, where: str) -> None:
 
 
 def _cameras(view: dict[str, Any], where: str) -> tuple[Cameras, Tensor]:
-    """Cameras and times [T] of a checked view. InputError."""
+    """Cameras and times [T] of a view that `_check_view` accepts. InputError."""
     columns = zip(view["times"], view["K"], view["w2c"], strict=True)
     frames = [{"time": time, "K": K, "w2c": w2c} for time, K, w2c in columns]
     return parse_frames(frames, width=view["width"], height=view["height"], where=where)
 
 
 def _read_png(data: bytes, shape: tuple[int, int], where: str) -> Tensor:
-    """[3,H,W] or [4,H,W] of `shape` (H, W). IntegrityError: no such image; LimitError: too large."""
+    """[3,H,W] or [4,H,W] with `shape` (H, W). IntegrityError: another size, or damaged; LimitError."""
     try:
         image = read_image(data, where=where, formats=("PNG",))
     except LimitError:
@@ -208,7 +215,7 @@ def _parse_index(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def _check_entry(entry: Any, where: str) -> None:
-    """InputError: a field of another type, or a place outside the dataset."""
+    """InputError: a field of another type, or a path outside the dataset."""
     if not isinstance(entry, dict):
         raise InputError(f"{where}: not an index: expected an object")
     for name, kind in _REQUIRED.items():
@@ -217,7 +224,7 @@ def _check_entry(entry: Any, where: str) -> None:
     for name, kinds in _OPTIONAL.items():
         if name in entry and type(entry[name]) not in kinds:
             raise InputError(f"{where}: {name}: expected {kinds[0].__name__}")
-    if not is_key(entry["key"]):
+    if not is_sample_key(entry["key"]):
         raise InputError(f"{where}: {printable(entry['key'])[:100]!r} is no key of a sample")
     safe_relative_path(entry["shard"], where=f"{where}: shard")
     if not (0 <= entry["offset"] < LARGEST and 0 <= entry["size"] < LARGEST):

@@ -1,6 +1,6 @@
-"""One sample: the views of a clip, judged and encoded for a shard.
+"""One sample: the views of a clip, curated and encoded for a shard.
 
-The JSON of a sample says everything that its images do not: cameras, times, caption, source.
+The JSON of a sample holds the data other than images: cameras, times, caption, source.
 T frames.
 """
 
@@ -19,50 +19,52 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import check_motion, empty_frame, motion_magnitude, touches_border
 from orster_cli.dataset.shards import encode_sample, png_bytes
 
-STRIP_FRAMES, STRIP_SIDE = 8, 96  # of a contact sheet's row
+STRIP_FRAMES, STRIP_SIDE = 8, 96  # frames of a contact sheet's row, and their pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Whether a clip is kept (`reason` None), and what was measured."""
+class CurationResult:
+    """The result of curation: `reason` for dropping the clip, or None, and the measured `figures`."""
 
     reason: str | None
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def judge(views: dict[str, OrbitClip], cfg: PrepareConfig) -> Verdict:
-    """Curate a clip by its views. Empty frames are never kept."""
+def curate(views: dict[str, OrbitClip], cfg: PrepareConfig) -> CurationResult:
+    """Curate a clip by its views. Clips with empty frames are always dropped."""
     figures: dict[str, Any] = {}
     if "static" in views:
         figures["motion"] = motion_magnitude(views["dynamic"], views["static"])
     for name, clip in views.items():
         frame = empty_frame(clip)
         if frame is not None:
-            return Verdict(reason=f"empty: frame {frame} of {name} shows nothing", figures=figures)
+            return CurationResult(
+                reason=f"empty: frame {frame} of {name} shows nothing", figures=figures
+            )
     if not cfg.curate:
-        return Verdict(reason=None, figures=figures)
+        return CurationResult(reason=None, figures=figures)
     front = views.get("front")
     if front is not None and front.alpha is not None:
         check = check_motion(front, cfg.still_ssim)
         figures["ssim_object"], figures["ssim_frame"] = check.over_object, check.over_frame
         reason = check.verdict(cfg.still_ssim, cfg.broken_ssim)
         if reason is not None:
-            return Verdict(reason=reason, figures=figures)
+            return CurationResult(reason=reason, figures=figures)
     for name, clip in views.items():
         frame = touches_border(clip)
         if frame is not None:
-            return Verdict(
+            return CurationResult(
                 reason=f"cut off: frame {frame} of {name} touches the border", figures=figures
             )
-    return Verdict(reason=None, figures=figures)
+    return CurationResult(reason=None, figures=figures)
 
 
-def encode(key: str, views: dict[str, OrbitClip], about: dict[str, Any]) -> bytes:
+def encode_views(key: str, views: dict[str, OrbitClip], metadata: dict[str, Any]) -> bytes:
     """The tar members of a sample: ``json``, then ``dynamic.00.png`` and so on by view."""
     text = json.dumps(
         {
             "key": key,
-            **about,
+            **metadata,
             "conventions": CONVENTIONS,
             "views": {name: _cameras(views[name]) for name in VIEWS if name in views},
         },
@@ -83,12 +85,12 @@ def _images(views: dict[str, OrbitClip]) -> Iterator[tuple[str, bytes]]:
 
 
 def frame_digits(count: int) -> int:
-    """Digits of the frame numbers of a view of `count` frames."""
+    """Number of digits in the frame numbers of a view of `count` frames."""
     return max(2, len(str(count - 1)))
 
 
 def rgba_bytes(clip: OrbitClip) -> np.ndarray:
-    """[T,H,W,4] uint8 straight RGBA; opaque where the clip has no alpha."""
+    """[T,H,W,4] uint8 straight RGBA; opaque for clips without alpha."""
     rgb = clip.frames.permute(0, 2, 3, 1).numpy()
     if clip.alpha is None:
         alpha = np.ones_like(rgb[..., :1])
@@ -108,8 +110,8 @@ def _cameras(clip: OrbitClip) -> dict[str, Any]:
     }
 
 
-def strip(views: dict[str, OrbitClip]) -> np.ndarray:
-    """[side, frames * side, 3] uint8: a row of the dynamic orbit on white for the contact sheet."""
+def contact_strip(views: dict[str, OrbitClip]) -> np.ndarray:
+    """[side, frames * side, 3] uint8: frames of the dynamic orbit on white, for the contact sheet."""
     from PIL import Image
 
     clip = views["dynamic"]

@@ -1,4 +1,4 @@
-"""From the paths a user names to a list of sources, in an order that depends on names alone."""
+"""Finds the sources in the paths given by the user; their order depends only on their names."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.names import key_slug
-from orster_cli.dataset.shards import check_key
+from orster_cli.dataset.shards import check_sample_key
+from orster_cli.gltf.container import GLTF_SUFFIXES
 
 GLTF, DIFFUSION4D, FRAMES = "gltf", "diffusion4d", "frames"
-_SUFFIXES = (".glb", ".gltf")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """One object: a glTF file, a folder in Diffusion4D's layout, or a folder of frames.
 
-    `name` is its path relative to what the user named; `key` starts the keys of its samples."""
+    `name` is its path relative to the user's path; `key` is the prefix of its sample keys."""
 
     path: Path
     name: str
@@ -29,14 +29,14 @@ class Source:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the source may be known by: the file's stem and the folder it lies in."""
+        """Names for the blocklist: the file's stem and its folder."""
         return (self.path.stem, self.path.parent.name)
 
 
 def find_sources(paths: list[Path]) -> list[Source]:
-    """All objects in files and folders (searched to any depth), sorted by name.
+    """All objects in files and folders (searched recursively), sorted by name.
 
-    Raises InputError for a path that does not exist, is no object or holds none."""
+    InputError: a path that does not exist, or without an object."""
     found: dict[Path, tuple[str, str]] = {}
     for path in paths:
         if not path.exists():
@@ -44,7 +44,7 @@ def find_sources(paths: list[Path]) -> list[Source]:
         before = len(found)
         if path.is_dir():
             _search(path, path, found)
-        elif path.suffix.lower() in _SUFFIXES:
+        elif path.suffix.lower() in GLTF_SUFFIXES:
             found.setdefault(path.resolve(), (path.name, GLTF))
         else:
             raise InputError(f"{path}: expected .glb, .gltf or a folder, got {path.suffix!r}")
@@ -59,16 +59,16 @@ def find_sources(paths: list[Path]) -> list[Source]:
     uses = Counter(stems)
     sources = []
     for (name, path, kind), stem in zip(entries, stems, strict=True):
-        if uses[stem] > 1:  # equal names in different folders
+        if uses[stem] > 1:  # equal stems in different folders
             stem = f"{stem[:64]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        sources.append(Source(path=Path(path), name=name, kind=kind, key=check_key(stem)))
+        sources.append(Source(path=Path(path), name=name, kind=kind, key=check_sample_key(stem)))
     if len({source.key for source in sources}) < len(sources):
         raise InputError("two objects have the same name relative to the paths given: rename one")
     return sources
 
 
 def _search(folder: Path, root: Path, found: dict[Path, tuple[str, str]]) -> None:
-    """Add the objects below `folder`; folders reached by a symbolic link are left out."""
+    """Add the objects below `folder` to `found`; symbolic links to folders are not followed."""
     kind = folder_kind(folder)
     if kind is not None:
         name = folder.relative_to(root).as_posix()
@@ -77,12 +77,12 @@ def _search(folder: Path, root: Path, found: dict[Path, tuple[str, str]]) -> Non
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
             _search(entry, root, found)
-        elif entry.suffix.lower() in _SUFFIXES and entry.is_file():
+        elif entry.suffix.lower() in GLTF_SUFFIXES and entry.is_file():
             found.setdefault(entry.resolve(), (entry.relative_to(root).as_posix(), GLTF))
 
 
 def folder_kind(folder: Path) -> str | None:
-    """Which layout of frames a folder holds, or None."""
+    """The kind of a folder of frames, or None."""
     if (folder / "multi_frame0.png").is_file():
         return DIFFUSION4D
     if (folder / "transforms.json").is_file():
@@ -91,13 +91,13 @@ def folder_kind(folder: Path) -> str | None:
 
 
 def _slug(name: str) -> str:
-    """The part of a sample key that names the object."""
-    stem = Path(name).stem if name.lower().endswith(_SUFFIXES) else Path(name).name
+    """The object's part of a sample key."""
+    stem = Path(name).stem if name.lower().endswith(GLTF_SUFFIXES) else Path(name).name
     return key_slug(stem)
 
 
 def parse_part(text: str) -> tuple[int, int]:
-    """``i/n`` of --shard: part i of n, counted from 1. Raises ConfigError."""
+    """(i, n) of the text ``i/n`` of --shard: part i of n, counted from 1. ConfigError."""
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise ConfigError(
@@ -107,5 +107,5 @@ def parse_part(text: str) -> tuple[int, int]:
 
 
 def take_part(sources: list[Source], part: tuple[int, int]) -> list[Source]:
-    """The objects of part (i, n): every n-th one. The parts are disjoint and together all."""
+    """The objects of part (i, n): every n-th one, from the i-th. The parts form a partition."""
     return sources[part[0] - 1 :: part[1]]

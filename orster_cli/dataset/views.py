@@ -1,4 +1,4 @@
-"""The videos of one animation: dynamic orbit, static orbit, front view, evaluation views.
+"""Renders the views of one animation: dynamic orbit, static orbit, front view, evaluation views.
 
 T frames, E evaluation times, V views.
 """
@@ -16,47 +16,47 @@ from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
-from orster_cli.gltf.placement import Placement, place_clip
+from orster_cli.gltf.normalization import Normalization, normalize_clip
 from orster_cli.gltf.scene import Scene
 from orster_cli.mesh_render.render import MeshRender, render_mesh
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedClip:
-    """One animation of an object, normalised; `.mesh(t)` for t in [0, 1]."""
+class NormalizedClip:
+    """One animation of a normalised object; `clip` None is the rest pose."""
 
     scene: Scene
     clip: int | None
-    placement: Placement
+    normalization: Normalization
 
     def mesh(self, t: float) -> Mesh:
-        """The triangles at normalised time `t`, in the conventions' world."""
+        """The normalised mesh at time `t` in [0,1]."""
         mesh = self.scene.evaluate(self.clip, clip_seconds(self.scene, self.clip, t))
-        return mesh.transformed(self.placement.scale, self.placement.offset)
+        return mesh.transformed(self.normalization.scale, self.normalization.offset)
 
 
 def clip_seconds(scene: Scene, clip: int | None, t: float) -> float:
-    """The second of an animation at normalised time `t`: 0 its first, 1 its last keyframe."""
+    """Time `t` in [0,1] of an animation in seconds: 0 is its first keyframe, 1 its last."""
     if clip is None:
         return 0.0
     animation = scene.clips[clip]
     return animation.start + float(t) * animation.duration
 
 
-def place(scene: Scene, clip: int | None, cfg: PrepareConfig) -> PlacedClip:
-    """Normalise an object over every moment that `cfg` will show."""
+def normalize_object(scene: Scene, clip: int | None, cfg: PrepareConfig) -> NormalizedClip:
+    """Normalise an object over all times that `cfg` renders."""
     if clip is not None and not 0 <= clip < len(scene.clips):
         raise InputError(f"{scene.path}: clip {clip}: the file has {len(scene.clips)} animations")
     shown = clip_times(cfg.frames).tolist()
     if cfg.eval_views:
         shown += [t for t in cfg.eval_times if t not in shown]
     seconds = np.array([clip_seconds(scene, clip, t) for t in shown])
-    return PlacedClip(scene, clip, place_clip(scene, clip, seconds, cfg.elevation))
+    return NormalizedClip(scene, clip, normalize_clip(scene, clip, seconds, cfg.elevation))
 
 
 def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, torch.Tensor]]:
-    """Cameras and times [T] of each view. `key` names the sample and, with azimuth jitter, draws
-    the azimuth at which its orbits start; the front view always stands at azimuth 0."""
+    """Cameras and times [T] of each view. With azimuth jitter, the start azimuth of the orbits is drawn
+    from the sample's `key`; the front view is always at azimuth 0."""
     start = 0.0
     if cfg.azimuth_jitter:
         start = derive_seed(cfg.seed, "azimuth", key) / 2**63 * 360.0
@@ -79,7 +79,7 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
     return views
 
 
-def render_triple(
+def render_views(
     scene: Scene,
     clip_index: int | None,
     cfg: PrepareConfig,
@@ -87,38 +87,38 @@ def render_triple(
     key: str = "",
     prompt: str | None = None,
 ) -> dict[str, OrbitClip]:
-    """Render "dynamic", "static", "front" and, when `cfg.eval_views`, "eval" of one animation
-    (None: the object at rest). Frames are straight colour, white where alpha is 0.
+    """Render the views "dynamic", "static", "front" and, with `cfg.eval_views`, "eval" of one animation
+    (None: the rest pose). Frames are straight colour, white where alpha is 0.
 
-    Raises InputError for an object that cannot be shown."""
-    return render_placed(place(scene, clip_index, cfg), cfg, key=key, prompt=prompt)
+    InputError: an object without extent, or damaged."""
+    return render_normalized(normalize_object(scene, clip_index, cfg), cfg, key=key, prompt=prompt)
 
 
-def render_placed(
-    placed: PlacedClip, cfg: PrepareConfig, *, key: str = "", prompt: str | None = None
+def render_normalized(
+    normalized: NormalizedClip, cfg: PrepareConfig, *, key: str = "", prompt: str | None = None
 ) -> dict[str, OrbitClip]:
-    """`render_triple` of a clip that is already normalised."""
+    """`render_views` of an already normalised clip."""
     draw = _blender_view if cfg.renderer == "blender" else render_view
     return {
-        name: draw(placed, cameras, times, cfg, prompt)
+        name: draw(normalized, cameras, times, cfg, prompt)
         for name, (cameras, times) in view_cameras(cfg, key).items()
     }
 
 
 def render_view(
-    placed: PlacedClip,
+    normalized: NormalizedClip,
     cameras: Cameras,
     times: torch.Tensor,
     cfg: PrepareConfig,
     prompt: str | None,
 ) -> OrbitClip:
-    """One video; frames at the same moment share one evaluation of the mesh."""
+    """One view, rendered by the built-in renderer; frames at equal times share one mesh."""
     moments = times.tolist()
     renders: list[MeshRender | None] = [None] * len(moments)
     for t in dict.fromkeys(moments):
         which = [i for i, moment in enumerate(moments) if moment == t]
         render = render_mesh(
-            placed.mesh(t), cameras[which], supersample=cfg.supersample, device=cfg.device
+            normalized.mesh(t), cameras[which], supersample=cfg.supersample, device=cfg.device
         )
         for k, i in enumerate(which):
             renders[i] = MeshRender(rgb=render.rgb[k], alpha=render.alpha[k], depth=render.depth[k])
@@ -133,29 +133,29 @@ def render_view(
 
 
 def _blender_view(
-    placed: PlacedClip,
+    normalized: NormalizedClip,
     cameras: Cameras,
     times: torch.Tensor,
     cfg: PrepareConfig,
     prompt: str | None,
 ) -> OrbitClip:
-    """One video by Blender; `supersample` squared samples a pixel, at least 16."""
+    """One view, rendered by Blender with `supersample`^2 samples a pixel, at least 16."""
     from orster_cli.mesh_render.blender import Shot, render_shots
 
     shots = [
         Shot(
-            seconds=clip_seconds(placed.scene, placed.clip, t),
+            seconds=clip_seconds(normalized.scene, normalized.clip, t),
             K=cameras.K[k].double().numpy(),
             w2c=cameras.w2c[k].double().numpy(),
         )
         for k, t in enumerate(times.tolist())
     ]
     frames = render_shots(
-        placed.scene.path,
-        placed.clip,
+        normalized.scene.path,
+        normalized.clip,
         shots,
-        scale=placed.placement.scale,
-        offset=placed.placement.offset,
+        scale=normalized.normalization.scale,
+        offset=normalized.normalization.offset,
         width=cameras.width,
         height=cameras.height,
         samples=max(cfg.supersample**2, 16),

@@ -42,6 +42,7 @@ def w2c_to_opengl_c2w(w2c: Tensor) -> Tensor:
 
 
 def videomv_condition(w2c: Tensor) -> Tensor:
-    """[T,16] camera condition of VideoMV: flattened OpenGL c2w in its own world, not normalised."""
+    """[T,16] camera condition of VideoMV: OpenGL camera-to-world matrices in VideoMV's world,
+    flattened, not normalised."""
     c2w = w2c_to_opengl_c2w(w2c.double())
     return (WORLD_TO_VIDEOMV.to(c2w) @ c2w).flatten(-2).float()

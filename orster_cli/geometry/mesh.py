@@ -1,4 +1,4 @@
-"""What the renderer draws: triangles with materials, in the world frame (+Z up).
+"""Triangle meshes with materials in the world frame (+Z up), as the renderer takes them.
 
 V vertices, F triangles. Colours of materials and vertices are linear; texels are sRGB bytes.
 """
@@ -25,7 +25,7 @@ class Texture:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Material:
-    """Surface of some triangles. Metalness, roughness and normal maps are not drawn."""
+    """Surface properties. Metalness, roughness and normal maps are not rendered."""
 
     base_color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     emissive: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -38,11 +38,11 @@ class Material:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mesh:
-    """Triangles at one moment.
+    """A mesh at one time.
 
     `vertices` [V,3] and unit `normals` [V,3] float64; `colors` [V,4] linear float32; `uvs` [V,4]
     float32: base colour (u, v), emission (u, v), v down from the image's top; `triangles` [F,3]
-    and `material_ids` [F] int32. All but the first two are shared by every moment of an object.
+    and `material_ids` [F] int32. Only the first two change over time.
     """
 
     vertices: np.ndarray
@@ -71,7 +71,7 @@ def srgb_to_linear(value: np.ndarray) -> np.ndarray:
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
-SRGB_LUT = srgb_to_linear(np.arange(256) / 255.0)  # of bytes
+SRGB_LUT = srgb_to_linear(np.arange(256) / 255.0)  # linear value of each sRGB byte
 
 
 def linear_to_srgb(value: np.ndarray) -> np.ndarray:
@@ -81,9 +81,9 @@ def linear_to_srgb(value: np.ndarray) -> np.ndarray:
 
 
 def mip_levels(image: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Halve `image` [h,w,4] uint8 down to 1 x 1, averaging 2 x 2 in linear light.
+    """The mip chain of `image` [h,w,4] uint8 down to 1 x 1, averaging 2 x 2 texels in linear light.
 
-    An odd side drops its last row or column, as graphics hardware may."""
+    At an odd size the last row or column is dropped, as graphics hardware may do."""
     levels = [np.ascontiguousarray(image)]
     linear = np.concatenate(
         [SRGB_LUT.astype(np.float32)[image[..., :3]], image[..., 3:] / np.float32(255.0)], axis=-1

@@ -1,4 +1,4 @@
-"""Orbits: where the camera of an orbital video stands at each frame.
+"""Camera poses and times of orbital videos.
 
 Conventions (docs/conventions.md): world +Z up, azimuth 0 is the front view with the camera at -Y,
 azimuth grows counter-clockwise seen from above, all angles in degrees.
@@ -18,9 +18,9 @@ FOV_DEG = 39.6  # 50 mm lens on a 36 mm sensor; 0.6911 rad
 
 
 def orbit_azimuths(frames: int, *, start: float = 0.0, turns: float = 1.0) -> Tensor:
-    """[T] azimuths ``start + 360 turns i / T`` in degrees: a full turn never repeats its first one.
+    """[T] azimuths ``start + 360 turns i / T`` in degrees. A full turn does not repeat the first azimuth.
 
-    Negative `turns` go clockwise; 0 is a camera that stands still."""
+    Negative `turns` go clockwise; 0 is a static camera."""
     if frames < 1:
         raise ValueError(f"orbit_azimuths: frames must be >= 1, got {frames}")
     return start + 360.0 * turns * torch.arange(frames, dtype=torch.float64) / frames

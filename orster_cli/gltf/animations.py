@@ -1,4 +1,4 @@
-"""The animations of a glTF file."""
+"""Reads the animations of a glTF file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _INTERPOLATIONS = ("STEP", "LINEAR", "CUBICSPLINE")
 
 
 class ClipReader:
-    """Reads the animations of a document; `warnings` collects what is not played."""
+    """Reads the animations of a document; `warnings` lists unsupported channels."""
 
     def __init__(self, document: GltfDocument, morphed: set[int]) -> None:
-        """`morphed`: the nodes whose meshes have morph targets; weights of others are left out."""
+        """`morphed`: the nodes whose meshes have morph targets; weight channels of other nodes are
+        ignored."""
         self.document = document
         self.warnings: list[str] = []
         self._morphed = morphed
@@ -60,7 +61,7 @@ class ClipReader:
             self.warnings.append(f"animation of {str(path)[:40]!r} is not played")
             return None
         if "node" not in target:
-            return None  # the specification asks to ignore such a channel
+            return None  # the specification requires such a channel to be ignored
         node = document.integer(target, "node", where)
         if path == "weights" and node not in self._morphed:
             return None
@@ -113,7 +114,7 @@ class ClipReader:
         return found.astype(np.float64).reshape(shape)
 
     def _morph_count(self, owner: dict[str, Any]) -> int:
-        """Morph targets of the mesh of a node; 1 where there is none, so that sizes can differ."""
+        """Number of morph targets of a node's mesh, at least 1."""
         if "mesh" not in owner:
             return 1
         mesh = self.document.item("meshes", owner["mesh"], "node.mesh")

@@ -1,16 +1,15 @@
-"""Strict reader of the glTF 2.0 container: GLB or `.gltf` with embedded data, down to accessors.
+"""A parsed glTF 2.0 file: typed access to its JSON, its buffers and its accessors.
 
 Everything that a file claims (lengths, counts, offsets, types, references) is checked before memory
 is allocated for it; whatever is wrong raises `InputError` or `LimitError` with the place in the
 file. Buffers and images outside the file are refused, never opened.
-Source: glTF 2.0 specification, sections 3.6 (buffers, accessors) and 4 (GLB).
+Source: glTF 2.0 specification, section 3.6 (buffers, accessors).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,7 @@ import numpy as np
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.strict_json import parse_json
 
-_MAGIC = 0x46546C67  # "glTF"
-_CHUNK_JSON = 0x4E4F534A
-_CHUNK_BIN = 0x004E4942
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _NORMALISED_MAX = {5120: 127.0, 5121: 255.0, 5122: 32767.0, 5123: 65535.0}
 _TYPES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -59,15 +54,15 @@ class GltfDocument:
     def fail(
         self, where: str, expected: str, got: object, *, hint: str | None = None
     ) -> InputError:
-        """The error to raise for a malformed place of this file."""
+        """The InputError for a malformed part of this file."""
         shown = repr(got)
         shown = shown if len(shown) <= 80 else shown[:77] + "..."
         return InputError(
             f"{self.path}: {where}: expected {expected}, got {shown}", hint=hint, code="E-GLTF"
         )
 
-    def spend(self, where: str, size: int) -> None:
-        """Count `size` bytes that are about to be decoded against the limit of the whole file."""
+    def count_decoded(self, where: str, size: int) -> None:
+        """Add `size` bytes to be decoded to the file's total. LimitError: the total exceeds the limit."""
         self._decoded += size
         if self._decoded > limits.GLTF_MAX_DECODED_BYTES:
             raise LimitError(
@@ -78,7 +73,7 @@ class GltfDocument:
 
     def items(self, name: str) -> list[dict[str, Any]]:
         """The top-level array `name`, a list of objects; empty where it is absent."""
-        if name not in self._items:  # checked once, since every access goes through here
+        if name not in self._items:  # validated on first access
             value = self.root.get(name, [])
             if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
                 raise self.fail(name, "an array of objects", type(value).__name__)
@@ -101,7 +96,7 @@ class GltfDocument:
         *,
         maximum: int = 2**53,
     ) -> int:
-        """Non-negative integer `owner[key]`; `default` None means that it is required."""
+        """Non-negative integer `owner[key]`, required if `default` is None."""
         value = owner.get(key, default)
         if type(value) is not int or not 0 <= value <= maximum:
             raise self.fail(f"{where}.{key}", f"an integer in 0..{maximum}", value)
@@ -154,7 +149,7 @@ class GltfDocument:
         return self._buffers[index]
 
     def data_uri(self, uri: object, where: str) -> bytes:
-        """Decode a base64 `data:` URI; anything else (a file, a URL) is refused."""
+        """The bytes of a base64 `data:` URI. InputError: any other URI (a file, a URL)."""
         if not isinstance(uri, str):
             raise self.fail(where, "a string", uri)
         head, comma, body = uri.partition(",")
@@ -167,7 +162,7 @@ class GltfDocument:
             )
         if not head.endswith(";base64"):
             raise self.fail(where, "base64 data", head[:60])
-        self.spend(where, len(body))
+        self.count_decoded(where, len(body))
         try:
             return base64.b64decode(body, validate=True)
         except (binascii.Error, ValueError) as error:
@@ -200,8 +195,8 @@ class GltfDocument:
         """Accessor `index` as an array [count, width] (MAT4: [count,4,4], row-major as in maths).
 
         Normalised integers become float32 in [0,1] or [-1,1]; other integers stay integers.
-        Raises InputError for a type outside `types`, data out of bounds or, when `finite`, a NaN
-        or infinity; LimitError for more than `max_count` elements.
+        InputError: a type outside `types`, data out of bounds or, with `finite`, a NaN or infinity;
+        LimitError: more than `max_count` elements.
         """
         entry = self.item("accessors", index, where)
         where = f"{where} -> accessors[{index}]"
@@ -222,7 +217,7 @@ class GltfDocument:
                 hint="simplify the object",
             )
         dtype, width = np.dtype(_COMPONENTS[component]), _TYPES[kind]
-        self.spend(where, count * width * 4)
+        self.count_decoded(where, count * width * 4)
         if "bufferView" in entry:
             offset = self.integer(entry, "byteOffset", where, 0)
             values = self._strided(entry["bufferView"], where, offset, count, width, dtype)
@@ -323,7 +318,7 @@ class GltfDocument:
         )
 
     def check_extensions(self) -> None:
-        """Refuse files that need an extension which changes geometry and is not understood."""
+        """InputError for files that require an unsupported extension."""
         required = self.root.get("extensionsRequired", [])
         if not isinstance(required, list) or not all(isinstance(n, str) for n in required):
             raise self.fail("extensionsRequired", "an array of names", required)
@@ -332,69 +327,3 @@ class GltfDocument:
                 raise self._compressed(name)
             if name not in _UNDERSTOOD and not name.startswith("KHR_materials_"):
                 raise self.fail("extensionsRequired", "extensions that are understood", name)
-
-
-def read_gltf(path: Path) -> GltfDocument:
-    """Read and check a `.glb` or `.gltf` file. Raises InputError or LimitError."""
-    try:
-        size = path.stat().st_size
-        if size > limits.GLTF_MAX_BYTES:
-            raise LimitError(f"{path}: {size} bytes, more than {limits.GLTF_MAX_BYTES}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if len(data) >= 4 and struct.unpack_from("<I", data)[0] == _MAGIC:
-        text, binary = _glb_chunks(path, data)
-    else:
-        text, binary = data, None
-    document = GltfDocument(path, _parse_json(path, text), binary)
-    asset = document.mapping(document.root, "asset", "root")
-    version = asset.get("version")
-    if not isinstance(version, str) or not version.startswith("2."):
-        raise document.fail("asset.version", "2.x", version)
-    document.check_extensions()
-    if len(document.items("nodes")) > limits.GLTF_MAX_NODES:
-        raise LimitError(f"{path}: {len(document.items('nodes'))} nodes")
-    return document
-
-
-def _glb_chunks(path: Path, data: bytes) -> tuple[bytes, memoryview | None]:
-    """The JSON text and the binary chunk of a GLB file."""
-
-    def fail(expected: str, got: object) -> InputError:
-        return InputError(f"{path}: GLB: expected {expected}, got {got}", code="E-GLTF-CONTAINER")
-
-    if len(data) < 20:
-        raise fail("at least 20 bytes", len(data))
-    _, version, length = struct.unpack_from("<III", data)
-    if version != 2:
-        raise fail("container version 2", version)
-    if length != len(data):
-        raise fail(f"a length of {len(data)} bytes in the header", length)
-    chunks: list[tuple[int, memoryview]] = []
-    offset, view = 12, memoryview(data)
-    while offset < length and len(chunks) < 64:
-        if offset + 8 > length:
-            raise fail("a complete chunk header", f"{length - offset} bytes")
-        size, kind = struct.unpack_from("<II", data, offset)
-        if offset + 8 + size > length:
-            raise fail(f"a chunk inside the file of {length} bytes", f"{size} bytes at {offset}")
-        chunks.append((kind, view[offset + 8 : offset + 8 + size]))
-        offset += 8 + size
-    if chunks[0][0] != _CHUNK_JSON:
-        raise fail("a JSON chunk first", hex(chunks[0][0]))
-    if len(chunks[0][1]) > limits.GLTF_MAX_JSON_BYTES:
-        raise LimitError(f"{path}: JSON chunk of {len(chunks[0][1])} bytes")
-    binary = chunks[1][1] if len(chunks) > 1 and chunks[1][0] == _CHUNK_BIN else None
-    return bytes(chunks[0][1]), binary
-
-
-def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
-    """Parse strictly: UTF-8, no duplicate keys, no NaN, bounded nesting."""
-    try:
-        root = parse_json(text.decode(), where=f"{path}: glTF")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not glTF: {error}", code="E-GLTF-JSON") from None
-    if not isinstance(root, dict):
-        raise InputError(f"{path}: not glTF: the JSON is not an object", code="E-GLTF-JSON")
-    return root

@@ -26,7 +26,7 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class AnimationClip:
-    """A named animation; it runs from its first to its last keyframe (seconds)."""
+    """A named animation from its first keyframe, `start`, to its last, `end` (seconds)."""
 
     name: str
     channels: tuple[Channel, ...]
@@ -52,7 +52,7 @@ def slerp(a: np.ndarray, b: np.ndarray, u: float) -> np.ndarray:
 
 
 def sample(channel: Channel, time: float) -> np.ndarray:
-    """The value [W] at `time` in seconds; held before the first and after the last keyframe."""
+    """The value [W] at `time` in seconds; constant before the first and after the last keyframe."""
     times, values = channel.times, channel.values
     cubic = channel.interpolation == "CUBICSPLINE"
     after = int(np.searchsorted(times, time, side="right"))
@@ -81,7 +81,7 @@ def sample(channel: Channel, time: float) -> np.ndarray:
 
 
 def _unit(quaternion: np.ndarray) -> np.ndarray:
-    """Normalised; the identity for a zero quaternion."""
+    """The normalised quaternion; the identity for a zero quaternion."""
     norm = float(np.linalg.norm(quaternion))
     if norm < 1e-12:
         return np.array([0.0, 0.0, 0.0, 1.0])

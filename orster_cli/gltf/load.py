@@ -1,4 +1,4 @@
-"""From a checked glTF document to a `Scene`: primitives, skins, and what the other readers give.
+"""Reads a glTF file into a `Scene`: instances and skins here, other parts in the other readers.
 
 Sources: glTF 2.0 specification 3.5 (scenes), 3.7 (geometry, skins), 3.11 (animations).
 """
@@ -6,24 +6,25 @@ Sources: glTF 2.0 specification 3.5 (scenes), 3.7 (geometry, skins), 3.11 (anima
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from orster_cli.core import limits
-from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.errors import LimitError
 from orster_cli.geometry.mesh import Material
 from orster_cli.gltf.animations import ClipReader
-from orster_cli.gltf.document import GltfDocument, read_gltf
+from orster_cli.gltf.container import read_gltf
+from orster_cli.gltf.document import GltfDocument
 from orster_cli.gltf.materials import MaterialReader, UvSource
 from orster_cli.gltf.nodes import read_nodes
+from orster_cli.gltf.primitives import PrimitiveReader
 from orster_cli.gltf.scene import Instance, Primitive, Scene, Skin
 
 
 def load_gltf(path: Path) -> Scene:
     """Read an animated object from a `.glb` or `.gltf` file.
 
-    Raises InputError (malformed, compressed, external data, nothing to draw) or LimitError."""
+    InputError: malformed, compressed, external data, or no triangles; LimitError."""
     return _SceneReader(read_gltf(Path(path))).scene()
 
 
@@ -95,201 +96,17 @@ class _SceneReader:
 
     def _mesh(self, index: int, where: str, default_material: int) -> list[Primitive]:
         document = self.document
+        reader = PrimitiveReader(document, self.uv_sources, self.warn)
         entry = document.item("meshes", index, f"{where}.mesh")
         primitives = []
         for k, item in enumerate(document.sequence(entry, "primitives", f"meshes[{index}]")):
             place = f"meshes[{index}].primitives[{k}]"
             if not isinstance(item, dict):
                 raise document.fail(place, "an object", item)
-            primitive = self._primitive(item, place, default_material)
+            primitive = reader.read(item, place, default_material)
             if primitive is not None:
                 primitives.append(primitive)
         return primitives
-
-    def _primitive(
-        self, entry: dict[str, Any], where: str, default_material: int
-    ) -> Primitive | None:
-        document = self.document
-        if "KHR_draco_mesh_compression" in document.mapping(entry, "extensions", where):
-            raise InputError(
-                f"{document.path}: {where}: compressed with Draco, which is not read",
-                hint="decompress it first: gltf-transform copy in.glb out.glb",
-                code="E-GLTF-COMPRESSED",
-            )
-        mode = document.integer(entry, "mode", where, 4, maximum=6)
-        if mode < 4:
-            self.warn(f"{where}: points and lines are not drawn")
-            return None
-        attributes = document.mapping(entry, "attributes", where)
-        positions = self._vectors(attributes, "POSITION", where, None)
-        count = len(positions)
-        triangles = self._triangles(entry, where, mode, count)
-        if len(triangles) == 0:
-            self.warn(f"{where}: it has no triangle and is not drawn")
-            return None
-        material = document.integer(entry, "material", where, default_material)
-        if material > default_material:
-            raise document.fail(f"{where}.material", f"below {default_material}", material)
-        normals = None
-        if "NORMAL" in attributes:
-            normals = self._vectors(attributes, "NORMAL", where, count)
-        joints, weights = self._influences(attributes, where, count)
-        deltas, normal_deltas = self._targets(entry, where, count)
-        primitive = Primitive(
-            positions=positions,
-            normals=normals,
-            colors=self._colors(attributes, where, count),
-            uvs=self._uvs(attributes, where, count, material),
-            triangles=triangles,
-            material=material,
-            joints=joints,
-            weights=weights,
-            target_positions=deltas,
-            target_normals=normal_deltas,
-        )
-        return primitive if normals is not None else _unweld(primitive)
-
-    def _vectors(
-        self, attributes: dict[str, Any], name: str, where: str, count: int | None
-    ) -> np.ndarray:
-        """[V,3] float64 attribute; `count` is the length it must have."""
-        found = self.document.accessor(
-            attributes.get(name),
-            f"{where}.{name}",
-            types=("VEC3",),
-            max_count=limits.GLTF_MAX_VERTICES,
-        )
-        self._same_length(found, count, f"{where}.{name}")
-        return found.astype(np.float64)
-
-    def _same_length(self, values: np.ndarray, count: int | None, where: str) -> None:
-        if count is not None and len(values) != count:
-            raise self.document.fail(where, f"{count} elements, as POSITION has", len(values))
-
-    def _triangles(self, entry: dict[str, Any], where: str, mode: int, count: int) -> np.ndarray:
-        """[F,3] int32 from a list, strip or fan, indexed or not."""
-        document = self.document
-        if "indices" in entry:
-            found = document.accessor(
-                entry["indices"],
-                f"{where}.indices",
-                types=("SCALAR",),
-                max_count=3 * limits.GLTF_MAX_TRIANGLES,
-            )
-            if found.dtype.kind != "u":
-                raise document.fail(f"{where}.indices", "unsigned integers", found.dtype)
-            if found.max() >= count:
-                raise document.fail(f"{where}.indices", f"below {count} vertices", found.max())
-            indices = found[:, 0].astype(np.int32)
-        else:
-            indices = np.arange(count, dtype=np.int32)
-        if mode == 4:
-            return indices[: len(indices) // 3 * 3].reshape(-1, 3)
-        if len(indices) < 3:
-            return np.zeros((0, 3), np.int32)
-        if mode == 6:
-            middle, last = indices[1:-1], indices[2:]
-            return np.stack([np.full_like(middle, indices[0]), middle, last], axis=1)
-        strip = np.stack([indices[:-2], indices[1:-1], indices[2:]], axis=1)
-        strip[1::2] = strip[1::2, [1, 0, 2]]
-        return np.ascontiguousarray(strip)
-
-    def _colors(self, attributes: dict[str, Any], where: str, count: int) -> np.ndarray:
-        """[V,4] float32 linear vertex colours; white where the file has none."""
-        colors = np.ones((count, 4), np.float32)
-        if "COLOR_0" in attributes:
-            found = self.document.accessor(
-                attributes["COLOR_0"],
-                f"{where}.COLOR_0",
-                types=("VEC3", "VEC4"),
-                max_count=limits.GLTF_MAX_VERTICES,
-            )
-            self._same_length(found, count, f"{where}.COLOR_0")
-            colors[:, : found.shape[1]] = np.clip(self._unit_floats(found), 0.0, 1.0)
-        return colors
-
-    def _uvs(self, attributes: dict[str, Any], where: str, count: int, material: int) -> np.ndarray:
-        """[V,4] float32: the base colour's (u, v) and the emission's, transforms applied."""
-        uvs = np.zeros((count, 4), np.float32)
-        for slot, source in enumerate(self.uv_sources[material]):
-            name = f"TEXCOORD_{source.texcoord}"
-            if name not in attributes:
-                continue
-            found = self.document.accessor(
-                attributes[name],
-                f"{where}.{name}",
-                types=("VEC2",),
-                max_count=limits.GLTF_MAX_VERTICES,
-            )
-            self._same_length(found, count, f"{where}.{name}")
-            uv = self._unit_floats(found)
-            if source.transform is not None:
-                uv = uv @ source.transform[:, :2].T + source.transform[:, 2]
-            if np.abs(uv).max() > 1e6:
-                self.warn(f"{where}.{name}: coordinates beyond 1e6 were cut")
-            uvs[:, 2 * slot : 2 * slot + 2] = np.clip(uv, -1e6, 1e6)
-        return uvs
-
-    def _influences(
-        self, attributes: dict[str, Any], where: str, count: int
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Joint indices [V,4k] and weights [V,4k] that sum to 1; (None, None) without a skin."""
-        joints, weights = [], []
-        for k in range(4):
-            if f"JOINTS_{k}" not in attributes or f"WEIGHTS_{k}" not in attributes:
-                break
-            for name, found in ((f"JOINTS_{k}", joints), (f"WEIGHTS_{k}", weights)):
-                values = self.document.accessor(
-                    attributes[name],
-                    f"{where}.{name}",
-                    types=("VEC4",),
-                    max_count=limits.GLTF_MAX_VERTICES,
-                    finite=False,
-                )
-                self._same_length(values, count, f"{where}.{name}")
-                found.append(values)
-        if not joints:
-            return None, None
-        if any(part.dtype.kind != "u" for part in joints):
-            raise self.document.fail(f"{where}.JOINTS", "unsigned integers", joints[0].dtype)
-        weight = np.concatenate([self._unit_floats(part) for part in weights], axis=1)
-        joint = np.concatenate(joints, axis=1).astype(np.int64)
-        bad = ~np.isfinite(weight) | (weight < 0)
-        if bad.any():
-            self.warn(f"{where}.WEIGHTS: {int(bad.sum())} NaN or negative weights set to 0")
-            weight = np.where(bad, 0.0, weight)
-        weight = np.minimum(weight.astype(np.float64), 1e6)
-        total = weight.sum(axis=1)
-        unbound = total < 1e-9
-        if unbound.any():
-            self.warn(f"{where}.WEIGHTS: {int(unbound.sum())} vertices without a joint follow the "
-                      "first one listed for them")  # fmt: skip
-            weight[unbound, 0] = 1.0
-            total = weight.sum(axis=1)
-        weight /= total[:, None]
-        return np.where(weight > 0, joint, 0), weight
-
-    def _targets(
-        self, entry: dict[str, Any], where: str, count: int
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Displacements [M,V,3] of positions and normals of the morph targets."""
-        targets = self.document.sequence(entry, "targets", where)
-        if not targets:
-            return None, None
-        if len(targets) > limits.GLTF_MAX_MORPH_TARGETS:
-            raise LimitError(f"{self.document.path}: {where}: {len(targets)} morph targets")
-        self.document.spend(where, len(targets) * count * 48)
-        moved = np.zeros((len(targets), count, 3))
-        turned = np.zeros((len(targets), count, 3))
-        for k, target in enumerate(targets):
-            place = f"{where}.targets[{k}]"
-            if not isinstance(target, dict):
-                raise self.document.fail(place, "an object", target)
-            if "POSITION" in target:
-                moved[k] = self._vectors(target, "POSITION", place, count)
-            if "NORMAL" in target:
-                turned[k] = self._vectors(target, "NORMAL", place, count)
-        return moved, turned
 
     def _skin(self, index: int, where: str) -> Skin:
         document = self.document
@@ -323,31 +140,3 @@ class _SceneReader:
             )  # fmt: skip
         if primitive.joints is None:
             self.warn(f"{where}: it has a skin but its mesh has no JOINTS_0 and WEIGHTS_0")
-
-    @staticmethod
-    def _unit_floats(values: np.ndarray) -> np.ndarray:
-        """Floats as they are; integers without the `normalized` flag scaled to [0,1] all the same,
-        since colours, weights and texture coordinates can mean nothing else."""
-        if values.dtype.kind == "f":
-            return values
-        return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
-
-
-def _unweld(primitive: Primitive) -> Primitive:
-    """Give each triangle its own vertices, so that it can be shaded flat."""
-    order = primitive.triangles.reshape(-1)
-
-    def taken(values: np.ndarray | None, axis: int = 0) -> np.ndarray | None:
-        return None if values is None else np.take(values, order, axis=axis)
-
-    return Primitive(
-        positions=primitive.positions[order],
-        normals=None,
-        colors=primitive.colors[order],
-        uvs=primitive.uvs[order],
-        triangles=np.arange(len(order), dtype=np.int32).reshape(-1, 3),
-        material=primitive.material,
-        joints=taken(primitive.joints),
-        weights=taken(primitive.weights),
-        target_positions=taken(primitive.target_positions, 1),
-    )

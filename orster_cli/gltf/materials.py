@@ -1,4 +1,4 @@
-"""Materials and textures of a glTF file."""
+"""Reads the materials and textures of a glTF file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 class UvSource:
-    """Where a texture reads: TEXCOORD set and the affine map [2,3] applied to it."""
+    """Source of texture coordinates: a TEXCOORD set and an affine map [2,3] of it."""
 
     def __init__(self, texcoord: int = 0, transform: np.ndarray | None = None) -> None:
         self.texcoord = texcoord
@@ -38,15 +38,15 @@ class UvSource:
 
 
 class MaterialReader:
-    """Reads each material and each texture of a document once."""
+    """Reads the materials of a document, each texture once."""
 
     def __init__(self, document: GltfDocument) -> None:
         self._document = document
         self._textures: dict[int, Texture] = {}
 
     def materials(self) -> tuple[list[Material], list[tuple[UvSource, UvSource]]]:
-        """All materials with the places their colour and emission are read at; the last one is the
-        specification's default, for primitives that name none."""
+        """All materials, and for each the sources of its base colour's and its emission's texture
+        coordinates. The last one is the default material of the specification."""
         entries = self._document.items("materials")
         read = [self._material(entry, f"materials[{i}]") for i, entry in enumerate(entries)]
         read.append((Material(), (UvSource(), UvSource())))
@@ -89,7 +89,7 @@ class MaterialReader:
         return material, (source, emission_source)
 
     def _slot(self, owner: dict[str, Any], key: str, where: str) -> tuple[Texture | None, UvSource]:
-        """The texture of a textureInfo and where it reads."""
+        """The texture of a textureInfo and the source of its coordinates."""
         if key not in owner:
             return None, UvSource()
         document, where = self._document, f"{where}.{key}"
@@ -136,7 +136,7 @@ class MaterialReader:
         return self._textures[index]
 
     def _image(self, index: object, where: str) -> np.ndarray:
-        """Decode image `index` to [h,w,4] uint8; its size is checked before its pixels are read."""
+        """Image `index` as [h,w,4] uint8; the size is checked before decoding."""
         document = self._document
         entry = document.item("images", index, where)
         where = f"images[{index}]"
@@ -154,7 +154,7 @@ class MaterialReader:
                             f"sides over {limits.GLTF_MAX_TEXTURE_SIDE} are not read",
                             hint="shrink the texture, e.g. gltf-transform resize",
                         )
-                    document.spend(where, image.size[0] * image.size[1] * 24)
+                    document.count_decoded(where, image.size[0] * image.size[1] * 24)
                     return np.array(image.convert("RGBA"), dtype=np.uint8)
         except LimitError:
             raise

@@ -1,4 +1,4 @@
-"""The node hierarchy of a glTF file: a tree, or an error."""
+"""Reads the node hierarchy of a glTF file, which must be a forest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orster_cli.gltf.scene import Nodes
 
 
 def read_nodes(document: GltfDocument) -> tuple[Nodes, list[int]]:
-    """The transform hierarchy and the nodes of the default scene, in a fixed order."""
+    """The transform hierarchy, and the nodes of the default scene in depth-first order."""
     entries = document.items("nodes")
     if not entries:
         raise document.fail("nodes", "at least one node", "none")
@@ -56,11 +56,11 @@ def read_nodes(document: GltfDocument) -> tuple[Nodes, list[int]]:
         weights=weights,
         matrix=matrices,
     )
-    return nodes, _drawn(document, parent, children)
+    return nodes, _scene_nodes(document, parent, children)
 
 
 def _rest_weights(document: GltfDocument, entry: dict[str, Any], where: str) -> np.ndarray | None:
-    """Morph weights at rest: the node's, else its mesh's."""
+    """Default morph weights: the node's, else its mesh's."""
     owner = entry
     if "weights" not in entry and "mesh" in entry:
         owner = document.item("meshes", entry["mesh"], f"{where}.mesh")
@@ -75,7 +75,7 @@ def _rest_weights(document: GltfDocument, entry: dict[str, Any], where: str) -> 
 def _levels(
     document: GltfDocument, parent: np.ndarray, children: list[list[int]]
 ) -> tuple[np.ndarray, ...]:
-    """Node indices by depth; a node that no root reaches is part of a cycle."""
+    """Node indices by depth. A node that is not reachable from a root is part of a cycle."""
     level = [int(i) for i in np.flatnonzero(parent == -1)]
     levels: list[np.ndarray] = []
     reached = 0
@@ -92,8 +92,10 @@ def _levels(
     return tuple(levels)
 
 
-def _drawn(document: GltfDocument, parent: np.ndarray, children: list[list[int]]) -> list[int]:
-    """The nodes of the default scene, parents before children; all nodes where no scene exists."""
+def _scene_nodes(
+    document: GltfDocument, parent: np.ndarray, children: list[list[int]]
+) -> list[int]:
+    """The nodes of the default scene, parents before children; all nodes of a file without scenes."""
     scenes = document.items("scenes")
     if scenes:
         index = document.integer(document.root, "scene", "root", 0)
@@ -101,7 +103,7 @@ def _drawn(document: GltfDocument, parent: np.ndarray, children: list[list[int]]
         roots = document.sequence(scene, "nodes", f"scenes[{index}]")
     else:
         roots = [int(i) for i in np.flatnonzero(parent == -1)]
-    drawn: list[int] = []
+    ordered: list[int] = []
     seen: set[int] = set()
     queue = list(reversed(roots))
     while queue:
@@ -110,6 +112,6 @@ def _drawn(document: GltfDocument, parent: np.ndarray, children: list[list[int]]
         if node in seen:
             raise document.fail("scene.nodes", "each node once", node)
         seen.add(node)
-        drawn.append(node)
+        ordered.append(node)
         queue.extend(reversed(children[node]))
-    return drawn
+    return ordered

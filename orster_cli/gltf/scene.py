@@ -1,8 +1,8 @@
-"""An animated object and its evaluation at a time: node graph, morph targets, skins.
+"""An animated object, evaluated at any time: node hierarchy, morph targets, skins.
 
 glTF is +Y up with the front towards +Z. The world here is +Z up with the front towards -Y:
-(x, y, z) of the file becomes (x, -z, y), a rotation of +90 degrees about X, so handedness and
-winding are kept. N nodes, J joints, V vertices, M morph targets.
+(x, y, z) of the file becomes (x, -z, y), a rotation of +90 degrees about X, which preserves handedness
+and winding. N nodes, J joints, V vertices, M morph targets.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
+from orster_cli.geometry.conventions import GLTF_TO_WORLD
 from orster_cli.geometry.mesh import Material, Mesh
 from orster_cli.gltf.keyframes import AnimationClip, sample
 
-_TO_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+_TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Primitive:
-    """Triangles with one material, at rest. `normals` None asks for flat shading; its vertices are
-    then not shared between triangles. `joints`/`weights` [V,4k] or None; `target_positions` and
+    """Triangles with one material in the rest pose. `normals` None means flat shading, with vertices
+    not shared between triangles. `joints`/`weights` [V,4k] or None; `target_positions` and
     `target_normals` [M,V,3] displacements or None."""
 
     positions: np.ndarray
@@ -47,7 +48,7 @@ class Skin:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Instance:
-    """A primitive drawn at a node; a skin, where there is one, replaces the node's own place."""
+    """A primitive at a node. A skin, if any, replaces the node's transform."""
 
     node: int
     primitive: Primitive
@@ -56,9 +57,9 @@ class Instance:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Nodes:
-    """The transform hierarchy at rest: `translation` [N,3], `rotation` [N,4] xyzw, `scale` [N,3],
+    """The node hierarchy in the rest pose: `translation` [N,3], `rotation` [N,4] xyzw, `scale` [N,3],
     `parent` [N] (-1: none), `levels`: node indices by depth, `weights` morph weights by node.
-    `matrix` holds the local matrices that are given as such and cannot be written as the three."""
+    `matrix` holds local matrices of nodes that are given as a matrix."""
 
     translation: np.ndarray
     rotation: np.ndarray
@@ -71,8 +72,8 @@ class Nodes:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scene:
-    """An object with its animations. `warnings` lists what was repaired or left out; `copyright`
-    is what the file says of itself."""
+    """An object with its animations. `warnings` lists repairs and unsupported parts; `copyright` is the
+    file's own statement."""
 
     path: Path
     nodes: Nodes
@@ -83,10 +84,10 @@ class Scene:
     copyright: str = ""
 
     def evaluate(self, clip: int | None, time_s: float) -> Mesh:
-        """The triangles in the +Z-up world, in the file's own units, at `time_s` seconds of
-        animation `clip`; `clip` None is the object at rest."""
+        """The mesh in the +Z-up world, in the file's units, at `time_s` seconds of animation `clip`
+        (None: the rest pose)."""
         vertices, normals = [], []
-        with np.errstate(over="ignore", invalid="ignore"):  # damaged files; see `normalise`
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged files; checked in `placement`
             world, weights = self._pose(clip, time_s)
             for instance in self.instances:
                 points, directions = _deform(instance, world, weights.get(instance.node))
@@ -105,7 +106,7 @@ class Scene:
 
     @cached_property
     def _fixed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What no animation changes: colours, uvs, triangles, material ids of all instances."""
+        """The time-independent arrays of all instances: colours, uvs, triangles, material ids."""
         triangles, ids, offset = [], [], 0
         for instance in self.instances:
             primitive = instance.primitive
@@ -199,8 +200,8 @@ def _blended(skin: Skin, primitive: Primitive, world: np.ndarray) -> np.ndarray:
 
 
 def _normal_matrix(linear: np.ndarray) -> np.ndarray:
-    """[V,3,3] inverse transpose of `linear` [V,3,3] up to a positive factor: the cofactors, which
-    exist for singular matrices too, with the sign of the determinant."""
+    """[V,3,3] inverse transpose of `linear` [V,3,3] up to a positive factor: the cofactor matrix, also
+    defined for singular matrices, times the sign of the determinant."""
     a, b, c = linear[:, 0], linear[:, 1], linear[:, 2]
     cofactors = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
     sign = np.where(np.einsum("vi,vi->v", a, cofactors[:, 0]) < 0, -1.0, 1.0)

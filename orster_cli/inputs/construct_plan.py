@@ -23,6 +23,7 @@ from orster_cli.inputs.video import OrbitFlags
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.schema import Config
+    from orster_cli.construction.fit_asset import Constructed
     from orster_cli.core.types import OrbitClip
 
 
@@ -105,8 +106,8 @@ def run_construct(
     device: str,
     reporter: Reporter,
     stop: StopFlag | None = None,
-) -> dict[str, Any]:
-    """Fit the asset and write it into `folder`; returns the manifest's content. `scratch`: a folder for
+) -> Constructed:
+    """Fit the asset and write it into `folder`. `scratch`: a folder for
     checkpoints. Errors as `construct.fit_asset.construct`."""
     from orster_cli.construction.fit_asset import ConstructInput, construct
     from orster_cli.core.devices import choose_device
@@ -116,7 +117,7 @@ def run_construct(
     if plan.model is not None:
         static = _sampled_orbit(plan, plan.model, device, reporter)
     first = plan.clips[0]
-    content = construct(
+    made = construct(
         ConstructInput(
             clips=[one.clip for one in plan.clips],
             static=static,
@@ -132,7 +133,7 @@ def run_construct(
     )
     if first.condition is not None:
         shutil.copyfile(first.condition, folder / CONDITION)
-    return {**content, "prompt": first.clip.prompt}
+    return replace(made, content={**made.content, "prompt": first.clip.prompt})
 
 
 def _sampled_orbit(
@@ -142,13 +143,13 @@ def _sampled_orbit(
     samples do not show an object on a plain background."""
     from orster_cli.core.devices import choose_device
     from orster_cli.io.matting import matte
-    from orster_cli.sampling.sample_clips import Sampler, still_orbit
+    from orster_cli.sampling.sample_clips import Sampler, sample_static_orbit
 
     reporter.info("sampling the static orbit from the first frame")
     sampler = Sampler(
         model.load_whole(), plan.config.sample, device=choose_device(device), reporter=reporter
     )
-    still = still_orbit(sampler, plan.clips[0].clip, seed=plan.config.construct.seed)
+    still = sample_static_orbit(sampler, plan.clips[0].clip, seed=plan.config.construct.seed)
     try:
         found = matte(still.frames, where="sampled static orbit")
     except InputError as error:

@@ -21,7 +21,7 @@ from orster_cli.inputs.video import OrbitFlags
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
-    from orster_cli.sampling.sample_clips import Asked, Sampler
+    from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,20 +64,21 @@ class SamplingPlan:
         bundle = self.model.load_whole()
         return Sampler(bundle, cfg, device=choose_device(device), reporter=reporter)
 
-    def condition(self, sampler: Sampler) -> Asked:
+    def condition(self, sampler: Sampler) -> SampleRequest:
         """The text, image or static object, read."""
         from orster_cli.io.images import read_image
-        from orster_cli.sampling.objects import object_orbit
-        from orster_cli.sampling.sample_clips import Asked, cameras_for
+        from orster_cli.sampling.objects import render_object_orbit
+        from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
 
         if self.image is not None:
-            return Asked(text=self.text, image=read_image(self.image))
+            return SampleRequest(text=self.text, image=read_image(self.image))
         if isinstance(self.static_object, Path):
             cameras = cameras_for(sampler.bundle.facts, sampler.cfg)
-            return Asked(text=self.text, object=object_orbit(self.static_object, cameras))
+            orbit = render_object_orbit(self.static_object, cameras)
+            return SampleRequest(text=self.text, object_orbit=orbit)
         if self.static_object is not None:
-            return Asked(text=self.text, object=self.static_object.clip)
-        return Asked(text=self.text)
+            return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
+        return SampleRequest(text=self.text)
 
 
 def plan_sampling(
@@ -92,11 +93,11 @@ def plan_sampling(
     """The condition found; `static_object`: a .glb, .gltf or .ply file, or any form that `open_clip`
     takes. ConfigError: no condition, or an image and an object at once; InputError: no such file."""
     if image is not None and static_object is not None:
-        raise ConfigError("an image and an object at once: give one of them")
+        raise ConfigError("an image and an object are both given: give one of them")
     if text is None and image is None and static_object is None:
         raise ConfigError(
-            "nothing is asked for: give a text, an image or an object",
-            hint='for example the text "a frog jumping"',
+            "no condition is given: expected a text, an image or an object",
+            hint='give a text ("a frog jumping"), an image (x.png) or an object (y.glb)',
         )
     if image is not None and not image.is_file():
         raise InputError(f"{image}: no such image")

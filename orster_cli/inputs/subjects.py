@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import key_slug, printable, slug
+from orster_cli.gltf.container import GLTF_SUFFIXES
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
@@ -28,7 +29,6 @@ FORMS = (
     "give an asset, a clip or dataset artifact (dataset#key:view), a folder with transforms.json, "
     "a .ply, a .glb or a video"
 )
-MESHES = (".glb", ".gltf")
 
 
 @dataclass(kw_only=True)
@@ -63,7 +63,7 @@ def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Su
     if _is_artifact_or_clip(path):
         return [open_subject(text, cfg, reporter)]
     inside = _members(path) or [one for child in _folders(path) for one in _members(child)]
-    meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in MESHES]
+    meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in GLTF_SUFFIXES]
     if not inside and not meshes:
         raise InputError(f"{path}: holds nothing that can be evaluated", hint=FORMS)
     found = [open_subject(str(child), cfg, reporter) for child in inside]
@@ -89,7 +89,7 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     """The one subject that `text` names."""
     path = Path(text)
     name, _, animation = text.partition("#")
-    if Path(name).suffix.lower() in MESHES and Path(name).is_file():
+    if Path(name).suffix.lower() in GLTF_SUFFIXES and Path(name).is_file():
         return _mesh(Path(name), animation, cfg)
     if path.is_dir() and _kind(path) == "asset":
         return _asset(path)
@@ -172,7 +172,13 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
         return load
 
     return [
-        Subject(name=key, load=loader(key), parents=[artifact.parent()], key=key, made_from=(key,))
+        Subject(
+            name=key,
+            load=loader(key),
+            parents=[artifact.parent(dataset.licences(key))],
+            key=key,
+            made_from=(key,),
+        )
         for key in keys
     ]
 
@@ -263,14 +269,14 @@ def _animations(path: Path, cfg: EvaluateConfig) -> list[Subject]:
 
 def _load_mesh(path: Path, animation: int, cfg: EvaluateConfig) -> LoadedSubject:
     from orster_cli.config.prepare import PrepareConfig
-    from orster_cli.dataset.views import place
+    from orster_cli.dataset.views import normalize_object
     from orster_cli.evaluation.videos import MeshScene
     from orster_cli.gltf.load import load_gltf
 
     prepare = PrepareConfig(resolution=cfg.resolution)  # the defaults of `prepare-data`
     scene = load_gltf(path)
     clip = animation if scene.clips or animation else None
-    return LoadedSubject(content=MeshScene(place(scene, clip, prepare), prepare))
+    return LoadedSubject(content=MeshScene(normalize_object(scene, clip, prepare), prepare))
 
 
 def _condition_image(path: Path | None):  # type: ignore[no-untyped-def]

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: one safetensors file each, written beside and renamed.
+"""Checkpoints of a run, one safetensors file each, replaced atomically.
 
-A checkpoint holds every tensor that the next step depends on (parameters, optimizer moments,
-statistics) and the step; random numbers are derived from (seed, step), so nothing
-else is needed to go on as if nothing had happened.
+A checkpoint holds the step and every tensor that the next step depends on (parameters, optimizer
+moments, statistics). Random numbers are derived from (seed, step), so a resumed run is identical to an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PREFIX, _SUFFIX = "step-", ".safetensors"
 
 
 def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
-    """Write `tensors` for `step`; older checkpoints but the last one are removed afterwards."""
+    """Write `tensors` for `step`, then remove all but the newest two checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{_PREFIX}{step:08d}{_SUFFIX}"
     write_tensors(path, tensors, metadata={"step": str(step)})
@@ -32,7 +32,7 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path
 
 
 def load_latest(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
-    """Step and tensors of the newest checkpoint that can be read, or None."""
+    """Step and tensors of the newest readable checkpoint, or None."""
     for path in reversed(_checkpoints(folder)):
         try:
             with safe_open(path, framework="pt") as handle:

@@ -1,7 +1,7 @@
 """A clip on disk: `frames/0000.png` ..., `cameras.json`, `preview.mp4`.
 
-T frames. PNG holds straight RGBA (or RGB where there is no alpha). The camera file says each
-frame's true pose, in numbers that survive a round trip, and the conventions they are in.
+T frames. PNG files hold straight RGBA, or RGB for clips without alpha. `cameras.json` holds each
+frame's pose, in numbers that survive a round trip, and the conventions.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.io.video import write_video
 
 CAMERAS = "cameras.json"
-PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of clips that a model has made
+PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of sampled clips
 PRIOR_NAMES = ("spatial", "temporal")
-CONDITION = "condition.png"  # the first view that was asked for, beside a clip or an asset
+CONDITION = "condition.png"  # image condition (the first view), stored with a clip or an asset
 FORMAT = "orster-cameras"
 _KEYS = ("format", "version", "conventions", "width", "height", "prompt", "frames")
 _FRAME_KEYS = ("file", "time", "K", "w2c")
 
 
-def camera_entries(clip: OrbitClip) -> dict[str, Any]:
-    """The JSON value of `cameras.json` for `clip`, file names left out."""
+def cameras_value(clip: OrbitClip) -> dict[str, Any]:
+    """The value of `cameras.json` for `clip`, without file names."""
     cameras = clip.cameras
     each = zip(clip.times.double(), cameras.K.double(), cameras.w2c.double(), strict=True)
     return {
@@ -51,10 +51,10 @@ def camera_entries(clip: OrbitClip) -> dict[str, Any]:
 
 
 def write_clip(folder: Path, clip: OrbitClip, *, fps: float = 12.0) -> None:
-    """Write `clip` into `folder` (made if it is not there): lossless frames, cameras, and a preview
-    on white."""
+    """Write `clip` into `folder`, which is created if missing: lossless frames, cameras, and a preview
+    video on white."""
     (folder / "frames").mkdir(parents=True, exist_ok=True)
-    value = camera_entries(clip)
+    value = cameras_value(clip)
     for i, entry in enumerate(value["frames"]):
         entry["file"] = f"frames/{i:04d}.png"
         write_png(folder / entry["file"], _image(clip, i))
@@ -72,13 +72,13 @@ def _image(clip: OrbitClip, index: int) -> Tensor:
 
 
 def write_priors(folder: Path, priors: dict[str, Tensor]) -> None:
-    """Tokens [M,P] by name beside the clip in `folder`; nothing where there are none."""
+    """Write the prior tokens [M,P] by name into the clip's `folder`; no file if `priors` is empty."""
     if priors:
         write_tensors(folder / PRIORS, priors)
 
 
 def read_priors(folder: Path) -> dict[str, Tensor]:
-    """What `write_priors` wrote. InputError where it is something else."""
+    """The priors written by `write_priors`; empty without a file. InputError: other tensors."""
     path = folder / PRIORS
     if not path.is_file():
         return {}
@@ -93,8 +93,8 @@ def read_priors(folder: Path) -> dict[str, Tensor]:
 
 
 def read_clip(folder: Path) -> OrbitClip:
-    """The clip in `folder`. InputError names the file and the field that is wrong; LimitError: more
-    pixels than a clip may have."""
+    """The clip in `folder`. InputError names the file and the invalid field; LimitError: too many
+    pixels."""
     path = folder / CAMERAS
     value = read_json(path)
     cameras, times, prompt = parse_cameras(value, where=str(path))
@@ -132,7 +132,7 @@ def read_clip(folder: Path) -> OrbitClip:
 
 
 def check_size(frames: int, width: int, height: int, where: str) -> None:
-    """LimitError where that many frames of that size are too many bytes."""
+    """LimitError if the frames would take more memory than a clip may."""
     size = frames * width * height * 4 * 4
     if size > CLIP_MAX_BYTES:
         raise LimitError(
@@ -143,7 +143,7 @@ def check_size(frames: int, width: int, height: int, where: str) -> None:
 
 
 def parse_cameras(value: Any, *, where: str) -> tuple[Cameras, Tensor, str | None]:
-    """Cameras, times [T] and prompt of a `cameras.json` value; InputError where it is not one."""
+    """Cameras, times [T] and prompt of a `cameras.json` value. InputError: another value."""
     if not isinstance(value, dict) or value.get("format") != FORMAT or value.get("version") != 1:
         raise InputError(f"{where}: expected {FORMAT} version 1")
     _known(value, _KEYS, where)

@@ -23,7 +23,7 @@ from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
-# what decoders raise on bytes that lie
+# raised by decoders on corrupt data
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, RuntimeError),
     *(ArithmeticError, AttributeError, MemoryError, struct.error, zlib.error),
@@ -33,11 +33,11 @@ _DAMAGE = (
 def read_image(
     source: Path | bytes, *, where: str = "", formats: tuple[str, ...] = FORMATS
 ) -> Tensor:
-    """[3,H,W] or, where the image has transparency, [4,H,W], of a file or its bytes, which `where`
-    names in errors. Of several pages or frames the first.
+    """[3,H,W], or [4,H,W] with transparency, of a file or its bytes; the first of several pages or
+    frames. `where` names the image in errors.
 
-    EXIF rotation is applied; palette, grey and CMYK images become RGB(A). InputError: not an image
-    of these formats, or cut short; LimitError: too large, refused before decoding."""
+    EXIF rotation is applied; palette, grey and CMYK images become RGB(A). InputError: another format,
+    truncated or damaged; LimitError: too large, refused before decoding."""
     where = where or str(source)
     with open_image(source, where=where, formats=formats) as image:
         image.load()
@@ -48,9 +48,9 @@ def read_image(
 def open_image(
     source: Path | bytes, *, where: str, formats: tuple[str, ...]
 ) -> Iterator[Image.Image]:
-    """The opened image, whose header is checked; what decoders raise in the block becomes an InputError
-    or LimitError, as in `read_image`."""
-    if isinstance(source, Path) and not source.is_file():  # a pipe would be read for ever
+    """Open an image and check its header. Decoder errors inside the block become InputError or
+    LimitError, as in `read_image`."""
+    if isinstance(source, Path) and not source.is_file():  # reading a pipe would not end
         raise InputError(f"{where}: no such file")
     try:
         size = source.stat().st_size if isinstance(source, Path) else len(source)
@@ -58,10 +58,10 @@ def open_image(
             raise LimitError(f"{where}: {size} bytes, at most {IMAGE_MAX_BYTES}")
         file = source if isinstance(source, Path) else io.BytesIO(source)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images and odd tags: errors are raised below
+            warnings.simplefilter("ignore")  # large images and odd tags; limits are checked below
             with Image.open(file, formats=formats) as image:
                 _check_size(*image.size, where)
-                tags = getattr(image, "tag_v2", {})  # TIFF decodes tile by tile, of any size
+                tags = getattr(image, "tag_v2", {})  # a TIFF tile may be larger than its image
                 _check_size(int(tags.get(322, 1)), int(tags.get(323, 1)), where)
                 yield image
     except Image.DecompressionBombError as error:
@@ -102,15 +102,15 @@ def to_bytes(image: Tensor) -> np.ndarray:
 
 
 def write_png(path: Path, image: Tensor) -> None:
-    """Write [3,H,W] or [4,H,W] as PNG, the same bytes for the same pixels."""
+    """Write [3,H,W] or [4,H,W] as PNG; equal pixels give equal bytes."""
     Image.fromarray(to_bytes(image)).save(path, format="PNG", compress_level=6)
 
 
 def contact_sheet(
     rows: list[list[Tensor]], captions: list[str], *, cell: int = 128, margin: int = 4
 ) -> Tensor:
-    """[3,H,W] sheet: each row's frames ([3,h,w] or [4,h,w], shown on white) side by side under its
-    caption; frames are fitted into `cell` pixels, small ones enlarged."""
+    """[3,H,W] image of captioned rows of frames ([3,h,w] or [4,h,w], composited on white). Frames are
+    resized to fit `cell` pixels."""
     columns = max((len(row) for row in rows), default=1)
     band = 14
     width = columns * (cell + margin) + margin
@@ -128,7 +128,7 @@ def contact_sheet(
 
 
 def _fitted(picture: Image.Image, cell: int) -> Image.Image:
-    """`picture` shrunk to `cell` pixels a side, or with its pixels enlarged by a whole number."""
+    """`picture` shrunk to fit `cell` pixels, or enlarged by an integer factor."""
     factor = cell // max(picture.size)
     if factor > 1:
         size = (picture.width * factor, picture.height * factor)
@@ -138,5 +138,5 @@ def _fitted(picture: Image.Image, cell: int) -> Image.Image:
 
 
 def on_white(frame: Tensor) -> Tensor:
-    """[3,H,W] of [3,H,W] or of [4,H,W] with straight alpha."""
+    """[3,H,W] of [3,H,W], or of straight RGBA [4,H,W] composited on white."""
     return frame if frame.shape[0] == 3 else over(frame[:3], frame[3:], WHITE)

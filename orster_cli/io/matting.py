@@ -1,10 +1,9 @@
-"""Alpha from a plain background.
+"""Alpha mattes of objects on a plain background.
 
-T frames, H W pixels. The background is the one colour that the borders show. What has that colour
-and is connected to the border is outside; a thin band around it may be half covered; everything
-else is solid, so white eyes and white fur inside a white-backed object stay. A patch of background
-that the object encloses is a hole where its colour is neither white nor black; on those two it
-cannot be told from a part of the object, and is taken for one.
+T frames, H W pixels. The background is the colour of the frame borders. Pixels of that colour that are
+connected to the border are background; a thin band around them may be partly covered; all other pixels
+are opaque, so white eyes and white fur on a white background stay. An enclosed patch of background
+colour is a hole, except on white and black backgrounds, where it is more likely part of the object.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from orster_cli.core.errors import InputError
 BORDER_SPREAD = 0.06  # colour distance within which border pixels count as background
 BORDER_SHARE = 0.9  # of the border pixels of all frames must be background
 CLEAR = 0.035  # colour distance up to which a pixel is background (video compression is noisy)
-SOLID = 0.16  # and from which it is fully covered
-BAND = 3  # pixels around the background that may be half covered: antialiasing, codec bleed
-LEAST, MOST = 1e-3, 0.95  # share of a frame that an object covers
-HOLE = 6e-4  # share of a frame from which an enclosed patch of the background's colour is a hole
-UNMIXED = 0.05  # alpha below which the object's own colour cannot be told
+SOLID = 0.16  # and from which it is opaque
+BAND = 3  # pixels around the background that may be partly covered: antialiasing, codec bleed
+MIN_COVERAGE, MAX_COVERAGE = 1e-3, 0.95  # mean alpha of a frame
+MIN_HOLE = 6e-4  # least area of a hole, as a share of the frame
+UNMIXED = 0.05  # alpha below which the object's colour cannot be recovered
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matte:
-    """`alpha` [T,1,H,W], straight colours `frames` [T,3,H,W], `background` [3], and the share of
-    border pixels that showed it."""
+    """`alpha` [T,1,H,W], straight colours `frames` [T,3,H,W], the colour `background` [3], and the
+    share of border pixels that have this colour."""
 
     alpha: Tensor
     frames: Tensor
@@ -43,14 +42,13 @@ class Matte:
 def matte(frames: Tensor, *, where: str) -> Matte:
     """Alpha and unmixed colours of `frames` [T,3,H,W] in [0,1] on a plain background.
 
-    InputError: the borders show no single colour, or nothing (or nearly everything) differs from
-    it."""
+    InputError: the borders have no common colour, or a frame is (almost) empty or full."""
     background, share = _background(frames, where)
     alpha = torch.empty(len(frames), 1, *frames.shape[2:])
     straight = torch.empty_like(frames)
     for i, frame in enumerate(frames):
-        alpha[i, 0] = _cover(frame, background)
-        _check_cover(float(alpha[i].mean()), i, where)
+        alpha[i, 0] = _alpha(frame, background)
+        _check_coverage(float(alpha[i].mean()), i, where)
         mixed = frame - (1 - alpha[i]) * background[:, None, None]
         unmixed = (mixed / alpha[i].clamp_min(UNMIXED)).clamp(0, 1)
         straight[i] = torch.where(alpha[i] > UNMIXED, unmixed, frame)
@@ -58,7 +56,7 @@ def matte(frames: Tensor, *, where: str) -> Matte:
 
 
 def _background(frames: Tensor, where: str) -> tuple[Tensor, float]:
-    """The colour [3] that the borders of all frames show, and the share of their pixels that do."""
+    """The median border colour [3] of all frames, and the share of border pixels close to it."""
     sides = [frames[:, :, 0], frames[:, :, -1], frames[:, :, :, 0], frames[:, :, :, -1]]
     pixels = torch.cat(sides, dim=-1).permute(0, 2, 1).reshape(-1, 3)
     background = pixels.median(dim=0).values
@@ -73,26 +71,26 @@ def _background(frames: Tensor, where: str) -> tuple[Tensor, float]:
     return background, share
 
 
-def _cover(frame: Tensor, background: Tensor) -> Tensor:
+def _alpha(frame: Tensor, background: Tensor) -> Tensor:
     """[H,W] alpha of one frame [3,H,W]."""
     distance = (frame - background[:, None, None]).abs().amax(dim=0)
     soft = ((distance - CLEAR) / (SOLID - CLEAR)).clamp(0, 1)
-    # white or black may well be a part of the object, and a false hole cuts through its shape
+    # enclosed white or black is often part of the object, and a false hole cuts through it
     extreme = float(background.min()) > 0.97 or float(background.max()) < 0.03
-    hole = soft.numel() if extreme else max(1, round(HOLE * soft.numel()))
+    hole = soft.numel() if extreme else max(1, round(MIN_HOLE * soft.numel()))
     outside = torch.from_numpy(outside_pixels((soft == 0).numpy(), hole))[None].float()
     near = F.max_pool2d(outside, 2 * BAND + 1, stride=1, padding=BAND)[0] > 0
     return torch.where(near, soft, torch.ones(()))
 
 
-def _check_cover(share: float, frame: int, where: str) -> None:
-    if share < LEAST:
+def _check_coverage(share: float, frame: int, where: str) -> None:
+    if share < MIN_COVERAGE:
         raise InputError(
             f"{where}: frame {frame} shows nothing but background",
             code="E-MATTE-EMPTY",
             hint="cut the video to the frames that show the object, or give frames with alpha",
         )
-    if share > MOST:
+    if share > MAX_COVERAGE:
         raise InputError(
             f"{where}: the object fills the whole of frame {frame}",
             code="E-MATTE-FULL",

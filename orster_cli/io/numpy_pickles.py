@@ -1,4 +1,4 @@
-"""Pickles that hold numbers alone, as some published weights are: read without running anything."""
+"""Published weights in pickles of NumPy arrays, read by a restricted unpickler that runs no code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALLOWED = {
     ("numpy", "dtype"): np.dtype,
     **dict.fromkeys(
         [("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")],
-        np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        np.zeros(0).__reduce__()[0],  # numpy's own function, private and named by version
     ),
 }
 _PLAIN = (str, int, float, bool, type(None))
@@ -24,7 +24,7 @@ _PLAIN = (str, int, float, bool, type(None))
 
 class _Numbers(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Arrays and their types; anything else is refused before it exists."""
+        """Allow arrays and dtypes; refuse any other class before it is imported."""
         try:
             return _ALLOWED[module, name]
         except KeyError:
@@ -32,8 +32,8 @@ class _Numbers(pickle.Unpickler):
 
 
 def read_numbers(path: Path) -> dict[str, Any]:
-    """Nested dictionaries of float arrays in `path`. InputError: unreadable, too large, or a pickle of
-    anything else; nothing in the file is ever executed."""
+    """Nested dictionaries of float arrays in `path`. InputError: unreadable, too large, or other
+    objects in the pickle. No code from the file is run."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -42,7 +42,7 @@ def read_numbers(path: Path) -> dict[str, Any]:
             value = _Numbers(handle).load()
     except InputError:
         raise
-    except Exception as error:  # a broken pickle raises what it likes
+    except Exception as error:  # a corrupt pickle may raise any exception
         raise InputError(
             f"{path}: not a pickle of numbers alone: {str(error)[:200]}", code="E-PICKLE"
         ) from error

@@ -1,7 +1,7 @@
-"""Gaussians as PLY in the layout of 3D Gaussian Splatting, which viewers open.
+"""Gaussians as PLY in the layout of 3D Gaussian Splatting, which common viewers read.
 
 N Gaussians, K spherical-harmonic coefficients. Log scales, logit opacities, wxyz quaternions,
-`f_rest` channel-major. The header is checked here before the body is handed to plyfile.
+`f_rest` channel-major. The header is checked before plyfile reads the body.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _SIZES = {
 }
 _SIZES |= {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4}
 _SIZES |= {"float32": 4, "float64": 8}
-LARGEST_LOG_SCALE = 20.0  # half a billion times the object
+LARGEST_LOG_SCALE = 20.0  # e^20: half a billion object sizes
 _BASE = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity")
 _SHAPE = ("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3")
 
 
 def write_ply(path: Path, gaussians: Gaussians) -> None:
-    """Write `gaussians`; an existing file is replaced only by a whole one."""
+    """Write `gaussians`, replacing an existing file atomically."""
     n, k = gaussians.sh.shape[:2]
     rest = gaussians.sh[:, 1:].transpose(1, 2).reshape(n, 3 * (k - 1))
     names = ["x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2"]
@@ -63,9 +63,8 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
 
 
 def read_ply(path: Path) -> Gaussians:
-    """The Gaussians in `path`. InputError: not such a PLY, cut short, or with values that no
-    renderer could use (not finite, sizes that overflow, rotations of length 0); LimitError: too
-    many."""
+    """The Gaussians in `path`. InputError: another layout, a truncated file, or invalid values (not
+    finite, sizes that overflow, zero quaternions); LimitError: too many."""
     _check_header(path)
     try:
         vertices = PlyData.read(path)["vertex"]
@@ -121,7 +120,7 @@ def _check_values(path: Path, gaussians: Gaussians) -> None:
 
 
 def _check_header(path: Path) -> None:
-    """Counts and sizes add up to the file, before anything is allocated."""
+    """Check that the counts and sizes in the header match the file size, before allocation."""
     try:
         if not path.is_file():
             raise InputError(f"{path}: no such file")

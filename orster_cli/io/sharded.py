@@ -23,7 +23,7 @@ _FILE = re.compile(r"[A-Za-z0-9_.-]+\.safetensors")
 def write_sharded(
     folder: Path, stem: str, tensors: Mapping[str, Tensor], limit: int = SHARD_BYTES
 ) -> list[Path]:
-    """Write `tensors` in order; the files. One tensor is never divided, however large."""
+    """Write `tensors` in order and return the files. A tensor is never split across files."""
     groups: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, value in tensors.items():
@@ -51,7 +51,8 @@ def write_sharded(
 
 
 def read_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
-    """All tensors of `stem` in `folder`. InputError: neither form is there, or a file it names."""
+    """All tensors of `stem` in `folder`. InputError: neither layout is present, or a listed file is
+    missing."""
     single = folder / f"{stem}.safetensors"
     if single.is_file():
         return read_tensors(single)
@@ -63,7 +64,7 @@ def read_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
     if not isinstance(places, dict) or not all(
         isinstance(file, str) and _FILE.fullmatch(file) for file in places.values()
     ):
-        raise InputError(f"{index}: expected a weight_map of names to files beside it")
+        raise InputError(f"{index}: expected a weight_map of tensor names to file names")
     read = {file: read_tensors(folder / file) for file in sorted(set(places.values()))}
     absent = [name for name, file in places.items() if name not in read[file]]
     if absent:

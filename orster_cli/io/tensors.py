@@ -1,5 +1,5 @@
-"""safetensors: written so that others may read them, and read from outside with a second gate (one
-header without repetitions, plain names, known types, finite numbers).
+"""safetensors files: atomic writing without copies, and reading with additional checks (a header
+without duplicate keys, plain tensor names, known dtypes, finite values).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from orster_cli.core.strict_json import parse_json
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}(/[A-Za-z0-9_.-]{1,200})*")
 _TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
-# safetensors' names of types, in the order in which it lays them out: the widest first
+# safetensors' dtype names in its layout order, widest first
 _KINDS = {
     torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32",
     torch.bfloat16: "BF16", torch.float16: "F16", torch.int16: "I16", torch.int8: "I8",
@@ -30,8 +30,8 @@ _KINDS = {
 }  # fmt: skip
 _RANK = {kind: place for place, kind in enumerate(_KINDS)}
 _ALIGNED = 8
-_PIECE = 2**22  # numbers
-_PICKLES = (b"\x80", b"PK")  # a pickle, or a zip archive that holds one
+_PIECE = 2**22  # elements checked at a time
+_PICKLES = (b"\x80", b"PK")  # first bytes of a pickle, or of a zip archive of one
 
 
 def write_tensors(
@@ -69,8 +69,8 @@ def write_tensors(
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of `path`, on the CPU. InputError: unreadable, odd names or types, values that
-    are not finite; LimitError: an oversized header. Nothing in the file is ever executed."""
+    """All tensors of `path`, on the CPU. InputError: unreadable, invalid names or dtypes, values that
+    are not finite; LimitError: an oversized header. No code from the file is run."""
     _check_header(path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
@@ -83,8 +83,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """InputError: odd names or types, values that are not finite. A part of one tensor is in
-    memory at a time."""
+    """InputError: invalid names or dtypes, values that are not finite. Memory-mapped tensors are read
+    piece by piece."""
     for name, value in tensors.items():
         if not _NAME.fullmatch(name) or ".." in name:
             raise InputError(f"{where}: tensor name {name[:60]!r} is not allowed", code="E-TENSORS")
@@ -95,7 +95,7 @@ def check_tensors(tensors: Mapping[str, Tensor], *, where: str) -> None:
 
 
 def _all_finite(value: Tensor) -> bool:
-    """A piece at a time: torch makes copies of what it looks at."""
+    """Checks piece by piece, because `torch.isfinite` allocates a mask."""
     return all(bool(torch.isfinite(part).all()) for part in value.reshape(-1).split(_PIECE))
 
 
@@ -111,8 +111,8 @@ def content_id(module: nn.Module, *more: object) -> str:
 def check_names(
     expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], *, where: str
 ) -> None:
-    """InputError that counts the tensors which are missing, unexpected or misshapen, and names the
-    first few of each."""
+    """InputError that counts the missing, unexpected and misshapen tensors and names the first three of
+    each."""
     kinds = {
         "missing": sorted(set(expected) - set(found)),
         "unexpected": sorted(set(found) - set(expected)),
@@ -136,8 +136,8 @@ def check_names(
 
 
 def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Give a module on the meta device `tensors` as float32 weights; InputError lists names that are
-    missing, unexpected or of another shape."""
+    """Assign `tensors` as float32 weights to a module on the meta device. InputError lists missing,
+    unexpected and misshapen names."""
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     check_names(wanted, {name: tuple(v.shape) for name, v in tensors.items()}, where=where)
     float32 = {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}
@@ -145,8 +145,8 @@ def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str)
 
 
 def _check_header(path: Path) -> None:
-    """The JSON header is whole, of bounded size, and names nothing twice (the library takes the
-    last of two, another reader may take the first)."""
+    """Check that the JSON header is complete, bounded and without duplicate keys (of which readers may
+    take the first or the last)."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with path.open("rb") as handle:

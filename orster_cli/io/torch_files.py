@@ -1,4 +1,4 @@
-"""Foreign `.pth` files: tensors only, no code runs."""
+"""Reads `.pth` files of tensors without running code from them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from orster_cli.core.errors import InputError
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
-    """The tensors by name of a file that `torch.save` wrote, on the CPU; a `state_dict` inside is opened.
+    """The tensors by name of a `torch.save` file, or of its `state_dict` entry, on the CPU.
 
-    They are mapped to the file (but for the layout of torch before 1.6): memory is taken when they
-    are looked at. InputError: it cannot be read, or holds anything but tensors."""
+    Tensors are memory-mapped, except in the format before torch 1.6. InputError: unreadable, or other
+    objects than tensors."""
     try:
         mapped = zipfile.is_zipfile(path)
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

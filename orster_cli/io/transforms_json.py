@@ -1,8 +1,8 @@
 """`transforms.json`, the camera file of nerfstudio and of Blender's NeRF exporters.
 
 Camera-to-world matrices with OpenGL axes (x right, y up, z backward), world +Z up; intrinsics for
-the whole file or per frame; `time` per frame as D-NeRF has it (without it, frames are evenly spaced
-in the order of the file). Pinhole cameras only.
+the whole file or per frame; `time` per frame as in D-NeRF (evenly spaced in file order if absent).
+Pinhole cameras only.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from orster_cli.core.names import printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import opengl_c2w_to_w2c, w2c_to_opengl_c2w
-from orster_cli.io.camera_values import check_pose, check_times, numbers
+from orster_cli.io.camera_values import check_pose, check_times, parse_numbers
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 
 TRANSFORMS = "transforms.json"
-DISTORTED = 1e-4  # lens coefficients up to this move no pixel that anyone would see
+MAX_DISTORTION = 1e-4  # lens coefficients up to this value shift no pixel visibly
 
 
 def read_transforms(path: Path) -> OrbitClip:
-    """Frames and cameras of `path` (the file, or the folder that holds it).
+    """Frames and cameras of `path`, the file or its folder.
 
-    InputError names the frame and field that is wrong; LimitError: too many frames or pixels."""
+    InputError names the frame and the invalid field; LimitError: too many frames or pixels."""
     path = path / TRANSFORMS if path.is_dir() else path
     value = read_json(path)
     frames = value.get("frames") if isinstance(value, dict) else None
@@ -60,13 +60,13 @@ def read_transforms(path: Path) -> OrbitClip:
             raise InputError(
                 f"{where}: {name} differs from the first image in size, or in having alpha"
             )
-        pose = numbers(entry.get("transform_matrix"), (4, 4), f"{where}: transform_matrix")
+        pose = parse_numbers(entry.get("transform_matrix"), (4, 4), f"{where}: transform_matrix")
         check_pose(pose, f"{where}: transform_matrix")
         images.append(image)
         poses.append(pose)
         Ks.append(_intrinsics({**value, **entry}, image.shape[2], image.shape[1], where))
         time = entry.get("time", i / max(len(frames) - 1, 1))
-        times.append(numbers(time, (), f"{where}: time"))
+        times.append(parse_numbers(time, (), f"{where}: time"))
     stack = torch.stack(images)
     cameras = Cameras(
         K=torch.stack(Ks).float(),
@@ -84,7 +84,7 @@ def read_transforms(path: Path) -> OrbitClip:
 
 
 def _check_model(entry: dict[str, Any], where: str) -> None:
-    """InputError where the camera bends light: ignoring that would shift every pixel."""
+    """InputError for cameras with lens distortion, which is not supported."""
     model = entry.get("camera_model", "OPENCV")
     if model not in ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE"):
         raise InputError(
@@ -92,7 +92,7 @@ def _check_model(entry: dict[str, Any], where: str) -> None:
             hint="undistort the images first (COLMAP: image_undistorter)",
         )
     for key in ("k1", "k2", "k3", "k4", "p1", "p2"):
-        if abs(float(numbers(entry.get(key, 0.0), (), f"{where}: {key}"))) > DISTORTED:
+        if abs(float(parse_numbers(entry.get(key, 0.0), (), f"{where}: {key}"))) > MAX_DISTORTION:
             raise InputError(
                 f"{where}: {key} is not 0: lens distortion is not supported",
                 hint="undistort the images first (COLMAP: image_undistorter)",
@@ -105,18 +105,19 @@ def _image_name(entry: dict[str, Any], folder: Path, where: str) -> str:
         raise InputError(f"{where}: expected file_path, got {printable(repr(name))[:80]}")
     name = safe_relative_path(name.removeprefix("./"), where=where)
     if not (folder / name).is_file() and (folder / f"{name}.png").is_file():
-        return f"{name}.png"  # Blender's exporters leave the ending out
+        return f"{name}.png"  # Blender's exporters omit the suffix
     return name
 
 
 def _intrinsics(value: dict[str, Any], width: int, height: int, where: str) -> Tensor:
-    """[3,3] from fl_x/fl_y/cx/cy of a w x h image (scaled to ours), or from camera_angle_x."""
+    """[3,3] from fl_x/fl_y/cx/cy, scaled from the file's w x h to the image size, or from
+    camera_angle_x."""
 
     def number(key: str, default: float | None = None) -> float:
-        return float(numbers(value.get(key, default), (), f"{where}: {key}"))
+        return float(parse_numbers(value.get(key, default), (), f"{where}: {key}"))
 
     if "fl_x" in value:
-        # the file may be for images of another size than those that lie there
+        # w and h may differ from the size of the images
         stored_width, stored_height = number("w", width), number("h", height)
         if min(stored_width, stored_height) <= 0:
             raise InputError(f"{where}: w and h must be positive")
@@ -139,8 +140,8 @@ def _intrinsics(value: dict[str, Any], width: int, height: int, where: str) -> T
 
 
 def write_transforms(path: Path, clip: OrbitClip, files: list[str]) -> None:
-    """Write the cameras and times of `clip`, whose images are `files` (names relative to the folder
-    of `path`, one a frame)."""
+    """Write the cameras and times of `clip`; `files` are the image names of its frames, relative to
+    the folder of `path`."""
     c2w = w2c_to_opengl_c2w(clip.cameras.w2c.double())
     value = {
         "camera_model": "OPENCV",

@@ -1,8 +1,8 @@
-"""Videos through the bundled ffmpeg, as a child process that may open only plain video files.
+"""Reads and writes videos through the bundled ffmpeg, as a child process restricted to video files.
 
-T frames, H W pixels. A hostile file can name other files, playlists or rare codecs with holes,
-claim one size and decode to another, or decode for ever: what may be demuxed and decoded is listed
-here, sizes are probed before a frame is decoded, and the child is killed when its time is over.
+T frames, H W pixels. A hostile file can refer to other files, use rarely tested codecs, claim a false
+size, or take endless time. Hence demuxers and decoders are whitelisted, the size is probed before
+decoding, and the child process is killed after a time limit.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from orster_cli.io.images import to_bytes
 
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 DECODERS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mjpeg,png,rawvideo"
-GUARDED = (  # stands before every -i
+WHITELIST_OPTIONS = (  # options before every -i
     *("-protocol_whitelist", "file,pipe"),
     *("-format_whitelist", DEMUXERS),
     *("-codec_whitelist", DECODERS),
     *("-max_pixels", str(VIDEO_MAX_SIDE**2), "-threads", "4"),
 )
-REENCODE = "re-encode it: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p out.mp4"
+REENCODE_HINT = "re-encode it: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p out.mp4"
 _STREAM = re.compile(r"^ *Stream #0:\d+.*?: Video: .*?, (\d+)x(\d+)(?=[ ,\n])[^\n]*", re.MULTILINE)
 _PIXELS_WITH_ALPHA = re.compile(r"\b(yuva\w+|rgba\w*|bgra\w*|argb|abgr|ya8|ya16\w*|gbrap\w*)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """Size in pixels as it is shown (upright, square pixels), frames a second, the frames that the
-    container promises (or None), and what reading it leaves out."""
+    """Display size in pixels (upright, square pixels), frames per second, number of frames according
+    to the container (or None), and the ignored properties of the file."""
 
     width: int
     height: int
@@ -64,24 +64,24 @@ class VideoInfo:
 
 
 def probe(path: Path) -> VideoInfo:
-    """What `path` says it is. InputError: no video that may be opened; LimitError: too large or too
-    long."""
+    """Size, frame rate and length from the header of `path`. InputError: not a supported video;
+    LimitError: too large or too long."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    text = _describe(path)
+    text = _header_text(path)
     streams = [s for s in _STREAM.finditer(text) if "(attached pic)" not in s[0]]
     if not streams:
         raise InputError(
             f"{path}: expected a video (MP4, MOV, MKV, WebM, AVI), found none that may be opened",
             code="E-VIDEO",
-            hint=REENCODE,
+            hint=REENCODE_HINT,
         )
     line, width, height = streams[0][0], int(streams[0][1]), int(streams[0][2])
     shape = re.search(r"SAR (\d+):(\d+)", line)
     if shape and int(shape[1]) and int(shape[2]):
         width = max(1, round(width * int(shape[1]) / int(shape[2])))
-    turned = re.search(r"rotation of (-?[\d.]+) degrees", text)
-    if turned and round(float(turned[1])) % 180 == 90:
+    rotation = re.search(r"rotation of (-?[\d.]+) degrees", text)
+    if rotation and round(float(rotation[1])) % 180 == 90:
         width, height = height, width
     rate = re.search(r"([\d.]+)(k?) fps", line) or re.search(r"([\d.]+)(k?) tbr", line)
     fps = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
@@ -121,45 +121,45 @@ def _check_limits(path: Path, width: int, height: int, frames: int | None) -> No
 def iterate_frames(
     path: Path, info: VideoInfo | None = None, reporter: Reporter | None = None
 ) -> Iterator[np.ndarray]:
-    """Frames [H,W,3] uint8 one after the other; memory does not grow with the video.
+    """Yields frames [H,W,3] uint8; memory use does not depend on the video's length.
 
-    Warns where the file is damaged, cut short, or holds what is left out. The child is killed when
-    the iterator is closed, or when it keeps us waiting for more than the limit. InputError: no
-    frame could be decoded; LimitError."""
+    Warns about damage, truncation and ignored properties. The child process is killed when the
+    iterator is closed or the time limit is reached. InputError: no frame could be decoded;
+    LimitError: too many frames, or too slow."""
     info, reporter = info or probe(path), reporter or Silent()
     for text in info.ignored:
         reporter.warn(f"{path.name}: {text}")
-    most = min(VIDEO_MAX_FRAMES, VIDEO_MAX_RAW_BYTES // (info.width * info.height * 3))
+    limit = min(VIDEO_MAX_FRAMES, VIDEO_MAX_RAW_BYTES // (info.width * info.height * 3))
     command = [
-        *("-v", "error", "-nostdin", *GUARDED, "-i", f"file:{path.resolve()}"),
+        *("-v", "error", "-nostdin", *WHITELIST_OPTIONS, "-i", f"file:{path.resolve()}"),
         *("-an", "-sn", "-dn", "-map", "0:V:0", "-fps_mode", "passthrough"),
-        *("-frames:v", str(most + 1), "-s", f"{info.width}x{info.height}"),
+        *("-frames:v", str(limit + 1), "-s", f"{info.width}x{info.height}"),
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
     ]
     child, count = _Decoder(path, command), 0
     try:
         while block := child.read(info.width * info.height * 3):
             count += 1
-            if count > most:
-                raise LimitError(f"{path}: more than {most} frames of its size")
+            if count > limit:
+                raise LimitError(f"{path}: more than {limit} frames of its size")
             yield np.frombuffer(block, np.uint8).reshape(info.height, info.width, 3)
-        said = child.last_words()
+        problem = child.last_error()
     finally:
         child.close()
     if count == 0:
         raise InputError(
-            f"{path}: no frame could be decoded ({said or 'it is empty'})",
+            f"{path}: no frame could be decoded ({problem or 'it is empty'})",
             code="E-VIDEO",
-            hint=REENCODE,
+            hint=REENCODE_HINT,
         )
-    if said:
-        reporter.warn(f"{path.name}: damaged in places ({said})")
+    if problem:
+        reporter.warn(f"{path.name}: damaged in places ({problem})")
     if info.frames is not None and count + 2 < info.frames:
         reporter.warn(f"{path.name}: {count} frames came of about {info.frames}: is it cut short?")
 
 
 class _Decoder:
-    """ffmpeg in a process group of its own, that writes raw frames into a pipe."""
+    """ffmpeg in its own process group, writing raw frames to a pipe."""
 
     def __init__(self, path: Path, arguments: list[str]) -> None:
         self._path = path
@@ -173,12 +173,14 @@ class _Decoder:
         assert self._child.stdout is not None
         assert self._child.stderr is not None
         self._out: IO[bytes] = self._child.stdout
-        self._errors: deque[bytes] = deque(maxlen=4)  # a hostile file can make it talk for ever
+        self._errors: deque[bytes] = deque(
+            maxlen=4
+        )  # bounded: a hostile file can cause endless messages
         self._listener = threading.Thread(
             target=self._listen, args=(self._child.stderr,), daemon=True
         )
         self._listener.start()
-        self._left = float(VIDEO_MAX_SECONDS)
+        self._seconds_left = float(VIDEO_MAX_SECONDS)
 
     def _listen(self, stream: IO[bytes]) -> None:
         while block := stream.read1(4096):  # type: ignore[attr-defined]
@@ -186,16 +188,16 @@ class _Decoder:
         stream.close()
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, or nothing at the end. LimitError: it took too long altogether
-        (the time that the caller needs between two reads does not count)."""
+        """The next `size` bytes, or b"" at the end. LimitError: the total waiting time, not counting
+        the caller's own, exceeds the limit."""
         block = bytearray(size)
         view, filled = memoryview(block), 0
         descriptor = self._out.fileno()
         while filled < size:
             started = time.monotonic()
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, self._left))
-            self._left -= time.monotonic() - started
-            if not ready or self._left < 0:
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, self._seconds_left))
+            self._seconds_left -= time.monotonic() - started
+            if not ready or self._seconds_left < 0:
                 raise LimitError(f"{self._path}: decoding took more than {VIDEO_MAX_SECONDS} s")
             got = os.readv(descriptor, [view[filled:]])
             if got == 0:
@@ -203,15 +205,15 @@ class _Decoder:
             filled += got
         return bytes(block)
 
-    def last_words(self) -> str:
-        """What ffmpeg complained of last."""
+    def last_error(self) -> str:
+        """The last error message of ffmpeg."""
         self._listener.join(timeout=5)
         lines = b"".join(self._errors).decode(errors="replace").strip().split("\n")
         return re.sub(r"^\[[^\]]*\] *", "", lines[-1])[:160]
 
     def close(self) -> None:
-        """Kill the child with all its group, and wait for it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # it ended by itself
+        """Kill the process group and wait for the child."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # already exited
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
         self._out.close()
@@ -219,9 +221,9 @@ class _Decoder:
 
 
 def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = None) -> Tensor:
-    """All frames [T,3,H,W] float32 in [0,1]; larger ones are shrunk so that the longer side is
-    `maximum_side` (area filter). Warns as `iterate_frames`; LimitError also where the frames would
-    not fit into the memory that a video may take."""
+    """All frames [T,3,H,W] float32 in [0,1], shrunk so that the longer side is at most `maximum_side`
+    (area filter). Warns and raises as `iterate_frames`; LimitError also if the frames would take more
+    memory than allowed."""
     info = probe(path)
     longer = max(info.width, info.height)
     shrink = min(1.0, maximum_side / longer) if maximum_side else 1.0
@@ -239,15 +241,14 @@ def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = Non
                 hint="cut the video, or make it smaller",
             )
     out = torch.empty(len(frames), 3, *size)
-    for i in range(len(frames)):  # one copy at a time, so that the peak is one video and not two
+    for i in range(len(frames)):  # frame by frame, so that peak memory is one video instead of two
         out[i], frames[i] = frames[i], frames[i].new_empty(0)
     return out
 
 
 def write_video(path: Path, frames: Iterable[Tensor], *, fps: float = 12.0) -> None:
-    """Write [3,H,W] frames in [0,1] as H.264 MP4 that every player opens (yuv420p, BT.709; odd
-    sizes get a white line). The same frames give the same bytes. ValueError: no frame, or frames
-    of different sizes."""
+    """Write [3,H,W] frames in [0,1] as H.264 MP4 (yuv420p, BT.709); odd sizes are padded with a white
+    line. Equal frames give equal bytes. ValueError: no frame, or frames of different sizes."""
     writer, first = None, None
     try:
         for frame in frames:
@@ -295,9 +296,9 @@ def _encoder(
     return writer
 
 
-def _describe(path: Path) -> str:
-    """What ffmpeg says of a file (it exits with 1, having been given no output)."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *GUARDED]
+def _header_text(path: Path) -> str:
+    """ffmpeg's description of a file; without an output file ffmpeg exits with 1."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *WHITELIST_OPTIONS]
     try:
         done = subprocess.run(  # noqa: S603
             [*command, "-i", f"file:{path.resolve()}"],

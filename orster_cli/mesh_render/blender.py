@@ -1,8 +1,8 @@
-"""The same views drawn by Blender (Cycles, on the CPU), through the extra `blender`.
+"""Renders the same views with Blender (Cycles on the CPU), which the extra `blender` installs.
 
-Cameras, sizes and placement are exactly those of the built-in renderer; its lights are imitated:
-the hemispheric ambient term by the world's colour, each directional light by a shadowless sun.
-This module needs `bpy` and NumPy only, so that it also runs inside Blender's own Python.
+Cameras, sizes and normalisation are exactly those of the built-in renderer. Its lighting is
+reproduced: the hemispheric ambient term by the world's colour, each directional light by a shadowless
+sun. This module needs only `bpy` and NumPy, so that it also runs in Blender's bundled Python.
 H W pixels.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from orster_cli.core.errors import InputError, MissingResourceError
-from orster_cli.gltf.document import read_gltf
+from orster_cli.gltf.container import read_gltf
 from orster_cli.mesh_render.lighting import (
     AMBIENT_GROUND,
     AMBIENT_SKY,
@@ -52,9 +52,8 @@ def render_shots(
     height: int,
     samples: int = 64,
 ) -> Iterator[np.ndarray]:
-    """[H,W,4] uint8 straight RGBA of each shot of animation `clip`, the object placed at
-    ``scale * v + offset``. Raises MissingResourceError without bpy, InputError where Blender
-    cannot read the file."""
+    """Yields [H,W,4] uint8 straight RGBA of each shot of animation `clip`, with the object at
+    ``scale * v + offset``. MissingResourceError: no bpy; InputError: Blender cannot read the file."""
     bpy = require_bpy()
     with tempfile.TemporaryDirectory(prefix="orster-blender-") as folder:
         single = Path(folder) / "object.glb"
@@ -85,7 +84,7 @@ def render_shots(
 
 
 def require_bpy() -> Any:
-    """The module, or MissingResourceError that names the extra."""
+    """The module `bpy`. MissingResourceError: not installed."""
     try:
         import bpy
     except ImportError:
@@ -97,7 +96,7 @@ def require_bpy() -> Any:
 
 
 def _with_one_animation(path: Path, clip: int | None) -> bytes:
-    """The file as a GLB whose only animation is `clip`: what Blender then plays."""
+    """The file as a GLB whose only animation is `clip`, so that Blender plays it."""
     document = read_gltf(path)
     root = dict(document.root)
     animations = document.items("animations")
@@ -117,11 +116,11 @@ def _with_one_animation(path: Path, clip: int | None) -> bytes:
 
 
 def _place(bpy: Any, scale: float, offset: np.ndarray) -> None:
-    """Hang all roots under one empty that normalises the object; drop its cameras and lights."""
+    """Parent all roots to an empty that normalises the object; remove its cameras and lights."""
     for extra in [o for o in bpy.data.objects if o.type in ("CAMERA", "LIGHT")]:
         bpy.data.objects.remove(extra)
     for shape in [o for o in bpy.data.objects if o.name.startswith("Icosphere")]:
-        shape.hide_render = True  # the importer's drawing aid for bones
+        shape.hide_render = True  # the importer's display shape of bones
     roots = [o for o in bpy.data.objects if o.parent is None]
     holder = bpy.data.objects.new("placement", None)
     bpy.context.scene.collection.objects.link(holder)
@@ -132,7 +131,7 @@ def _place(bpy: Any, scale: float, offset: np.ndarray) -> None:
 
 
 def _plain_materials(bpy: Any) -> None:
-    """Diffuse only, as the built-in renderer draws."""
+    """Make all materials diffuse, as in the built-in renderer."""
     for material in bpy.data.materials:
         for node in material.node_tree.nodes if material.use_nodes else ():
             if node.type == "BSDF_PRINCIPLED":
@@ -164,8 +163,8 @@ def _lights(bpy: Any) -> None:
     place = nodes.new("ShaderNodeTexCoord")
     split = nodes.new("ShaderNodeSeparateXYZ")
     ramp = nodes.new("ShaderNodeMapRange")
-    # a radiance linear in the height of its direction gives an irradiance linear in the normal's
-    # height with 2/3 of the slope
+    # a radiance linear in the direction's z gives an irradiance linear in the normal's z with 2/3 of
+    # the slope
     middle, slope = (AMBIENT_SKY + AMBIENT_GROUND) / 2, (AMBIENT_SKY - AMBIENT_GROUND) / 2 * 1.5
     ramp.inputs["From Min"].default_value, ramp.inputs["From Max"].default_value = -1.0, 1.0
     ramp.inputs["To Min"].default_value = middle - slope
@@ -194,7 +193,7 @@ def _settings(scene: Any, width: int, height: int, samples: int) -> None:
 
 
 def _aim(camera: Any, shot: Shot, width: int, height: int) -> None:
-    """Set pose and lens from an OpenCV camera; Blender's looks along -z with y up."""
+    """Set pose and lens from an OpenCV camera; a Blender camera looks along -z with y up."""
     from mathutils import Matrix
 
     c2w = np.linalg.inv(shot.w2c) @ np.diag([1.0, -1.0, -1.0, 1.0])

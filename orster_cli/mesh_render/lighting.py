@@ -1,9 +1,9 @@
-"""The one fixed light of every rendered frame, in the world frame.
+"""The fixed lighting of all rendered frames, in the world frame.
 
-Soft and from all sides, so that an orbit shows each side of the object and colours keep their
-identity: a hemispheric ambient term (brighter from above) and three directional lights around the
-object. All values are linear; albedo 1 facing the key light from above stays just below white.
-Diffuse only (Lambert), both sides of a surface are lit, nothing casts shadows.
+Soft lighting from all sides, so that every side of the object is visible in its own colours: a
+hemispheric ambient term (brighter from above) and three directional lights around the object. All
+values are linear; albedo 1 facing the key light from above stays just below white.
+Diffuse only (Lambert), two-sided, without shadows.
 """
 
 from __future__ import annotations

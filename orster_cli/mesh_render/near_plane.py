@@ -1,4 +1,4 @@
-"""From world to screen, and the cut at the near plane. V vertices."""
+"""Projection to the screen and clipping at the near plane. V vertices."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 
 from orster_cli.geometry.mesh import Mesh
 
-NEAR = 0.01  # world units; what is nearer to the camera is cut off
+NEAR = 0.01  # depth of the near plane, world units
 
 
 def project(
     vertices: np.ndarray, K: np.ndarray, w2c: np.ndarray, s: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Screen positions [V,2] in samples (integers at sample centres) and 1/z [V], 0 where a vertex
-    is not in front of the near plane."""
+    """Screen positions [V,2] in samples (integers at sample centres) and 1/z [V], 0 for vertices behind
+    the near plane."""
     points = vertices @ w2c[:3, :3].T + w2c[:3, 3]
     z = points[:, 2]
     visible = z >= NEAR * (1 - 1e-9)
@@ -22,8 +22,8 @@ def project(
     return pixels * s - 0.5, inv_z
 
 
-def clipped_to_near(mesh: Mesh, w2c: np.ndarray) -> Mesh:
-    """`mesh` with triangles that cross the near plane cut at it; most often `mesh` itself."""
+def clip_near_plane(mesh: Mesh, w2c: np.ndarray) -> Mesh:
+    """`mesh` with its triangles clipped at the near plane; `mesh` itself if none crosses it."""
     z = mesh.vertices @ w2c[2, :3] + w2c[2, 3]
     inside = z[mesh.triangles] >= NEAR
     crossing = inside.any(axis=1) & ~inside.all(axis=1)
@@ -56,15 +56,15 @@ def clipped_to_near(mesh: Mesh, w2c: np.ndarray) -> Mesh:
 
 
 def _clip_weights(z: np.ndarray) -> np.ndarray:
-    """[P,3] barycentric corners of the part of a triangle with corner depths `z` [3] that lies
-    beyond the near plane (Sutherland-Hodgman)."""
+    """[P,3] barycentric coordinates of the clipped polygon of a triangle with corner depths `z` [3]
+    (Sutherland-Hodgman)."""
     corners = np.eye(3)
-    kept = []
+    polygon = []
     for k in range(3):
         a, b = k, (k + 1) % 3
         if z[a] >= NEAR:
-            kept.append(corners[a])
+            polygon.append(corners[a])
         if (z[a] >= NEAR) != (z[b] >= NEAR):
             u = (NEAR - z[a]) / (z[b] - z[a])
-            kept.append((1 - u) * corners[a] + u * corners[b])
-    return np.array(kept)
+            polygon.append((1 - u) * corners[a] + u * corners[b])
+    return np.array(polygon)

@@ -12,7 +12,7 @@ import numpy as np
 
 from orster_cli.geometry.mesh import Material, Texture
 
-MAX_LAYERS = 16  # transparent layers that a sample shows; deeper ones are left out
+MAX_LAYERS = 16  # transparent layers per sample; deeper ones are ignored
 MAX_LEVELS = 16  # mip levels of a texture: sides up to 2^15
 
 # columns of `Packed.materials`
@@ -34,7 +34,7 @@ class Packed:
 
 @lru_cache(maxsize=4)
 def pack_materials(materials: tuple[Material, ...]) -> Packed:
-    """Flat tables of `materials`; kept for the last few objects, since each has many frames."""
+    """Flat tables of `materials`; cached for the last four objects, since each renders many frames."""
     textures: list[Texture] = []
 
     def index(texture: Texture | None) -> int:

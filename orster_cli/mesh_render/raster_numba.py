@@ -1,6 +1,6 @@
-"""The z-buffer on the CPU: compiled loops over triangles and samples.
+"""The z-buffer rasterizer on the CPU: compiled loops over triangles and samples.
 
-`raster_torch` is the same arithmetic in plain tensors, and the reference that tests compare with.
+`raster_reference` does the same arithmetic in torch; tests compare the two.
 Samples lie on a grid `s` times finer than the pixels, one at each cell's centre. A sample belongs
 to the nearest triangle that covers it; equal depths go to the lower triangle index. Visible
 transparent layers are peeled nearest first, at most `MAX_LAYERS` of them.
@@ -14,14 +14,9 @@ import math
 
 import numpy as np
 
-from orster_cli.core.jit import inner, kernel
-from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR, SRGB_LUT, linear_to_srgb
-from orster_cli.mesh_render.lighting import (
-    AMBIENT_GROUND,
-    AMBIENT_SKY,
-    LIGHT_DIRECTIONS,
-    LIGHT_INTENSITIES,
-)
+from orster_cli.core.jit import device_function, kernel
+from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR
+from orster_cli.mesh_render.lighting import AMBIENT_GROUND, AMBIENT_SKY
 from orster_cli.mesh_render.pack import (
     BASE,
     CUTOFF,
@@ -32,20 +27,20 @@ from orster_cli.mesh_render.pack import (
     UNLIT,
 )
 
-EDGE_EPS = 1e-7  # samples^2: a sample this close outside an edge still counts, so seams stay shut
+EDGE_EPS = 1e-7  # samples^2: tolerance outside an edge, so that adjacent triangles leave no gap
 NO_FACE = -1
 FAR = np.float32(np.inf)
 
 
-@inner
+@device_function
 def _edge(ax, ay, bx, by, px, py):
     """Twice the signed area of (a, b, p)."""
     return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
 
 
-@inner
+@device_function
 def _span(ax, ay, bx, by, y, lo, hi):
-    """Narrow the samples lo..hi of row y to those that may lie inside the edge a -> b."""
+    """The samples lo..hi of row y, narrowed to those that may lie inside the edge a -> b."""
     slope = -(by - ay)
     at_zero = (bx - ax) * (y - ay) + (by - ay) * ax
     if slope > 0:
@@ -57,7 +52,7 @@ def _span(ax, ay, bx, by, y, lo, hi):
     return lo, hi
 
 
-@inner
+@device_function
 def _wrapped(i, n, mode):
     """Texel index i of n under a wrap mode."""
     if mode == CLAMP:
@@ -68,9 +63,9 @@ def _wrapped(i, n, mode):
     return i % n
 
 
-@inner
+@device_function
 def _texel(u, v, tex, level, texels, levels, samplers, lut, out):
-    """Linear RGBA of a texture at (u, v): bilinear, or nearest where the sampler asks for it."""
+    """Linear RGBA of a texture at (u, v): bilinear, or nearest for samplers of that mode."""
     first, width, height = levels[tex, level, 0], levels[tex, level, 1], levels[tex, level, 2]
     wrap_u, wrap_v = samplers[tex, 0], samplers[tex, 1]
     out[:] = 0.0
@@ -97,9 +92,9 @@ def _texel(u, v, tex, level, texels, levels, samplers, lut, out):
             out[3] += w * (texels[t, 3] / 255.0)
 
 
-@inner
+@device_function
 def _mip(tex, area_uv, area_screen, levels, samplers):
-    """The mip level whose texels are about as large as a sample of this triangle."""
+    """The mip level whose texels are about the size of a sample on this triangle."""
     texel_area = area_uv * levels[tex, 0, 1] * levels[tex, 0, 2]
     if texel_area <= area_screen:
         return 0
@@ -107,7 +102,7 @@ def _mip(tex, area_uv, area_screen, levels, samplers):
     return min(level, samplers[tex, 3] - 1)
 
 
-@inner
+@device_function
 def _uv_area(f, triangles, uvs, slot):
     a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
     return abs(
@@ -125,10 +120,10 @@ def nearest_faces(
     lut, transparent, last_depth, last_face, limit_depth, limit_face, depth, face,
 ):  # fmt: skip
     """Write into `depth` [Hs,Ws] float32 and `face` [Hs,Ws] int32 the nearest triangle of each
-    sample that comes after (`last_depth`, `last_face`) and before (`limit_depth`, `limit_face`).
+    sample behind (`last_depth`, `last_face`) and in front of (`limit_depth`, `limit_face`).
 
-    `transparent` chooses the triangles of BLEND materials, else all others; MASK triangles are cut
-    out by their alpha. `screen` [V,2], `inv_z` [V] (0: behind the near plane). Returns whether
+    `transparent` selects the triangles of BLEND materials, otherwise all others; MASK triangles are
+    alpha-tested. `screen` [V,2], `inv_z` [V] (0: behind the near plane). Returns whether
     any sample was written. The bounds are read only when `transparent`."""
     height, width = depth.shape
     texel = np.empty(4)
@@ -209,17 +204,17 @@ def nearest_faces(
     return found
 
 
-@inner
+@device_function
 def _encode(value, table):
-    """Linear light to sRGB, between the entries of `table`; within 1e-5 of the formula, which costs
-    most of a frame's time."""
+    """Linear light to sRGB by interpolation in `table`; within 1e-5 of the exact formula, which would
+    take most of a frame's time."""
     last = table.shape[0] - 1
     place = min(max(value, 0.0), 1.0) * last
     k = min(int(place), last - 1)
     return table[k] + (place - k) * (table[k + 1] - table[k])
 
 
-@inner
+@device_function
 def _light(nx, ny, nz, directions, intensities):
     """Irradiance of a white surface with unit normal n."""
     total = AMBIENT_GROUND + (AMBIENT_SKY - AMBIENT_GROUND) * (0.5 + 0.5 * nz)
@@ -235,7 +230,7 @@ def shade_layer(
     levels, samplers, lut, directions, intensities, encoding, camera, depth, face, layers,
 ):  # fmt: skip
     """Composite one layer of samples (`depth`, `face` [Hs,Ws]) behind those already in `layers`
-    [Hs,Ws,5]: premultiplied sRGB, accumulated alpha, alpha times depth. `camera` [3]: its place."""
+    [Hs,Ws,5]: premultiplied sRGB, accumulated alpha, alpha times depth. `camera` [3]: its centre."""
     height, width = face.shape
     texel = np.empty(4)
     rgb = np.empty(3)
@@ -260,7 +255,7 @@ def shade_layer(
                     emissive_level = _mip(
                         emissive_tex, _uv_area(f, triangles, uvs, 2), area, levels, samplers
                     )
-                for k in range(3):  # the triangle's own normal, turned to the camera
+                for k in range(3):  # the face normal, facing the camera
                     a, b = (k + 1) % 3, (k + 2) % 3
                     g[k] = (vertices[i1, a] - vertices[i0, a]) * (
                         vertices[i2, b] - vertices[i0, b]
@@ -330,8 +325,8 @@ def shade_layer(
 
 @kernel
 def resolve(layers, s, y0, x0, rgb, alpha, depth):
-    """Average s x s samples of `layers` into pixels from (y0, x0) on: straight colour `rgb`
-    [3,H,W] (left as it is where alpha is 0), `alpha` [H,W], mean `depth` [H,W]."""
+    """Average s x s samples of `layers` into pixels from (y0, x0) on: straight colour `rgb` [3,H,W]
+    (unchanged where alpha is 0), `alpha` [H,W], mean `depth` [H,W]."""
     for row in range(layers.shape[0] // s):
         for column in range(layers.shape[1] // s):
             r, g, b, a, z = 0.0, 0.0, 0.0, 0.0, 0.0
@@ -348,8 +343,3 @@ def resolve(layers, s, y0, x0, rgb, alpha, depth):
             rgb[0, y, x], rgb[1, y, x], rgb[2, y, x] = r / a, g / a, b / a
             alpha[y, x] = min(a / (s * s), 1.0)
             depth[y, x] = z / a
-
-
-LUT = SRGB_LUT
-LIGHTS = (LIGHT_DIRECTIONS, LIGHT_INTENSITIES)
-ENCODING = linear_to_srgb(np.linspace(0.0, 1.0, 8193)).astype(np.float32)

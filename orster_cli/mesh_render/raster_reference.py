@@ -1,8 +1,9 @@
-"""The z-buffer in plain tensors, for any device: the reference of `raster_numba`.
+"""The z-buffer rasterizer in torch, for any device: the reference of `raster_numba`.
 
-Every triangle lists the samples of its bounding box; those inside compete for their sample with
-one integer key, depth first and triangle index second, by `scatter_reduce(amin)`, which is exact
-and does not depend on the order. Shapes: V vertices, F triangles, P samples (Hs x Ws flattened),
+Every triangle enumerates the samples of its bounding box. For each sample, `scatter_reduce(amin)`
+selects the least integer key of depth and triangle index, which is exact and independent of order.
+
+Shapes: V vertices, F triangles, P samples (Hs x Ws flattened),
 Q candidate pairs of triangle and sample.
 """
 
@@ -34,7 +35,7 @@ from orster_cli.mesh_render.pack import (
 )
 from orster_cli.mesh_render.raster_numba import EDGE_EPS
 
-_CHUNK = 1 << 22  # candidate pairs held at once
+_CHUNK = 1 << 22  # candidate pairs in memory at a time
 _EMPTY = torch.iinfo(torch.int64).max
 
 
@@ -81,8 +82,8 @@ class _Surface:
         return (weights[:, :, None] * values[self.triangles[face]]).sum(dim=1)
 
     def texture(self, face: Tensor, uv: Tensor, column: int, slot: int) -> Tensor:
-        """[Q,4] linear texels of the texture named by the material table's `column`; ones where
-        there is none."""
+        """[Q,4] linear texels of the texture in `column` of the material table; ones without a
+        texture."""
         tex = self.table[self.material[face], column].long()
         out = torch.ones(len(face), 4, dtype=torch.float64, device=uv.device)
         has = tex >= 0
@@ -116,7 +117,7 @@ class _Surface:
         return out
 
     def alpha(self, face: Tensor, weights: Tensor) -> Tensor:
-        """[Q] the material's own alpha, before any alpha mode."""
+        """[Q] alpha of the material, vertex and texture, before the alpha mode applies."""
         uv = self.interpolated(self.uvs, face, weights)
         texel = self.texture(face, uv[:, :2], TEXTURE, 0)[:, 3]
         vertex = self.interpolated(self.colors[:, 3:], face, weights)[:, 0]
@@ -132,7 +133,7 @@ def draw(
     background: tuple[float, float, float],
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One view of a mesh already cut at the near plane: rgb [3,H,W], alpha [H,W], depth [H,W]."""
+    """One view of a mesh clipped at the near plane: rgb [3,H,W], alpha [H,W], depth [H,W]."""
     surface = _Surface(mesh, *project(mesh.vertices, K, w2c, s), device)
     camera = torch.from_numpy(-w2c[:3, :3].T @ w2c[:3, 3]).to(device)
     width, height = cameras.width, cameras.height
@@ -170,7 +171,7 @@ def _nearest(
     before: Tensor | None,
 ) -> Tensor:
     """[P] the least key (depth bits << 32 | triangle) of each sample among `faces`, greater than
-    `after` [P] and less than `before` [P]; _EMPTY where there is none."""
+    `after` [P] and less than `before` [P]; _EMPTY for samples without one."""
     height, width = shape
     best = torch.full((height * width,), _EMPTY, dtype=torch.int64, device=faces.device)
     corners = surface.screen[surface.triangles[faces]]
@@ -204,7 +205,7 @@ def _compete(
     after: Tensor | None,
     before: Tensor | None,
 ) -> None:
-    """Enter the samples of some triangles into `best` [P]."""
+    """Update the least keys `best` [P] with the samples of some triangles."""
     count = span[:, 0] * span[:, 1]
     which = torch.repeat_interleave(torch.arange(len(faces), device=faces.device), count)
     first = torch.cumsum(count, dim=0) - count
@@ -272,7 +273,7 @@ def _edge(a: Tensor, b: Tensor, p: Tensor) -> Tensor:
 
 
 def _wrapped(i: Tensor, n: Tensor, mode: Tensor) -> Tensor:
-    """[Q] texel indices `i` brought into 0..n-1."""
+    """[Q] texel indices `i` wrapped into 0..n-1."""
     clamped = torch.minimum(i.clamp_min(0), n - 1)
     repeated = torch.remainder(i, n)
     mirrored = torch.remainder(i, 2 * n)

@@ -1,8 +1,9 @@
-"""Render triangles: colour, alpha and depth, anti-aliased, the same on every machine.
+"""Renders meshes to colour, alpha and depth: anti-aliased, and deterministic across machines.
 
-A z-buffer without OpenGL. `supersample` x `supersample` samples a pixel, averaged in display space,
-so that compositing the result on white equals averaging samples composited on white. V vertices,
-T cameras, H W pixels.
+A z-buffer in software, with `supersample` x `supersample` samples a pixel. Samples are averaged in
+display space (sRGB), so that compositing the result on white equals averaging composited samples.
+
+V vertices, T cameras, H W pixels.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.types import Cameras
-from orster_cli.geometry.mesh import BLEND, Mesh
+from orster_cli.geometry.mesh import BLEND, SRGB_LUT, Mesh, linear_to_srgb
 from orster_cli.mesh_render import raster_numba as kernels
-from orster_cli.mesh_render.near_plane import clipped_to_near, project
+from orster_cli.mesh_render.lighting import LIGHT_DIRECTIONS, LIGHT_INTENSITIES
+from orster_cli.mesh_render.near_plane import clip_near_plane, project
 from orster_cli.mesh_render.pack import MAX_LAYERS, pack_materials
 
 WHITE = (1.0, 1.0, 1.0)
+_SRGB_TABLE = linear_to_srgb(np.linspace(0.0, 1.0, 8193)).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeshRender:
-    """`rgb` [T,3,H,W] straight sRGB colour, the background where alpha is 0; `alpha` [T,1,H,W];
-    `depth` [T,1,H,W] z along the camera axis, averaged over the covered part of the pixel, 0 where
-    nothing is. All float32."""
+    """`rgb` [T,3,H,W] straight sRGB colour, the background colour where alpha is 0; `alpha` [T,1,H,W];
+    `depth` [T,1,H,W] z along the camera axis, averaged over the covered part of the pixel, 0 in empty
+    pixels. All float32."""
 
     rgb: Tensor
     alpha: Tensor
@@ -42,10 +45,10 @@ def render_mesh(
     backend: str = "auto",
     device: torch.device | str = "cpu",
 ) -> MeshRender:
-    """Draw `mesh` from each camera.
+    """Render `mesh` from each camera.
 
     `backend` "numba" (CPU), "torch" (any device) or "auto": numba on the CPU, torch elsewhere.
-    The result lies on `device`."""
+    The result is on `device`."""
     device = torch.device(device)
     if backend == "auto":
         backend = "numba" if device.type == "cpu" else "torch"
@@ -57,7 +60,7 @@ def render_mesh(
         from orster_cli.mesh_render.raster_reference import draw
 
         frames = [
-            draw(clipped_to_near(mesh, w2c), K, w2c, cameras, supersample, background, device)
+            draw(clip_near_plane(mesh, w2c), K, w2c, cameras, supersample, background, device)
             for K, w2c in _numpy_cameras(cameras)
         ]
         rgb, alpha, depth = (torch.stack(part) for part in zip(*frames, strict=True))
@@ -89,13 +92,13 @@ def _draw_numba(
     depth: np.ndarray,
 ) -> None:
     """Draw one view into `rgb` [3,H,W], `alpha` [H,W], `depth` [H,W]."""
-    mesh = clipped_to_near(mesh, w2c)
+    mesh = clip_near_plane(mesh, w2c)
     screen, inv_z = project(mesh.vertices, K, w2c, s)
     height, width = alpha.shape
     used = screen[inv_z > 0]
     if len(used) == 0:
         return
-    # only the samples of the object's own rectangle of pixels are touched
+    # only the pixels of the object's bounding rectangle are sampled
     x0, y0 = np.clip(np.floor(used.min(axis=0) / s), 0, [width, height]).astype(int)
     x1, y1 = np.clip(np.floor(used.max(axis=0) / s) + 2, 0, [width, height]).astype(int)
     if x1 <= x0 or y1 <= y0:
@@ -104,7 +107,7 @@ def _draw_numba(
     shape = ((y1 - y0) * s, (x1 - x0) * s)
     packed = pack_materials(mesh.materials)
     surface = (mesh.triangles, mesh.material_ids, packed.materials, mesh.colors, mesh.uvs)
-    textures = (packed.texels, packed.levels, packed.samplers, kernels.LUT)
+    textures = (packed.texels, packed.levels, packed.samplers, SRGB_LUT)
     camera = -w2c[:3, :3].T @ w2c[:3, 3]
     layers = np.zeros((*shape, 5), np.float32)
 
@@ -122,8 +125,8 @@ def _draw_numba(
 
     def shade(z: np.ndarray, face: np.ndarray) -> None:
         kernels.shade_layer(
-            screen, inv_z, mesh.vertices, mesh.normals, *surface, *textures, *kernels.LIGHTS,
-            kernels.ENCODING, camera, z, face, layers,
+            screen, inv_z, mesh.vertices, mesh.normals, *surface, *textures,
+            LIGHT_DIRECTIONS, LIGHT_INTENSITIES, _SRGB_TABLE, camera, z, face, layers,
         )  # fmt: skip
 
     nothing = (np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int32))
@@ -137,7 +140,7 @@ def _draw_numba(
                 break
             shade(layer_z, layer_face)
             written = layer_face != kernels.NO_FACE
-            # a sample without a further layer is done: nothing lies beyond infinity
+            # samples without a further layer are finished: no depth exceeds infinity
             last = (np.where(written, layer_z, kernels.FAR), layer_face)
     shade(z, face)
     kernels.resolve(layers, s, y0, x0, rgb, alpha, depth)

@@ -1,4 +1,4 @@
-"""A static 3D object as a condition: its orbit, from a mesh or from Gaussians. T frames."""
+"""Renders the object condition: the orbit of a static mesh or of Gaussians. T frames."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.dataset.views import place, render_view
+from orster_cli.dataset.views import normalize_object, render_view
+from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.gltf.load import load_gltf
 from orster_cli.io.ply import read_ply
-from orster_cli.splatting.render import render_frame
-
-MESHES = (".glb", ".gltf")
+from orster_cli.splatting.render_asset import render_frame
 
 
-def object_orbit(path: Path, cameras: Cameras) -> OrbitClip:
-    """What `cameras` see of the object in `path`: a .glb or .gltf (at the first moment of its first
-    animation, if it has one), or Gaussians in a .ply. InputError."""
+def render_object_orbit(path: Path, cameras: Cameras) -> OrbitClip:
+    """The object in `path` rendered by `cameras`: a .glb or .gltf (at the start of its first animation,
+    if any), or Gaussians in a .ply. InputError: another or a damaged file."""
     suffix = path.suffix.lower()
-    if not path.is_file() or suffix not in (*MESHES, ".ply"):
+    if not path.is_file() or suffix not in (*GLTF_SUFFIXES, ".ply"):
         raise InputError(
             f"{path}: expected a .glb, .gltf or .ply file",
             hint="or give a clip: an artifact, or dataset#key",
@@ -35,5 +34,5 @@ def object_orbit(path: Path, cameras: Cameras) -> OrbitClip:
         return OrbitClip(frames=frames, cameras=cameras, times=times)
     cfg = PrepareConfig(resolution=cameras.width, frames=max(len(cameras), 2))
     scene = load_gltf(path)
-    placed = place(scene, 0 if scene.clips else None, cfg)
-    return render_view(placed, cameras, times, cfg, None)
+    normalized = normalize_object(scene, 0 if scene.clips else None, cfg)
+    return render_view(normalized, cameras, times, cfg, None)

@@ -11,13 +11,13 @@ from torch import Tensor
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.io.clip_files import CONDITION, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, write_png
-from orster_cli.sampling.sample_clips import Sampled
+from orster_cli.sampling.sample_clips import SampledClip
 
 SHEET_FRAMES = 8
 
 
 def write_sampled(
-    folder: Path, sampled: Sampled, facts: Facts, *, image: Tensor | None
+    folder: Path, sampled: SampledClip, facts: Facts, *, image: Tensor | None
 ) -> dict[str, Any]:
     """Write `sampled` into `folder`; returns the manifest's content. `image` [3,H,W]: the image that it
     was conditioned on."""

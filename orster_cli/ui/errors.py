@@ -1,6 +1,6 @@
-"""Exit codes: one a class of error (docs/exit-codes.md), and what to say about each.
+"""Exit codes, one per class of error (docs/exit-codes.md), and the message of each error.
 
-A subclass stands before its base.
+In the table a subclass comes before its base.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.OrsterError, BUG, "any other error of orster"),
 )
 
-# the machine's refusals, which no library call can foresee -> what to do about them
+# errors of the operating system -> what to do about them
 _REFUSALS = {
     errno.ENOSPC: "free some disk space, then run the same command again",
     errno.EDQUOT: "free some of your quota, then run the same command again",
@@ -54,7 +54,7 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class Failure:
-    """What the user is told about an error. `bug`: it is ours, and a report is worth saving."""
+    """What is printed about an error. `bug`: the error is orster's own, and a crash report is saved."""
 
     exit: int
     code: str
@@ -83,5 +83,5 @@ def explain(error: BaseException) -> Failure:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of `error`; 1 for what is not ours: a bug."""
+    """The exit code of `error`; 1 for an unexpected one, which is a bug."""
     return explain(error).exit

@@ -12,11 +12,11 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.hull import surface_points
-from orster_cli.construction.model import Model
 from orster_cli.construction.recurrence import find_recurrence
-from orster_cli.construction.views import View, build_views
+from orster_cli.construction.trainable_asset import TrainableAsset
+from orster_cli.construction.training_views import View, build_views
 from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.dataset.views import render_triple
+from orster_cli.dataset.views import render_views
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 def creature_views(animation: int = 0, side: int = 48) -> dict[str, OrbitClip]:
     """The demo creature: 0 walks, 1 hops."""
     cfg = PrepareConfig(resolution=side, supersample=2)
-    return render_triple(load_gltf(CREATURE), animation, cfg)
+    return render_views(load_gltf(CREATURE), animation, cfg)
 
 
 def ball_clip(frames: int = 12, side: int = 64, radius: float = 0.3) -> OrbitClip:
@@ -78,7 +78,7 @@ def tiny_fit(cfg: ConstructConfig = TINY) -> Fit:
     views = build_views(
         [clips["dynamic"]], clips["static"], recurrence, mirror_weight=0.5, device=CPU
     )
-    return Fit(cfg, views, Model(surface_points(clips["static"], cfg.gaussians), cfg))
+    return Fit(cfg, views, TrainableAsset(surface_points(clips["static"], cfg.gaussians), cfg))
 
 
 def mean_psnr(fit: Fit, views: list[View]) -> float:
@@ -86,7 +86,7 @@ def mean_psnr(fit: Fit, views: list[View]) -> float:
     total = 0.0
     with torch.no_grad():
         for view in views:
-            out = fit.show(fit.model.at(view.phase), view)
+            out = fit.render(fit.model.at(view.phase), view)
             shown = (out.rgb[0] + 1 - out.alpha[0]).clamp(0, 1)
             total += -10 * math.log10(float((shown - view.rgb).square().mean()))
     return total / len(views)

@@ -176,7 +176,7 @@ def test_a_member_that_lies_about_its_size(claimed: int, name: str, tmp_path: Pa
 
 def test_other_members(tmp_path: Path) -> None:
     cases: dict[str, tuple[bytes, str]] = {
-        "twice": (encoded(sample_json()) + member("json", b"{}"), "'json' is there twice"),
+        "twice": (encoded(sample_json()) + member("json", b"{}"), "'json' is duplicated"),
         "no json": (member("dynamic.00.png", b""), "has no json"),
         "missing": (encoded(sample_json(), {}), "expected 3 frames, got 0"),
         "more": (encoded(sample_json(), {**images(), "dynamic.03.png": b""}), "got 4"),

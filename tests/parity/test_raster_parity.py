@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.dataset.views import place
+from orster_cli.dataset.views import normalize_object
 from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR, Material, Mesh, Texture, mip_levels
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
@@ -64,7 +64,7 @@ def test_random_triangles(seed: int) -> None:
 
 
 def test_the_creature(creature: Path) -> None:
-    placed = place(load_gltf(creature), 0, PrepareConfig())
+    placed = normalize_object(load_gltf(creature), 0, PrepareConfig())
     cameras = orbit_cameras(torch.tensor([30.0]), elevation=20.0, width=64, height=64)
     mesh = placed.mesh(0.3)
     _assert_same(
@@ -78,7 +78,7 @@ def test_cuda_draws_the_same(creature: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     cameras = orbit_cameras(orbit_azimuths(3), width=64, height=64)
-    mesh = place(load_gltf(creature), 0, PrepareConfig()).mesh(0.6)
+    mesh = normalize_object(load_gltf(creature), 0, PrepareConfig()).mesh(0.6)
     on_gpu = render_mesh(mesh, cameras, device="cuda")
     assert on_gpu.rgb.is_cuda
     moved = MeshRender(rgb=on_gpu.rgb.cpu(), alpha=on_gpu.alpha.cpu(), depth=on_gpu.depth.cpu())

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.reporting import Silent
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
-from orster_cli.io.clip_files import CAMERAS, camera_entries, parse_cameras, read_clip, write_clip
+from orster_cli.io.clip_files import CAMERAS, cameras_value, parse_cameras, read_clip, write_clip
 from orster_cli.io.images import write_png
 from orster_cli.io.transforms_json import read_transforms, write_transforms
 from orster_cli.io.video import read_video
@@ -48,7 +48,6 @@ def test_preview_is_the_clip_on_white(tmp_path: Path) -> None:
     assert float((shown - clip.frames).abs().mean()) < 0.03
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     frames=st.integers(1, 6),
     width=st.integers(1, 4000),
@@ -71,7 +70,7 @@ def test_camera_values_round_trip(
     )
     clip = replace(disc_clip(frames, width=8, height=8), prompt=prompt)
     object.__setattr__(clip, "cameras", cameras)  # no pixels are needed here
-    value = json.loads(json.dumps(camera_entries(clip)))
+    value = json.loads(json.dumps(cameras_value(clip)))
     back, times, text = parse_cameras(value, where="test")
     assert torch.equal(back.K, cameras.K)
     assert torch.equal(back.w2c, cameras.w2c)

@@ -12,9 +12,9 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import (
     CONSISTENT4D_TEST_IDS,
     MotionCheck,
-    blocked,
     check_motion,
     empty_frame,
+    in_test_set,
     motion_magnitude,
     object_ssim,
     touches_border,
@@ -133,9 +133,9 @@ def test_border_and_emptiness() -> None:
 
 def test_the_consistent4d_objects_are_blocked() -> None:
     assert len(set(CONSISTENT4D_TEST_IDS)) == 7
-    assert blocked(("BA7B382C918B40E6B07011DA4FF3EBC0", "folder"))
-    assert blocked(("x", "9fea6ffd67b840cb970f5b4570794709"))
-    assert not blocked(("creature", "examples"))
+    assert in_test_set(("BA7B382C918B40E6B07011DA4FF3EBC0", "folder"))
+    assert in_test_set(("x", "9fea6ffd67b840cb970f5b4570794709"))
+    assert not in_test_set(("creature", "examples"))
 
 
 def test_the_ids_are_those_of_the_published_list(shared_data) -> None:

@@ -6,24 +6,29 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from orster_cli.core import limits
 from orster_cli.core.errors import InputError, IntegrityError
-from orster_cli.core.frames import spaced
+from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
-from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order, worded
+from orster_cli.training.datafeed import FrameFeed, LatentFeed, SampleOrder, pick_caption
+from orster_cli.training.frame_cache import FrameCache
 from orster_cli.training.latents import LatentCache
-from tests.helpers.training import CAPTIONS, FRAMES, SIDE, dataset, tiny_vae
+from orster_cli.training.training_data import frame_feed
+from tests.helpers.training import CAPTIONS, CFG, FRAMES, SIDE, source, tiny_vae
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset(creature, tmp_path_factory.mktemp("feed") / "dataset")
+def folder(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: no latents lie beside it yet."""
+    return shutil.copytree(tiny_dataset, tmp_path_factory.mktemp("feed") / "dataset")
 
 
 def cache(folder: Path, resolution: int = SIDE) -> LatentCache:
@@ -45,7 +50,7 @@ def test_the_cache_holds_what_the_vae_gives(folder: Path) -> None:
     kept = made.read(key, "static", 0)
     torch.testing.assert_close(kept.latents, tiny_vae().encode(clip.over()))
     torch.testing.assert_close(kept.w2c, clip.cameras.w2c)
-    torch.testing.assert_close(kept.first, clip.over()[0], atol=1 / 500, rtol=0)
+    torch.testing.assert_close(kept.first_frame, clip.over()[0], atol=1 / 500, rtol=0)
     assert made.folder.parent == folder.parent  # beside the artifact, not inside
 
 
@@ -83,12 +88,12 @@ def test_filling_goes_on_and_is_split_over_processes(folder: Path, tmp_path: Pat
 
 
 def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own() -> None:
-    steps = Order(count=6, batch=4, seed=0)
+    steps = SampleOrder(count=6, batch=4, seed=0)
     seen = [steps.at(step, place) for step in range(3) for place in range(4)]
     assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))
     assert seen[:6] != seen[6:]
-    assert Order(count=6, batch=4, seed=0).at(2, 3) == seen[-1]
-    assert [Order(6, 4, 1).at(0, k) for k in range(4)] != seen[:4]
+    assert SampleOrder(count=6, batch=4, seed=0).at(2, 3) == seen[-1]
+    assert [SampleOrder(6, 4, 1).at(0, k) for k in range(4)] != seen[:4]
 
 
 def test_a_batch_in_parts_is_the_batch(folder: Path) -> None:
@@ -107,9 +112,9 @@ def test_at_rest_the_object_stands_still_at_motion_zero(folder: Path) -> None:
     resting = feed(folder, still=1.0).batch(0, range(4))
     assert float(moving.motion.min()) > 0
     assert resting.motion.tolist() == [0.0] * 4
-    torch.testing.assert_close(resting.latents, resting.static)
-    torch.testing.assert_close(resting.static, moving.static)
-    assert not torch.allclose(moving.latents, moving.static)
+    torch.testing.assert_close(resting.latents, resting.static_latents)
+    torch.testing.assert_close(resting.static_latents, moving.static_latents)
+    assert not torch.allclose(moving.latents, moving.static_latents)
     some = feed(folder, still=0.5)
     share = [float((some.batch(step, range(4)).motion == 0).float().mean()) for step in range(20)]
     assert 0.3 < sum(share) / 20 < 0.7
@@ -131,16 +136,16 @@ def test_a_share_of_the_dynamic_orbits_is_the_same_at_every_stage(folder: Path) 
 def test_true_pictures_belong_to_the_latents(folder: Path) -> None:
     batch = feed(folder, pictures=2, frames=2).batch(1, [0, 1])
     assert batch.frames is not None
-    assert batch.shown is not None
+    assert batch.frame_numbers is not None
     assert batch.frames.shape == (2, 2, 3, SIDE, SIDE)
     with torch.no_grad():
         again = tiny_vae().encode(batch.frames.flatten(0, 1)).unflatten(0, (2, 2))
-    torch.testing.assert_close(again, batch.latents[:, :, batch.shown].transpose(1, 2))
+    torch.testing.assert_close(again, batch.latents[:, :, batch.frame_numbers].transpose(1, 2))
 
 
 def test_frames_are_spaced_evenly_and_too_few_are_named(folder: Path) -> None:
-    assert spaced(24, 8, where="x").tolist() == list(range(0, 24, 3))
-    assert spaced(5, 0, where="x").tolist() == list(range(5))
+    assert evenly_spaced(24, 8, where="x").tolist() == list(range(0, 24, 3))
+    assert evenly_spaced(5, 0, where="x").tolist() == list(range(5))
     with pytest.raises(InputError, match="4 frames, the model shows 9"):
         feed(folder, frames=9).batch(0, [0])
 
@@ -151,16 +156,16 @@ def test_a_clip_is_called_by_each_of_its_captions_and_by_one_a_step() -> None:
         "caption": "a green frog jumping",
         "also": ["a frog jumping", "a frog"],
     }
-    said = [worded(info, 0, step) for step in range(90)]
+    said = [pick_caption(info, 0, step) for step in range(90)]
     assert {text: said.count(text) > 15 for text in said} == dict.fromkeys(
         ["a green frog jumping", "a frog jumping", "a frog"], True
     )
-    assert said == [worded(info, 0, step) for step in range(90)]
-    assert said != [worded(info, 1, step) for step in range(90)]
-    assert worded({"key": "frog-03", "caption": None}, 0, 0) == ""
+    assert said == [pick_caption(info, 0, step) for step in range(90)]
+    assert said != [pick_caption(info, 1, step) for step in range(90)]
+    assert pick_caption({"key": "frog-03", "caption": None}, 0, 0) == ""
     for empty in ("", " ", None):  # is not drawn where there are other captions
         bare = {"key": "frog-03", "caption": empty, "also": ["a frog", ""]}
-        assert {worded(bare, 0, step) for step in range(30)} == {"a frog"}
+        assert {pick_caption(bare, 0, step) for step in range(30)} == {"a frog"}
 
 
 def test_batches_use_the_other_captions(folder: Path, tmp_path: Path) -> None:
@@ -187,3 +192,76 @@ def test_single_frames_come_from_all_views(folder: Path) -> None:
     assert batch.frames.shape == (16, 3, 8, 8)
     assert set(batch.captions) == set(CAPTIONS)
     assert torch.equal(batch.frames[3:5], frames.batch(0, [3, 4]).frames)
+
+
+def frame_cache(folder: Path, dataset_id: str = "tiny", resolution: int = 8) -> FrameCache:
+    return FrameCache(Dataset.read(folder), dataset_id, resolution)
+
+
+def test_frames_from_the_cache_are_the_decoded_ones(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "dataset")
+    for resolution in (8, SIDE):
+        made = frame_cache(place, resolution=resolution)
+        assert made.fits()
+        assert not made.filled
+        assert made.fill(reporter=Silent(), stop=StopFlag())
+        assert made.path.parent == tmp_path  # beside the artifact, not inside
+        settings = {"resolution": resolution, "batch": 8, "seed": 5}
+        slow = FrameFeed(Dataset.read(place), **settings)
+        fast = FrameFeed(Dataset.read(place), **settings, cache=made)
+        for step in range(3):
+            want, got = slow.batch(step, range(8)), fast.batch(step, range(8))
+            assert torch.equal(got.frames, want.frames)
+            assert got.captions == want.captions
+
+
+def test_a_filled_cache_needs_no_shards(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "dataset")
+    frame_cache(place).fill(reporter=Silent(), stop=StopFlag())
+    for shard in place.rglob("*.tar"):
+        shard.unlink()
+    feed = FrameFeed(Dataset.read(place), resolution=8, batch=8, seed=0, cache=frame_cache(place))
+    assert feed.batch(0, range(8)).frames.shape == (8, 3, 8, 8)
+    with pytest.raises((InputError, IntegrityError)):
+        FrameFeed(Dataset.read(place), resolution=8, batch=8, seed=0).batch(0, range(8))
+
+
+def test_another_dataset_or_resolution_has_another_frame_cache(folder: Path) -> None:
+    paths = {frame_cache(folder, *of).path for of in (("a", 8), ("b", 8), ("a", 16))}
+    assert len(paths) == 3
+
+
+def test_a_stopped_fill_leaves_nothing_and_damage_is_named(folder: Path, tmp_path: Path) -> None:
+    place = shutil.copytree(folder, tmp_path / "dataset")
+    asked = StopFlag()
+    asked.request()
+    assert not frame_cache(place).fill(reporter=Silent(), stop=asked)
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+    made = frame_cache(place)
+    made.fill(reporter=Silent(), stop=StopFlag())
+    key = made.dataset.keys()[0]
+    whole = made.path.read_bytes()
+    for damaged in (whole[:-7], b"", b"not an array"):
+        made.path.write_bytes(damaged)
+        with pytest.raises(IntegrityError, match="cannot be read"):
+            frame_cache(place).frame(key, "static", 0)
+    np.save(made.path, np.zeros((2, 3, 8, 8), np.uint8))
+    with pytest.raises(IntegrityError, match="expected uint8"):
+        frame_cache(place).frame(key, "static", 0)
+
+
+def test_without_room_each_step_decodes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = shutil.copytree(folder, tmp_path / "dataset")
+    with_cache = frame_feed(CFG.vae, source(place), 8)
+    assert list(tmp_path.glob("*.npy"))
+    assert isinstance(with_cache, FrameFeed)
+    want = with_cache.batch(0, [0, 1]).frames
+    for path in tmp_path.glob("*.npy"):
+        path.unlink()
+    monkeypatch.setattr(limits, "FRAME_CACHE_MAX_BYTES", 100)
+    without = frame_feed(CFG.vae, source(place), 8)
+    assert not list(tmp_path.glob("*.npy"))
+    assert isinstance(without, FrameFeed)
+    assert torch.equal(without.batch(0, [0, 1]).frames, want)

@@ -205,14 +205,14 @@ def test_only_the_default_scene_is_drawn(tmp_path: Path) -> None:
 
 
 def test_overflow_is_an_error_not_a_picture(tmp_path: Path) -> None:
-    from orster_cli.gltf.placement import place_clip
+    from orster_cli.gltf.normalization import normalize_clip
 
     glb = Glb()
     glb.mesh(TRIANGLE * np.float32(1e38))
     glb.root["nodes"][0]["scale"] = [1e29, 1e29, 1e29]
     scene = load_gltf(glb.save(tmp_path / "a.glb"))
     with pytest.raises(InputError, match="not finite"):
-        place_clip(scene, None, np.array([0.0]))
+        normalize_clip(scene, None, np.array([0.0]))
 
 
 def test_gltf_text_with_embedded_data(tmp_path: Path) -> None:

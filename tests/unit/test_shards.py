@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from orster_cli.core.errors import IntegrityError
-from orster_cli.dataset.shards import Placed, encode_sample, png_bytes, read_sample, write_shard
+from orster_cli.dataset.shards import SampleSpan, encode_sample, png_bytes, read_sample, write_shard
 
 LONG = b'{"x":"' + b"y" * 1500 + b'"}'
 PIXELS = np.arange(4 * 5 * 4, dtype=np.uint8).reshape(4, 5, 4)
 
 
-def _shard(folder: Path) -> tuple[Path, list[Placed]]:
+def _shard(folder: Path) -> tuple[Path, list[SampleSpan]]:
     for key, text in (("a-00", b"{}"), ("b-01", LONG)):
         fields = [("json", text), ("dynamic.00.png", png_bytes(PIXELS))]
         (folder / f"{key}.part").write_bytes(encode_sample(key, fields))
@@ -65,7 +65,7 @@ def test_damage_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(IntegrityError, match="damaged"):
         read_sample(path, placed[1])
-    wrong = Placed(key="a-00", offset=placed[0].offset + 512, size=placed[0].size)
+    wrong = SampleSpan(key="a-00", offset=placed[0].offset + 512, size=placed[0].size)
     with pytest.raises(IntegrityError):
         read_sample(path, wrong)
     path.write_bytes(data[:700])

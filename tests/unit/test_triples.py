@@ -1,4 +1,4 @@
-"""Placement in the frame, and the videos of one animation."""
+"""Normalization in the frame, and the videos of one animation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
 from orster_cli.dataset.curation import touches_border
-from orster_cli.dataset.views import place, render_triple, view_cameras
+from orster_cli.dataset.views import normalize_object, render_views, view_cameras
 from orster_cli.gltf.load import load_gltf
-from orster_cli.gltf.placement import MAX_CLIP_SIDE, place_clip
+from orster_cli.gltf.normalization import MAX_CLIP_SIDE, normalize_clip
 from tests.helpers.glb import Glb
 
 SMALL = PrepareConfig(frames=5, resolution=32, supersample=2, eval_views=3, eval_times=(0.0, 0.75))
@@ -31,7 +31,7 @@ def _cloud(tmp_path: Path, points: np.ndarray, path: str = "", values: object = 
 
 def test_longest_side_at_the_start_is_one_and_the_clip_is_centred(tmp_path: Path) -> None:
     scene = load_gltf(_cloud(tmp_path, CORNERS * [1, 0.2, 1]))
-    placement = place_clip(scene, None, np.array([0.0]), elevation=None)
+    placement = normalize_clip(scene, None, np.array([0.0]), elevation=None)
     assert placement.reason == "unit"
     assert placement.scale == pytest.approx(0.5)
     # file box (0..2, 0..0.2, 0..0.5) is (0..2, -0.5..0, 0..0.2) in the world
@@ -42,7 +42,7 @@ def test_a_clip_that_spreads_out_is_made_smaller(tmp_path: Path) -> None:
     scene = load_gltf(
         _cloud(tmp_path, CORNERS, "translation", [[0, 0, 0], [2, 0, 0]])
     )  # spans 4 in x over the clip, 2 at the start
-    placement = place_clip(scene, 0, np.array([0.0, 0.5, 1.0]), elevation=None)
+    placement = normalize_clip(scene, 0, np.array([0.0, 0.5, 1.0]), elevation=None)
     assert placement.reason == "clip box"
     assert placement.scale == pytest.approx(MAX_CLIP_SIDE / 4)
 
@@ -54,12 +54,12 @@ def test_nothing_leaves_the_frame_from_any_side(tmp_path: Path) -> None:
         cfg = PrepareConfig(
             frames=16, resolution=64, supersample=2, elevation=elevation, azimuth_jitter=True
         )
-        placed = place(scene, None, cfg)
-        assert placed.placement.reason == "frame"
+        placed = normalize_object(scene, None, cfg)
+        assert placed.normalization.reason == "frame"
         if elevation == 0:  # a corner seen sideways: t R / (r sqrt(1 + t^2)), with r = sqrt 2,
             # R = 2, t = 0.96 tan 19.8 deg; the top, t R / (1 + t r), would allow 0.4643
-            assert placed.placement.scale == pytest.approx(0.4620, abs=2e-4)
-        views = render_triple(scene, None, cfg, key="cube")
+            assert placed.normalization.scale == pytest.approx(0.4620, abs=2e-4)
+        views = render_views(scene, None, cfg, key="cube")
         assert touches_border(views["dynamic"]) is None
         assert views["dynamic"].alpha is not None
         reached = views["dynamic"].alpha[:, 0].amax(dim=(0, 1)).nonzero()
@@ -67,7 +67,7 @@ def test_nothing_leaves_the_frame_from_any_side(tmp_path: Path) -> None:
 
 
 def test_views_of_the_creature(creature: Path) -> None:
-    views = render_triple(load_gltf(creature), 1, SMALL, prompt="a hop")
+    views = render_views(load_gltf(creature), 1, SMALL, prompt="a hop")
     assert list(views) == ["dynamic", "static", "front", "eval"]
     assert views["dynamic"].times.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert views["static"].times.tolist() == [0] * 5
@@ -87,7 +87,7 @@ def test_views_of_the_creature(creature: Path) -> None:
 
 
 def test_rendering_is_deterministic(creature: Path) -> None:
-    first, again = (render_triple(load_gltf(creature), 0, SMALL) for _ in range(2))
+    first, again = (render_views(load_gltf(creature), 0, SMALL) for _ in range(2))
     assert all(torch.equal(first[name].frames, again[name].frames) for name in first)
 
 
@@ -105,7 +105,7 @@ def test_azimuth_jitter_depends_on_seed_and_key_alone() -> None:
 
 def test_a_clip_that_does_not_exist(creature: Path) -> None:
     with pytest.raises(InputError, match="clip 2: the file has 2 animations"):
-        place(load_gltf(creature), 2, SMALL)
+        normalize_object(load_gltf(creature), 2, SMALL)
 
 
 def test_the_committed_creature_is_what_the_script_makes(creature: Path, tmp_path: Path) -> None:

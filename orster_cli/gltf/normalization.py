@@ -1,8 +1,8 @@
-"""The place and size of an object in the frame, one for a whole clip (design: conventions).
+"""Normalises an object: one scale and one offset for a whole clip (docs/conventions.md).
 
-The box of all moments is centred at the origin. The longest side of the box at the first moment
-becomes 1, or less: the whole clip's box stays within 1.25, and every vertex of every moment stays
-in view from every azimuth at the orbit's elevation.
+The bounding box over all times is centred at the origin. The longest side of the box at the first time
+is scaled to 1, or to less where the box over all times would exceed 1.25 or a vertex would leave the
+frame of an orbit at the given elevation.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from orster_cli.geometry.orbit import FOV_DEG, RADIUS
 from orster_cli.gltf.scene import Scene
 
 MAX_CLIP_SIDE = 1.25
-MARGIN = 0.02  # of the frame, kept empty on each side
-_RINGS = 64  # heights at which the object's reach is measured
+MARGIN = 0.02  # empty border on each side, as a share of the frame
+_RINGS = 64  # slices of height in which the object's radius is measured
 _AZIMUTHS = 72
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
-    """``world = scale * file + offset``; `reason` names the bound that set the scale: "unit",
+class Normalization:
+    """``world = scale * file + offset``; `reason` is the bound that determines the scale: "unit",
     "clip box" or "frame"."""
 
     scale: float
@@ -32,13 +32,13 @@ class Placement:
     reason: str
 
 
-def place_clip(
+def normalize_clip(
     scene: Scene, clip: int | None, times_s: np.ndarray, elevation: float | None = 0.0
-) -> Placement:
-    """Where to put an object whose animation `clip` is seen at `times_s` [T] seconds, the first of
-    them being t = 0. `elevation` in degrees; None does without the bound by the frame.
+) -> Normalization:
+    """The normalisation of animation `clip` over the times `times_s` [T] in seconds, the first of which
+    is t = 0. `elevation` in degrees; None omits the bound by the frame.
 
-    Raises InputError for an object without extent or with vertices that are not finite."""
+    InputError: the object has no extent, or its vertices are not finite."""
     low = np.full(3, np.inf)
     high = np.full(3, -np.inf)
     first = np.zeros(3)
@@ -56,11 +56,11 @@ def place_clip(
         bounds["frame"] = _frame_bound(rings, elevation)
     reason = min(bounds, key=lambda name: bounds[name])
     scale = float(bounds[reason])
-    return Placement(scale=scale, offset=-scale * centre, reason=reason)
+    return Normalization(scale=scale, offset=-scale * centre, reason=reason)
 
 
 def _drawn_vertices(scene: Scene, clip: int | None, time: float) -> np.ndarray:
-    """[V,3] the vertices that some triangle uses."""
+    """[V,3] the vertices that belong to a triangle."""
     mesh = scene.evaluate(clip, float(time))
     vertices = mesh.vertices[np.unique(mesh.triangles)]
     if not np.isfinite(vertices).all() or np.abs(vertices).max() > 1e12:
@@ -79,8 +79,8 @@ def _rings(
     bottom: float,
     top: float,
 ) -> np.ndarray:
-    """[2 R,2] (distance from the vertical axis, height) that enclose all vertices of all moments:
-    for each of R slices of height its reach, at its lower and its upper end."""
+    """[2 R,2] rings (distance from the vertical axis, height) that enclose all vertices at all times:
+    for each of R slices of height its largest distance, at its lower and its upper end."""
     thickness = max((top - bottom) / _RINGS, 1e-12)
     reach = np.full(_RINGS, -1.0)
     for time in times_s:
@@ -95,7 +95,7 @@ def _rings(
 
 
 def _frame_bound(rings: np.ndarray, elevation: float) -> float:
-    """The largest scale at which rings [R,2] about the vertical axis stay in view of the orbit.
+    """The largest scale at which rings [R,2] about the vertical axis stay inside the frame.
 
     A point (x right, y up, z towards the camera) at scale s is in view when
     s max(|x|, |y|) <= tan(fov / 2) (radius - s z)."""

@@ -1,0 +1,83 @@
+"""Reads a `.glb` or `.gltf` file into a `GltfDocument`. Source: glTF 2.0 specification, section 4 (GLB)."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+from orster_cli.core import limits
+from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.strict_json import parse_json
+from orster_cli.gltf.document import GltfDocument
+
+GLTF_SUFFIXES = (".glb", ".gltf")
+_MAGIC = 0x46546C67  # "glTF"
+_CHUNK_JSON = 0x4E4F534A
+_CHUNK_BIN = 0x004E4942
+
+
+def read_gltf(path: Path) -> GltfDocument:
+    """Read and check a `.glb` or `.gltf` file. InputError, LimitError."""
+    try:
+        size = path.stat().st_size
+        if size > limits.GLTF_MAX_BYTES:
+            raise LimitError(f"{path}: {size} bytes, more than {limits.GLTF_MAX_BYTES}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(data) >= 4 and struct.unpack_from("<I", data)[0] == _MAGIC:
+        text, binary = _glb_chunks(path, data)
+    else:
+        text, binary = data, None
+    document = GltfDocument(path, _parse_json(path, text), binary)
+    asset = document.mapping(document.root, "asset", "root")
+    version = asset.get("version")
+    if not isinstance(version, str) or not version.startswith("2."):
+        raise document.fail("asset.version", "2.x", version)
+    document.check_extensions()
+    if len(document.items("nodes")) > limits.GLTF_MAX_NODES:
+        raise LimitError(f"{path}: {len(document.items('nodes'))} nodes")
+    return document
+
+
+def _glb_chunks(path: Path, data: bytes) -> tuple[bytes, memoryview | None]:
+    """The JSON text and the binary chunk of a GLB file."""
+
+    def fail(expected: str, got: object) -> InputError:
+        return InputError(f"{path}: GLB: expected {expected}, got {got}", code="E-GLTF-CONTAINER")
+
+    if len(data) < 20:
+        raise fail("at least 20 bytes", len(data))
+    _, version, length = struct.unpack_from("<III", data)
+    if version != 2:
+        raise fail("container version 2", version)
+    if length != len(data):
+        raise fail(f"a length of {len(data)} bytes in the header", length)
+    chunks: list[tuple[int, memoryview]] = []
+    offset, view = 12, memoryview(data)
+    while offset < length and len(chunks) < 64:
+        if offset + 8 > length:
+            raise fail("a complete chunk header", f"{length - offset} bytes")
+        size, kind = struct.unpack_from("<II", data, offset)
+        if offset + 8 + size > length:
+            raise fail(f"a chunk inside the file of {length} bytes", f"{size} bytes at {offset}")
+        chunks.append((kind, view[offset + 8 : offset + 8 + size]))
+        offset += 8 + size
+    if chunks[0][0] != _CHUNK_JSON:
+        raise fail("a JSON chunk first", hex(chunks[0][0]))
+    if len(chunks[0][1]) > limits.GLTF_MAX_JSON_BYTES:
+        raise LimitError(f"{path}: JSON chunk of {len(chunks[0][1])} bytes")
+    binary = chunks[1][1] if len(chunks) > 1 and chunks[1][0] == _CHUNK_BIN else None
+    return bytes(chunks[0][1]), binary
+
+
+def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
+    """Parse strictly: UTF-8, no duplicate keys, no NaN, bounded nesting."""
+    try:
+        root = parse_json(text.decode(), where=f"{path}: glTF")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not glTF: {error}", code="E-GLTF-JSON") from None
+    if not isinstance(root, dict):
+        raise InputError(f"{path}: not glTF: the JSON is not an object", code="E-GLTF-JSON")
+    return root
