@@ -10,9 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from orster_cli.artifacts.copying import copy_artifact
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
-from orster_cli.artifacts.outputs import Given
-from orster_cli.artifacts.store import Artifact, Draft, begin, copy_artifact, open_artifact
+from orster_cli.artifacts.outputs import InputPath
+from orster_cli.artifacts.store import Artifact, Draft, begin, open_artifact
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.config.load import Resolved, resolve, section_values
@@ -129,7 +130,7 @@ def make(
     seeds: dict[str, int] | None = None,
     force: bool = False,
     messages: Messages,
-    reads: Iterable[Given] = (),
+    reads: Iterable[InputPath] = (),
 ) -> Folder:
     """The artifact in `out` (None: a temporary folder), which `build` commits unless it is there. Arguments
     and errors as `artifacts.store.begin`."""

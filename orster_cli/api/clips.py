@@ -164,7 +164,7 @@ def _written(clip: Clip, origin: Origin, out: Path, force: bool) -> Folder:
         out,
         build,
         kind="clip",
-        command="orster.open_clip",
+        command="open_clip(...).save",
         config={"clips": [opened.key], "orbit": dataclasses.asdict(origin.orbit)},
         parents=opened.parents,
         inputs=opened.inputs,

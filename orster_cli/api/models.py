@@ -12,9 +12,10 @@ from torch import Tensor
 
 from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
 from orster_cli.api.clips import Clip, ClipLike, origin_of, saved_clip
-from orster_cli.artifacts.outputs import Given
+from orster_cli.artifacts.outputs import InputPath
 from orster_cli.artifacts.store import Artifact, Draft
 from orster_cli.core.errors import ConfigError
+from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import OrbitClip
 from orster_cli.inputs.models import OpenedModel, open_model_or_default, sampling_of
@@ -92,13 +93,16 @@ def sample(
 
     ConfigError: no condition or a wrong setting; InputError: an input that cannot be read; ConflictError:
     `out` holds something else."""
+    if isinstance(model, str) and " " in model and not Path(model).exists():
+        hint = f"for a text: sample(text={model!r})"
+        raise ConfigError(f"no model {printable(model)!r}", hint=hint)
     if seed < 0:
         raise ConfigError(f"seed: expected 0 or more, got {seed}")
     messages = Messages(reporter)
     opened = opened_model(model)
     resolved = resolve_settings(config, model=sampling_of(opened.path))
     with ExitStack() as held:
-        reads: list[Given] = [opened.path]
+        reads: list[InputPath] = [opened.path]
         if isinstance(image, Tensor):
             place = held.enter_context(TemporaryDirectory(prefix="orster-"))
             write_png(Path(place) / "image.png", image)

@@ -113,7 +113,8 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     manifest = read_manifest(path)
     if kind is not None and manifest.kind != kind:
         raise InputError(f"{path}: expected an artifact of kind {kind}, got {manifest.kind}")
-    remake = f"make it again with `orster {manifest.command} --force`"
+    call = manifest.command  # of the command line, or a function of Python with a dot in its name
+    remake = f"make it again with `{call if '.' in call else f'orster {call} --force'}`"
     for entry in manifest.files:
         file = path / entry.path
         if not is_plain_file(path, entry.path):
@@ -121,35 +122,6 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
         if (size := file.stat().st_size) != entry.size:
             raise IntegrityError(f"{file}: expected {entry.size} bytes, found {size}", hint=remake)
     return Artifact(path, manifest)
-
-
-def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Artifact:
-    """`artifact` in the folder `out` too, under the same id. ConflictError as `begin`."""
-    manifest = artifact.manifest
-    draft = begin(
-        out,
-        kind=manifest.kind,
-        command=manifest.command,
-        config=manifest.config,
-        parents=manifest.parents,
-        inputs=manifest.inputs,
-        seeds=manifest.seeds,
-        force=force,
-    )
-    if draft is None:
-        return open_artifact(out, kind=manifest.kind)
-    with draft:
-        for entry in manifest.files:
-            target = draft.dir / entry.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(artifact.path / entry.path, target)
-        return draft.commit(
-            manifest.content,
-            run=manifest.run,
-            run_files=manifest.run_files,
-            licences=manifest.licences,
-            warnings=manifest.warnings,
-        )
 
 
 class Draft:

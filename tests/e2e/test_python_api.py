@@ -222,6 +222,9 @@ def test_mistakes_have_their_errors_and_hints(dataset: orster.Dataset, tmp_path:
         orster.construct(disc_clip(), preset="fastt")
     with pytest.raises(orster.ConfigError, match="no condition"):
         orster.sample()
+    with pytest.raises(orster.ConfigError, match="no model") as no_model:
+        orster.sample("a frog jumping")
+    assert no_model.value.hint == "for a text: sample(text='a frog jumping')"
     with pytest.raises(orster.ConfigError, match="both given"):
         orster.sample(image=torch.ones(3, 8, 8), object="frog.glb")
     with pytest.raises(orster.InputError, match="no such model"):

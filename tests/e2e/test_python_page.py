@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FIT = {
     **{f"construct.{name}_steps": 8 for name in ("static", "coarse", "fine")},
     **{"construct.gaussians": 200, "construct.max_gaussians": 300, "construct.resolution": 32},
+    "sample.steps": 2,  # of the static orbit
 }
 SMALLER = {
     'preset="fast"': f'preset="fast", config={FIT}',
