@@ -1,7 +1,7 @@
-"""The GEGLU feed-forward on a CPU: tokens in pieces that stay in the cache.
+"""The GEGLU feed-forward on a CPU, over pieces of the tokens that fit the cache.
 
-A plain one writes and reads its widest features (eight times the tokens' width) through main memory
-several times; half of its time goes there. N tokens, C channels, I inner channels.
+The plain one writes and reads its widest features (eight times the tokens' width) through main memory
+several times, which takes half of its time. N tokens, C channels, I inner channels.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ PIECE = 512  # tokens, on one thread
 
 
 def piece() -> int:
-    """Tokens at a time. Threads share a piece and wait for each other at each product, so that theirs are
-    larger (measured with two)."""
+    """Tokens of a piece. It is larger with threads, which share it and wait for each other at each
+    product (measured with two)."""
     threads = torch.get_num_threads()
     return PIECE if threads == 1 else 2 * PIECE * threads
 
 
 def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
     """w2 (v * gelu(g)) + b2 with [v, g] = w1 x + b1: [...,C] for `x` [...,C], `w1` [2 I,C], `b1` [2 I],
-    `w2` [C,I], `b2` [C]. `reference` is the same in plain words."""
+    `w2` [C,I], `b2` [C]. `reference` computes the same plainly."""
     out = _FeedForward.apply(x.reshape(-1, x.shape[-1]), w1, b1, w2, b2)
     return out.view(*x.shape[:-1], -1)
 
 
 def reference(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    """The slow, obvious one, on any device and in any type."""
+    """The plain computation, on any device and in any type."""
     value, gate = F.linear(x, w1, b1).chunk(2, dim=-1)
     return F.linear(value * F.gelu(gate), w2, b2)
 

@@ -16,7 +16,7 @@ from orster_cli.core import cpu_matmul
 
 
 def is_plain(x: Tensor) -> bool:
-    """`x` is what the CPU's own float32 paths are written for."""
+    """Whether the float32 CPU paths apply to `x`."""
     on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
     return on_cpu and not torch.is_autocast_enabled("cpu")
 
@@ -40,7 +40,8 @@ class _Linear(torch.autograd.Function):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`torch.nn.functional.linear`, its reference: [...,O] for `x` [...,C], `weight` [O,C], `bias` [O]."""
+    """[...,O] for `x` [...,C], `weight` [O,C], `bias` [O]. Reference:
+    `torch.nn.functional.linear`."""
     if not is_plain(x):
         return F.linear(x, weight, bias)
     out = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
@@ -48,7 +49,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` that runs as `linear`."""
+    """`nn.Linear` through `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""The frame VAE: pictures to latents and back, one frame at a time (Sec. 3.1).
+"""The frame VAE: frames to latents and back, one at a time (Sec. 3.1).
 
 diffusers' `AutoencoderKL` at any size. N frames, H W pixels, C latent channels, h w latent pixels.
 """
@@ -33,7 +33,7 @@ _LEGACY = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_a
 
 
 class FrameVAE(nn.Module):
-    """Latents have the VAE's scale applied: about unit variance."""
+    """Its latents are scaled to about unit variance."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
@@ -70,18 +70,18 @@ class FrameVAE(nn.Module):
 
     @property
     def patch(self) -> int:
-        """Pixels a side of the blocks that its first layer reads, as channels: 1 but in own models,
-        where layers at full resolution would take most of the time."""
+        """Pixels a side of the blocks that the first layer reads as channels. More than 1 in small
+        models only, where layers at full resolution would take most of the time."""
         return math.isqrt(self.vae.config.in_channels // 3)
 
     @property
     def channels(self) -> int:
-        """Of the latents."""
+        """Channels of the latents."""
         return int(self.vae.config.latent_channels)
 
     @property
     def id(self) -> str:
-        """SHA-256 of scale and weights: latents of one VAE mean nothing to another."""
+        """SHA-256 of scale and weights, which identifies the VAE that latents belong to."""
         return content_id(self.vae, self._scale())
 
     def _scale(self) -> tuple[float, float]:
@@ -89,7 +89,7 @@ class FrameVAE(nn.Module):
         return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
 
     def check_size(self, height: int, width: int, where: str) -> None:
-        """ConfigError where frames of that size do not give whole latent pixels."""
+        """ConfigError: frames of that size do not divide into latent pixels."""
         if height % self.factor or width % self.factor:
             raise ConfigError(
                 f"{where}: {width}x{height} pixels are not a multiple of the VAE's {self.factor}"
@@ -98,8 +98,8 @@ class FrameVAE(nn.Module):
     def encode(
         self, frames: Tensor, generator: torch.Generator | None = None, *, chunk: int = 16
     ) -> Tensor:
-        """[N,C,h,w] of `frames` [N,3,H,W] in [0,1], `chunk` at a time: the means, or with a generator
-        draws around them."""
+        """[N,C,h,w] of `frames` [N,3,H,W] in [0,1], `chunk` at a time: the means, or
+        samples where there is a generator."""
         self.check_size(*frames.shape[-2:], where="frames")
         scale, shift = self._scale()
         out = []
@@ -124,10 +124,10 @@ class FrameVAE(nn.Module):
         return F.pixel_shuffle(self.vae.decode(z).sample, self.patch) / 2 + 0.5
 
     def losses(self, frames: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """For training on `frames` [N,3,H,W] with `noise` [N,C,h,w], mean squared differences of the
+        """Training losses of `frames` [N,3,H,W] with `noise` [N,C,h,w]: mean squared differences of the
         pixels (`reconstruction`), of the steps between neighbours (`edges`, which keep outlines
         sharp) and of red - green and yellow - blue (`colours`), and `kl` (nats per number).
-        Squared, since absolute ones are content with the white background for long."""
+        Squared, since absolute ones leave the model at a white picture for long."""
         posterior = self.vae.encode(self.normalised(frames)).latent_dist
         out = self._pixels(posterior.mean + posterior.std * noise)
         steps = [F.mse_loss(out.diff(dim=axis), frames.diff(dim=axis)) for axis in (-1, -2)]
@@ -140,9 +140,9 @@ class FrameVAE(nn.Module):
         }
 
     @torch.no_grad()
-    def apart(self, other: FrameVAE) -> float:
-        """How far the latents of two VAEs are apart, as a share of their length, on fixed pictures:
-        0 where a decoder alone, or the precision, is another; infinite where sizes differ."""
+    def latent_distance(self, other: FrameVAE) -> float:
+        """Relative distance of the latents of two VAEs on fixed pictures: about 0 where only the decoder
+        or the precision differs, infinite where sizes differ."""
         if (self.factor, self.channels) != (other.factor, other.channels):
             return math.inf
         coarse = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -153,13 +153,13 @@ class FrameVAE(nn.Module):
         return float((mine - theirs).norm() / mine.norm())
 
     def freeze_encoder(self) -> None:
-        """Train the decoder alone from here on."""
+        """Leave only the decoder trainable."""
         for part in (self.vae.encoder, self.vae.quant_conv):
             part.requires_grad_(False)
 
     @torch.no_grad()
     def set_scale(self, frames: Tensor) -> None:
-        """Make the latents of `frames` [N,3,H,W] have unit variance and zero mean."""
+        """Set the scale so that the latents of `frames` [N,3,H,W] have unit variance and zero mean."""
         self.vae.register_to_config(scaling_factor=1.0, shift_factor=0.0)
         z = self.encode(frames)
         values = {"scaling_factor": 1 / float(z.std()), "shift_factor": float(z.mean())}
@@ -222,7 +222,7 @@ def _opponents(frames: Tensor) -> Tensor:
 
 
 def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """As `AutoencoderKL.from_pretrained` reads it, in shards."""
+    """Write `vae` in shards that `AutoencoderKL.from_pretrained` reads."""
     tensors = {n: v if dtype is None else v.to(dtype) for n, v in vae.vae.state_dict().items()}
     write_sharded(folder, STEM, tensors)
     config = _settings(dict(vae.vae.config))
@@ -231,8 +231,8 @@ def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> N
 
 
 def load_vae(folder: Path, *, empty: bool = False) -> FrameVAE:
-    """Of a folder that `save_vae` or diffusers' `AutoencoderKL.save_pretrained` wrote; float32, on
-    the CPU, evaluating; `empty`: without its numbers, on the meta device. InputError."""
+    """The VAE that `save_vae` or diffusers' `AutoencoderKL.save_pretrained` wrote, in float32 on the CPU,
+    in evaluation mode; `empty`: on the meta device, without weights. InputError."""
     path = folder / CONFIG
     value: dict[str, Any] = read_object(path)
     if value.get("_class_name", "AutoencoderKL") != "AutoencoderKL":
@@ -251,7 +251,7 @@ def load_vae(folder: Path, *, empty: bool = False) -> FrameVAE:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Without diffusers' own notes (its version; which values were defaults, and are so again)."""
+    """`config` without diffusers' private keys (its version, which values were defaults)."""
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 

@@ -5,17 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    UNet3DConditionModel,
-)
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.reporting import Silent
@@ -25,10 +19,14 @@ from orster_cli.diffusion.encoders import ClipEncoder
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4DConfig
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.sampling.denoise import starting_noise
-from orster_cli.sampling.sample_clips import Asked, Sampler
+from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from tests.helpers.clip_models import TEXT, tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet3DConditionModel
+    from transformers import CLIPTextModel
 
 FRAMES, SIDE, SEED = 3, 32, 5
 UNET = {
@@ -40,6 +38,9 @@ UNET = {
 
 
 def parts(place: Path) -> tuple[UNet3DConditionModel, AutoencoderKL, CLIPTextModel, object]:
+    from diffusers import AutoencoderKL, UNet3DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     torch.manual_seed(0)
     unet = UNet3DConditionModel(**UNET).eval()
     with torch.no_grad():
@@ -56,6 +57,8 @@ def parts(place: Path) -> tuple[UNet3DConditionModel, AutoencoderKL, CLIPTextMod
 @pytest.mark.parametrize(("name", "guidance"), [("ddim", 9.0), ("ddim", 1.0), ("dpm++", 4.0)])
 @torch.no_grad()
 def test_frames_are_the_pipelines(name: str, guidance: float, tmp_path: Path) -> None:
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import TextToVideoSDPipeline
@@ -100,6 +103,6 @@ def test_frames_are_the_pipelines(name: str, guidance: float, tmp_path: Path) ->
     )
     cfg = SampleConfig(steps=6, scheduler=name, guidance_text=guidance)
     sampler = Sampler(bundle, cfg, device=torch.device("cpu"), reporter=Silent())
-    ours = next(sampler.sample(Asked(text="a frog"), [SEED])).clip.frames
+    ours = next(sampler.sample(SampleRequest(text="a frog"), [SEED])).clip.frames
     assert float(ours.std()) > 0.01
     np.testing.assert_allclose(ours.permute(0, 2, 3, 1).numpy(), theirs, atol=1e-3)

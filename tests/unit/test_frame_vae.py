@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from orster_cli.core.errors import ConfigError, InputError
@@ -74,6 +73,8 @@ def test_losses_are_those_of_a_plain_computation() -> None:
 
 
 def test_files_go_to_and_from_diffusers(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
     vae = tiny_vae()
     vae.vae.register_to_config(scaling_factor=0.7, shift_factor=0.2)
     save_vae(vae, tmp_path / "ours")
@@ -108,6 +109,8 @@ def test_a_new_vae_lets_colours_through() -> None:
 
 @torch.no_grad()
 def test_blocks_of_pixels_are_read_as_channels(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
     vae = FrameVAE.create((8, 8), channels=4, groups=4, seed=0, patch=2).eval()
     assert (vae.patch, vae.factor) == (2, 4)
     z = vae.encode(FRAMES)

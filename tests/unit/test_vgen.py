@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import I2VGenXLUNet, UNet3DConditionModel
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion import vgen
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from tests.helpers.videomv import TINY, TINY_IMAGE, random_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,6 +45,8 @@ OF_IMAGES = {
 
 
 def test_the_image_branchs_layout_is_vgens() -> None:
+    from diffusers import I2VGenXLUNet
+
     text = vgen.file_shapes(TrunkConfig())
     image = vgen.file_shapes(TrunkConfig(in_channels=8))
     want = {f"{name}.weight": shape for name, shape in OF_IMAGES.items()}
@@ -63,6 +64,8 @@ def test_the_image_branchs_layout_is_vgens() -> None:
 
 
 def test_the_published_size_is_diffusers_unet_and_the_cameras() -> None:
+    from diffusers import UNet3DConditionModel
+
     ours = vgen.shapes(TrunkConfig())
     assert len(ours) == 1484
     assert sum(math.prod(shape) for shape in ours.values()) == 1_412_895_300
@@ -107,7 +110,7 @@ def test_back_and_forth_every_tensor_is_kept(config: TrunkConfig, dtype: torch.d
     assert {n: v.shape for n, v in ours.items()} == vgen.shapes(config)
     again = vgen.to_vgen(ours, config)
     assert again.keys() == file.keys()
-    changed = {vgen.QKV, "input_blocks.0.0.weight"} if config.beside else set()
+    changed = {vgen.QKV, "input_blocks.0.0.weight"} if config.extra_channels else set()
     for name, value in file.items():
         assert torch.equal(again[name], value)
         if name not in changed:  # no copy: the file may be mapped

@@ -1,0 +1,226 @@
+"""The fit: static Gaussians, then their motion, then both together (paper 4.5).
+
+Three stages over one step counter: `static` fits the canonical Gaussians to the object at time 0,
+`coarse` the deformation with L_hex (Eq. 17), `fine` both with L_gs (Eq. 18). Each step renders one
+view. Random numbers are derived from (seed, step), so that a fit resumed from a checkpoint gives the
+same bytes as an uninterrupted one.
+
+N Gaussians, H W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from orster_cli.config.construct import ConstructConfig
+from orster_cli.construction.losses import LossWeights, Perceptual, splatting_loss
+from orster_cli.construction.trainable_asset import TrainableAsset
+from orster_cli.construction.training_views import View, ViewSet
+from orster_cli.core.errors import NumericalError, Preempted
+from orster_cli.core.reporting import Reporter
+from orster_cli.core.seeding import derive_seed
+from orster_cli.core.stopping import StopFlag
+from orster_cli.core.types import Gaussians
+from orster_cli.io.checkpoints import load_latest, save_checkpoint
+from orster_cli.splatting.rasterize import Render, rasterize
+
+CHECKPOINT_SECONDS = 15.0
+SNAPSHOT_STEPS = 100  # steps between snapshots for a rollback
+RETRIES = 3  # rollbacks before the run fails
+REFINE_EVERY = 100  # steps between density refinements in the static stage
+REPORT_EVERY = 10
+
+
+class Fit:
+    """One run of the construct stage on one set of views."""
+
+    def __init__(
+        self,
+        cfg: ConstructConfig,
+        views: ViewSet,
+        model: TrainableAsset,
+        *,
+        perceptual: Perceptual | None = None,
+    ) -> None:
+        self.cfg = cfg
+        self.views = views
+        self.model = model
+        self.perceptual = perceptual
+        self.step = 0
+        self.failures = 0  # rollbacks so far; not part of the state that a rollback restores
+        self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
+        self._recent_error = math.nan
+        self._background = torch.ones(3, device=model.params["means"].device)
+
+    # -- schedule
+
+    def stage(self, step: int) -> str:
+        """The stage of `step`: "static", "coarse" or "fine"."""
+        if step < self.cfg.static_steps:
+            return "static"
+        return "coarse" if step < self.cfg.static_steps + self.cfg.coarse_steps else "fine"
+
+    def _progress(self, step: int) -> float:
+        """Progress in [0,1] of the learning rate decay, which restarts after the static stage."""
+        if step < self.cfg.static_steps:
+            return step / self.cfg.static_steps
+        done = step - self.cfg.static_steps
+        return done / max(self.cfg.coarse_steps + self.cfg.fine_steps, 1)
+
+    def _loss_weights(self, step: int) -> LossWeights:
+        cfg = self.cfg
+        if self.stage(step) == "coarse":
+            # L1 in addition to Eq. 17: the squared error alone does not move limbs that are far off
+            return LossWeights(l1=cfg.l1, lpips=0.0, depth=0.0, hex=cfg.hex, mask=cfg.mask)
+        perceptual = cfg.lpips if step % cfg.lpips_every == 0 else 0.0
+        depth = cfg.depth if self.stage(step) == "fine" else 0.0
+        return LossWeights(l1=cfg.l1, lpips=perceptual, depth=depth, hex=cfg.hex, mask=cfg.mask)
+
+    def _sample_view(self, step: int) -> View:
+        """The view of `step`. The last steps use observed frames only, no mirrored ones."""
+        seed = derive_seed(self.cfg.seed, "view", step)
+        if self.stage(step) == "static":
+            pool = self.views.static
+        elif self._progress(step) > 1 - self.cfg.seen_only:
+            pool = self.views.observed
+        else:
+            pool = self.views.moving
+        return pool[seed % len(pool)]
+
+    # -- one step
+
+    @staticmethod
+    def render(gaussians: Gaussians, view: View) -> Render:
+        """Render `gaussians` with the camera of `view`."""
+        height, width = view.rgb.shape[:2]
+        return rasterize(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.log_scales.exp(),
+            gaussians.opacity_logits.sigmoid(),
+            gaussians.colors,
+            view.w2c[None],
+            view.K[None],
+            width,
+            height,
+        )
+
+    def _train_step(self) -> None:
+        step, cfg = self.step, self.cfg
+        stage = self.stage(step)
+        if stage != "static":
+            self.model.start_motion(self.views.timeline)
+        view = self._sample_view(step)
+        # a mirrored frame is inferred: it may change the motion, but not the canonical Gaussians
+        gaussians = self.model.at(view.phase, detach_canonical=view.mirrored)
+        render = self.render(gaussians, view)
+        loss, terms = splatting_loss(
+            render,
+            view.rgb,
+            view.alpha,
+            self._loss_weights(step),
+            background=self._background,
+            perceptual=self.perceptual,
+        )
+        loss = loss * view.weight
+        if stage != "static":
+            seed = derive_seed(cfg.seed, "isometry", step)
+            loss = loss + self.model.regularisation_loss(cfg, gaussians, seed)
+        if not math.isfinite(float(loss.detach())):
+            bad = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
+            raise NumericalError(f"step {step}: the loss is not finite ({', '.join(bad)})")
+        loss.backward()
+        if "hex" in terms and not view.mirrored:
+            error = float(terms["hex"].detach())
+            first = math.isnan(self._recent_error)
+            self._recent_error = error if first else 0.97 * self._recent_error + 0.03 * error
+        if stage == "static":
+            self.model.observe(render)
+        self.model.update(self._progress(step), moving=stage != "static")
+        refine = stage == "static" and 0 < step < 0.7 * cfg.static_steps
+        if refine and step % REFINE_EVERY == 0:
+            self.model.refine(cfg, step)
+        self.step += 1
+
+    # -- the whole run
+
+    def run(self, scratch: Path, reporter: Reporter, stop: StopFlag) -> None:
+        """Run the remaining steps, with checkpoints in `scratch`.
+
+        Raises Preempted after a checkpoint if `stop` is requested; NumericalError if the fit still
+        diverges after RETRIES rollbacks with halved learning rates."""
+        self._resume(scratch, reporter)
+        good = self.state()
+        saved = time.monotonic()
+        while self.step < self.total:
+            stopping = due = False
+            try:
+                self._train_step()
+                snapshot = self.step % SNAPSHOT_STEPS == 0 or self.step == self.total
+                stopping = stop.requested
+                due = stopping or time.monotonic() - saved > CHECKPOINT_SECONDS
+                if snapshot or due:
+                    self.model.check_finite()
+            except NumericalError as error:
+                self._roll_back(good, error, reporter)
+                continue
+            if snapshot:
+                good = self.state()
+            if self.step % REPORT_EVERY == 0 or self.step == self.total:
+                self._report(reporter)
+            if due:
+                save_checkpoint(scratch, self.step, self.state())
+                saved = time.monotonic()
+            if stopping:
+                raise Preempted(
+                    f"stopped at step {self.step} of {self.total}; the work so far is saved",
+                    hint="run the same command again to resume",
+                )
+
+    def _roll_back(
+        self, good: dict[str, Tensor], error: NumericalError, reporter: Reporter
+    ) -> None:
+        """Restore the state `good` with learning rates scaled by 0.5 per failure so far; raises `error`
+        after RETRIES failures."""
+        self.failures += 1
+        if self.failures > RETRIES:
+            raise error
+        self.load_state(good)
+        self.model.rate_scale = 0.5**self.failures
+        scale = f"{self.model.rate_scale:g} of those configured"
+        reporter.warn(f"{error}; back to step {self.step} with half the learning rates ({scale})")
+
+    def _resume(self, scratch: Path, reporter: Reporter) -> None:
+        found = load_latest(scratch)
+        if found is not None and found[0] <= self.total:
+            self.load_state(found[1])
+            self.failures = round(-math.log2(self.model.rate_scale))
+            reporter.info(f"resuming from step {self.step} of {self.total}")
+
+    def _report(self, reporter: Reporter) -> None:
+        psnr = -10 * math.log10(max(self._recent_error, 1e-12))
+        reporter.step(
+            f"construct: {self.stage(self.step - 1)}",
+            self.step,
+            self.total,
+            psnr=round(psnr, 2),
+            gaussians=len(self.model.params["means"]),
+        )
+
+    # -- state
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of all tensors that the next step depends on."""
+        own = {"step": torch.tensor(self.step), "error": torch.tensor(self._recent_error)}
+        return {**self.model.state(), **own}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self.step = int(state["step"])
+        self._recent_error = float(state["error"])
+        self.model.load_state(state, self.views.timeline)

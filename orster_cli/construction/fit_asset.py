@@ -1,0 +1,177 @@
+"""`construct` as a library function: clips in, an asset folder out."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orster_cli.config.construct import ConstructConfig
+from orster_cli.construction.asset import save_asset
+from orster_cli.construction.fit import Fit
+from orster_cli.construction.fit_input import prepare_clip
+from orster_cli.construction.hull import surface_points
+from orster_cli.construction.losses import load_perceptual
+from orster_cli.construction.preview import write_preview, write_sheet
+from orster_cli.construction.recurrence import Recurrence, find_recurrence
+from orster_cli.construction.trainable_asset import TrainableAsset
+from orster_cli.construction.training_views import build_views
+from orster_cli.core.errors import InputError
+from orster_cli.core.reporting import Reporter
+from orster_cli.core.stopping import StopFlag
+from orster_cli.core.types import OrbitClip
+from orster_cli.metrics.psnr import masked_psnr, psnr
+from orster_cli.metrics.ssim import ssim
+from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.render_asset import render_clip
+
+MIN_GAUSSIANS = 300  # at the start of a fit
+CELLS_PER_MOMENT, MIN_TIME_CELLS = 0.75, 2  # cells of the planes along time
+MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual hull
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstructInput:
+    """`clips` of one motion on one timeline; `static`: an orbit of the object at time 0, or None;
+    `spatial_prior`, `temporal_prior`: tokens [M,C] of the transferred priors O^s and O^t, or None."""
+
+    clips: list[OrbitClip]
+    static: OrbitClip | None = None
+    spatial_prior: Tensor | None = None
+    temporal_prior: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constructed:
+    """`content` describes the asset in its manifest; `run` are facts of this run, which are not part of the
+    asset's id: the seconds of the fit."""
+
+    content: dict[str, Any]
+    run: dict[str, Any]
+
+
+def construct(
+    inputs: ConstructInput,
+    cfg: ConstructConfig,
+    *,
+    folder: Path,
+    scratch: Path,
+    device: torch.device,
+    reporter: Reporter,
+    stop: StopFlag,
+) -> Constructed:
+    """Fit an asset; write it, its preview and its quality into `folder`.
+
+    Checkpoints go to `scratch`. Raises InputError for clips that cannot be fitted, Preempted if
+    stopped, NumericalError if the fit keeps diverging."""
+    started = time.monotonic()
+    cfg = limit_to_clip_detail(cfg, inputs.clips, reporter)
+    clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
+    static = None
+    if inputs.static is not None:
+        static = prepare_clip(inputs.static, cfg.resolution, where="static orbit")
+        static = replace(static, times=torch.zeros(len(static)))
+    _check_same_size(clips, static)
+    recurrence = Recurrence()
+    if cfg.recurrence == "auto":
+        recurrence = find_recurrence(clips, static)
+        reporter.info(recurrence.describe())
+    views = build_views(clips, static, recurrence, mirror_weight=cfg.mirror_weight, device=device)
+    hull_clip = static if static is not None else clips[0]
+    misses = 0 if static is not None else int(MISS_FRACTION * len(hull_clip))
+    points = surface_points(hull_clip, cfg.gaussians, misses=misses, seed=cfg.seed)
+    model = TrainableAsset(
+        points.to(device),
+        cfg,
+        spatial_prior=inputs.spatial_prior if cfg.spatial_prior else None,
+        temporal_prior=inputs.temporal_prior if cfg.temporal_prior else None,
+    )
+    perceptual = load_perceptual(device) if cfg.lpips else None
+    Fit(cfg, views, model, perceptual=perceptual).run(scratch, reporter, stop)
+    asset = model.result()
+    seconds = time.monotonic() - started
+    reporter.info("writing the asset, its preview and its quality")
+    save_asset(folder, asset)
+    write_preview(folder / "preview.mp4", asset)
+    quality = measure_quality(asset, clips)
+    write_sheet(folder / "sheet.png", clips[0], quality.pop("renders"))
+    quality_text = json.dumps(quality, indent=1)
+    (folder / "quality.json").write_text(quality_text, encoding="utf-8")
+    content = {
+        "gaussians": len(asset.canonical),
+        "frames": [len(clip) for clip in clips],
+        "static_orbit": static is not None,
+        "priors": _priors(inputs, cfg),
+        "recurrence": recurrence.describe(),
+        "psnr": quality["mean"]["psnr"],
+    }
+    return Constructed(content=content, run={"seconds": round(seconds, 1)})
+
+
+def limit_to_clip_detail(
+    cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter
+) -> ConstructConfig:
+    """`cfg` with fewer Gaussians and time cells where `clips` have little detail.
+
+    If frames are enlarged for the fit, the number of Gaussians per pixel of the clip stays the same: more
+    would fit the interpolation and leave holes from other views. If there are few moments, the planes
+    have three quarters as many cells in time: with more, the motion wanders between frames."""
+    side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
+    if side < cfg.resolution:  # a resolution of 0 is the clips' own
+        fraction = (side / cfg.resolution) ** 2
+        first = max(round(fraction * cfg.gaussians), min(MIN_GAUSSIANS, cfg.gaussians))
+        most = max(round(fraction * cfg.max_gaussians), first)
+        reporter.info(f"frames of {side} pixels: {first} Gaussians at the start, at most {most}")
+        cfg = replace(cfg, gaussians=first, max_gaussians=most)
+    moments = len({round(float(time), 6) for clip in clips for time in clip.times})
+    cells = max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS)
+    if cells < cfg.time_resolution:
+        reporter.info(f"{moments} moments: planes of {cells} cells in time")
+        cfg = replace(cfg, time_resolution=cells)
+    return cfg
+
+
+def measure_quality(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:
+    """PSNR (whole image and inside the mask) and SSIM at the frames of `clips`, per frame and averaged;
+    "renders" [T,3,H,W]: the asset rendered with the cameras and times of the first clip."""
+    frames: list[dict[str, Any]] = []
+    first = None
+    for number, clip in enumerate(clips):
+        rendered = render_clip(asset, clip.cameras, clip.times).frames.cpu()
+        first = rendered if first is None else first
+        assert clip.alpha is not None
+        target = clip.over()
+        rows = zip(
+            psnr(rendered, target),
+            masked_psnr(rendered, target, clip.alpha),
+            ssim(rendered, target),
+            strict=True,
+        )
+        for i, (plain, masked, similarity) in enumerate(rows):
+            entry = {"clip": number, "frame": i, "time": float(clip.times[i])}
+            values = {"psnr": plain, "psnr_masked": masked, "ssim": similarity}
+            frames.append({**entry, **{k: round(float(v), 4) for k, v in values.items()}})
+    names = ("psnr", "psnr_masked", "ssim")
+    mean = {n: round(sum(f[n] for f in frames) / len(frames), 4) for n in names}
+    return {"mean": mean, "frames": frames, "renders": first}
+
+
+def _check_same_size(clips: list[OrbitClip], static: OrbitClip | None) -> None:
+    sizes = {(c.cameras.width, c.cameras.height) for c in [*clips, *([static] if static else [])]}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{w}x{h}" for w, h in sorted(sizes))
+        raise InputError(f"the clips differ in size: {listed}", hint="use clips of one size")
+
+
+def _priors(inputs: ConstructInput, cfg: ConstructConfig) -> list[str]:
+    """The names of the transferred priors that the field used (paper, Table 2)."""
+    used = {
+        "spatial": inputs.spatial_prior is not None and cfg.spatial_prior,
+        "temporal": inputs.temporal_prior is not None and cfg.temporal_prior,
+    }
+    return [name for name, flag in used.items() if flag]

@@ -1,0 +1,246 @@
+"""The trainable asset: canonical Gaussians, their motion, and the optimizers of both.
+
+N Gaussians.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from orster_cli.config.construct import ConstructConfig
+from orster_cli.construction.densify import DensifyRule, DensityController
+from orster_cli.construction.hull import SurfacePoints
+from orster_cli.construction.rigidity import growth_loss, isometry_loss, nearest_neighbours
+from orster_cli.core.errors import NumericalError
+from orster_cli.core.types import SH_C0, Gaussians
+from orster_cli.splatting.deformation import DeformationConfig, DeformationField
+from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
+from orster_cli.splatting.hexplane import HexPlaneConfig
+from orster_cli.splatting.rasterize import Render
+
+LEARNING_RATES = {"means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2}
+CANONICAL_SCALE = 0.2  # of these rates for the canonical Gaussians after the static stage
+PLANES_RATE, NETWORK_RATE = 2e-2, 2e-3
+FINAL_SCALE = 0.05  # of a learning rate at the end of its decay
+BOX_MARGIN = 0.05  # world units around the canonical means
+PRIOR_WIDTH = 32
+
+
+class TrainableAsset:
+    """Parameters `means` [N,3], `scales` [N,3] log, `quats` [N,4], `opacities` [N] logit, `sh0` [N,1,3],
+    each with an Adam of its own, as gsplat's operations require."""
+
+    def __init__(
+        self,
+        points: SurfacePoints,
+        cfg: ConstructConfig,
+        *,
+        spatial_prior: Tensor | None = None,
+        temporal_prior: Tensor | None = None,
+    ) -> None:
+        n = len(points.positions)
+        initial = {
+            "means": points.positions.clone(),
+            "scales": points.positions.new_full((n, 3), math.log(0.75 * points.spacing)),
+            "quats": points.positions.new_tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1),
+            "opacities": points.positions.new_full((n,), 1.5),
+            "sh0": ((points.colors - 0.5) / SH_C0)[:, None].clone(),
+        }
+        self.cfg = cfg
+        self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in initial.items()}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        for name, value in self.params.items():
+            self.optimizers[name] = _adam([value], LEARNING_RATES[name])
+        self.motion: Motion | None = None
+        self.motion_optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.density = DensityController(n, points.positions.device)
+        self.rate_scale = 1.0
+        self.neighbours: Tensor | None = None  # [N,K], in the canonical pose; set by `start_motion`
+        self._priors = (spatial_prior, temporal_prior)
+
+    # -- Gaussians
+
+    def canonical(self, *, detach: bool = False) -> Gaussians:
+        """The canonical Gaussians; `detach`: without gradients."""
+        read = (lambda p: p.detach()) if detach else (lambda p: p)
+        return Gaussians(
+            means=read(self.params["means"]),
+            log_scales=read(self.params["scales"]),
+            quats=torch.nn.functional.normalize(read(self.params["quats"]), dim=-1),
+            opacity_logits=read(self.params["opacities"]),
+            sh=read(self.params["sh0"]),
+        )
+
+    def at(self, phase: float | None, *, detach_canonical: bool = False) -> Gaussians:
+        """The Gaussians at `phase` of the motion; None: the canonical ones."""
+        canonical = self.canonical(detach=detach_canonical)
+        if phase is None or self.motion is None:
+            return canonical
+        return self.motion(canonical, phase)
+
+    def result(self) -> Gaussians4D:
+        """The fitted asset, detached and on the CPU; training must not continue afterwards."""
+        canonical = self.canonical(detach=True)
+        assert self.motion is not None
+        return Gaussians4D(
+            canonical=Gaussians(
+                means=canonical.means.cpu(),
+                log_scales=canonical.log_scales.cpu(),
+                quats=canonical.quats.cpu(),
+                opacity_logits=canonical.opacity_logits.cpu(),
+                sh=canonical.sh.cpu(),
+            ),
+            motion=self.motion.cpu().requires_grad_(False).train(False),
+        )
+
+    # -- the motion
+
+    def start_motion(self, timeline: Timeline) -> None:
+        """Create the motion if there is none."""
+        if self.motion is not None:
+            return
+        means = self.params["means"].detach()
+        self.neighbours = nearest_neighbours(means)
+        box = torch.stack([means.amin(0) - BOX_MARGIN, means.amax(0) + BOX_MARGIN])
+        self._build_motion(timeline, box)
+
+    def _build_motion(self, timeline: Timeline, box: Tensor) -> None:
+        cfg = self.cfg
+        field = DeformationField(
+            DeformationConfig(
+                hexplane=HexPlaneConfig(
+                    channels=cfg.plane_channels,
+                    resolution=cfg.plane_resolution,
+                    time_resolution=cfg.time_resolution,
+                    scales=cfg.plane_scales,
+                    periodic=timeline.looping,
+                ),
+                width=cfg.width,
+                hidden=cfg.hidden,
+                color=cfg.moving_color,
+                prior_width=PRIOR_WIDTH,
+            ),
+            box,
+            spatial_prior=self._priors[0],
+            temporal_prior=self._priors[1],
+            seed=cfg.seed,
+        ).to(box.device)
+        named = list(field.named_parameters())
+        planes = [p for name, p in named if ".planes." in name]
+        network = [p for name, p in named if ".planes." not in name]
+        self.motion_optimizers["planes"] = _adam(planes, PLANES_RATE)
+        self.motion_optimizers["network"] = _adam(network, NETWORK_RATE)
+        self.motion = Motion(timeline, field)
+
+    def regularisation_loss(self, cfg: ConstructConfig, deformed: Gaussians, seed: int) -> Tensor:
+        """Smoothness of the planes, isometry and growth of the `deformed` Gaussians of this step."""
+        assert self.motion is not None
+        assert self.neighbours is not None
+        total = deformed.means.new_zeros(())
+        if cfg.planes or cfg.planes_time:
+            smoothness = self.motion.field.features.planes.smoothness()
+            total = total + cfg.planes * smoothness.space + cfg.planes_time * smoothness.time
+        if cfg.isometry:
+            means = self.params["means"].detach()
+            isometry = isometry_loss(means, deformed.means, self.neighbours, seed=seed)
+            total = total + cfg.isometry * isometry
+        if cfg.growth:
+            sizes = self.params["scales"].detach()
+            total = total + cfg.growth * growth_loss(sizes, deformed.log_scales)
+        return total
+
+    # -- optimization
+
+    def observe(self, render: Render) -> None:
+        """Accumulate the screen-space gradients of a static view for `refine`."""
+        height, width = render.rgb.shape[1:3]
+        self.density.observe(render.means2d_grad[0], render.radii[0], width, height)
+
+    def refine(self, cfg: ConstructConfig, step: int) -> None:
+        """Clone, split and prune by the gradients accumulated since the last call."""
+        rule = DensifyRule(
+            grow_gradient=cfg.grow_gradient,
+            grow_scale=0.01,
+            prune_opacity=0.02,
+            prune_scale=0.25,
+            maximum=cfg.max_gaussians,
+        )
+        self.density.refine(self.params, self.optimizers, rule, seed=cfg.seed, step=step)
+
+    def update(self, progress: float, *, moving: bool) -> None:
+        """One Adam step with learning rates decayed by `progress` in [0,1]; `moving`: after the static
+        stage."""
+        decay = self.rate_scale * FINAL_SCALE**progress
+        rates = {**LEARNING_RATES, "planes": PLANES_RATE, "network": NETWORK_RATE}
+        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
+            scale = CANONICAL_SCALE if moving and name in LEARNING_RATES else 1.0
+            optimizer.param_groups[0]["lr"] = rates[name] * scale * decay
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def check_finite(self) -> None:
+        """Raises NumericalError that names the first tensor with NaN, infinity or an exploded scale."""
+        named = dict(self.params)
+        if self.motion is not None:
+            named |= {f"motion.{k}": v for k, v in self.motion.named_parameters()}
+        for name, value in named.items():
+            if not bool(torch.isfinite(value).all()):
+                raise NumericalError(f"{name} has values that are not finite")
+        if float(self.params["scales"].detach().max()) > math.log(10.0):
+            raise NumericalError("scales: a Gaussian has grown to ten times the object's size")
+
+    # -- state
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of all tensors: parameters, Adam moments, density statistics."""
+        out = {f"params/{k}": v.detach().clone() for k, v in self.params.items()}
+        out |= {f"density/{k}": v.clone() for k, v in self.density.state.items()}
+        out["rate_scale"] = torch.tensor(self.rate_scale, dtype=torch.float64)
+        if self.motion is not None:
+            out |= {f"motion/{k}": v.detach().clone() for k, v in self.motion.state_dict().items()}
+        if self.neighbours is not None:
+            out["neighbours"] = self.neighbours.clone()
+        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
+            for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    out[f"adam/{name}/{i}/{key}"] = value.detach().clone()
+        return out
+
+    def load_state(self, state: dict[str, Tensor], timeline: Timeline) -> None:
+        """The inverse of `state`; tensors move to the device of the parameters."""
+        device = self.params["means"].device
+        self.rate_scale = float(state["rate_scale"])
+        self.density.state = _with_prefix("density/", state, device)
+        self.params, self.optimizers = {}, {}
+        self.motion, self.motion_optimizers = None, {}
+        for name, value in _with_prefix("params/", state, device).items():
+            self.params[name] = nn.Parameter(value)
+            self.optimizers[name] = _adam([self.params[name]], LEARNING_RATES[name])
+        self.neighbours = state["neighbours"].to(device) if "neighbours" in state else None
+        motion = _with_prefix("motion/", state, device)
+        if motion:
+            box = motion["field.features.planes.aabb"]
+            self._build_motion(timeline, box)
+            assert self.motion is not None
+            self.motion.load_state_dict(motion)
+        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
+            for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
+                moments = _with_prefix(f"adam/{name}/{i}/", state, device)
+                if moments:
+                    optimizer.state[parameter] = moments
+
+
+def _with_prefix(prefix: str, state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Copies on `device` of the tensors whose names begin with `prefix`, without the prefix."""
+    return {
+        name.removeprefix(prefix): value.clone().to(device)
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def _adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True)

@@ -1,0 +1,149 @@
+"""The training views of a fit: single frames with a camera and a phase of the motion.
+
+A view is a frame of a clip, or its mirror image with a mirrored camera (see `recurrence`).
+H W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from orster_cli.construction.recurrence import Recurrence
+from orster_cli.core.types import OrbitClip
+from orster_cli.splatting.gaussians4d import Timeline
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """`rgb` [H,W,3] on the background, `alpha` [H,W,1], `w2c` [4,4], `K` [3,3]; `phase` in [0,1) of the
+    motion, or None for the canonical pose; `time` in [0,1] of its frame."""
+
+    rgb: Tensor
+    alpha: Tensor
+    w2c: Tensor
+    K: Tensor
+    phase: float | None
+    time: float
+    weight: float = 1.0
+    mirrored: bool = False
+
+
+def mirror_matrix(azimuth: float, offset: float = 0.0) -> Tensor:
+    """[4,4] reflection in the vertical plane through the view axis of `azimuth` (degrees): for 0, the
+    plane x = `offset`, which separates left and right of an object that faces -Y."""
+    angle = math.radians(azimuth)
+    normal = torch.tensor([math.cos(angle), math.sin(angle), 0.0], dtype=torch.float64)
+    reflection = torch.eye(4, dtype=torch.float64)
+    reflection[:3, :3] -= 2 * normal[:, None] * normal
+    reflection[:3, 3] = 2 * offset * normal
+    return reflection
+
+
+def mirrored_camera(
+    w2c: Tensor, K: Tensor, width: int, reflection: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The camera whose image of the mirrored world is the left-right flipped image of (`w2c`, `K`)."""
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64))
+    flipped_K = K.clone()
+    flipped_K[0, 2] = width - K[0, 2]
+    return (flip @ w2c.double() @ reflection).to(w2c.dtype), flipped_K
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ViewSet:
+    """All views of one fit. `static`: the canonical pose; `observed`: frames of the clips with their
+    phases; `moving`: the observed ones and the mirrored ones, which are inferred."""
+
+    static: list[View]
+    observed: list[View]
+    moving: list[View]
+    timeline: Timeline
+    driving: list[View]  # the frames of the clips, once each, for measuring quality
+
+
+def _views(
+    clip: OrbitClip,
+    background: Tensor,
+    *,
+    timeline: Timeline | None,
+    reflection: Tensor | None = None,
+    shift: float = 0.0,
+    weight: float = 1.0,
+    device: torch.device,
+) -> list[View]:
+    """The frames of `clip` as views; `timeline` None: the canonical pose; `reflection` [4,4]: mirrored,
+    with the phase advanced by `shift`."""
+    assert clip.alpha is not None
+    shown, out = clip.over(background), []
+    for i in range(len(clip)):
+        rgb, alpha = shown[i], clip.alpha[i]
+        w2c, K = clip.cameras.w2c[i], clip.cameras.K[i]
+        time = float(clip.times[i])
+        phase = None if timeline is None else timeline.phase(time)
+        if reflection is not None:
+            rgb, alpha = rgb.flip(-1), alpha.flip(-1)
+            w2c, K = mirrored_camera(w2c, K, clip.cameras.width, reflection)
+            if timeline is not None and phase is not None:
+                phase = (phase + shift) % 1.0 if timeline.looping else phase
+        out.append(
+            View(
+                rgb=rgb.permute(1, 2, 0).contiguous().to(device),
+                alpha=alpha.permute(1, 2, 0).contiguous().to(device),
+                w2c=w2c.to(device),
+                K=K.to(device),
+                phase=phase,
+                time=time,
+                weight=weight,
+                mirrored=reflection is not None,
+            )
+        )
+    return out
+
+
+def build_views(
+    clips: list[OrbitClip],
+    static: OrbitClip | None,
+    recurrence: Recurrence,
+    *,
+    mirror_weight: float,
+    device: torch.device,
+) -> ViewSet:
+    """Views of `clips` (one motion, one timeline) and of the `static` orbit, composited on white.
+
+    Without a static orbit the static stage uses the moving frames and fits a blur of all poses, from
+    which the motion starts. Mirrored frames share the weight `mirror_weight` among the clips: the more
+    sides are observed, the less an inferred one adds."""
+    white = torch.ones(3)
+    timeline = Timeline(looping=recurrence.looping)
+    driving = [v for clip in clips for v in _views(clip, white, timeline=timeline, device=device)]
+    canonical = _views(static, white, timeline=None, device=device) if static is not None else []
+    at_zero = [replace(view, phase=0.0) for view in canonical]
+    mirrored: list[View] = []
+    if recurrence.mirror_azimuth is not None and mirror_weight > 0:
+        reflection = mirror_matrix(recurrence.mirror_azimuth, recurrence.mirror_offset)
+        static_clips = (
+            [replace(static, times=torch.zeros(len(static)))] if static is not None else []
+        )
+        for clip in [*clips, *static_clips]:
+            mirrored += _views(
+                clip,
+                white,
+                timeline=timeline,
+                reflection=reflection,
+                shift=recurrence.mirror_shift,
+                weight=mirror_weight / len(clips),
+                device=device,
+            )
+    # a frame of the motion counts twice, because the static orbit has as many frames and is easier
+    observed = driving * (2 if at_zero else 1) + at_zero
+    return ViewSet(
+        static=canonical or [replace(view, phase=None) for view in driving],
+        observed=observed,
+        moving=observed + mirrored,
+        timeline=timeline,
+        driving=driving,
+    )
