@@ -2,11 +2,11 @@
 
     python -m benchmarks.construct_cpu --glb ../shared/data/glb --presets fast,balanced --orbits 1,4
 
-For each of six objects: an orbit of 24 frames (and three more, starting a quarter turn apart, where
-four are asked for), fitted with and without the static orbit of time 0. PSNR on white at the input
-frames and at held-out views: the same moments from 120 degrees further round, rendered from the true
-object. The baseline in the same run is the static model (the object at time 0, as fitted), which any
-motion must beat. Wall time depends on what else the machine does; processor time does not.
+Each of six objects gives an orbit of 24 frames; with `--orbits 4` three more, a quarter turn apart. They
+are fitted with and without the static orbit. PSNR is measured on white, at the input frames and at
+held-out views: the same times from 120 degrees further round, rendered from the true object. The
+baseline in the same run is the static model, the fitted object at time 0, which any motion must beat.
+Wall time depends on what else the machine does; processor time does not.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from orster_cli.dataset.views import NormalizedClip, normalize_object, render_vi
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.metrics.psnr import psnr
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.render_asset import render_clip
 
 OBJECTS = {
     "animal_horse": 4,  # galloping
@@ -82,7 +82,7 @@ def one(
             device=device,
             reporter=reporter,
             stop=StopFlag(),
-        )
+        ).content
         spent = time.perf_counter() - wall, time.process_time() - processor
         asset = load_asset(Path(folder))
     shown = render_clip(asset, held.cameras, held.times).frames

@@ -1,12 +1,12 @@
-"""What a stage of training really holds, beside the plan that --dry-run prints.
+"""Memory that a stage of training really uses, compared with the plan that --dry-run prints.
 
     python -m benchmarks.memory_plan [--template mini] [--out page.md]
     python -m benchmarks.memory_plan --device cuda --template small --out page.md
 
-New models, batches without content. On a CUDA device two optimizer steps are trained and the plan's sum is
-compared with `torch.cuda.max_memory_allocated`, its sum with the margin with `max_memory_reserved`. On a
-CPU one forward and backward pass is run and the storages that live are counted: what waits for the
-backward pass, and the fullest moment. Passes are in bfloat16, layers are recomputed.
+Models are new and batches have no content. On a CUDA device two optimizer steps are run: the plan's sum
+is compared with `torch.cuda.max_memory_allocated`, and the sum with its margin with
+`max_memory_reserved`. On a CPU one forward and backward pass is run and live storages are counted:
+those saved for the backward pass, and the peak. Passes are in bfloat16 with activation checkpointing.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
-from orster_cli.training import build
+from orster_cli.training.build import build_stage
+from orster_cli.training.build_diffusion import build_diffusion
 from orster_cli.training.loop import Run, make_accelerator, train
-from orster_cli.training.memory import plan_stage, rehearse_stage
-from orster_cli.training.rehearsal import rehearse
+from orster_cli.training.memory import measure_stage, plan_stage
+from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DistillStage
+from orster_cli.training.step_memory import measure_step
 from orster_cli.training.training_data import Source
 
 STAGES = ("pretrain", "distill", "align", "finetune")
@@ -45,12 +47,12 @@ def source(device: torch.device) -> Source:
         device=device,
         reporter=Silent(),
         stop=StopFlag(),
-        blank=True,
+        placeholder=True,
     )
 
 
 def settings(template: str, clips: int) -> Config:
-    """The template's with `clips` at once in two parts, at its own resolution."""
+    """The template's settings with `clips` at once in two parts, at its own resolution."""
     cfg = resolve(template=template).config
     model = replace(cfg.model, resolution=cfg.prepare.resolution)
     changes = {
@@ -61,40 +63,33 @@ def settings(template: str, clips: int) -> Config:
 
 
 def family(cfg: Config, place: Path) -> None:
-    """A new 3D and a new video model, a student in two channels and a merged one."""
+    """A new 3D model, a new video model, a student in two channels and a merged student."""
     model, cpu = cfg.model, torch.device("cpu")
     groups = min(model.groups, *model.vae_widths)
     vae = FrameVAE.create(model.vae_widths, channels=model.latent_channels, groups=groups, seed=0)
-    parts = build.Models(vae=vae, encoder=new_mini(model.encoder_width, 0))
+    parts = Models(vae=vae, encoder=new_mini(model.encoder_width, 0))
     for role in ("3d", "video"):
-        made = build.build_diffusion(cfg, cfg.teacher, source(cpu), parts, role).finish()
+        made = build_diffusion(cfg, cfg.teacher, source(cpu), parts, role).finish()
         save_bundle(made, place / role)
-    start = build.Models(start=load_bundle(place / "3d"))
-    student = build.build_diffusion(cfg, cfg.pretrain, source(cpu), start, "4d").finish()
+    start = Models(start=load_bundle(place / "3d"))
+    student = build_diffusion(cfg, cfg.pretrain, source(cpu), start, "4d").finish()
     save_bundle(student, place / "two")
     assert student.std4d is not None
     save_bundle(replace(student, std4d=student.std4d.merge()), place / "merged")
 
 
-def ready(stage: str, cfg: Config, place: Path, device: torch.device) -> build.Ready:
+def ready(stage: str, cfg: Config, place: Path, device: torch.device) -> PreparedStage:
     folder = place / ("two" if stage in ("pretrain", "distill") else "merged")
-    models = build.Models(
+    models = Models(
         start=load_bundle(folder, empty=device == META),
         teacher_3d=place / "3d",
         teacher_video=place / "video",
     )
-    if stage == "pretrain":
-        return build.build_diffusion(cfg, cfg.pretrain, source(device), models, "4d")
-    makers = {
-        "distill": build.build_distill,
-        "align": build.build_align,
-        "finetune": build.build_finetune,
-    }
-    return makers[stage](cfg, source(device), models)
+    return build_stage(stage, "4d", cfg, source(device), models)
 
 
 def on_cuda(stage: str, cfg: Config, place: Path, device: torch.device) -> list[object]:
-    """A row: MiB of the plan and of two real steps."""
+    """A row: MiB of the plan, and of two real steps."""
     own = getattr(cfg, stage)
     plan = plan_stage(lambda where: ready(stage, cfg, place, where), own, section=stage)
     torch.cuda.empty_cache()
@@ -118,22 +113,17 @@ def on_cpu(stage: str, cfg: Config, place: Path) -> list[object]:
     clips = own.batch // own.accumulate
     with torch.device(META):
         empty = ready(stage, cfg, place, META)
-    said = rehearse_stage(empty, own, clips=clips, device=cpu)
+    plan = measure_stage(empty, own, clips=clips, like="cpu")
     made = ready(stage, cfg, place, cpu)
     made.task.train()
     if isinstance(made.task, DistillStage):
         made.task.transfer.eval()  # as the plan has it
     batch = made.feed.batch(0, list(range(clips)))
-    held = [x for m in made.beside.values() for x in (*m.parameters(), *m.buffers())]
-    real = rehearse(
-        made.task,
-        lambda: made.task(batch, 0, list(range(clips)))[0],
-        device=cpu,
-        bf16=True,
-        held=held,
-        backward=lambda loss: loss.backward(),
+    held = [x for m in made.frozen.values() for x in (*m.parameters(), *m.buffers())]
+    real = measure_step(
+        made.task, lambda: made.task(batch, 0, list(range(clips)))[0], bf16=True, held=held
     )
-    pairs = [(said.kept, real.kept), (said.peak, real.peak)]
+    pairs = [(plan.kept, real.kept), (plan.peak, real.peak)]
     return [stage, *(v for a, b in pairs for v in (a / MIB, b / MIB, a / b))]
 
 

@@ -1,9 +1,9 @@
-"""How well a model gives back the clips it was trained on, asked by caption, first view and object.
+"""How well a model reproduces its training clips from caption, first view and static object.
 
 python -m benchmarks.overfit --dataset DATASET --model MODEL --sheet sheet.png [--set motion=...]
 
-A row a clip: the true frames, then the samples. PSNR of each sample against its own clip and, to show
-that it is no mean of all, against the nearest of the others."""
+One row per clip: the true frames, then the samples. The table has the PSNR of each sample to its own
+clip and to the nearest other clip, which shows that samples are not a mean of all clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.sampled import as_shown, nearness, sampler_of
 from orster_cli.config.sample import SampleConfig
 from orster_cli.dataset.reader import Dataset
 from orster_cli.io.images import contact_sheet, write_png
-from orster_cli.sampling.sample_clips import Asked
+from orster_cli.sampling.sample_clips import SampleRequest
 
 KINDS = ("caption", "first view", "object")
 
@@ -48,9 +48,9 @@ def main() -> None:
         rows.append(list(frames))
         titles.append(f"{captions[key]} (true)")
         for kind, asked in (
-            ("caption", Asked(text=captions[key])),
-            ("first view", Asked(image=frames[0])),
-            ("object", Asked(object=stills[key])),
+            ("caption", SampleRequest(text=captions[key])),
+            ("first view", SampleRequest(image=frames[0])),
+            ("object", SampleRequest(object_orbit=stills[key])),
         ):
             made = next(sampler.sample(asked, [0])).clip.frames
             own, other, _ = nearness(made, key, true)

@@ -1,10 +1,10 @@
-"""What distillation does on clips that it was not trained on.
+"""The effect of distillation on clips that it was not trained on.
 
 python -m benchmarks.transfer --train DATASET --held-out DATASET --model PRETRAINED \
     --teacher-3d DIR --teacher-video DIR [--steps 300] [--out benchmarks/results/transfer.md]
 
-Student and teachers look at the same noisy latents of held-out clips before and after; both rows are
-measured with the same noise, and the cosine against the teachers' features as they are (no attention).
+Student and teachers get the same noisy latents of held-out clips before and after distillation. Both
+rows use the same noise. The cosine compares with the teachers' own features, without attention.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle
-from orster_cli.training import build
+from orster_cli.training.build_distill import build_distill
 from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.loop import Run, make_accelerator, train
+from orster_cli.training.prepared import Models
 from orster_cli.training.stages import DistillStage
 from orster_cli.training.training_data import Source
-from orster_cli.transfer.orster import wanted_units
 
 ROUNDS = 8  # batches of held-out clips, each with other noise
 
@@ -48,20 +48,20 @@ def source(folder: Path) -> Source:
 def measure(stage: DistillStage, feed: LatentFeed) -> dict[str, float]:
     """Means over `ROUNDS` batches."""
     stage.eval()
-    spatial, temporal = wanted_units(place.tap for place in stage.transfer.places)
+    spatial, temporal = stage.transfer.units()
     sums: dict[str, float] = {}
     for step in range(ROUNDS):
         batch, places = feed.batch(step, [0, 1]), [0, 1]
         _, terms = stage(batch, step, places)
-        seen, out, _, _ = stage.diffuse(batch, step, places, wanted=spatial | temporal)
-        lesson = stage.lesson(seen, batch)
-        mine = {name.partition("/")[2]: value for name, value in out.taps.items()}
+        noisy, out, _, _ = stage.diffuse(batch, step, places, wanted=spatial | temporal)
+        teacher_inputs = stage.teacher_inputs(noisy, batch)
+        mine = out.features()
         row = {n: float(terms[n]) for n in ("orster", "diffusion", "kappa")}
         for kind, teacher, units in (
             ("spatial", stage.teachers[0], spatial),
             ("temporal", stage.teachers[1], temporal),
         ):
-            theirs = teacher.features(lesson, units)
+            theirs = teacher.features(teacher_inputs, units)
             cosines = [F.cosine_similarity(mine[u], theirs[u], dim=1).mean() for u in units]
             row[f"cosine to the teacher, {kind}"] = float(torch.stack(cosines).mean())
         for name, value in row.items():
@@ -79,13 +79,13 @@ def main() -> None:
     given = parser.parse_args()
     cfg = resolve(template=None if given.config else "mini", file=given.config).config
     cfg = replace(cfg, distill=replace(cfg.distill, steps=given.steps))
-    models = build.Models(
+    models = Models(
         start=load_bundle(given.model),
         teacher_3d=given.teacher_3d,
         teacher_video=given.teacher_video,
     )
-    ready = build.build_distill(cfg, source(given.train), models)
-    others = build.build_distill(cfg, source(given.held_out), models)
+    ready = build_distill(cfg, source(given.train), models)
+    others = build_distill(cfg, source(given.held_out), models)
     stage, held = ready.task, others.feed
     before = measure(stage, held)
     # the kernel's sigmas and means start at the first batch: compare the loss from there on

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from orster_cli import __version__
+from orster_cli.core.systems import require_posix
 from orster_cli.ui.errors import BROKEN_PIPE, INTERRUPTED, USAGE, explain
 from orster_cli.ui.out import Out, ReaderGone, is_screen
 
@@ -111,6 +112,8 @@ def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code."""
     first = arguments[0] if arguments else None
     try:
+        if first != "doctor":  # which says it too, among other things
+            require_posix()
         app = build(first if first in COMMANDS or first in GROUPS else None)
         code = app(args=arguments, prog_name="orster", standalone_mode=False)
         Out().clear()

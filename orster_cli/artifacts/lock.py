@@ -1,59 +1,101 @@
-"""One writer at a time: a file beside the output, locked until its owner is done or dead."""
+"""One writer at a time: a locked file beside the output.
+
+The system drops the lock when the process ends, however it ends. The file's name can be guessed, so in a
+folder that others may write to it may be planted: it is opened only as a regular file of this user with
+no second name, never through a link, and nothing is written to it before the lock is held.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
-from typing import IO
 
 from orster_cli.core.errors import ConflictError
 
+_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 def lock_path(out: Path) -> Path:
-    """The file that the writer of `out` holds locked; a dead one may leave it behind, unlocked."""
+    """The lock file of `out`. A dead process may leave it behind, unlocked."""
     return out.parent / f".{out.name}.lock"
 
 
 class WriterLock:
-    """The right to write `out`. ConflictError where another live process has it."""
+    """The right to write `out`.
+
+    ConflictError: another live process holds it, or what lies at the lock's path is no lock file."""
 
     def __init__(self, out: Path) -> None:
         self._path = lock_path(out)
-        self._handle = _take(self._path, out)
+        self._descriptor = _take(self._path, out)
 
     def release(self) -> None:
-        """Let the next one in."""
-        self._path.unlink(missing_ok=True)  # while it is locked: nobody can lock a removed file
-        self._handle.close()
+        """Remove the lock file and unlock it."""
+        self._path.unlink(
+            missing_ok=True
+        )  # before the unlock, or the next owner's file could be removed
+        os.close(self._descriptor)
 
 
-def _take(path: Path, out: Path) -> IO[str]:
+def _take(path: Path, out: Path) -> int:
+    """A descriptor of the locked file at `path`."""
     while True:
-        handle = path.open("a+")
+        descriptor = _open(path)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+                return descriptor
         except BlockingIOError as error:
-            handle.seek(0)
-            owner = handle.read(64).strip() or "unknown"
-            handle.close()
+            owner = os.pread(descriptor, 20, 0).decode("ascii", "replace")
+            os.close(descriptor)
             raise ConflictError(
-                f"{out}: another process (pid {owner}) is writing it",
+                f"{out}: another process (pid {owner if owner.isdecimal() else 'unknown'}) is writing it",
                 hint="wait for it to end, or stop it",
             ) from error
-        except OSError:
-            handle.close()
+        except BaseException:
+            os.close(descriptor)
             raise
-        if _is_at(path, handle):
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
-            return handle
-        handle.close()  # its last owner removed the file between our open and our lock: again
+        os.close(descriptor)  # its last owner removed the file between the open and the lock: again
 
 
-def _is_at(path: Path, handle: IO[str]) -> bool:
+def _open(path: Path) -> int:
+    """A descriptor of the lock file at `path`, which is made where it is missing."""
+    while True:
+        try:
+            return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            pass
+        try:
+            descriptor = os.open(path, _FLAGS)
+        except FileNotFoundError:  # removed by its owner in the meantime
+            continue
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES):
+                raise
+            raise _refused(path) from error
+        found = os.fstat(descriptor)
+        own = found.st_uid == os.geteuid()
+        if stat.S_ISREG(found.st_mode) and own and found.st_nlink <= 1:  # 0: it was just removed
+            return descriptor
+        os.close(descriptor)
+        raise _refused(path)
+
+
+def _refused(path: Path) -> ConflictError:
+    return ConflictError(
+        f"{path}: expected a lock file of this user, found a link or a file of another kind or user",
+        hint="remove it if no other run writes this output, or choose another -o",
+    )
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file still lies at `path`."""
     try:
-        return os.fstat(handle.fileno()).st_ino == path.stat().st_ino
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
         return False

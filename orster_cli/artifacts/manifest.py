@@ -1,17 +1,29 @@
 """The manifest: what an artifact is, what it was made from, and every file in it.
 
-`id` is the SHA-256 of everything in it but the volatile fields (when and where it was made, and
-under which name a parent lay), so the same inputs and settings give the same id on every machine
-that gives the same bytes. `seal` is the SHA-256 of all the rest, volatile fields too: no flipped
-bit goes unseen.
+`id` is the SHA-256 of the lasting fields. Volatile fields (when, where and how fast the artifact was
+made, warnings of that run, the folder name of a parent) are left out, so equal inputs and settings give
+equal ids on all machines that compute the same bytes. `seal` is the SHA-256 of all fields but itself: it
+shows any flipped bit.
+
+Schema version 2 adds `run` and `run_files` and makes `warnings` volatile. Manifests of version 1 are
+read as they are: their ids cover the fields that they covered then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from orster_cli.artifacts.hashing import hash_json
 from orster_cli.core.errors import InputError
@@ -20,8 +32,11 @@ from orster_cli.core.names import safe_relative_path
 from orster_cli.core.strict_json import read_json
 
 MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
-VOLATILE = ("id", "seal", "created", "environment", "orster_version")
+SCHEMA_VERSION = 2
+REQUEST_VERSION = 1  # of what `request_digest` hashes; another one makes every output out of date
+# fields that the id leaves out, by schema version
+_VOLATILE_1 = ("id", "seal", "created", "environment", "orster_version")
+VOLATILE = (*_VOLATILE_1, "warnings", "run", "run_files")
 Kind = Literal["dataset", "model", "clip", "asset", "report"]
 
 SHA256 = Field(pattern=r"^[0-9a-f]{64}$")
@@ -46,26 +61,27 @@ class FileEntry(_Strict):
 
 
 class Parent(_Strict):
-    """An artifact this one was made from; `name` is only a hint where it lay."""
+    """An artifact that this one was made from. `name`: the name of its folder at that time, a hint."""
 
     kind: Kind
     id: str = SHA256
     name: str
-    _licences: tuple[str, ...] = PrivateAttr(default=())  # known while it is open, not written
+    _licences: tuple[str, ...] = PrivateAttr(default=())  # not written to the manifest
 
-    def under(self, licences: list[str]) -> Parent:
-        """This parent, whose licences pass on to what is made from it."""
-        self._licences = tuple(licences)
-        return self
+    def under(self, licences: Iterable[str]) -> Parent:
+        """A copy of this parent that passes `licences` on to what is made from it."""
+        parent = Parent(kind=self.kind, id=self.id, name=self.name)
+        parent._licences = tuple(licences)
+        return parent
 
     @property
     def licences(self) -> tuple[str, ...]:
-        """Of the artifact, where it was opened."""
+        """The licences that it passes on; empty for a parent that is read from a manifest."""
         return self._licences
 
 
 class InputFile(_Strict):
-    """A foreign file this artifact was made from."""
+    """A file outside of any artifact that this artifact was made from."""
 
     name: str
     size: int = Field(ge=0)
@@ -73,7 +89,12 @@ class InputFile(_Strict):
 
 
 class Manifest(_Strict):
-    schema_version: Literal[1]
+    """`manifest.json`.
+
+    `run`: facts of the run that made the artifact, such as its seconds. `run_files`: those of `files` that
+    record the run, such as a log with timings; the id does not cover them."""
+
+    schema_version: Literal[1, 2]
     kind: Kind
     id: str = SHA256
     request: str = SHA256
@@ -87,6 +108,8 @@ class Manifest(_Strict):
     conventions: dict[str, str]
     licences: list[str]
     warnings: list[str]
+    run: dict[str, Any] = Field(default_factory=dict)
+    run_files: list[str] = Field(default_factory=list)
     created: str
     orster_version: str
     environment: dict[str, str]
@@ -100,23 +123,57 @@ class Manifest(_Strict):
             raise ValueError("two files have the same name (upper and lower case count as one)")
         return value
 
+    @model_validator(mode="after")
+    def _fields_of_its_version(self) -> Manifest:
+        for name in ("run", "run_files"):
+            if (name in self.model_fields_set) != (self.schema_version > 1):
+                raise ValueError(f"schema version {self.schema_version} does not fit {name}")
+        if unknown := set(self.run_files) - {entry.path for entry in self.files}:
+            raise ValueError(f"run_files: {min(unknown)[:200]!r} is not one of the files")
+        return self
+
+
+def request_digest(
+    kind: str,
+    command: str,
+    config: dict[str, Any],
+    parents: list[Parent],
+    inputs: list[InputFile],
+    seeds: dict[str, int],
+) -> str:
+    """SHA-256 of all that an artifact is made from: equal requests give equal artifacts."""
+    return hash_json(
+        {
+            "schema": REQUEST_VERSION,
+            "kind": kind,
+            "command": command,
+            "config": config,
+            "parents": [(p.kind, p.id) for p in parents],
+            "inputs": [(i.name, i.sha256) for i in inputs],
+            "seeds": seeds,
+        }
+    )
+
 
 def manifest_id(values: dict[str, Any]) -> str:
-    """SHA-256 of the manifest's lasting part."""
-    lasting = {key: value for key, value in values.items() if key not in VOLATILE}
+    """SHA-256 of the manifest's lasting fields."""
+    volatile = _VOLATILE_1 if values["schema_version"] == 1 else VOLATILE
+    lasting = {key: value for key, value in values.items() if key not in volatile}
     lasting["parents"] = [{"kind": p["kind"], "id": p["id"]} for p in values["parents"]]
+    if run_files := values.get("run_files"):
+        lasting["files"] = [entry for entry in values["files"] if entry["path"] not in run_files]
     return hash_json(lasting)
 
 
 def manifest_seal(values: dict[str, Any]) -> str:
-    """SHA-256 of the whole manifest but the seal."""
+    """SHA-256 of all fields but the seal."""
     return hash_json({key: value for key, value in values.items() if key != "seal"})
 
 
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the artifact in `folder`.
 
-    InputError: there is none, it is malformed, of a newer version, or its id does not fit."""
+    InputError: it is missing, malformed, of a newer version, or does not match its id or seal."""
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise InputError(
@@ -135,7 +192,7 @@ def read_manifest(folder: Path) -> Manifest:
     manifest = validated(values, path)
     if (manifest_id(values), manifest_seal(values)) != (manifest.id, manifest.seal):
         raise InputError(
-            f"{path}: its id does not fit its content: it was edited or damaged",
+            f"{path}: the content does not match the id and the seal: it was edited or damaged",
             code="E-MANIFEST",
             hint="make the artifact again",
         )
@@ -143,7 +200,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def validated(values: Any, path: Path) -> Manifest:
-    """`values` as a manifest; InputError with the first field that is wrong. `path` names it."""
+    """`values` as a manifest. InputError: names `path` and the first wrong field."""
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:

@@ -1,17 +1,15 @@
 """Artifact folders on disk: complete, or not there.
 
-A draft is built in a hidden sibling of its destination, named by what was asked for, so that a
-killed run finds its own work again. Order on disk: files, fsync each; manifest, fsync; fsync the
-folders; rename; fsync the parent. One writer at a time holds the output's lock, which the system
-drops when the process dies.
+A draft is built in a hidden sibling of the output, named by its request, so that a killed run finds its
+own work again. A commit writes in this order: files and fsync of each; manifest and fsync; fsync of the
+folders; rename; fsync of the parent folder. One writer at a time holds the output's lock.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +18,23 @@ from typing import Any
 
 from orster_cli import __version__
 from orster_cli.artifacts.folders import (
-    entries,
+    file_names,
     is_plain_file,
-    put_in_place,
+    move_into_place,
     sync_file,
     sync_folders,
 )
-from orster_cli.artifacts.hashing import hash_files, hash_json
-from orster_cli.artifacts.lock import WriterLock, lock_path
+from orster_cli.artifacts.hashing import hash_files
+from orster_cli.artifacts.leftovers import (
+    ARTIFACT,
+    REPLACED,
+    SCRATCH,
+    check_draft,
+    clear_finished,
+    draft_folder,
+    sweep,
+)
+from orster_cli.artifacts.lock import WriterLock
 from orster_cli.artifacts.manifest import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -39,9 +46,10 @@ from orster_cli.artifacts.manifest import (
     manifest_id,
     manifest_seal,
     read_manifest,
+    request_digest,
     validated,
 )
-from orster_cli.artifacts.outputs import Given, article, check_output
+from orster_cli.artifacts.outputs import InputPath, check_output, with_article
 from orster_cli.artifacts.provenance import environment
 from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.errors import (
@@ -55,12 +63,10 @@ from orster_cli.core.limits import JSON_MAX_BYTES
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter, Silent
 
-LEFTOVER_AGE = 3600.0  # seconds without a change after which a draft of another request is swept
-
 
 @dataclass(frozen=True)
 class Artifact:
-    """An artifact that was opened: its folder and its manifest."""
+    """An open artifact: its folder and its manifest."""
 
     path: Path
     manifest: Manifest
@@ -77,27 +83,33 @@ class Artifact:
     def content(self) -> dict[str, Any]:
         return self.manifest.content
 
-    def parent(self) -> Parent:
-        """This artifact as a parent of another, which inherits its licences."""
+    @property
+    def run(self) -> dict[str, Any]:
+        """Facts of the run that made it, such as its seconds; empty before schema version 2."""
+        return self.manifest.run
+
+    def parent(self, licences: Iterable[str] | None = None) -> Parent:
+        """This artifact as a parent of another, which inherits `licences` (None: all of this artifact)."""
         parent = Parent(kind=self.manifest.kind, id=self.id, name=printable(self.path.name))
-        return parent.under(self.manifest.licences)
+        return parent.under(self.manifest.licences if licences is None else licences)
 
     def verify(self, reporter: Reporter) -> list[str]:
-        """Hash every file; one line per file that is missing, extra or different."""
+        """Hash every file; returns a line for each file that is missing, extra or different."""
         expected = {entry.path: entry for entry in self.manifest.files}
         present = {name for name in expected if is_plain_file(self.path, name)}
         wrong = [f"{self.path / name}: missing" for name in expected if name not in present]
         for name, digest, size in hash_files(self.path, sorted(present), reporter, stage="verify"):
             if (digest, size) != (expected[name].sha256, expected[name].size):
                 wrong.append(f"{self.path / name}: the bytes differ from the manifest's")
-        extra = set(entries(self.path)) - set(expected) - {MANIFEST}
+        extra = set(file_names(self.path)) - set(expected) - {MANIFEST}
         return wrong + [f"{self.path / name}: not in the manifest" for name in sorted(extra)]
 
 
 def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
-    """The artifact in `path`: manifest valid, of `kind`, every file there with its size.
+    """The artifact in `path`, of `kind` (None: any). The hashes of its files are not checked.
 
-    Raises InputError (none, wrong kind, malformed) or IntegrityError (missing, cut short)."""
+    InputError: there is no artifact, its manifest is malformed, or it is of another kind; IntegrityError: a
+    file is missing or has another size."""
     manifest = read_manifest(path)
     if kind is not None and manifest.kind != kind:
         raise InputError(f"{path}: expected an artifact of kind {kind}, got {manifest.kind}")
@@ -111,33 +123,11 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     return Artifact(path, manifest)
 
 
-def request_digest(
-    kind: str,
-    command: str,
-    config: dict[str, Any],
-    parents: list[Parent],
-    inputs: list[InputFile],
-    seeds: dict[str, int],
-) -> str:
-    """What was asked for, as one digest: the same request gives the same artifact."""
-    return hash_json(
-        {
-            "schema": SCHEMA_VERSION,
-            "kind": kind,
-            "command": command,
-            "config": config,
-            "parents": [(p.kind, p.id) for p in parents],
-            "inputs": [(i.name, i.sha256) for i in inputs],
-            "seeds": seeds,
-        }
-    )
-
-
 class Draft:
-    """An artifact being built; use as a context manager (it holds the writer's lock).
+    """An artifact under construction; a context manager that holds the writer's lock.
 
-    Files written to `dir` become the artifact. `scratch` survives a kill, is not part of the
-    artifact and goes at commit. `resumed`: an earlier run of the same request left something."""
+    Files written to `dir` become the artifact. Files in `scratch` are not part of it: they survive a kill
+    and are removed at commit. `resumed`: an earlier run of the same request left some."""
 
     def __init__(
         self,
@@ -155,9 +145,9 @@ class Draft:
         self._inherited = inherited
         self._force = force
         self._reporter = reporter
-        self._root = _draft_folder(out, request)
-        self.dir = self._root / "artifact"
-        self.scratch = self._root / "scratch"
+        self._root = draft_folder(out, request)
+        self.dir = self._root / ARTIFACT
+        self.scratch = self._root / SCRATCH
         self._lock: WriterLock | None = None
         self.resumed = False
 
@@ -165,10 +155,11 @@ class Draft:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         lock = WriterLock(self.out)
         try:
-            _sweep(self.out, keep=self._root)
-            self._still_free()
+            check_draft(self._root)
+            sweep(self.out, keep=self._root)
+            self._check_still_free()
             self.resumed = self.scratch.is_dir() and any(self.scratch.iterdir())
-            if self.dir.exists():  # half-written files of a dead run; scratch is what is kept
+            if self.dir.exists():  # half-written files of a dead run; only scratch is kept
                 shutil.rmtree(self.dir)
             self.dir.mkdir(parents=True)
             self.scratch.mkdir(exist_ok=True)
@@ -185,7 +176,7 @@ class Draft:
         trace: TracebackType | None,
     ) -> None:
         if kind is None or not any(self.scratch.iterdir() if self.scratch.is_dir() else ()):
-            shutil.rmtree(self._root, ignore_errors=True)  # nothing that a next run could use
+            shutil.rmtree(self._root, ignore_errors=True)  # nothing that the next run could use
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -194,17 +185,22 @@ class Draft:
         self,
         content: dict[str, Any],
         *,
+        run: dict[str, Any] | None = None,
+        run_files: Sequence[str] = (),
         licences: list[str] | None = None,
         warnings: list[str] | None = None,
     ) -> Artifact:
-        """Seal `dir` and put it where it belongs; what stood there before is removed last.
+        """Write the manifest and rename `dir` to the output; what was there before is removed last.
 
-        `content` must be JSON without NaN or infinity. The parents' licences are added to `licences`.
-        MissingResourceError: the disk refuses."""
+        `content` describes the artifact and is part of its id. Facts of this run (`run`, such as seconds;
+        `warnings`) and files that record it (`run_files`, where they exist) are not. `content` and `run`
+        are JSON without NaN or infinity. The licences of the parents are added to `licences`.
+        MissingResourceError: the disk refuses a write."""
         together = list(dict.fromkeys([*(licences or []), *self._inherited]))
+        volatile = {"warnings": warnings or [], "run": run or {}}
         try:
-            manifest = self._seal(content, together, warnings or [])
-            put_in_place(self.dir, self.out, self._root / "replaced")
+            manifest = self._seal(content, together, volatile, run_files)
+            move_into_place(self.dir, self.out, self._root / REPLACED)
         except OSError as error:
             raise MissingResourceError(
                 f"{self.out}: cannot be written: {error.strerror or error}",
@@ -213,16 +209,23 @@ class Draft:
         shutil.rmtree(self.scratch, ignore_errors=True)
         return Artifact(self.out, manifest)
 
-    def _still_free(self) -> None:
-        """Another writer may have finished between `begin` and the lock."""
+    def _check_still_free(self) -> None:
+        """ConflictError: another writer finished between `begin` and the lock."""
         if _holds_request(self.out, self.request, self._force) and not self._force:
             raise ConflictError(
                 f"{self.out}: another run made it in the meantime",
                 hint="run the command again: it will find it up to date",
             )
 
-    def _seal(self, content: dict[str, Any], licences: list[str], warnings: list[str]) -> Manifest:
-        names = sorted(entries(self.dir))
+    def _seal(
+        self,
+        content: dict[str, Any],
+        licences: list[str],
+        volatile: dict[str, Any],
+        run_files: Sequence[str],
+    ) -> Manifest:
+        """Hash and sync all files in `dir`, then write and sync the manifest."""
+        names = sorted(file_names(self.dir))
         for name in names:
             if not is_plain_file(self.dir, name):
                 raise InputError(f"{self.dir / name}: a link cannot be part of an artifact")
@@ -238,12 +241,13 @@ class Draft:
             "content": content,
             "conventions": CONVENTIONS,
             "licences": licences,
-            "warnings": warnings,
+            **volatile,
+            "run_files": [name for name in names if name in run_files],
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "orster_version": __version__,
             "environment": environment(),
         }
-        values = json.loads(json.dumps(values, allow_nan=False))  # as a reader will see it
+        values = json.loads(json.dumps(values, allow_nan=False))  # as it is read back
         values["id"] = manifest_id(values)
         values["seal"] = manifest_seal(values)
         path = self.dir / MANIFEST
@@ -268,18 +272,18 @@ def begin(
     seeds: dict[str, int] | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
-    reads: Iterable[Given] = (),
+    reads: Iterable[InputPath] = (),
 ) -> Draft | None:
-    """A draft of `out`, or None when `out` already holds exactly this request.
+    """A draft of `out`; None where `out` already holds the artifact of this request.
 
-    ConflictError: `out` holds something else and not `force`, no artifact at all, or what
-    `check_output` refuses; `reads`: the inputs' paths. The writer's lock is taken when the draft is
-    entered."""
+    `reads`: the paths of the inputs. The writer's lock is taken when the draft is entered. ConflictError:
+    `out` holds an artifact of another request and not `force`, or something that is no artifact, or
+    `check_output` refuses it."""
     parents, inputs, seeds = parents or [], inputs or [], seeds or {}
     check_output(out, kind=kind, reads=reads)
     request = request_digest(kind, command, config, parents, inputs, seeds)
     if _holds_request(out, request, force) and not force:
-        _clear_finished(out, request)
+        clear_finished(out, request)
         return None
     fields = {
         "kind": kind,
@@ -296,19 +300,19 @@ def begin(
 
 
 def _holds_request(out: Path, request: str, force: bool) -> bool:
-    """Whether `out` is the whole artifact of `request`; ConflictError: it must not be replaced.
+    """Whether `out` is the complete artifact of `request`. ConflictError: it must not be replaced.
 
-    `force` replaces artifacts, whole or damaged, but never a folder that was not one."""
+    `force` replaces artifacts, complete or damaged, but never another folder."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ConflictError(f"{out}: expected a folder or nothing, found a file or a link")
     above = next(parent for parent in out.absolute().parents if parent.exists())
     if not above.is_dir():
-        raise ConflictError(f"{out}: cannot be made, for {above} is a file")
+        raise ConflictError(f"{out}: cannot be made, because {above} is a file")
     if not out.is_dir() or not any(out.iterdir()):
         return False
     if not (out / MANIFEST).exists():
         raise ConflictError(
-            f"{out}: is a folder with other things in it, not an artifact",
+            f"{out}: holds other files, but is not an artifact",
             hint="choose another -o (--force replaces artifacts only)",
         )
     try:
@@ -323,48 +327,6 @@ def _holds_request(out: Path, request: str, force: bool) -> bool:
     if existing.manifest.request == request or force:
         return existing.manifest.request == request
     raise ConflictError(
-        f"{out}: holds {article(existing.kind)} that was made from other inputs or settings",
+        f"{out}: holds {with_article(existing.kind)} that was made from other inputs or settings",
         hint="choose another -o, or replace it with --force",
     )
-
-
-def _draft_folder(out: Path, request: str) -> Path:
-    return out.parent / f".{out.name}.draft-{request[:16]}"
-
-
-def _drafts(out: Path) -> Iterator[Path]:
-    prefix = f".{out.name}.draft-"
-    return (path for path in out.parent.iterdir() if path.name.startswith(prefix))
-
-
-def _clear_finished(out: Path, request: str) -> None:
-    """Remove what a run that was killed just after its rename left behind."""
-    leftover = _draft_folder(out, request)
-    if not leftover.exists() and not lock_path(out).exists():
-        return
-    try:
-        lock = WriterLock(out)
-    except (ConflictError, OSError):  # somebody else is at it, or the folder is read-only
-        return
-    shutil.rmtree(leftover, ignore_errors=True)
-    lock.release()
-
-
-def _sweep(out: Path, *, keep: Path) -> None:
-    """Remove old drafts of other requests for `out`; we hold the lock, so nobody writes them.
-
-    A run that died while it replaced `out` left the old artifact aside: put it back first."""
-    for draft in list(_drafts(out)):
-        aside = draft / "replaced"
-        if aside.is_dir() and not out.exists():
-            aside.rename(out)
-        shutil.rmtree(aside, ignore_errors=True)
-        if draft != keep and time.time() - _last_change(draft) > LEFTOVER_AGE:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _last_change(draft: Path) -> float:
-    """When something in the draft or its scratch folder was last written, seconds since 1970."""
-    scratch = draft / "scratch"
-    inside = list(scratch.iterdir()) if scratch.is_dir() else []
-    return max(path.lstat().st_mtime for path in (draft, *inside))

@@ -112,7 +112,7 @@ def construct(
     )
     if artifact is None:
         return
-    content = artifact.content
+    content = artifact.content | artifact.run
     stage.done(
         artifact,
         summary=f"{content['gaussians']} Gaussians in {content['seconds']:.0f} s, "
@@ -189,7 +189,7 @@ def construct_asset(
         if model is not None:
             static = _sampled_orbit(stage, model, opened[0].clip, device)
         priors = opened[0].priors
-        content = fit(
+        made = fit(
             ConstructInput(
                 clips=[source.clip for source in opened],
                 static=static,
@@ -203,10 +203,10 @@ def construct_asset(
             reporter=stage.out,
             stop=stage.stop,
         )
-        content["prompt"] = opened[0].clip.prompt
+        content = {**made.content, "prompt": opened[0].clip.prompt}
         if opened[0].condition is not None:
             shutil.copyfile(opened[0].condition, draft.dir / CONDITION)
-        return draft.commit(content, warnings=stage.out.warnings[:100])
+        return draft.commit(content, run=made.run, warnings=stage.out.warnings[:100])
 
 
 def _sampled_orbit(
@@ -219,7 +219,7 @@ def _sampled_orbit(
     from orster_cli.core.devices import choose_device
     from orster_cli.core.errors import InputError
     from orster_cli.io.matting import matte
-    from orster_cli.sampling.sample_clips import Sampler, still_orbit
+    from orster_cli.sampling.sample_clips import Sampler, sample_static_orbit
 
     cfg = stage.resolved.config
     stage.out.info("sampling the static orbit from the first frame")
@@ -229,7 +229,7 @@ def _sampled_orbit(
         device=choose_device(device),
         reporter=stage.out,
     )
-    still = still_orbit(sampler, clip, seed=cfg.construct.seed)
+    still = sample_static_orbit(sampler, clip, seed=cfg.construct.seed)
     try:
         found = matte(still.frames, where="sampled static orbit")
     except InputError as error:

@@ -36,7 +36,7 @@ def headline(manifest: Manifest) -> str:
 
 
 def facts(content: Mapping[str, Any]) -> list[str]:
-    """A line for each entry of a manifest's content."""
+    """A line for each entry of a manifest's content and run."""
     return [f"{key}: {_cut(_fact(key, value))}" for key, value in content.items()]
 
 

@@ -1,4 +1,4 @@
-"""`orster doctor`: will it work here?"""
+"""`orster doctor`: checks the environment."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _MARK = {"ok": "ok", "warn": "--", "fail": "NO"}
 
 def doctor(
     weights: Annotated[
-        bool, typer.Option("--weights", help="Which published weights are at hand, and where.")
+        bool,
+        typer.Option("--weights", help="Show which published weights are installed, and where."),
     ] = False,
     warm: Annotated[
         bool,
-        typer.Option("--warm", help="Compile all CPU kernels into the cache, and say how long."),
+        typer.Option("--warm", help="Compile all CPU kernels into the cache and show the time."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -27,7 +28,7 @@ def doctor(
 
     Python, GPU, kernels, rasterizers, ffmpeg, disk and weights.
 
-    Exit code 4 if something is broken that a command needs. Example: orster doctor"""
+    Exit code 4 if a command would fail. Example: orster doctor"""
     from orster_cli.core.errors import MissingResourceError
     from orster_cli.diagnosis.checks import diagnose
 
@@ -72,9 +73,9 @@ def _warm(out: Out) -> None:
         else:
             lines.append(f"[NO] {run.module}: {run.error}")
     folders = [str(path) for path in cache_folders()]
-    lines.append(f"{sum(run.seconds for run in runs):.1f} s, kept in {', '.join(folders) or '-'}")
+    lines.append(f"{sum(run.seconds for run in runs):.1f} s, cached in {', '.join(folders) or '-'}")
     if not folders:
-        out.warn(f"each start compiles all kernels again: {CACHE_HINT}")
+        out.warn(f"every start compiles all kernels: {CACHE_HINT}")
     values = {"kernels": [dataclasses.asdict(run) for run in runs], "cache": folders}
     out.result(values, "\n".join(lines))
     failed = [run.module for run in runs if run.error is not None]
@@ -83,19 +84,23 @@ def _warm(out: Out) -> None:
 
 
 def _weights(out: Out) -> None:
-    """Nothing is fetched; what is not at hand is no failure."""
+    """Downloads nothing; missing weights are not a failure."""
     import dataclasses
 
-    from orster_cli.diagnosis.published_weights import weights_at_hand
+    from orster_cli.diagnosis.published_weights import list_weights
 
     lines = []
-    rows = weights_at_hand(Path.cwd())
+    rows = list_weights(Path.cwd())
     for row in rows:
-        mark, about = ("ok", "") if row.place else ("--", "about ")
+        mark, about = ("ok", "") if row.path else ("--", "about ")
         lines.append(f"[{mark}] {row.name}: {about}{_size(row.size)}, for {row.use}")
         lines.append(f"     {row.licence}")
-        lines.append(f"     in {row.place}" if row.place else f"     get it: {row.fetch}")
-    values = [{**dataclasses.asdict(row), "place": row.place and str(row.place)} for row in rows]
+        lines.append(f"     in {row.path}" if row.path else f"     get it: {row.fetch}")
+    values = []
+    for row in rows:
+        value = dataclasses.asdict(row)
+        path = value.pop("path")
+        values.append({**value, "place": path and str(path)})
     out.result({"weights": values}, "\n".join(lines))
 
 

@@ -86,5 +86,5 @@ def generate(
         artifact,
         summary=f"clip in {out / 'clip'}, {artifact.content['gaussians']} Gaussians",
         next_step=f"look at {preview}",
-        values=artifact.content,
+        values=artifact.content | artifact.run,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact, Draft
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import OpenedModel
-    from orster_cli.sampling.sample_clips import Asked, Sampled, Sampler
+    from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
 
 CONDITION_PANEL = "What the video shows"
 SHEET_FRAMES = 8
@@ -178,22 +178,22 @@ class Request:
             return opened.parents, opened.inputs
         return [], []
 
-    def read(self, stage: Stage, model: Sampler) -> Asked:
+    def read(self, stage: Stage, model: Sampler) -> SampleRequest:
         """The condition with its files read."""
         from orster_cli.io.images import read_image
         from orster_cli.sampling.objects import render_object_orbit
-        from orster_cli.sampling.sample_clips import Asked, cameras_for
+        from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
 
         if self.image is not None:
-            return Asked(text=self.text, image=read_image(self.image))
+            return SampleRequest(text=self.text, image=read_image(self.image))
         if self.static_object is None:
-            return Asked(text=self.text)
+            return SampleRequest(text=self.text)
         if Path(self.static_object).is_file():
             cameras = cameras_for(model.bundle.facts, model.cfg)
-            return Asked(
-                text=self.text, object=render_object_orbit(Path(self.static_object), cameras)
+            return SampleRequest(
+                text=self.text, object_orbit=render_object_orbit(Path(self.static_object), cameras)
             )
-        return Asked(text=self.text, object=self._clip(stage).clip)
+        return SampleRequest(text=self.text, object_orbit=self._clip(stage).clip)
 
     def sampler(self, stage: Stage, opened: OpenedModel) -> Sampler:
         """The sampler; the model is read once."""
@@ -275,7 +275,9 @@ def _several(stage: Stage, opened: OpenedModel, request: Request, seeds: list[in
     stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)
 
 
-def _write(stage: Stage, draft: Draft, made: Sampled, sampler: Sampler, given: Asked) -> Artifact:
+def _write(
+    stage: Stage, draft: Draft, made: SampledClip, sampler: Sampler, given: SampleRequest
+) -> Artifact:
     import torch
 
     from orster_cli.io.clip_files import CONDITION, write_clip, write_priors

@@ -59,7 +59,7 @@ def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:
         *_tree(lineage, "from"),
         *(f"from {i.name} {i.sha256[:12]}" for i in manifest.inputs[:ROWS]),
         *more(len(manifest.inputs), "from"),
-        *facts(manifest.content),
+        *facts(manifest.content | manifest.run),
         *licences,
         *more(len(manifest.licences), "licence:"),
         *(f"warning: {text}" for text in manifest.warnings),

@@ -144,7 +144,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
 
     from orster_cli.core.devices import choose_device
     from orster_cli.core.errors import ConfigError
-    from orster_cli.training.loop import make_accelerator
+    from orster_cli.training.loop import LOG, make_accelerator
     from orster_cli.training.train_stage import run_stage
 
     device = choose_device(device_name)
@@ -181,7 +181,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
         )
         if draft is None:
             return
-        artifact = draft.commit(content, warnings=stage.out.warnings[:100])
+        artifact = draft.commit(content, run_files=[LOG], warnings=stage.out.warnings[:100])
     loss = content["last"].get("loss")
     trained = "not trained" if loss is None else f"loss {loss:.4f} at step {content['steps']}"
     stage.done(

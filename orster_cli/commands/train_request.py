@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orster_cli.commands.stage import Stage
     from orster_cli.config.train import TrainConfig
     from orster_cli.inputs.models import OpenedModel
-    from orster_cli.training.build import Models, Ready
+    from orster_cli.training.prepared import Models, PreparedStage
 
 PARTS = ("vae", "encoder")  # roles of models that hold no diffusion
 
@@ -48,7 +48,7 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
     start = models.get("start")
     if diffusion and start is not None and start.role in PARTS:
         raise InputError(
-            f"--model: expected a diffusion, got {start.path}, {_article(start.role)} model",
+            f"--model: {start.path}: {_article(start.role)} model without a diffusion",
             hint="give a model of orster pretrain --role 3d or 4d, or of a later stage",
         )
     for use, missing in (("vae", "encoder"), ("encoder", "vae")):
@@ -68,14 +68,14 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
 
 
 def check_captions(request: TrainRequest, train: TrainConfig) -> None:
-    """InputError where the stage learns texts and the dataset has none."""
+    """InputError: no dataset, or one without captions for a stage that learns texts."""
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.core.reporting import Silent
-    from orster_cli.dataset.captions import captioned
+    from orster_cli.dataset.captioned import captioned
     from orster_cli.dataset.reader import Dataset
 
     data = open_artifact(request.dataset, kind="dataset")
-    pairs = request.role == "encoder"
+    pairs = request.role == "encoder"  # contrastive: frames with captions
     if train.steps and (pairs or (request.role != "vae" and train.gives_texts())):
         captioned(Dataset.read(data.path), Silent(), pairs=pairs, section=request.section)
 
@@ -91,7 +91,7 @@ def build_stage(
     part: tuple[int, int] = (0, 1),
     *,
     blank: bool = False,
-) -> Ready:
+) -> PreparedStage:
     """The stage, on each process; `blank`: its sizes alone, for a plan."""
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.dataset.reader import Dataset
@@ -107,27 +107,15 @@ def build_stage(
         reporter=stage.out,
         stop=stage.stop,
         part=part,
-        blank=blank,
+        placeholder=blank,
     )
     models = _load(request, empty=blank)
-    if request.role == "vae":
-        return build.build_vae(cfg, source, models)
-    if request.role == "encoder":
-        return build.build_encoder(cfg, source)
-    if request.command == "pretrain":
-        train = getattr(cfg, request.section)
-        return build.build_diffusion(cfg, train, source, models, request.role)
-    stages = {
-        "distill": build.build_distill,
-        "align": build.build_align,
-        "finetune": build.build_finetune,
-    }
-    return stages[request.command](cfg, source, models)
+    return build.build_stage(request.command, request.role, cfg, source, models)
 
 
 def _load(request: TrainRequest, *, empty: bool) -> Models:
     from orster_cli.core.errors import InputError
-    from orster_cli.training.build import Models
+    from orster_cli.training.prepared import Models
 
     start, vae, encoder = (request.models.get(name) for name in ("start", "vae", "encoder"))
     parts: dict[str, Any] = {}

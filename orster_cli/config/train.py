@@ -125,13 +125,19 @@ class TeacherConfig(TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainConfig(TrainConfig):
-    """Sec. 4.1."""
+class StudentConfig(TrainConfig):
+    """What the four stages of the student share."""
 
-    enabled: bool = setting(True, "run this stage (Table 3, w/o Pre. 4D)")
     still: float = setting(
         0.1, "share of videos of the static object, at motion 0", minimum=0, maximum=1
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PretrainConfig(StudentConfig):
+    """Sec. 4.1."""
+
+    enabled: bool = setting(True, "run this stage (Table 3, w/o Pre. 4D)")
     reconstruction: float = setting(
         1.0, "weight of the disentangle VAE's reconstruction", minimum=0
     )
@@ -152,7 +158,7 @@ class DistillConfig(PretrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AlignConfig(TrainConfig):
+class AlignConfig(StudentConfig):
     """Sec. 4.3, Eq. 15. The paper publishes no weights."""
 
     enabled: bool = setting(True, "run this stage (Table 3, w/o ST Consis.)")
@@ -168,17 +174,11 @@ class AlignConfig(TrainConfig):
     features: str = setting(
         "vae", "features of L_perc: the frame VAE's encoder, or VGG16", choices=("vae", "vgg")
     )
-    still: float = setting(
-        0.1, "share of videos of the static object, at motion 0", minimum=0, maximum=1
-    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FinetuneConfig(TrainConfig):
+class FinetuneConfig(StudentConfig):
     """Sec. 4.4, Eq. 16."""
 
     image: float = setting(1.0, "share of steps conditioned on the first view", minimum=0)
     object: float = setting(1.0, "share of steps conditioned on the static object", minimum=0)
-    still: float = setting(
-        0.1, "share of videos of the static object, at motion 0", minimum=0, maximum=1
-    )

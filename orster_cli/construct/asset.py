@@ -14,7 +14,7 @@ from orster_cli.core.strict_json import read_json
 from orster_cli.io.ply import read_ply, write_ply
 from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
-from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
+from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
 FORMAT = "orster-asset"
@@ -36,7 +36,7 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
 
 
 def load_asset(folder: Path) -> Gaussians4D:
-    """The asset in `folder`. InputError names the file that is wrong."""
+    """The asset in `folder`. Raises InputError that names the invalid file."""
     path = folder / DESCRIPTION
     value = read_json(path)
     if not isinstance(value, dict) or value.get("format") != FORMAT or value.get("version") != 1:

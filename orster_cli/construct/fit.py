@@ -1,9 +1,9 @@
-"""The fit: static Gaussians, then the motion, then everything together (paper 4.5).
+"""The fit: static Gaussians, then their motion, then both together (paper 4.5).
 
-Three phases over one step counter: `static` fits the canonical Gaussians to the object at time 0,
-`coarse` the deformation with L_hex (Eq. 17), `fine` all of it with L_gs (Eq. 18). Each step looks at
-one view. Random numbers are derived from (seed, step): a fit that was killed and resumed from its
-checkpoint ends in the same bytes as one that was not.
+Three stages over one step counter: `static` fits the canonical Gaussians to the object at time 0,
+`coarse` the deformation with L_hex (Eq. 17), `fine` both with L_gs (Eq. 18). Each step renders one
+view. Random numbers are derived from (seed, step), so that a fit resumed from a checkpoint gives the
+same bytes as an uninterrupted one.
 
 N Gaussians, H W pixels.
 """
@@ -19,8 +19,8 @@ from torch import Tensor
 
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construct.losses import LossWeights, Perceptual, splatting_loss
-from orster_cli.construct.model import Model
-from orster_cli.construct.views import View, ViewSet
+from orster_cli.construct.trainable_asset import TrainableAsset
+from orster_cli.construct.training_views import View, ViewSet
 from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed
@@ -30,9 +30,9 @@ from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from orster_cli.splatting.rasterize import Render, rasterize
 
 CHECKPOINT_SECONDS = 15.0
-SNAPSHOT_STEPS = 100  # how often the state to roll back to is remembered
-RETRIES = 3
-REFINE_EVERY = 100  # steps between density refinements of the static phase
+SNAPSHOT_STEPS = 100  # steps between snapshots for a rollback
+RETRIES = 3  # rollbacks before the run fails
+REFINE_EVERY = 100  # steps between density refinements in the static stage
 REPORT_EVERY = 10
 
 
@@ -43,7 +43,7 @@ class Fit:
         self,
         cfg: ConstructConfig,
         views: ViewSet,
-        model: Model,
+        model: TrainableAsset,
         *,
         perceptual: Perceptual | None = None,
     ) -> None:
@@ -52,41 +52,42 @@ class Fit:
         self.model = model
         self.perceptual = perceptual
         self.step = 0
+        self.failures = 0  # rollbacks so far; not part of the state that a rollback restores
         self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
         self._recent_error = math.nan
         self._background = torch.ones(3, device=model.params["means"].device)
 
-    # -- phases
+    # -- schedule
 
-    def phase(self, step: int) -> str:
-        """Which phase `step` belongs to."""
+    def stage(self, step: int) -> str:
+        """The stage of `step`: "static", "coarse" or "fine"."""
         if step < self.cfg.static_steps:
             return "static"
         return "coarse" if step < self.cfg.static_steps + self.cfg.coarse_steps else "fine"
 
     def _progress(self, step: int) -> float:
-        """How far the learning rates have decayed: the static phase for itself, the motion as one."""
+        """Progress in [0,1] of the learning rate decay, which restarts after the static stage."""
         if step < self.cfg.static_steps:
             return step / self.cfg.static_steps
         done = step - self.cfg.static_steps
         return done / max(self.cfg.coarse_steps + self.cfg.fine_steps, 1)
 
-    def _weights(self, step: int) -> LossWeights:
+    def _loss_weights(self, step: int) -> LossWeights:
         cfg = self.cfg
-        if self.phase(step) == "coarse":
-            # L1 beside Eq. 17's squared error: alone, it leaves far-off limbs where they are
+        if self.stage(step) == "coarse":
+            # L1 in addition to Eq. 17: the squared error alone does not move limbs that are far off
             return LossWeights(l1=cfg.l1, lpips=0.0, depth=0.0, hex=cfg.hex, mask=cfg.mask)
         perceptual = cfg.lpips if step % cfg.lpips_every == 0 else 0.0
-        depth = cfg.depth if self.phase(step) == "fine" else 0.0
+        depth = cfg.depth if self.stage(step) == "fine" else 0.0
         return LossWeights(l1=cfg.l1, lpips=perceptual, depth=depth, hex=cfg.hex, mask=cfg.mask)
 
-    def _choose(self, step: int) -> View:
-        """The view of `step`; towards the end only frames that were really seen."""
+    def _sample_view(self, step: int) -> View:
+        """The view of `step`. The last steps use observed frames only, no mirrored ones."""
         seed = derive_seed(self.cfg.seed, "view", step)
-        if self.phase(step) == "static":
+        if self.stage(step) == "static":
             pool = self.views.static
         elif self._progress(step) > 1 - self.cfg.seen_only:
-            pool = self.views.seen
+            pool = self.views.observed
         else:
             pool = self.views.moving
         return pool[seed % len(pool)]
@@ -94,8 +95,8 @@ class Fit:
     # -- one step
 
     @staticmethod
-    def show(gaussians: Gaussians, view: View) -> Render:
-        """`gaussians` as the camera of `view` sees them."""
+    def render(gaussians: Gaussians, view: View) -> Render:
+        """Render `gaussians` with the camera of `view`."""
         height, width = view.rgb.shape[:2]
         return rasterize(
             gaussians.means,
@@ -109,39 +110,39 @@ class Fit:
             height,
         )
 
-    def _advance(self) -> None:
+    def _train_step(self) -> None:
         step, cfg = self.step, self.cfg
-        phase = self.phase(step)
-        if phase != "static":
+        stage = self.stage(step)
+        if stage != "static":
             self.model.start_motion(self.views.timeline)
-        view = self._choose(step)
-        # a mirrored frame is inferred: it may teach the motion, not the object
-        gaussians = self.model.at(view.phase, frozen_canonical=view.mirrored)
-        render = self.show(gaussians, view)
+        view = self._sample_view(step)
+        # a mirrored frame is inferred: it may change the motion, but not the canonical Gaussians
+        gaussians = self.model.at(view.phase, detach_canonical=view.mirrored)
+        render = self.render(gaussians, view)
         loss, terms = splatting_loss(
             render,
             view.rgb,
             view.alpha,
-            self._weights(step),
+            self._loss_weights(step),
             background=self._background,
             perceptual=self.perceptual,
         )
         loss = loss * view.weight
-        if phase != "static":
+        if stage != "static":
             seed = derive_seed(cfg.seed, "isometry", step)
-            loss = loss + self.model.motion_regulariser(cfg, gaussians, seed)
+            loss = loss + self.model.regularisation_loss(cfg, gaussians, seed)
         if not math.isfinite(float(loss.detach())):
-            names = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
-            raise NumericalError(f"step {step}: the loss is not finite ({', '.join(names)})")
+            bad = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
+            raise NumericalError(f"step {step}: the loss is not finite ({', '.join(bad)})")
         loss.backward()
         if "hex" in terms and not view.mirrored:
             error = float(terms["hex"].detach())
             first = math.isnan(self._recent_error)
             self._recent_error = error if first else 0.97 * self._recent_error + 0.03 * error
-        if phase == "static":
+        if stage == "static":
             self.model.observe(render)
-        self.model.update(self._progress(step), moving=phase != "static")
-        refine = phase == "static" and 0 < step < 0.7 * cfg.static_steps
+        self.model.update(self._progress(step), moving=stage != "static")
+        refine = stage == "static" and 0 < step < 0.7 * cfg.static_steps
         if refine and step % REFINE_EVERY == 0:
             self.model.refine(cfg, step)
         self.step += 1
@@ -149,49 +150,62 @@ class Fit:
     # -- the whole run
 
     def run(self, scratch: Path, reporter: Reporter, stop: StopFlag) -> None:
-        """All steps that are left, with checkpoints in `scratch`.
+        """Run the remaining steps, with checkpoints in `scratch`.
 
-        Raises Preempted after a checkpoint when `stop` is requested; NumericalError when rolling back
-        to the last good state with halved rates did not help."""
+        Raises Preempted after a checkpoint if `stop` is requested; NumericalError if the fit still
+        diverges after RETRIES rollbacks with halved learning rates."""
         self._resume(scratch, reporter)
         good = self.state()
-        saved, failures = time.monotonic(), 0
+        saved = time.monotonic()
         while self.step < self.total:
+            stopping = due = False
             try:
-                self._advance()
+                self._train_step()
+                snapshot = self.step % SNAPSHOT_STEPS == 0 or self.step == self.total
+                stopping = stop.requested
+                due = stopping or time.monotonic() - saved > CHECKPOINT_SECONDS
+                if snapshot or due:
+                    self.model.check_finite()
             except NumericalError as error:
-                failures += 1
-                if failures > RETRIES:
-                    raise
-                self.load_state(good)
-                self.model.rate_scale *= 0.5
-                reporter.warn(f"{error}; back to step {self.step} with half the learning rates")
+                self._roll_back(good, error, reporter)
                 continue
-            if self.step % SNAPSHOT_STEPS == 0:
-                self.model.check_finite()
+            if snapshot:
                 good = self.state()
             if self.step % REPORT_EVERY == 0 or self.step == self.total:
                 self._report(reporter)
-            due = time.monotonic() - saved > CHECKPOINT_SECONDS
-            if stop.requested or due:
+            if due:
                 save_checkpoint(scratch, self.step, self.state())
                 saved = time.monotonic()
-            if stop.requested:
+            if stopping:
                 raise Preempted(
-                    f"stopped at step {self.step} of {self.total}; the work so far is kept",
-                    hint="run the same command again to go on",
+                    f"stopped at step {self.step} of {self.total}; the work so far is saved",
+                    hint="run the same command again to resume",
                 )
+
+    def _roll_back(
+        self, good: dict[str, Tensor], error: NumericalError, reporter: Reporter
+    ) -> None:
+        """Restore the state `good` with learning rates scaled by 0.5 per failure so far; raises `error`
+        after RETRIES failures."""
+        self.failures += 1
+        if self.failures > RETRIES:
+            raise error
+        self.load_state(good)
+        self.model.rate_scale = 0.5**self.failures
+        scale = f"{self.model.rate_scale:g} of those configured"
+        reporter.warn(f"{error}; back to step {self.step} with half the learning rates ({scale})")
 
     def _resume(self, scratch: Path, reporter: Reporter) -> None:
         found = load_latest(scratch)
         if found is not None and found[0] <= self.total:
             self.load_state(found[1])
-            reporter.info(f"going on from step {self.step} of {self.total}")
+            self.failures = round(-math.log2(self.model.rate_scale))
+            reporter.info(f"resuming from step {self.step} of {self.total}")
 
     def _report(self, reporter: Reporter) -> None:
         psnr = -10 * math.log10(max(self._recent_error, 1e-12))
         reporter.step(
-            f"construct: {self.phase(self.step - 1)}",
+            f"construct: {self.stage(self.step - 1)}",
             self.step,
             self.total,
             psnr=round(psnr, 2),
@@ -201,7 +215,7 @@ class Fit:
     # -- state
 
     def state(self) -> dict[str, Tensor]:
-        """Everything the next step depends on, as copies."""
+        """Copies of all tensors that the next step depends on."""
         own = {"step": torch.tensor(self.step), "error": torch.tensor(self._recent_error)}
         return {**self.model.state(), **own}
 

@@ -1,4 +1,4 @@
-"""`construct` as a library call: clips in, an asset folder out."""
+"""`construct` as a library function: clips in, an asset folder out."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from torch import Tensor
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construct.asset import save_asset
 from orster_cli.construct.fit import Fit
-from orster_cli.construct.fit_input import ready
+from orster_cli.construct.fit_input import prepare_clip
 from orster_cli.construct.hull import surface_points
 from orster_cli.construct.losses import load_perceptual
-from orster_cli.construct.model import Model
 from orster_cli.construct.preview import write_preview, write_sheet
 from orster_cli.construct.recurrence import Recurrence, find_recurrence
-from orster_cli.construct.views import build_views
+from orster_cli.construct.trainable_asset import TrainableAsset
+from orster_cli.construct.training_views import build_views
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
 from orster_cli.metrics.psnr import masked_psnr, psnr
 from orster_cli.metrics.ssim import ssim
-from orster_cli.splatting.motion import Gaussians4D
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.render_asset import render_clip
 
-FEWEST = 300  # Gaussians that a fit begins with at least
-CELLS_A_MOMENT, FEWEST_CELLS = 0.75, 2  # of the planes in time
-MISSES_SHARE = 0.25  # of a moving orbit's views may miss a voxel of the soft hull
+MIN_GAUSSIANS = 300  # at the start of a fit
+CELLS_PER_MOMENT, MIN_TIME_CELLS = 0.75, 2  # cells of the planes along time
+MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual hull
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConstructInput:
-    """`clips` of one motion on one timeline, the `static` orbit of the object at time 0 if there is
-    one, and the transferred priors O^s, O^t as tokens [M,C] if there are any."""
+    """`clips` of one motion on one timeline; `static`: an orbit of the object at time 0, or None;
+    `spatial_prior`, `temporal_prior`: tokens [M,C] of the transferred priors O^s and O^t, or None."""
 
     clips: list[OrbitClip]
     static: OrbitClip | None = None
@@ -46,8 +46,17 @@ class ConstructInput:
     temporal_prior: Tensor | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Constructed:
+    """`content` describes the asset in its manifest; `run` are facts of this run, which are not part of the
+    asset's id: the seconds of the fit."""
+
+    content: dict[str, Any]
+    run: dict[str, Any]
+
+
 def construct(
-    given: ConstructInput,
+    inputs: ConstructInput,
     cfg: ConstructConfig,
     *,
     folder: Path,
@@ -55,32 +64,32 @@ def construct(
     device: torch.device,
     reporter: Reporter,
     stop: StopFlag,
-) -> dict[str, Any]:
-    """Fit an asset and write it, its preview and its quality into `folder`; returns the manifest's content.
+) -> Constructed:
+    """Fit an asset; write it, its preview and its quality into `folder`.
 
-    Checkpoints go to `scratch`. Raises InputError for clips that cannot be fitted, Preempted when
-    stopped, NumericalError when the fit diverges for good."""
+    Checkpoints go to `scratch`. Raises InputError for clips that cannot be fitted, Preempted if
+    stopped, NumericalError if the fit keeps diverging."""
     started = time.monotonic()
-    cfg = as_fine_as(cfg, given.clips, reporter)
-    clips = [ready(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(given.clips)]
+    cfg = limit_to_clip_detail(cfg, inputs.clips, reporter)
+    clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
     static = None
-    if given.static is not None:
-        static = ready(given.static, cfg.resolution, where="static orbit")
+    if inputs.static is not None:
+        static = prepare_clip(inputs.static, cfg.resolution, where="static orbit")
         static = replace(static, times=torch.zeros(len(static)))
-    _same_size(clips, static)
+    _check_same_size(clips, static)
     recurrence = Recurrence()
     if cfg.recurrence == "auto":
         recurrence = find_recurrence(clips, static)
         reporter.info(recurrence.describe())
     views = build_views(clips, static, recurrence, mirror_weight=cfg.mirror_weight, device=device)
-    shape = static if static is not None else clips[0]
-    misses = 0 if static is not None else int(MISSES_SHARE * len(shape))
-    points = surface_points(shape, cfg.gaussians, misses=misses, seed=cfg.seed)
-    model = Model(
+    hull_clip = static if static is not None else clips[0]
+    misses = 0 if static is not None else int(MISS_FRACTION * len(hull_clip))
+    points = surface_points(hull_clip, cfg.gaussians, misses=misses, seed=cfg.seed)
+    model = TrainableAsset(
         points.to(device),
         cfg,
-        spatial_prior=given.spatial_prior if cfg.spatial_prior else None,
-        temporal_prior=given.temporal_prior if cfg.temporal_prior else None,
+        spatial_prior=inputs.spatial_prior if cfg.spatial_prior else None,
+        temporal_prior=inputs.temporal_prior if cfg.temporal_prior else None,
     )
     perceptual = load_perceptual(device) if cfg.lpips else None
     Fit(cfg, views, model, perceptual=perceptual).run(scratch, reporter, stop)
@@ -89,56 +98,58 @@ def construct(
     reporter.info("writing the asset, its preview and its quality")
     save_asset(folder, asset)
     write_preview(folder / "preview.mp4", asset)
-    quality = measure(asset, clips)
-    write_sheet(folder / "sheet.png", clips[0], quality.pop("shown"))
+    quality = measure_quality(asset, clips)
+    write_sheet(folder / "sheet.png", clips[0], quality.pop("renders"))
     quality_text = json.dumps(quality, indent=1)
     (folder / "quality.json").write_text(quality_text, encoding="utf-8")
-    return {
+    content = {
         "gaussians": len(asset.canonical),
         "frames": [len(clip) for clip in clips],
         "static_orbit": static is not None,
-        "priors": _priors(given, cfg),
+        "priors": _priors(inputs, cfg),
         "recurrence": recurrence.describe(),
         "psnr": quality["mean"]["psnr"],
-        "seconds": round(seconds, 1),
     }
+    return Constructed(content=content, run={"seconds": round(seconds, 1)})
 
 
-def as_fine_as(cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter) -> ConstructConfig:
-    """`cfg` as fine as what `clips` show.
+def limit_to_clip_detail(
+    cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter
+) -> ConstructConfig:
+    """`cfg` with fewer Gaussians and time cells where `clips` have little detail.
 
-    Where their frames are enlarged for the fit: as many Gaussians for each pixel that was really given,
-    since more fit the enlargement and leave holes from elsewhere. Where they show few moments: cells in
-    time for three quarters of them, since with more the motion wanders between two frames."""
-    given = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
-    if given < cfg.resolution:  # 0: the clips' own
-        share = (given / cfg.resolution) ** 2
-        first = max(round(share * cfg.gaussians), min(FEWEST, cfg.gaussians))
-        most = max(round(share * cfg.max_gaussians), first)
-        reporter.info(f"frames of {given} pixels: {first} Gaussians to begin with, at most {most}")
+    If frames are enlarged for the fit, the number of Gaussians per pixel of the clip stays the same: more
+    would fit the interpolation and leave holes from other views. If there are few moments, the planes
+    have three quarters as many cells in time: with more, the motion wanders between frames."""
+    side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
+    if side < cfg.resolution:  # a resolution of 0 is the clips' own
+        fraction = (side / cfg.resolution) ** 2
+        first = max(round(fraction * cfg.gaussians), min(MIN_GAUSSIANS, cfg.gaussians))
+        most = max(round(fraction * cfg.max_gaussians), first)
+        reporter.info(f"frames of {side} pixels: {first} Gaussians at the start, at most {most}")
         cfg = replace(cfg, gaussians=first, max_gaussians=most)
     moments = len({round(float(time), 6) for clip in clips for time in clip.times})
-    cells = max(round(CELLS_A_MOMENT * moments), FEWEST_CELLS)
+    cells = max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS)
     if cells < cfg.time_resolution:
-        reporter.info(f"{moments} moments: planes with {cells} cells in time")
+        reporter.info(f"{moments} moments: planes of {cells} cells in time")
         cfg = replace(cfg, time_resolution=cells)
     return cfg
 
 
-def measure(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:
-    """PSNR (plain, and inside the mask) and SSIM at the frames of `clips`, per frame and on average;
-    "shown" [T,3,H,W] is what the asset looks like at the first clip."""
+def measure_quality(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:
+    """PSNR (whole image and inside the mask) and SSIM at the frames of `clips`, per frame and averaged;
+    "renders" [T,3,H,W]: the asset rendered with the cameras and times of the first clip."""
     frames: list[dict[str, Any]] = []
     first = None
     for number, clip in enumerate(clips):
-        shown = render_clip(asset, clip.cameras, clip.times).frames.cpu()
-        first = shown if first is None else first
+        rendered = render_clip(asset, clip.cameras, clip.times).frames.cpu()
+        first = rendered if first is None else first
         assert clip.alpha is not None
         target = clip.over()
         rows = zip(
-            psnr(shown, target),
-            masked_psnr(shown, target, clip.alpha),
-            ssim(shown, target),
+            psnr(rendered, target),
+            masked_psnr(rendered, target, clip.alpha),
+            ssim(rendered, target),
             strict=True,
         )
         for i, (plain, masked, similarity) in enumerate(rows):
@@ -147,20 +158,20 @@ def measure(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:
             frames.append({**entry, **{k: round(float(v), 4) for k, v in values.items()}})
     names = ("psnr", "psnr_masked", "ssim")
     mean = {n: round(sum(f[n] for f in frames) / len(frames), 4) for n in names}
-    return {"mean": mean, "frames": frames, "shown": first}
+    return {"mean": mean, "frames": frames, "renders": first}
 
 
-def _same_size(clips: list[OrbitClip], static: OrbitClip | None) -> None:
+def _check_same_size(clips: list[OrbitClip], static: OrbitClip | None) -> None:
     sizes = {(c.cameras.width, c.cameras.height) for c in [*clips, *([static] if static else [])]}
     if len(sizes) > 1:
-        shown = ", ".join(f"{w}x{h}" for w, h in sorted(sizes))
-        raise InputError(f"the clips differ in shape: {shown}", hint="give clips of one shape")
+        listed = ", ".join(f"{w}x{h}" for w, h in sorted(sizes))
+        raise InputError(f"the clips differ in size: {listed}", hint="use clips of one size")
 
 
-def _priors(given: ConstructInput, cfg: ConstructConfig) -> list[str]:
-    """Which of the transferred priors the field read (paper, Table 2)."""
-    have = {
-        "spatial": given.spatial_prior is not None and cfg.spatial_prior,
-        "temporal": given.temporal_prior is not None and cfg.temporal_prior,
+def _priors(inputs: ConstructInput, cfg: ConstructConfig) -> list[str]:
+    """The names of the transferred priors that the field used (paper, Table 2)."""
+    used = {
+        "spatial": inputs.spatial_prior is not None and cfg.spatial_prior,
+        "temporal": inputs.temporal_prior is not None and cfg.temporal_prior,
     }
-    return [name for name, used in have.items() if used]
+    return [name for name, flag in used.items() if flag]

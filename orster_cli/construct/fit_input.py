@@ -1,4 +1,4 @@
-"""A clip as a fit needs it: with alpha, at the resolution of the fit, no empty frame.
+"""Prepares a clip for a fit: alpha, resolution, checks.
 
 T frames, H W pixels.
 """
@@ -14,11 +14,13 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.io.matting import matte
 
 
-def ready(clip: OrbitClip, resolution: int, *, where: str) -> OrbitClip:
-    """`clip` at `resolution` pixels of its longer side (0: its own), checked for what a fit needs."""
+def prepare_clip(clip: OrbitClip, resolution: int, *, where: str) -> OrbitClip:
+    """`clip` with alpha and with `resolution` pixels on its longer side (0: unchanged).
+
+    Raises InputError for too few or too many frames and for frames without the object."""
     if clip.alpha is None:
-        found = matte(clip.frames, where=where)
-        clip = replace(clip, frames=found.frames, alpha=found.alpha)
+        matted = matte(clip.frames, where=where)
+        clip = replace(clip, frames=matted.frames, alpha=matted.alpha)
     assert clip.alpha is not None
     if not CLIP_MIN_FRAMES <= len(clip) <= CLIP_MAX_FRAMES:
         raise InputError(
@@ -29,7 +31,7 @@ def ready(clip: OrbitClip, resolution: int, *, where: str) -> OrbitClip:
         raise InputError(
             f"{where}: the mask of frame {empty[0]} is empty ({len(empty)} such frames)",
             code="E-CLIP-EMPTY",
-            hint="cut the clip to the frames that show the object",
+            hint="trim the clip to the frames that show the object",
         )
     longer = max(clip.cameras.width, clip.cameras.height)
     if resolution in (0, longer):

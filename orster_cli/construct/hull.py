@@ -1,6 +1,6 @@
-"""Where the first Gaussians stand: the surface of the visual hull of the masks.
+"""Initial positions of the Gaussians: the surface of the visual hull of the masks.
 
-T views, G voxels a side, P surface points. World coordinates; the object lies in [-extent, extent]^3.
+T views, G voxels per side, P surface points. World coordinates; the object lies in [-extent, extent]^3.
 Reference: Laurentini, "The visual hull concept for silhouette-based image understanding", 1994.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 
-EXTENT = 0.66  # an object of design size (box side 1 to 1.25) fits
+EXTENT = 0.66  # half the side of the volume; objects of the designed size (1 to 1.25) fit into it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +57,8 @@ def sample_image(image: Tensor, uv: Tensor) -> Tensor:
 
 
 def distance_inside(mask: Tensor) -> Tensor:
-    """[H,W] distance in pixels of each pixel of `mask` [H,W] to the nearest pixel outside it; 0 outside.
-    Pixels beyond the image's border count as outside."""
+    """[H,W] distance in pixels from each pixel of `mask` [H,W] to the nearest pixel outside the mask; 0
+    outside. Pixels beyond the image's border are outside."""
     padded = np.pad(mask.cpu().numpy(), 1)
     distance = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
     return torch.from_numpy(distance.astype(np.float32))
@@ -71,10 +71,10 @@ def voxel_centres(side: int, extent: float) -> Tensor:
 
 
 def occupancy(clip: OrbitClip, *, side: int, extent: float, misses: int) -> Tensor:
-    """[side,side,side] bool: voxels that lie inside all masks but at most `misses` of them.
+    """[side,side,side] bool: voxels that lie inside all masks except at most `misses`.
 
-    A static orbit takes ``misses=0``; of a moving orbit a limb is inside only some masks, and a
-    vote keeps the places that most views see filled."""
+    A static orbit needs ``misses=0``. In a moving orbit a limb is inside some masks only, so that a
+    voxel stays if most views contain it."""
     assert clip.alpha is not None
     points = voxel_centres(side, extent)
     empty = torch.zeros(len(points), dtype=torch.int16)
@@ -84,29 +84,29 @@ def occupancy(clip: OrbitClip, *, side: int, extent: float, misses: int) -> Tens
         outside = sample_image(clip.alpha[i], uv)[:, 0] < 0.5
         empty[alive[outside]] += 1
         alive = alive[empty[alive] <= misses]
-    if stands_still(clip.cameras):
+    if is_fixed_view(clip.cameras):
         alive = alive[_inflated(clip, points[alive])]
     filled = torch.zeros(len(points), dtype=torch.bool)
     filled[alive] = True
     return filled.reshape(side, side, side)
 
 
-def stands_still(cameras: Cameras) -> bool:
-    """Do all cameras share one place? Then masks say nothing about depth."""
+def is_fixed_view(cameras: Cameras) -> bool:
+    """Whether all cameras share one position. Masks then contain no information about depth."""
     positions = cameras.positions
     return bool((positions - positions[0]).norm(dim=1).max() < 0.02 * positions[0].norm())
 
 
 def _inflated(clip: OrbitClip, points: Tensor) -> Tensor:
-    """[P] bool: `points` as deep as the silhouette is wide there, which makes a disc a ball: the guess
-    for a camera that stands still (Igarashi et al., "Teddy", 1999, blow outlines up alike)."""
+    """[P] bool: whether a point lies in the silhouette inflated along the view axis, which turns a disc
+    into a ball. It is the guess for a fixed camera (as in Igarashi et al., "Teddy", 1999)."""
     assert clip.alpha is not None
     distance = distance_inside(clip.alpha.mean(dim=0)[0] > 0.5)
     uv, depth = project(points, clip.cameras, 0)
-    # a ball of radius R at distance d from its rim is sqrt(R^2 - (R-d)^2) deep; R: the widest place
-    widest = float(distance.max())
+    # at distance d from the rim, half the thickness of a ball of radius R is sqrt(R^2 - (R-d)^2)
+    radius = float(distance.max())
     from_rim = sample_image(distance[None], uv)[:, 0]
-    pixels = (widest**2 - (widest - from_rim) ** 2).clamp_min(0).sqrt()
+    pixels = (radius**2 - (radius - from_rim) ** 2).clamp_min(0).sqrt()
     middle = clip.cameras.positions[0].norm()
     return (depth - middle).abs() <= pixels * middle / clip.cameras.K[0, 0, 0]
 
@@ -132,10 +132,10 @@ def _surface(filled: Tensor, extent: float) -> tuple[Tensor, Tensor]:
 
 
 def _view_colors(clip: OrbitClip, points: Tensor, normals: Tensor, spacing: float) -> Tensor:
-    """[P,3] colours averaged over the views that see each point, those facing it first.
+    """[P,3] colours averaged over the views that see each point, weighted by how they face it.
 
-    Visibility by a depth buffer of the points themselves, at the resolution of their spacing."""
-    # what no view sees takes the object's mean colour
+    A depth buffer of the points, at the resolution of their spacing, decides visibility."""
+    # points that no view sees take the object's mean colour
     mean = (clip.frames * clip.alpha).sum(dim=(0, 2, 3)) / clip.alpha.sum().clamp_min(1e-6)
     weight = torch.full((len(points), 1), 1e-4)
     total = weight * mean
@@ -163,12 +163,12 @@ def surface_points(
 ) -> SurfacePoints:
     """About `count` points on the visual hull of `clip` (alpha required), with normals and colours.
 
-    Raises InputError when the masks leave no volume: wrong orbit flags, or an empty mask."""
+    Raises InputError if the masks have no common volume: wrong orbit flags, or an empty mask."""
     side = 96
     filled = occupancy(clip, side=side, extent=extent, misses=misses)
     if int(filled.sum()) < 8:
         raise InputError(
-            f"the masks of the {len(clip)} views leave no common volume",
+            f"the masks of the {len(clip)} views have no common volume",
             code="E-CLIP-HULL",
             hint="check the orbit (--elevation --radius --fov --direction) and that the object's "
             "mask is not empty; for a moving orbit, give --static-orbit",
@@ -176,7 +176,7 @@ def surface_points(
     points, _ = _surface(filled, extent)
     ratio = (count / max(len(points), 1)) ** 0.5
     finer = int(min(max(round(side * ratio), 32), 224))
-    box = points.abs().amax() + 4 * extent / side  # spend the voxels on the object only
+    box = points.abs().amax() + 4 * extent / side  # limit the voxels to the object
     filled = occupancy(clip, side=finer, extent=float(box), misses=misses)
     points, normals = _surface(filled, float(box))
     spacing = 2 * float(box) / finer

@@ -19,9 +19,8 @@ Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
 # Eq. 17: L_hex = 1/tau sum_t || f(phi(S, t), o_ref) - I_ref^t ||^2.
-# One frame a step instead of the sum. The paper holds the camera at the reference view; where only
-# an orbit is given its frames are driving frames with their own cameras, and a front view given
-# beside it takes part as it is.
+# One frame per step instead of the sum. The paper fixes the camera at the reference view. Here the frames
+# of an orbit are driving frames with their own cameras, and so are those of an additional front view.
 def driving_loss(rgb: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of a rendered frame [H,W,3] and the driving video's frame."""
     return (rgb - target).square().mean()
@@ -33,37 +32,37 @@ def l1_loss(rgb: Tensor, target: Tensor) -> Tensor:
 
 
 def mask_loss(alpha: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of coverage [H,W,1]: nothing may hide in the background colour."""
+    """Mean absolute error of alpha [H,W,1]: it penalises Gaussians of the background's colour too."""
     return (alpha - target).abs().mean()
 
 
 def depth_smoothness(depth: Tensor, alpha: Tensor) -> Tensor:
-    """Mean squared step of expected depth between neighbouring pixels that are both covered
-    (Niemeyer et al., RegNeRF, Eq. 5, on the whole view instead of on sampled patches).
+    """Mean squared difference of expected depth between neighbouring pixels that are both covered
+    (Niemeyer et al., RegNeRF, Eq. 5, on the whole view instead of sampled patches).
 
     `depth` [H,W,1] is accumulated (sum of weight x z), `alpha` [H,W,1]; world units squared."""
     expected = (depth / alpha.clamp_min(1e-4))[..., 0]
     covered = alpha[..., 0].detach() > 0.5
     total = expected.new_zeros(())
     for axis in (0, 1):
-        step = expected.diff(dim=axis).square()
+        difference = expected.diff(dim=axis).square()
         size = expected.shape[axis] - 1
         both = covered.narrow(axis, 0, size) & covered.narrow(axis, 1, size)
-        total = total + (step * both).sum() / both.sum().clamp_min(1)
+        total = total + (difference * both).sum() / both.sum().clamp_min(1)
     return total
 
 
 def load_perceptual(device: torch.device) -> Perceptual:
     """LPIPS v0.1 (Zhang et al. 2018, VGG) of two images [H,W,3] in [0,1].
 
-    MissingResourceError: the trunk's weights are not in torch's cache."""
+    Raises MissingResourceError if the trunk's weights are not in torch's cache."""
     distance = lpips_distance(load_lpips("vgg", find_trunk("vgg")).to(device))
 
-    def of_pictures(rgb: Tensor, target: Tensor) -> Tensor:
+    def perceptual(rgb: Tensor, target: Tensor) -> Tensor:
         first, second = (x.permute(2, 0, 1)[None] for x in (rgb, target))
         return distance(first, second).mean()
 
-    return of_pictures
+    return perceptual
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ class LossWeights:
 
 
 # Eq. 18: L_gs = l1 L_l1 + lpips L_lpips + dep L_dep + hex L_hex. The paper publishes no weights;
-# the mask term is ours. Terms with weight 0 cost nothing; LPIPS is left out where `perceptual` is None.
+# the mask term is an addition. Terms with weight 0 are not computed, nor is LPIPS if `perceptual` is None.
 def splatting_loss(
     render: Render,
     target_rgb: Tensor,

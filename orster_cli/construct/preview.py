@@ -1,4 +1,4 @@
-"""What a person looks at: the asset turning while its time runs, beside a view that stands still."""
+"""Preview video and contact sheet of an asset."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.io.video import write_video
-from orster_cli.splatting.motion import Gaussians4D
-from orster_cli.splatting.render import render_clip
+from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.render_asset import render_clip
 
 FRAMES = 48
 SIDE = 256
 
 
 def write_preview(path: Path, asset: Gaussians4D, *, elevation: float = 10.0) -> None:
-    """MP4 of `FRAMES` frames: left an orbit while time runs twice, right a view that stands still."""
+    """MP4 of `FRAMES` frames, two cycles of time: an orbit on the left, a fixed view on the right."""
     times = (torch.arange(FRAMES) * 2 % FRAMES) / (FRAMES - 1)
-    moving = orbit_cameras(orbit_azimuths(FRAMES), elevation=elevation, width=SIDE, height=SIDE)
-    front = orbit_cameras(torch.full((FRAMES,), 30.0), elevation=elevation, width=SIDE, height=SIDE)
-    left = render_clip(asset, moving, times).frames
-    right = render_clip(asset, front, times).frames
+    orbiting = orbit_cameras(orbit_azimuths(FRAMES), elevation=elevation, width=SIDE, height=SIDE)
+    fixed = orbit_cameras(torch.full((FRAMES,), 30.0), elevation=elevation, width=SIDE, height=SIDE)
+    left = render_clip(asset, orbiting, times).frames
+    right = render_clip(asset, fixed, times).frames
     write_video(path, list(torch.cat([left, right], dim=-1)), fps=12)
 
 
-def write_sheet(path: Path, clip: OrbitClip, shown: Tensor, *, columns: int = 8) -> None:
-    """PNG: frames of `clip` on white over what the asset shows at the same cameras and times."""
+def write_sheet(path: Path, clip: OrbitClip, renders: Tensor, *, columns: int = 8) -> None:
+    """PNG: frames of `clip` on white above `renders` [T,3,H,W] of the asset at the same frames."""
     pick = torch.linspace(0, len(clip) - 1, min(columns, len(clip))).round().long().tolist()
     given = clip.over()
-    rows = [[given[i] for i in pick], [shown[i] for i in pick]]
+    rows = [[given[i] for i in pick], [renders[i] for i in pick]]
     write_png(path, contact_sheet(rows, ["given", "constructed"]))

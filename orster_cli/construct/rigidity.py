@@ -1,10 +1,9 @@
-"""Neighbours keep their distance: what holds a limb together where no frame shows it.
+"""Regularisation of the motion: distances between neighbours and sizes of Gaussians.
 
-A moment that is seen from one side only leaves free where the other side is along the rays: the
-Gaussians of one limb drift apart. Related: the isometry loss of Dynamic 3D Gaussians (Luiten et al.
-2024, Eq. 7), here against the canonical pose and on a random part of the Gaussians in each step.
-
-And Gaussians keep their size, roughly: a limb that the frames lose would come back as a cloud.
+A frame shows a moment from one side only and does not constrain the depth of the hidden side: without
+regularisation the Gaussians of a limb drift apart. `isometry_loss` follows Dynamic 3D Gaussians (Luiten
+et al. 2024, Eq. 7), but compares with the canonical pose and samples Gaussians in each step.
+`growth_loss` limits the size of Gaussians, because a limb that the frames hide would become a cloud.
 
 N Gaussians, K neighbours.
 """
@@ -19,8 +18,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 NEIGHBOURS = 8
-GROWTH = 2.0  # times its size at rest that a Gaussian may have while it moves
-SAMPLED = 1500  # Gaussians that one step looks at
+GROWTH = 2.0  # times its canonical size up to which a Gaussian may grow
+SAMPLES = 1500  # Gaussians per step
 
 
 def nearest_neighbours(means: Tensor, count: int = NEIGHBOURS) -> Tensor:
@@ -28,28 +27,30 @@ def nearest_neighbours(means: Tensor, count: int = NEIGHBOURS) -> Tensor:
     nearest first."""
     count = max(min(count, len(means) - 1), 0)
     points = means.detach().cpu().numpy()
-    _, found = cKDTree(points).query(points, k=range(1, count + 2))  # each point finds itself too
+    _, found = cKDTree(points).query(points, k=range(1, count + 2))  # every point finds itself too
     itself = found == np.arange(len(points))[:, None]
-    itself[~itself.any(axis=1), -1] = True  # more than `count` others at its very position
+    itself[~itself.any(axis=1), -1] = True  # more than `count` others at the same position
     others = found[~itself].reshape(len(points), count)
     return torch.from_numpy(others.astype(np.int64)).to(means.device)
 
 
-def isometry_loss(rest: Tensor, moved: Tensor, neighbours: Tensor, *, seed: int) -> Tensor:
-    """Mean absolute change of the distances between neighbours [N,K], over their mean at rest, for
-    Gaussians picked by `seed`; `rest` and `moved` are [N,3]. 0 for any rigid motion of all."""
+def isometry_loss(canonical: Tensor, deformed: Tensor, neighbours: Tensor, *, seed: int) -> Tensor:
+    """Mean absolute change of the distances between neighbours [N,K], divided by their mean in the
+    canonical pose, for Gaussians sampled by `seed`. `canonical`, `deformed`: centres [N,3]. 0 for a
+    rigid motion of all Gaussians."""
     generator = torch.Generator().manual_seed(seed)
-    pick = torch.randint(len(rest), (min(SAMPLED, len(rest)),), generator=generator)
-    pick = pick.to(rest.device)
-    near = neighbours[pick]
-    before = (rest[near] - rest[pick][:, None]).norm(dim=-1)
-    # a norm whose gradient is finite where two Gaussians meet
-    after = ((moved[near] - moved[pick][:, None]).square().sum(dim=-1) + 1e-12).sqrt()
+    sampled = torch.randint(len(canonical), (min(SAMPLES, len(canonical)),), generator=generator)
+    sampled = sampled.to(canonical.device)
+    neighbour = neighbours[sampled]
+    before = (canonical[neighbour] - canonical[sampled][:, None]).norm(dim=-1)
+    # the gradient stays finite where two Gaussians coincide
+    after = ((deformed[neighbour] - deformed[sampled][:, None]).square().sum(dim=-1) + 1e-12).sqrt()
     return (after - before).abs().mean() / before.mean().clamp_min(1e-9)
 
 
-def growth_loss(rest: Tensor, moved: Tensor) -> Tensor:
-    """Sum over Gaussians and axes of the squared logarithm of what they grow beyond GROWTH times their
-    size at rest; `rest` and `moved` are log scales [N,3]. A sum: what holds one must not depend on N."""
-    beyond = (moved - rest - math.log(GROWTH)).clamp_min(0.0)
-    return beyond.square().sum()
+def growth_loss(canonical: Tensor, deformed: Tensor) -> Tensor:
+    """Sum over Gaussians and axes of the squared log of their size over GROWTH times their canonical
+    size, where it is larger. `canonical`, `deformed`: log scales [N,3]. It is a sum, so that the force
+    on one Gaussian does not depend on N."""
+    excess = (deformed - canonical - math.log(GROWTH)).clamp_min(0.0)
+    return excess.square().sum()

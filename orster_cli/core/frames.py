@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,3 +46,9 @@ def evenly_spaced(available: int, wanted: int, *, where: str) -> Tensor:
             hint="prepare the dataset with --frames, or set model.frames",
         )
     return (torch.arange(wanted) * available) // wanted
+
+
+def standardised(frames: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(frames - mean) / std for each of the three colours of frames [...,3,H,W]."""
+    center, scale = (frames.new_tensor(values)[:, None, None] for values in (mean, std))
+    return (frames - center) / scale

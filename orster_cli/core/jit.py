@@ -1,8 +1,8 @@
-"""CPU kernels: how every function that numba compiles is declared.
+"""CPU kernels: decorators for every function that numba compiles.
 
-numba keeps compiled kernels beside the package or in the user's cache folder, and raises at import
-where it can write to neither. The kernels here are then kept in a private folder under the temporary
-directory, or, where that fails too, compiled again by each process.
+numba caches compiled kernels next to the source file or in the user's cache folder, and raises at import
+if it can write to neither. The decorators then use a private folder under the temporary directory. If
+that fails too, each process compiles the kernels again.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from typing import Any
 from numba import config, njit
 
 _numba: Any = config
-# nogil: threads run side by side. numpy's errors: a division by zero gives inf, as in numpy.
+# nogil: threads run in parallel. error_model="numpy": division by zero gives inf instead of raising.
 _njit: Any = partial(njit, nogil=True, error_model="numpy")
 _declared: dict[str, list[Any]] = {}
-_told: list[str] = []
+_warned: list[str] = []
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """njit for functions that Python calls; compiled once a machine where a folder can be written."""
+    """njit for functions that Python calls, cached on disk."""
     compiled = _cached(function)
     _declared.setdefault(function.__module__, []).append(compiled)
     return compiled
 
 
-def inner(function: Callable[..., Any]) -> Any:
-    """njit for functions that only kernels call, into which they are compiled."""
+def device_function(function: Callable[..., Any]) -> Any:
+    """njit for functions that only kernels call; they are compiled into the kernels."""
     return njit(error_model="numpy")(function)
 
 
 def declared() -> dict[str, list[Any]]:
-    """The kernels of every module imported so far, by the module's name. The `signatures` of a
-    kernel that never ran are empty; its `stats` say where it is kept, and whether it came from there."""
+    """The kernels of every module imported so far, by module name. The `signatures` of a kernel that
+    never ran are empty; its `stats` hold the cache path, hits and misses."""
     return {module: list(kernels) for module, kernels in _declared.items()}
 
 
 def _cached(function: Callable[..., Any]) -> Any:
     try:
         return _njit(cache=True)(function)
-    except RuntimeError:  # numba found no folder that it can write to
+    except RuntimeError:  # numba found no writable folder
         folder = private_folder()
     if folder is not None:
         before, _numba.CACHE_DIR = _numba.CACHE_DIR, str(folder)
@@ -56,19 +56,19 @@ def _cached(function: Callable[..., Any]) -> Any:
             pass
         finally:
             _numba.CACHE_DIR = before
-    if not _told:
-        _told.append(
-            "compiled kernels cannot be kept: neither the package's folder, nor the user's cache "
-            "folder, nor the temporary directory can be written. Every start compiles them again, "
-            "which takes about half a minute; set NUMBA_CACHE_DIR to a folder of your own"
+    if not _warned:
+        _warned.append(
+            "compiled kernels cannot be cached: neither the package's folder, nor the user's cache "
+            "folder, nor the temporary directory is writable. Every start compiles them again, "
+            "which takes about half a minute; set NUMBA_CACHE_DIR to a writable folder"
         )
-        warnings.warn(_told[0], RuntimeWarning, stacklevel=3)
+        warnings.warn(_warned[0], RuntimeWarning, stacklevel=3)
     return _njit()(function)
 
 
 def private_folder() -> Path | None:
-    """A folder under the temporary directory that no other user can write to, or None. numba runs
-    what it finds in its cache, so a folder that others can write to would run their code."""
+    """A folder under the temporary directory that no other user can write to, or None. numba executes
+    the code in its cache, so a folder that others can write to would execute theirs."""
     try:
         folder = Path(tempfile.gettempdir()) / f"orster-kernels-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -133,7 +133,8 @@ def _process_gltf(
             _write_dropped(job, key, metadata, str(error))
             continue
         metadata["seconds"] = [animation.start, animation.end]
-        _write_sample(job, key, views, {**metadata, **facts, **_caption_fields(caption)})
+        metadata |= {**facts, **_caption_fields(caption)}
+        _write_sample(job, key, views, metadata, licence=scene.copyright)
 
 
 def _process_import(job: SourceJob, clips: list[str]) -> None:
@@ -187,9 +188,15 @@ def _render(
 
 
 def _write_sample(
-    job: SourceJob, key: str, views: dict[str, OrbitClip], metadata: dict[str, Any]
+    job: SourceJob,
+    key: str,
+    views: dict[str, OrbitClip],
+    metadata: dict[str, Any],
+    *,
+    licence: str = "",
 ) -> None:
-    """Curate rendered views, then write sample and record, or the record of a dropped clip."""
+    """Curate rendered views, then write sample and record, or the record of a dropped clip. `licence`: what
+    the object states, for the index."""
     verdict = curate(views, job.cfg)
     metadata = {"source": job.source.name, **metadata, **verdict.figures}
     if verdict.reason is not None:
@@ -197,15 +204,15 @@ def _write_sample(
         return
     _write(job.scratch.clip(key, ".png"), png_bytes(contact_strip(views)))
     _write(job.scratch.clip(key, ".tar"), encode_views(key, views, metadata))
-    record = {
-        "key": key,
-        "reason": None,
-        **metadata,
-        "frames": {n: len(v) for n, v in views.items()},
-    }
+    frames = {name: len(view) for name, view in views.items()}
+    record = {"key": key, "reason": None, **metadata, "licence": licence, "frames": frames}
     _write(job.scratch.clip(key, ".json"), json_bytes(record))
 
 
 def _write_dropped(job: SourceJob, key: str, metadata: dict[str, Any], reason: str) -> None:
+    """Write the record of a dropped clip. The manifest quotes the reason, which therefore leaves out the
+    folder that the source lies in."""
+    if reason.startswith(path := str(job.source.path)):
+        reason = job.source.name + reason[len(path) :]
     record = {"key": key, "reason": reason, "source": job.source.name, **metadata}
     _write(job.scratch.clip(key, ".json"), json_bytes(record))

@@ -33,6 +33,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "clip_name": (str, type(None)),
     "caption": (str, type(None)),
     "also": (list,),
+    "licence": (str,),
     "motion": (float, int),
 }
 
@@ -64,8 +65,8 @@ class Dataset:
         return list(self._samples)
 
     def info(self, key: str) -> dict[str, Any]:
-        """The index entry: caption, also (alternative captions), source, motion, number of frames by
-        view, byte range."""
+        """The index entry: caption, also (alternative captions), source, licence, motion, number of frames
+        by view, byte range."""
         if key not in self._samples:
             raise InputError(
                 f"{self.root}: no sample {key!r} among {len(self)}",
@@ -76,6 +77,12 @@ class Dataset:
     def texts(self) -> dict[str, list[str]]:
         """By key, the caption of each sample and its other captions; empty where it has none."""
         return {key: texts_of(info) for key, info in self._samples.items()}
+
+    def licences(self, key: str) -> list[str] | None:
+        """The licence that the object of a sample states, if any. None: an older version wrote the index,
+        which does not tell."""
+        text = self.info(key).get("licence")
+        return None if text is None else [text] if text else []
 
     def sample_json(self, key: str) -> dict[str, Any]:
         """The JSON of a sample, including its cameras. InputError: invalid; IntegrityError: missing."""

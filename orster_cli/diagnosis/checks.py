@@ -1,4 +1,4 @@
-"""What `orster doctor` looks at. Each check really does the thing: renders, runs, measures."""
+"""The checks of `orster doctor`. Each check does the real thing: it renders, runs or measures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from orster_cli.core import systems
 from orster_cli.core.errors import OrsterError
 
-FFMPEG_FLOOR = (8, 1, 2)  # older ones decode hostile files into heap writes (CVE-2026-8461)
-TORCH_FLOOR = (2, 10)  # older weights_only loading runs code from files (CVE-2026-24747)
+FFMPEG_FLOOR = (8, 1, 2)  # older releases write out of bounds on hostile files (CVE-2026-8461)
+TORCH_FLOOR = (
+    2,
+    10,
+)  # weights_only loading of older releases executes code from files (CVE-2026-24747)
 DISK_FLOOR = 2 * 1024**3
-CACHE_HINT = "no folder can be written to keep them; set NUMBA_CACHE_DIR to one that can"
+CACHE_HINT = "no cache folder is writable; set NUMBA_CACHE_DIR to one that is"
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """All findings, the cheap ones first."""
+    """Results of all checks, cheap checks first."""
     checks: list[Callable[[], list[Finding]]] = [
+        _platform,
         _python,
         _packages,
         _ffmpeg,
@@ -54,9 +59,17 @@ def diagnose() -> list[Finding]:
     return findings
 
 
+def _platform() -> list[Finding]:
+    detail = f"{platform.system()} {platform.machine()}"
+    if not systems.is_posix():
+        return [Finding("platform", "fail", f"{detail}: not a POSIX system", systems.HINT)]
+    if not systems.is_tested():
+        return [Finding("platform", "warn", f"{detail}: orster is tested on Linux alone")]
+    return [Finding("platform", "ok", detail)]
+
+
 def _python() -> list[Finding]:
-    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return [Finding("python", "ok", detail)]
+    return [Finding("python", "ok", platform.python_version())]
 
 
 def _packages() -> list[Finding]:
@@ -83,7 +96,7 @@ def _packages() -> list[Finding]:
 
 
 def torch_is_old(version: str) -> bool:
-    """Whether `version`, e.g. "2.9.1+cpu", is below the floor."""
+    """Whether `version`, e.g. "2.9.1+cpu", is below TORCH_FLOOR."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < TORCH_FLOOR
 
 
@@ -99,19 +112,19 @@ def _ffmpeg() -> list[Finding]:
     numbers = tuple(int(g or 0) for g in match.groups()) if match else ()
     if numbers and numbers < FFMPEG_FLOOR:
         hint = "pip install --upgrade 'imageio-ffmpeg>=0.8.1' (and unset IMAGEIO_FFMPEG_EXE)"
-        return [Finding("ffmpeg", "fail", f"{text}: has known holes", hint)]
+        return [Finding("ffmpeg", "fail", f"{text}: has known vulnerabilities", hint)]
     return [Finding("ffmpeg", "ok" if numbers else "warn", text)]
 
 
 def _disk() -> list[Finding]:
     free = shutil.disk_usage(Path.cwd()).free
     state: Literal["ok", "warn"] = "ok" if free >= DISK_FLOOR else "warn"
-    return [Finding("disk", state, f"{free / 1024**3:.1f} GiB free here")]
+    return [Finding("disk", state, f"{free / 1024**3:.1f} GiB free in the current folder")]
 
 
 def _variables() -> list[Finding]:
     ours = sorted(n for n in os.environ if n.startswith("ORSTER_") or n in ("NO_COLOR",))
-    return [Finding("environment", "ok", ", ".join(ours) or "no ORSTER_ variables are set")]
+    return [Finding("environment", "ok", ", ".join(ours) or "no ORSTER_ variables set")]
 
 
 def _weights() -> list[Finding]:
@@ -122,7 +135,7 @@ def _weights() -> list[Finding]:
     found = []
     for name, (module, install) in packages.items():
         here = importlib.util.find_spec(module) is not None
-        detail = "at hand" if here else f"not installed ({install})"
+        detail = "installed" if here else f"not installed ({install})"
         found.append(Finding(f"weights: {name}", "ok" if here else "warn", detail))
     return [*found, _torchvision_weights(), _clip_weights()]
 
@@ -158,7 +171,7 @@ def _kernels() -> list[Finding]:
     folders = cache_folders()
     if folders:
         return [*found, Finding("kernel cache", "ok", ", ".join(map(str, folders)))]
-    detail = f"each start compiles all kernels again: {CACHE_HINT}"
+    detail = f"every start compiles all kernels: {CACHE_HINT}"
     return [*found, Finding("kernel cache", "warn", detail)]
 
 
@@ -195,7 +208,11 @@ def _cpu_rasterizer() -> list[Finding]:
     covered = float(out.alpha.detach().mean())
     state: Literal["ok", "fail"] = "ok" if 0.05 < covered <= 1.0 else "fail"
     return [
-        Finding("CPU rasterizer", state, f"{spent:.1f} ms for 2,000 Gaussians at 128 px and back")
+        Finding(
+            "CPU rasterizer",
+            state,
+            f"{spent:.1f} ms for 2,000 Gaussians at 128 px, forward and backward",
+        )
     ]
 
 
@@ -203,7 +220,9 @@ def _gpu() -> list[Finding]:
     import torch
 
     if not torch.cuda.is_available():
-        return [Finding("GPU", "warn", "no CUDA device: everything runs on the CPU, smaller")]
+        return [
+            Finding("GPU", "warn", "no CUDA device: commands run on the CPU, with smaller models")
+        ]
     free, total = torch.cuda.mem_get_info()
     name = torch.cuda.get_device_name()
     found = [

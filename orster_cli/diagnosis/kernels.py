@@ -1,7 +1,7 @@
-"""Compiles and runs every CPU kernel of the package, found by reading the package itself.
+"""Compiles and runs every CPU kernel of the package, found by searching its source.
 
-A module that calls kernels has a function `warm_kernels()`, which runs them once on a small input, with
-the argument types of real use: that compiles them, or loads them from the cache.
+A module that calls kernels has a function `warm_kernels()`. It runs them once on a small input with the
+argument types of real use, which compiles them or loads them from the cache.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _DECLARES = re.compile(r"^@kernel\b", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class KernelRun:
-    """What `warm_kernels` of `module` did: how many kernels ran, how many of these had to be compiled
-    (the cache held the others), in how many seconds with imports; `error`: why it failed, else None."""
+    """One call of `warm_kernels` of `module`: number of kernels that ran, number of these that were
+    compiled and not loaded from the cache, seconds with imports; `error`: the failure or None."""
 
     module: str
     kernels: int
@@ -32,18 +32,18 @@ class KernelRun:
 
 
 def warming_modules() -> list[str]:
-    """Modules with a `warm_kernels` function, without the package's name; nothing is imported."""
+    """Names of modules with a `warm_kernels` function, relative to the package; imports nothing."""
     return _modules_with(_WARMS)
 
 
 def kernel_modules() -> list[str]:
-    """Modules that declare kernels, without the package's name; nothing is imported."""
+    """Names of modules that declare kernels, relative to the package; imports nothing."""
     return _modules_with(_DECLARES)
 
 
 def run_kernels() -> Iterator[KernelRun]:
-    """Run the kernels of each of `warming_modules`, then one failed run for every kernel that none of
-    them ran."""
+    """Run the kernels of `warming_modules`; then yield a failed run for each module with kernels that did
+    not run."""
     for module in warming_modules():
         yield _run(module)
     for module in kernel_modules():
@@ -55,7 +55,7 @@ def run_kernels() -> Iterator[KernelRun]:
 
 
 def cache_folders() -> list[Path]:
-    """Where the kernels imported so far are kept; empty if they are compiled by each process."""
+    """Cache folders of the kernels imported so far; empty if every process compiles them."""
     from orster_cli.core.jit import declared
 
     paths = {k.stats.cache_path for kernels in declared().values() for k in kernels}

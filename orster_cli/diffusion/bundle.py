@@ -1,5 +1,5 @@
-"""All of one model in one folder, laid out as diffusers lays out a pipeline: ``unet/`` and
-``std4d/`` (the diffusion), ``vae/``, ``encoder/``, ``scheduler/``, and ``pipeline.json``.
+"""A whole model in one folder, laid out as a diffusers pipeline: ``unet/`` and ``std4d/`` (the
+diffusion), ``vae/``, ``encoder/``, ``scheduler/``, and ``pipeline.json``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
@@ -30,9 +29,9 @@ ROLES = ("vae", "encoder", "3d", "video", "4d")
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """`role`: what the model has learned to show (3d: static orbits, video: a camera that stands
-    still, 4d: orbits of what moves; vae and encoder: parts of a model alone). `motion`: the median
-    strength of its training clips, which sampling asks for where nothing is said."""
+    """`role`: what the model generates (3d: static orbits, video: a moving object from a fixed camera,
+    4d: orbits of a moving object), or the part that it is (vae, encoder). `motion`: the median motion
+    strength of its training clips, the default of sampling."""
 
     role: str
     frames: int = 24
@@ -45,7 +44,7 @@ class Facts:
 
 @dataclass
 class Bundle:
-    """A model whose parts belong together; a part that the folder has not is None."""
+    """A model. A missing part is None."""
 
     facts: Facts
     std4d: STD4D | None = None
@@ -54,8 +53,8 @@ class Bundle:
     schedule: NoiseSchedule | None = None
 
     def whole(self, where: str) -> WholeBundle:
-        """With every part; InputError where one is missing, or where the encoder does not read images
-        as the backbone's image branch does."""
+        """The same with every part. InputError: one is missing, or the encoder does not match the
+        backbone's image branch."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         missing = [name for name, part in parts.items() if part is None]
         if missing:
@@ -65,7 +64,7 @@ class Bundle:
             )
         whole = WholeBundle(**parts)
         config = whole.std4d.config
-        expected, got = config.trunk.cross_attention_dim, whole.encoder.view_width
+        expected, got = config.trunk.cross_attention_dim, whole.encoder.image_embedding_width
         if config.image_fps is not None and got != expected:
             raise InputError(
                 f"{where}: its image branch reads vectors of {expected} numbers, its encoder "
@@ -74,17 +73,10 @@ class Bundle:
             )
         return whole
 
-    def to(self, device: torch.device) -> Bundle:
-        """Moves the parts themselves."""
-        for part in (self.std4d, self.vae, self.encoder):
-            if isinstance(part, nn.Module):
-                part.to(device)
-        return self
-
 
 @dataclass
 class WholeBundle:
-    """A model with every part."""
+    """A complete model."""
 
     facts: Facts
     std4d: STD4D
@@ -96,7 +88,7 @@ class WholeBundle:
 def save_bundle(
     bundle: Bundle | WholeBundle, folder: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """Write every part that is there into `folder`, weights in `dtype` (None: as they are)."""
+    """Write every part of `bundle` into `folder`, weights in `dtype` (None: unchanged)."""
     folder.mkdir(parents=True, exist_ok=True)
     if bundle.std4d is not None:
         weights.save(bundle.std4d, folder, dtype)
@@ -111,19 +103,19 @@ def save_bundle(
 
 
 def write_schedule(folder: Path, schedule: NoiseSchedule) -> None:
-    """As diffusers reads it."""
+    """Write the scheduler's config in diffusers' format."""
     (folder / SCHEDULER).parent.mkdir(parents=True, exist_ok=True)
     _write(folder / SCHEDULER, schedule.to_diffusers())
 
 
 def write_facts(folder: Path, facts: Facts) -> None:
-    """What makes the folder a model of ours."""
+    """Write `pipeline.json`, which marks the folder as a model of orster."""
     _write(folder / PIPELINE, {"format": "orster-model", "version": 1, **asdict(facts)})
 
 
 def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
-    """The model in `folder`, on the CPU in float32, evaluating; `empty`: its parts without their
-    numbers, on the meta device, where only sizes are asked for. InputError, ConfigError."""
+    """The model in `folder`, in float32 on the CPU, in evaluation mode; `empty`: on the meta device,
+    without weights. InputError, ConfigError."""
     path = folder / PIPELINE
     if not path.is_file():
         raise InputError(

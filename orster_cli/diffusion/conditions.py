@@ -20,26 +20,26 @@ KINDS = ("text", "image", "object")
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What a batch is asked to show; None: not given to any of its videos.
+    """The conditions of a batch; None: no video of the batch has this one.
 
-    `text` [B,L,Dt] and `image` [B,L,Di] are an encoder's tokens, `pooled` [B,P] its pooled vector;
-    `object` [B,4,T,h,w] the latents of the static object's orbit; `reference` [B,4,T,h,w] latents
-    that lie frame by frame beside the noisy ones (I_0 repeated, or the object's orbit); `cameras`
-    [B,T,4,4] OpenCV w2c; `motion` [B] (nan: not asked for). What an image branch reads in place of
-    `image`: `first` [B,4,h,w] the latents of I_0, `view` [B,D] the encoder's vector of it."""
+    `text` [B,L,Dt] and `image` [B,L,Di]: an encoder's tokens; `pooled` [B,P]: its pooled text vector.
+    `object_latents` [B,C,T,h,w]: latents of the static object's orbit. `reference` [B,C,T,h,w]: latents
+    added to the noisy ones frame by frame (those of I_0 repeated, or of the object's orbit). `cameras`
+    [B,T,4,4]: OpenCV world-to-camera. `motion` [B]: its strength (nan: unspecified). For a model with an
+    image branch: `image_latents` [B,C,h,w] of I_0, `image_embedding` [B,D]: the encoder's vector of it."""
 
     text: Tensor | None = None
     image: Tensor | None = None
     pooled: Tensor | None = None
-    object: Tensor | None = None
+    object_latents: Tensor | None = None
     reference: Tensor | None = None
-    first: Tensor | None = None
-    view: Tensor | None = None
+    image_latents: Tensor | None = None
+    image_embedding: Tensor | None = None
     cameras: Tensor | None = None
     motion: Tensor | None = None
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Conditions:
-        """On `device`; what is not a pose also in `dtype`."""
+        """On `device`, and but for cameras and motion in `dtype`."""
         exact = ("cameras", "motion")
         return self._map(lambda name, x: x.to(device, None if name in exact else dtype))
 
@@ -50,50 +50,50 @@ class Conditions:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{n: change(n, x) for n, x in values.items() if x is not None})
 
-    def without(self, kind: str, rows: Tensor, nothing: Conditions) -> Conditions:
-        """With condition `kind` taken from the videos where `rows` [B] is true, as for
-        classifier-free guidance. `nothing` holds the encoder's tokens of an empty text (one row);
-        images and objects are replaced by zeros, but for `first`: the published image branches are
-        guided by the encoder's vector and text, with the first view in both passes."""
+    def without(self, kind: str, rows: Tensor, uncond: Conditions) -> Conditions:
+        """Drop condition `kind` where `rows` [B] is true, as classifier-free guidance does. `uncond`
+        holds the encoder's output for an empty text (one row); images and objects become zeros.
+        `image_latents` stay: the published image branches are guided by image embedding and text, with
+        the first view in both passes."""
         names = {
             "text": ("text",),
-            "image": ("image", "view", "reference"),
-            "object": ("object", "reference"),
+            "image": ("image", "image_embedding", "reference"),
+            "object": ("object_latents", "reference"),
         }
         changed: dict[str, Tensor] = {}
         for name in (*names[kind], "pooled"):
             value = getattr(self, name)
             if value is None:
                 continue
-            empty = getattr(nothing, name) if name in ("text", "pooled") else None
+            empty = getattr(uncond, name) if name in ("text", "pooled") else None
             empty = torch.zeros_like(value[:1]) if empty is None else empty.to(value)
             changed[name] = torch.where(rows.view(-1, *[1] * (value.ndim - 1)), empty, value)
         return replace(self, **changed)
 
 
 def with_image(
-    given: Conditions, encoder: Encoder, pictures: Tensor, latents: Tensor, frames: int
+    cond: Conditions, encoder: Encoder, pictures: Tensor, latents: Tensor, frames: int
 ) -> Conditions:
-    """`given` and the first views `pictures` [B,3,H,W], whose `latents` [B,C,1,h,w] lie beside every
-    frame; what the encoder says of them too where it reads images."""
-    seen = encoder.image(pictures) if encoder.image_width else None
+    """`cond` with the first views `pictures` [B,3,H,W], whose `latents` [B,C,1,h,w] become the
+    reference of every frame; with the encoder's tokens and embedding where it reads images."""
+    encoded = encoder.image(pictures) if encoder.image_width else None
     return replace(
-        given,
-        image=None if seen is None else seen.tokens,
-        view=None if seen is None else seen.projected,
-        first=latents[:, :, 0],
+        cond,
+        image=None if encoded is None else encoded.tokens,
+        image_embedding=None if encoded is None else encoded.projected,
+        image_latents=latents[:, :, 0],
         reference=latents.expand(-1, -1, frames, -1, -1),
     )
 
 
-def with_object(given: Conditions, static: Tensor) -> Conditions:
-    """`given` and a static object, by the latents of its orbit [B,C,T,h,w] from the same cameras.
-    Its first frame is the first view."""
-    return replace(given, object=static, reference=static, first=static[:, :, 0])
+def with_object(cond: Conditions, static: Tensor) -> Conditions:
+    """`cond` with a static object: the latents of its orbit [B,C,T,h,w] from the same cameras, whose
+    first frame is the first view."""
+    return replace(cond, object_latents=static, reference=static, image_latents=static[:, :, 0])
 
 
 def stack(parts: Sequence[Conditions]) -> Conditions:
-    """One batch after the other; all give the same conditions."""
+    """One batch after the other; all have the same conditions."""
     names = [f.name for f in fields(Conditions) if getattr(parts[0], f.name) is not None]
     return Conditions(**{n: torch.cat([getattr(p, n) for p in parts]) for n in names})
 
@@ -121,13 +121,13 @@ class ObjectEncoder(nn.Module):
 
 
 def _projection(width: int, out: int) -> nn.Module:
-    """Encoders whose width is the trunk's own are read as they are, as their backbones do."""
+    """None where the encoder is as wide as the trunk's context: backbones read such tokens directly."""
     return nn.Identity() if width == out else nn.Linear(width, out)
 
 
 class Conditioner(nn.Module):
-    """All that is given, as tokens for cross-attention and one pooled vector. `image` None: a branch
-    of the backbone makes an image's tokens."""
+    """Conditions as tokens for cross-attention and one pooled vector. `image` None: the backbone has an
+    image branch, which makes an image's tokens."""
 
     def __init__(
         self,
@@ -147,22 +147,22 @@ class Conditioner(nn.Module):
         self.object = ObjectEncoder(channels, 64, context)
         self.pooled = nn.Linear(pooled, embedding)
 
-    def tokens(self, given: Conditions, batch: int, view: Tensor | None = None) -> Tensor:
-        """[B,L,D]: text, image and object tokens one after the other; one zero where none is. `view`
-        [B,L',D]: an image branch's tokens."""
-        parts = [] if given.text is None else [self.text(given.text)]
-        if view is not None:
-            parts.append(view)
-        elif self.image is not None and given.image is not None:
-            parts.append(self.image(given.image))
-        if given.object is not None:
-            parts.append(self.object(given.object))
+    def tokens(self, cond: Conditions, batch: int, image_tokens: Tensor | None = None) -> Tensor:
+        """[B,L,D]: text, image and object tokens in a row; a zero token where there are none.
+        `image_tokens` [B,L',D]: those of an image branch."""
+        parts = [] if cond.text is None else [self.text(cond.text)]
+        if image_tokens is not None:
+            parts.append(image_tokens)
+        elif self.image is not None and cond.image is not None:
+            parts.append(self.image(cond.image))
+        if cond.object_latents is not None:
+            parts.append(self.object(cond.object_latents))
         if not parts:
             return self.pooled.weight.new_zeros(batch, 1, self.context)
         return torch.cat(parts, dim=1)
 
-    def vector(self, given: Conditions, batch: int) -> Tensor:
-        """[B,E]."""
-        if given.pooled is None:
+    def vector(self, cond: Conditions, batch: int) -> Tensor:
+        """The pooled vector [B,E]; zero where there is none."""
+        if cond.pooled is None:
             return self.pooled.weight.new_zeros(batch, self.embedding)
-        return self.pooled(given.pooled)
+        return self.pooled(cond.pooled)

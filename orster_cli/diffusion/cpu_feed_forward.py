@@ -1,7 +1,7 @@
-"""The GEGLU feed-forward on a CPU: tokens in pieces that stay in the cache.
+"""The GEGLU feed-forward on a CPU, over pieces of the tokens that fit the cache.
 
-A plain one writes and reads its widest features (eight times the tokens' width) through main memory
-several times; half of its time goes there. N tokens, C channels, I inner channels.
+The plain one writes and reads its widest features (eight times the tokens' width) through main memory
+several times, which takes half of its time. N tokens, C channels, I inner channels.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from orster_cli.core.cpu_matmul import outer, product
+from orster_cli.core import native_ops
+from orster_cli.core.cpu_matmul import linear, matmul_tn
 
 PIECE = 512  # tokens, on one thread
 
 
 def piece() -> int:
-    """Tokens at a time. Threads share a piece and wait for each other at each product, so that theirs are
-    larger (measured with two)."""
+    """Tokens of a piece. It is larger with threads, which share it and wait for each other at each
+    product (measured with two)."""
     threads = torch.get_num_threads()
     return PIECE if threads == 1 else 2 * PIECE * threads
 
 
 def feed_forward(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
     """w2 (v * gelu(g)) + b2 with [v, g] = w1 x + b1: [...,C] for `x` [...,C], `w1` [2 I,C], `b1` [2 I],
-    `w2` [C,I], `b2` [C]. `reference` is the same in plain words."""
+    `w2` [C,I], `b2` [C]. `reference` computes the same plainly."""
     out = _FeedForward.apply(x.reshape(-1, x.shape[-1]), w1, b1, w2, b2)
     return out.view(*x.shape[:-1], -1)
 
 
 def reference(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    """The slow, obvious one, on any device and in any type."""
+    """The plain computation, on any device and in any type."""
     value, gate = F.linear(x, w1, b1).chunk(2, dim=-1)
     return F.linear(value * F.gelu(gate), w2, b2)
 
@@ -46,12 +47,12 @@ class _FeedForward(torch.autograd.Function):
         scratch = torch.empty(min(step, len(x)), inner, dtype=x.dtype)
         kept = []  # value and gate of each piece
         for tokens, into in zip(x.split(step), out.split(step), strict=True):
-            both = product(tokens, w1, b1)
+            both = linear(tokens, w1, b1)
             if any(ctx.needs_input_grad):
                 kept.append(both)
             active = scratch[: len(tokens)]
-            torch.ops.aten.gelu.out(both[:, inner:], out=active)
-            into.copy_(product(active.mul_(both[:, :inner]), w2, b2))
+            native_ops.gelu(both[:, inner:], active)
+            into.copy_(linear(active.mul_(both[:, :inner]), w2, b2))
         ctx.save_for_backward(x, w1, w2, *kept)
         return out
 
@@ -71,15 +72,13 @@ class _FeedForward(torch.autograd.Function):
             start += count
             g, value, gate = grad[rows], both[:, :inner], both[:, inner:]
             active, shared, to_both = scratch[0, :count], scratch[1, :count], gradients[:count]
-            torch.ops.aten.gelu.out(gate, out=active)
-            to_w2 += outer(g, torch.mul(value, active, out=shared))
-            into = product(g, w2.t())
+            native_ops.gelu(gate, active)
+            to_w2 += matmul_tn(g, torch.mul(value, active, out=shared))
+            into = linear(g, w2.t())
             torch.mul(into, active, out=to_both[:, :inner])
-            torch.ops.aten.gelu_backward.grad_input(
-                into.mul_(value), gate, grad_input=to_both[:, inner:]
-            )
-            to_w1 += outer(to_both, x[rows])
+            native_ops.gelu_backward(into.mul_(value), gate, to_both[:, inner:])
+            to_w1 += matmul_tn(to_both, x[rows])
             to_b1 += to_both.sum(0)
             if to_x is not None:
-                to_x[rows] = product(to_both, w1.t())
+                to_x[rows] = linear(to_both, w1.t())
         return to_x, to_w1, to_b1, to_w2, grad.sum(0)

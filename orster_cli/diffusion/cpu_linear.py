@@ -1,4 +1,7 @@
-"""Linear layers that run on a CPU as `core.products` has them. C channels in, O channels out."""
+"""Linear layers whose products and gradients run through `core.cpu_matmul` on a CPU.
+
+C channels in, O channels out.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from orster_cli.core.cpu_matmul import outer, product
+from orster_cli.core import cpu_matmul
 
 
 def is_plain(x: Tensor) -> bool:
-    """`x` is what the CPU's own float32 paths are written for."""
+    """Whether the float32 CPU paths apply to `x`."""
     on_cpu = x.device.type == "cpu" and x.dtype == torch.float32
     return on_cpu and not torch.is_autocast_enabled("cpu")
 
@@ -22,7 +25,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return product(x, weight, bias)
+        return cpu_matmul.linear(x, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -30,14 +33,15 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         to_x, to_weight, to_bias = ctx.needs_input_grad
         return (
-            product(grad, weight.t()) if to_x else None,
-            outer(grad, x) if to_weight else None,
+            cpu_matmul.linear(grad, weight.t()) if to_x else None,
+            cpu_matmul.matmul_tn(grad, x) if to_weight else None,
             grad.sum(0) if to_bias else None,
         )
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`torch.nn.functional.linear`, its reference: [...,O] for `x` [...,C], `weight` [O,C], `bias` [O]."""
+    """[...,O] for `x` [...,C], `weight` [O,C], `bias` [O]. Reference:
+    `torch.nn.functional.linear`."""
     if not is_plain(x):
         return F.linear(x, weight, bias)
     out = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
@@ -45,7 +49,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` that runs as `linear`."""
+    """`nn.Linear` through `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)

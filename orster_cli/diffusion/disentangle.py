@@ -1,4 +1,4 @@
-"""The disentanglement block: a second VAE that splits 4D latents in two (Sec. 3.1, Eq. 1-2).
+"""Disentanglement: a second VAE splits 4D latents into spatial and temporal ones (Sec. 3.1, Eq. 1-2).
 
 B videos, C latent channels, T frames, h w latent pixels.
 """
@@ -17,7 +17,7 @@ LOG_VARIANCE_RANGE = (-20.0, 4.0)
 
 @dataclass(frozen=True)
 class Split:
-    """The two latents of one Z, each [B,C,T,h,w], as means and log-variances."""
+    """Z^S and Z^T, each [B,C,T,h,w], as means and log-variances."""
 
     spatial_mean: Tensor
     spatial_log_variance: Tensor
@@ -25,7 +25,7 @@ class Split:
     temporal_log_variance: Tensor
 
     def sample(self, noise: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """(Z^S, Z^T): the means, or draws around them by `noise` (two of their shape)."""
+        """(Z^S, Z^T): the means, or samples with `noise` (two of their shape)."""
         if noise is None:
             return self.spatial_mean, self.temporal_mean
         return (
@@ -35,7 +35,7 @@ class Split:
 
 
 class _Encoder(nn.Module):
-    """Residual convolutions with one kernel shape; the mean starts as the input itself."""
+    """Residual convolutions of one kernel shape. At the start the mean is the input."""
 
     def __init__(self, channels: int, width: int, kernel: tuple[int, int, int]) -> None:
         super().__init__()
@@ -54,8 +54,8 @@ class _Encoder(nn.Module):
 
 
 class DisentangleVAE(nn.Module):
-    """Splits Z into Z^S, from an encoder that never mixes frames, and Z^T, from one that never mixes
-    pixels; a decoder puts them together. Starts as the identity: both are Z, their mean is Z."""
+    """One encoder, which never mixes frames, gives Z^S; another, which never mixes pixels, Z^T; a decoder
+    joins them again. It starts as the identity: Z^S, Z^T and the decoded Z all equal Z."""
 
     def __init__(self, channels: int = 4, width: int = 32) -> None:
         super().__init__()
@@ -68,37 +68,37 @@ class DisentangleVAE(nn.Module):
 
     # Eq. 1-2: Z_t^S = Disentangle_spatial(Z_t), Z_t^T = Disentangle_temporal(Z_t)
     def split(self, z: Tensor) -> Split:
-        """`z` [B,C,T,h,w] in two."""
+        """Z^S and Z^T of `z` [B,C,T,h,w]."""
         return Split(*self.spatial(z), *self.temporal(z))
 
-    def join(self, spatial: Tensor, temporal: Tensor) -> Tensor:
-        """Z [B,C,T,h,w] from Z^S and Z^T."""
+    def decode(self, spatial: Tensor, temporal: Tensor) -> Tensor:
+        """Z [B,C,T,h,w] from Z^S and Z^T: used by the reconstruction loss only."""
         h = F.silu(self.enter(torch.cat([spatial, temporal], dim=1)))
         return (spatial + temporal) / 2 + self.leave(h)
 
     def losses(self, z: Tensor, noise: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
-        """Of `z` [B,C,T,h,w], scalars: `reconstruction` (mean squared error), `kl` (nats per number)
-        and `orthogonal` (`cross_covariance` of the two). The paper gives no form; ours is a VAE's."""
+        """Scalars for `z` [B,C,T,h,w]: `reconstruction` (mean squared error), `kl` (nats per element) and
+        `orthogonal` (`cross_covariance` of Z^S and Z^T). The paper gives no formula; this is a VAE's."""
         split = self.split(z)
         spatial, temporal = split.sample(noise)
         kl = _kl(split.spatial_mean, split.spatial_log_variance)
         kl = kl + _kl(split.temporal_mean, split.temporal_log_variance)
         return {
-            "reconstruction": F.mse_loss(self.join(spatial, temporal), z),
+            "reconstruction": F.mse_loss(self.decode(spatial, temporal), z),
             "kl": kl / 2,
             "orthogonal": cross_covariance(spatial, temporal),
         }
 
 
 def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL of N(mean, exp(log_variance)) from N(0, 1), averaged over all numbers."""
+    """KL of N(mean, exp(log_variance)) from N(0, 1), averaged over all elements."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
 def cross_covariance(first: Tensor, second: Tensor) -> Tensor:
-    """Mean square of the correlations between the channels of `first` and of `second` [B,C,T,h,w]
-    over the tokens of each video: zero when they are orthogonal, whatever their scale (the XCov penalty
-    of Cheung et al. 2014, of correlations so that shrinking a latent does not lower it)."""
+    """Mean squared correlation between the channels of `first` and those of `second` [B,C,T,h,w], over
+    the tokens of each video: zero when they are orthogonal (the XCov penalty of Cheung et al. 2014, on
+    correlations, so that shrinking a latent does not lower it)."""
     a, b = first.flatten(2).float(), second.flatten(2).float()
     a = a - a.mean(dim=2, keepdim=True)
     b = b - b.mean(dim=2, keepdim=True)

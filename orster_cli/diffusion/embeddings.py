@@ -1,6 +1,6 @@
-"""What is added to the trunk's time embedding: the camera of each frame, and how much moves.
+"""Camera and motion embeddings, which are added to the trunk's time embedding.
 
-Both start as zero, so that a new model is its backbone. B videos, T frames, E embedding width.
+Both start as zero, so a new model equals its backbone. B videos, T frames, E embedding width.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from orster_cli.diffusion.layers import sinusoids
 from orster_cli.geometry.conventions import videomv_condition
 
 CAMERA_NUMBERS = 16  # a 4x4 matrix
-MOTION_SCALE = 1000.0  # motions are of the order of 0.1: this spreads them over the sinusoids
+MOTION_SCALE = 1000.0  # spreads motions, of the order of 0.1, over the sinusoids
 
 
 class CameraEmbedding(nn.Module):
-    """VideoMV's: the flattened pose of each camera through two layers (Zuo et al. 2024)."""
+    """The flattened pose of each camera through two layers, as in VideoMV (Zuo et al. 2024)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class CameraEmbedding(nn.Module):
 
 
 class MotionEmbedding(nn.Module):
-    """Diffusion4D's motion magnitude (mean squared difference to the static orbit) as a condition;
-    0 asks for a static orbit, nan for whatever the model would do (Liang et al. 2024)."""
+    """Motion strength as a condition: the mean squared difference to the static orbit, as in Diffusion4D
+    (Liang et al. 2024). 0 is a static orbit, nan unspecified."""
 
     def __init__(self, width: int, sinusoid_width: int = 64) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class MotionEmbedding(nn.Module):
         nn.init.zeros_(self.linear_2.bias)
 
     def forward(self, motion: Tensor) -> Tensor:
-        """[B,E] for motions [B]; rows where the motion is nan get zeros."""
+        """[B,E] for motions [B]; zero where the motion is nan."""
         known = torch.isfinite(motion)
         amount = MOTION_SCALE * torch.where(known, motion, 0).clamp(min=0).sqrt()
         waves = sinusoids(amount, self.sinusoid_width).to(self.linear_1.weight)

@@ -1,4 +1,4 @@
-"""What an encoder of conditions gives, and what every encoder can do.
+"""The interface of condition encoders, and their output.
 
 B texts or frames, L tokens, D width, P pooled width, H W pixels.
 """
@@ -14,8 +14,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Encoded:
-    """`tokens` [B,L,D] and `pooled` [B,P]; of an image also `projected` [B,V], its pooled vector
-    before that was given unit length."""
+    """`tokens` [B,L,D] and `pooled` [B,P]; of an image also `projected` [B,V]: the pooled vector before
+    normalisation."""
 
     tokens: Tensor
     pooled: Tensor
@@ -23,18 +23,18 @@ class Encoded:
 
 
 class Encoder(Protocol):
-    """What reads conditions. `image_width` and `view_width` (of an image's projected vector) 0: it
-    reads no images."""
+    """Encodes texts and images. `image_width` (of image tokens) and `image_embedding_width` (of an
+    image's projected vector) are 0 where it reads texts only."""
 
     text_width: int
     image_width: int
-    view_width: int
+    image_embedding_width: int
     pooled_width: int
 
     def text(self, texts: Sequence[str]) -> Encoded:
-        """Of texts; the empty one is what classifier-free guidance compares with."""
+        """Encode texts; the empty text is the unconditional one of classifier-free guidance."""
         ...
 
     def image(self, frames: Tensor) -> Encoded:
-        """Of frames [B,3,H,W] in [0,1]."""
+        """Encode frames [B,3,H,W] in [0,1]."""
         ...

@@ -1,4 +1,4 @@
-"""Text and image encoders behind one small interface: CLIP, or a small one of our own.
+"""Text and image encoders: CLIP, or a small encoder trained with the mini family.
 
 B texts or frames, L tokens, P pooled width, H W pixels.
 """
@@ -15,19 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.frames import standardised
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.diffusion.mini_encoder import MiniEncoder, load_mini, save_mini
 
-VISION = "image_encoder"  # where a pipeline of diffusers keeps the other tower, beside the text's
-CLIP_SKIP = 1  # layers at the end of I2VGen-XL's text encoder that its pipeline leaves out
+VISION = "image_encoder"  # a diffusers pipeline's folder of the vision tower
+CLIP_SKIP = 1  # last layers of I2VGen-XL's text encoder that its pipeline does not run
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClipEncoder(nn.Module):
-    """CLIP by transformers: the text model alone (as beside ModelScopeT2V), both towers, or the text
-    model and `vision`, a vision model with its projection (as beside I2VGen-XL)."""
+    """CLIP of transformers: the text model alone (as in ModelScopeT2V), both towers, or the text model
+    and `vision`, a vision model with its projection (as in I2VGen-XL)."""
 
     def __init__(
         self, model: nn.Module, tokenizer: object, vision: nn.Module | None = None
@@ -39,12 +40,12 @@ class ClipEncoder(nn.Module):
         config = model.config
         self.joint = getattr(config, "vision_config", None) is not None
         self.text_width, self.image_width, self.pooled_width = _widths(config)
-        self.view_width = self.pooled_width if self.joint else 0
+        self.image_embedding_width = self.pooled_width if self.joint else 0
         self.length = int(getattr(config, "text_config", config).max_position_embeddings)
         self.side = int(config.vision_config.image_size) if self.joint else 0
         if vision is not None:
             self.image_width = int(vision.config.hidden_size)
-            self.view_width = int(vision.config.projection_dim)
+            self.image_embedding_width = int(vision.config.projection_dim)
             self.side = int(vision.config.image_size)
 
     def text(self, texts: Sequence[str]) -> Encoded:
@@ -64,12 +65,12 @@ class ClipEncoder(nn.Module):
         return Encoded(out.last_hidden_state, pooled)
 
     def skip_last(self, layers: int) -> None:
-        """Leave out the text model's last `layers`, before its final norm."""
+        """Remove the last `layers` of the text model; its final norm stays."""
         tower = getattr(self.model, "text_model", self.model)
         tower.encoder.layers = tower.encoder.layers[:-layers]
 
     def image(self, frames: Tensor) -> Encoded:
-        """InputError where the folder held the text model alone."""
+        """Encode frames [B,3,H,W] in [0,1]. InputError: the model has no vision tower."""
         if not self.image_width:
             raise InputError(
                 "this model's encoder reads texts only", hint="give a text, or another --model"
@@ -85,14 +86,13 @@ class ClipEncoder(nn.Module):
 
 
 def clip_pixels(frames: Tensor, side: int) -> Tensor:
-    """[B,3,side,side], as CLIP reads them, of square frames [B,3,H,W] in [0,1]."""
+    """CLIP's input [B,3,side,side] of square frames [B,3,H,W] in [0,1]."""
     x = F.interpolate(frames, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
-    mean, std = (x.new_tensor(v)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-    return (x - mean) / std
+    return standardised(x, CLIP_MEAN, CLIP_STD)
 
 
 def _widths(config: Any) -> tuple[int, int, int]:
-    """Of text tokens, image tokens (0: none) and pooled vectors, by transformers' config of a CLIP."""
+    """Widths of text tokens, image tokens (0: none) and pooled vectors, from transformers' config."""
     text = int(getattr(config, "text_config", config).hidden_size)
     vision = getattr(config, "vision_config", None)
     if vision is None:
@@ -112,8 +112,8 @@ def encoder_widths(folder: Path) -> tuple[int, int, int]:
 
 
 def load_encoder(source: str | Path, *, empty: bool = False) -> ClipEncoder | MiniEncoder:
-    """Of a folder that `save_encoder` or transformers wrote, or CLIP by its hub id; `empty`: without
-    its numbers, on the meta device, where every text reads alike. InputError."""
+    """The encoder in a folder of `save_encoder` or transformers, or CLIP by its hub id. `empty`: on the
+    meta device, without weights and tokenizer. InputError."""
     folder = Path(source)
     if not folder.is_dir():
         return _load_clip(str(source))
@@ -125,7 +125,7 @@ def load_encoder(source: str | Path, *, empty: bool = False) -> ClipEncoder | Mi
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """transformers draws progress bars on stderr, asked or not."""
+    """In here transformers draws no progress bars on stderr."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
@@ -138,7 +138,7 @@ def without_bars() -> Iterator[None]:
 
 
 class _AnyText:
-    """Stands for the tokenizer of an encoder without numbers: each text is as long as one can be."""
+    """Replaces the tokenizer of an encoder without weights: every text has the maximum length."""
 
     def __call__(self, texts: Sequence[str], *, max_length: int, **_: object) -> _AnyText:
         self.input_ids = torch.zeros(len(texts), max_length, dtype=torch.long, device="cpu")
@@ -175,8 +175,8 @@ def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
                 vision = CLIPVisionModelWithProjection.from_pretrained(
                     str(other), dtype=torch.float32, use_safetensors=True
                 ).eval()
-        beside = Path(source).parent / "tokenizer"  # where a pipeline of diffusers keeps it
-        tokenizer = AutoTokenizer.from_pretrained(str(beside) if beside.is_dir() else source)
+        sibling = Path(source).parent / "tokenizer"  # its folder in a diffusers pipeline
+        tokenizer = AutoTokenizer.from_pretrained(str(sibling) if sibling.is_dir() else source)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{source}: no CLIP there: {str(error).splitlines()[0]}",
@@ -188,7 +188,8 @@ def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
 def save_encoder(
     encoder: ClipEncoder | MiniEncoder, folder: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """In transformers' format, or our own for the small one; a vision model of its own beside it."""
+    """Write `encoder` in transformers' format (the small one in its own); a separate vision model goes
+    into the sibling folder `VISION`."""
     if isinstance(encoder, MiniEncoder):
         save_mini(encoder, folder, dtype)
         return

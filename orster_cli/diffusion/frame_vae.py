@@ -1,4 +1,4 @@
-"""The frame VAE: pictures to latents and back, one frame at a time (Sec. 3.1).
+"""The frame VAE: frames to latents and back, one at a time (Sec. 3.1).
 
 diffusers' `AutoencoderKL` at any size. N frames, H W pixels, C latent channels, h w latent pixels.
 """
@@ -13,6 +13,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError, InputError
@@ -22,12 +24,13 @@ from orster_cli.io.tensors import content_id, fill_module
 
 STEM = "diffusion_pytorch_model"
 CONFIG = "config.json"
+_LOG_VARIANCE = -5.0  # of a new posterior
 # names that older releases of diffusers gave the attention's layers
 _LEGACY = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
 class FrameVAE(nn.Module):
-    """Latents have the VAE's scale applied: about unit variance."""
+    """Its latents are scaled to about unit variance."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
         super().__init__()
@@ -54,6 +57,7 @@ class FrameVAE(nn.Module):
                 norm_num_groups=groups,
                 scaling_factor=1.0,
             )
+            _start_near_linear(vae)
         return cls(vae)
 
     @property
@@ -63,18 +67,18 @@ class FrameVAE(nn.Module):
 
     @property
     def patch(self) -> int:
-        """Pixels a side of the blocks that its first layer reads, as channels: 1 but in own models,
-        where layers at full resolution would take most of the time."""
+        """Pixels a side of the blocks that the first layer reads as channels. More than 1 in small
+        models only, where layers at full resolution would take most of the time."""
         return math.isqrt(self.vae.config.in_channels // 3)
 
     @property
     def channels(self) -> int:
-        """Of the latents."""
+        """Channels of the latents."""
         return int(self.vae.config.latent_channels)
 
     @property
     def id(self) -> str:
-        """SHA-256 of scale and weights: latents of one VAE mean nothing to another."""
+        """SHA-256 of scale and weights, which identifies the VAE that latents belong to."""
         return content_id(self.vae, self._scale())
 
     def _scale(self) -> tuple[float, float]:
@@ -82,7 +86,7 @@ class FrameVAE(nn.Module):
         return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
 
     def check_size(self, height: int, width: int, where: str) -> None:
-        """ConfigError where frames of that size do not give whole latent pixels."""
+        """ConfigError: frames of that size do not divide into latent pixels."""
         if height % self.factor or width % self.factor:
             raise ConfigError(
                 f"{where}: {width}x{height} pixels are not a multiple of the VAE's {self.factor}"
@@ -91,8 +95,8 @@ class FrameVAE(nn.Module):
     def encode(
         self, frames: Tensor, generator: torch.Generator | None = None, *, chunk: int = 16
     ) -> Tensor:
-        """[N,C,h,w] of `frames` [N,3,H,W] in [0,1], `chunk` at a time: the means, or with a generator
-        draws around them."""
+        """[N,C,h,w] of `frames` [N,3,H,W] in [0,1], `chunk` at a time: the means, or
+        samples where there is a generator."""
         self.check_size(*frames.shape[-2:], where="frames")
         scale, shift = self._scale()
         out = []
@@ -117,10 +121,10 @@ class FrameVAE(nn.Module):
         return F.pixel_shuffle(self.vae.decode(z).sample, self.patch) / 2 + 0.5
 
     def losses(self, frames: Tensor, noise: Tensor) -> dict[str, Tensor]:
-        """For training on `frames` [N,3,H,W] with `noise` [N,C,h,w], mean squared differences of the
+        """Training losses of `frames` [N,3,H,W] with `noise` [N,C,h,w]: mean squared differences of the
         pixels (`reconstruction`), of the steps between neighbours (`edges`, which keep outlines
         sharp) and of red - green and yellow - blue (`colours`), and `kl` (nats per number).
-        Squared, since absolute ones are content with the white background for long."""
+        Squared, since absolute ones leave the model at a white picture for long."""
         posterior = self.vae.encode(self.normalised(frames)).latent_dist
         out = self._pixels(posterior.mean + posterior.std * noise)
         steps = [F.mse_loss(out.diff(dim=axis), frames.diff(dim=axis)) for axis in (-1, -2)]
@@ -133,9 +137,9 @@ class FrameVAE(nn.Module):
         }
 
     @torch.no_grad()
-    def apart(self, other: FrameVAE) -> float:
-        """How far the latents of two VAEs are apart, as a share of their length, on fixed pictures:
-        0 where a decoder alone, or the precision, is another; infinite where sizes differ."""
+    def latent_distance(self, other: FrameVAE) -> float:
+        """Relative distance of the latents of two VAEs on fixed pictures: about 0 where only the decoder
+        or the precision differs, infinite where sizes differ."""
         if (self.factor, self.channels) != (other.factor, other.channels):
             return math.inf
         coarse = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -146,17 +150,59 @@ class FrameVAE(nn.Module):
         return float((mine - theirs).norm() / mine.norm())
 
     def freeze_encoder(self) -> None:
-        """Train the decoder alone from here on."""
+        """Leave only the decoder trainable."""
         for part in (self.vae.encoder, self.vae.quant_conv):
             part.requires_grad_(False)
 
     @torch.no_grad()
     def set_scale(self, frames: Tensor) -> None:
-        """Make the latents of `frames` [N,3,H,W] have unit variance and zero mean."""
+        """Set the scale so that the latents of `frames` [N,3,H,W] have unit variance and zero mean."""
         self.vae.register_to_config(scaling_factor=1.0, shift_factor=0.0)
         z = self.encode(frames)
         values = {"scaling_factor": 1 / float(z.std()), "shift_factor": float(z.mean())}
         self.vae.register_to_config(**values)
+
+
+@torch.no_grad()
+def _start_near_linear(vae: AutoencoderKL) -> None:
+    """Initial weights with which colours and shapes pass at once, coarsely: every residual branch is the
+    identity, halving is a mean and doubling a repetition, other layers are orthogonal maps of a pixel to
+    a pixel, and the posterior is narrow. Default ones take thousands of steps to let colours through."""
+    for layer in vae.modules():
+        if isinstance(layer, ResnetBlock2D):
+            _zero(layer.conv2)
+            if layer.conv_shortcut is not None:
+                _orthogonal(layer.conv_shortcut)
+        elif isinstance(layer, Attention):
+            _zero(layer.to_out[0])
+        elif isinstance(layer, Downsample2D | Upsample2D):
+            _zero(layer.conv)
+            each = torch.arange(layer.conv.out_channels)
+            if isinstance(layer, Upsample2D):
+                layer.conv.weight[each, each, 1, 1] = 1.0
+            else:  # padded at the right and below: its first two taps are the pixels that become one
+                layer.conv.weight[each, each, :2, :2] = 0.25
+    for part in (vae.encoder, vae.decoder):
+        _orthogonal(part.conv_in)
+        _orthogonal(part.conv_out)
+    for layer in (vae.quant_conv, vae.post_quant_conv):
+        _zero(layer)
+        layer.weight[:, :, 0, 0] = torch.eye(layer.out_channels)
+    means = vae.config.latent_channels
+    vae.encoder.conv_out.weight[means:] = 0.0
+    vae.encoder.conv_out.bias[means:] = _LOG_VARIANCE
+
+
+def _zero(layer: nn.Module) -> None:
+    for value in layer.parameters():
+        nn.init.zeros_(value)
+
+
+def _orthogonal(conv: nn.Conv2d) -> None:
+    """The middle tap alone, without a bias."""
+    _zero(conv)
+    middle = conv.kernel_size[0] // 2
+    conv.weight[:, :, middle, middle] = nn.init.orthogonal_(torch.empty(conv.weight.shape[:2]))
 
 
 def _opponents(frames: Tensor) -> Tensor:
@@ -166,7 +212,7 @@ def _opponents(frames: Tensor) -> Tensor:
 
 
 def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """As `AutoencoderKL.from_pretrained` reads it, in shards."""
+    """Write `vae` in shards that `AutoencoderKL.from_pretrained` reads."""
     tensors = {n: v if dtype is None else v.to(dtype) for n, v in vae.vae.state_dict().items()}
     write_sharded(folder, STEM, tensors)
     config = _settings(dict(vae.vae.config))
@@ -175,8 +221,8 @@ def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> N
 
 
 def load_vae(folder: Path, *, empty: bool = False) -> FrameVAE:
-    """Of a folder that `save_vae` or diffusers' `AutoencoderKL.save_pretrained` wrote; float32, on
-    the CPU, evaluating; `empty`: without its numbers, on the meta device. InputError."""
+    """The VAE that `save_vae` or diffusers' `AutoencoderKL.save_pretrained` wrote, in float32 on the CPU,
+    in evaluation mode; `empty`: on the meta device, without weights. InputError."""
     path = folder / CONFIG
     value: dict[str, Any] = read_object(path)
     if value.get("_class_name", "AutoencoderKL") != "AutoencoderKL":
@@ -195,7 +241,7 @@ def load_vae(folder: Path, *, empty: bool = False) -> FrameVAE:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Without diffusers' own notes (its version; which values were defaults, and are so again)."""
+    """`config` without diffusers' private keys (its version, which values were defaults)."""
     return {name: value for name, value in config.items() if not name.startswith("_")}
 
 

@@ -1,4 +1,4 @@
-"""FFN(eps^S, eps^T | y): the two channels' predictions become one (Eq. 5).
+"""FFN(eps^S, eps^T | y): fuses the predictions of the two channels (Eq. 5).
 
 B videos, C latent channels, T frames, h w latent pixels, E embedding width.
 """
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 
 class FuseFFN(nn.Module):
-    """A token's two predictions through a small network, conditioned by adaptive normalisation on
-    the timestep and the pooled condition, on top of their plain sum, as which it starts."""
+    """The sum of a token's two predictions plus a small network's correction, which starts as zero and is
+    conditioned on timestep and pooled condition by adaptive normalisation."""
 
     def __init__(self, channels: int, embedding: int, width: int = 64) -> None:
         super().__init__()
@@ -24,10 +24,10 @@ class FuseFFN(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    # Eq. 5. The paper fuses the denoised latents Z_{t-1}; ours fuses the predictions they are made
-    # from, and the scheduler does the step: for a linear step the two are the same function.
+    # Eq. 5. The paper fuses the denoised latents Z_{t-1}; this fuses the predictions before the
+    # scheduler's step, which is the same for a linear step.
     def forward(self, spatial: Tensor, temporal: Tensor, embedding: Tensor) -> Tensor:
-        """[B,C,T,h,w] of eps^S and eps^T [B,C,T,h,w] under `embedding` [B,E]."""
+        """The fused prediction [B,C,T,h,w] of eps^S and eps^T [B,C,T,h,w] under `embedding` [B,E]."""
         tokens = torch.cat([spatial, temporal], dim=1).movedim(1, -1)
         scale, shift = self.modulate(F.silu(embedding))[:, None, None, None].chunk(2, dim=-1)
         h = self.norm(self.enter(tokens)) * (1 + scale) + shift

@@ -1,6 +1,4 @@
-"""Where published files are on this machine: a folder, or the hub's local cache. Nothing is fetched
-unless it is asked for.
-"""
+"""Finds published files in a folder or in the hub's local cache. It downloads only with `fetch`."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _TORCH = (".bin", ".pth", ".pt")
 
 @dataclass(frozen=True)
 class Found:
-    """A folder of published files; `revision`: the commit on the hub, where it came from there."""
+    """A folder of published files; `revision`: its commit on the hub, if it is from there."""
 
     folder: Path
     revision: str | None = None
@@ -35,9 +33,9 @@ def locate(
     source: str, *, fetch: bool = False, revision: str | None = None, pinned: str | None = None
 ) -> Found:
     """The files of `source`, a folder or a hub id, at `revision` (a commit, tag or branch), else at
-    `pinned`, the commit that is known to work, else at the head of its main branch. ConfigError: an
-    option that means nothing here; InputError: neither; MissingResourceError: not in the cache, or the
-    hub cannot be reached."""
+    `pinned` (the commit that is known to work), else at the head of the main branch. ConfigError:
+    `fetch` or `revision` for a folder; InputError: neither folder nor hub id; MissingResourceError: not
+    in the cache, or the hub cannot be reached."""
     if not is_hub_id(source):
         if fetch or revision is not None:
             raise ConfigError(f"{source}: --fetch and --revision are for ids on the hub")
@@ -49,7 +47,7 @@ def locate(
 
     wanted = revision or pinned
     try:
-        place = snapshot_download(
+        snapshot = snapshot_download(
             source,
             revision=wanted,
             local_files_only=not fetch,
@@ -57,23 +55,23 @@ def locate(
             ignore_patterns=_UNWANTED if fetch else None,
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError) as error:
-        said = "cannot be fetched" if fetch else "is not at hand"
+        problem = "cannot be fetched" if fetch else "is not on this machine"
         at = f" at revision {wanted}" if wanted else ""
         others = [f"--revision {name}" for name in cached_commits(source) if name != wanted]
         instead = f"; or read what is in the cache: {others[0]}" if others else ""
         raise MissingResourceError(
-            f"{source}{at} {said}: {(str(error).splitlines() or [''])[0][:200]}",
+            f"{source}{at} {problem}: {(str(error).splitlines() or [''])[0][:200]}",
             hint="give --fetch where there is a network, or a folder that was copied here"
             + instead,
         ) from error
-    commit = Path(place).name
+    commit = Path(snapshot).name
     if not _COMMIT.fullmatch(commit):
-        raise InputError(f"{place}: expected the folder of a commit (40 hexadecimal digits)")
-    return Found(Path(place), commit)
+        raise InputError(f"{snapshot}: expected the folder of a commit (40 hexadecimal digits)")
+    return Found(Path(snapshot), commit)
 
 
 def cached_commits(source: str) -> list[str]:
-    """The commits of a repository that the local cache holds, the newest first."""
+    """The commits of a repository in the local cache, the newest first."""
     from huggingface_hub import constants
 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
@@ -82,13 +80,13 @@ def cached_commits(source: str) -> list[str]:
 
 
 def files_of(folder: Path, parts: tuple[str, ...] | None = None) -> list[Path]:
-    """The files that an import reads: texts and weights in `parts` of `folder` (None: in itself),
-    torch's own format only where there are no safetensors beside it."""
-    places = [folder] if parts is None else [folder / name for name in parts]
+    """The files that an import reads: texts and weights in the subfolders `parts` of `folder` (None: in
+    itself); torch's own format only where a folder has no safetensors."""
+    folders = [folder] if parts is None else [folder / name for name in parts]
     found = []
-    for place in places:
-        inside = sorted(p for p in place.glob("*") if p.is_file())
+    for part in folders:
+        inside = sorted(p for p in part.glob("*") if p.is_file())
         safe = [p for p in inside if p.suffix == ".safetensors" and not p.name.startswith("open_")]
-        kept = safe or [p for p in inside if p.suffix in _TORCH]
-        found += [p for p in inside if p.suffix in _TEXTS] + kept
+        weights = safe or [p for p in inside if p.suffix in _TORCH]
+        found += [p for p in inside if p.suffix in _TEXTS] + weights
     return found

@@ -1,8 +1,8 @@
-"""The image branch: what I2VGen-XL and VideoMV's image files have beside the trunk.
+"""The image branch of I2VGen-XL and of VideoMV's image model.
 
-The first view I_0 enters in four ways: its latents, encoded over time, beside the noisy ones; the same
-latents as 64 tokens; CLIP's vector of it as one token for each latent channel; and a number of frames a
-second, which comes with the timestep. Names are those of diffusers' `I2VGenXLUNet`.
+The first view I_0 enters as latents, encoded over time and concatenated to the noisy ones; as 64 tokens
+of the same latents; and as one token per latent channel from CLIP's embedding. A frame rate is embedded
+with the timestep. Names are those of diffusers' `I2VGenXLUNet`.
 B videos, C latent channels, F frames, h w latent pixels, D context width, E embedding width.
 """
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.diffusion.layers import NORM_EPS, Attention, sinusoids
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
 KIND = "I2VGenXLUNet"
 POOLED = 32  # pixels a side to which the latents are pooled: two strides of 2 leave 8 x 8 tokens
@@ -25,8 +25,8 @@ HEADS = 2
 
 
 def trunk_config(value: Mapping[str, Any], *, where: str) -> TrunkConfig:
-    """The trunk inside an `I2VGenXLUNet` of config `value`; it reads the image's latents beside the
-    noisy ones. ConfigError."""
+    """The trunk of an `I2VGenXLUNet` of config `value`: noisy latents and the image's are concatenated,
+    so it reads twice the channels. ConfigError."""
     config = TrunkConfig.from_diffusers(value, where=where)
     return replace(config, in_channels=2 * config.in_channels)
 
@@ -39,11 +39,11 @@ def unet_config(trunk: TrunkConfig) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
-    """What the trunk is given of I_0: `beside` [B,C,F,h,w] the noisy latents, `tokens` [B,64+C,D]
-    after the text's, `embedding` [B,E] with the timestep's."""
+class ImageFeatures:
+    """Inputs of the trunk from I_0: `latents` [B,C,F,h,w], concatenated to the noisy ones; `tokens`
+    [B,64+C,D], after the text's; `embedding` [B,E], added to the timestep's."""
 
-    beside: Tensor
+    latents: Tensor
     tokens: Tensor
     embedding: Tensor
 
@@ -86,7 +86,7 @@ class TemporalEncoder(nn.Module):
 
 
 class ImageBranch(nn.Module):
-    """`fps`: what the model is told of every clip, as its weights were trained."""
+    """`fps`: frame rate passed to the model for every clip, as its weights were trained."""
 
     def __init__(self, trunk: TrunkConfig, fps: int) -> None:
         super().__init__()
@@ -116,32 +116,35 @@ class ImageBranch(nn.Module):
             nn.Linear(base, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
 
-    def forward(self, first: Tensor | None, view: Tensor | None, like: Tensor) -> View:
-        """`first` [B,C,h,w]: I_0's latents; `view` [B,D]: CLIP's projected vector of it, not
-        normalised; zeros where they are not given. `like` [B,C,F,h,w]: the noisy latents."""
-        batch, _, frames = like.shape[:3]
-        first = torch.zeros_like(like[:, :, 0]) if first is None else first
-        view = like.new_zeros(batch, self.context) if view is None else view
-        local = self.image_latents_context_embedding(first).flatten(2).transpose(1, 2)
-        whole = self.context_embedding(view).view(batch, self.channels, self.context)
-        rate = torch.full((batch,), self.fps, device=like.device)
+    def forward(
+        self, latents: Tensor | None, embedding: Tensor | None, noisy: Tensor
+    ) -> ImageFeatures:
+        """`latents` [B,C,h,w] of I_0; `embedding` [B,D]: CLIP's projection of it, not normalised; None:
+        zeros. `noisy` [B,C,F,h,w]: the noisy latents."""
+        batch, _, frames = noisy.shape[:3]
+        latents = torch.zeros_like(noisy[:, :, 0]) if latents is None else latents
+        embedding = noisy.new_zeros(batch, self.context) if embedding is None else embedding
+        local = self.image_latents_context_embedding(latents).flatten(2).transpose(1, 2)
+        whole = self.context_embedding(embedding).view(batch, self.channels, self.context)
+        rate = torch.full((batch,), self.fps, device=noisy.device)
         waves = sinusoids(rate, self.base).to(self.fps_embedding[0].weight)
-        return View(
-            beside=self.over_time(first, frames),
+        return ImageFeatures(
+            latents=self.over_time(latents, frames),
             tokens=torch.cat([local, whole], dim=1),
             embedding=self.fps_embedding(waves),
         )
 
-    def over_time(self, first: Tensor, frames: int) -> Tensor:
-        """[B,C,F,h,w] of I_0's latents [B,C,h,w]."""
-        size = first.shape[-2:]
-        x = self.image_latents_proj_in(with_places(first, frames).transpose(1, 2).flatten(0, 1))
+    def over_time(self, latents: Tensor, frames: int) -> Tensor:
+        """[B,C,F,h,w] of I_0's latents [B,C,h,w], encoded over time."""
+        size = latents.shape[-2:]
+        x = with_frame_positions(latents, frames).transpose(1, 2).flatten(0, 1)
+        x = self.image_latents_proj_in(x)
         x = x.unflatten(0, (-1, frames)).permute(0, 3, 4, 1, 2).flatten(0, 2)  # [B h w,F,C]
         x = self.image_latents_temporal_encoder(x)
         return x.unflatten(0, (-1, *size)).permute(0, 4, 3, 1, 2)
 
 
-def with_places(first: Tensor, frames: int) -> Tensor:
-    """[B,C,F,h,w]: I_0's latents [B,C,h,w], then frames that hold their place in the clip, (0,1]."""
-    later = [torch.full_like(first, i / (frames - 1)) for i in range(1, frames)]
-    return torch.stack([first, *later], dim=2)
+def with_frame_positions(latents: Tensor, frames: int) -> Tensor:
+    """[B,C,F,h,w]: I_0's latents [B,C,h,w], then frames filled with their position in the clip, (0,1]."""
+    later = [torch.full_like(latents, i / (frames - 1)) for i in range(1, frames)]
+    return torch.stack([latents, *later], dim=2)

@@ -1,4 +1,4 @@
-"""CLIP's weights into an encoder's folder, tensor by tensor: no tower is ever whole in memory."""
+"""Imports CLIP into an encoder folder, one tensor at a time: no tower is ever whole in memory."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from orster_cli.io.sharded import write_sharded
 from orster_cli.io.tensors import check_names
 
 STEM, TORCH_STEM = "model", "pytorch_model"  # transformers' names of its files
-_TOWER = "text_model."  # transformers' text model alone has had this before its names, and has not
-_BUFFER = ".position_ids"  # counts 0, 1, 2, ...: older files have it
+_TOWER = "text_model."  # prefix of a text model's names in some releases of transformers
+_BUFFER = ".position_ids"  # 0, 1, 2, ...: in older files
 _LAYER = re.compile(r"(?:text_model\.)?encoder\.layers\.(\d+)\.")
 
 
 def import_clip(
     source: Path, folder: Path, *, alone: bool = True, text_layers: int | None = None
 ) -> dict[str, Any]:
-    """CLIP (both towers, or its text model) in transformers' layout, into ``encoder/`` of `folder`;
-    its tokenizer lies with it, or beside it in ``tokenizer/``. `text_layers` keeps the first ones:
-    VideoMV, ModelScopeT2V and I2VGen-XL read the tokens before the last of ViT-H/14's 24.
+    """CLIP (both towers, or its text model) in transformers' layout, into ``encoder/`` of `folder`. The
+    tokenizer is in `source` or in its sibling ``tokenizer/``. `text_layers`: keep the first ones
+    (VideoMV, ModelScopeT2V and I2VGen-XL read the tokens before the last of ViT-H/14's 24 layers).
     InputError, ConfigError."""
     from transformers import AutoTokenizer, CLIPModel, CLIPTextModel
 
@@ -38,16 +38,16 @@ def import_clip(
         raise InputError(f"{source}: expected CLIP, got a {kind}")
     model = CLIPModel if kind == "clip" else CLIPTextModel
     tensors = copy_model(model, source, folder / "encoder", text_layers=text_layers)
-    beside = source.parent / "tokenizer"
+    sibling = source.parent / "tokenizer"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(beside if beside.is_dir() else source)
+        tokenizer = AutoTokenizer.from_pretrained(sibling if sibling.is_dir() else source)
     except (OSError, ValueError) as error:
         raise InputError(f"{source}: no tokenizer: {first_line(error)}") from error
     tokenizer.save_pretrained(folder / "encoder")
     if alone:
         write_facts(folder, Facts(role="encoder"))
-    kept = {} if text_layers is None else {"text_layers": text_layers}
-    return {**counted("CLIP", tensors), "role": "encoder", **kept}
+    layers = {} if text_layers is None else {"text_layers": text_layers}
+    return {**counted("CLIP", tensors), "role": "encoder", **layers}
 
 
 def import_vision(source: Path, folder: Path) -> None:
@@ -60,8 +60,8 @@ def import_vision(source: Path, folder: Path) -> None:
 def copy_model(
     kind: Any, source: Path, target: Path, *, text_layers: int | None = None
 ) -> Mapping[str, Tensor]:
-    """The weights of a CLIP of transformers' class `kind` from one folder into another, strictly, in
-    the type they have; what was written, mapped to the file. InputError, ConfigError."""
+    """Copy the weights of a CLIP of transformers' class `kind` from `source` to `target`, with every name
+    and shape checked, types unchanged. Returns the tensors. InputError, ConfigError."""
     try:
         config = kind.config_class.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -70,8 +70,8 @@ def copy_model(
         _keep_layers(config, text_layers)
     with torch.device("meta"):
         own = {n: tuple(v.shape) for n, v in kind(config).state_dict().items()}
-    given = read_weights(source, STEM, TORCH_STEM)
-    tensors = dict(_named(given, own, text_layers))
+    published = read_weights(source, STEM, TORCH_STEM)
+    tensors = dict(_named(published, own, text_layers))
     check_names(own, {n: tuple(v.shape) for n, v in tensors.items()}, where=str(source))
     write_sharded(target, STEM, tensors)
     config.architectures = [kind.__name__]
@@ -87,10 +87,10 @@ def _keep_layers(config: Any, count: int) -> None:
 
 
 def _named(
-    given: Mapping[str, Tensor], own: Mapping[str, object], text_layers: int | None
+    source: Mapping[str, Tensor], own: Mapping[str, object], text_layers: int | None
 ) -> Iterator[tuple[str, Tensor]]:
-    """By the names that the installed transformers has, without what it does not read."""
-    for name, value in given.items():
+    """The tensors by the installed transformers' names, without those that it does not read."""
+    for name, value in source.items():
         layer = _LAYER.match(name)
         if name.endswith(_BUFFER):
             continue

@@ -1,7 +1,7 @@
-"""Published weights to a model folder of ours, strictly and in bounded memory.
+"""Imports published weights into a model folder, strictly and in bounded memory.
 
 Each function reads one kind of source, checks every name and shape, writes into `folder` and returns
-what the manifest says of it. The numbers and their type stay as they were published.
+the manifest's content. Values and types stay as published.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from orster_cli.diffusion.import_clip import import_clip, import_vision
 from orster_cli.diffusion.published_files import counted, read_weights
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4DConfig
-from orster_cli.diffusion.trunk import TrunkConfig
-from orster_cli.diffusion.weights import UNET, UNET_STEM, beside_trunk, save_parts
+from orster_cli.diffusion.trunk_config import TrunkConfig
+from orster_cli.diffusion.weights import UNET, UNET_STEM, new_rest, save_parts
 from orster_cli.io.tensors import check_names, check_tensors
 from orster_cli.io.torch_files import read_torch
 
-SEED = 0  # of what a backbone has not, and what is trained later: it starts as zero or as noise
-# VideoMV's inference: cameras, backgrounds and, for the image branch, frames a second
+SEED = 0  # of the parameters that a backbone lacks
+# cameras, backgrounds and, for the image branch, frame rate of VideoMV's inference
 VIDEOMV_VIEWS = Facts(role="3d", frames=24, resolution=256, elevation=15.0, radius=2.0)
 VIDEOMV_IMAGE_VIEWS = Facts(role="3d", frames=24, resolution=256, elevation=5.0, radius=1.7)
-BACKGROUNDS = {False: "grey, 128 of 255", True: "white"}  # by whether it is the image branch
+BACKGROUNDS = {False: "grey, 128 of 255", True: "white"}  # True: the image branch
 VIDEOMV_FPS = 8
 MODELSCOPE_CLIPS = Facts(role="video", frames=16, resolution=256)
-# trained at 1280 x 704: at 256 x 256 it sees what the students see
+# trained at 1280 x 704; used at the students' resolution
 I2VGEN_XL_CLIPS = Facts(role="video", frames=16, resolution=256)
 I2VGEN_XL_FPS = 16
 # Its steps are 1, 21, ..., 981, and the last goes to alphas_cumprod[0], as in the text branch
 VIDEOMV_IMAGE_NOISE = NoiseSchedule(
     beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", rescale_betas_zero_snr=True
 )
-SHARED = ("vae", "encoder")  # what VideoMV takes from the backbone that it was fine-tuned from
+SHARED = ("vae", "encoder")  # parts that VideoMV shares with the backbone it was fine-tuned from
 
 
 def import_videomv(checkpoint: Path, folder: Path, *, base: Path | None) -> dict[str, Any]:
-    """VideoMV's text or image branch, from `checkpoint` in VGen's layout. `base`: a model folder of
-    ours whose frame VAE and encoders belong to it (ModelScopeT2V's for the text branch, I2VGen-XL's
-    for the image branch). InputError, ConfigError."""
+    """VideoMV's text or image branch, from `checkpoint` in VGen's layout. `base`: an imported model with
+    its frame VAE and encoders (ModelScopeT2V for the text branch, I2VGen-XL for the image branch).
+    InputError, ConfigError."""
     where = str(checkpoint)
     tensors = read_torch(checkpoint)
     images = vgen.has_images(tensors)
@@ -70,20 +70,19 @@ def import_videomv(checkpoint: Path, folder: Path, *, base: Path | None) -> dict
     camera = {n: v for n, v in ours.items() if n.startswith(vgen.CAMERA)}
     encoder = None if base is None else base / "encoder"
     model = _around(config, encoder, fps=VIDEOMV_FPS if images else None)
-    save_parts(model, unet, {**beside_trunk(model, SEED), **camera}, folder)
+    save_parts(model, unet, {**new_rest(model, SEED), **camera}, folder)
     write_schedule(folder, VIDEOMV_IMAGE_NOISE if images else NoiseSchedule())
     if base is not None:
         for part in shared:
             shutil.copytree(base / part, folder / part)
     write_facts(folder, VIDEOMV_IMAGE_VIEWS if images else VIDEOMV_VIEWS)
-    told = {"branch": "image" if images else "text", "background": BACKGROUNDS[images]}
-    return {**counted("VideoMV", ours), "role": "3d", **told}
+    branch = {"branch": "image" if images else "text", "background": BACKGROUNDS[images]}
+    return {**counted("VideoMV", ours), "role": "3d", **branch}
 
 
 def chosen_member(path: Path, member: str | None = None) -> str | None:
-    """Which checkpoint is read of an archive of several (VideoMV's release): the one that `member`
-    names, else the text branch's; None: `path` is a checkpoint itself. InputError, ConfigError: there
-    is none, or which is not clear."""
+    """Name of the checkpoint to read from an archive of several (VideoMV's release): `member`, else the
+    text branch's; None: `path` is a checkpoint itself. InputError, ConfigError: none or several match."""
     inside: list[str] = []
     if zipfile.is_zipfile(path):  # a torch file is a zip archive too
         with zipfile.ZipFile(path) as archive:
@@ -109,8 +108,7 @@ def chosen_member(path: Path, member: str | None = None) -> str | None:
 
 
 def reads_images(checkpoint: Path, member: str | None = None) -> bool:
-    """Whether a checkpoint is VideoMV's image branch: by its tensors, or inside an archive, which is
-    not unpacked for that, by its name."""
+    """Whether a checkpoint is VideoMV's image branch: by its tensors, or in an archive by its name."""
     chosen = chosen_member(checkpoint, member)
     if chosen is not None:
         return PurePosixPath(chosen).name.startswith("i2v")
@@ -118,8 +116,8 @@ def reads_images(checkpoint: Path, member: str | None = None) -> bool:
 
 
 def take_checkpoint(path: Path, scratch: Path, member: str | None = None) -> Path:
-    """`path`, or the checkpoint inside where it is an archive of several, written into `scratch`.
-    InputError, ConfigError."""
+    """`path`, or where it is an archive the chosen checkpoint, unpacked into `scratch`. InputError,
+    ConfigError."""
     chosen = chosen_member(path, member)
     if chosen is None:
         return path
@@ -144,7 +142,7 @@ def import_modelscope(source: Path, folder: Path) -> dict[str, Any]:
     import_clip(_part(source, "text_encoder"), folder, alone=False)
     model = _around(config, folder / "encoder")
     _check_text(source, model)
-    save_parts(model, trunk, beside_trunk(model, SEED), folder)
+    save_parts(model, trunk, new_rest(model, SEED), folder)
     _import_vae(source, folder)
     write_schedule(folder, _schedule(source))
     write_facts(folder, MODELSCOPE_CLIPS)
@@ -152,9 +150,8 @@ def import_modelscope(source: Path, folder: Path) -> dict[str, Any]:
 
 
 def import_i2vgen_xl(source: Path, folder: Path) -> dict[str, Any]:
-    """I2VGen-XL in diffusers' layout. Two of its facts are in diffusers' code alone: the latents beside
-    the noisy ones count once (VGen adds them twice), and the text encoder's last layer, which its
-    folder has, is not read. InputError."""
+    """I2VGen-XL in diffusers' layout. Two facts are found in diffusers' code only: the image latents are
+    added once (twice in VGen), and the last layer of the text encoder is not run. InputError."""
     path = _part(source, UNET) / "config.json"
     value = read_object(path)
     if value.get("_class_name") != KIND:
@@ -168,7 +165,7 @@ def import_i2vgen_xl(source: Path, folder: Path) -> dict[str, Any]:
     import_vision(_part(source, VISION), folder)
     model = _around(config, folder / "encoder", fps=I2VGEN_XL_FPS)
     _check_text(source, model)
-    save_parts(model, tensors, beside_trunk(model, SEED), folder)
+    save_parts(model, tensors, new_rest(model, SEED), folder)
     _import_vae(source, folder)
     write_schedule(folder, _schedule(source))
     write_facts(folder, I2VGEN_XL_CLIPS)
@@ -176,7 +173,7 @@ def import_i2vgen_xl(source: Path, folder: Path) -> dict[str, Any]:
 
 
 def _read_unet(source: Path, config: TrunkConfig) -> Mapping[str, Tensor]:
-    """The backbone's tensors, with exactly the names and shapes of `config`."""
+    """The backbone's tensors, whose names and shapes are exactly those of `config`."""
     tensors = read_weights(source / UNET, UNET_STEM)
     expected = {n: tuple(s) for n, s in vgen.shapes(config, camera=False).items()}
     found = {n: tuple(v.shape) for n, v in tensors.items()}
@@ -193,20 +190,10 @@ def _check_text(source: Path, model: STD4DConfig) -> None:
 
 
 def _around(config: TrunkConfig, encoder: Path | None, *, fps: int | None = None) -> STD4DConfig:
-    """The merged model around a published trunk. Without an encoder: the one that the trunk was
-    trained with, whose tokens it reads as they are."""
-    width = config.cross_attention_dim
-    text, image, pooled = (width,) * 3
-    if encoder is not None:
-        text, image, pooled = encoder_widths(encoder)
-    return STD4DConfig(
-        trunk=config,
-        merged=True,
-        text_width=text,
-        image_width=image or text,
-        pooled_width=pooled,
-        image_fps=fps,
-    )
+    """The merged model around a published trunk. `encoder` None: one whose tokens are as wide as the
+    trunk's context."""
+    widths = (config.cross_attention_dim,) * 3 if encoder is None else encoder_widths(encoder)
+    return STD4DConfig.around(config, widths, fps=fps)
 
 
 def _import_vae(source: Path, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Layers of the UNet3D trunk, with the parameter names and the arithmetic of diffusers' own.
 
-Spatial units see one frame at a time, temporal units one pixel position at a time; every unit is
-residual, so that to leave one out is to keep its skip path (design: the two channels of Eq. 3-4).
+Spatial units see one frame at a time, temporal units one pixel position at a time. Every unit is residual:
+a bypassed one leaves its skip connection (the two channels of Eq. 3-4).
 B videos, F frames, C channels, H W latent pixels, L tokens. Images are [B F,C,H,W].
 """
 
@@ -31,7 +31,7 @@ def sinusoids(timesteps: Tensor, width: int) -> Tensor:
 
 
 class TimestepEmbedding(nn.Module):
-    """Two linear layers with SiLU between them."""
+    """Linear, SiLU, linear."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class TimestepEmbedding(nn.Module):
 
 
 class ResnetBlock2D(nn.Module):
-    """Spatial unit: two 3x3 convolutions with the time embedding between them, and a skip path."""
+    """Spatial unit: two 3x3 convolutions, the time embedding added between them, and a skip connection."""
 
     def __init__(self, width: int, out: int, embedding: int, groups: int, eps: float) -> None:
         super().__init__()
@@ -55,7 +55,8 @@ class ResnetBlock2D(nn.Module):
         self.conv_shortcut = nn.Conv2d(width, out, 1) if width != out else None
 
     def skip(self, x: Tensor) -> Tensor:
-        """What is left when the unit is left out: its shortcut where the width changes, else `x`."""
+        """The skip connection, used alone when the unit is bypassed: a shortcut convolution where the
+        width changes, else `x`."""
         return x if self.conv_shortcut is None else self.conv_shortcut(x)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ class ResnetBlock2D(nn.Module):
 
 
 class Resample(nn.Module):
-    """Half or twice the resolution, each frame for itself: it acts in every channel."""
+    """Half or twice the resolution, frame by frame. It runs in every channel."""
 
     def __init__(self, width: int, *, up: bool) -> None:
         super().__init__()
@@ -74,7 +75,7 @@ class Resample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, stride=1 if up else 2, padding=1)
 
     def forward(self, x: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """`size` (h, w): what to enlarge to where the halved size was odd; None: twice."""
+        """`size` (h, w): the size to enlarge to, where halving rounded an odd one; None: twice."""
         if self.up:
             enlarged = {"size": size} if size is not None else {"scale_factor": 2.0}
             x = F.interpolate(x, mode="nearest", **enlarged)
@@ -104,8 +105,8 @@ def from_clips(x: Tensor, size: tuple[int, int]) -> Tensor:
 class TemporalConv(nn.Module):
     """A convolution over three neighbouring frames, with the weight [O,C,3,1,1] of a Conv3d.
 
-    Run as a Conv2d over frames and pixels: a Conv3d with this kernel falls to a slow path on a CPU,
-    and would want the frames copied to another layout."""
+    Computed as a Conv2d over frames and pixels: a Conv3d with this kernel takes a slow path on CPUs and
+    needs the frames in another layout."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -119,7 +120,7 @@ class TemporalConv(nn.Module):
 
 
 class _NormAct(nn.Sequential):
-    """GroupNorm, SiLU, (dropout) and a temporal convolution, named by place as in diffusers."""
+    """GroupNorm, SiLU, (dropout) and a temporal convolution, numbered as in diffusers."""
 
     def __init__(self, width: int, out: int, groups: int, dropout: float | None) -> None:
         layers: list[nn.Module] = [nn.GroupNorm(groups, width, eps=NORM_EPS), nn.SiLU()]
@@ -153,16 +154,16 @@ class TemporalConvLayer(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attention of [N,heads,T,width] to [N,heads,L,width]. On a CPU a few keys (the frames of a pixel)
-    are asked by plain products: the fused kernel's cost for each row is far above their arithmetic."""
+    """Attention of [N,heads,T,width] to [N,heads,L,width]. Few keys (the frames of a pixel) on a CPU are
+    multiplied directly: the fused kernel costs more per row than that."""
     if q.device.type != "cpu" or k.shape[-2] > FEW_KEYS:
         return F.scaled_dot_product_attention(q, k, v)
     return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1) @ v
 
 
 class Attention(nn.Module):
-    """Multi-head attention of `x` [N,T,C] to itself, or to `context` [M,L,D] where M divides N: rows
-    of one video share a context, which is projected once."""
+    """Multi-head attention of `x` [N,T,C] to itself, or to `context` [M,L,D] where M divides N: the rows
+    of a video share one context, which is projected once."""
 
     def __init__(self, width: int, heads: int, head_width: int, context: int | None = None) -> None:
         super().__init__()
@@ -174,7 +175,7 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([Linear(inner, width)])
 
     def _split(self, x: Tensor, rows: int) -> Tensor:
-        """[N,heads,T,width]; a context of fewer rows is shared, not copied."""
+        """[N,heads,T,width]; a context of fewer rows is expanded without a copy."""
         x = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         if len(x) == rows:
             return x
@@ -217,7 +218,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, attention to `context` (itself again where there is none), feed-forward."""
+    """Self-attention, attention to `context` (without one: self-attention again), feed-forward."""
 
     def __init__(self, width: int, heads: int, head_width: int, context: int | None) -> None:
         super().__init__()
@@ -257,7 +258,7 @@ class _Transformer(nn.Module):
 class SpatialTransformer(_Transformer):
     """Spatial unit: attention among the pixels of one frame and to the condition's tokens.
 
-    `residual` is f_s, the feature that distillation reads (Sec. 4.2): output minus input."""
+    `residual` is f_s, the feature of the distillation (Sec. 4.2): output minus input."""
 
     def residual(self, x: Tensor, context: Tensor) -> Tensor:
         """[B F,C,H,W] for `x` of that shape and `context` [B,L,D]."""
@@ -268,7 +269,7 @@ class SpatialTransformer(_Transformer):
 class TemporalTransformer(_Transformer):
     """Temporal unit: attention among the frames of one pixel position.
 
-    `residual` is f_t, the feature that distillation reads (Sec. 4.2): output minus input."""
+    `residual` is f_t, the feature of the distillation (Sec. 4.2): output minus input."""
 
     def residual(self, x: Tensor, frames: int) -> Tensor:
         """[B F,C,H,W] for `x` of that shape."""

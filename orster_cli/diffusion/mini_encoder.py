@@ -1,7 +1,7 @@
 """A text and image encoder small enough to be trained with the mini family.
 
-Words are sums of hashed character n-grams (Bojanowski et al. 2017), so that there is no vocabulary
-and forms of one word lie near each other. B texts or frames, L tokens, D width, H W pixels.
+A word is the mean of its hashed character n-grams (Bojanowski et al. 2017): there is no vocabulary, and
+the forms of a word are similar. B texts or frames, L tokens, D width, H W pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module
 
 STEM = "model"
-LENGTH = 16  # words of a text that are read
+LENGTH = 16  # words; the rest of a text is not read
 GRAMS = (3, 4)
 BUCKETS = 2048
 SIDE = 64  # pixels at which frames are read
@@ -31,14 +31,14 @@ PATCHES = 4  # image tokens a side
 
 
 class MiniEncoder(nn.Module):
-    """Two towers of one width whose pooled vectors share a space (as CLIP's do)."""
+    """Two towers of one width; their pooled vectors share a space, as CLIP's do."""
 
     KIND = "orster_mini_encoder"
 
     def __init__(self, width: int = 64, layers: int = 2) -> None:
         super().__init__()
         self.width, self.layers = width, layers
-        self.text_width = self.image_width = self.view_width = self.pooled_width = width
+        self.text_width = self.image_width = self.image_embedding_width = self.pooled_width = width
         self.grams = nn.EmbeddingBag(BUCKETS, width, mode="mean")
         self.text_position = nn.Parameter(0.02 * torch.randn(LENGTH, width))
         self.nothing = nn.Parameter(0.02 * torch.randn(width))  # an absent word
@@ -54,7 +54,7 @@ class MiniEncoder(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.66))  # 1 / 0.07
 
     def text(self, texts: Sequence[str]) -> Encoded:
-        """`tokens` [B,16,D]; the empty text has a vector of its own."""
+        """Encode texts: `tokens` [B,16,D]. Absent words have a learned vector."""
         device = self.nothing.device
         words = [_words(text) for text in texts]
         ids = [gram for row in words for word in row for gram in word]
@@ -62,17 +62,17 @@ class MiniEncoder(nn.Module):
         vectors = self.nothing.expand(len(texts), LENGTH, -1)
         if ids:
             found = self.grams(torch.tensor(ids, device=device), sizes.cumsum(0)[:-1].to(device))
-            place = torch.tensor(
+            rows = torch.tensor(
                 [b * LENGTH + k for b, row in enumerate(words) for k in range(len(row))],
                 device=device,
             )
-            vectors = vectors.reshape(-1, self.width).index_copy(0, place, found.to(vectors))
+            vectors = vectors.reshape(-1, self.width).index_copy(0, rows, found.to(vectors))
             vectors = vectors.view(len(texts), LENGTH, self.width)
         tokens = self.text_tower(vectors + self.text_position)
         return Encoded(tokens, F.normalize(self.text_out(tokens.mean(dim=1)), dim=-1))
 
     def image(self, frames: Tensor) -> Encoded:
-        """`tokens` [B,16,D] of frames [B,3,H,W] in [0,1]."""
+        """Encode frames [B,3,H,W] in [0,1]: `tokens` [B,16,D]."""
         x = F.interpolate(frames, size=(SIDE, SIDE), mode="bilinear", antialias=True) * 2 - 1
         for layer in self.stem:
             x = F.silu(layer(x))
@@ -81,8 +81,8 @@ class MiniEncoder(nn.Module):
         return Encoded(tokens, F.normalize(projected, dim=-1), projected)
 
     def contrast(self, frames: Tensor, texts: Sequence[str]) -> Tensor:
-        """The symmetric contrastive loss of pairs (Radford et al. 2021); pairs of equal texts are all
-        counted as right."""
+        """The symmetric contrastive loss of pairs (Radford et al. 2021). All pairs of equal texts count as
+        matches."""
         pictures, words = self.image(frames).pooled, self.text(texts).pooled
         logits = pictures @ words.T * self.log_scale.clamp(max=4.6).exp()
         same = torch.tensor([[a == b for b in texts] for a in texts], device=logits.device)
@@ -107,7 +107,7 @@ def _tower(width: int, layers: int) -> nn.Module:
 
 
 def _words(text: str) -> list[list[int]]:
-    """Hashes of the n-grams of each of the first words."""
+    """Hashed n-grams of each of the first `LENGTH` words."""
     words = re.findall(r"[^\W_]+", text.lower())[:LENGTH]
     return [[zlib.crc32(gram.encode()) % BUCKETS for gram in _grams(word)] for word in words]
 
@@ -127,7 +127,8 @@ def save_mini(encoder: MiniEncoder, folder: Path, dtype: torch.dtype | None = No
 
 
 def load_mini(folder: Path, *, empty: bool = False) -> MiniEncoder:
-    """What `save_mini` wrote; evaluating; `empty`: without its numbers, on the meta device. InputError."""
+    """The encoder that `save_mini` wrote, in evaluation mode; `empty`: on the meta device, without
+    weights. InputError."""
     config = read_object(folder / "config.json")
     with torch.device("meta"):
         encoder = MiniEncoder(int(config["width"]), int(config["layers"]))
@@ -137,7 +138,7 @@ def load_mini(folder: Path, *, empty: bool = False) -> MiniEncoder:
 
 
 def new_mini(width: int, seed: int) -> MiniEncoder:
-    """The same for the same seed."""
+    """A new encoder; equal for equal seeds."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MiniEncoder(width)

@@ -1,4 +1,4 @@
-"""Weights as others publish them: which file of a component is read, and what is said of it."""
+"""Reads published weights: the right file of a component, and a summary for the manifest."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from orster_cli.io.torch_files import read_torch
 
 def read_weights(folder: Path, stem: str, torch_stem: str | None = None) -> Mapping[str, Tensor]:
     """The tensors of a component in diffusers' or transformers' layout, mapped to their files:
-    safetensors first, in whatever precision there is, then torch's own format (`torch_stem`, where its
-    files are named otherwise). InputError."""
+    safetensors in any precision, else torch's own format (`torch_stem`: its file name, where it
+    differs). InputError."""
     for name in (f"{stem}.safetensors", f"{stem}.safetensors.index.json"):
         if (folder / name).is_file():
             return read_sharded(folder, stem)
@@ -37,7 +37,7 @@ def read_weights(folder: Path, stem: str, torch_stem: str | None = None) -> Mapp
 
 
 def counted(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a manifest says of weights."""
+    """A summary of weights for a manifest."""
     types = sorted({str(v.dtype).removeprefix("torch.") for v in tensors.values()})
     return {
         "weights": name,
@@ -48,5 +48,5 @@ def counted(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, in a line."""
+    """The first line of a library's error."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,5 @@
-"""The weights that others published and orster starts from: where they are, how large, under which
-terms. Nothing here is downloaded: the commands are for the user to give.
+"""The published weights that orster starts from: where to get them, their size and licence. Nothing is
+downloaded here; the listed commands do that.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _CARD_BYTES = 64 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """`hub`: the id on the Hugging Face hub, or "" for a file elsewhere; `revision`: the commit there
-    that is read where none is asked for; `size`: bytes to fetch, about; `licence`: what could be read
-    of its terms, and where; `fetch`: the command (or where to look); `use`: the command that reads it."""
+    """`hub`: id on the Hugging Face hub, or "" for a file elsewhere; `revision`: the default commit;
+    `size`: bytes to download, about; `licence`: its terms and where they are stated; `fetch`: the command
+    (or the place) to download it; `use`: the command that reads it."""
 
     name: str
     hub: str
@@ -90,8 +90,8 @@ BACKBONES = (VIDEOMV, VIDEOMV_IMAGES, MODELSCOPE, I2VGEN_XL, CLIP)
 def licences_of(
     published: Published, folder: Path | None = None, commit: str | None = None
 ) -> list[str]:
-    """What holds for the weights: what is known of them, what the card in `folder` says, and the commit
-    that was read. Whatever is made from them carries these lines."""
+    """Lines on the licence of the weights, with the card's in `folder` and the commit that was read.
+    Every artifact made from the weights carries them."""
     card = None if folder is None else card_licence(folder)
     said = [] if card is None else [f"{published.name}: the card in its folder says: {card}"]
     read = f"; read at commit {commit}" if commit else ""
@@ -99,7 +99,7 @@ def licences_of(
 
 
 def card_licence(folder: Path) -> str | None:
-    """The licence in the front matter of a hub repository's README.md, if it has one."""
+    """The licence in the front matter of a hub repository's README.md; None: there is none."""
     card = folder / "README.md"
     if not card.is_file():
         return None

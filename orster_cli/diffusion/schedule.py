@@ -1,7 +1,7 @@
-"""Noise schedules: what a timestep means, and the same latent in another schedule's terms.
+"""Noise schedules, and how a noisy latent of one schedule is passed to a model of another.
 
-Diffusions of different families (epsilon on scaled-linear betas, v on a cosine with zero terminal
-signal) meet at equal log signal-to-noise ratio. B videos, N timesteps; ... any further axes.
+Models of different schedules (epsilon on scaled-linear betas, v on a cosine with zero terminal SNR) are
+matched at equal log signal-to-noise ratio. B videos, N timesteps; ... any further axes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 from orster_cli.core.errors import ConfigError
 
 PREDICTIONS = ("epsilon", "v_prediction")
-LARGEST_LOG_SNR = 20.0  # a schedule that ends in noise alone has minus infinity: cut here
+LARGEST_LOG_SNR = 20.0  # clamp: a schedule with zero terminal SNR ends at minus infinity
 _BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseSchedule:
-    """In diffusers' words; the defaults are ModelScopeT2V's and VideoMV's text branch."""
+    """By diffusers' names; the defaults are those of ModelScopeT2V and VideoMV's text branch."""
 
     num_train_timesteps: int = 1000
     beta_start: float = 0.00085
@@ -45,18 +45,18 @@ class NoiseSchedule:
 
     @classmethod
     def from_diffusers(cls, value: Mapping[str, Any]) -> NoiseSchedule:
-        """From a scheduler's config; what does not shape the noise is left out."""
+        """From a scheduler's config; keys that do not concern the noise are ignored."""
         names = cls.__dataclass_fields__
         return cls(**{n: value[n] for n in names if value.get(n) is not None})
 
     def to_diffusers(self) -> dict[str, Any]:
-        """The config of the `DDIMScheduler` that does this schedule's steps."""
+        """The config of a `DDIMScheduler` with this schedule."""
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {"_class_name": "DDIMScheduler", **own, "clip_sample": False}
 
     @property
     def alphas_cumprod(self) -> Tensor:
-        """[N] share of the signal's variance, float64."""
+        """[N] product of alphas: the signal's share of the variance, float64."""
         steps = self.num_train_timesteps
         if self.beta_schedule == "squaredcos_cap_v2":
             ends = torch.arange(steps + 1, dtype=torch.float64) / steps
@@ -75,7 +75,7 @@ class NoiseSchedule:
         return shares
 
     def signal_and_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors a, s [B] of z_t = a x_0 + s e, float32, at integer `timesteps` [B]."""
+        """Factors a, s [B] of z_t = a x_0 + s e at integer `timesteps` [B], float32."""
         share = self.alphas_cumprod.to(timesteps.device)[timesteps]
         return share.sqrt().float(), (1 - share).sqrt().float()
 
@@ -85,7 +85,7 @@ class NoiseSchedule:
         return a * clean + s * noise
 
     def target(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the model is to predict: the noise, or v = a e - s x_0 (Salimans and Ho 2022)."""
+        """The prediction target: the noise, or v = a e - s x_0 (Salimans and Ho 2022)."""
         if self.prediction_type == "epsilon":
             return noise
         a, s = self._factors(timesteps, clean)
@@ -104,12 +104,12 @@ class NoiseSchedule:
         return a.view(shape).to(like), s.view(shape).to(like)
 
     def _levels(self) -> tuple[int, float, float, str, bool]:
-        """What `alphas_cumprod` follows from."""
+        """The values that determine `alphas_cumprod`."""
         ends = (self.beta_start, self.beta_end)
         return self.num_train_timesteps, *ends, self.beta_schedule, self.rescale_betas_zero_snr
 
     def log_snr(self) -> Tensor:
-        """[N] log(a^2 / s^2), falling, float64, within +-`LARGEST_LOG_SNR`."""
+        """[N] log(a^2 / s^2), decreasing, float64, clamped to +-`LARGEST_LOG_SNR`."""
         shares = self.alphas_cumprod
         smallest = torch.finfo(torch.float64).tiny
         ratio = shares.clamp_min(smallest).log() - (1 - shares).clamp_min(smallest).log()
@@ -118,8 +118,8 @@ class NoiseSchedule:
     def same_noise(
         self, noisy: Tensor, timesteps: Tensor, other: NoiseSchedule
     ) -> tuple[Tensor, Tensor]:
-        """z_t [B,...] of this schedule as (z', t') of `other`, where t' is the timestep whose log-SNR is
-        nearest. Both keep a^2 + s^2 = 1, so at an equal ratio the latents are the same numbers."""
+        """z_t [B,...] of this schedule as (z', t') of `other`, t' being the timestep of the nearest
+        log-SNR. Both schedules preserve variance, so at equal SNR the latents are equal."""
         if other._levels() == self._levels():
             return noisy, timesteps
         mine = self.log_snr().to(timesteps.device)[timesteps]

@@ -20,7 +20,8 @@ from orster_cli.diffusion.disentangle import DisentangleVAE
 from orster_cli.diffusion.embeddings import CameraEmbedding, MotionEmbedding
 from orster_cli.diffusion.fuse import FuseFFN
 from orster_cli.diffusion.image_branch import ImageBranch
-from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, TrunkConfig
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, by_unit
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
 CHANNELS = ("both", "spatial", "temporal", "entangled")  # the rows of Table 2
 NONE: frozenset[str] = frozenset()
@@ -28,10 +29,10 @@ NONE: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, kw_only=True)
 class STD4DConfig:
-    """`channels`: which channels there are; entangled: one trunk on the undivided latent (Table 2,
-    "w/o Disentangling"). `text_width`, `image_width`, `pooled_width`: of the condition's encoder.
-    `image_fps`: the backbone has an image branch, which is told so many frames a second (None: it
-    has none, and images are read by the conditioner)."""
+    """`channels`: the channels of the model; entangled: one trunk on the undivided latent (Table 2,
+    "w/o Disentangling"). `text_width`, `image_width`, `pooled_width`: of the condition encoder.
+    `image_fps`: frame rate that is passed to the backbone's image branch (None: it has no such branch,
+    and the conditioner reads images)."""
 
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     channels: str = "both"
@@ -51,12 +52,29 @@ class STD4DConfig:
                 "diffusion of latents has as many out as in, twice as many in with an image branch"
             )
 
+    @classmethod
+    def around(
+        cls, trunk: TrunkConfig, widths: tuple[int, int, int], *, fps: int | None = None
+    ) -> STD4DConfig:
+        """The merged model around a backbone. `widths`: of the encoder's text tokens, image tokens (0: it
+        reads no images) and pooled vectors; `fps`: `image_fps`."""
+        text, image, pooled = widths
+        return cls(
+            trunk=trunk,
+            merged=True,
+            text_width=text,
+            image_width=image or text,
+            pooled_width=pooled,
+            image_fps=fps,
+        )
+
     @property
     def disentangled(self) -> bool:
+        """Whether the latent is split in two."""
         return self.channels != "entangled" and not self.merged
 
-    def streams(self) -> tuple[Channel, ...]:
-        """The channels that run."""
+    def active_channels(self) -> tuple[Channel, ...]:
+        """The channels that run in a pass."""
         if self.channels == "both":
             return (MERGED,) if self.merged else (SPATIAL, TEMPORAL)
         return {"spatial": (SPATIAL,), "temporal": (TEMPORAL,), "entangled": (MERGED,)}[
@@ -64,12 +82,12 @@ class STD4DConfig:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """What `from_dict` reads."""
+        """The input of `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], *, where: str = "config") -> STD4DConfig:
-        """ConfigError for keys that it has not."""
+        """ConfigError for unknown keys."""
         _known(cls, value, where)
         trunk = {k: tuple(v) if isinstance(v, list) else v for k, v in value["trunk"].items()}
         _known(TrunkConfig, trunk, f"{where}: trunk")
@@ -90,6 +108,10 @@ class STD4DOutput:
     prediction: Tensor
     taps: dict[str, Tensor]
     parts: dict[str, Tensor]
+
+    def features(self) -> dict[str, Tensor]:
+        """`taps` by unit alone, for units that run in one channel."""
+        return by_unit(self.taps)
 
 
 class STD4D(nn.Module):
@@ -113,7 +135,7 @@ class STD4D(nn.Module):
             embedding=embedding,
             channels=channels,
         )
-        # latents that lie beside the noisy ones enter as a correction that starts as zero
+        # the reference enters as a correction of the first features that starts as zero
         self.reference_in = nn.Conv2d(channels, trunk.block_out_channels[0], 3, padding=1)
         nn.init.zeros_(self.reference_in.weight)
         nn.init.zeros_(self.reference_in.bias)
@@ -125,53 +147,53 @@ class STD4D(nn.Module):
         self,
         z: Tensor,
         timesteps: Tensor,
-        given: Conditions,
+        cond: Conditions,
         *,
         wanted: frozenset[str] = NONE,
-        jitter: tuple[Tensor, Tensor] | None = None,
+        latent_noise: tuple[Tensor, Tensor] | None = None,
     ) -> STD4DOutput:
-        """`z` [B,C,T,h,w] at `timesteps` [B]. With `jitter` (two of Z's shape) the two latents are
-        draws from their distributions (training), without it they are the means."""
+        """`z` [B,C,T,h,w] at `timesteps` [B]. With `latent_noise` (two of Z's shape, for training) Z^S
+        and Z^T are drawn from their distributions; without it they are the means."""
         batch, frames = len(z), z.shape[2]
-        extra = None
-        if given.cameras is not None:
-            extra = self.camera_embedding(given.cameras)
-        if given.motion is not None:
-            motion = self.motion_embedding(given.motion)[:, None].expand(-1, frames, -1)
-            extra = motion if extra is None else extra + motion
-        view = None
+        frame_embedding = None
+        if cond.cameras is not None:
+            frame_embedding = self.camera_embedding(cond.cameras)
+        if cond.motion is not None:
+            motion = self.motion_embedding(cond.motion)[:, None].expand(-1, frames, -1)
+            frame_embedding = motion if frame_embedding is None else frame_embedding + motion
+        image = None
         if self.image_branch is not None:
-            view = self.image_branch(given.first, given.view, z)
-            rate = view.embedding[:, None].expand(-1, frames, -1)
-            extra = rate if extra is None else extra + rate
-        entry = None
-        if given.reference is not None:
-            entry = self.reference_in(given.reference.transpose(1, 2).flatten(0, 1))
-        streams = self.config.streams()
-        latents = dict.fromkeys(streams, z)
+            image = self.image_branch(cond.image_latents, cond.image_embedding, z)
+            rate = image.embedding[:, None].expand(-1, frames, -1)
+            frame_embedding = rate if frame_embedding is None else frame_embedding + rate
+        reference = None
+        if cond.reference is not None:
+            reference = self.reference_in(cond.reference.transpose(1, 2).flatten(0, 1))
+        channels = self.config.active_channels()
+        latents = dict.fromkeys(channels, z)
         if self.disentangle is not None:
-            halves = self.disentangle.split(z).sample(jitter)
-            latents = {c: halves[0] if c.spatial else halves[1] for c in streams}
+            z_s, z_t = self.disentangle.split(z).sample(latent_noise)
+            latents = {c: z_s if c.spatial else z_t for c in channels}
         predictions, taps = self.trunk(
             latents,
             timesteps,
-            self.conditioner.tokens(given, batch, None if view is None else view.tokens),
-            added=extra,
-            beside=None if view is None else view.beside,
-            entry=entry,
+            self.conditioner.tokens(cond, batch, None if image is None else image.tokens),
+            frame_embedding=frame_embedding,
+            extra_channels=None if image is None else image.latents,
+            input_residual=reference,
             wanted=wanted,
         )
         parts = {channel.name: value for channel, value in predictions.items()}
         if self.fuse is None:
-            return STD4DOutput(prediction=predictions[streams[0]], taps=taps, parts=parts)
-        embedding = self.trunk.embed_time(timesteps) + self.conditioner.vector(given, batch)
+            return STD4DOutput(prediction=predictions[channels[0]], taps=taps, parts=parts)
+        embedding = self.trunk.embed_time(timesteps) + self.conditioner.vector(cond, batch)
         fused = self.fuse(predictions[SPATIAL], predictions[TEMPORAL], embedding)
         return STD4DOutput(prediction=fused, taps=taps, parts=parts)
 
     # end of Sec. 4.2: "we merge the spatial and temporal blocks from the two channels"
     def merge(self) -> STD4D:
-        """The merged model, of the same parameters (no copies): the trunk's units act in turn, what
-        split and fused the latents is left behind."""
+        """The merged model, of the same parameters (no copies): the trunk's units act in turn, without
+        disentangling and fusion."""
         merged = STD4D.__new__(STD4D)
         nn.Module.__init__(merged)
         merged.config = replace(self.config, merged=True)

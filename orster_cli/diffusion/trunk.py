@@ -1,8 +1,8 @@
 """The trunk: the UNet3D graph that ModelScopeT2V, VideoMV and diffusers' `UNet3DConditionModel` share.
 
-Its state dict is that model's, name for name and shape for shape, at any size. What is new is that its
-units are told apart: spatial units (ResnetBlock2D, SpatialTransformer) never mix frames, temporal units
-(TemporalConvLayer, TemporalTransformer) never mix pixels, and a pass names the units that act.
+Its state dict is that model's, name for name and shape for shape, at any size. The difference: spatial
+units (ResnetBlock2D, SpatialTransformer), which never mix frames, and temporal units (TemporalConvLayer,
+TemporalTransformer), which never mix pixels, can be ctx apart, in two channels.
 B videos, C channels, F frames, H W latent pixels, L tokens.
 """
 
@@ -15,9 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
-from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.layers import (
     Resample,
     ResnetBlock2D,
@@ -27,94 +26,14 @@ from orster_cli.diffusion.layers import (
     TimestepEmbedding,
     sinusoids,
 )
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
-_DOWN = {"CrossAttnDownBlock3D": True, "DownBlock3D": False}
-_UP = {"CrossAttnUpBlock3D": True, "UpBlock3D": False}
-_FIXED = {"act_fn": "silu", "mid_block_scale_factor": 1, "downsample_padding": 1}
-ENTRY_HEADS = 8  # of `transformer_in`, at every size
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrunkConfig:
-    """Sizes, in diffusers' words; the defaults are those of ModelScopeT2V and VideoMV (1.4 billion
-    parameters). `attention`: which levels have transformers, from the finest down."""
-
-    in_channels: int = 4
-    out_channels: int = 4
-    block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
-    attention: tuple[bool, ...] = (True, True, True, False)
-    layers_per_block: int = 2
-    cross_attention_dim: int = 1024
-    attention_head_dim: int = 64
-    norm_num_groups: int = 32
-    norm_eps: float = 1e-5
-    temporal_dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if len(self.attention) != len(self.block_out_channels):
-            raise ConfigError(
-                f"trunk: {len(self.block_out_channels)} widths but attention for "
-                f"{len(self.attention)} levels"
-            )
-        for width in self.block_out_channels:
-            if width % self.norm_num_groups:
-                raise ConfigError(
-                    f"trunk: width {width} is not a multiple of norm_num_groups "
-                    f"({self.norm_num_groups})"
-                )
-            if width % self.attention_head_dim:
-                raise ConfigError(
-                    f"trunk: width {width} is not a multiple of attention_head_dim "
-                    f"({self.attention_head_dim})"
-                )
-
-    @property
-    def beside(self) -> int:
-        """Channels that lie beside the noisy latents: those of an image branch."""
-        return self.in_channels - self.out_channels
-
-    @classmethod
-    def from_diffusers(cls, value: Mapping[str, Any], *, where: str = "config") -> TrunkConfig:
-        """From the config of a `UNet3DConditionModel`; ConfigError for what the graph has not."""
-        for key, only in _FIXED.items():
-            if value.get(key, only) != only:
-                raise ConfigError(f"{where}: {key}: only {only!r} is known, got {value[key]!r}")
-        down = value.get("down_block_types", (*["CrossAttnDownBlock3D"] * 3, "DownBlock3D"))
-        up = value.get("up_block_types", ("UpBlock3D", *["CrossAttnUpBlock3D"] * 3))
-        unknown = [name for name in down if name not in _DOWN] + [n for n in up if n not in _UP]
-        if unknown:
-            raise ConfigError(f"{where}: unknown block {unknown[0]!r}")
-        attention = tuple(_DOWN[name] for name in down)
-        if attention != tuple(_UP[name] for name in reversed(up)):
-            raise ConfigError(f"{where}: up_block_types do not mirror down_block_types")
-        names = ("in_channels", "out_channels", "layers_per_block", "cross_attention_dim")
-        names = (*names, "attention_head_dim", "norm_num_groups", "norm_eps")
-        given = {name: value[name] for name in names if value.get(name) is not None}
-        widths = value.get("block_out_channels", cls.block_out_channels)
-        return cls(attention=attention, block_out_channels=tuple(widths), **given)
-
-    def to_diffusers(self) -> dict[str, Any]:
-        """The config of the `UNet3DConditionModel` that opens the same state dict."""
-        down = ["CrossAttnDownBlock3D" if has else "DownBlock3D" for has in self.attention]
-        up = ["CrossAttnUpBlock3D" if has else "UpBlock3D" for has in reversed(self.attention)]
-        return {
-            "_class_name": "UNet3DConditionModel",
-            "in_channels": self.in_channels,
-            "out_channels": self.out_channels,
-            "block_out_channels": list(self.block_out_channels),
-            "down_block_types": down,
-            "up_block_types": up,
-            "layers_per_block": self.layers_per_block,
-            "cross_attention_dim": self.cross_attention_dim,
-            "attention_head_dim": self.attention_head_dim,
-            "norm_num_groups": self.norm_num_groups,
-            "norm_eps": self.norm_eps,
-        }
+TRANSFORMER_IN_HEADS = 8  # of `transformer_in`, at every size
 
 
 @dataclass(frozen=True)
 class Channel:
-    """Which units act in one stream of features. Bypassed units keep their skip paths."""
+    """Which units ctx in a channel. The others are bypassed: only their skip connections remain."""
 
     name: str
     spatial: bool
@@ -128,36 +47,54 @@ SPATIAL = Channel("spatial", spatial=True, temporal=False)
 TEMPORAL = Channel("temporal", spatial=False, temporal=True)
 
 
-@dataclass
-class Pass:
-    """One run through the trunk: what all streams share, and the features that are kept.
+def is_spatial(transformer: str) -> bool:
+    """Whether this is the name of a spatial transformer (else of a temporal one)."""
+    return ".attentions." in transformer
 
-    `taps` maps "channel/unit" to the residual [B F,C,H,W] of the units whose names are in `wanted`."""
+
+def temporal_partner(spatial: str) -> str:
+    """Name of the temporal transformer that follows the transformer `spatial`."""
+    return spatial.replace(".attentions.", ".temp_attentions.")
+
+
+def by_unit(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Residuals by "channel/unit" as residuals by unit."""
+    return {name.partition("/")[2]: value for name, value in taps.items()}
+
+
+@dataclass
+class ForwardContext:
+    """What all channels of one forward pass share, and the features that it collects.
+
+    `taps`: the residual [B F,C,H,W] of each unit in `wanted`, by "channel/unit"."""
 
     frames: int
     embedding: Tensor  # [B F,E]
     context: Tensor  # [B,L,D]
     wanted: frozenset[str] = frozenset()
-    recompute: bool = False  # in the backward pass, one layer at a time
+    recompute: bool = False  # each layer in the backward pass
+    recompute_contexts: Callable[..., Any] = noop_context_fn
     taps: dict[str, Tensor] = field(default_factory=dict)
 
-    def through(self, layer: Callable[..., Any], *given: Any) -> Any:
+    def run_layer(self, layer: Callable[..., Any], *args: Any) -> Any:
+        """`layer(*args)`, its activations kept or recomputed."""
         if self.recompute:
-            return checkpoint(layer, *given, use_reentrant=False)
-        return layer(*given)
+            return checkpoint(layer, *args, use_reentrant=False, context_fn=self.recompute_contexts)
+        return layer(*args)
 
-    def keep(self, channel: Channel, unit: str, residual: Tensor) -> Tensor:
+    def tap(self, channel: Channel, unit: str, residual: Tensor) -> Tensor:
+        """`residual` itself, collected where it is wanted."""
         if unit in self.wanted:
             self.taps[f"{channel.name}/{unit}"] = residual
         return residual
 
 
-Streams = list[tuple[Channel, Tensor]]
+States = list[tuple[Channel, Tensor]]  # features [B F,C,H,W] of each channel
 
 
 class _Units(nn.Module):
     """Spatial and temporal units in turn: resnet, temporal convolution, transformer, temporal
-    transformer. Subclassed for the three kinds of blocks."""
+    transformer. The three kinds of blocks are its subclasses."""
 
     resnets: nn.ModuleList
     temp_convs: nn.ModuleList
@@ -182,27 +119,27 @@ class _Units(nn.Module):
             self.attentions.append(SpatialTransformer(out, heads, head, groups, context))
             self.temp_attentions.append(TemporalTransformer(out, heads, head, groups, None))
 
-    def _layer(self, i: int, streams: Streams, run: Pass, name: str) -> Streams:
-        return self._attend(i, self._convolve(i, streams, run), run, name)
+    def _layer(self, i: int, states: States, ctx: ForwardContext, name: str) -> States:
+        return self._attend(i, self._convolve(i, states, ctx), ctx, name)
 
-    def _convolve(self, i: int, streams: Streams, run: Pass) -> Streams:
+    def _convolve(self, i: int, states: States, ctx: ForwardContext) -> States:
         out = []
-        for channel, x in streams:
-            h = self.resnets[i](x, run.embedding) if channel.spatial else self.resnets[i].skip(x)
-            out.append((channel, self.temp_convs[i](h, run.frames) if channel.temporal else h))
+        for channel, x in states:
+            h = self.resnets[i](x, ctx.embedding) if channel.spatial else self.resnets[i].skip(x)
+            out.append((channel, self.temp_convs[i](h, ctx.frames) if channel.temporal else h))
         return out
 
-    def _attend(self, i: int, streams: Streams, run: Pass, name: str) -> Streams:
+    def _attend(self, i: int, states: States, ctx: ForwardContext, name: str) -> States:
         if i >= len(self.attentions):
-            return streams
+            return states
         out = []
-        for channel, h in streams:
+        for channel, h in states:
             if channel.spatial:
-                residual = self.attentions[i].residual(h, run.context)
-                h = h + run.keep(channel, f"{name}.attentions.{i}", residual)
+                residual = self.attentions[i].residual(h, ctx.context)
+                h = h + ctx.tap(channel, f"{name}.attentions.{i}", residual)
             if channel.temporal:
-                residual = self.temp_attentions[i].residual(h, run.frames)
-                h = h + run.keep(channel, f"{name}.temp_attentions.{i}", residual)
+                residual = self.temp_attentions[i].residual(h, ctx.frames)
+                h = h + ctx.tap(channel, f"{name}.temp_attentions.{i}", residual)
             out.append((channel, h))
         return out
 
@@ -214,15 +151,17 @@ class DownBlock(_Units):
         self._make(cfg, widths, len(widths) if attended else 0)
         self.downsamplers = None if last else nn.ModuleList([Resample(out, up=False)])
 
-    def forward(self, streams: Streams, run: Pass, name: str) -> tuple[Streams, list[Streams]]:
-        kept = []
+    def forward(
+        self, states: States, ctx: ForwardContext, name: str
+    ) -> tuple[States, list[States]]:
+        skips = []
         for i in range(len(self.resnets)):
-            streams = run.through(self._layer, i, streams, run, name)
-            kept.append(streams)
+            states = ctx.run_layer(self._layer, i, states, ctx, name)
+            skips.append(states)
         if self.downsamplers is not None:
-            streams = [(channel, self.downsamplers[0](x)) for channel, x in streams]
-            kept.append(streams)
-        return streams, kept
+            states = [(channel, self.downsamplers[0](x)) for channel, x in states]
+            skips.append(states)
+        return states, skips
 
 
 class MidBlock(_Units):
@@ -231,9 +170,9 @@ class MidBlock(_Units):
         width = cfg.block_out_channels[-1]
         self._make(cfg, [(width, width)] * 2, 1)
 
-    def forward(self, streams: Streams, run: Pass, name: str) -> Streams:
-        streams = run.through(self._layer, 0, streams, run, name)
-        return run.through(self._convolve, 1, streams, run)
+    def forward(self, states: States, ctx: ForwardContext, name: str) -> States:
+        states = ctx.run_layer(self._layer, 0, states, ctx, name)
+        return ctx.run_layer(self._convolve, 1, states, ctx)
 
 
 class UpBlock(_Units):
@@ -246,42 +185,45 @@ class UpBlock(_Units):
 
     def forward(
         self,
-        streams: Streams,
-        kept: list[Streams],
-        run: Pass,
+        states: States,
+        skips: list[States],
+        ctx: ForwardContext,
         name: str,
         size: tuple[int, int] | None,
-    ) -> Streams:
-        """`kept`: what lies beside each resnet, the last first; `size` is what the next block's
-        features measure."""
-        for i, beside in zip(range(len(self.resnets)), reversed(kept), strict=True):
-            streams = run.through(self._joined, i, streams, beside, run, name)
+    ) -> States:
+        """`skips`: features that are concatenated before each resnet, in reverse order; `size` [h, w]:
+        of the next block's features."""
+        for i, skip in zip(range(len(self.resnets)), reversed(skips), strict=True):
+            states = ctx.run_layer(self._joined, i, states, skip, ctx, name)
         if self.upsamplers is not None:
             up = self.upsamplers[0]
-            streams = [(channel, run.through(up, x, size)) for channel, x in streams]
-        return streams
+            states = [(channel, ctx.run_layer(up, x, size)) for channel, x in states]
+        return states
 
-    def _joined(self, i: int, streams: Streams, beside: Streams, run: Pass, name: str) -> Streams:
+    def _joined(
+        self, i: int, states: States, skips: States, ctx: ForwardContext, name: str
+    ) -> States:
         both = [
             (channel, torch.cat([x, skip], dim=1))
-            for (channel, x), (_, skip) in zip(streams, beside, strict=True)
+            for (channel, x), (_, skip) in zip(states, skips, strict=True)
         ]
-        return self._layer(i, both, run, name)
+        return self._layer(i, both, ctx, name)
 
 
 class Trunk(nn.Module):
-    """eps(z, t, y): the UNet3D, in one or several channels at once."""
+    """eps(z, t, y): the UNet3D, ctx in one or more channels."""
 
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
         self.config = cfg = config
         self.checkpointing = False  # recompute each layer in the backward pass
+        self.recompute_contexts: Callable[..., Any] = noop_context_fn  # as torch's `context_fn`
         widths, groups = cfg.block_out_channels, cfg.norm_num_groups
         levels = len(widths)
         self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0])
         self.transformer_in = TemporalTransformer(
-            widths[0], ENTRY_HEADS, cfg.attention_head_dim, groups, None
+            widths[0], TRANSFORMER_IN_HEADS, cfg.attention_head_dim, groups, None
         )
         self.down_blocks = nn.ModuleList(
             [
@@ -304,12 +246,19 @@ class Trunk(nn.Module):
         self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=cfg.norm_eps)
         self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
 
+    def transformer_widths(self) -> dict[str, int]:
+        """Channels of each spatial and temporal transformer, whose residuals can be tapped, by name."""
+        return {
+            name: unit.norm.num_channels
+            for name, unit in self.named_modules()
+            if isinstance(unit, (SpatialTransformer, TemporalTransformer))
+            and name != "transformer_in"
+        }
+
     def unit_names(self) -> tuple[list[str], list[str]]:
-        """Names of the spatial and of the temporal transformers, whose residuals can be tapped."""
-        names = [name for name, _ in self.named_modules()]
-        spatial = [n for n in names if n.split(".")[-2:-1] == ["attentions"]]
-        temporal = [n for n in names if n.split(".")[-2:-1] == ["temp_attentions"]]
-        return spatial, temporal
+        """Names of the spatial and of the temporal transformers."""
+        names = list(self.transformer_widths())
+        return [n for n in names if is_spatial(n)], [n for n in names if not is_spatial(n)]
 
     def embed_time(self, timesteps: Tensor) -> Tensor:
         """[B,E] of `timesteps` [B]."""
@@ -322,53 +271,56 @@ class Trunk(nn.Module):
         timesteps: Tensor,
         context: Tensor,
         *,
-        added: Tensor | None = None,
-        beside: Tensor | None = None,
-        entry: Tensor | None = None,
+        frame_embedding: Tensor | None = None,
+        extra_channels: Tensor | None = None,
+        input_residual: Tensor | None = None,
         wanted: frozenset[str] = frozenset(),
     ) -> tuple[dict[Channel, Tensor], dict[str, Tensor]]:
-        """Predictions [B,O,F,H,W] for `latents` [B,C,F,H,W], one of each channel that is given, at
-        `timesteps` [B] under `context` [B,L,D]; `added` [B,F,E] is added to the time embedding,
-        `beside` [B,C',F,H,W] are further channels of the latents, `entry` [B F,C,H,W] is added to the
-        first features.
+        """Predictions [B,O,F,H,W] for `latents` [B,C,F,H,W] of each channel, at `timesteps` [B] under
+        `context` [B,L,D]. `frame_embedding` [B,F,E] is added to the time embedding, `extra_channels`
+        [B,C',F,H,W] are concatenated to the latents, `input_residual` [B F,C,H,W] is added to the first
+        states.
 
-        Returns also the residuals [B F,C,H,W] of the units in `wanted`, by "channel/unit" names."""
-        some = next(iter(latents.values()))
-        batch, _, frames = some.shape[:3]
+        Also returns the residuals [B F,C,H,W] of the units in `wanted`, by "channel/unit"."""
+        batch, _, frames = next(iter(latents.values())).shape[:3]
         per_frame = self.embed_time(timesteps)[:, None].expand(-1, frames, -1)
-        if added is not None:
-            per_frame = per_frame + added.to(per_frame)
+        if frame_embedding is not None:
+            per_frame = per_frame + frame_embedding.to(per_frame)
         recompute = self.checkpointing and torch.is_grad_enabled()
-        run = Pass(frames, per_frame.flatten(0, 1), context, wanted, recompute)
-        streams: Streams = []
-        for channel, own in latents.items():
-            z = own if beside is None else torch.cat([own, beside.to(own)], dim=1)
+        ctx = ForwardContext(frames, per_frame.flatten(0, 1), context, wanted, recompute)
+        ctx.recompute_contexts = self.recompute_contexts
+        states: States = []
+        for channel, z in latents.items():
+            if extra_channels is not None:
+                z = torch.cat([z, extra_channels.to(z)], dim=1)
             x = z.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
             x = self.conv_in(x)
-            x = (x if entry is None else x + entry).contiguous(memory_format=torch.channels_last)
+            x = (x if input_residual is None else x + input_residual).contiguous(
+                memory_format=torch.channels_last
+            )
             if channel.temporal:
-                residual = run.through(self.transformer_in.residual, x, frames)
-                x = x + run.keep(channel, "transformer_in", residual)
-            streams.append((channel, x))
-        kept = [streams]
+                residual = ctx.run_layer(self.transformer_in.residual, x, frames)
+                x = x + ctx.tap(channel, "transformer_in", residual)
+            states.append((channel, x))
+        skips = [states]
         for i, block in enumerate(self.down_blocks):
-            streams, more = block(streams, run, f"down_blocks.{i}")
-            kept += more
-        streams = self.mid_block(streams, run, "mid_block")
+            states, more = block(states, ctx, f"down_blocks.{i}")
+            skips += more
+        states = self.mid_block(states, ctx, "mid_block")
         for i, block in enumerate(self.up_blocks):
-            cut = len(kept) - len(block.resnets)
-            size = None if block.upsamplers is None else _size(kept[cut - 1])
-            streams = block(streams, kept[cut:], run, f"up_blocks.{i}", size)
-            del kept[cut:]
+            cut = len(skips) - len(block.resnets)
+            size = None if block.upsamplers is None else _size(skips[cut - 1])
+            states = block(states, skips[cut:], ctx, f"up_blocks.{i}", size)
+            del skips[cut:]
         out = {}
-        for channel, x in streams:
+        for channel, x in states:
             h = self.conv_out(F.silu(self.conv_norm_out(x)))
             out[channel] = h.view(batch, frames, *h.shape[1:]).transpose(1, 2)
-        # layers that are recomputed hold `run`: what they tapped again would keep their graphs alive
-        taps, run.taps, run.wanted = run.taps, {}, frozenset()
+        # recomputed layers hold the context: features that they tap again would keep their graphs alive
+        taps, ctx.taps, ctx.wanted = ctx.taps, {}, frozenset()
         return out, taps
 
 
-def _size(streams: Streams) -> tuple[int, int]:
-    height, width = streams[0][1].shape[-2:]
+def _size(states: States) -> tuple[int, int]:
+    height, width = states[0][1].shape[-2:]
     return height, width

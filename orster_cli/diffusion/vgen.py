@@ -1,10 +1,10 @@
-"""VGen's names for the UNet3D graph, in which VideoMV and ModelScope published their weights.
+"""VGen's names for the UNet3D graph: VideoMV and ModelScope published their weights under them.
 
-The graph and its numbers are the trunk's: only names differ (`temopral_conv` is spelt so in every
-published file), and the projections of temporal transformers, there Conv1d [O,I,1], here Linear [O,I].
-VideoMV's image files have the image branch too. There queries, keys and values of its attention over
-time are one tensor; and the latents that lie beside the noisy ones are added twice, which is kept by
-doubling the weights that read them (an exact product).
+The graph and the values are the trunk's. Names differ (`temopral_conv` is spelt so in every published
+file), and projections of temporal transformers are Conv1d [O,I,1] there and Linear [O,I] here. VideoMV's
+image files also hold the image branch: queries, keys and values of its temporal attention are one tensor,
+and its latents are added twice, which is kept by doubling the weights that read them (exact in floating
+point).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.embeddings import CameraEmbedding
 from orster_cli.diffusion.image_branch import ImageBranch
-from orster_cli.diffusion.trunk import ENTRY_HEADS, Trunk, TrunkConfig
+from orster_cli.diffusion.trunk import TRANSFORMER_IN_HEADS, Trunk
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.io.tensors import check_names
 
 CAMERA = "camera_embedding."
@@ -52,10 +53,10 @@ _PROJECTIONS = ("proj_in.weight", "proj_out.weight")
 
 
 def modules(config: TrunkConfig) -> dict[str, str]:
-    """The prefix that VGen gives each module, by the trunk's own (and the camera embedding's, and the
-    image branch's, where the trunk reads one)."""
+    """VGen's prefix of each module, by our prefix: of the trunk, the camera embedding and, where the
+    trunk reads one, the image branch."""
     out = {
-        **(_BRANCH if config.beside else {}),
+        **(_BRANCH if config.extra_channels else {}),
         "time_embedding.linear_1": "time_embed.0",
         "time_embedding.linear_2": "time_embed.2",
         "camera_embedding.linear_1": "camera_embedding.0",
@@ -79,8 +80,8 @@ def modules(config: TrunkConfig) -> dict[str, str]:
         for i in range(layers + 1):
             out |= _block(f"up_blocks.{level}", i, f"output_blocks.{level * (layers + 1) + i}")
         last = level * (layers + 1) + layers  # the upsampler is the last of the block's modules
-        place = 3 if attended else 1
-        out[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{last}.{place}.conv"
+        position = 3 if attended else 1
+        out[f"up_blocks.{level}.upsamplers.0.conv"] = f"output_blocks.{last}.{position}.conv"
     return out
 
 
@@ -98,11 +99,11 @@ def _units(ours: str, i: int, theirs: str) -> dict[str, str]:
 
 
 def shapes(config: TrunkConfig, *, camera: bool = True) -> dict[str, torch.Size]:
-    """The trunk's own names and shapes, and the image branch's where it reads one; with the camera
-    embedding's under `camera_embedding.`."""
+    """Our names and shapes: of the trunk, of the image branch where the trunk reads one and, with
+    `camera`, of the camera embedding."""
     with torch.device("meta"):
         found = {name: value.shape for name, value in Trunk(config).state_dict().items()}
-        if config.beside:
+        if config.extra_channels:
             branch = ImageBranch(config, fps=0).state_dict()
             found |= {name: value.shape for name, value in branch.items()}
         if camera:
@@ -112,7 +113,7 @@ def shapes(config: TrunkConfig, *, camera: bool = True) -> dict[str, torch.Size]
 
 
 def names(config: TrunkConfig) -> dict[str, str]:
-    """VGen's name of every tensor of `shapes`, by its own."""
+    """VGen's name of every tensor of `shapes`, by our name."""
     prefixes = modules(config)
     out = {}
     for name in shapes(config):
@@ -126,7 +127,7 @@ def names(config: TrunkConfig) -> dict[str, str]:
 
 
 def file_shapes(config: TrunkConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor in a file of VGen's."""
+    """Name and shape of every tensor in a VGen file."""
     out: dict[str, tuple[int, ...]] = {}
     ours = shapes(config)
     for name, theirs in names(config).items():
@@ -138,24 +139,24 @@ def file_shapes(config: TrunkConfig) -> dict[str, tuple[int, ...]]:
 
 
 def is_conv1d(name: str) -> bool:
-    """Whether the trunk's tensor `name` is the weight of a Conv1d in VGen's files."""
+    """Whether our tensor `name` is the weight of a Conv1d in VGen files."""
     temporal = name.startswith("transformer_in.") or ".temp_attentions." in name
     return temporal and name.endswith(_PROJECTIONS)
 
 
 def has_images(tensors: Mapping[str, object]) -> bool:
-    """Whether a file of VGen's is one of an image branch."""
+    """Whether the tensors of a VGen file include an image branch."""
     return any(name.startswith(_OF_IMAGES) for name in tensors)
 
 
 def to_vgen(tensors: Mapping[str, Tensor], config: TrunkConfig) -> dict[str, Tensor]:
-    """The tensors of `shapes` as VGen has them; views, where the numbers are the same."""
+    """Our tensors under VGen's names; views where the values are equal."""
     out = {
         theirs: tensors[ours][..., None] if is_conv1d(ours) else tensors[ours]
         for ours, theirs in names(config).items()
         if ours in tensors and theirs != QKV
     }
-    if config.beside:
+    if config.extra_channels:
         stem = "input_blocks.0.0.weight"
         out[stem] = _times(out[stem], 0.5, config)
         out[QKV] = torch.cat([tensors[name] for name in _PARTS])
@@ -165,32 +166,31 @@ def to_vgen(tensors: Mapping[str, Tensor], config: TrunkConfig) -> dict[str, Ten
 def from_vgen(
     tensors: Mapping[str, Tensor], config: TrunkConfig, *, where: str
 ) -> dict[str, Tensor]:
-    """The inverse of `to_vgen`, strictly: whatever is missing, unexpected or of another shape is one
-    InputError. What `DROPPED` names is left out. Views, but for an image branch's first layer: a file
-    that is mapped to memory is not read here."""
-    given = {name: value for name, value in tensors.items() if not name.startswith(DROPPED)}
-    found = {name: tuple(value.shape) for name, value in given.items()}
+    """The inverse of `to_vgen`. InputError lists all tensors that are missing, unexpected or misshapen;
+    those of `DROPPED` are ignored. Views, except for an image branch's first layer, so that a mapped file
+    is not read here."""
+    source = {name: value for name, value in tensors.items() if not name.startswith(DROPPED)}
+    found = {name: tuple(value.shape) for name, value in source.items()}
     check_names(file_shapes(config), found, where=where)
     out = {
-        ours: given[theirs].squeeze(-1) if is_conv1d(ours) else given[theirs]
+        ours: source[theirs].squeeze(-1) if is_conv1d(ours) else source[theirs]
         for ours, theirs in names(config).items()
     }
-    if config.beside:
+    if config.extra_channels:
         out[_STEM] = _times(out[_STEM], 2.0, config)
-        out |= dict(zip(_PARTS, given[QKV].chunk(len(_PARTS)), strict=True))
+        out |= dict(zip(_PARTS, source[QKV].chunk(len(_PARTS)), strict=True))
     return out
 
 
 def _times(stem: Tensor, factor: float, config: TrunkConfig) -> Tensor:
-    """`stem` [O,C+C',3,3] with what reads the C' channels beside the noisy latents times `factor`."""
-    noisy, beside = stem.split([config.out_channels, config.beside], dim=1)
-    return torch.cat([noisy, factor * beside], dim=1)
+    """`stem` [O,C+C',3,3] with its weights for the C' image channels times `factor`."""
+    noisy, image = stem.split([config.out_channels, config.extra_channels], dim=1)
+    return torch.cat([noisy, factor * image], dim=1)
 
 
 def config_of(tensors: Mapping[str, Tensor], *, where: str) -> TrunkConfig:
-    """The sizes of a trunk in VGen's layout. Where the first width is the published one, the
-    published sizes, so that a damaged file is measured against what it should be; else from the
-    shapes. InputError: no such file."""
+    """The sizes of a trunk in VGen's layout: the published ones where the first width is, so that a
+    damaged file is compared with them; else from the shapes. InputError: not a VGen UNet."""
     images = 2 if has_images(tensors) else 1
     published = TrunkConfig(in_channels=4 * images)
     try:
@@ -205,7 +205,7 @@ def config_of(tensors: Mapping[str, Tensor], *, where: str) -> TrunkConfig:
             if attention[level] and not context:
                 attended = f"{units[0]}.1.transformer_blocks.0.attn2.to_k.weight"
                 context = tensors[attended].shape[1]
-        head = tensors["input_blocks.0.1.proj_in.weight"].shape[0] // ENTRY_HEADS
+        head = tensors["input_blocks.0.1.proj_in.weight"].shape[0] // TRANSFORMER_IN_HEADS
         out = tensors["out.2.weight"].shape[0]
     except KeyError as error:
         raise InputError(
@@ -225,7 +225,7 @@ def config_of(tensors: Mapping[str, Tensor], *, where: str) -> TrunkConfig:
 
 
 def _levels(tensors: Mapping[str, Tensor]) -> Iterator[list[str]]:
-    """The input blocks with a resnet, level by level: a downsampler ends each but the last."""
+    """The input blocks with a resnet, by level. A downsampler ends each level but the last."""
     units: list[str] = []
     number = 1
     while any(name.startswith(f"input_blocks.{number}.") for name in tensors):

@@ -1,6 +1,6 @@
 """A 4D diffusion as a folder: ``unet/`` opens as diffusers' UNet3DConditionModel, or as its
-I2VGenXLUNet where the backbone has an image branch; ``std4d/`` holds what that model has not (cameras,
-motion, conditions, disentanglement).
+I2VGenXLUNet where the backbone has an image branch; ``std4d/`` holds the rest (cameras, motion,
+conditions, disentanglement).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.image_branch import unet_config
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.diffusion.trunk import Trunk, TrunkConfig
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module
 
@@ -28,14 +27,14 @@ TRUNK, BRANCH = "trunk.", "image_branch."
 
 
 def create(config: STD4DConfig, seed: int) -> STD4D:
-    """A new model; the same for the same seed, whatever was drawn before."""
+    """A new model; equal for equal seeds, whatever the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return STD4D(config)
 
 
 def save(model: STD4D, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write `model` into `folder`, its weights in `dtype` (None: as they are)."""
+    """Write `model` into `folder`, its weights in `dtype` (None: unchanged)."""
     tensors = {n: v if dtype is None else v.to(dtype) for n, v in model.state_dict().items()}
     unet = {
         n.removeprefix(TRUNK).removeprefix(BRANCH): v
@@ -49,19 +48,20 @@ def save(model: STD4D, folder: Path, dtype: torch.dtype | None = None) -> None:
 def save_parts(
     config: STD4DConfig, unet: Mapping[str, Tensor], rest: Mapping[str, Tensor], folder: Path
 ) -> None:
-    """Write the tensors of a backbone (the trunk, and the image branch where it has one), by diffusers'
-    names, and of what lies beside it into `folder`. One shard is in memory at a time where `unet` is
-    mapped to a file."""
+    """Write `unet` (the backbone: trunk and image branch, by diffusers' names) and `rest` into `folder`.
+    One shard is in memory at a time where `unet` is mapped to a file."""
     write_sharded(folder / UNET, UNET_STEM, unet)
-    known = config.trunk.to_diffusers() if config.image_fps is None else unet_config(config.trunk)
-    _write_json(folder / UNET / "config.json", known)
+    diffusers = (
+        config.trunk.to_diffusers() if config.image_fps is None else unet_config(config.trunk)
+    )
+    _write_json(folder / UNET / "config.json", diffusers)
     write_sharded(folder / REST, REST_STEM, rest)
     _write_json(folder / REST / "config.json", config.to_dict())
 
 
-def beside_trunk(config: STD4DConfig, seed: int) -> dict[str, Tensor]:
-    """What a new model has beside its backbone, made without the memory of a large trunk: it depends
-    on the trunk's first width, context and channels only."""
+def new_rest(config: STD4DConfig, seed: int) -> dict[str, Tensor]:
+    """The tensors of a new model without its backbone. They depend on the trunk's first width, context
+    and channels only, so no large trunk is made."""
     shallow = replace(
         config.trunk,
         block_out_channels=config.trunk.block_out_channels[:1],
@@ -73,45 +73,44 @@ def beside_trunk(config: STD4DConfig, seed: int) -> dict[str, Tensor]:
 
 
 def load(folder: Path, *, empty: bool = False) -> STD4D:
-    """The model that `save` wrote, in float32 on the CPU, in evaluation mode; `empty`: without its
-    numbers, on the meta device. InputError, ConfigError."""
+    """The model that `save` wrote, in float32 on the CPU, in evaluation mode; `empty`: on the meta
+    device, without weights. InputError, ConfigError."""
     value = read_object(folder / REST / "config.json")
     config = STD4DConfig.from_dict(value, where=str(folder / REST / "config.json"))
+    if empty:
+        return on_meta(config)
+    unet, rest = read_sharded(folder / UNET, UNET_STEM), read_sharded(folder / REST, REST_STEM)
+    return assemble(config, unet, rest, where=str(folder))
+
+
+def assemble(
+    config: STD4DConfig, unet: Mapping[str, Tensor], rest: Mapping[str, Tensor], *, where: str
+) -> STD4D:
+    """The inverse of `save_parts`: a model of `config` from its tensors. InputError for missing,
+    unexpected or misshapen ones."""
+    model = on_meta(config)
+    branch = set() if model.image_branch is None else set(model.image_branch.state_dict())
+    tensors = {(BRANCH if n in branch else TRUNK) + n: v for n, v in unet.items()}
+    fill_module(model, {**tensors, **rest}, where=where)
+    return model
+
+
+def on_meta(config: STD4DConfig) -> STD4D:
+    """A model without weights, in evaluation mode."""
     with torch.device("meta"):
-        model = STD4D(config)
-    if not empty:
-        branch = set() if model.image_branch is None else set(model.image_branch.state_dict())
-        unet = read_sharded(folder / UNET, UNET_STEM)
-        tensors = {(BRANCH if n in branch else TRUNK) + n: v for n, v in unet.items()}
-        tensors |= read_sharded(folder / REST, REST_STEM)
-        fill_module(model, tensors, where=str(folder))
-    return model.eval()
+        return STD4D(config).eval()
 
 
 def start_from(base: STD4D, config: STD4DConfig, seed: int) -> STD4D:
-    """A new model of `config` with every weight of `base` that it has a place for (its trunk whole);
-    what `base` has not starts as `create` starts it. ConfigError: the trunks differ in size."""
+    """A new model of `config` with the weights of `base` where names and shapes agree (the whole trunk).
+    Parameters absent from `base` keep their initial values. ConfigError: the trunks differ in size."""
     if base.config.trunk != config.trunk:
         raise ConfigError("the trunk to start from is of another size than the model's")
     model = create(config, seed)
     own = model.state_dict()
-    given = base.state_dict()
-    fitting = {n: v for n, v in given.items() if n in own and own[n].shape == v.shape}
+    fitting = {n: v for n, v in base.state_dict().items() if n in own and own[n].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
     return model
-
-
-def load_trunk(folder: Path, *, empty: bool = False) -> Trunk:
-    """The trunk of a folder that diffusers' `UNet3DConditionModel.save_pretrained` (or `save`) wrote;
-    `empty`: as `load` has it."""
-    config = TrunkConfig.from_diffusers(
-        read_object(folder / "config.json"), where=str(folder / "config.json")
-    )
-    with torch.device("meta"):
-        trunk = Trunk(config)
-    if not empty:
-        fill_module(trunk, read_sharded(folder, UNET_STEM), where=str(folder))
-    return trunk.eval()
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.dataset.views import NormalizedClip, render_view
-from orster_cli.splatting.render import render_frame
+from orster_cli.splatting.render_asset import render_frame
 
 BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
 SAME_POSE = 1e-3  # largest difference of matrix entries between cameras that are the same

@@ -91,7 +91,8 @@ def _from_dataset(path: Path, key: str, default_view: str) -> OpenedClip:
         raise InputError(f"{path}: no view {printable(view)!r}{did_you_mean(view, list(VIEWS))}")
     static = dataset.clip(key, "static") if view in ("dynamic", "eval") else None
     clip = dataset.clip(key, view)
-    return OpenedClip(clip, static=static, parents=[artifact.parent()], key=f"{key}:{view}")
+    parent = artifact.parent(dataset.licences(key))
+    return OpenedClip(clip, static=static, parents=[parent], key=f"{key}:{view}")
 
 
 def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedClip:

@@ -41,8 +41,11 @@ class EvaluationPlan:
 
     @property
     def parents(self) -> list[Parent]:
-        """The artifacts that are read, each once."""
-        found = {parent.id: parent for one in self._sources for parent in one.parents}
+        """The artifacts that are read, each once, with the licences of all that is read of it."""
+        found: dict[str, Parent] = {}
+        for parent in (parent for one in self._sources for parent in one.parents):
+            before = found.get(parent.id, parent).licences
+            found[parent.id] = parent.under(dict.fromkeys([*before, *parent.licences]))
         return list(found.values())
 
     @property

@@ -172,7 +172,13 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
         return load
 
     return [
-        Subject(name=key, load=loader(key), parents=[artifact.parent()], key=key, made_from=(key,))
+        Subject(
+            name=key,
+            load=loader(key),
+            parents=[artifact.parent(dataset.licences(key))],
+            key=key,
+            made_from=(key,),
+        )
         for key in keys
     ]
 

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from orster_cli.core.jit import inner, kernel
+from orster_cli.core.jit import device_function, kernel
 from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR
 from orster_cli.mesh_render.lighting import AMBIENT_GROUND, AMBIENT_SKY
 from orster_cli.mesh_render.pack import (
@@ -32,13 +32,13 @@ NO_FACE = -1
 FAR = np.float32(np.inf)
 
 
-@inner
+@device_function
 def _edge(ax, ay, bx, by, px, py):
     """Twice the signed area of (a, b, p)."""
     return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
 
 
-@inner
+@device_function
 def _span(ax, ay, bx, by, y, lo, hi):
     """The samples lo..hi of row y, narrowed to those that may lie inside the edge a -> b."""
     slope = -(by - ay)
@@ -52,7 +52,7 @@ def _span(ax, ay, bx, by, y, lo, hi):
     return lo, hi
 
 
-@inner
+@device_function
 def _wrapped(i, n, mode):
     """Texel index i of n under a wrap mode."""
     if mode == CLAMP:
@@ -63,7 +63,7 @@ def _wrapped(i, n, mode):
     return i % n
 
 
-@inner
+@device_function
 def _texel(u, v, tex, level, texels, levels, samplers, lut, out):
     """Linear RGBA of a texture at (u, v): bilinear, or nearest for samplers of that mode."""
     first, width, height = levels[tex, level, 0], levels[tex, level, 1], levels[tex, level, 2]
@@ -92,7 +92,7 @@ def _texel(u, v, tex, level, texels, levels, samplers, lut, out):
             out[3] += w * (texels[t, 3] / 255.0)
 
 
-@inner
+@device_function
 def _mip(tex, area_uv, area_screen, levels, samplers):
     """The mip level whose texels are about the size of a sample on this triangle."""
     texel_area = area_uv * levels[tex, 0, 1] * levels[tex, 0, 2]
@@ -102,7 +102,7 @@ def _mip(tex, area_uv, area_screen, levels, samplers):
     return min(level, samplers[tex, 3] - 1)
 
 
-@inner
+@device_function
 def _uv_area(f, triangles, uvs, slot):
     a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
     return abs(
@@ -204,7 +204,7 @@ def nearest_faces(
     return found
 
 
-@inner
+@device_function
 def _encode(value, table):
     """Linear light to sRGB by interpolation in `table`; within 1e-5 of the exact formula, which would
     take most of a frame's time."""
@@ -214,7 +214,7 @@ def _encode(value, table):
     return table[k] + (place - k) * (table[k + 1] - table[k])
 
 
-@inner
+@device_function
 def _light(nx, ny, nz, directions, intensities):
     """Irradiance of a white surface with unit normal n."""
     total = AMBIENT_GROUND + (AMBIENT_SKY - AMBIENT_GROUND) * (0.5 + 0.5 * nz)

@@ -14,7 +14,7 @@ from orster_cli.dataset.views import normalize_object, render_view
 from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.gltf.load import load_gltf
 from orster_cli.io.ply import read_ply
-from orster_cli.splatting.render import render_frame
+from orster_cli.splatting.render_asset import render_frame
 
 
 def render_object_orbit(path: Path, cameras: Cameras) -> OrbitClip:

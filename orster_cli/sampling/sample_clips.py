@@ -1,4 +1,4 @@
-"""`sample-video` as a library call: what is asked for to orbital clips.
+"""Sampling as a library call: a request becomes orbital clips.
 
 B videos, T frames, H W pixels.
 """
@@ -21,32 +21,32 @@ from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.conditions import Conditions, with_image, with_object
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.io.images import on_white
-from orster_cli.sampling.denoise import denoise, starting_noise, without_text_guidance
+from orster_cli.sampling.denoise import denoise, starting_noise, with_empty_text
 from orster_cli.sampling.priors import pooled_priors
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What to show: a `text`, the first view `image` [3,H,W], or the orbit `object` of a static object
-    (from the cameras of `cameras_for`); an image or an object may have a text beside it."""
+class SampleRequest:
+    """The conditions of a clip: a `text`; the first view `image` [3,H,W]; or `object_orbit`, the orbit of
+    a static object from the cameras of `cameras_for`. Image and object may have a text too."""
 
     text: str | None = None
     image: Tensor | None = None
-    object: OrbitClip | None = None
+    object_orbit: OrbitClip | None = None
 
     def check(self) -> None:
-        """ConfigError where it is nothing, or both an image and an object."""
-        if self.image is not None and self.object is not None:
+        """ConfigError: it is empty, or has both an image and an object."""
+        if self.image is not None and self.object_orbit is not None:
             raise ConfigError("an image and an object at once: give one of them")
-        if self.text is None and self.image is None and self.object is None:
+        if self.text is None and self.image is None and self.object_orbit is None:
             raise ConfigError("nothing is asked for: give a text, an image or an object")
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """`clip` on white; `priors`: O^s and O^t tokens [M,P] by name."""
+class SampledClip:
+    """A clip on white; `priors`: tokens [M,P] of O^s and O^t by name."""
 
     seed: int
     clip: OrbitClip
@@ -54,7 +54,7 @@ class Sampled:
 
 
 def cameras_for(facts: Facts, cfg: SampleConfig) -> Cameras:
-    """Of the clip that will be sampled."""
+    """The cameras of a sampled clip."""
     frames = cfg.frames or facts.frames
     turns = 0.0 if facts.role == "video" else 1.0
     return orbit_cameras(
@@ -68,7 +68,7 @@ def cameras_for(facts: Facts, cfg: SampleConfig) -> Cameras:
 
 
 class Sampler:
-    """A model made ready to sample on `device`; with `offload` each part is there only while it works."""
+    """A model ready to sample on `device`; with `offload` each part is there only while it runs."""
 
     def __init__(
         self, bundle: WholeBundle, cfg: SampleConfig, *, device: torch.device, reporter: Reporter
@@ -78,23 +78,25 @@ class Sampler:
             part.eval().to("cpu" if cfg.offload else device)
         if not cfg.offload:
             return
-        reporter.info("only the part that works is on the device")
+        reporter.info("only the part that runs is on the device")
 
     @torch.no_grad()
     def sample(
-        self, asked: Asked, seeds: Sequence[int], cameras: Cameras | None = None
-    ) -> Iterator[Sampled]:
-        """One clip for each seed, `cfg.batch` at once, from `cameras` (None: those of `cameras_for`).
-        ConfigError for what cannot be asked."""
-        asked.check()
+        self, request: SampleRequest, seeds: Sequence[int], cameras: Cameras | None = None
+    ) -> Iterator[SampledClip]:
+        """One clip per seed, `cfg.batch` at once, from `cameras` (None: those of `cameras_for`).
+        ConfigError: as `SampleRequest.check`."""
+        request.check()
         cameras = cameras_for(self.bundle.facts, self.cfg) if cameras is None else cameras
         for start in range(0, len(seeds), self.cfg.batch):
-            yield from self._batch(asked, list(seeds[start : start + self.cfg.batch]), cameras)
+            yield from self._batch(request, list(seeds[start : start + self.cfg.batch]), cameras)
 
-    def _batch(self, asked: Asked, seeds: list[int], cameras: Cameras) -> Iterator[Sampled]:
+    def _batch(
+        self, request: SampleRequest, seeds: list[int], cameras: Cameras
+    ) -> Iterator[SampledClip]:
         cfg, bundle = self.cfg, self.bundle
         bundle.vae.check_size(cameras.height, cameras.width, "model")
-        given, nothing, guidance = self._conditions(asked, cameras, len(seeds))
+        cond, uncond, guidance = self._conditions(request, cameras, len(seeds))
         side = (cameras.height // bundle.vae.factor, cameras.width // bundle.vae.factor)
         shape = (bundle.vae.channels, len(cameras), *side)
         noise = starting_noise(seeds, shape).to(self.device)
@@ -104,14 +106,14 @@ class Sampler:
                 bundle.std4d,
                 bundle.schedule,
                 noise,
-                given,
-                nothing,
+                cond,
+                uncond,
                 guidance=guidance,
                 steps=cfg.steps,
                 scheduler=cfg.scheduler,
                 progress=lambda done, total: self.reporter.step("sample", done, total),
             )
-            priors = pooled_priors(bundle.std4d, bundle.schedule, z, given, noise)
+            priors = pooled_priors(bundle.std4d, bundle.schedule, z, cond, noise)
         self._send_back(bundle.std4d)
         self._bring(bundle.vae)
         for seed, latents, prior in zip(seeds, z, priors, strict=True):
@@ -120,50 +122,50 @@ class Sampler:
                 frames=frames.float().clamp(0, 1).cpu(),
                 cameras=cameras,
                 times=clip_times(len(cameras)).float(),
-                prompt=asked.text,
+                prompt=request.text,
             )
-            yield Sampled(seed, clip, prior)
+            yield SampledClip(seed, clip, prior)
         self._send_back(bundle.vae)
 
     def _conditions(
-        self, asked: Asked, cameras: Cameras, count: int
+        self, request: SampleRequest, cameras: Cameras, count: int
     ) -> tuple[Conditions, Conditions, dict[str, float]]:
-        """What the videos are given, what dropped conditions become, and the guidance of each."""
+        """The conditions, those that dropped ones become, and the guidance scale of each kind."""
         cfg, bundle, device = self.cfg, self.bundle, self.device
         self._bring(bundle.encoder)
         empty = bundle.encoder.text([""])
-        nothing = Conditions(text=empty.tokens, pooled=empty.pooled)
-        given = Conditions()
+        uncond = Conditions(text=empty.tokens, pooled=empty.pooled)
+        cond = Conditions()
         if bundle.facts.role != "video":
-            given = Conditions(
+            cond = Conditions(
                 cameras=cameras.w2c[None].expand(count, -1, -1, -1).to(device),
                 motion=torch.full((count,), self._motion(), device=device),
             )
         guidance = {}
-        if asked.image is not None:
-            picture = _square(asked.image, bundle.facts.resolution)[None].to(device)
+        if request.image is not None:
+            picture = _square(request.image, bundle.facts.resolution)[None].to(device)
             self._bring(bundle.vae)
             latents = bundle.vae.encode(picture)[:, :, None].expand(count, -1, -1, -1, -1)
             self._send_back(bundle.vae)
             pictures = picture.expand(count, -1, -1, -1)
-            given = with_image(given, bundle.encoder, pictures, latents, len(cameras))
+            cond = with_image(cond, bundle.encoder, pictures, latents, len(cameras))
             guidance["image"] = cfg.guidance_image
-        if asked.object is not None:
-            frames = at_resolution(asked.object, bundle.facts.resolution)
+        if request.object_orbit is not None:
+            frames = at_resolution(request.object_orbit, bundle.facts.resolution)
             frames = frames[evenly_spaced(len(frames), len(cameras), where="object")].to(device)
             self._bring(bundle.vae)
             static = bundle.vae.encode(frames).transpose(0, 1)[None].expand(count, -1, -1, -1, -1)
             self._send_back(bundle.vae)
-            given = with_object(given, static)
+            cond = with_object(cond, static)
             guidance["object"] = cfg.guidance_object
-        if asked.text is not None:
-            text = bundle.encoder.text([asked.text] * count)
-            given = replace(given, text=text.tokens, pooled=text.pooled)
+        if request.text is not None:
+            text = bundle.encoder.text([request.text] * count)
+            cond = replace(cond, text=text.tokens, pooled=text.pooled)
             guidance["text"] = cfg.guidance_text
         else:
-            given = without_text_guidance(given, nothing)
+            cond = with_empty_text(cond, uncond)
         self._send_back(bundle.encoder)
-        return given, nothing, guidance
+        return cond, uncond, guidance
 
     def _motion(self) -> float:
         if self.bundle.facts.role == "3d":
@@ -188,7 +190,7 @@ class Sampler:
 
 
 def _square(image: Tensor, side: int) -> Tensor:
-    """[3,side,side] of an image [3 or 4,H,W]: on white, in the middle of a square."""
+    """[3,side,side]: an image [3 or 4,H,W] on white, centred in a square."""
     rgb = on_white(image)
     height, width = rgb.shape[1:]
     longer = max(height, width)
@@ -200,9 +202,9 @@ def _square(image: Tensor, side: int) -> Tensor:
     return out[0].clamp(0, 1)
 
 
-def still_orbit(sampler: Sampler, clip: OrbitClip, *, seed: int) -> OrbitClip:
-    """The orbit of the object of `clip` at rest, from the clip's own cameras: sampled from its first
-    view, at motion 0."""
+def sample_static_orbit(sampler: Sampler, clip: OrbitClip, *, seed: int) -> OrbitClip:
+    """The static orbit of a clip's object from the clip's cameras, sampled from its first view at
+    motion 0."""
     side = sampler.bundle.facts.resolution
     first = clip.over()[0]
     resting = Sampler(
@@ -211,6 +213,6 @@ def still_orbit(sampler: Sampler, clip: OrbitClip, *, seed: int) -> OrbitClip:
         device=sampler.device,
         reporter=sampler.reporter,
     )
-    asked = Asked(image=first, text=clip.prompt)
-    made = next(resting.sample(asked, [seed], clip.cameras.resized(side, side)))
+    request = SampleRequest(image=first, text=clip.prompt)
+    made = next(resting.sample(request, [seed], clip.cameras.resized(side, side)))
     return replace(made.clip, times=torch.zeros(len(made.clip)))

@@ -1,10 +1,12 @@
-"""Attention of many points over the few tokens of a prior (Eq. 8), quick on a CPU.
+"""Attention of many points over the few tokens of a prior (Eq. 8), fast on a CPU.
 
-Keys are folded into the query's map, so a point's scores are one product; points go in blocks whose
-scores stay in the cache and are found again in backward instead of kept; and points that no picture shows,
-whose gradients are zero, are left out of backward. 1.8 times faster than `scaled_dot_product_attention`
-forward and backward for 11,000 points and 128 tokens, half of the points shown. N points, F features,
-M tokens, A width.
+Three steps make it 1.8 times faster than `scaled_dot_product_attention` (forward and backward, 11,000
+points, 128 tokens, half of the points visible). The keys are folded into the query layer, so that one
+product gives a point's scores. Points are processed in blocks whose scores fit the cache; backward
+computes the scores again instead of storing them. Backward skips points whose gradient is zero because
+the image does not show them.
+
+N points, F features, M tokens, A width of the values.
 """
 
 from __future__ import annotations
@@ -14,50 +16,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orster_cli.core.cpu_matmul import outer, product
-from orster_cli.splatting.mlp import active_rows
+from orster_cli.core import native_ops
+from orster_cli.core.cpu_matmul import linear, matmul_tn
+from orster_cli.splatting.mlp import nonzero_rows
 
 BLOCK = 2048  # points: their scores fill half of a core's cache
 
 
-def _weights(x: Tensor, scores: Tensor, bias: Tensor) -> Tensor:
-    """[N,M] shares of the tokens for points `x` [N,F]."""
-    shares = product(x, scores, bias)
-    torch._softmax(shares, -1, False, out=shares)
-    return shares
+def _attention_weights(x: Tensor, scores: Tensor, bias: Tensor) -> Tensor:
+    """[N,M] softmax over the tokens for points `x` [N,F]."""
+    weights = linear(x, scores, bias)
+    return torch.softmax(weights, -1, out=weights)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scores: Tensor, bias: Tensor, values: Tensor) -> Tensor:
         ctx.save_for_backward(x, scores, bias, values)
-        turned = values.T.contiguous()
-        blocks = [product(_weights(b, scores, bias), turned) for b in x.split(BLOCK)]
-        return torch.cat(blocks)
+        values_t = values.T.contiguous()
+        return torch.cat(
+            [linear(_attention_weights(block, scores, bias), values_t) for block in x.split(BLOCK)]
+        )
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         x, scores, bias, values = ctx.saved_tensors
         gradient = gradient.contiguous()
-        rows = active_rows(gradient)
-        shown = x
+        rows = nonzero_rows(gradient)
+        visible = x
         if rows is not None:
-            gradient, shown = gradient.index_select(0, rows), x.index_select(0, rows)
-        to_scores, to_bias, to_values = map(torch.zeros_like, (scores, bias, values))
-        turned = scores.T.contiguous()
-        to_x = []
-        for block, grad in zip(shown.split(BLOCK), gradient.split(BLOCK), strict=True):
-            shares = _weights(block, scores, bias)
-            to_values += outer(shares, grad)
-            inner = torch._softmax_backward_data(product(grad, values), shares, -1, torch.float32)
-            to_x.append(product(inner, turned))
-            to_scores += outer(inner, block)
-            to_bias += inner.sum(0)
-        whole = torch.cat(to_x)
+            gradient, visible = gradient.index_select(0, rows), x.index_select(0, rows)
+        g_scores, g_bias, g_values = map(torch.zeros_like, (scores, bias, values))
+        scores_t = scores.T.contiguous()
+        g_x = []
+        for block, grad in zip(visible.split(BLOCK), gradient.split(BLOCK), strict=True):
+            weights = _attention_weights(block, scores, bias)
+            g_values += matmul_tn(weights, grad)
+            g_logits = native_ops.softmax_backward(linear(grad, values), weights)
+            g_x.append(linear(g_logits, scores_t))
+            g_scores += matmul_tn(g_logits, block)
+            g_bias += g_logits.sum(0)
+        out = torch.cat(g_x)
         if rows is not None:
-            whole = torch.zeros_like(x).index_copy_(0, rows, whole)
-        return whole, to_scores, to_bias, to_values
+            out = torch.zeros_like(x).index_copy_(0, rows, out)
+        return out, g_scores, g_bias, g_values
 
 
 def attend(x: Tensor, scores: Tensor, bias: Tensor, values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The deformation field: canonical Gaussians to Gaussians at a time (Eq. 7 and 9).
 
-N Gaussians, F features, O outputs of the head. All heads are one zero-initialised linear layer
-whose outputs are added to the canonical parameters, so that the field starts as the identity.
+N Gaussians, F features, O outputs of the head. The head is one zero-initialised linear layer whose
+outputs are added to the canonical parameters, so that the field starts as the identity.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from orster_cli.splatting.st_hexplane import STHexPlane
 
 @dataclass(frozen=True, kw_only=True)
 class DeformationConfig:
-    """`width`, `hidden`: of the network between features and heads; `opacity`, `color`: whether
-    these move too; `prior_width`: what each prior's attention returns."""
+    """`width`, `hidden`: width and number of hidden layers of the MLP; `opacity`, `color`: whether the
+    field deforms them too; `prior_width`: output width of the attention over each prior."""
 
     hexplane: HexPlaneConfig = field(default_factory=HexPlaneConfig)
     width: int = 64
@@ -38,14 +38,14 @@ class DeformationConfig:
         return 10 + int(self.opacity) + 3 * int(self.color)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The config as JSON values."""
         out = asdict(self)
         out["hexplane"]["scales"] = list(self.hexplane.scales)
         return out
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DeformationConfig:
-        """The inverse of `to_dict`; InputError for what it cannot have written."""
+        """The inverse of `to_dict`. Raises InputError for values that `to_dict` does not write."""
         try:
             planes = dict(values["hexplane"])
             planes["scales"] = tuple(planes["scales"])
@@ -59,9 +59,9 @@ class DeformationConfig:
 
 
 class DeformationField(nn.Module):
-    """Gaussians at time t: HexPlane features, a small network, residual heads.
+    """Gaussians at time t: HexPlane features, a small MLP, a residual head.
 
-    `aabb` [2,3]: the box of the canonical means. `spatial_prior`, `temporal_prior`: tokens [M,P]
+    `aabb` [2,3]: bounding box of the canonical means. `spatial_prior`, `temporal_prior`: tokens [M,P]
     of O^s and O^t, or None.
     """
 
@@ -91,18 +91,18 @@ class DeformationField(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     # Eq. 7, and Eq. 9 where priors are given: dp, R, s <- HexPlane(D(x, y, z, t)). R and s are added
-    # as well, to quaternions and logarithms of scales.
+    # too, to the quaternions and the log scales.
     # Eq. 10: G^4D = Decoder(G + dp, R, s); the decoder is the rasterizer.
     def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
-        """The Gaussians at time `t` in [0,1]; quaternions are taken as they are (near norm 1)."""
+        """The Gaussians at time `t` in [0,1]; quaternions are not normalised (their norm is near 1)."""
         delta = apply_layers(self.features(gaussians.means, t), [*self.trunk, self.head])
         parts = delta.split([3, 4, 3, delta.shape[1] - 10], dim=-1)
         opacity_logits, sh = gaussians.opacity_logits, gaussians.sh
         if self.config.opacity:
             opacity_logits = opacity_logits + parts[3][:, 0]
         if self.config.color:
-            moved = sh[:, :1] + parts[3][:, None, -3:]
-            sh = moved if sh.shape[1] == 1 else torch.cat([moved, sh[:, 1:]], dim=1)
+            dc = sh[:, :1] + parts[3][:, None, -3:]
+            sh = dc if sh.shape[1] == 1 else torch.cat([dc, sh[:, 1:]], dim=1)
         return replace(
             gaussians,
             means=gaussians.means + parts[0],

@@ -1,7 +1,7 @@
-"""The CUDA rasterizer: `gsplat.rasterization`, with its build turned into one clear answer.
+"""The CUDA rasterizer: `gsplat.rasterization`, and one clear error where gsplat cannot be built.
 
-gsplat's wheel compiles its kernels when a GPU first uses it, with the nvcc it finds. That is the
-step that fails for users, so it is done here once, apart from rendering.
+gsplat's wheel compiles its kernels on first use with the nvcc it finds. That step fails on many
+machines, so it runs here once, separately from rendering.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from orster_cli.core.errors import MissingResourceError
-from orster_cli.splatting.torch_tiles import fill_with_gradient
+from orster_cli.splatting.raster_types import RasterInput, RasterOutput
+from orster_cli.splatting.torch_tiles import copy_gradient_into
 
 
 def nvcc_version() -> str:
-    """The CUDA release of the nvcc on the path, such as "12.8", or "not found"."""
+    """The CUDA release of the nvcc on PATH, such as "12.8", or "not found"."""
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         return "not found"
     try:
         command = [nvcc, "--version"]
-        text = subprocess.run(  # noqa: S603 - a fixed command found on the path
+        text = subprocess.run(  # noqa: S603 - a fixed command found on PATH
             command, capture_output=True, text=True, timeout=20, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
@@ -37,7 +37,7 @@ def nvcc_version() -> str:
 
 
 def build_failure(reason: str) -> MissingResourceError:
-    """The error for a gsplat that cannot render here, with what a user needs to cure it."""
+    """The error where gsplat cannot render, with the versions a user needs to fix it."""
     return MissingResourceError(
         f"gsplat's CUDA kernels are not available: {reason} "
         f"(nvcc {nvcc_version()}, torch {torch.__version__} built for CUDA {torch.version.cuda})",
@@ -55,7 +55,7 @@ def load_gsplat() -> Any:
     if not torch.cuda.is_available():
         raise build_failure("torch sees no CUDA device")
     try:
-        # the build talks on stdout, which is for data
+        # the build prints to stdout, which is reserved for data
         with contextlib.redirect_stdout(sys.stderr):
             import gsplat
             from gsplat.cuda import _backend
@@ -67,45 +67,29 @@ def load_gsplat() -> Any:
     return gsplat
 
 
-def rasterize_gsplat(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    viewmats: Tensor,
-    Ks: Tensor,
-    width: int,
-    height: int,
-    *,
-    near: float,
-    eps2d: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """As `torch_tiles.rasterize_tiles`, for finite float32 tensors on CUDA."""
-    cameras, count = len(viewmats), len(means)
+def rasterize_gsplat(scene: RasterInput) -> RasterOutput:
+    """Rasterize float32 tensors on CUDA; `torch_tiles.rasterize_tiles` is the reference."""
+    means, colors = scene.means, scene.colors
+    cameras, count = len(scene.viewmats), len(means)
     means2d_grad = means.new_zeros(cameras, count, 2)
-    if count == 0:  # gsplat launches no kernel on nothing
-        nothing = means.sum() + colors.sum()  # keeps the graph
-        image = means.new_zeros(cameras, height, width, 1) + nothing
+    if count == 0:  # gsplat cannot launch a kernel without Gaussians
+        nothing = means.sum() + colors.sum()  # stays connected to the graph
+        image = means.new_zeros(cameras, scene.height, scene.width, 1) + nothing
         radii = torch.zeros(cameras, 0, dtype=torch.int32, device=means.device)
-        return image.expand(-1, -1, -1, 3), image, image, radii, means2d_grad
+        return RasterOutput(image.expand(-1, -1, -1, 3), image, image, radii, means2d_grad)
     gsplat = load_gsplat()
     image, alpha, meta = gsplat.rasterization(
-        means,
-        quats,
-        scales,
-        opacities,
-        colors,
-        viewmats,
-        Ks,
-        width,
-        height,
-        near_plane=near,
-        eps2d=eps2d,
+        *scene.gaussians,
+        scene.viewmats,
+        scene.Ks,
+        scene.width,
+        scene.height,
+        near_plane=scene.near,
+        eps2d=scene.eps2d,
         packed=False,
         render_mode="RGB+D",
     )
     if meta["means2d"].requires_grad:
-        meta["means2d"].register_hook(fill_with_gradient(means2d_grad))
+        meta["means2d"].register_hook(copy_gradient_into(means2d_grad))
     radii = meta["radii"].amax(dim=-1).to(torch.int32)
-    return image[..., :3], alpha, image[..., 3:], radii, means2d_grad
+    return RasterOutput(image[..., :3], alpha, image[..., 3:], radii, means2d_grad)

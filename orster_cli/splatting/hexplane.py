@@ -1,8 +1,8 @@
 """HexPlane: a 4D field as the product of six feature planes (Cao and Johnson 2023).
 
-N points, C channels, R cells a side, T cells in time, F features = C x scales. Planes are stored
-channels last, [second axis, first axis, C], in the order of `hexplane_reference.AXES`. Points outside
-the box take the value at its face.
+N points, C channels, R cells per side, T cells in time, F features = C x scales. Planes are stored
+channels last, [second axis, first axis, C], in the order of `hexplane_reference.AXES`. A point
+outside the box takes the value at the nearest point of its surface.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from orster_cli.splatting.hexplane_reference import (
     sample_planes,
 )
 
-CHANNEL_STEP = 8  # channels of the fused kernel's vectors
+CHANNEL_STEP = 8  # width of the fused kernel's vectors
 
 
 @dataclass(frozen=True, kw_only=True)
 class HexPlaneConfig:
-    """`resolution`: cells a side of the coarsest spatial planes, times each of `scales`;
-    `time_resolution`: cells in time, at every scale; `periodic`: time 1 is time 0 again."""
+    """`resolution`: cells per side of the spatial planes, multiplied by each of `scales`;
+    `time_resolution`: cells in time, the same at every scale; `periodic`: time 1 equals time 0."""
 
     channels: int = 16
     resolution: int = 32
@@ -51,12 +51,12 @@ class HexPlaneConfig:
 
     @property
     def features(self) -> int:
-        """F, the width of what the field returns."""
+        """F, the number of output features."""
         return self.channels * len(self.scales)
 
 
 class Smoothness(NamedTuple):
-    """Regularisers of a HexPlane, each a scalar, comparable between resolutions."""
+    """Regularisation losses of a HexPlane, scalars that are comparable between resolutions."""
 
     space: Tensor  # mean squared second difference along both axes of the spatial planes
     time: Tensor  # the same along time
@@ -65,9 +65,9 @@ class Smoothness(NamedTuple):
 class HexPlane(nn.Module):
     """A trainable HexPlane over the box `aabb` [2,3].
 
-    Spatial planes start at 1 + 0.25 N(0,1) and temporal planes at 1: the product starts near 1
-    with gradients to every factor, and nothing moves. `backend`: "auto" takes the fused kernel
-    for float32 on the CPU and grid_sample elsewhere; "torch" and "numba" force one.
+    Spatial planes are initialised to 1 + 0.25 N(0,1) and temporal planes to 1: the product starts near
+    1, every factor has a gradient, and nothing depends on time. `backend`: "auto" selects the fused
+    kernel for float32 on the CPU and grid_sample elsewhere; "torch" and "numba" force one.
     """
 
     aabb: Tensor
@@ -93,32 +93,33 @@ class HexPlane(nn.Module):
             )
 
     def planes(self) -> list[list[Tensor]]:
-        """The six planes of each scale."""
+        """The six planes per scale."""
         return [list(grid) for grid in self.grids]
 
-    def _fused(self, tensor: Tensor) -> bool:
-        fits = tensor.device.type == "cpu" and tensor.dtype == torch.float32
-        return self.backend == "numba" or (self.backend == "auto" and fits)
+    def _use_fused(self, tensor: Tensor) -> bool:
+        supported = tensor.device.type == "cpu" and tensor.dtype == torch.float32
+        return self.backend == "numba" or (self.backend == "auto" and supported)
 
     def forward(self, points: Tensor, t: float) -> Tensor:
         """[N,F] features of `points` [N,3] (world units) at time `t` in [0,1]."""
         planes, periodic = self.planes(), self.config.periodic
-        if self._fused(points):
+        if self._use_fused(points):
             from orster_cli.splatting.hexplane_numba import sample_planes_fused
 
             return sample_planes_fused(points, t, planes, self.aabb, periodic)
         return sample_planes(points, t, planes, self.aabb, periodic)
 
     def smoothness(self) -> Smoothness:
-        """Regularisers of the planes' values, averaged over planes and scales."""
+        """Regularisation losses, averaged over planes and scales."""
         spatial = [grid[index] for grid in self.planes() for index in SPATIAL]
         temporal = [grid[index] for grid in self.planes() for index in TEMPORAL]
         periodic = self.config.periodic
-        measure = roughness
-        if self._fused(spatial[0]):
+        mean_roughness = roughness
+        if self._use_fused(spatial[0]):
             from orster_cli.splatting.smoothness_numba import roughness_fused
 
-            measure = roughness_fused
+            mean_roughness = roughness_fused
         return Smoothness(
-            space=measure(spatial, (0, 1)), time=measure(temporal, (0,), periodic=periodic)
+            space=mean_roughness(spatial, (0, 1)),
+            time=mean_roughness(temporal, (0,), periodic=periodic),
         )

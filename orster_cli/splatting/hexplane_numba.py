@@ -1,8 +1,8 @@
 """HexPlane on the CPU: all six planes of a scale in one pass, eight channels at a time.
 
-All points of one picture share their time, so each temporal plane is first cut to a line at that
-time. Work is split by scale and by eight channels: no two workers touch the same number, and the
-result does not depend on how many there are. N points, C channels, R cells a side, F features.
+All points of one call share their time, so each temporal plane is first reduced to a line at that time.
+Work is split by scale and by eight channels: no two threads write the same number, and the result does
+not depend on their count. N points, C channels, R cells a side, F features.
 """
 
 from __future__ import annotations
@@ -16,18 +16,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orster_cli.core.jit import inner, kernel
+from orster_cli.core.jit import device_function, kernel
 from orster_cli.splatting.hexplane_reference import SPATIAL, TEMPORAL, time_cells
-from orster_cli.splatting.simd import LANES, any_nonzero, fma, load, prefetch, splat, store, total
+from orster_cli.splatting.simd import (
+    LANES,
+    any_nonzero,
+    broadcast,
+    fma,
+    load,
+    prefetch,
+    reduce_add,
+    store,
+)
 
 _F = np.float32
 _ZERO = _F(0)
-_AHEAD = 12  # points from now whose numbers are fetched, since `order` jumps about in memory
+_PREFETCH = 12  # points to prefetch ahead, because `order` accesses memory out of sequence
 
 
-@inner
-def _place(value, low, inverse, cells):  # type: ignore[no-untyped-def]
-    """Cell, weight of the next cell and whether the box was left, along one axis."""
+@device_function
+def _cell(value, low, inverse, cells):  # type: ignore[no-untyped-def]
+    """Cell, weight of the next cell, and whether `value` lies inside the box, along one axis."""
     at = (value - low) * inverse * (cells - 1)
     inside = at > _ZERO and at < _F(cells - 1)
     at = min(max(at, _ZERO), _F(cells - 1))
@@ -35,9 +44,9 @@ def _place(value, low, inverse, cells):  # type: ignore[no-untyped-def]
     return cell, _F(at - _F(cell)), inside
 
 
-@inner
+@device_function
 def _bilinear(plane, at, row, channels, u, v):  # type: ignore[no-untyped-def]
-    """Value and slopes along both axes of eight channels; `row` is the stride of the second."""
+    """Value and slopes along both axes of eight channels; `row` is the stride of the second axis."""
     a, b = load(plane, at), load(plane, at + channels)
     c, d = load(plane, at + row), load(plane, at + row + channels)
     low, high = b - a, d - c
@@ -46,26 +55,26 @@ def _bilinear(plane, at, row, channels, u, v):  # type: ignore[no-untyped-def]
     return fma(v, rise, left), fma(v, high - low, low), rise
 
 
-@inner
+@device_function
 def _linear(line, at, channels, u):  # type: ignore[no-untyped-def]
     a, b = load(line, at), load(line, at + channels)
     rise = b - a
     return fma(u, rise, a), rise
 
 
-@inner
+@device_function
 def _accumulate(array, at, value):  # type: ignore[no-untyped-def]
     store(array, at, load(array, at) + value)
 
 
-@inner
+@device_function
 def _scatter_line(line, at, channels, u, gradient):  # type: ignore[no-untyped-def]
     high = gradient * u
     _accumulate(line, at, gradient - high)
     _accumulate(line, at + channels, high)
 
 
-@inner
+@device_function
 def _scatter(plane, at, row, channels, u, v, gradient):  # type: ignore[no-untyped-def]
     high = gradient * v
     _scatter_line(plane, at, channels, u, gradient - high)
@@ -73,9 +82,9 @@ def _scatter(plane, at, row, channels, u, v, gradient):  # type: ignore[no-untyp
 
 
 @kernel
-def _neighbours_together(points, box, cells, order, counts):  # type: ignore[no-untyped-def]
-    """Into `order` [N] the points by coarse cell (counting sort, 16 cells a side), so that points
-    which read the same corners of the planes follow each other."""
+def _sort_by_cell(points, box, cells, order, counts):  # type: ignore[no-untyped-def]
+    """Write the indices of the points, sorted by coarse cell, into `order` [N] (counting sort, 16 cells
+    a side): points that read the same corners of the planes become neighbours."""
     side = 16
     counts[:] = 0
     for p in range(points.size // 3):
@@ -94,17 +103,18 @@ def _neighbours_together(points, box, cells, order, counts):  # type: ignore[no-
 
 @kernel
 def _forward(points, order, box, planes, lines, cells, channels, channel, out, features, feature):  # type: ignore[no-untyped-def]
-    """Eight channels from `channel` on, of one scale, into columns `feature`... of `out`."""
+    """Write the eight channels from `channel` on of one scale into the columns of `out` from `feature`
+    on."""
     xy, xz, yz = planes
     lx, ly, lz = lines
     row = cells * channels
     for s in range(order.size):
-        p, later = order[s], order[min(s + _AHEAD, order.size - 1)]
+        p, later = order[s], order[min(s + _PREFETCH, order.size - 1)]
         prefetch(points, 3 * later)
-        ix, fx, _ = _place(points[3 * p], box[0], box[3], cells)
-        iy, fy, _ = _place(points[3 * p + 1], box[1], box[4], cells)
-        iz, fz, _ = _place(points[3 * p + 2], box[2], box[5], cells)
-        u, v, w = splat(fx), splat(fy), splat(fz)
+        ix, fx, _ = _cell(points[3 * p], box[0], box[3], cells)
+        iy, fy, _ = _cell(points[3 * p + 1], box[1], box[4], cells)
+        iz, fz, _ = _cell(points[3 * p + 2], box[2], box[5], cells)
+        u, v, w = broadcast(fx), broadcast(fy), broadcast(fz)
         a, _, _ = _bilinear(xy, iy * row + ix * channels + channel, row, channels, u, v)
         b, _, _ = _bilinear(xz, iz * row + ix * channels + channel, row, channels, u, w)
         c, _, _ = _bilinear(yz, iz * row + iy * channels + channel, row, channels, v, w)
@@ -131,24 +141,24 @@ def _backward(  # type: ignore[no-untyped-def]
     g_lines,
     g_points,
 ):
-    """Adds to the gradients of the planes and lines; writes this worker's share of `g_points`."""
+    """Add to the gradients of the planes and lines, and to this call's part of the points' gradient."""
     xy, xz, yz = planes
     lx, ly, lz = lines
     g_xy, g_xz, g_yz = g_planes
     g_lx, g_ly, g_lz = g_lines
     row = cells * channels
     for s in range(order.size):
-        p, later = order[s], order[min(s + _AHEAD, order.size - 1)]
+        p, later = order[s], order[min(s + _PREFETCH, order.size - 1)]
         prefetch(gradient, later * features + feature)
         prefetch(points, 3 * later)
         prefetch(g_points, 3 * later)
         g = load(gradient, p * features + feature)
-        if not any_nonzero(g):  # a Gaussian that the picture does not show
+        if not any_nonzero(g):  # a Gaussian that the image does not show
             continue
-        ix, fx, in_x = _place(points[3 * p], box[0], box[3], cells)
-        iy, fy, in_y = _place(points[3 * p + 1], box[1], box[4], cells)
-        iz, fz, in_z = _place(points[3 * p + 2], box[2], box[5], cells)
-        u, v, w = splat(fx), splat(fy), splat(fz)
+        ix, fx, in_x = _cell(points[3 * p], box[0], box[3], cells)
+        iy, fy, in_y = _cell(points[3 * p + 1], box[1], box[4], cells)
+        iz, fz, in_z = _cell(points[3 * p + 2], box[2], box[5], cells)
+        u, v, w = broadcast(fx), broadcast(fy), broadcast(fz)
         at_xy = iy * row + ix * channels + channel
         at_xz = iz * row + ix * channels + channel
         at_yz = iz * row + iy * channels + channel
@@ -170,9 +180,9 @@ def _backward(  # type: ignore[no-untyped-def]
         _scatter_line(g_ly, at_y, channels, v, ge)
         _scatter_line(g_lz, at_z, channels, w, gf)
         size = _F(cells - 1)
-        dx = total(fma(ga, a_x, fma(gb, b_x, gd * d_x))) * box[3] * size
-        dy = total(fma(ga, a_y, fma(gc, c_y, ge * e_y))) * box[4] * size
-        dz = total(fma(gb, b_z, fma(gc, c_z, gf * f_z))) * box[5] * size
+        dx = reduce_add(fma(ga, a_x, fma(gb, b_x, gd * d_x))) * box[3] * size
+        dy = reduce_add(fma(ga, a_y, fma(gc, c_y, ge * e_y))) * box[4] * size
+        dz = reduce_add(fma(gb, b_z, fma(gc, c_z, gf * f_z))) * box[5] * size
         g_points[3 * p] += dx if in_x else _ZERO
         g_points[3 * p + 1] += dy if in_y else _ZERO
         g_points[3 * p + 2] += dz if in_z else _ZERO
@@ -180,12 +190,12 @@ def _backward(  # type: ignore[no-untyped-def]
 
 @lru_cache(maxsize=4)
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Keyed by process too: a forked child has the object but not its threads."""
+    """One pool per process, because a forked child inherits the pool without its threads."""
     del process
     return ThreadPoolExecutor(threads, thread_name_prefix="orster-hexplane")
 
 
-def _run(items: list[Any], work: Any) -> None:
+def _run_items(items: list[Any], work: Any) -> None:
     threads = min(torch.get_num_threads(), len(items))
     if threads == 1:
         for item in items:
@@ -209,9 +219,7 @@ class _Sample(torch.autograd.Function):
         flat_points = _flat(points)
         out = torch.empty(len(points), features)
         order = np.empty(len(points), np.int32)
-        _neighbours_together(
-            flat_points, box, np.empty_like(order), order, np.empty(16**3 + 1, np.int32)
-        )
+        _sort_by_cell(flat_points, box, np.empty_like(order), order, np.empty(16**3 + 1, np.int32))
         flat_out = out.numpy().reshape(-1)
         sliced = []
         for s in range(scales):
@@ -241,7 +249,7 @@ class _Sample(torch.autograd.Function):
             )
 
         ctx.items = [(s, c) for s in range(scales) for c in range(0, channels, LANES)]
-        _run(ctx.items, work)
+        _run_items(ctx.items, work)
         ctx.save_for_backward(points, *planes)
         ctx.t, ctx.periodic, ctx.box, ctx.sliced, ctx.order = t, periodic, box, sliced, order
         return out
@@ -254,7 +262,7 @@ class _Sample(torch.autograd.Function):
         flat_points, flat_gradient = _flat(points), _flat(gradient)
         g_planes = [torch.zeros_like(plane) for plane in planes]
         g_lines = [tuple(np.zeros(line.size, _F) for line in lines) for _, lines, _ in ctx.sliced]
-        shares = np.zeros((len(ctx.items), flat_points.size), _F)
+        point_grads = np.zeros((len(ctx.items), flat_points.size), _F)
 
         def work(s: int, channel: int) -> None:
             spatial, lines, cells = ctx.sliced[s]
@@ -272,10 +280,10 @@ class _Sample(torch.autograd.Function):
                 s * channels + channel,
                 tuple(g_planes[6 * s + i].numpy().reshape(-1) for i in SPATIAL),
                 g_lines[s],
-                shares[ctx.items.index((s, channel))],
+                point_grads[ctx.items.index((s, channel))],
             )
 
-        _run(ctx.items, work)
+        _run_items(ctx.items, work)
         for s, lines in enumerate(g_lines):
             for i, line in zip(TEMPORAL, lines, strict=True):
                 plane = g_planes[6 * s + i]
@@ -283,7 +291,7 @@ class _Sample(torch.autograd.Function):
                 gradient_line = torch.from_numpy(line).view_as(plane[0])
                 plane[low] += (1 - weight) * gradient_line
                 plane[high] += weight * gradient_line
-        g_points = torch.from_numpy(shares.sum(axis=0)).view_as(points)
+        g_points = torch.from_numpy(point_grads.sum(axis=0)).view_as(points)
         return None, None, None, g_points, *g_planes
 
 

@@ -1,5 +1,5 @@
-"""The planes of a HexPlane in plain tensors: the reference of `hexplane_numba` and `smoothness_numba`,
-and what runs on a GPU.
+"""Sampling and smoothness of HexPlane planes in plain torch: what runs on a GPU, and the reference of
+`hexplane_numba` and `smoothness_numba`.
 
 N points, C channels, F features. Planes are [second axis, first axis, C], in the order of 4DGaussians:
 0 xy, 1 xz, 2 xt, 3 yz, 4 yt, 5 zt.
@@ -16,22 +16,22 @@ TEMPORAL = (2, 4, 5)
 
 
 def time_cells(t: float, cells: int, periodic: bool) -> tuple[int, int, float]:
-    """The two cells that time `t` in [0,1] falls between, and the weight of the second."""
+    """The two cells around time `t` in [0,1], and the weight of the second."""
     if periodic:
-        place = (t % 1.0) * cells
-        first = min(int(place), cells - 1)
-        return first, (first + 1) % cells, place - first
-    place = min(max(t, 0.0), 1.0) * (cells - 1)
-    first = min(int(place), cells - 2)
-    return first, first + 1, place - first
+        position = (t % 1.0) * cells
+        first = min(int(position), cells - 1)
+        return first, (first + 1) % cells, position - first
+    position = min(max(t, 0.0), 1.0) * (cells - 1)
+    first = min(int(position), cells - 2)
+    return first, first + 1, position - first
 
 
 def sample_planes(
     points: Tensor, t: float, planes: list[list[Tensor]], aabb: Tensor, periodic: bool
 ) -> Tensor:
-    """The reference: [N,F] features of `points` [N,3] at time `t`, by grid_sample.
+    """[N,F] features of `points` [N,3] at time `t` in [0,1], by grid_sample.
 
-    `planes`: six a scale, [second, first, C]; `aabb` [2,3]: the corners that become -1 and 1."""
+    `planes`: six planes [second axis, first axis, C] per scale; `aabb` [2,3]: corners of the box."""
     normalised = (points - aabb[0]) / (aabb[1] - aabb[0]) * 2 - 1
     features = []
     for scale in planes:
@@ -56,8 +56,8 @@ def sample_planes(
 
 
 def roughness(planes: list[Tensor], axes: tuple[int, ...], *, periodic: bool = False) -> Tensor:
-    """Mean over `planes` [A,B,C] and `axes` of the mean squared second difference along an axis; 0 for
-    an axis that is shorter than three cells and not `periodic`."""
+    """Mean squared second difference along `axes`, averaged over `planes` [A,B,C] and axes; 0 for an
+    axis of fewer than three cells that is not `periodic`."""
     return torch.stack([_roughness(p, axis, periodic) for p in planes for axis in axes]).mean()
 
 

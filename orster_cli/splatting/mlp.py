@@ -1,10 +1,11 @@
-"""The small network between HexPlane features and heads, quick on a CPU.
+"""The MLP between HexPlane features and deformation, fast on a CPU.
 
-Two things torch does not do by itself. A picture of an object has gradients only for the Gaussians
-it shows, so that about half of the rows that reach backward are zero: they are left out of its
-matrix products. And ten outputs make a slow matrix product where sixteen make a fast one, so the
-last layer is padded. (Finding the hidden values again in backward, in chunks that stay in the
-cache, was tried: slower.) N rows, widths F (in), A (hidden), O (out).
+Two optimizations that torch does not make. An image gives gradients only to the Gaussians it shows,
+so about half of the rows are zero in backward: they are left out of its matrix products. A matrix
+product with 10 outputs is slower than one with 16, so the last layer is padded to a multiple of 16.
+(Recomputing the hidden values in backward, in blocks that fit the cache, was slower.)
+
+N rows, widths F (in), A (hidden), O (out).
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orster_cli.core.cpu_matmul import outer, product
+from orster_cli.core import native_ops
+from orster_cli.core.cpu_matmul import linear, matmul_tn
 from orster_cli.core.jit import kernel
 
-# below zero, so that a unit that no row activates still learns: with plain ReLU all of them could
-# die in the first steps, and the asset never moved
+# leaky, so that a unit that is negative in every row still has a gradient: with plain ReLU all units
+# could die in the first steps and the asset would never move
 SLOPE = 0.01
-_OUTPUT_STEP = 16
-_DENSE = 0.8  # above this share of nonzero rows, picking them out costs more than it saves
+_OUTPUT_MULTIPLE = 16
+_DENSE = 0.8  # fraction of nonzero rows above which selecting them costs more than it saves
 
 
 @kernel
-def _nonzero_rows(values, width, rows):  # type: ignore[no-untyped-def]
-    """Into `rows` the numbers of the rows of `values` [N width] that are not all zero; their
-    count."""
+def _find_nonzero_rows(values, width, rows):  # type: ignore[no-untyped-def]
+    """Write the indices of the rows of `values` [N width] that are not all zero into `rows`; returns
+    their count."""
     count = 0
     for row in range(values.size // width):
         for k in range(width):
@@ -39,25 +41,25 @@ def _nonzero_rows(values, width, rows):  # type: ignore[no-untyped-def]
     return count
 
 
-def active_rows(gradient: Tensor) -> Tensor | None:
-    """The rows of a CPU tensor [N,O] that are not zero; None when nearly all are."""
+def nonzero_rows(gradient: Tensor) -> Tensor | None:
+    """Indices of the rows of a CPU tensor [N,O] that are not all zero; None if nearly all are not."""
     rows = torch.empty(len(gradient), dtype=torch.int64)
-    count = _nonzero_rows(gradient.numpy().reshape(-1), gradient.shape[1], rows.numpy())
+    count = _find_nonzero_rows(gradient.numpy().reshape(-1), gradient.shape[1], rows.numpy())
     return None if count > _DENSE * len(gradient) else rows[:count]
 
 
-class _Perceptron(torch.autograd.Function):
+class _MLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
         weights, biases = parameters[0::2], parameters[1::2]
         inputs = [x]
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-            inputs.append(F.leaky_relu_(product(inputs[-1], weight, bias), SLOPE))
+            inputs.append(F.leaky_relu_(linear(inputs[-1], weight, bias), SLOPE))
         outputs, width = weights[-1].shape
-        padded = -(-outputs // _OUTPUT_STEP) * _OUTPUT_STEP
+        padded = -(-outputs // _OUTPUT_MULTIPLE) * _OUTPUT_MULTIPLE
         last = weights[-1].new_zeros(padded, width)
         last[:outputs] = weights[-1]
-        out = product(inputs[-1], last)[:, :outputs] + biases[-1]
+        out = linear(inputs[-1], last)[:, :outputs] + biases[-1]
         ctx.save_for_backward(*inputs, *weights)
         ctx.layers = len(weights)
         return out
@@ -67,18 +69,16 @@ class _Perceptron(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, weights = ctx.saved_tensors[: ctx.layers], ctx.saved_tensors[ctx.layers :]
         gradient = gradient.contiguous()
-        rows = active_rows(gradient)
+        rows = nonzero_rows(gradient)
         if rows is not None:
             gradient = gradient.index_select(0, rows)
             inputs = [value.index_select(0, rows) for value in inputs]
         grads: list[Tensor] = []
         for layer in reversed(range(ctx.layers)):
-            grads = [outer(gradient, inputs[layer]), gradient.sum(0), *grads]
-            gradient = product(gradient, weights[layer].T)
+            grads = [matmul_tn(gradient, inputs[layer]), gradient.sum(0), *grads]
+            gradient = linear(gradient, weights[layer].T)
             if layer:
-                torch.ops.aten.leaky_relu_backward.grad_input(
-                    gradient, inputs[layer], SLOPE, True, grad_input=gradient
-                )
+                gradient = native_ops.leaky_relu_backward(gradient, inputs[layer], SLOPE)
         if rows is not None:
             full = gradient.new_zeros(len(ctx.saved_tensors[0]), gradient.shape[1])
             gradient = full.index_copy_(0, rows, gradient)
@@ -86,9 +86,9 @@ class _Perceptron(torch.autograd.Function):
 
 
 def apply_layers(x: Tensor, layers: list[nn.Linear]) -> Tensor:
-    """[N,F] -> [N,O] through linear layers with leaky ReLU between them, as nn.Sequential would."""
+    """[N,F] -> [N,O] through linear layers with leaky ReLU between them, like nn.Sequential."""
     if x.device.type == "cpu" and x.dtype == torch.float32:
-        return _Perceptron.apply(x, *(p for layer in layers for p in (layer.weight, layer.bias)))
+        return _MLP.apply(x, *(p for layer in layers for p in (layer.weight, layer.bias)))
     for layer in layers[:-1]:
         x = F.leaky_relu(layer(x), SLOPE)
     return layers[-1](x)
@@ -96,4 +96,4 @@ def apply_layers(x: Tensor, layers: list[nn.Linear]) -> Tensor:
 
 def warm_kernels() -> None:
     """Run every kernel once."""
-    active_rows(torch.ones(2, _OUTPUT_STEP))
+    nonzero_rows(torch.ones(2, _OUTPUT_MULTIPLE))

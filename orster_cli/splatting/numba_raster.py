@@ -1,7 +1,7 @@
 """The CPU rasterizer: one autograd function from 3D parameters to pixels.
 
-N Gaussians, C cameras, H W pixels, M visible Gaussians. Nothing between the parameters and the
-image is a tensor: forward keeps the M records (64 bytes each) and the frame for backward.
+N Gaussians, C cameras, H W pixels, M visible Gaussians. No intermediate value is a tensor: forward
+saves M records of 64 bytes and the framebuffer for backward.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import torch
 from torch import Tensor
 
 from orster_cli.splatting import numba_blend as nb
-from orster_cli.splatting import numba_project as npj
+from orster_cli.splatting.numba_project import project
+from orster_cli.splatting.numba_project_backward import project_backward
+from orster_cli.splatting.numba_records import REC, SUMS, set_features, sort_by_depth
+from orster_cli.splatting.numba_records import count_nonfinite as count_nonfinite_bits
+from orster_cli.splatting.raster_types import RasterInput, RasterOutput
 from orster_cli.splatting.simd import LANES
 
 _F = np.float32
@@ -24,13 +28,13 @@ _F = np.float32
 
 @lru_cache(maxsize=8)
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """Keyed by process too: a forked child has the object but not its threads."""
+    """One pool per process, because a forked child inherits the pool without its threads."""
     del process
     return ThreadPoolExecutor(threads, thread_name_prefix="orster-raster")
 
 
-def _each(threads: int, work: Any) -> None:
-    """`work(thread)` for every thread at once; exceptions are raised here."""
+def _run_threads(threads: int, work: Any) -> None:
+    """Run `work(thread)` on all threads at once and raise their exceptions."""
     if threads == 1:
         work(0)
         return
@@ -40,29 +44,35 @@ def _each(threads: int, work: Any) -> None:
         other.result()
 
 
-def nonfinite(tensor: Tensor) -> int:
-    """How many values of a float32 CPU tensor are NaN or infinite."""
-    return int(npj.nonfinite(tensor.detach().contiguous().numpy().reshape(-1).view(np.uint32)))
+def count_nonfinite(tensor: Tensor) -> int:
+    """The number of values of a float32 CPU tensor that are NaN or infinite."""
+    return int(
+        count_nonfinite_bits(tensor.detach().contiguous().numpy().reshape(-1).view(np.uint32))
+    )
 
 
 class _View(NamedTuple):
-    """What forward keeps of one camera."""
+    """What forward saves for backward of one camera."""
 
     camera: np.ndarray  # [16]
     records: np.ndarray  # [16 N]
     ids: np.ndarray  # [N + 8]
     order: np.ndarray  # [M]
-    frame: np.ndarray  # blocks of [5][8]
-    touched: np.ndarray  # [threads, M] uint8
+    framebuffer: np.ndarray  # blocks of [5][8]
+    hit: np.ndarray  # [threads, M] uint8
     count: int
 
 
-class _Shape(NamedTuple):
+class _Frame(NamedTuple):
+    """The image in `pairs` of rows of `blocks` each, and the settings of one call."""
+
     width: int
     height: int
     pairs: int
     blocks: int
     threads: int
+    near: float
+    eps2d: float
 
 
 def _scratch() -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +80,7 @@ def _scratch() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _spans() -> tuple[np.ndarray, np.ndarray]:
-    """Room for the spans of eight row pairs of a batch of Gaussians."""
+    """Buffers for the spans of eight row pairs of a batch of Gaussians."""
     return np.empty(nb.BATCH * LANES, np.int32), np.empty(nb.BATCH * LANES, np.int32)
 
 
@@ -84,68 +94,68 @@ def _camera(viewmat: Tensor, K: Tensor) -> np.ndarray:
 def _forward_view(
     flat: list[np.ndarray],
     camera: np.ndarray,
-    shape: _Shape,
-    near: float,
-    eps2d: float,
+    frame: _Frame,
     outputs: tuple[np.ndarray, ...],
 ) -> _View:
     means, quats, scales, opacities, colors = flat
     rgb, alpha, depth, radii = outputs
     n = opacities.size
-    records, ids = np.empty(n * npj.REC, _F), np.zeros(n + LANES, np.int32)
+    records, ids = np.empty(n * REC, _F), np.zeros(n + LANES, np.int32)
     depths = np.empty(n, np.float64)
-    count = npj.project(
+    count = project(
         means,
         quats,
         scales,
         opacities,
         camera,
-        _F(shape.width),
-        _F(shape.height),
-        _F(near),
-        _F(eps2d),
+        _F(frame.width),
+        _F(frame.height),
+        _F(frame.near),
+        _F(frame.eps2d),
         records,
         ids,
         radii,
         depths,
         _scratch(),
     )
-    npj.set_features(colors, ids, count, records)
+    set_features(colors, ids, count, records)
     order = np.empty(count, np.int32)
     sort_work = np.empty(count, np.uint32), np.empty(count, np.int32), np.empty(6144, np.int32)
-    npj.sort_by_depth(depths, count, order, sort_work)
-    frame = np.empty(shape.pairs * shape.blocks * nb.FRAME * LANES, _F)
-    nb.clear(frame, shape.pairs, shape.blocks, shape.width, shape.height)
-    touched = np.empty((shape.threads, count), np.uint8)
+    sort_by_depth(depths, count, order, sort_work)
+    framebuffer = np.empty(frame.pairs * frame.blocks * nb.FRAME * LANES, _F)
+    nb.clear(framebuffer, frame.pairs, frame.blocks, frame.width, frame.height)
+    hit = np.empty((frame.threads, count), np.uint8)
 
     def work(thread: int) -> None:
         nb.blend(
             records,
             order,
             count,
-            frame,
-            shape.blocks,
+            framebuffer,
+            frame.blocks,
             thread,
-            shape.threads,
-            touched[thread],
+            frame.threads,
+            hit[thread],
             _spans(),
         )
 
-    _each(shape.threads, work)
-    nb.unpack(frame, shape.blocks, shape.width, shape.height, rgb, alpha, depth)
-    return _View(camera, records, ids, order, frame, touched, count)
+    _run_threads(frame.threads, work)
+    nb.unpack(framebuffer, frame.blocks, frame.width, frame.height, rgb, alpha, depth)
+    return _View(camera, records, ids, order, framebuffer, hit, count)
 
 
 def _backward_view(
     flat: list[np.ndarray],
     view: _View,
-    shape: _Shape,
+    frame: _Frame,
     image_grads: tuple[np.ndarray, ...],
     grads: tuple[np.ndarray, ...],
 ) -> None:
-    adjoint = np.zeros(shape.pairs * shape.blocks * nb.ADJOINT * LANES, _F)
-    nb.prepare_backward(view.frame, shape.blocks, shape.width, shape.height, *image_grads, adjoint)
-    sums = np.empty((shape.threads, view.count * npj.SUMS), _F)
+    adjoint = np.zeros(frame.pairs * frame.blocks * nb.ADJOINT * LANES, _F)
+    nb.prepare_backward(
+        view.framebuffer, frame.blocks, frame.width, frame.height, *image_grads, adjoint
+    )
+    sums = np.empty((frame.threads, view.count * SUMS), _F)
 
     def work(thread: int) -> None:
         nb.blend_backward(
@@ -153,24 +163,24 @@ def _backward_view(
             view.order,
             view.count,
             adjoint,
-            shape.blocks,
+            frame.blocks,
             thread,
-            shape.threads,
-            view.touched[thread],
+            frame.threads,
+            view.hit[thread],
             sums[thread],
             _spans(),
         )
 
-    _each(shape.threads, work)
-    npj.project_backward(
+    _run_threads(frame.threads, work)
+    project_backward(
         *flat[:4],
         view.camera,
-        _F(shape.width),
-        _F(shape.height),
+        _F(frame.width),
+        _F(frame.height),
         view.records,
         view.ids,
         view.count,
-        sums[0] if shape.threads == 1 else sums.sum(axis=0),
+        sums[0] if frame.threads == 1 else sums.sum(axis=0),
         grads,
         _scratch(),
     )
@@ -179,9 +189,9 @@ def _backward_view(
 class _Rasterize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, settings: Any, *tensors: Tensor) -> tuple[Tensor, ...]:
-        viewmats, Ks, shape, near, eps2d, means2d_grad = settings
+        viewmats, Ks, frame, means2d_grad = settings
         flat = [tensor.detach().contiguous().numpy().reshape(-1) for tensor in tensors]
-        c, n, h, w = len(viewmats), len(tensors[0]), shape.height, shape.width
+        c, n, h, w = len(viewmats), len(tensors[0]), frame.height, frame.width
         outputs = tuple(
             torch.empty(c, *rest, dtype=dtype)
             for rest, dtype in (
@@ -195,16 +205,14 @@ class _Rasterize(torch.autograd.Function):
             _forward_view(
                 flat,
                 _camera(viewmats[i], Ks[i]),
-                shape,
-                near,
-                eps2d,
+                frame,
                 tuple(output[i].numpy().reshape(-1) for output in outputs),
             )
             for i in range(c)
         ]
         ctx.mark_non_differentiable(outputs[3])
         ctx.save_for_backward(*tensors)
-        ctx.views, ctx.shape, ctx.means2d_grad = views, shape, means2d_grad
+        ctx.views, ctx.frame, ctx.means2d_grad = views, frame, means2d_grad
         return outputs
 
     @staticmethod
@@ -224,49 +232,39 @@ class _Rasterize(torch.autograd.Function):
             _backward_view(
                 flat,
                 view,
-                ctx.shape,
+                ctx.frame,
                 tuple(g[i].contiguous().numpy().reshape(-1) for g in image_grads[:3]),
                 (means, quats, scales, opacities, colors, centres),
             )
         return None, *grads
 
 
-def rasterize_numba(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    viewmats: Tensor,
-    Ks: Tensor,
-    width: int,
-    height: int,
-    *,
-    near: float,
-    eps2d: float,
-    threads: int | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """As `torch_tiles.rasterize_tiles`, for finite float32 tensors on the CPU."""
+def rasterize_numba(scene: RasterInput, *, threads: int | None = None) -> RasterOutput:
+    """Rasterize float32 tensors on the CPU; `torch_tiles.rasterize_tiles` is the reference."""
     threads = max(1, threads if threads is not None else torch.get_num_threads())
-    shape = _Shape(
-        width, height, -(-height // nb.BLOCK_H), -(-width // nb.BLOCK_W), min(threads, height)
+    frame = _Frame(
+        scene.width,
+        scene.height,
+        -(-scene.height // nb.BLOCK_H),
+        -(-scene.width // nb.BLOCK_W),
+        min(threads, scene.height),
+        scene.near,
+        scene.eps2d,
     )
-    means2d_grad = torch.zeros(len(viewmats), len(means), 2)
+    means2d_grad = torch.zeros(len(scene.viewmats), len(scene.means), 2)
     rgb, alpha, depth, radii = _Rasterize.apply(
-        (viewmats, Ks, shape, near, eps2d, means2d_grad), means, quats, scales, opacities, colors
+        (scene.viewmats, scene.Ks, frame, means2d_grad), *scene.gaussians
     )
-    return rgb, alpha, depth, radii, means2d_grad
+    return RasterOutput(rgb, alpha, depth, radii, means2d_grad)
 
 
 def warm_kernels() -> None:
-    """Run every kernel once: a picture of one Gaussian, and back."""
+    """Run every kernel once: forward and backward of one Gaussian."""
     means = torch.tensor([[0.0, 0.0, 2.0]], requires_grad=True)
     rest = [torch.ones(1, 4), torch.full((1, 3), 0.1), torch.full((1,), 0.9), torch.ones(1, 3)]
     for tensor in rest:
         tensor.requires_grad_()
     K = torch.tensor([[[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]]])
-    rgb, alpha, depth, _, _ = rasterize_numba(
-        means, *rest, torch.eye(4)[None], K, 8, 8, near=0.01, eps2d=0.3
-    )
-    (rgb.sum() + alpha.sum() + depth.sum()).backward()
-    nonfinite(means)
+    out = rasterize_numba(RasterInput(means, *rest, torch.eye(4)[None], K, 8, 8))
+    (out.rgb.sum() + out.alpha.sum() + out.depth.sum()).backward()
+    count_nonfinite(means)

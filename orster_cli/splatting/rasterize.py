@@ -1,7 +1,7 @@
 """`rasterize`: 3D Gaussians to pixels, one function for every backend.
 
 N Gaussians, C cameras, H W pixels. Conventions of `core.types`: OpenCV cameras, wxyz quaternions,
-pixel centres at .5. The rules of blending are the constants of `semantics`.
+pixel centres at .5. `raster_rules` holds the constants of blending.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from torch import Tensor
 
 from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.errors import ConfigError, NumericalError
-from orster_cli.splatting.semantics import EPS2D, NEAR
+from orster_cli.splatting.raster_rules import EPS2D, NEAR
+from orster_cli.splatting.raster_types import RasterInput
 
 BACKENDS = ("auto", "gsplat", "numba", "torch")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Render:
-    """What C cameras see.
+    """Images of C cameras.
 
     `rgb` [C,H,W,3] over the background, `alpha` [C,H,W,1] in [0,1], `depth` [C,H,W,1] accumulated
     (the sum of weight x camera-space z: divide by alpha for the expected depth), `radii` [C,N]
-    int32 pixels (0: not seen), `means2d_grad` [C,N,2]: after backward, the gradient of the loss
-    by each projected centre in pixels (zeros before); `backend`: the one that made it.
+    int32 pixels (0: not visible), `means2d_grad` [C,N,2]: after backward, the gradient of the loss
+    with respect to each projected centre in pixels (zeros before); `backend`: its name.
     """
 
     rgb: Tensor
@@ -37,44 +38,52 @@ class Render:
     backend: str
 
 
-def _check_shapes(
-    tensors: dict[str, Tensor], expected: dict[str, tuple[int, ...]], width: int, height: int
-) -> None:
-    first = tensors["means"]
-    for name, tensor in tensors.items():
-        if tuple(tensor.shape) != expected[name]:
+def _check_shapes(scene: RasterInput) -> None:
+    first, n, c = scene.means, scene.means.shape[0], scene.viewmats.shape[0]
+    expected = {
+        "means": (n, 3),
+        "quats": (n, 4),
+        "scales": (n, 3),
+        "opacities": (n,),
+        "colors": (n, 3),
+        "viewmats": (c, 4, 4),
+        "Ks": (c, 3, 3),
+    }
+    for name, shape in expected.items():
+        tensor = getattr(scene, name)
+        if tuple(tensor.shape) != shape:
             raise ValueError(
-                f"rasterize: {name} must have shape {list(expected[name])}, "
-                f"got {list(tensor.shape)}"
+                f"rasterize: {name} must have shape {list(shape)}, got {list(tensor.shape)}"
             )
         if tensor.dtype != first.dtype or tensor.device != first.device:
             raise ValueError(
                 f"rasterize: {name} is {tensor.dtype} on {tensor.device}, "
                 f"but means is {first.dtype} on {first.device}"
             )
-    if width < 1 or height < 1:
-        raise ValueError(f"rasterize: the image must have pixels, got {width}x{height}")
+    if scene.width < 1 or scene.height < 1:
+        raise ValueError(f"rasterize: the image must have pixels, got {scene.width}x{scene.height}")
 
 
-def _check_finite(tensors: dict[str, Tensor]) -> None:
-    """One check a call (and one wait for the device): the kernels assume finite numbers."""
-    if all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors.values()):
-        from orster_cli.splatting.numba_raster import nonfinite
+def _check_finite(scene: RasterInput) -> None:
+    """One check per call (and one device synchronization): the kernels assume finite numbers."""
+    tensors = {name: x for name, x in scene._asdict().items() if isinstance(x, Tensor)}
+    if scene.means.device.type == "cpu" and scene.means.dtype == torch.float32:
+        from orster_cli.splatting.numba_raster import count_nonfinite
 
-        counts = [nonfinite(tensor) for tensor in tensors.values()]
+        counts = [count_nonfinite(tensor) for tensor in tensors.values()]
     else:
         counts = torch.stack([(~torch.isfinite(t)).sum() for t in tensors.values()]).tolist()
-    for (name, tensor), bad in zip(tensors.items(), counts, strict=True):
-        if bad:
+    for (name, tensor), count in zip(tensors.items(), counts, strict=True):
+        if count:
             raise NumericalError(
-                f"rasterize: {name} has {bad} values of {tensor.numel()} that are NaN or infinite",
+                f"rasterize: {name} has {count} values of {tensor.numel()} that are NaN or infinite",
                 hint="lower the learning rates, or start again from the last good checkpoint",
             )
 
 
 def choose_backend(means: Tensor, backend: str = "auto") -> str:
-    """The backend that `rasterize` uses for tensors like `means`: gsplat for CUDA, numba for
-    float32 on the CPU, else torch (30 times slower; a warning says so)."""
+    """The backend that `rasterize` uses for tensors like `means`: gsplat for float32 on CUDA, numba
+    for float32 on the CPU, else torch with a warning (30 times slower)."""
     if backend not in BACKENDS:
         raise ConfigError(f"unknown rasterizer {backend!r}", hint="one of " + ", ".join(BACKENDS))
     cpu32 = means.device.type == "cpu" and means.dtype == torch.float32
@@ -121,7 +130,7 @@ def rasterize(
 ) -> Render:
     """Render Gaussians into C cameras, differentiably.
 
-    `means` [N,3] world, `quats` [N,4] wxyz of any norm but 0, `scales` [N,3] > 0 world units,
+    `means` [N,3] world, `quats` [N,4] wxyz of any nonzero norm, `scales` [N,3] > 0 world units,
     `opacities` [N] in [0,1], `colors` [N,3], `viewmats` [C,4,4] world to camera, `Ks` [C,3,3]
     pixels, `background` [3] or [C,3] or None (black). `threads`: of the CPU backend, by default
     `torch.get_num_threads()`.
@@ -131,53 +140,31 @@ def rasterize(
     Raises NumericalError naming the tensor that is not finite, ConfigError for a backend that
     cannot take these tensors, MissingResourceError where gsplat cannot be built.
     """
-    n, c = means.shape[0], viewmats.shape[0]
-    gaussians = {
-        "means": means,
-        "quats": quats,
-        "scales": scales,
-        "opacities": opacities,
-        "colors": colors,
-    }
-    cameras = {"viewmats": viewmats, "Ks": Ks}
-    expected = {
-        "means": (n, 3),
-        "quats": (n, 4),
-        "scales": (n, 3),
-        "opacities": (n,),
-        "colors": (n, 3),
-        "viewmats": (c, 4, 4),
-        "Ks": (c, 3, 3),
-    }
-    _check_shapes(gaussians | cameras, expected, width, height)
-    _check_finite(gaussians | cameras)
+    scene = RasterInput(
+        means, quats, scales, opacities, colors, viewmats, Ks, width, height, near, eps2d
+    )
+    _check_shapes(scene)
+    _check_finite(scene)
     chosen = choose_backend(means, backend)
     if chosen != "torch" and (viewmats.requires_grad or Ks.requires_grad):
         raise ConfigError(
             f"the {chosen} rasterizer has no gradients for cameras",
             hint='detach viewmats and Ks, or use backend="torch"',
         )
-    arguments = (means, quats, scales, opacities, colors, viewmats, Ks, width, height)
     if chosen == "numba":
         from orster_cli.splatting.numba_raster import rasterize_numba
 
-        outputs = rasterize_numba(*arguments, near=near, eps2d=eps2d, threads=threads)
+        outputs = rasterize_numba(scene, threads=threads)
     elif chosen == "gsplat":
         from orster_cli.splatting.gsplat_raster import rasterize_gsplat
 
-        outputs = rasterize_gsplat(*arguments, near=near, eps2d=eps2d)
+        outputs = rasterize_gsplat(scene)
     else:
         from orster_cli.splatting.torch_tiles import rasterize_tiles
 
-        outputs = rasterize_tiles(*arguments, near=near, eps2d=eps2d)
-    rgb, alpha, depth, radii, means2d_grad = outputs
+        outputs = rasterize_tiles(scene)
+    rgb = outputs.rgb
     if background is not None:
-        rgb = premultiplied_over(rgb, alpha, background.to(rgb).reshape(-1, 1, 1, 3))
-    return Render(
-        rgb=rgb,
-        alpha=alpha,
-        depth=depth,
-        radii=radii,
-        means2d_grad=means2d_grad,
-        backend=chosen,
-    )
+        background = background.to(rgb).reshape(-1, 1, 1, 3)
+        rgb = premultiplied_over(rgb, outputs.alpha, background)
+    return Render(**{**outputs._asdict(), "rgb": rgb}, backend=chosen)

@@ -1,17 +1,17 @@
 # ruff: noqa: ARG001 - numba calls typing and code generation functions by their full signature
 """Eight-lane float vectors inside numba functions.
 
-numba leaves it to LLVM to guess which loops are vectors, and one wrong reduction makes the guess
-fail silently at a third of the speed. Here a vector is a type: `f32x8` values live in registers,
-and each operation below is one LLVM vector instruction. LLVM lowers them to AVX, AVX-512 (VL) or
-pairs of NEON registers.
+numba leaves vectorization of loops to LLVM, which silently gives up on a reduction that it may not
+reorder; such a loop runs at a third of the speed. Here a vector is a type: `f32x8` values live in
+registers, and each operation below is one LLVM vector instruction. LLVM lowers them to AVX, AVX-512 (VL)
+or pairs of NEON registers.
 
-Lanes hold float32; a `mask8` holds eight booleans. `a + b`, `a - b`, `a * b`, `a / b` work on two
-vectors; `>=`, `>` and `<` give masks. All functions are for use in `@njit` code only, on
-C-contiguous one-dimensional arrays, and check no bounds.
+A lane holds a float32; a `mask8` holds eight booleans. `a + b`, `a - b`, `a * b`, `a / b` work on two
+vectors; `>=`, `>` and `<` return masks. The functions are for use in `@njit` code only, on C-contiguous
+one-dimensional arrays, and check no bounds.
 
-numba finds out whether a cached kernel is stale by the kernel's own file: after a change here,
-delete the `__pycache__` of the package.
+numba invalidates a cached kernel only when the kernel's own file changes: after a change here, delete
+the `__pycache__` of the package.
 """
 
 from __future__ import annotations
@@ -23,66 +23,22 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, overload
 
-LANES = 8
-
-
-_F32, _I32, _I1 = ir.FloatType(), ir.IntType(32), ir.IntType(1)
-_VF, _VI, _VB = (ir.VectorType(t, LANES) for t in (_F32, _I32, _I1))
-
-
-class _F32x8(types.Type):
-    def __init__(self) -> None:
-        super().__init__(name="f32x8")
-
-
-class _Mask8(types.Type):
-    def __init__(self) -> None:
-        super().__init__(name="mask8")
-
-
-f32x8, mask8 = _F32x8(), _Mask8()
-
-
-@register_model(_F32x8)
-class _F32x8Model(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _VF)
-
-
-@register_model(_Mask8)
-class _Mask8Model(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Any) -> None:
-        super().__init__(dmm, fe_type, _VB)
-
-
-def _constant(values: list[float]) -> ir.Constant:
-    return ir.Constant(_VF, [ir.Constant(_F32, float(v)) for v in values])
-
-
-def _splat(builder: Any, scalar: Any) -> Any:
-    undef = ir.Constant(_VF, ir.Undefined)
-    first = builder.insert_element(undef, scalar, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, undef, ir.Constant(ir.VectorType(_I32, LANES), [0] * 8))
-
-
-def _call(builder: Any, name: str, *args: Any) -> Any:
-    """An LLVM intrinsic whose overload is the vector type, such as `llvm.floor.v8f32`."""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_VF, [_VF] * len(args)), f"{name}.v8f32"
-    )
-    return builder.call(function, args)
-
-
-def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index])
-
-
-def _vector_pointer(builder: Any, pointer: Any, vector: Any) -> Any:
-    return builder.bitcast(pointer, ir.PointerType(vector))
-
+from orster_cli.splatting.simd_types import (
+    F32,
+    I32,
+    LANES,
+    VF,
+    VI,
+    broadcast_value,
+    call_intrinsic,
+    constant_vector,
+    element_address,
+    f32x8,
+    mask8,
+    vector_pointer,
+)
 
 # -- memory --------------------------------------------------------------------------------------
 
@@ -92,8 +48,8 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
     """Lanes `array[index : index + 8]` of a float32 array."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1])
-        out = builder.load(_vector_pointer(builder, pointer, _VF), typ=_VF)
+        pointer = element_address(context, builder, sig.args[0], args[0], args[1])
+        out = builder.load(vector_pointer(builder, pointer, VF), typ=VF)
         out.align = 4
         return out
 
@@ -105,8 +61,8 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """`array[index : index + 8] = value`."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1])
-        instruction = builder.store(args[2], _vector_pointer(builder, pointer, _VF))
+        pointer = element_address(context, builder, sig.args[0], args[0], args[1])
+        instruction = builder.store(args[2], vector_pointer(builder, pointer, VF))
         instruction.align = 4
         return context.get_dummy_value()
 
@@ -118,9 +74,9 @@ def store_int(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
     """The lanes truncated to int32 into an int32 array; they must be in range."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1])
-        integers = builder.fptosi(args[2], _VI)
-        instruction = builder.store(integers, _vector_pointer(builder, pointer, _VI))
+        pointer = element_address(context, builder, sig.args[0], args[0], args[1])
+        integers = builder.fptosi(args[2], VI)
+        instruction = builder.store(integers, vector_pointer(builder, pointer, VI))
         instruction.align = 4
         return context.get_dummy_value()
 
@@ -133,16 +89,18 @@ def gather(typingctx: Any, array: Any, indices: Any, start: Any, stride: Any, of
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         array_value, index_value, start_value, stride_value, offset_value = args
-        out = ir.Constant(_VF, ir.Undefined)
+        out = ir.Constant(VF, ir.Undefined)
         for lane in range(LANES):
             at = builder.add(start_value, ir.Constant(start_value.type, lane))
-            row = builder.load(_address(context, builder, sig.args[1], index_value, at), typ=_I32)
+            row = builder.load(
+                element_address(context, builder, sig.args[1], index_value, at), typ=I32
+            )
             flat = builder.add(
                 builder.mul(builder.sext(row, stride_value.type), stride_value), offset_value
             )
-            pointer = _address(context, builder, sig.args[0], array_value, flat)
+            pointer = element_address(context, builder, sig.args[0], array_value, flat)
             out = builder.insert_element(
-                out, builder.load(pointer, typ=_F32), ir.Constant(_I32, lane)
+                out, builder.load(pointer, typ=F32), ir.Constant(I32, lane)
             )
         return out
 
@@ -151,41 +109,41 @@ def gather(typingctx: Any, array: Any, indices: Any, start: Any, stride: Any, of
 
 @intrinsic
 def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
-    """Start fetching the cache line of `array[index]`; any index will do."""
+    """Start fetching the cache line of `array[index]`; the index may be out of bounds."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _address(context, builder, sig.args[0], args[0], args[1])
+        pointer = element_address(context, builder, sig.args[0], args[0], args[1])
         pointer = builder.bitcast(pointer, ir.PointerType(ir.IntType(8)))
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
+        builder.call(function, [pointer, *(ir.Constant(I32, value) for value in (0, 3, 1))])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), codegen
 
 
-# -- making and reducing -------------------------------------------------------------------------
+# -- construction and reduction ------------------------------------------------------------------
 
 
 @intrinsic
-def splat(typingctx: Any, value: Any) -> Any:
+def broadcast(typingctx: Any, value: Any) -> Any:
     """All lanes equal to a float32 scalar."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _splat(builder, args[0])
+        return broadcast_value(builder, args[0])
 
     return f32x8(types.float32), codegen
 
 
 def constant(*values: float) -> Callable[[], Any]:
-    """An njit function without arguments that gives the vector with these eight lanes."""
+    """An njit function without arguments that returns the vector of these eight lanes."""
     if len(values) != LANES:
         raise ValueError(f"constant: expected {LANES} lanes, got {len(values)}")
 
     @intrinsic
     def lanes(typingctx: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return _constant(list(values))
+            return constant_vector(list(values))
 
         return f32x8(), codegen
 
@@ -193,7 +151,7 @@ def constant(*values: float) -> Callable[[], Any]:
 
 
 @intrinsic
-def total(typingctx: Any, value: Any) -> Any:
+def reduce_add(typingctx: Any, value: Any) -> Any:
     """The sum of the lanes, always in the same order."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -203,11 +161,11 @@ def total(typingctx: Any, value: Any) -> Any:
             mask = [i + half if i < half else i for i in range(LANES)]
             moved = builder.shuffle_vector(
                 vector,
-                ir.Constant(_VF, ir.Undefined),
-                ir.Constant(ir.VectorType(_I32, LANES), mask),
+                ir.Constant(VF, ir.Undefined),
+                ir.Constant(ir.VectorType(I32, LANES), mask),
             )
             vector, width = builder.fadd(vector, moved), half
-        return builder.extract_element(vector, ir.Constant(_I32, 0))
+        return builder.extract_element(vector, ir.Constant(I32, 0))
 
     return types.float32(f32x8), codegen
 
@@ -261,7 +219,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """`a * b + c`, in one instruction where the processor has it."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _call(builder, "llvm.fmuladd", *args)
+        return call_intrinsic(builder, "llvm.fmuladd", *args)
 
     return f32x8(f32x8, f32x8, f32x8), codegen
 
@@ -272,7 +230,7 @@ def fnma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a_value, b_value, c_value = args
-        return _call(builder, "llvm.fmuladd", builder.fneg(a_value), b_value, c_value)
+        return call_intrinsic(builder, "llvm.fmuladd", builder.fneg(a_value), b_value, c_value)
 
     return f32x8(f32x8, f32x8, f32x8), codegen
 
@@ -281,7 +239,7 @@ def _unary(name: str, doc: str) -> Callable[..., Any]:
     @intrinsic
     def apply(typingctx: Any, value: Any) -> Any:
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return _call(builder, name, args[0])
+            return call_intrinsic(builder, name, args[0])
 
         return f32x8(f32x8), codegen
 
@@ -289,10 +247,10 @@ def _unary(name: str, doc: str) -> Callable[..., Any]:
     return apply
 
 
-sqrt = _unary("llvm.sqrt", "Square root; NaN below zero.")
-floor = _unary("llvm.floor", "Largest whole number that is not larger.")
-ceil = _unary("llvm.ceil", "Smallest whole number that is not smaller.")
-magnitude = _unary("llvm.fabs", "Absolute value.")
+sqrt = _unary("llvm.sqrt", "Square root; NaN for negative lanes.")
+floor = _unary("llvm.floor", "Round down.")
+ceil = _unary("llvm.ceil", "Round up.")
+absolute = _unary("llvm.fabs", "Absolute value.")
 
 
 def _choose(predicate: str) -> Callable[..., Any]:
@@ -306,13 +264,13 @@ def _choose(predicate: str) -> Callable[..., Any]:
     return apply
 
 
-smaller = _choose("<")  # the smaller of two, lane by lane; the second where either is NaN
-larger = _choose(">")
+minimum = _choose("<")  # lane by lane; the second value if either is NaN
+maximum = _choose(">")
 
 
 @intrinsic
 def select(typingctx: Any, mask: Any, yes: Any, no: Any) -> Any:
-    """`yes` in the lanes where `mask` holds, `no` in the others."""
+    """`yes` in the lanes where `mask` is true, `no` in the others."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(*args)
@@ -321,7 +279,7 @@ def select(typingctx: Any, mask: Any, yes: Any, no: Any) -> Any:
 
 
 @intrinsic
-def both(typingctx: Any, a: Any, b: Any) -> Any:
+def mask_and(typingctx: Any, a: Any, b: Any) -> Any:
     """Logical and of two masks."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -331,11 +289,11 @@ def both(typingctx: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def keep(typingctx: Any, mask: Any, value: Any) -> Any:
-    """`value` where `mask` holds, 0 elsewhere."""
+def masked(typingctx: Any, mask: Any, value: Any) -> Any:
+    """`value` where `mask` is true, 0 elsewhere."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.select(args[0], args[1], _constant([0.0] * LANES))
+        return builder.select(args[0], args[1], constant_vector([0.0] * LANES))
 
     return f32x8(mask8, f32x8), codegen
 
@@ -345,8 +303,8 @@ def all_negative(typingctx: Any, value: Any) -> Any:
     """True if every lane has its sign bit set."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], _VI)
-        negative = builder.icmp_signed("<", bits, ir.Constant(_VI, [0] * LANES))
+        bits = builder.bitcast(args[0], VI)
+        negative = builder.icmp_signed("<", bits, ir.Constant(VI, [0] * LANES))
         packed = builder.bitcast(negative, ir.IntType(LANES))
         return builder.icmp_unsigned("==", packed, ir.Constant(ir.IntType(LANES), 255))
 
@@ -358,7 +316,7 @@ def any_nonzero(typingctx: Any, value: Any) -> Any:
     """True unless every lane is zero."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        nonzero = builder.fcmp_unordered("!=", args[0], _constant([0.0] * LANES))
+        nonzero = builder.fcmp_unordered("!=", args[0], constant_vector([0.0] * LANES))
         packed = builder.bitcast(nonzero, ir.IntType(LANES))
         return builder.icmp_unsigned("!=", packed, ir.Constant(ir.IntType(LANES), 0))
 
@@ -374,17 +332,17 @@ def exp2(typingctx: Any, value: Any) -> Any:
     """2 to the power of each lane, for lanes in [-126, 126]; relative error below 3e-7."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        # adding 1.5 * 2^23 rounds to a whole number and leaves it in the low bits
-        magic = _constant([12582912.0] * LANES)
+        # adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits
+        magic = constant_vector([12582912.0] * LANES)
         shifted = builder.fadd(args[0], magic)
         fraction = builder.fsub(args[0], builder.fsub(shifted, magic))
-        result = _constant([_EXP2[0]] * LANES)
+        result = constant_vector([_EXP2[0]] * LANES)
         for coefficient in _EXP2[1:]:
-            result = _call(
-                builder, "llvm.fmuladd", result, fraction, _constant([coefficient] * LANES)
+            result = call_intrinsic(
+                builder, "llvm.fmuladd", result, fraction, constant_vector([coefficient] * LANES)
             )
-        exponent = builder.shl(builder.bitcast(shifted, _VI), ir.Constant(_VI, [23] * LANES))
-        bits = builder.add(builder.bitcast(result, _VI), exponent)
-        return builder.bitcast(bits, _VF)
+        exponent = builder.shl(builder.bitcast(shifted, VI), ir.Constant(VI, [23] * LANES))
+        bits = builder.add(builder.bitcast(result, VI), exponent)
+        return builder.bitcast(bits, VF)
 
     return f32x8(f32x8), codegen

@@ -1,6 +1,6 @@
 """Second differences of HexPlane planes on the CPU: value and gradient in one pass each.
 
-A plane seen along one axis is [outer, length, inner]; `inner` is a multiple of 8.
+Along one axis, a plane is an array [outer, length, inner]; `inner` is a multiple of 8.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orster_cli.core.jit import inner, kernel
-from orster_cli.splatting.simd import LANES, fma, fnma, load, splat, store, total
+from orster_cli.core.jit import device_function, kernel
+from orster_cli.splatting.simd import LANES, broadcast, fma, fnma, load, reduce_add, store
 
 _F = np.float32
 _TWO = _F(2)
 
 
-@inner
-def _bend(plane, before, at, after):  # type: ignore[no-untyped-def]
-    return load(plane, before) + fnma(splat(_TWO), load(plane, at), load(plane, after))
+@device_function
+def _second_difference(plane, before, at, after):  # type: ignore[no-untyped-def]
+    return load(plane, before) + fnma(broadcast(_TWO), load(plane, at), load(plane, after))
 
 
 @kernel
 def _sum_of_squares(plane, outer, length, inner, ends):  # type: ignore[no-untyped-def]
-    """Sum of squared second differences; `ends` is 0 where the axis is a circle, else 1."""
+    """Sum of squared second differences; `ends` is 0 for a periodic axis, else 1."""
     result = 0.0
     for o in range(outer):
         for i in range(ends, length - ends):
@@ -33,18 +33,18 @@ def _sum_of_squares(plane, outer, length, inner, ends):  # type: ignore[no-untyp
             at = (row + i) * inner
             before = (row + (i - 1) % length) * inner
             after = (row + (i + 1) % length) * inner
-            part = splat(_F(0))
+            part = broadcast(_F(0))
             for j in range(0, inner, LANES):
-                bend = _bend(plane, before + j, at + j, after + j)
+                bend = _second_difference(plane, before + j, at + j, after + j)
                 part = fma(bend, bend, part)
-            result += total(part)
+            result += reduce_add(part)
     return result
 
 
 @kernel
 def _add_gradient(plane, outer, length, inner, ends, factor, gradient):  # type: ignore[no-untyped-def]
-    """Adds `factor` x the gradient of half the sum of squares."""
-    scale, minus_two = splat(factor), splat(-_TWO)
+    """Add `factor` x the gradient of half the sum of squares to `gradient`."""
+    scale, minus_two = broadcast(factor), broadcast(-_TWO)
     for o in range(outer):
         for i in range(ends, length - ends):
             row = o * length
@@ -52,7 +52,7 @@ def _add_gradient(plane, outer, length, inner, ends, factor, gradient):  # type:
             before = (row + (i - 1) % length) * inner
             after = (row + (i + 1) % length) * inner
             for j in range(0, inner, LANES):
-                bend = scale * _bend(plane, before + j, at + j, after + j)
+                bend = scale * _second_difference(plane, before + j, at + j, after + j)
                 store(gradient, before + j, load(gradient, before + j) + bend)
                 store(gradient, at + j, fma(minus_two, bend, load(gradient, at + j)))
                 store(gradient, after + j, load(gradient, after + j) + bend)
@@ -82,7 +82,7 @@ class _Roughness(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         planes = ctx.saved_tensors
-        share = 2.0 * float(upstream) / (len(planes) * len(ctx.axes))
+        scale = 2.0 * float(upstream) / (len(planes) * len(ctx.axes))
         grads = []
         for plane in planes:
             gradient = torch.zeros_like(plane)
@@ -91,7 +91,7 @@ class _Roughness(torch.autograd.Function):
                 outer, length, inner = _along(plane, axis)
                 count = outer * (length - 2 * ctx.ends) * inner
                 if count > 0:
-                    _add_gradient(flat, outer, length, inner, ctx.ends, _F(share / count), out)
+                    _add_gradient(flat, outer, length, inner, ctx.ends, _F(scale / count), out)
             grads.append(gradient)
         return None, None, *grads
 

@@ -1,7 +1,7 @@
-"""ST-HexPlane: a HexPlane that reads the transferred priors by attention (Eq. 8-9).
+"""ST-HexPlane: a HexPlane that attends to the transferred priors (Eq. 8-9).
 
-N points, F features of the HexPlane, M tokens of a prior with P channels each, A width of what
-the attention returns.
+N points, F features of the HexPlane, M tokens of a prior with P channels each, A output width of the
+attention.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from orster_cli.splatting.cpu_attention import attend
 from orster_cli.splatting.hexplane import HexPlane
 
-MAX_TOKENS = 128  # of each prior: attention for every Gaussian and step must stay cheap
+MAX_TOKENS = 128  # per prior: every step computes attention for every Gaussian
 
 
 def pool_tokens(features: Tensor, limit: int = MAX_TOKENS) -> Tensor:
-    """[M,P] -> [min(M, limit),P] by averaging neighbours: order is kept, nothing is left out."""
+    """[M,P] -> [min(M, limit),P] by averaging neighbouring tokens, in order."""
     if features.ndim != 2 or not len(features):
         raise ValueError(f"pool_tokens: expected [M,P] with M > 0, got {list(features.shape)}")
     if len(features) <= limit:
@@ -26,11 +26,11 @@ def pool_tokens(features: Tensor, limit: int = MAX_TOKENS) -> Tensor:
 
 # Eq. 8: V^{s/t} = Attn(D(x, y, z, t), O^{s/t}, O^{s/t})
 class PriorAttention(nn.Module):
-    """V = Attn(D, O, O): each point's feature asks the tokens of one prior (Eq. 8).
+    """V = Attn(D, O, O): each point's feature attends to the tokens of one prior (Eq. 8).
 
-    The tokens O [M,P] are given and stay as they are. They are normalised per token, because the
-    networks they come from differ in scale, and Q, K and V are learned linear maps (the paper
-    gives none, but D and O differ in width).
+    The tokens O [M,P] are fixed. They are normalised per token, because the networks that produce them
+    differ in scale. Q, K and V are learned linear projections; the paper has none, but D and O differ
+    in width.
     """
 
     tokens: Tensor
@@ -40,7 +40,7 @@ class PriorAttention(nn.Module):
         if tokens.ndim != 2 or not 1 <= len(tokens) <= MAX_TOKENS:
             raise ValueError(
                 f"PriorAttention: expected 1 to {MAX_TOKENS} tokens [M,P], got "
-                f"{list(tokens.shape)}; pool_tokens makes them fewer"
+                f"{list(tokens.shape)}; reduce them with pool_tokens"
             )
         channels = tokens.shape[1]
         normalised = torch.nn.functional.layer_norm(tokens.detach().float(), (channels,))
@@ -62,13 +62,13 @@ class PriorAttention(nn.Module):
         )[0, 0]
 
 
-# Eq. 9: what the heads read, [V^s; V^t]
+# Eq. 9: the input of the heads, [V^s; V^t]
 class STHexPlane(nn.Module):
-    """[D; V^s; V^t] of points in space and time (Eq. 8-9); an absent prior adds nothing.
+    """[D; V^s; V^t] of points in space and time (Eq. 8-9); a prior of None is left out.
 
-    `spatial` [M,P] are the tokens of O^s, `temporal` those of O^t. Equation 9 reads [V^s; V^t]
-    alone; D stands beside them here, so that detail finer than the priors reaches the heads and
-    the field works without priors.
+    `spatial` [M,P] are the tokens of O^s, `temporal` those of O^t. Equation 9 has [V^s; V^t] alone; D
+    is concatenated here, so that detail finer than the priors reaches the heads and the field works
+    without priors.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The reference rasterizer: plain torch, any dtype, any device, gradients by autograd.
 
-Slow and meant to be read: the other backends are held to its float64 values and gradients.
+It is slow and written to be read; tests hold the other backends to its float64 values and gradients.
 N Gaussians, C cameras, H W pixels, M Gaussians that touch a tile, P pixels of a tile.
 """
 
@@ -13,18 +13,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from orster_cli.splatting.semantics import (
+from orster_cli.splatting.raster_rules import (
     ALPHA_MAX,
     ALPHA_MIN,
     FRUSTUM_MARGIN,
     SIGMA_EXTENT,
     TRANSMITTANCE_STOP,
 )
+from orster_cli.splatting.raster_types import RasterInput, RasterOutput
 
 
 class Projected(NamedTuple):
     """Gaussians in one image: `means2d` [N,2] pixels, `conics` [N,3] (xx, xy, yy of the inverse
-    covariance), `depths` [N], `radii` [N,2] whole pixels, 0 where nothing can be seen."""
+    covariance), `depths` [N], `radii` [N,2] integer pixels, 0 if the Gaussian is not visible."""
 
     means2d: Tensor
     conics: Tensor
@@ -33,7 +34,7 @@ class Projected(NamedTuple):
 
 
 def rotation_matrices(quats: Tensor) -> Tensor:
-    """[N,3,3] rotations of the wxyz quaternions `quats` [N,4] of any norm but 0."""
+    """[N,3,3] rotation matrices of the wxyz quaternions `quats` [N,4] of any nonzero norm."""
     w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -59,7 +60,7 @@ def project(
     """EWA projection of Gaussians into one camera (`viewmat` [4,4], `K` [3,3])."""
     in_camera = means @ viewmat[:3, :3].T + viewmat[:3, 3]
     z = in_camera[:, 2]
-    # what lies behind is culled below; it is moved to depth 1 so that no gradient becomes NaN
+    # Gaussians behind the camera are culled below; depth 1 keeps their gradients free of NaN
     in_front = z > near
     x, y, z = in_camera[:, 0], in_camera[:, 1], torch.where(in_front, z, torch.ones_like(z))
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
@@ -119,10 +120,10 @@ def _blend_tile(
 def _blend(
     projected: Projected, opacities: Tensor, features: Tensor, width: int, height: int, tile: int
 ) -> tuple[Tensor, Tensor]:
-    """Blended `features` [N,F] as [H,W,F] and alpha [H,W,1]; square tiles of `tile` pixels."""
+    """Blends `features` [N,F] to [H,W,F] and alpha [H,W,1] in square tiles of `tile` pixels."""
     means2d, conics, depths, radii = projected
-    seen = torch.nonzero(radii[:, 0] > 0)[:, 0]
-    order = seen[torch.argsort(depths.detach()[seen], stable=True)]
+    visible = torch.nonzero(radii[:, 0] > 0)[:, 0]
+    order = visible[torch.argsort(depths.detach()[visible], stable=True)]
     means2d, conics, radii = means2d[order], conics[order], radii[order]
     opacities, features = opacities[order], features[order]
     low, high = (means2d - radii - 1).detach(), (means2d + radii + 1).detach()
@@ -135,25 +136,25 @@ def _blend(
         columns = []
         for left in range(0, width, tile):
             right = min(left + tile, width)
-            here = in_row[(row_high >= left) & (row_low <= right)]
+            in_tile = in_row[(row_high >= left) & (row_low <= right)]
             y, x = torch.meshgrid(
                 torch.arange(top, bottom, dtype=means2d.dtype, device=means2d.device) + 0.5,
                 torch.arange(left, right, dtype=means2d.dtype, device=means2d.device) + 0.5,
                 indexing="ij",
             )
             pixels = torch.stack([x.flatten(), y.flatten()], dim=-1)
-            colour, alpha = _blend_tile(
-                pixels, means2d[here], conics[here], opacities[here], features[here]
+            blended, alpha = _blend_tile(
+                pixels, means2d[in_tile], conics[in_tile], opacities[in_tile], features[in_tile]
             )
-            both = torch.cat([colour, alpha[:, None]], dim=-1)
-            columns.append(both.reshape(bottom - top, right - left, -1))
+            channels = torch.cat([blended, alpha[:, None]], dim=-1)
+            columns.append(channels.reshape(bottom - top, right - left, -1))
         rows.append(torch.cat(columns, dim=1))
     image = torch.cat(rows, dim=0)
     return image[..., :-1], image[..., -1:]
 
 
-def fill_with_gradient(buffer: Tensor) -> Callable[[Tensor | None], None]:
-    """A tensor hook that copies the gradient into `buffer` and leaves it as it is."""
+def copy_gradient_into(buffer: Tensor) -> Callable[[Tensor | None], None]:
+    """A tensor hook that copies the gradient into `buffer` and does not change it."""
 
     def hook(gradient: Tensor | None) -> None:
         if gradient is not None:
@@ -162,44 +163,37 @@ def fill_with_gradient(buffer: Tensor) -> Callable[[Tensor | None], None]:
     return hook
 
 
-def _tile_size(width: int, height: int) -> int:
-    """About a hundred tiles an image: more are lost in launches, fewer in empty pairs."""
+def _default_tile_size(width: int, height: int) -> int:
+    """About a hundred tiles per image: more tiles cost launches, larger tiles blend empty pairs."""
     return max(4, math.ceil(max(width, height) / 12))
 
 
-def rasterize_tiles(
-    means: Tensor,
-    quats: Tensor,
-    scales: Tensor,
-    opacities: Tensor,
-    colors: Tensor,
-    viewmats: Tensor,
-    Ks: Tensor,
-    width: int,
-    height: int,
-    *,
-    near: float,
-    eps2d: float,
-    tile: int | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """rgb [C,H,W,3] on black, alpha [C,H,W,1], depth [C,H,W,1], radii [C,N] int32 and the tensor
-    [C,N,2] that backward fills with the gradients of the projected centres, in pixels^-1."""
-    tile = tile or _tile_size(width, height)
-    means2d_grad = torch.zeros(len(viewmats), len(means), 2, dtype=means.dtype, device=means.device)
+def rasterize_tiles(scene: RasterInput, *, tile: int | None = None) -> RasterOutput:
+    """Rasterize in square tiles of `tile` pixels; the reference of every backend."""
+    means, width, height = scene.means, scene.width, scene.height
+    tile = tile or _default_tile_size(width, height)
+    cameras = len(scene.viewmats)
+    means2d_grad = torch.zeros(cameras, len(means), 2, dtype=means.dtype, device=means.device)
     images, alphas, radii = [], [], []
-    for camera, (viewmat, K) in enumerate(zip(viewmats, Ks, strict=True)):
+    for camera, (viewmat, K) in enumerate(zip(scene.viewmats, scene.Ks, strict=True)):
         projected = project(
-            means, quats, scales, opacities, viewmat, K, width, height, near=near, eps2d=eps2d
+            *scene.gaussians[:4],
+            viewmat,
+            K,
+            width,
+            height,
+            near=scene.near,
+            eps2d=scene.eps2d,
         )
         if projected.means2d.requires_grad:
-            projected.means2d.register_hook(fill_with_gradient(means2d_grad[camera]))
-        features = torch.cat([colors, projected.depths[:, None]], dim=-1)
-        image, alpha = _blend(projected, opacities, features, width, height, tile)
+            projected.means2d.register_hook(copy_gradient_into(means2d_grad[camera]))
+        features = torch.cat([scene.colors, projected.depths[:, None]], dim=-1)
+        image, alpha = _blend(projected, scene.opacities, features, width, height, tile)
         images.append(image)
         alphas.append(alpha)
         radii.append(projected.radii.amax(dim=-1).to(torch.int32))
     stacked = torch.stack(images)
-    return (
+    return RasterOutput(
         stacked[..., :3],
         torch.stack(alphas),
         stacked[..., 3:],

@@ -1,5 +1,5 @@
-"""Batches by step: what a stage sees at a step follows from the seed, the step and the place alone,
-on one process or many, whether the run was interrupted or not.
+"""Batches by step: a sample is determined by seed, step and batch index alone, on one process or many,
+whether the run was interrupted or not.
 
 B videos, T frames, C latent channels, h w latent pixels, H W pixels.
 """
@@ -27,52 +27,52 @@ from orster_cli.training.latents import LatentCache
 MOTIONLESS = 0.0
 
 
-def order(seed: int, epoch: int, count: int) -> list[int]:
-    """The order in which `count` samples are seen in an epoch."""
+def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+    """The order of `count` samples in an epoch."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "epoch", epoch))
     return torch.randperm(count, generator=generator).tolist()
 
 
-def worded(info: Mapping[str, Any], seed: int, step: int) -> str:
-    """The caption of an index entry, or one of its other captions; for one step the same wherever the
-    clip stands in the batch, since the encoder counts equal texts as one."""
+def pick_caption(info: Mapping[str, Any], seed: int, step: int) -> str:
+    """One of the captions of an index entry, drawn per clip and step. It does not depend on the batch
+    index, since the encoder's loss treats equal texts as one."""
     choices = texts_of(info) or [""]
     return choices[derive_seed(seed, "words", info["key"], step) % len(choices)]
 
 
-class Order:
-    """Sample of each place of each step: every sample once an epoch."""
+class SampleOrder:
+    """Which sample stands at each batch index of each step: every sample once an epoch."""
 
     def __init__(self, count: int, batch: int, seed: int) -> None:
         self.count, self.batch = count, batch
-        self._order = lru_cache(maxsize=4)(lambda epoch: order(seed, epoch, count))
+        self._order = lru_cache(maxsize=4)(lambda epoch: epoch_order(seed, epoch, count))
 
-    def at(self, step: int, place: int) -> int:
-        """Its number in the dataset."""
-        epoch, index = divmod(step * self.batch + place, self.count)
-        return self._order(epoch)[index]
+    def at(self, step: int, index: int) -> int:
+        """The sample's number in the dataset."""
+        epoch, position = divmod(step * self.batch + index, self.count)
+        return self._order(epoch)[position]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentBatch:
-    """`latents` [B,C,T,h,w] and their cameras [B,T,4,4]; `static`: the object's orbit at rest, from the
-    same cameras; `first` [B,3,H,W]: the first frame; `motion` [B] (nan: not known); `frames`
-    [B,n,3,H,W]: the true pictures of the frames `shown` [n], where a stage asks for them."""
+    """`latents` [B,C,T,h,w] and their cameras [B,T,4,4]; `static_latents` [B,C,T,h,w]: of the static
+    object from the same cameras; `first_frames` [B,3,H,W]; `motion` [B]: its strength (nan: unknown);
+    `frames` [B,n,3,H,W]: ground-truth frames number `frame_numbers` [n], for stages that decode."""
 
     latents: Tensor
     cameras: Tensor
-    static: Tensor
-    first: Tensor
+    static_latents: Tensor
+    first_frames: Tensor
     motion: Tensor
     captions: list[str]
     frames: Tensor | None = None
-    shown: Tensor | None = None
+    frame_numbers: Tensor | None = None
 
 
 class LatentFeed:
-    """Latents of one `view` of every sample that has it. `dynamic`: the share of samples, the same for
-    every stage and seed, whose dynamic orbit may be used; `still`: the share of videos that show
-    the object at rest, at motion 0; `pictures`: how many true frames a video brings along."""
+    """Latents of one `view` of every sample that has it. `dynamic`: share of samples, the same for every
+    stage and seed, whose dynamic orbit may be used; `still`: share of videos of the static object, at
+    motion 0; `pictures`: number of ground-truth frames per video."""
 
     def __init__(
         self,
@@ -96,32 +96,32 @@ class LatentFeed:
             )
         if view == "dynamic":
             self.keys = _some(self.keys, dynamic)
-        self.order = Order(len(self.keys), batch, seed)
+        self.order = SampleOrder(len(self.keys), batch, seed)
 
     def motion(self) -> float:
-        """Median strength of the clips."""
+        """Median motion strength of the clips."""
         values = [self.cache.dataset.info(key).get("motion", math.nan) for key in self.keys]
         known = [value for value in values if math.isfinite(value)]
         return float(median(known)) if known else MOTIONLESS
 
     def captions(self) -> list[str]:
-        """Of the clips, in the dataset's order; those that have one, each once."""
-        said = [str(self.cache.dataset.info(key).get("caption") or "") for key in self.keys]
-        return list(dict.fromkeys(filter(None, said))) or [""]
+        """The captions of the clips in the dataset's order, each once."""
+        captions = [str(self.cache.dataset.info(key).get("caption") or "") for key in self.keys]
+        return list(dict.fromkeys(filter(None, captions))) or [""]
 
-    def batch(self, step: int, places: Sequence[int]) -> LatentBatch:
-        """The videos at `places` of the whole batch of `step`."""
-        return self.of([self.order.at(step, place) for place in places], step, places)
+    def batch(self, step: int, indices: Sequence[int]) -> LatentBatch:
+        """The videos at `indices` of the whole batch of `step`."""
+        return self.of([self.order.at(step, index) for index in indices], step, indices)
 
-    def of(self, numbers: Sequence[int], step: int, places: Sequence[int]) -> LatentBatch:
-        """The samples `numbers`, as step and places would vary them."""
+    def of(self, numbers: Sequence[int], step: int, indices: Sequence[int]) -> LatentBatch:
+        """The samples `numbers`, augmented as at `indices` of `step`."""
         views, statics, motions, captions, pictures = [], [], [], [], []
-        shown = self._shown(step)
-        for number, place in zip(numbers, places, strict=True):
+        frame_numbers = self._frame_numbers(step)
+        for number, index in zip(numbers, indices, strict=True):
             key = self.keys[number]
             info = self.cache.dataset.info(key)
             view, motion = self.view, float(info.get("motion", math.nan))
-            chance = derive_seed(self.seed, "still", step, place) / 2**63
+            chance = derive_seed(self.seed, "still", step, index) / 2**63
             if view == "dynamic" and chance < self.still:
                 view = "static"
             if view == "static":
@@ -131,22 +131,22 @@ class LatentFeed:
             views.append(clip)
             statics.append(clip if rest == view else self.cache.read(key, rest, self.frames))
             motions.append(motion)
-            captions.append(worded(info, self.seed, step))
-            if shown is not None:
-                pictures.append(self._pictures(key, view, len(clip.latents), shown))
+            captions.append(pick_caption(info, self.seed, step))
+            if frame_numbers is not None:
+                pictures.append(self._pictures(key, view, len(clip.latents), frame_numbers))
         return LatentBatch(
             latents=torch.stack([clip.latents for clip in views]).transpose(1, 2),
             cameras=torch.stack([clip.w2c for clip in views]),
-            static=torch.stack([clip.latents for clip in statics]).transpose(1, 2),
-            first=torch.stack([clip.first for clip in views]),
+            static_latents=torch.stack([clip.latents for clip in statics]).transpose(1, 2),
+            first_frames=torch.stack([clip.first_frame for clip in views]),
             motion=torch.tensor(motions),
             captions=captions,
             frames=torch.stack(pictures) if pictures else None,
-            shown=shown,
+            frame_numbers=frame_numbers,
         )
 
-    def _shown(self, step: int) -> Tensor | None:
-        """Neighbouring frames, from a place that follows from the step."""
+    def _frame_numbers(self, step: int) -> Tensor | None:
+        """Neighbouring frames, the first drawn per step."""
         if not self.pictures:
             return None
         total = self.frames or len(self.cache.read(self.keys[0], self.view, 0).latents)
@@ -154,14 +154,14 @@ class LatentFeed:
         start = derive_seed(self.seed, "shown", step) % (total - count + 1)
         return torch.arange(start, start + count)
 
-    def _pictures(self, key: str, view: str, total: int, shown: Tensor) -> Tensor:
+    def _pictures(self, key: str, view: str, total: int, numbers: Tensor) -> Tensor:
         clip = self.cache.dataset.clip(key, view)
-        pick = evenly_spaced(len(clip), total, where=f"sample {key}")[shown]
+        pick = evenly_spaced(len(clip), total, where=f"sample {key}")[numbers]
         return at_resolution(clip, self.cache.resolution)[pick]
 
 
 def _some(keys: list[str], share: float) -> list[str]:
-    """A share of `keys` in their order, at least one; a smaller share is part of a larger one."""
+    """A share of `keys`, at least one, in their order. A smaller share is a subset of a larger one."""
     count = max(round(share * len(keys)), 1)
     chosen = set(sorted(keys, key=lambda key: derive_seed("dynamic", key))[:count])
     return [key for key in keys if key in chosen]
@@ -169,15 +169,15 @@ def _some(keys: list[str], share: float) -> list[str]:
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """`frames` [B,3,H,W] and the captions of their clips."""
+    """`frames` [B,3,H,W] in [0,1] and the captions of their clips."""
 
     frames: Tensor
     captions: list[str]
 
 
 class FrameFeed:
-    """Single frames of all views, for the frame VAE and the encoder: out of `cache`, or where that
-    is not filled decoded, which gives the same batches more slowly."""
+    """Single frames of all views, for the frame VAE and the encoder: from `cache` or, where that is not
+    filled, decoded: the same batches, more slowly."""
 
     def __init__(
         self,
@@ -189,21 +189,21 @@ class FrameFeed:
         cache: FrameCache | None = None,
         keys: list[str] | None = None,
     ) -> None:
-        """`keys`: the samples that are drawn from; None: all."""
+        """`keys`: the samples to draw from; None: all."""
         self.dataset, self.resolution, self.seed, self.cache = dataset, resolution, seed, cache
         self.keys = dataset.keys() if keys is None else keys
-        self.order = Order(len(self.keys), batch, seed)
-        # a clip's pictures are decoded once for the many frames that are drawn from it
+        self.order = SampleOrder(len(self.keys), batch, seed)
+        # a clip is decoded once for the many frames that are drawn from it
         self._clip = lru_cache(maxsize=64)(self._frames)
 
-    def batch(self, step: int, places: Sequence[int]) -> FrameBatch:
-        """One frame for each of `places`."""
+    def batch(self, step: int, indices: Sequence[int]) -> FrameBatch:
+        """One frame for each of `indices`."""
         frames, captions = [], []
         cache = self.cache if self.cache is not None and self.cache.filled else None
-        for place in places:
-            key = self.keys[self.order.at(step, place)]
+        for index in indices:
+            key = self.keys[self.order.at(step, index)]
             info = self.dataset.info(key)
-            draw = derive_seed(self.seed, "frame", step, place)
+            draw = derive_seed(self.seed, "frame", step, index)
             views = [v for v in ("dynamic", "static", "front") if v in info["frames"]]
             view = views[draw % len(views)]
             number = (draw // 8) % int(info["frames"][view])
@@ -211,7 +211,7 @@ class FrameFeed:
                 frames.append(cache.frame(key, view, number))
             else:
                 frames.append(self._clip(key, view)[number])
-            captions.append(worded(info, self.seed, step))
+            captions.append(pick_caption(info, self.seed, step))
         return FrameBatch(torch.stack(frames).float() / 255, captions)
 
     def _frames(self, key: str, view: str) -> Tensor:

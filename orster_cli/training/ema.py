@@ -1,4 +1,4 @@
-"""Exponential moving averages of weights, kept in float32."""
+"""Exponential moving averages of weights, in float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Averages of the parameters of `module` that are trained."""
+    """Averages of the trainable parameters of `module`."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -19,7 +19,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
-        """After step `step` (from 0). Early averages forget faster, so that the start does not last."""
+        """Update after step `step` (from 0). The decay is lower in early steps, which forget the start."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in module.named_parameters():
             if name in self.values:
@@ -27,7 +27,7 @@ class Ema:
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
-        """Give `module` the averages."""
+        """Copy the averages into `module`."""
         for name, parameter in module.named_parameters():
             if name in self.values:
                 parameter.copy_(self.values[name])

@@ -1,8 +1,8 @@
-"""All frames of a dataset as bytes in one file: any single frame is read without decoding a picture.
+"""Caches all frames of a dataset as bytes in one file, from which single frames are read undecoded.
 
-`NAME.frames-ID.npy` next to the dataset, where ID says which dataset and resolution it belongs to: a
-numpy array [N,3,H,W] of uint8, read as a memory map. It is written under another name and renamed, so
-it is either whole or not there. N frames, H W pixels.
+The file is `NAME.frames-ID.npy` next to the dataset; ID identifies dataset and resolution. It is a numpy
+array [N,3,H,W] of uint8, read as a memory map, written under another name and renamed, so that it is
+never incomplete. N frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
 from orster_cli.training.latents import VIEWS
 
-_SPARE = 1.1  # free space asked for, as a share of the file
+_SPARE = 1.1  # required free space, as a share of the file
 
 
 def frame_bytes(dataset: Dataset, key: str, view: str, resolution: int) -> Tensor:
@@ -50,16 +50,16 @@ class FrameCache:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the array in the file."""
+        """Shape of the array."""
         return self.count, 3, self.resolution, self.resolution
 
     @property
     def filled(self) -> bool:
-        """Whether `frame` can be asked."""
+        """Whether frames can be read."""
         return self._frames is not None or self.path.is_file()
 
     def fits(self) -> bool:
-        """Whether the file is there, or is small enough and has room on the disk."""
+        """Whether the file exists, or is small enough for the limit and the disk."""
         size = int(np.prod(self.shape, dtype=np.int64))
         if self.filled:
             return True
@@ -67,8 +67,8 @@ class FrameCache:
         return size <= limits.FRAME_CACHE_MAX_BYTES and size * _SPARE < free
 
     def fill(self, *, reporter: Reporter, stop: StopFlag) -> bool:
-        """Decode every frame once; False where a stop was asked for before the end. OSError where the
-        file cannot be written."""
+        """Decode every frame once. False: a stop was requested before the end. OSError: the file cannot
+        be written."""
         if self.filled:
             return True
         building = self.path.with_suffix(f".tmp-{os.getpid()}")
@@ -87,7 +87,7 @@ class FrameCache:
         return True
 
     def frame(self, key: str, view: str, number: int) -> Tensor:
-        """[3,H,W] uint8, a copy. IntegrityError for a file that is not what `fill` writes."""
+        """[3,H,W] uint8, a copy. IntegrityError: the file is damaged."""
         if self._frames is None:
             self._frames = self._open()
         return torch.from_numpy(np.array(self._frames[self._start[key, view] + number]))

@@ -1,7 +1,7 @@
-"""Latents of a dataset, made once by a frame VAE and kept beside it.
+"""Caches a dataset's latents, encoded once by a frame VAE.
 
-A folder `NAME.latents-ID` next to the dataset, where ID says which dataset, VAE and resolution it
-belongs to; one file a sample, each written beside and renamed, so that a run that was killed goes on.
+They are in the folder `NAME.latents-ID` next to the dataset; ID identifies dataset, VAE and resolution.
+Each sample is one file, written under another name and renamed, so that a killed run continues.
 T frames, C latent channels, h w latent pixels, H W pixels.
 """
 
@@ -32,11 +32,11 @@ class LatentClip:
 
     latents: Tensor
     w2c: Tensor
-    first: Tensor
+    first_frame: Tensor
 
 
 class LatentCache:
-    """Latents of the samples of `dataset` at `resolution` pixels (0: its own)."""
+    """Latents of the samples of `dataset` at `resolution` pixels (0: the dataset's)."""
 
     def __init__(self, dataset: Dataset, dataset_id: str, vae: FrameVAE, resolution: int) -> None:
         self.dataset = dataset
@@ -53,8 +53,8 @@ class LatentCache:
         stop: StopFlag,
         part: tuple[int, int] = (0, 1),
     ) -> bool:
-        """Encode what is missing (every n-th sample from the i-th where `part` is (i, n)); False where
-        a stop was asked for before the end."""
+        """Encode the missing samples (with `part` (i, n) every n-th from the i-th). False: a stop was
+        requested before the end."""
         missing = [key for key in self.dataset.keys()[part[0] :: part[1]] if not self._has(key)]
         if missing:
             reporter.step("latents", 0, len(missing))
@@ -66,11 +66,11 @@ class LatentCache:
         return True
 
     def views(self, key: str) -> tuple[str, ...]:
-        """Which views a sample has."""
+        """The views of a sample."""
         return tuple(v for v in VIEWS if v in self.dataset.info(key)["frames"])
 
     def read(self, key: str, view: str, frames: int) -> LatentClip:
-        """`frames` of a view (0: all), evenly spaced. InputError where it has too few."""
+        """`frames` of a view (0: all), evenly spaced. InputError: it has too few."""
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as handle:

@@ -1,6 +1,6 @@
-"""The log of a run: one JSON line for every so many steps, and its curves as a picture.
+"""The log of a run, as JSON lines, and its curves as a picture.
 
-A run that goes on from a checkpoint drops the lines that came after it.
+A run that is resumed from a checkpoint drops the lines after it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ COLORS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#17
 
 
 class RunLog:
-    """Appends to `path`; rows are flat: numbers, or lists of numbers."""
+    """Appends rows, whose values are numbers or lists of numbers, to `path`."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
@@ -28,7 +28,7 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Its rows; a last line that was cut short is left out."""
+    """The rows of a log; an incomplete last line is ignored."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -43,14 +43,14 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def plot_curves(rows: list[dict[str, Any]], names: list[str]) -> str:
-    """SVG of the columns `names` over the steps, each scaled to its own range (in the legend)."""
+    """SVG of the columns `names` over the steps. Each is scaled to its range, which the legend states."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
     ]
     last = max((row["step"] for row in rows), default=1) or 1
-    for place, name in enumerate(names):
+    for i, name in enumerate(names):
         points = [(r["step"], r[name]) for r in rows if isinstance(r.get(name), (int, float))]
         if not points:
             continue
@@ -61,10 +61,10 @@ def plot_curves(rows: list[dict[str, Any]], names: list[str]) -> str:
             f"{HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * (value - low) / span:.1f}"
             for step, value in points
         )
-        color = COLORS[place % len(COLORS)]
+        color = COLORS[i % len(COLORS)]
         lines.append(f'<polyline points="{path}" fill="none" stroke="{color}"/>')
         lines.append(
-            f'<text x="{WIDTH - 4 * MARGIN + 6}" y="{MARGIN + 15 * place}" fill="{color}">'
+            f'<text x="{WIDTH - 4 * MARGIN + 6}" y="{MARGIN + 15 * i}" fill="{color}">'
             f"{name}: {low:.3g} to {high:.3g}</text>"
         )
     base = HEIGHT - MARGIN + 15

@@ -1,8 +1,7 @@
-"""The training loop: one for all stages, on one process or many.
+"""The training loop of all stages, on one process or many.
 
-A stage is a module whose forward pass is its loss. Everything a step depends on is in the
-checkpoint or follows from (seed, step, place in the batch), so that a run that was killed and one
-that was not end in the same bytes.
+A stage is a module whose forward pass is its loss. A step depends only on the checkpoint and on (seed,
+step, batch index), so that a run that was killed and resumed ends in the same bytes.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ LOG = "train.jsonl"
 class Feed(Protocol):
     """Batches by step."""
 
-    def batch(self, step: int, places: list[int]) -> Any:
-        """What the videos at `places` of the whole batch of `step` are."""
+    def batch(self, step: int, indices: list[int]) -> Any:
+        """The videos at `indices` of the whole batch of `step`."""
         ...
 
 
 @dataclass
 class Run:
-    """Where and with what a stage is trained. `sample`: draws a contact sheet for a step; `trackers`:
-    get the lines of the log too."""
+    """Where and with what a stage is trained. `sample`: draws a contact sheet of a step; `trackers`:
+    receive the lines of the log."""
 
     cfg: TrainConfig
     scratch: Path
@@ -61,7 +60,7 @@ class Run:
 
 
 def make_accelerator(cfg: TrainConfig, *, cpu: bool) -> Accelerator:
-    """For the processes that a launcher started, or for this one alone."""
+    """An accelerator for the launched processes, or for this one alone."""
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(
         cpu=cpu,
@@ -71,13 +70,13 @@ def make_accelerator(cfg: TrainConfig, *, cpu: bool) -> Accelerator:
 
 
 def train(task: nn.Module, feed: Feed, run: Run) -> dict[str, Any]:
-    """All steps that are left. `task(batch, step, places)` gives the loss and its terms; it ends
-    with its averaged weights where the settings keep an average.
+    """Run the remaining steps. `task(batch, step, indices)` is the loss and its terms. At the end `task`
+    has the averaged weights, if the settings ask for an average.
 
-    Returns the figures of the last log line. Raises Preempted after a checkpoint when a stop is
-    asked for; NumericalError where the loss is not finite."""
+    Returns the last log line. Raises Preempted after a checkpoint when a stop is requested,
+    NumericalError for a loss that is not finite."""
     cfg, accelerator = run.cfg, run.accelerator
-    parts = _places(cfg, accelerator)
+    parts = _batch_indices(cfg, accelerator)
     optimizer = make_optimizer(task, cfg)
     ema = Ema(task, cfg.ema) if cfg.ema else None
     model, optimizer = accelerator.prepare(task, optimizer)
@@ -125,7 +124,7 @@ def train(task: nn.Module, feed: Feed, run: Run) -> dict[str, Any]:
 
 
 def micro_batch(train: TrainConfig, processes: int) -> int:
-    """How much of the batch a process computes at once. ConfigError where that is not whole."""
+    """Size of a micro-batch. ConfigError: the batch cannot be divided."""
     pieces = processes * train.accumulate
     if train.batch % pieces:
         raise ConfigError(
@@ -136,8 +135,8 @@ def micro_batch(train: TrainConfig, processes: int) -> int:
     return train.batch // pieces
 
 
-def _places(cfg: TrainConfig, accelerator: Accelerator) -> list[list[int]]:
-    """Which places of the batch this process computes, in which parts."""
+def _batch_indices(cfg: TrainConfig, accelerator: Accelerator) -> list[list[int]]:
+    """Batch indices of this process, by micro-batch."""
     size, rank = micro_batch(cfg, accelerator.num_processes), accelerator.process_index
     mine = range(rank * cfg.accumulate, (rank + 1) * cfg.accumulate)
     return [list(range(piece * size, (piece + 1) * size)) for piece in mine]
@@ -146,15 +145,14 @@ def _places(cfg: TrainConfig, accelerator: Accelerator) -> list[list[int]]:
 def _gradients(
     model: nn.Module, feed: Feed, accelerator: Accelerator, parts: list[list[int]], step: int
 ) -> dict[str, Tensor]:
-    """Backward passes of one step; the terms, averaged over its parts and processes."""
+    """Run the passes of one step. Returns the terms, averaged over micro-batches and processes."""
     sums: dict[str, Tensor] = {}
-    for number, places in enumerate(parts):
-        batch = feed.batch(step, places)
+    for number, indices in enumerate(parts):
+        batch = feed.batch(step, indices)
         last = number == len(parts) - 1
-        waiting = contextlib.nullcontext() if last else accelerator.no_sync(model)
-        with waiting:
+        with contextlib.nullcontext() if last else accelerator.no_sync(model):
             with accelerator.autocast():
-                loss, terms = model(batch, step, places)
+                loss, terms = model(batch, step, indices)
             accelerator.backward(loss / len(parts))
         for name, value in {"loss": loss, **terms}.items():
             value = value.detach().float() / len(parts)
@@ -165,7 +163,7 @@ def _gradients(
 
 
 def _clip(accelerator: Accelerator, model: nn.Module, cfg: TrainConfig) -> float:
-    """Norm of the gradient, before it is cut to `cfg.clip`."""
+    """Clip the gradient to the norm `cfg.clip`. Returns its norm before."""
     limit = cfg.clip if cfg.clip else math.inf
     return float(accelerator.clip_grad_norm_(model.parameters(), limit))
 
@@ -186,7 +184,7 @@ def _row(step: int, terms: dict[str, Tensor], norm: float, lr: float) -> dict[st
 
 
 def _memory(device: torch.device) -> float:
-    """Peak MB: of the device's memory, or of this process."""
+    """Peak memory in MB: of the CUDA device, or of this process."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)
@@ -204,20 +202,20 @@ def _resume(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ema: E
 def _checkpoint(
     run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, step: int
 ) -> None:
-    """Now and then, and when a stop is asked for: on any process, all of them stop together."""
+    """Save a checkpoint when one is due or a stop is requested. All processes stop together."""
     due = time.monotonic() - run.saved > run.cfg.checkpoint_seconds
-    asked = run.stop.requested
+    stopping = run.stop.requested
     if run.accelerator.num_processes > 1:
-        flags = torch.tensor([float(due), float(asked)], device=run.accelerator.device)
-        due, asked = (run.accelerator.reduce(flags, reduction="sum") > 0).tolist()
-    if not (due or asked):
+        flags = torch.tensor([float(due), float(stopping)], device=run.accelerator.device)
+        due, stopping = (run.accelerator.reduce(flags, reduction="sum") > 0).tolist()
+    if not (due or stopping):
         return
     tensors = state_of(model, optimizer, ema)
     if run.accelerator.is_main_process:
         save_checkpoint(run.scratch, step, tensors)
     run.accelerator.wait_for_everyone()
     run.saved = time.monotonic()
-    if asked and step < run.cfg.steps:
+    if stopping and step < run.cfg.steps:
         raise Preempted(
             f"stopped at step {step} of {run.cfg.steps}; the work so far is kept",
             hint="run the same command again to go on",

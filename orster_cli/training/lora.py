@@ -10,7 +10,7 @@ _TRUNK = "trunk."
 
 
 class _LowRank(nn.Module):
-    """W + B A, B zero at the start."""
+    """W + B A; B starts as zero."""
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ def _layers(module: nn.Module) -> list[tuple[str, nn.Linear]]:
 
 
 def add_lora(module: nn.Module, rank: int, seed: int) -> None:
-    """Freeze the trunk in `module` and give each of its linear layers an update of `rank`."""
+    """Freeze the trunk in `module` and add an update of `rank` to each of its linear layers."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         if _TRUNK in name:
@@ -43,7 +43,7 @@ def add_lora(module: nn.Module, rank: int, seed: int) -> None:
 
 
 def merge_lora(module: nn.Module) -> None:
-    """Write the updates into the weights: names and shapes are again those of before."""
+    """Merge the updates into the weights, which get their names back."""
     for _, layer in _layers(module):
         if parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)

@@ -1,14 +1,14 @@
-"""What a training stage needs of a CUDA card's memory, computed without one.
+"""Plans the memory that a training stage needs on a CUDA card, without one.
 
-The stage is built by the code that trains it, with weights that have no numbers; they are counted, and
-one micro-batch is rehearsed (`rehearsal`). G means 10^9 bytes where a card is named, GiB 2^30.
+The stage is built on the meta device by the code that trains it. Its weights are counted, and one
+micro-batch runs there (`step_memory`). GB is 10^9 bytes, GiB 2^30.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -17,22 +17,23 @@ from torch import Tensor, nn
 from orster_cli.config.train import TrainConfig
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.limits import GiB
-from orster_cli.training.build import Ready
-from orster_cli.training.draws import choose
 from orster_cli.training.loop import micro_batch
-from orster_cli.training.rehearsal import Rehearsed, dressed, rehearse, stage_set
-from orster_cli.training.stages import DiffusionStage, DistillStage, EncoderStage
+from orster_cli.training.part_stages import EncoderStage
+from orster_cli.training.prepared import PreparedStage
+from orster_cli.training.stages import DiffusionStage, DistillStage
+from orster_cli.training.step_memory import StepMemory, measure_step
+from orster_cli.training.step_randomness import choose
 
-CARDS = (24, 48, 80)  # GB of 10^9 bytes: what such cards give is a little more
-CONTEXT = 1 * GiB  # the CUDA context, cuDNN's and cuBLAS's workspaces
-GAPS = 0.05  # of the rest: what the allocator cannot hand out
-MOMENTS = 2  # of AdamW, float32, and a step count a parameter
+CARDS = (24, 48, 80)  # GB; such cards have a little more
+CONTEXT = 1 * GiB  # the CUDA context, and workspaces of cuDNN and cuBLAS
+GAPS = 0.05  # of the rest: fragmentation of the allocator
+MOMENTS = 2  # of AdamW, float32, and a step count per parameter
 STEP_BYTES = 4
 
 
 @dataclass(frozen=True)
 class Item:
-    """A line of the plan: `count` numbers (None: of many kinds) in `bytes`."""
+    """A line of the plan: `count` elements (None: not counted) in `bytes`."""
 
     name: str
     count: int | None
@@ -41,9 +42,9 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`clips`: at once on a process; `kept`: bytes of activations that wait for the backward pass;
-    `total`: of the items; `needed`: with the margin; `card`: the smallest that has it, in GB (None:
-    none of those known)."""
+    """`clips`: of a micro-batch; `kept`: bytes of activations saved for the backward pass; `total`: bytes
+    of the items; `needed`: with the margin; `card`: the smallest card that has them, in GB (None: none of
+    `CARDS`); `changes`: settings that need less."""
 
     stage: str
     processes: int
@@ -56,11 +57,11 @@ class Plan:
     changes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """The plan as JSON values."""
         return {**asdict(self), "items": [asdict(item) for item in self.items]}
 
     def text(self) -> str:
-        """For people."""
+        """The plan as a table."""
         many = f"{self.processes} processes" if self.processes > 1 else "1 process"
         lines = [f"memory of a CUDA card for {self.stage}, computed: {many}, {self.clips} at once"]
         for item in self.items:
@@ -84,21 +85,19 @@ def _gib(size: int) -> str:
 
 
 def plan_stage(
-    make: Callable[[torch.device], Ready],
+    build: Callable[[torch.device], PreparedStage],
     train: TrainConfig,
     *,
     section: str,
     processes: int = 1,
-    device: torch.device | None = None,
 ) -> Plan:
-    """Of the stage that `make` builds on the device it is given, trained by `processes` together.
+    """The plan of the stage that `build` makes on a device, trained by `processes` processes.
 
-    ConfigError: the batch cannot be divided; whatever `make` raises."""
-    device = device or torch.device("cuda", 0)
+    ConfigError: the batch cannot be divided, or no parameter is trained."""
     clips = micro_batch(train, processes)
     with torch.device("meta"):
-        ready = make(torch.device("meta"))
-    task = ready.task
+        prepared = build(torch.device("meta"))
+    task = prepared.task
     trained = [p for p in task.parameters() if p.requires_grad]
     if not trained:
         raise ConfigError("nothing is trained: every parameter is frozen")
@@ -107,28 +106,31 @@ def plan_stage(
     items = [
         Item("trained weights", _count(trained), _bytes(trained)),
         Item("frozen weights of the same model", _count(frozen), _bytes(frozen)),
-        *[Item(f"{n}, frozen", _count(p), _bytes(p)) for n, p in _beside(ready, task).items()],
+        *[
+            Item(f"{n}, frozen", _count(p), _bytes(p))
+            for n, p in _frozen_tensors(prepared, task).items()
+        ],
         Item("gradients", _count(trained), _bytes(trained)),
         Item("AdamW's moments", MOMENTS * _count(trained), moments(trained)),
         Item("averaged weights", _count(trained), 4 * _count(trained)) if train.ema else None,
         Item("exchange of gradients", _count(trained), _bytes(trained)) if parallel else None,
     ]
-    seen = rehearse_stage(ready, train, clips=clips, device=device)
+    step = measure_stage(prepared, train, clips=clips)
     gradients = _bytes(trained)
-    # a first micro-batch finds no gradients of the step before
+    # without accumulation there are no gradients yet when a micro-batch begins
     alone = train.accumulate == 1 and not parallel
-    most = seen.together if alone else seen.peak + gradients
+    most = step.together if alone else step.peak + gradients
     items.append(Item("activations, at the fullest moment", None, max(most - gradients, 0)))
-    kept_items = tuple(item for item in items if item is not None and item.bytes)
-    total = sum(item.bytes for item in kept_items)
+    lines = tuple(item for item in items if item is not None and item.bytes)
+    total = sum(item.bytes for item in lines)
     needed = int(total * (1 + GAPS)) + CONTEXT
     card = next((size for size in CARDS if needed <= size * 10**9), None)
     return Plan(
         stage=section,
         processes=processes,
         clips=clips,
-        items=kept_items,
-        kept=seen.kept,
+        items=lines,
+        kept=step.kept,
         total=total,
         needed=needed,
         card=card,
@@ -137,59 +139,47 @@ def plan_stage(
 
 
 def moments(trained: Iterable[Tensor]) -> int:
-    """Bytes of AdamW's state for the parameters `trained`."""
+    """Bytes of AdamW's state for `trained`."""
     return sum(MOMENTS * p.nbytes + STEP_BYTES for p in trained)
 
 
-def rehearse_stage(
-    ready: Ready, train: TrainConfig, *, clips: int, device: torch.device
-) -> Rehearsed:
-    """One micro-batch of `clips` on `device`, of a stage whose weights are on the meta device."""
-    task = ready.task
-    with stage_set(device):
-        for module in (task, *ready.beside.values()):
-            dressed(module, device)
-        place_on(task, device)
-        task.train()
-        if isinstance(task, DistillStage):
-            task.transfer.eval()  # its running means ask for numbers; they take less than the kernel
-        step = _fullest(task, train)
-        batch = ready.feed.batch(step, list(range(clips)))
-        return rehearse(
-            task,
-            lambda: task(batch, step, list(range(clips)))[0],
-            device=device,
-            bf16=train.precision == "bf16",
-            held=[x for m in ready.beside.values() for x in (*m.parameters(), *m.buffers())],
-        )
-
-
-def place_on(task: nn.Module, device: torch.device) -> None:
-    """Have a stage move its batches there."""
-    if isinstance(task, DiffusionStage):
-        task.setting = replace(task.setting, device=device)
-    else:
-        task.device = device  # type: ignore[assignment]
+def measure_stage(
+    prepared: PreparedStage, train: TrainConfig, *, clips: int, like: str = "cuda"
+) -> StepMemory:
+    """Run a micro-batch of `clips` of a stage on the meta device, as on a device of the kind `like`."""
+    task = prepared.task
+    task.train()
+    if isinstance(task, DistillStage):
+        task.transfer.eval()  # updating the running means needs values, and less memory than the kernel
+    step, indices = _fullest(task, train), list(range(clips))
+    batch = prepared.feed.batch(step, indices)
+    return measure_step(
+        task,
+        lambda: task(batch, step, indices)[0],
+        bf16=train.precision == "bf16",
+        held=[x for m in prepared.frozen.values() for x in (*m.parameters(), *m.buffers())],
+        like=like,
+    )
 
 
 def _fullest(task: nn.Module, train: TrainConfig) -> int:
-    """A step that gives the condition of the most tokens."""
+    """A step whose condition has the most tokens."""
     if not isinstance(task, DiffusionStage):
         return 0
     shares = {"text": train.text, "image": train.image, "object": train.object}
-    reads = task.setting.encoder.image_width > 0
-    order = ("image", "object", "text") if reads else ("object", "image", "text")
+    reads_images = task.context.encoder.image_width > 0
+    order = ("image", "object", "text") if reads_images else ("object", "image", "text")
     kind = next((name for name in order if shares[name] > 0), "text")
     return next(step for step in itertools.count() if choose(train.seed, step, shares) == kind)
 
 
-def _beside(ready: Ready, task: nn.Module) -> dict[str, list[Tensor]]:
-    """Tensors of each network that is not the stage's own; one that two hold is counted once."""
-    seen = {id(p) for p in task.parameters()}
+def _frozen_tensors(prepared: PreparedStage, task: nn.Module) -> dict[str, list[Tensor]]:
+    """Tensors of each network outside the stage; a shared tensor is counted once."""
+    counted = {id(p) for p in task.parameters()}
     out: dict[str, list[Tensor]] = {}
-    for name, module in ready.beside.items():
-        new = [x for x in (*module.parameters(), *module.buffers()) if id(x) not in seen]
-        seen |= {id(x) for x in new}
+    for name, module in prepared.frozen.items():
+        new = [x for x in (*module.parameters(), *module.buffers()) if id(x) not in counted]
+        counted |= {id(x) for x in new}
         out[name] = new
     return out
 
@@ -203,10 +193,12 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def _changes(train: TrainConfig, section: str, clips: int, task: nn.Module) -> list[str]:
-    """Settings that would make it less, the harmless ones first."""
+    """Settings that need less memory, those without a cost first."""
     out = []
     trunk = isinstance(task, DiffusionStage)
-    if clips > 1 and not isinstance(task, EncoderStage):  # it compares the pairs of a part
+    if clips > 1 and not isinstance(
+        task, EncoderStage
+    ):  # its loss compares the pairs of a micro-batch
         out.append(
             f"--set {section}.accumulate={train.accumulate * clips} (the result is the same)"
         )

@@ -1,4 +1,4 @@
-"""AdamW, its learning rate over the steps, and what of a model it trains."""
+"""AdamW, its learning rate schedule, and which parameters it trains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRUNK = "trunk."
 
 
 def rate(cfg: TrainConfig, step: int) -> float:
-    """Factor of the learning rate at `step` (from 0)."""
+    """Factor on the learning rate at `step` (from 0)."""
     if step < cfg.warmup:
         return (step + 1) / cfg.warmup
     if cfg.schedule == "constant":
@@ -25,7 +25,7 @@ def rate(cfg: TrainConfig, step: int) -> float:
 
 
 def make_optimizer(module: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
-    """For the parameters of `module` that want gradients. ConfigError where there are none."""
+    """AdamW for the trainable parameters of `module`. ConfigError: there are none."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     if not parameters:
         raise ConfigError("nothing is trained: every parameter is frozen")
@@ -35,7 +35,7 @@ def make_optimizer(module: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
 
 
 def freeze_spatial(module: nn.Module) -> None:
-    """Leave the trunk's temporal units and all that is not the trunk to be trained."""
+    """Freeze the spatial units of the trunk; everything else stays trainable."""
     for name, parameter in module.named_parameters():
         trunk = name.partition(_TRUNK)[2]
         if trunk and not any(part in f".{trunk}" for part in _TEMPORAL):

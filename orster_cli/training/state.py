@@ -1,4 +1,4 @@
-"""All that a training step depends on, as named tensors, on one process or gathered from many."""
+"""The state of training as named tensors, on one process or gathered from many."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _MODEL, _MOMENTS, _AVERAGE = "model/", "moments/", "average/"
 def state_of(
     model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
 ) -> dict[str, Tensor]:
-    """Weights and buffers, the optimizer's moments by parameter, the averages. Where parameters are
-    spread over processes, all of them must call; the first one gets the whole."""
+    """Weights and buffers, the optimizer's moments by parameter, the averaged weights. Where parameters
+    are sharded over processes all of them must call; the first gets the full tensors."""
     tensors = {_MODEL + n: v for n, v in get_model_state_dict(model, options=_WHOLE).items()}
     moments = get_optimizer_state_dict(model, optimizer, options=_WHOLE).get("state", {})
     for name, values in moments.items():
@@ -47,7 +47,7 @@ def load_state(
 
     set_model_state_dict(model, part(_MODEL), options=_SPREAD)
     fresh = get_optimizer_state_dict(model, optimizer, options=_WHOLE)
-    # a parameter that no step has used yet has no moments: they start as zeros
+    # a parameter that no step has used has no moments yet: they start at zero
     moments = {
         name: {kind: torch.zeros_like(torch.as_tensor(value)) for kind, value in kinds.items()}
         for name, kinds in fresh["state"].items()

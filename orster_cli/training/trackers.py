@@ -1,5 +1,5 @@
-"""TensorBoard, W&B, trackio and whatever else accelerate knows: extra copies of the log. What fails
-here is warned of once and left alone: a tracker must never end a run."""
+"""Copies the log to TensorBoard, W&B, trackio and other trackers of accelerate. A tracker that fails is
+dropped with one warning: it must never end a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from orster_cli.core.reporting import Reporter
 
 
 class Trackers:
-    """Those of `names` that can be started, under the run `name`; their files go to `folder`."""
+    """The trackers of `names` that can be started, under the run `name`, with their files in `folder`."""
 
     def __init__(
         self,
@@ -28,19 +28,19 @@ class Trackers:
         self.accelerator, self.reporter = accelerator, reporter
         self.working: list[Any] = []
         accelerator.project_configuration.logging_dir = str(folder)
-        for asked in names:
+        for tracker in names:
             try:
-                known = filter_trackers([asked], str(folder))
-                if not known:
+                available = filter_trackers([tracker], str(folder))
+                if not available:
                     raise ModuleNotFoundError("its package is not installed")
-                accelerator.log_with = known
+                accelerator.log_with = available
                 accelerator.init_trackers(name)
                 self.working += accelerator.trackers
             except Exception as error:  # noqa: BLE001 - see above
-                self._warn(asked, error)
+                self._warn(tracker, error)
 
     def log(self, row: dict[str, Any]) -> None:
-        """The numbers of a line of the log, at its step."""
+        """Log the numbers of a row at its step."""
         numbers = {name: value for name, value in row.items() if isinstance(value, (int, float))}
         for tracker in list(self.working):
             try:
@@ -50,7 +50,7 @@ class Trackers:
                 self._warn(tracker.name, error)
 
     def finish(self) -> None:
-        """Let them write what they hold."""
+        """Flush and close all trackers."""
         for tracker in self.working:
             try:
                 tracker.finish()

@@ -1,4 +1,4 @@
-"""A stage as a library call: built, trained, and its model written."""
+"""Training as a library call: build a stage, train it, write the model."""
 
 from __future__ import annotations
 
@@ -17,20 +17,17 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import save_bundle
 from orster_cli.io.images import write_png
-from orster_cli.training.build import Ready
 from orster_cli.training.log import plot_curves, read_log
 from orster_cli.training.loop import LOG, Run, train
+from orster_cli.training.prepared import PreparedStage
 from orster_cli.training.trackers import Trackers
 
 SHEETS = "samples"
-VOLATILE = (
-    "samples_per_second",
-    "memory_mb",
-)  # differ from run to run: not in the model's identity
+VOLATILE = ("samples_per_second", "memory_mb")  # not part of the model's identity
 
 
 def run_stage(
-    make: Callable[[], Ready],
+    build: Callable[[], PreparedStage],
     cfg: TrainConfig,
     *,
     name: str,
@@ -41,32 +38,32 @@ def run_stage(
     stop: StopFlag,
     tracking: Path | None = None,
 ) -> dict[str, Any]:
-    """Train what `make` builds and write the model, its log and its curves into `folder`; the
-    manifest's content. Trackers write into `tracking` (None: there are none). Every process of a
-    launch calls this, the first one writes.
+    """Train the stage that `build` makes and write model, log and curves into `folder`. Returns the
+    manifest's content. Trackers write into `tracking` (None: no trackers). Every process of a launch
+    calls this; the first one writes.
 
-    Raises Preempted when stopped, NumericalError where the loss is not finite."""
-    ready = make()  # each process encodes its share of the latents
+    Raises Preempted when stopped, NumericalError for a loss that is not finite."""
+    prepared = build()  # each process encodes its share of the latents
     accelerator.wait_for_everyone()
     run = Run(cfg, scratch, accelerator, reporter, stop, name)
     sheets = scratch / SHEETS
-    if cfg.sample_every and accelerator.is_main_process and ready.sheet is not None:
-        run.sample = partial(_draw, ready.sheet, sheets)
+    if cfg.sample_every and accelerator.is_main_process and prepared.sheet is not None:
+        run.sample = partial(_draw, prepared.sheet, sheets)
     if cfg.trackers and tracking is not None and accelerator.is_main_process:
         run.trackers = Trackers(
             accelerator, cfg.trackers, name=name, folder=tracking, reporter=reporter
         )
-    last = train(ready.task, ready.feed, run) if cfg.steps else {}
+    last = train(prepared.task, prepared.feed, run) if cfg.steps else {}
     if not accelerator.is_main_process:
         return {}
     if run.trackers is not None:
         run.trackers.finish()
-    bundle = ready.finish()
+    bundle = prepared.finish()
     save_bundle(bundle, folder)
     rows = read_log(scratch / LOG) if (scratch / LOG).is_file() else []
     if rows:
         shutil.copyfile(scratch / LOG, folder / LOG)
-        names = [n for n in ready.curves if n in rows[-1]] or ["loss"]
+        names = [n for n in prepared.curves if n in rows[-1]] or ["loss"]
         (folder / "curves.svg").write_text(plot_curves(rows, names), encoding="utf-8")
     if sheets.is_dir():
         shutil.copytree(sheets, folder / SHEETS)

@@ -1,4 +1,4 @@
-"""The dataset of a training run, and the batches that are drawn from it."""
+"""The dataset of a training run, and the feeds that draw batches from it."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ from dataclasses import dataclass
 
 import torch
 
-from orster_cli.config.train import ModelConfig, TrainConfig
+from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
 from orster_cli.core.errors import Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
-from orster_cli.dataset.captions import captioned
+from orster_cli.dataset.captioned import captioned
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.frame_vae import FrameVAE
-from orster_cli.training.blank import BlankFrames, BlankLatents
 from orster_cli.training.datafeed import FrameFeed, LatentFeed
 from orster_cli.training.frame_cache import FrameCache
 from orster_cli.training.latents import LatentCache
+from orster_cli.training.placeholder_batches import PlaceholderFrames, PlaceholderLatents
 
-VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # what a model of a role learns to show
+VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # that a model of a role is trained on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The dataset, where its latents are kept, and who is working on it."""
+    """A dataset and where it is trained on. `part`: this process and their number. `placeholder`: for a
+    memory plan, batches have the right sizes and no content, and on the meta device teachers have no
+    weights."""
 
     dataset: Dataset
     id: str
     device: torch.device
     reporter: Reporter
     stop: StopFlag
-    part: tuple[int, int] = (0, 1)  # this process among all
-    blank: bool = False  # nothing is read of it but sizes: batches without content, for a plan;
-    # on the meta device teachers have no weights either
+    part: tuple[int, int] = (0, 1)
+    placeholder: bool = False
 
 
 def latent_feed(
@@ -43,11 +44,11 @@ def latent_feed(
     frames: int,
     resolution: int,
     pictures: int = 0,
-) -> LatentFeed | BlankLatents:
-    """The latents, made where they are missing."""
+) -> LatentFeed | PlaceholderLatents:
+    """Latents of `view`, encoded where the cache lacks them."""
     vae.check_size(resolution, resolution, "the dataset")
-    if source.blank:
-        return BlankLatents(
+    if source.placeholder:
+        return PlaceholderLatents(
             frames=frames,
             channels=vae.channels,
             side=resolution // vae.factor,
@@ -70,18 +71,18 @@ def latent_feed(
         batch=train.batch,
         seed=train.seed,
         dynamic=train.dynamic,
-        still=getattr(train, "still", 0.0),
+        still=train.still if isinstance(train, StudentConfig) else 0.0,
         pictures=pictures,
     )
 
 
 def frame_feed(
     train: TrainConfig, source: Source, resolution: int, *, texts: bool = False
-) -> FrameFeed | BlankFrames:
-    """Frames of all samples, decoded once by the first process where there is room for them; `texts`:
-    of those that have a caption."""
-    if source.blank:
-        return BlankFrames(resolution=resolution)
+) -> FrameFeed | PlaceholderFrames:
+    """Frames of all samples (`texts`: of those with a caption), decoded once by the first process where
+    they fit on the disk."""
+    if source.placeholder:
+        return PlaceholderFrames(resolution=resolution)
     return FrameFeed(
         source.dataset,
         resolution=resolution,
@@ -93,7 +94,7 @@ def frame_feed(
 
 
 def _frame_cache(source: Source, resolution: int) -> FrameCache:
-    """Filled, unless there is no room for it."""
+    """The cache, filled unless it does not fit."""
     cache = FrameCache(source.dataset, source.id, resolution)
     if source.part[0] != 0:
         return cache
@@ -108,7 +109,7 @@ def _frame_cache(source: Source, resolution: int) -> FrameCache:
 
 
 def resolution_of(model: ModelConfig, source: Source) -> int:
-    """The settings', or that of the dataset's first sample."""
+    """Pixels of a frame: the setting, or those of the dataset's first sample."""
     if model.resolution:
         return model.resolution
     key = source.dataset.keys()[0]

@@ -12,15 +12,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 LARGEST_ALPHA = 0.99
-LOWEST_LOG = -80.0  # exp(-80) is still a float32
+LOWEST_LOG = -80.0  # exp(-80) is a normal float32
 BINS = 10
 
 
 class JointKernel(nn.Module):
     """kappa(f_s, f_t) in (0, 1] for each pair of tokens.
 
-    g_s and g_t are means over all features seen in training; sigma_s, sigma_t, sigma_st > 0 and alpha
-    are learned. The sigmas start at the features' own standard deviation, on the first batch."""
+    g_s and g_t are running means of the features; sigma_s, sigma_t, sigma_st > 0 and alpha are learned.
+    The first batch sets the sigmas to the features' standard deviation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,15 +36,15 @@ class JointKernel(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def alpha(self) -> Tensor:
-        """Bounded so that the quadratic form of Eq. 11 never falls below zero: by Cauchy-Schwarz its
-        last term is at most 2 |alpha| |a| |b| / sigma_st^2, which a^2 / sigma_s^2 + b^2 / sigma_t^2
-        outweighs where |alpha| <= sigma_st^2 / (sigma_s sigma_t)."""
+        """Bounded so that the quadratic form of Eq. 11 is never negative: by Cauchy-Schwarz its last term
+        is at most 2 |alpha| |a| |b| / sigma_st^2, which a^2 / sigma_s^2 + b^2 / sigma_t^2 exceeds
+        where |alpha| <= sigma_st^2 / (sigma_s sigma_t)."""
         bound = (2 * self.log_sigma_st - self.log_sigma_s - self.log_sigma_t).exp()
         return LARGEST_ALPHA * bound * torch.tanh(self.bend)
 
     @torch.no_grad()
     def observe(self, spatial: Tensor, temporal: Tensor) -> None:
-        """Take features [N,C] into the means, over all processes; the first also set the sigmas."""
+        """Update the means with features [N,C] of all processes; the first call also sets the sigmas."""
         spatial, temporal = spatial.float(), temporal.float()
         sums = torch.cat([spatial.sum(0), temporal.sum(0)]).double()
         added = torch.tensor([float(len(spatial))], dtype=torch.float64, device=sums.device)
@@ -53,20 +53,20 @@ class JointKernel(nn.Module):
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(total)
         channels = spatial.shape[1]
-        seen = total[2 * channels]
-        share = seen / (self.count + seen)
+        tokens = total[2 * channels]
+        share = tokens / (self.count + tokens)
         for mean, value in (
             (self.mean_s, total[:channels]),
             (self.mean_t, total[channels : 2 * channels]),
         ):
-            mean.lerp_((value / seen).to(mean), share.to(mean))
+            mean.lerp_((value / tokens).to(mean), share.to(mean))
         if float(self.count) == 0:
             means = torch.stack([self.mean_s.square().mean(), self.mean_t.square().mean()]).double()
-            deviation = (total[-2:] / seen - means).clamp_min(1e-12).sqrt().log()
+            deviation = (total[-2:] / tokens - means).clamp_min(1e-12).sqrt().log()
             self.log_sigma_s.copy_(deviation[0])
             self.log_sigma_t.copy_(deviation[1])
             self.log_sigma_st.copy_(deviation.mean())
-        self.count += seen
+        self.count += tokens
 
     # Eq. 11. Norms and the inner product are divided by the channel count, so that kappa does not
     # vanish as the width grows; computed as a logarithm in float32.
@@ -86,6 +86,6 @@ class JointKernel(nn.Module):
 
 
 def histogram(kappa: Tensor) -> Tensor:
-    """[10] shares of `kappa` in equal bins of [0, 1], for the log."""
+    """[10] histogram of `kappa` over [0, 1], as shares."""
     counts = torch.histc(kappa.detach().float(), bins=BINS, min=0.0, max=1.0)
     return counts / max(math.prod(kappa.shape), 1)

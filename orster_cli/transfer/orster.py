@@ -13,17 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion.trunk import is_spatial, temporal_partner
 from orster_cli.transfer.attention import KernelAttention, spatial_attention, temporal_attention
 from orster_cli.transfer.kernel import JointKernel, histogram
 from orster_cli.transfer.loss import orster_loss, token_distance
 
-WIDTH = 32  # of the queries and keys
+WIDTH = 32  # of queries and keys
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A place of the trunk: its spatial and its temporal transformer, their channels in the teachers
-    and in the student."""
+    """A spatial transformer of the trunk and the temporal one after it, by name; their channels in the
+    teachers and in the student."""
 
     spatial: str
     temporal: str
@@ -34,35 +35,29 @@ class Tap:
 def find_taps(
     student: Mapping[str, int], spatial: Mapping[str, int], temporal: Mapping[str, int]
 ) -> list[Tap]:
-    """Places that the student, the 3D teacher and the video teacher (widths by unit) all have.
-    ConfigError where there is none, or where the teachers differ in width."""
+    """The pairs of transformers that student, 3D teacher and video teacher (channels by name) have in
+    common. ConfigError: there is none, or the teachers differ in width."""
     taps = []
     for name, width in student.items():
-        if ".attentions." not in name:
+        if not is_spatial(name):
             continue
-        beside = name.replace(".attentions.", ".temp_attentions.")
-        if beside not in student or name not in spatial or beside not in temporal:
+        partner = temporal_partner(name)
+        if partner not in student or name not in spatial or partner not in temporal:
             continue
-        if spatial[name] != temporal[beside]:
+        if spatial[name] != temporal[partner]:
             raise ConfigError(
                 f"{name}: the 3D teacher has {spatial[name]} channels, the video teacher "
-                f"{temporal[beside]}: the joint kernel compares tokens of one width",
+                f"{temporal[partner]}: the joint kernel compares tokens of one width",
                 hint="take teachers of one family",
             )
-        taps.append(Tap(name, beside, spatial[name], width))
+        taps.append(Tap(name, partner, spatial[name], width))
     if not taps:
         raise ConfigError("student and teachers have no transformer in common")
     return taps
 
 
-def wanted_units(taps: Iterable[Tap]) -> tuple[frozenset[str], frozenset[str]]:
-    """Names of the spatial and of the temporal units."""
-    taps = list(taps)
-    return frozenset(t.spatial for t in taps), frozenset(t.temporal for t in taps)
-
-
-class _Place(nn.Module):
-    """Kernel, attentions and, where widths differ, the student's projections at one tap."""
+class _TapTransfer(nn.Module):
+    """Kernel and attentions at one tap; where widths differ, also the student's projections."""
 
     def __init__(self, tap: Tap, *, kernel: bool, spatial: bool, temporal: bool) -> None:
         super().__init__()
@@ -71,13 +66,13 @@ class _Place(nn.Module):
         self.kernel = JointKernel(c)
         self.attend_s = KernelAttention(c, WIDTH, kernel=kernel) if spatial else None
         self.attend_t = KernelAttention(c, WIDTH, kernel=kernel) if temporal else None
-        # the student is projected, never the teachers: a target that could be learned would collapse
+        # only the student is projected: learned targets would collapse
         wider = tap.student != c
         self.project_s = nn.Conv2d(tap.student, c, 1) if wider else nn.Identity()
         self.project_t = nn.Conv2d(tap.student, c, 1) if wider else nn.Identity()
 
     def targets(self, spatial: Tensor, temporal: Tensor, frames: int) -> tuple[Tensor, ...]:
-        """f_s and f_t [B T,C,H,W] of the teachers' features, and kappa [B T,H,W]."""
+        """Targets f_s and f_t [B T,C,H,W] from the teachers' features, and kappa [B T,H,W]."""
         s, t = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (spatial, temporal))
         if self.training:
             self.kernel.observe(s, t)
@@ -91,7 +86,7 @@ class _Place(nn.Module):
 
 
 class OrsterTransfer(nn.Module):
-    """L_orster of a student's features (Eq. 11-14). `lambda_o`: share of the spatial part."""
+    """L_orster of a student's features (Eq. 11-14). `lambda_o`: weight of the spatial term."""
 
     def __init__(
         self,
@@ -104,9 +99,14 @@ class OrsterTransfer(nn.Module):
     ) -> None:
         super().__init__()
         self.lambda_o = lambda_o
-        self.places = nn.ModuleList(
-            _Place(tap, kernel=kernel, spatial=spatial, temporal=temporal) for tap in taps
+        self.places = nn.ModuleList(  # one a tap; checkpoints have this name
+            _TapTransfer(tap, kernel=kernel, spatial=spatial, temporal=temporal) for tap in taps
         )
+
+    def units(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Names of the tapped spatial and temporal transformers."""
+        taps = [transfer.tap for transfer in self.places]
+        return frozenset(t.spatial for t in taps), frozenset(t.temporal for t in taps)
 
     def forward(
         self,
@@ -115,33 +115,32 @@ class OrsterTransfer(nn.Module):
         temporal: Mapping[str, Tensor],
         frames: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and terms for the log: the two distances, the mean cosine of student and target,
-        kappa's mean and histogram. `student`: residuals [B T,C,H,W] by "channel/unit"; a channel that
-        the student has not counts nothing."""
+        """The loss, and terms for the log: both distances, the mean cosines of student and target, kappa's
+        mean and histogram. All features are residuals [B T,C,H,W] by unit; the loss
+        leaves out units that the student lacks (one channel alone)."""
         distances: dict[str, list[Tensor]] = {"spatial": [], "temporal": []}
         cosines: dict[str, list[Tensor]] = {"spatial": [], "temporal": []}
         kappas = []
-        units = {name.partition("/")[2]: value for name, value in student.items()}
-        for place in self.places:
-            tap = place.tap
-            f_s, f_t, kappa = place.targets(
+        for transfer in self.places:
+            tap = transfer.tap
+            f_s, f_t, kappa = transfer.targets(
                 spatial[tap.spatial].float(), temporal[tap.temporal].float(), frames
             )
             kappas.append(kappa.detach().flatten())
             for kind, unit, target, project in (
-                ("spatial", tap.spatial, f_s, place.project_s),
-                ("temporal", tap.temporal, f_t, place.project_t),
+                ("spatial", tap.spatial, f_s, transfer.project_s),
+                ("temporal", tap.temporal, f_t, transfer.project_t),
             ):
-                if unit not in units:
+                if unit not in student:
                     continue
-                mine = project(units[unit].float())
-                distances[kind].append(token_distance(mine, target))
-                cosine = F.cosine_similarity(mine.detach(), target.detach(), dim=1)
+                projected = project(student[unit].float())
+                distances[kind].append(token_distance(projected, target))
+                cosine = F.cosine_similarity(projected.detach(), target.detach(), dim=1)
                 cosines[kind].append(cosine.mean())
         zero = kappas[0].new_zeros(())
         parts = {k: torch.stack(v).mean() if v else zero for k, v in distances.items()}
         terms = {f"distance_{k}": v.detach() for k, v in parts.items()}
         terms |= {f"cosine_{k}": torch.stack(v).mean() for k, v in cosines.items() if v}
-        seen = torch.cat(kappas)
-        terms |= {"kappa": seen.mean(), "kappa_histogram": histogram(seen)}
+        kappa = torch.cat(kappas)
+        terms |= {"kappa": kappa.mean(), "kappa_histogram": histogram(kappa)}
         return orster_loss(parts["spatial"], parts["temporal"], self.lambda_o), terms

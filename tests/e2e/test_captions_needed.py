@@ -10,7 +10,9 @@ import pytest
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.train import TeacherConfig, TrainConfig
 from orster_cli.core.errors import InputError
-from orster_cli.training import build
+from orster_cli.training.build_diffusion import build_finetune
+from orster_cli.training.build_parts import build_encoder, build_vae
+from tests.helpers.artifacts import make
 from tests.helpers.cli import Said, orster
 from tests.helpers.training import CFG, dataset, source, teachers
 
@@ -41,7 +43,7 @@ def test_an_encoder_is_not_trained_on_nothing(
         assert "orster prepare-data objects/ --write-captions" in said.failure["hint"]
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="2 of 2 clips have no caption"):
-        build.build_encoder(CFG, source(silent))
+        build_encoder(CFG, source(silent))
 
 
 def test_a_frame_vae_needs_no_captions(capsys: Capture, silent: Path, tmp_path: Path) -> None:
@@ -52,30 +54,41 @@ def test_a_frame_vae_needs_no_captions(capsys: Capture, silent: Path, tmp_path: 
 def test_a_diffusion_that_gives_texts_needs_some(
     capsys: Capture, silent: Path, tmp_path: Path
 ) -> None:
-    """Said before the models are opened, which are not there."""
-    models = ["--vae", "nowhere", "--encoder", "nowhere"]
+    """Said before the models' weights are read, which are not there."""
+    for role in ("vae", "encoder", "3d", "video", "4d"):
+        make(tmp_path / role, kind="model", content={"role": role})
+    before = sorted(tmp_path.rglob("*"))
+    models = ["--vae", str(tmp_path / "vae"), "--encoder", str(tmp_path / "encoder")]
     for role, section in (("3d", "teacher"), ("video", "teacher"), ("4d", "pretrain")):
         said = pretrain(capsys, silent, tmp_path / "model", "--role", role, *models)
         assert (said.code, said.failure["code"]) == (3, "E-CAPTIONS")
         assert f"--set {section}.text=0 --set {section}.image=1" in said.failure["hint"]
         without = ["--set", f"{section}.text=0", "--set", f"{section}.image=1"]
         said = pretrain(capsys, silent, tmp_path / "model", "--role", role, *models, *without)
-        assert "no such model" in said.failure["error"]
+        assert f"{tmp_path / 'vae'}: no model: pipeline.json" in said.failure["error"]
     for stage in ("align", "finetune", "distill"):
-        words = ["-m", "nowhere", "-o", str(tmp_path / "model"), "--json"]
+        words = ["-m", str(tmp_path / "4d"), "-o", str(tmp_path / "model"), "--json"]
+        if stage == "distill":
+            words += [
+                "--teacher-3d",
+                str(tmp_path / "3d"),
+                "--teacher-video",
+                str(tmp_path / "video"),
+            ]
         said = orster(capsys, stage, silent, *words)
         assert (said.code, said.failure["code"]) == (3, "E-CAPTIONS")
         said = orster(capsys, stage, silent, *words, "--set", f"{stage}.steps=0")
-        assert "no such model" in said.failure["error"]
-    assert not list(tmp_path.iterdir())
+        assert f"{tmp_path / '4d'}: no model: pipeline.json" in said.failure["error"]
+    assert sorted(p for p in tmp_path.rglob("*") if p in before) == before
+    assert not (tmp_path / "model").exists()
 
 
 def test_the_library_refuses_it_too_and_images_alone_are_fine(silent: Path, tmp_path: Path) -> None:
     models = teachers(tmp_path)
     with pytest.raises(InputError, match="2 of 2 clips have no caption"):
-        build.build_finetune(CFG, source(silent), models)
+        build_finetune(CFG, source(silent), models)
     images = replace(CFG, finetune=replace(CFG.finetune, text=0.0, image=1.0))
-    assert build.build_finetune(images, source(silent), models).feed.captions() == [""]  # type: ignore[attr-defined]
+    assert build_finetune(images, source(silent), models).feed.captions() == [""]  # type: ignore[attr-defined]
 
 
 def test_where_no_share_is_set_the_text_is_given() -> None:
@@ -94,10 +107,10 @@ def test_clips_without_a_caption_are_left_out_of_the_encoders_pairs(
     warnings = open_artifact(tmp_path / "encoder", kind="model").manifest.warnings
     assert warnings[0] == f"{data}: 1 of 2 clips have no caption and are left out"
     assert said.data["warnings"] == warnings
-    feed = build.build_encoder(CFG, source(data)).feed
+    feed = build_encoder(CFG, source(data)).feed
     captions = {text for step in range(4) for text in feed.batch(step, range(4)).captions}
     assert captions == {"a creature hopping"}
-    frames = build.build_vae(CFG, source(data)).feed
+    frames = build_vae(CFG, source(data)).feed
     assert {t for s in range(4) for t in frames.batch(s, range(4)).captions} > captions
 
 

@@ -20,7 +20,7 @@ from orster_cli.io.clip_files import write_clip
 from orster_cli.io.ply import write_ply
 from orster_cli.io.transforms_json import write_transforms
 from orster_cli.io.video import write_video
-from orster_cli.splatting.render import render_frame
+from orster_cli.splatting.render_asset import render_frame
 from tests.helpers.clips import blob_gaussians, disc_clip
 
 FILES = ("report.json", "report.md", "report.html", "figures.csv", "frames.csv")

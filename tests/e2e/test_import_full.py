@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.io.sharded import SHARD_BYTES
 from tests.helpers import full_size
 from tests.helpers.full_size import run_watched

@@ -38,12 +38,15 @@ def call(chain: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cal
 
 
 def test_the_chain_of_stages_leaves_whole_models_with_their_lineage(chain: Path) -> None:
+    data = open_artifact(chain / "dataset")
     for out, _ in CHAIN:
         artifact = open_artifact(chain / out, kind="model")
         names = {entry.path for entry in artifact.manifest.files}
         assert {"pipeline.json", "train.jsonl", "curves.svg"} <= names
         assert artifact.content["steps"] == STEPS
         assert artifact.manifest.parents[0].kind == "dataset"
+        assert artifact.manifest.licences == data.manifest.licences == ["CC0 1.0"]
+        assert artifact.manifest.run_files == ["train.jsonl"]
     distilled = open_artifact(chain / "distilled")
     assert [p.id for p in distilled.manifest.parents[1:]] == [
         open_artifact(chain / name).id for name in ("pretrained", "3d", "video")
@@ -51,8 +54,8 @@ def test_the_chain_of_stages_leaves_whole_models_with_their_lineage(chain: Path)
     final = load_bundle(chain / "model").whole("model")
     assert final.facts.role == "4d"
     assert final.facts.resolution == SIDE
-    data = Dataset.open(chain / "dataset")
-    motions = [data.info(f"creature-0{k}")["motion"] for k in range(2)]
+    samples = Dataset.open(chain / "dataset")
+    motions = [samples.info(f"creature-0{k}")["motion"] for k in range(2)]
     assert final.facts.motion == pytest.approx(sum(motions) / 2)
     assert final.std4d.config.merged
     from diffusers import UNet3DConditionModel
@@ -273,4 +276,5 @@ def _kill_and_resume(
     for path in sorted((place / "whole").rglob("*.safetensors")):
         other = place / "pieces" / path.relative_to(place / "whole")
         assert path.read_bytes() == other.read_bytes(), path.name
+    assert open_artifact(place / "whole").id == open_artifact(place / "pieces").id
     assert read_tensors(place / "pieces/unet/diffusion_pytorch_model.safetensors")

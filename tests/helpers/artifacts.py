@@ -27,6 +27,7 @@ def make(
     force: bool = False,
     parents: list[Parent] | None = None,
     content: dict[str, Any] | None = None,
+    run: dict[str, Any] | None = None,
     kind: Kind = "clip",
 ) -> Artifact:
     """A committed artifact with `files`; the config tells one request from another."""
@@ -41,7 +42,7 @@ def make(
     assert draft is not None, "up to date"
     with draft:
         write(draft.dir, files)
-        return draft.commit(content or {"frames": 2}, licences=["CC0 1.0"])
+        return draft.commit(content or {"frames": 2}, run=run, licences=["CC0 1.0"])
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:

@@ -12,9 +12,9 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construct.fit import Fit
 from orster_cli.construct.hull import surface_points
-from orster_cli.construct.model import Model
 from orster_cli.construct.recurrence import find_recurrence
-from orster_cli.construct.views import View, build_views
+from orster_cli.construct.trainable_asset import TrainableAsset
+from orster_cli.construct.training_views import View, build_views
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.views import render_views
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
@@ -78,7 +78,7 @@ def tiny_fit(cfg: ConstructConfig = TINY) -> Fit:
     views = build_views(
         [clips["dynamic"]], clips["static"], recurrence, mirror_weight=0.5, device=CPU
     )
-    return Fit(cfg, views, Model(surface_points(clips["static"], cfg.gaussians), cfg))
+    return Fit(cfg, views, TrainableAsset(surface_points(clips["static"], cfg.gaussians), cfg))
 
 
 def mean_psnr(fit: Fit, views: list[View]) -> float:
@@ -86,7 +86,7 @@ def mean_psnr(fit: Fit, views: list[View]) -> float:
     total = 0.0
     with torch.no_grad():
         for view in views:
-            out = fit.show(fit.model.at(view.phase), view)
+            out = fit.render(fit.model.at(view.phase), view)
             shown = (out.rgb[0] + 1 - out.alpha[0]).clamp(0, 1)
             total += -10 * math.log10(float((shown - view.rgb).square().mean()))
     return total / len(views)

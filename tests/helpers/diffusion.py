@@ -7,7 +7,7 @@ import torch
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 
 TRUNK = TrunkConfig(
@@ -44,7 +44,7 @@ def given_to(frames: int = 5) -> Conditions:
         text=draw(2, 3, 12),
         image=draw(2, 4, 10),
         pooled=draw(2, 6),
-        object=draw(2, 4, frames, 8, 8),
+        object_latents=draw(2, 4, frames, 8, 8),
         reference=draw(2, 4, frames, 8, 8),
         cameras=w2c.expand(2, -1, -1, -1),
         motion=torch.tensor([0.0, 0.02]),

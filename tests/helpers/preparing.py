@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +23,20 @@ def copies(creature: Path, folder: Path, count: int) -> Path:
     for k in range(count):
         shutil.copyfile(creature, folder / f"pet{k}.glb")
     return folder
+
+
+def relicensed(source: Path, target: Path, licence: str) -> Path:
+    """A copy of a GLB file whose object says `licence` of itself."""
+    data = source.read_bytes()
+    size = struct.unpack_from("<I", data, 12)[0]
+    root = json.loads(data[20 : 20 + size])
+    root["asset"]["copyright"] = licence
+    text = json.dumps(root).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + size :]
+    head = struct.pack("<4sIIII", b"glTF", 2, 20 + len(text) + len(rest), len(text), 0x4E4F534A)
+    target.write_bytes(head + text + rest)
+    return target
 
 
 def run(

@@ -13,9 +13,9 @@ import torch
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle
-from orster_cli.training import build
-from orster_cli.training.build import Models
+from orster_cli.training.build import build_stage
 from orster_cli.training.loop import Run, make_accelerator, train
+from orster_cli.training.prepared import Models
 from tests.helpers.training import CFG, bundle, merged, source
 
 
@@ -33,16 +33,13 @@ def main(data: Path, family: Path, out: Path) -> None:
         )
         part = (accelerator.process_index, accelerator.num_processes)
         origin = source(data, part)
-        if stage == "pretrain":
-            ready = build.build_diffusion(whole, cfg, origin, models, "4d")
-        else:
-            ready = getattr(build, f"build_{stage}")(whole, origin, models)
+        prepared = build_stage(stage, "4d", whole, origin, models)
         accelerator.wait_for_everyone()
         folder = out / stage
         folder.mkdir(parents=True, exist_ok=True)
         train(
-            ready.task,
-            ready.feed,
+            prepared.task,
+            prepared.feed,
             Run(cfg, folder, accelerator, Silent(), StopFlag(), stage),
         )
         accelerator.free_memory()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
-from orster_cli.transfer.teachers import Lesson
+from orster_cli.transfer.teachers import TeacherInputs
 from tests.helpers.clip_models import TEXT, VISION, tokenizer
 
 if TYPE_CHECKING:
@@ -72,19 +72,19 @@ def i2vgen_folder(place: Path) -> Path:
     return place
 
 
-def lesson() -> Lesson:
+def teacher_inputs() -> TeacherInputs:
     generator = torch.Generator().manual_seed(2)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator)
 
     w2c = orbit_cameras(orbit_azimuths(FRAMES), width=64, height=64).w2c
-    return Lesson(
+    return TeacherInputs(
         noisy=draw(2, 4, FRAMES, SIDE, SIDE),
         timesteps=torch.tensor([30, 800]),
         schedule=NoiseSchedule(),
         captions=["a frog jumping", "a horse"],
-        first=torch.rand(2, 3, 40, 40, generator=generator),
+        first_frames=torch.rand(2, 3, 40, 40, generator=generator),
         first_latents=draw(2, 4, SIDE, SIDE),
         cameras=w2c.expand(2, -1, -1, -1),
     )

@@ -32,7 +32,7 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.training.build import Models
+from orster_cli.training.prepared import Models
 from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG, TRUNK, shaken
 
@@ -78,7 +78,7 @@ def dataset(
     with draft:
         sources = find_sources([creature])
         done = prepare(sources, rows, draft.dir, draft.scratch, cfg, workers=1, reporter=Silent())
-        draft.commit(done.content)
+        draft.commit(done.content, licences=done.licences)
     return folder
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.diffusion import vgen
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
 # the published ones share 32 groups, which no shape tells
 TINY = TrunkConfig(

@@ -83,7 +83,7 @@ def _add_nested_key(values: Values) -> None:
 
 
 def _newer(values: Values) -> None:
-    values["schema_version"] = 2
+    values["schema_version"] = 3
 
 
 def _much_newer(values: Values) -> None:
@@ -92,6 +92,26 @@ def _much_newer(values: Values) -> None:
 
 def _version_as_text(values: Values) -> None:
     values["schema_version"] = "1"
+
+
+def _run_in_version_1(values: Values) -> None:
+    values["schema_version"] = 1
+
+
+def _no_run_in_version_2(values: Values) -> None:
+    del values["run"]
+
+
+def _no_run_files_in_version_2(values: Values) -> None:
+    del values["run_files"]
+
+
+def _run_as_text(values: Values) -> None:
+    values["run"] = "seconds"
+
+
+def _run_file_that_is_no_file(values: Values) -> None:
+    values["run_files"] = ["train.jsonl"]
 
 
 def _older(values: Values) -> None:
@@ -163,7 +183,8 @@ def _deep(values: Values) -> None:
         _add_key, _add_nested_key, _newer, _much_newer, _version_as_text, _older, _negative_size,
         _size_as_text, _size_as_fraction, _size_as_truth, _upper_case_digest, _short_digest,
         _same_file_twice, _same_file_in_capitals, _unknown_kind, _files_as_object, _no_files,
-        _parents_of_text, _null_content, _deep,
+        _parents_of_text, _null_content, _deep, _run_in_version_1, _no_run_in_version_2,
+        _no_run_files_in_version_2, _run_as_text, _run_file_that_is_no_file,
     ],
 )  # fmt: skip
 def test_forged_fields(out: Path, change: Callable[[Values], None]) -> None:
@@ -179,7 +200,7 @@ def test_forged_fields(out: Path, change: Callable[[Values], None]) -> None:
 
 def test_a_newer_manifest_says_so(out: Path) -> None:
     values = manifest_values(out)
-    values["schema_version"] = 2
+    values["schema_version"] = 3
     resign(out, values)
     error = refused(out)
     assert error.code == "E-SCHEMA"

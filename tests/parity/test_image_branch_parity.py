@@ -24,20 +24,21 @@ from orster_cli.diffusion.image_branch import ImageBranch
 from orster_cli.diffusion.importing import import_i2vgen_xl, import_modelscope, import_videomv
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
-from orster_cli.diffusion.trunk import MERGED, TrunkConfig
+from orster_cli.diffusion.trunk import MERGED
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.geometry.conventions import videomv_condition
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.sampling.denoise import starting_noise
-from orster_cli.sampling.sample_clips import Asked, Sampler, cameras_for
-from orster_cli.transfer.teachers import STD4DTeacher, load_teacher
+from orster_cli.sampling.sample_clips import Sampler, SampleRequest, cameras_for
+from orster_cli.transfer.teachers import load_teacher
 from tests.helpers.conventions import from_videomv_condition
 from tests.helpers.teachers import (
     FRAMES,
     Watched,
     i2vgen_folder,
-    lesson,
     modelscope_folder,
     same,
+    teacher_inputs,
 )
 from tests.helpers.videomv import TINY_IMAGE, random_weights, write_videomv
 
@@ -81,25 +82,25 @@ def view_of(place: Path, frames: Tensor) -> Tensor:
 
 
 def given_to_unet(place: Path, fps: int, timesteps: Tensor) -> dict[str, Tensor]:
-    """What diffusers' model is called with for the lesson."""
-    seen = lesson()
+    """What diffusers' model is called with for the teacher_inputs."""
+    seen = teacher_inputs()
     places = [torch.full_like(seen.first_latents, i / (FRAMES - 1)) for i in range(1, FRAMES)]
     return {
         "sample": seen.noisy,
         "timestep": timesteps,
         "fps": torch.full((2,), fps),
         "image_latents": torch.stack([seen.first_latents, *places], dim=2),
-        "image_embeddings": view_of(place, seen.first),
+        "image_embeddings": view_of(place, seen.first_frames),
         "encoder_hidden_states": text_of(place, list(seen.captions)),
     }
 
 
 def given_to_ours(place: Path) -> Conditions:
-    seen = lesson()
+    seen = teacher_inputs()
     return Conditions(
         text=text_of(place, list(seen.captions)),
-        view=view_of(place, seen.first),
-        first=seen.first_latents,
+        image_embedding=view_of(place, seen.first_frames),
+        image_latents=seen.first_latents,
         reference=seen.first_latents[:, :, None].expand(-1, -1, FRAMES, -1, -1),
         motion=torch.zeros(2),
     )
@@ -111,7 +112,7 @@ def test_an_imported_model_predicts_what_diffusers_does(place: Path, name: str, 
     """Its unet/ opens as diffusers' I2VGenXLUNet; every number that is given matters."""
     from diffusers import I2VGenXLUNet
 
-    ours, seen = whole(place / name), lesson()
+    ours, seen = whole(place / name), teacher_inputs()
     theirs = I2VGenXLUNet.from_pretrained(place / name / "unet").eval()
     given = given_to_unet(place, fps, seen.timesteps)
     want = theirs(**given).sample
@@ -125,7 +126,7 @@ def test_an_imported_model_predicts_what_diffusers_does(place: Path, name: str, 
         encoder.text(list(seen.captions)).tokens, given["encoder_hidden_states"], **CLOSE
     )
     torch.testing.assert_close(
-        encoder.image(seen.first).projected, given["image_embeddings"], **CLOSE
+        encoder.image(seen.first_frames).projected, given["image_embeddings"], **CLOSE
     )
     folder = place / "i2v"
     if name == "i2vgen-xl":
@@ -164,7 +165,7 @@ def test_videomvs_image_file_gives_what_vgen_computes_of_it(place: Path) -> None
     added twice to the latents beside the noisy ones."""
     from diffusers import I2VGenXLUNet
 
-    file, seen = random_weights(TINY_IMAGE), lesson()
+    file, seen = random_weights(TINY_IMAGE), teacher_inputs()
     theirs = I2VGenXLUNet(
         block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=16,
         down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"), attention_head_dim=8,
@@ -187,7 +188,7 @@ def test_videomvs_image_file_gives_what_vgen_computes_of_it(place: Path) -> None
 def test_cameras_are_added_to_each_frames_embedding(place: Path) -> None:
     """By the file's own two layers, of poses in VideoMV's frame: the first camera of its image branch
     stands at +X, 1.7 away, 5 degrees up."""
-    bundle, seen, file = whole(place / "videomv"), lesson(), random_weights(TINY_IMAGE)
+    bundle, seen, file = whole(place / "videomv"), teacher_inputs(), random_weights(TINY_IMAGE)
     facts, ours = bundle.facts, bundle.std4d
     assert (facts.role, facts.frames, facts.elevation, facts.radius) == ("3d", 24, 5.0, 1.7)
     cameras = cameras_for(facts, SampleConfig(frames=FRAMES))
@@ -202,11 +203,11 @@ def test_cameras_are_added_to_each_frames_embedding(place: Path) -> None:
     added = added + file["camera_embedding.2.bias"]
     given = replace(given_to_ours(place), cameras=w2c)
     assert ours.image_branch is not None
-    view = ours.image_branch(given.first, given.view, seen.noisy)
+    view = ours.image_branch(given.image_latents, given.image_embedding, seen.noisy)
     tokens = torch.cat([given.text, view.tokens], dim=1)
     want = ours.trunk(
         {MERGED: seen.noisy}, seen.timesteps, tokens,
-        added=added + view.embedding[:, None], beside=view.beside,
+        frame_embedding=added + view.embedding[:, None], extra_channels=view.latents,
     )[0][MERGED]  # fmt: skip
     got = ours(seen.noisy, seen.timesteps, given).prediction
     torch.testing.assert_close(got, want, **CLOSE)
@@ -239,7 +240,7 @@ def test_a_merged_model_begins_as_its_backbone(
     student = weights.start_from(base, replace(base.config, merged=False), seed=7)
     assert student.disentangle is not None
     weights.save(student.merge(), tmp_path)
-    merged, seen = weights.load(tmp_path), lesson()
+    merged, seen = weights.load(tmp_path), teacher_inputs()
     theirs = I2VGenXLUNet.from_pretrained(tmp_path / "unet").eval()
     want = theirs(**given_to_unet(place, fps, seen.timesteps)).sample
     given = replace(given_to_ours(place), cameras=seen.cameras, motion=torch.tensor([0.0, 0.02]))
@@ -256,9 +257,8 @@ def test_the_video_teachers_features_are_diffusers_own(place: Path) -> None:
     from diffusers import DDIMScheduler, I2VGenXLUNet
 
     teacher, vae = load_teacher(place / "i2vgen-xl", role="video")
-    assert isinstance(teacher, STD4DTeacher)
     assert vae is not None
-    seen = lesson()
+    seen = teacher_inputs()
     theirs = I2VGenXLUNet.from_pretrained(place / "i2v" / "unet").eval()
     watched = Watched(theirs)
     own = NoiseSchedule.from_diffusers(
@@ -273,16 +273,14 @@ def test_the_video_teachers_features_are_diffusers_own(place: Path) -> None:
 @torch.no_grad()
 def test_the_3d_teacher_is_told_image_cameras_rest_and_no_text(place: Path) -> None:
     teacher, _ = load_teacher(place / "videomv", role="3d")
-    assert isinstance(teacher, STD4DTeacher)
     assert teacher.schedule.prediction_type == "v_prediction"
-    seen, wanted = lesson(), frozenset(teacher.widths)
+    seen, wanted = teacher_inputs(), frozenset(teacher.widths)
     got = teacher.features(seen, wanted)
     z, t = seen.schedule.same_noise(seen.noisy, seen.timesteps, teacher.schedule)
     given = replace(given_to_ours(place), text=text_of(place, ["", ""]), cameras=seen.cameras)
-    taps = teacher.model(z, t, given, wanted=wanted).taps
-    same(got, {n.partition("/")[2]: v for n, v in taps.items()})
+    same(got, teacher.model(z, t, given, wanted=wanted).features())
     for name, value in (
-        ("first", seen.first.flip(0)),
+        ("first_frames", seen.first_frames.flip(0)),
         ("first_latents", seen.first_latents.flip(0)),
         ("cameras", seen.cameras.roll(1, dims=1)),
     ):
@@ -342,7 +340,7 @@ def test_frames_are_the_pipelines(place: Path, text: str, guidance: float) -> No
     bundle = replace(bundle, facts=replace(bundle.facts, frames=FRAMES, resolution=side))
     cfg = SampleConfig(steps=6, guidance_text=guidance, guidance_image=guidance)
     sampler = Sampler(bundle, cfg, device=torch.device("cpu"), reporter=Silent())
-    asked = Asked(text=text or None, image=picture)
+    asked = SampleRequest(text=text or None, image=picture)
     ours = next(sampler.sample(asked, [SEED])).clip.frames
     assert float(ours.std()) > 0.01
     np.testing.assert_allclose(ours.permute(0, 2, 3, 1).numpy(), theirs, atol=2e-3)

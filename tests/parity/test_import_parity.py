@@ -17,7 +17,7 @@ from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.trunk import MERGED
 from orster_cli.geometry.conventions import videomv_condition
 from tests.helpers.clip_models import tokenizer
-from tests.helpers.teachers import i2vgen_folder, lesson, modelscope_folder
+from tests.helpers.teachers import i2vgen_folder, modelscope_folder, teacher_inputs
 from tests.helpers.videomv import TINY, random_weights, write_videomv
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -53,7 +53,7 @@ def text_of(place: Path, captions: list[str]) -> Tensor:
 def test_modelscope_predicts_what_diffusers_does(place: Path) -> None:
     from diffusers import AutoencoderKL, UNet3DConditionModel
 
-    ours, seen = whole(place / "modelscope"), lesson()
+    ours, seen = whole(place / "modelscope"), teacher_inputs()
     captions = list(seen.captions)
     text = text_of(place, captions)
     torch.testing.assert_close(ours.encoder.text(captions).tokens, text, **CLOSE)
@@ -64,8 +64,8 @@ def test_modelscope_predicts_what_diffusers_does(place: Path) -> None:
     torch.testing.assert_close(got, want, **CLOSE)
     assert not torch.allclose(got, ours.std4d(seen.noisy, seen.timesteps + 1, given).prediction)
     vae = AutoencoderKL.from_pretrained(place / "ms" / "vae").eval()
-    mean = vae.encode(2 * seen.first - 1).latent_dist.mean * vae.config.scaling_factor
-    torch.testing.assert_close(ours.vae.encode(seen.first), mean, **CLOSE)
+    mean = vae.encode(2 * seen.first_frames - 1).latent_dist.mean * vae.config.scaling_factor
+    torch.testing.assert_close(ours.vae.encode(seen.first_frames), mean, **CLOSE)
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def test_videomv_is_the_unet_of_its_file_with_the_cameras_in_its_own_frame(place
     flattened OpenGL pose turned by 90 degrees, are added to the time embedding of each frame."""
     from diffusers import UNet3DConditionModel
 
-    ours, seen = whole(place / "videomv").std4d, lesson()
+    ours, seen = whole(place / "videomv").std4d, teacher_inputs()
     file = random_weights()
     theirs = UNet3DConditionModel(**TINY.to_diffusers()).eval()
     tensors = vgen.from_vgen(file, TINY, where="file")
@@ -87,7 +87,7 @@ def test_videomv_is_the_unet_of_its_file_with_the_cameras_in_its_own_frame(place
     first = pose @ file["camera_embedding.0.weight"].T + file["camera_embedding.0.bias"]
     silu = first * first.sigmoid()
     added = silu @ file["camera_embedding.2.weight"].T + file["camera_embedding.2.bias"]
-    want = ours.trunk({MERGED: seen.noisy}, seen.timesteps, text, added=added)[0][MERGED]
+    want = ours.trunk({MERGED: seen.noisy}, seen.timesteps, text, frame_embedding=added)[0][MERGED]
     given = Conditions(text=text, cameras=seen.cameras, motion=torch.zeros(2))
     turned = ours(seen.noisy, seen.timesteps, given).prediction
     torch.testing.assert_close(turned, want, **CLOSE)

@@ -1,5 +1,5 @@
 """The CPU's linear layers against torch's: values and gradients, above and below the size where
-oneDNN is asked."""
+oneDNN takes over."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def _near(got: torch.Tensor, want: torch.Tensor) -> bool:
 
 
 def test_this_machine_takes_the_fast_path_for_the_sizes_below() -> None:
-    if not cpu_matmul.at_hand():
+    if not cpu_matmul.onednn_available():
         pytest.skip("torch was built without oneDNN")
-    assert cpu_matmul.LEAST_WORK < ROWS * 24 * 40
+    assert cpu_matmul.MIN_WORK < ROWS * 24 * 40
 
 
 @pytest.mark.parametrize("rows", [1, ROWS])
@@ -59,7 +59,7 @@ def test_strided_inputs_and_expanded_gradients() -> None:
 def test_the_product_is_the_same_for_more_rows() -> None:
     """A sample's numbers do not depend on what is computed beside it."""
     x, weight = (value.detach() for value in _inputs((2 * ROWS, 24), (40, 24)))
-    assert torch.equal(cpu_matmul.product(x, weight)[:ROWS], cpu_matmul.product(x[:ROWS], weight))
+    assert torch.equal(cpu_matmul.linear(x, weight)[:ROWS], cpu_matmul.linear(x[:ROWS], weight))
 
 
 def test_double_precision_and_autocast_are_left_to_torch() -> None:
@@ -73,5 +73,5 @@ def test_double_precision_and_autocast_are_left_to_torch() -> None:
 def test_without_onednn_it_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
     x, weight = (value.detach() for value in _inputs((ROWS, 24), (40, 24)))
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False, raising=False)
-    assert not cpu_matmul.at_hand()
-    assert torch.equal(cpu_matmul.product(x, weight), F.linear(x, weight))
+    assert not cpu_matmul.onednn_available()
+    assert torch.equal(cpu_matmul.linear(x, weight), F.linear(x, weight))

@@ -19,9 +19,9 @@ from orster_cli.diffusion.encoders import ClipEncoder
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4DConfig
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.sampling.denoise import starting_noise
-from orster_cli.sampling.sample_clips import Asked, Sampler
+from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from tests.helpers.clip_models import TEXT, tokenizer
 
 if TYPE_CHECKING:
@@ -103,6 +103,6 @@ def test_frames_are_the_pipelines(name: str, guidance: float, tmp_path: Path) ->
     )
     cfg = SampleConfig(steps=6, scheduler=name, guidance_text=guidance)
     sampler = Sampler(bundle, cfg, device=torch.device("cpu"), reporter=Silent())
-    ours = next(sampler.sample(Asked(text="a frog"), [SEED])).clip.frames
+    ours = next(sampler.sample(SampleRequest(text="a frog"), [SEED])).clip.frames
     assert float(ours.std()) > 0.01
     np.testing.assert_allclose(ours.permute(0, 2, 3, 1).numpy(), theirs, atol=1e-3)

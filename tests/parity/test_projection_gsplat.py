@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orster_cli.splatting.semantics import EPS2D, NEAR
+from orster_cli.splatting.raster_rules import EPS2D, NEAR
+from orster_cli.splatting.raster_types import RasterInput
 from orster_cli.splatting.torch_tiles import project, rasterize_tiles, rotation_matrices
 from tests.helpers.closeness import assert_close
 from tests.helpers.scenes import cameras, shell
@@ -70,7 +71,7 @@ def test_gradients_of_the_reference_are_finite_differences():
     leaves = [value.clone().requires_grad_() for value in (*scene.values(), *view.values())]
 
     def outputs(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return rasterize_tiles(*tensors, 6, 5, near=NEAR, eps2d=EPS2D, tile=4)[:3]
+        return tuple(rasterize_tiles(RasterInput(*tensors, 6, 5), tile=4)[:3])
 
     assert torch.autograd.gradcheck(outputs, leaves, eps=1e-7, atol=1e-5, rtol=1e-4)
 
@@ -79,7 +80,7 @@ def test_tiles_do_not_show():
     scene = {name: value.double() for name, value in shell(300, seed=2).items()}
     view = {name: value.double() for name, value in cameras(1, 31, 22).items()}
     small, large = (
-        rasterize_tiles(*scene.values(), *view.values(), 31, 22, near=NEAR, eps2d=EPS2D, tile=tile)
+        rasterize_tiles(RasterInput(*scene.values(), *view.values(), 31, 22), tile=tile)
         for tile in (5, 64)
     )
     for a, b in zip(small[:3], large[:3], strict=True):

@@ -8,19 +8,20 @@ import pytest
 import torch
 
 from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion.bundle import Bundle
 from orster_cli.diffusion.encoders import clip_pixels
-from orster_cli.training import build
-from orster_cli.training.build import Models
-from orster_cli.transfer.teachers import I2VGenXLTeacher, UNet3DTeacher, load_teacher
+from orster_cli.training.build import build_stage
+from orster_cli.training.prepared import Models
+from orster_cli.transfer.teachers import load_teacher
 from tests.helpers.teachers import (
     FRAMES,
     SHARED,
     Watched,
     i2vgen_folder,
-    lesson,
     modelscope_folder,
     pipeline_folder,
     same,
+    teacher_inputs,
 )
 from tests.helpers.training import CFG, bundle, source
 
@@ -40,10 +41,9 @@ def test_modelscopes_features_are_diffusers_own(modelscope: Path) -> None:
     from diffusers import UNet3DConditionModel
 
     teacher, vae = load_teacher(modelscope, role="video")
-    assert isinstance(teacher, UNet3DTeacher)
     assert vae is None
     theirs = UNet3DConditionModel.from_pretrained(modelscope / "unet")
-    watched, seen = Watched(theirs), lesson()
+    watched, seen = Watched(theirs), teacher_inputs()
     text = teacher.encoder.text(seen.captions).tokens
     theirs(seen.noisy, seen.timesteps, text)
     names = frozenset(teacher.widths)
@@ -59,8 +59,7 @@ def test_i2vgen_xl_sees_the_first_frame_at_its_own_noise_level(i2vgen: Path) -> 
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
     teacher, _ = load_teacher(i2vgen, role="video")
-    assert isinstance(teacher, I2VGenXLTeacher)
-    seen = lesson()
+    seen = teacher_inputs()
     names = frozenset(teacher.widths)
     got = teacher.features(seen, names)
     theirs = I2VGenXLUNet.from_pretrained(i2vgen / "unet")
@@ -77,7 +76,7 @@ def test_i2vgen_xl_sees_the_first_frame_at_its_own_noise_level(i2vgen: Path) -> 
         timestep=steps,
         fps=torch.full((2,), 16),
         image_latents=torch.stack([seen.first_latents, *places], dim=2),
-        image_embeddings=vision(pixel_values=clip_pixels(seen.first, 32)).image_embeds,
+        image_embeddings=vision(pixel_values=clip_pixels(seen.first_frames, 32)).image_embeds,
         encoder_hidden_states=teacher.encoder.text(seen.captions).tokens,
     )
     same(got, watched.added)
@@ -97,8 +96,8 @@ def test_i2vgen_xl_sees_the_first_frame_at_its_own_noise_level(i2vgen: Path) -> 
 
 def test_distillation_learns_from_both(tiny_dataset: Path, modelscope: Path, i2vgen: Path) -> None:
     start = bundle()
-    models = Models(start=build.Bundle(**vars(start)), teacher_3d=modelscope, teacher_video=i2vgen)
-    ready = build.build_distill(CFG, source(tiny_dataset), models)
+    models = Models(start=Bundle(**vars(start)), teacher_3d=modelscope, teacher_video=i2vgen)
+    ready = build_stage("distill", "", CFG, source(tiny_dataset), models)
     loss, terms = ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])
     loss.backward()
     assert 0 < float(terms["kappa"]) < 1

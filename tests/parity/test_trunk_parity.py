@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from orster_cli.core.errors import ConfigError
-from orster_cli.diffusion.trunk import MERGED, Trunk, TrunkConfig
+from orster_cli.diffusion.trunk import MERGED, Trunk
+from orster_cli.diffusion.trunk_config import TrunkConfig
 
 if TYPE_CHECKING:
     from diffusers import UNet3DConditionModel

@@ -13,8 +13,8 @@ from orster_cli.construct.asset import load_asset, save_asset
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
+from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
-from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
 
 COUNT = 30
 BOX = torch.tensor([[-1.0, -1, -1], [1, 1, 1]])

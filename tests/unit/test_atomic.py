@@ -46,6 +46,16 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == OLD
 
 
+def test_a_link_at_the_temporary_name_is_removed_not_followed(tmp_path: Path) -> None:
+    path, victim = tmp_path / "a.bin", tmp_path / "victim"
+    victim.write_bytes(OLD)
+    (tmp_path / f"a.bin{ENDING}").symlink_to(victim)
+    write_bytes(path, NEW)
+    assert (path.read_bytes(), victim.read_bytes()) == (NEW, OLD)
+    assert not path.is_symlink()
+    assert names(tmp_path) == ["a.bin", "victim"]
+
+
 def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(OSError, match="a"):

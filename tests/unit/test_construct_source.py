@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.construct.fit_asset import as_fine_as
-from orster_cli.construct.fit_input import ready
+from orster_cli.construct.fit_asset import limit_to_clip_detail
+from orster_cli.construct.fit_input import prepare_clip
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
@@ -99,7 +99,7 @@ def test_an_empty_mask_is_named() -> None:
     alpha[3] = 0
     broken = OrbitClip(frames=clip.frames, alpha=alpha, cameras=clip.cameras, times=clip.times)
     with pytest.raises(InputError, match="mask of frame 3 is empty"):
-        ready(broken, 32, where="clip")
+        prepare_clip(broken, 32, where="clip")
 
 
 def test_resizing_averages_what_is_seen() -> None:
@@ -107,37 +107,39 @@ def test_resizing_averages_what_is_seen() -> None:
     clip = ball_clip(frames=3, side=64)
     frames = torch.where(clip.alpha > 0, clip.frames, torch.tensor(0.9))
     given = OrbitClip(frames=frames, alpha=clip.alpha, cameras=clip.cameras, times=clip.times)
-    small = ready(given, 16, where="clip")
+    small = prepare_clip(given, 16, where="clip")
     assert small.frames.shape == (3, 3, 16, 16)
     edge = (small.alpha > 0.1) & (small.alpha < 0.9)
     assert bool(edge.any())
     colours = small.frames.permute(0, 2, 3, 1)[edge[:, 0]]
     assert torch.allclose(colours, torch.full_like(colours, 0.4), atol=1e-4)
     assert torch.allclose(small.cameras.K[0, :2], clip.cameras.K[0, :2] / 4)
-    assert ready(given, 64, where="clip") is given
+    assert prepare_clip(given, 64, where="clip") is given
 
 
 def test_small_frames_get_as_many_gaussians_for_each_pixel() -> None:
     cfg = ConstructConfig(resolution=128, gaussians=6000, max_gaussians=8000, time_resolution=3)
     small, large = ball_clip(4, side=32), ball_clip(4, side=64)
-    shrunk = as_fine_as(cfg, [small, large], Silent())
+    shrunk = limit_to_clip_detail(cfg, [small, large], Silent())
     assert (shrunk.gaussians, shrunk.max_gaussians) == (1500, 2000)  # the larger frames decide
-    tiny = as_fine_as(cfg, [small], Silent())
+    tiny = limit_to_clip_detail(cfg, [small], Silent())
     assert (tiny.gaussians, tiny.max_gaussians) == (375, 500)
     for resolution in (0, 64, 48):  # nothing is enlarged
         same = replace(cfg, resolution=resolution)
-        assert as_fine_as(same, [large], Silent()) is same
+        assert limit_to_clip_detail(same, [large], Silent()) is same
     few = replace(cfg, gaussians=100, max_gaussians=200)
-    assert (as_fine_as(few, [small], Silent()).gaussians) == 100
+    assert (limit_to_clip_detail(few, [small], Silent()).gaussians) == 100
 
 
 def test_few_moments_get_few_cells_in_time() -> None:
     cfg = ConstructConfig(resolution=32, time_resolution=16)
     eight, many = ball_clip(8, side=32), ball_clip(24, side=32)
-    assert as_fine_as(cfg, [eight], Silent()).time_resolution == 6
-    assert as_fine_as(cfg, [eight, eight], Silent()).time_resolution == 6  # the same moments again
-    assert as_fine_as(cfg, [ball_clip(2, side=32)], Silent()).time_resolution == 2
-    assert as_fine_as(cfg, [many], Silent()) is cfg
+    assert limit_to_clip_detail(cfg, [eight], Silent()).time_resolution == 6
+    assert (
+        limit_to_clip_detail(cfg, [eight, eight], Silent()).time_resolution == 6
+    )  # the same moments again
+    assert limit_to_clip_detail(cfg, [ball_clip(2, side=32)], Silent()).time_resolution == 2
+    assert limit_to_clip_detail(cfg, [many], Silent()) is cfg
 
 
 def test_folders_of_images(tmp_path: Path) -> None:

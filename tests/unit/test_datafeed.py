@@ -16,7 +16,7 @@ from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
-from orster_cli.training.datafeed import FrameFeed, LatentFeed, Order, worded
+from orster_cli.training.datafeed import FrameFeed, LatentFeed, SampleOrder, pick_caption
 from orster_cli.training.frame_cache import FrameCache
 from orster_cli.training.latents import LatentCache
 from orster_cli.training.training_data import frame_feed
@@ -50,7 +50,7 @@ def test_the_cache_holds_what_the_vae_gives(folder: Path) -> None:
     kept = made.read(key, "static", 0)
     torch.testing.assert_close(kept.latents, tiny_vae().encode(clip.over()))
     torch.testing.assert_close(kept.w2c, clip.cameras.w2c)
-    torch.testing.assert_close(kept.first, clip.over()[0], atol=1 / 500, rtol=0)
+    torch.testing.assert_close(kept.first_frame, clip.over()[0], atol=1 / 500, rtol=0)
     assert made.folder.parent == folder.parent  # beside the artifact, not inside
 
 
@@ -88,12 +88,12 @@ def test_filling_goes_on_and_is_split_over_processes(folder: Path, tmp_path: Pat
 
 
 def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own() -> None:
-    steps = Order(count=6, batch=4, seed=0)
+    steps = SampleOrder(count=6, batch=4, seed=0)
     seen = [steps.at(step, place) for step in range(3) for place in range(4)]
     assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))
     assert seen[:6] != seen[6:]
-    assert Order(count=6, batch=4, seed=0).at(2, 3) == seen[-1]
-    assert [Order(6, 4, 1).at(0, k) for k in range(4)] != seen[:4]
+    assert SampleOrder(count=6, batch=4, seed=0).at(2, 3) == seen[-1]
+    assert [SampleOrder(6, 4, 1).at(0, k) for k in range(4)] != seen[:4]
 
 
 def test_a_batch_in_parts_is_the_batch(folder: Path) -> None:
@@ -112,9 +112,9 @@ def test_at_rest_the_object_stands_still_at_motion_zero(folder: Path) -> None:
     resting = feed(folder, still=1.0).batch(0, range(4))
     assert float(moving.motion.min()) > 0
     assert resting.motion.tolist() == [0.0] * 4
-    torch.testing.assert_close(resting.latents, resting.static)
-    torch.testing.assert_close(resting.static, moving.static)
-    assert not torch.allclose(moving.latents, moving.static)
+    torch.testing.assert_close(resting.latents, resting.static_latents)
+    torch.testing.assert_close(resting.static_latents, moving.static_latents)
+    assert not torch.allclose(moving.latents, moving.static_latents)
     some = feed(folder, still=0.5)
     share = [float((some.batch(step, range(4)).motion == 0).float().mean()) for step in range(20)]
     assert 0.3 < sum(share) / 20 < 0.7
@@ -136,11 +136,11 @@ def test_a_share_of_the_dynamic_orbits_is_the_same_at_every_stage(folder: Path) 
 def test_true_pictures_belong_to_the_latents(folder: Path) -> None:
     batch = feed(folder, pictures=2, frames=2).batch(1, [0, 1])
     assert batch.frames is not None
-    assert batch.shown is not None
+    assert batch.frame_numbers is not None
     assert batch.frames.shape == (2, 2, 3, SIDE, SIDE)
     with torch.no_grad():
         again = tiny_vae().encode(batch.frames.flatten(0, 1)).unflatten(0, (2, 2))
-    torch.testing.assert_close(again, batch.latents[:, :, batch.shown].transpose(1, 2))
+    torch.testing.assert_close(again, batch.latents[:, :, batch.frame_numbers].transpose(1, 2))
 
 
 def test_frames_are_spaced_evenly_and_too_few_are_named(folder: Path) -> None:
@@ -156,16 +156,16 @@ def test_a_clip_is_called_by_each_of_its_captions_and_by_one_a_step() -> None:
         "caption": "a green frog jumping",
         "also": ["a frog jumping", "a frog"],
     }
-    said = [worded(info, 0, step) for step in range(90)]
+    said = [pick_caption(info, 0, step) for step in range(90)]
     assert {text: said.count(text) > 15 for text in said} == dict.fromkeys(
         ["a green frog jumping", "a frog jumping", "a frog"], True
     )
-    assert said == [worded(info, 0, step) for step in range(90)]
-    assert said != [worded(info, 1, step) for step in range(90)]
-    assert worded({"key": "frog-03", "caption": None}, 0, 0) == ""
+    assert said == [pick_caption(info, 0, step) for step in range(90)]
+    assert said != [pick_caption(info, 1, step) for step in range(90)]
+    assert pick_caption({"key": "frog-03", "caption": None}, 0, 0) == ""
     for empty in ("", " ", None):  # is not drawn where there are other captions
         bare = {"key": "frog-03", "caption": empty, "also": ["a frog", ""]}
-        assert {worded(bare, 0, step) for step in range(30)} == {"a frog"}
+        assert {pick_caption(bare, 0, step) for step in range(30)} == {"a frog"}
 
 
 def test_batches_use_the_other_captions(folder: Path, tmp_path: Path) -> None:

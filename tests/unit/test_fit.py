@@ -1,11 +1,13 @@
 """The fit on a real small clip: it learns, resumes to the same bytes, and survives NaN."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from orster_cli.construct.fit import Fit
 from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
@@ -34,12 +36,12 @@ def test_it_learns_the_object_and_its_motion(tmp_path: Path) -> None:
     fit = tiny_fit()
     at_start = mean_psnr(fit, fit.views.static)
     fit.run(tmp_path, Silent(), StopFlag())
-    still = fit.model.canonical(frozen=True)
+    still = fit.model.canonical(detach=True)
     moving = mean_psnr(fit, fit.views.driving)
     at_rest = mean_psnr(fit, [replace(view, phase=None) for view in fit.views.driving])
     assert moving > at_start + 3
     assert moving > at_rest + 1.5
-    moved = fit.model.at(0.5, frozen_canonical=True)
+    moved = fit.model.at(0.5, detach_canonical=True)
     assert float((moved.means - still.means).detach().norm(dim=1).max()) > 0.01
 
 
@@ -51,7 +53,7 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tenso
     return fit.state()
 
 
-@pytest.mark.parametrize("stop_at", [[60, 30], [125, 20, 15]])
+@pytest.mark.parametrize("stop_at", [[60, 70, 60], [125, 20, 15]])
 def test_interrupted_is_uninterrupted(
     tmp_path: Path, stop_at: list[int], whole_run: dict[str, torch.Tensor]
 ) -> None:
@@ -67,30 +69,83 @@ def test_interrupted_is_uninterrupted(
     assert different == []
 
 
+class _Poison(StopFlag):
+    """Writes `value` into one number of the parameter `name` when the fit is at `step`, the first
+    `times` times."""
+
+    def __init__(
+        self, fit: Fit, name: str, value: float, *, step: int = 130, times: int = 1
+    ) -> None:
+        self._fit, self._name, self._value = fit, name, value
+        self._step, self._left = step, times
+
+    @property
+    def requested(self) -> bool:
+        if self._fit.step == self._step and self._left:
+            self._left -= 1
+            self._fit.model.params[self._name].data[3, 1] = self._value
+        return False
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        pass
+
+
 def test_nan_rolls_back(tmp_path: Path) -> None:
     """A NaN that appears once costs a rollback and half the rates, not the run."""
+    fit, reporter = tiny_fit(), Silent()
+    fit.run(tmp_path, reporter, _Poison(fit, "means", math.nan))
+    assert fit.step == fit.total
+    assert fit.model.rate_scale == 0.5
+    assert any("means" in text and "half the learning rates" in text for text in reporter.warnings)
+    fit.model.check_finite()
+
+
+def test_an_exploded_scale_rolls_back(tmp_path: Path) -> None:
+    """The loss stays finite, so that only the check at a snapshot finds it."""
+    fit, reporter = tiny_fit(), Silent()
+    fit.run(tmp_path, reporter, _Poison(fit, "scales", 5.0))
+    assert fit.step == fit.total
+    assert fit.model.rate_scale == 0.5
+    assert any("scales" in text and "back to step 100" in text for text in reporter.warnings)
+    fit.model.check_finite()
+
+
+def test_each_failure_halves_the_rates_again(tmp_path: Path) -> None:
+    """Also after a resume: the state that a rollback restores does not hold the count."""
+    fit, reporter = tiny_fit(), Silent()
+    fit.run(tmp_path / "a", reporter, _Poison(fit, "means", math.nan, times=2))
+    assert fit.model.rate_scale == 0.25
+    assert [text.count("(0.5 of") + 2 * text.count("(0.25 of") for text in reporter.warnings] == [
+        1,
+        2,
+    ]
+    state = fit.state()
+    state["step"] = torch.tensor(120)
+    save_checkpoint(tmp_path / "b", 120, state)
+    resumed = tiny_fit()
+    resumed.run(tmp_path / "b", reporter, _Poison(resumed, "means", math.nan))
+    assert resumed.model.rate_scale == 0.125
+
+
+def test_a_checkpoint_is_finite(tmp_path: Path) -> None:
+    """A stop right after a failure rolls back first: a resumed run begins from numbers."""
     fit = tiny_fit()
 
-    class Poison(_StopAt):
-        done = False
-
+    class PoisonAndStop(_Poison):
         @property
         def requested(self) -> bool:
-            if fit.step == 130 and not self.done:
-                self.done = True
-                fit.model.params["means"].data[3, 1] = float("nan")
-            return False
+            return super().requested or fit.step >= 130
 
         @requested.setter
         def requested(self, value: bool) -> None:
             pass
 
-    said = Silent()
-    fit.run(tmp_path, said, Poison(0))
-    assert fit.step == fit.total
-    assert fit.model.rate_scale == 0.5
-    assert any("means" in text and "half the learning rates" in text for text in said.warnings)
-    fit.model.check_finite()
+    with pytest.raises(Preempted):
+        fit.run(tmp_path, Silent(), PoisonAndStop(fit, "means", math.nan))
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert all(bool(torch.isfinite(value).all()) for value in found[1].values())
 
 
 def test_divergence_for_good_is_an_error(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_without_any_folder_each_process_compiles_and_says_so_once(tmp_path: Pat
     said = _start(tmp_path / "package", temporary, NUMBA_CACHE_DIR=str(private))
     assert said.returncode == 0, said.stderr
     assert said.stdout.split() == ["nowhere", "0"]
-    assert said.stderr.count("compiled kernels cannot be kept") == 1
+    assert said.stderr.count("compiled kernels cannot be cached") == 1
     assert "NUMBA_CACHE_DIR" in said.stderr
 
 

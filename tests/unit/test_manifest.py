@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from orster_cli.artifacts.hashing import canonical_json, hash_file, hash_files, hash_json
-from orster_cli.artifacts.manifest import Parent, manifest_id, read_manifest
+from orster_cli.artifacts.manifest import InputFile, Parent, manifest_id, read_manifest
+from orster_cli.artifacts.store import Artifact, begin, open_artifact
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
-from tests.helpers.artifacts import FILES, make, manifest_values
+from tests.helpers.artifacts import FILES, damage, make, manifest_values, write
+from tests.helpers.cli import orster
+
+VERSION_1 = Path(__file__).resolve().parents[1] / "golden" / "artifact_v1"
 
 
 def test_canonical_json_by_hand() -> None:
@@ -54,7 +59,7 @@ def test_hash_progress_ends_once_at_its_total(tmp_path: Path) -> None:
 def test_manifest_says_what_was_made(tmp_path: Path) -> None:
     make(tmp_path / "clip", config={"seed": 3, "scale": 1.5}, content={"psnr": 30.25})
     manifest = read_manifest(tmp_path / "clip")
-    assert (manifest.kind, manifest.command, manifest.schema_version) == ("clip", "construct", 1)
+    assert (manifest.kind, manifest.command, manifest.schema_version) == ("clip", "construct", 2)
     assert manifest.config == {"seed": 3, "scale": 1.5}
     assert manifest.content == {"psnr": 30.25}
     assert manifest.licences == ["CC0 1.0"]
@@ -74,6 +79,8 @@ def test_id_depends_on_bytes_and_request_not_on_when_and_where(tmp_path: Path) -
         "created": "2031-01-01T00:00:00+00:00",
         "environment": {"python": "3.14.0"},
         "orster_version": "9.9",
+        "warnings": ["slow disk"],
+        "run": {"seconds": 99.5},
         "seal": "0" * 64,
     }
     assert manifest_id(elsewhere) == one.id
@@ -103,15 +110,77 @@ def test_content_that_json_cannot_say_is_our_bug(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("key", ["created", "orster_version", "environment", "parents"])
+def test_id_does_not_cover_files_that_record_the_run_but_verify_does(tmp_path: Path) -> None:
+    def made(name: str, log: bytes, run_files: tuple[str, ...]) -> Artifact:
+        draft = begin(tmp_path / name, kind="model", command="align", config={})
+        assert draft is not None
+        with draft:
+            write(draft.dir, {"weights.bin": b"w", "train.jsonl": log})
+            return draft.commit({}, run_files=run_files)
+
+    volatile = ("train.jsonl", "of-another-stage.jsonl")
+    one, two = made("one", b'{"s": 1}', volatile), made("two", b'{"s": 2}', volatile)
+    assert one.id == two.id
+    assert one.manifest.run_files == ["train.jsonl"]
+    assert one.id != made("three", b'{"s": 1}', ()).id
+    (tmp_path / "two" / "train.jsonl").write_bytes(b'{"s": 3}')
+    assert len(damage(two)) == 1
+
+
+def test_an_artifact_of_schema_version_1_is_read_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Written by the code before version 2, whose id covers `warnings` and `content["seconds"]`."""
+    out = tmp_path / "asset"
+    shutil.copytree(VERSION_1, out)
+    opened = open_artifact(out, kind="asset")
+    assert opened.id == "5ca17955fd327733554a6b63021b1a8815006b5b3ed6fc87bce55e93e49c1d9d"
+    assert damage(opened) == []
+    assert (opened.run, opened.content["seconds"]) == ({}, 12.3)
+    said = orster(capsys, "show", out)
+    assert (said.code, said.err) == (0, "")
+    lines = said.out.splitlines()
+    assert lines[0] == f"asset {opened.id}"
+    assert {"psnr: 30.25 dB", "seconds: 12.3 s", "licence: CC0 1.0"} <= set(lines)
+    assert "warning: clip.mp4: no static orbit" in lines
+    request = {
+        "command": "construct",
+        "config": {"construct": {"steps": 3}, "clips": ["frog-00:dynamic"]},
+        "parents": [Parent(kind="dataset", id="d" * 64, name="dataset")],
+        "inputs": [InputFile(name="clip.mp4", size=5, sha256="e" * 64)],
+        "seeds": {"fit": 0},
+    }
+    assert begin(out, kind="asset", **request) is None  # up to date: nothing is made again
+    values = manifest_values(out)
+    for change in ({"warnings": []}, {"content": {**values["content"], "seconds": 12.4}}):
+        assert manifest_id({**values, **change}) != opened.id
+
+
+def test_facts_of_the_run_are_shown_with_the_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make(tmp_path / "clip", content={"psnr": 30.25}, run={"seconds": 12.3})
+    assert (made.content, made.run) == ({"psnr": 30.25}, {"seconds": 12.3})
+    lines = orster(capsys, "show", tmp_path / "clip").out.splitlines()
+    assert lines.index("seconds: 12.3 s") == lines.index("psnr: 30.25 dB") + 1
+    assert orster(capsys, "show", tmp_path / "clip", "--json").data["run"] == {"seconds": 12.3}
+
+
+@pytest.mark.parametrize(
+    "key", ["created", "orster_version", "environment", "parents", "warnings", "run"]
+)
 def test_the_seal_covers_what_the_id_does_not(tmp_path: Path, key: str) -> None:
     out = tmp_path / "clip"
-    make(out, parents=[Parent(kind="clip", id="a" * 64, name="clip")])
+    make(out, parents=[Parent(kind="clip", id="a" * 64, name="clip")], run={"seconds": 12.3})
     values = manifest_values(out)
     if key == "environment":
         values[key]["python"] = "2.7.18"
     elif key == "parents":
         values[key][0]["name"] = "elsewhere"
+    elif key == "run":
+        values[key]["seconds"] = 0.1
+    elif key == "warnings":
+        values[key].append("slow disk")
     else:
         values[key] += "x"
     assert manifest_id(values) == values["id"]  # the id alone would not see it

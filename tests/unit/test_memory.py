@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 
 from orster_cli.config.schema import Config
@@ -18,14 +20,15 @@ from orster_cli.core.limits import GiB
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
-from orster_cli.diffusion.trunk import TrunkConfig
-from orster_cli.training import build
-from orster_cli.training.build import Models, Ready
+from orster_cli.diffusion.trunk_config import TrunkConfig
+from orster_cli.training.build import build_stage
 from orster_cli.training.ema import Ema
-from orster_cli.training.memory import CARDS, CONTEXT, GAPS, plan_stage, rehearse_stage
+from orster_cli.training.memory import CARDS, CONTEXT, GAPS, measure_stage, plan_stage
+from orster_cli.training.meta_device import device_paths
 from orster_cli.training.optimizer import make_optimizer
-from orster_cli.training.rehearsal import Ledger, Rehearsed, rehearse
+from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DistillStage
+from orster_cli.training.step_memory import Ledger, StepMemory, measure_step
 from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG
 from tests.helpers.marks import few, slow
@@ -71,7 +74,7 @@ def settings(stage: str, **changes: object) -> Config:
 
 def made(
     stage: str, cfg: Config, family: dict[str, Path], device: torch.device, *, empty: bool
-) -> Ready:
+) -> PreparedStage:
     """With batches that have no content; `empty`: weights neither."""
     start = load_bundle(
         family["two" if stage in ("pretrain", "distill") else "merged"], empty=empty
@@ -83,11 +86,9 @@ def made(
         device=device,
         reporter=Silent(),
         stop=StopFlag(),
-        blank=True,
+        placeholder=True,
     )
-    if stage == "pretrain":
-        return build.build_diffusion(cfg, cfg.pretrain, place, models, "4d")
-    return getattr(build, f"build_{stage}")(cfg, place, models)  # type: ignore[no-any-return]
+    return build_stage(stage, "4d", cfg, place, models)
 
 
 @pytest.fixture
@@ -98,13 +99,15 @@ def generic(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orster_cli.diffusion.layers.FEW_KEYS", 0)
 
 
-def planned(stage: str, cfg: Config, family: dict[str, Path]) -> Rehearsed:
+def planned(stage: str, cfg: Config, family: dict[str, Path]) -> StepMemory:
     with torch.device("meta"):
         ready = made(stage, cfg, family, torch.device("meta"), empty=True)
-    return rehearse_stage(ready, getattr(cfg, stage), clips=CLIPS, device=CPU)
+    return measure_stage(ready, getattr(cfg, stage), clips=CLIPS, like="cpu")
 
 
-def started(stage: str, cfg: Config, family: dict[str, Path]) -> tuple[Ready, Callable[[], Tensor]]:
+def started(
+    stage: str, cfg: Config, family: dict[str, Path]
+) -> tuple[PreparedStage, Callable[[], Tensor]]:
     """A stage of real tensors, and its loss."""
     ready = made(stage, cfg, family, CPU, empty=False)
     ready.task.train()
@@ -114,16 +117,14 @@ def started(stage: str, cfg: Config, family: dict[str, Path]) -> tuple[Ready, Ca
     return ready, lambda: ready.task(batch, 0, range(CLIPS))[0]
 
 
-def held(stage: str, cfg: Config, family: dict[str, Path]) -> Rehearsed:
-    """What `planned` says, of real tensors and by the real engine."""
+def held(stage: str, cfg: Config, family: dict[str, Path]) -> StepMemory:
+    """What `planned` says, of real tensors and and by the same engine."""
     ready, loss = started(stage, cfg, family)
-    return rehearse(
+    return measure_step(
         ready.task,
         loss,
-        device=CPU,
         bf16=getattr(cfg, stage).precision == "bf16",
-        held=[x for m in ready.beside.values() for x in (*m.parameters(), *m.buffers())],
-        backward=lambda given: given.backward(),
+        held=[x for m in ready.frozen.values() for x in (*m.parameters(), *m.buffers())],
     )
 
 
@@ -141,7 +142,7 @@ def test_what_is_kept_is_what_autograd_saves(
 ) -> None:
     cfg = settings(stage, trainable=trainable)
     ready, run = started(stage, cfg, family)
-    whole = (ready.task, *ready.beside.values())
+    whole = (ready.task, *ready.frozen.values())
     own = {x.untyped_storage()._cdata for m in whole for x in (*m.parameters(), *m.buffers())}
     saved: dict[int, Tensor] = {}  # kept alive: a number is used again once its storage has died
 
@@ -218,7 +219,7 @@ def test_weights_moments_and_averages_are_counted_exactly(
     rest = lines.get("frozen weights of the same model")
     assert (rest.bytes if rest else 0) == sum(p.nbytes for p in frozen)
     assert bool(frozen) == (trainable != "all")
-    encoder = [*ready.beside["encoder"].parameters(), *ready.beside["encoder"].buffers()]
+    encoder = [*ready.frozen["encoder"].parameters(), *ready.frozen["encoder"].buffers()]
     assert lines["encoder, frozen"].bytes == sum(x.nbytes for x in encoder)
 
 
@@ -270,8 +271,7 @@ def test_fused_attention_keeps_no_table_of_weights(family: dict[str, Path]) -> N
         with torch.device("meta"):
             ready = made("finetune", cfg, family, torch.device("meta"), empty=True)
         ready.feed = replace(ready.feed, side=side, resolution=2 * side)  # type: ignore[type-var]
-        device = torch.device("cuda", 0)
-        kept.append(rehearse_stage(ready, cfg.finetune, clips=1, device=device).kept)
+        kept.append(measure_stage(ready, cfg.finetune, clips=1).kept)
     assert 3.5 < kept[1] / kept[0] < 4.1
 
 
@@ -348,6 +348,62 @@ def test_a_ledger_counts_a_storage_once_and_until_it_dies() -> None:
         del part, view
         assert ledger.live == 0
         assert ledger.peak == 4096
+
+
+def test_a_ledger_refuses_what_a_cuda_device_would() -> None:
+    on_meta, on_cpu = torch.zeros(2, 2, device="meta"), torch.zeros(2, 2)
+    with Ledger([], "meta") as ledger:
+        assert (on_meta + torch.tensor(1.0)).shape == (2, 2)
+        assert on_cpu.to("meta").device.type == "meta"
+        with pytest.raises(AssertionError, match="cpu and meta"):
+            on_meta @ on_cpu
+    assert ledger.peak == 512
+
+
+CALLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "linear": lambda x, w: F.linear(x, w),
+    "matmul": lambda x, w: x @ w,
+    "bmm": lambda x, w: torch.bmm(x[None], w[None]),
+    "conv2d": lambda x, w: F.conv2d(x[None, None], w[None, None]),
+    "attention": lambda x, w: F.scaled_dot_product_attention(*[x.view(1, 1, 4, 4)] * 3),
+    "group_norm": lambda x, w: F.group_norm(x, 2),
+    "layer_norm": lambda x, w: F.layer_norm(x, (4,)),
+    "mse_loss": lambda x, w: F.mse_loss(x, w),
+    "cosine": lambda x, w: F.cosine_similarity(x, w),
+    "square": lambda x, w: x.square(),
+    "power": lambda x, w: x**2,
+    "exp": lambda x, w: x.exp(),
+    "sum": lambda x, w: x.sum(dim=1),
+    "mean": lambda x, w: x.mean(dim=1),
+    "softmax": lambda x, w: x.softmax(dim=1),
+    "nearest": lambda x, w: F.interpolate(x[None, None], scale_factor=2.0),
+    "gelu": lambda x, w: F.gelu(x),
+    "silu": lambda x, w: F.silu(x),
+    "sqrt": lambda x, w: x.sqrt(),
+    "cat": lambda x, w: torch.cat([x, w]),
+    "product": lambda x, w: x * w,
+    "pool": lambda x, w: F.adaptive_avg_pool3d(x[None, None], (1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("low", [True, False])
+@pytest.mark.parametrize("name", CALLS)
+def test_casts_on_the_meta_device_are_those_of_cudas_autocast(
+    name: str, low: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's own autocast runs on fake CUDA tensors, forwards, where there is no such device."""
+    monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+
+    def result(device: str) -> Tensor:
+        x = torch.rand(4, 4, device=device, dtype=torch.bfloat16 if low else None)
+        return CALLS[name](x, torch.rand(4, 4, device=device))
+
+    with FakeTensorMode(), torch.autocast("cuda", torch.bfloat16):
+        want = result("cuda") if name != "attention" else None
+    with device_paths("cuda", bf16=True):
+        got = result("meta")
+    assert got.dtype == (torch.bfloat16 if want is None else want.dtype)
 
 
 def test_an_empty_model_has_the_shapes_of_the_whole_one(family: dict[str, Path]) -> None:

@@ -46,6 +46,7 @@ def test_the_dataset_gives_back_what_was_rendered(prepared: Path, creature: Path
     assert dataset.keys() == ["pet0-00", "pet0-01", "pet1-00", "pet1-01"]
     info = dataset.info("pet1-01")
     assert (info["source"], info["clip"], info["clip_name"]) == ("pet1.glb", 1, "hop")
+    assert dataset.licences("pet1-01") == ["CC0 1.0"]
     assert info["frames"] == {"dynamic": 4, "static": 4, "front": 4, "eval": 4}
     assert info["motion"] > 0.001
     cfg = replace(TINY, eval_views=2)
@@ -143,7 +144,7 @@ def test_every_drop_has_its_reason(creature: Path, tmp_path: Path) -> None:
         CONSISTENT4D_TEST_IDS[2], "broken", "no_clips", "pet0-01", "still-00", "vanishing-00",
     }  # fmt: skip
     assert "Consistent4D" in reasons[CONSISTENT4D_TEST_IDS[2]]
-    assert "GLB" in reasons["broken"]
+    assert reasons["broken"].startswith("broken.glb: GLB")  # not where it lies: the id covers it
     assert "no animation" in reasons["no_clips"]
     assert "use = 0" in reasons["pet0-01"]
     assert "no motion" in reasons["still-00"]
@@ -156,6 +157,10 @@ def test_every_drop_has_its_reason(creature: Path, tmp_path: Path) -> None:
     index["samples"][0]["also"] = ["a pet", 3]
     (tmp_path / "out" / "index.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match="also: expected a list of texts"):
+        Dataset.read(tmp_path / "out")
+    index["samples"][0].update(also=[], licence=["MIT"])
+    (tmp_path / "out" / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="licence: expected str"):
         Dataset.read(tmp_path / "out")
 
 

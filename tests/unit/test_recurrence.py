@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from orster_cli.construct.recurrence import Recurrence, find_recurrence
-from orster_cli.construct.views import build_views, mirror_matrix, mirrored_camera
+from orster_cli.construct.training_views import build_views, mirror_matrix, mirrored_camera
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from tests.helpers.constructing import CPU, creature_views
@@ -109,7 +109,7 @@ def test_views_of_a_mirrored_walk() -> None:
     clips = creature_views()
     walk = Recurrence(looping=True, mirror_azimuth=0.0, mirror_shift=0.5)
     views = build_views([clips["dynamic"]], clips["static"], walk, mirror_weight=0.5, device=CPU)
-    assert not any(view.mirrored for view in views.seen)
+    assert not any(view.mirrored for view in views.observed)
     mirrored = [view for view in views.moving if view.mirrored]
     assert len(mirrored) == 48
     assert all(view.weight == 0.5 for view in mirrored)

@@ -14,9 +14,14 @@ from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.conditions import Conditions
-from orster_cli.sampling.denoise import given_kinds, guided, starting_noise
+from orster_cli.sampling.denoise import condition_kinds, guided, starting_noise
 from orster_cli.sampling.priors import pooled_priors
-from orster_cli.sampling.sample_clips import Asked, Sampler, cameras_for, still_orbit
+from orster_cli.sampling.sample_clips import (
+    Sampler,
+    SampleRequest,
+    cameras_for,
+    sample_static_orbit,
+)
 from tests.helpers.diffusion import given_to, latents
 from tests.helpers.training import FRAMES, SIDE, bundle, merged
 
@@ -29,12 +34,14 @@ def sampler(cfg: SampleConfig = CFG, model: WholeBundle | None = None) -> Sample
     return Sampler(model or merged("4d"), cfg, device=CPU, reporter=Silent())
 
 
-def frames(asked: Asked, seeds: list[int], cfg: SampleConfig = CFG) -> dict[int, torch.Tensor]:
+def frames(
+    asked: SampleRequest, seeds: list[int], cfg: SampleConfig = CFG
+) -> dict[int, torch.Tensor]:
     return {s.seed: s.clip.frames for s in sampler(cfg).sample(asked, seeds)}
 
 
 def test_a_sample_is_the_same_whatever_else_is_in_the_batch() -> None:
-    asked = Asked(text="a frog jumping")
+    asked = SampleRequest(text="a frog jumping")
     alone = frames(asked, [3])
     together = frames(asked, [1, 3, 2], replace(CFG, batch=3))
     torch.testing.assert_close(together[3], alone[3], atol=1e-4, rtol=0)
@@ -48,11 +55,11 @@ def test_what_is_asked_for_matters() -> None:
         frames=torch.rand(FRAMES, 3, SIDE, SIDE), cameras=orbit, times=torch.zeros(FRAMES)
     )
     every = [
-        Asked(text="a frog"),
-        Asked(text="a horse"),
-        Asked(image=IMAGE),
-        Asked(image=IMAGE, text="a frog"),
-        Asked(object=object_clip),
+        SampleRequest(text="a frog"),
+        SampleRequest(text="a horse"),
+        SampleRequest(image=IMAGE),
+        SampleRequest(image=IMAGE, text="a frog"),
+        SampleRequest(object_orbit=object_clip),
     ]
     made = [frames(asked, [0])[0] for asked in every]
     for i, first in enumerate(made):
@@ -64,9 +71,12 @@ def test_what_is_asked_for_matters() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "says"),
-    [(Asked(), "nothing is asked for"), (Asked(image=IMAGE, object=object()), "at once")],  # type: ignore[arg-type]
+    [
+        (SampleRequest(), "nothing is asked for"),
+        (SampleRequest(image=IMAGE, object_orbit=object()), "at once"),
+    ],  # type: ignore[arg-type]
 )
-def test_what_cannot_be_asked_is_refused(asked: Asked, says: str) -> None:
+def test_what_cannot_be_asked_is_refused(asked: SampleRequest, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         next(sampler().sample(asked, [0]))
 
@@ -75,9 +85,11 @@ def test_what_cannot_be_asked_is_refused(asked: Asked, says: str) -> None:
 def test_guidance_adds_the_kinds_one_after_the_other() -> None:
     model = merged("4d").std4d
     z, t = latents(), torch.tensor([100, 100])
-    given = replace(given_to(), image=torch.randn(2, 4, 12), pooled=torch.randn(2, 12), object=None)
+    given = replace(
+        given_to(), image=torch.randn(2, 4, 12), pooled=torch.randn(2, 12), object_latents=None
+    )
     nothing = Conditions(text=torch.randn(1, 3, 12), pooled=torch.randn(1, 12))
-    assert given_kinds(given) == ["image", "text"]
+    assert condition_kinds(given) == ["image", "text"]
     every = torch.ones(2, dtype=torch.bool)
     no_text = given.without("text", every, nothing)
     none = no_text.without("image", every, nothing)
@@ -90,12 +102,14 @@ def test_guidance_adds_the_kinds_one_after_the_other() -> None:
 
 
 def test_motion_and_cameras_are_told_but_not_to_a_video_model() -> None:
-    still, moving = (frames(Asked(text="x"), [0], replace(CFG, motion=m))[0] for m in (0.0, 0.05))
+    still, moving = (
+        frames(SampleRequest(text="x"), [0], replace(CFG, motion=m))[0] for m in (0.0, 0.05)
+    )
     assert not torch.allclose(still, moving, atol=1e-4)
-    high = frames(Asked(text="x"), [0], replace(CFG, elevation=30.0))[0]
-    assert not torch.allclose(high, frames(Asked(text="x"), [0])[0], atol=1e-4)
+    high = frames(SampleRequest(text="x"), [0], replace(CFG, elevation=30.0))[0]
+    assert not torch.allclose(high, frames(SampleRequest(text="x"), [0])[0], atol=1e-4)
     videos = [
-        next(sampler(cfg, merged("video")).sample(Asked(text="x"), [0])).clip
+        next(sampler(cfg, merged("video")).sample(SampleRequest(text="x"), [0])).clip
         for cfg in (CFG, replace(CFG, motion=0.05))
     ]
     assert torch.equal(videos[0].frames, videos[1].frames)
@@ -103,13 +117,13 @@ def test_motion_and_cameras_are_told_but_not_to_a_video_model() -> None:
 
 
 def test_low_memory_flags_change_nothing() -> None:
-    plain = frames(Asked(image=IMAGE), [0])[0]
-    small = frames(Asked(image=IMAGE), [0], replace(CFG, offload=True, chunk=1))[0]
+    plain = frames(SampleRequest(image=IMAGE), [0])[0]
+    small = frames(SampleRequest(image=IMAGE), [0], replace(CFG, offload=True, chunk=1))[0]
     torch.testing.assert_close(small, plain, atol=1e-5, rtol=0)
 
 
 def test_priors_are_the_units_features_pooled_frame_by_frame() -> None:
-    made = next(sampler().sample(Asked(text="x"), [0]))
+    made = next(sampler().sample(SampleRequest(text="x"), [0]))
     assert set(made.priors) == {"spatial", "temporal"}
     tokens = made.priors["spatial"]
     assert tokens.ndim == 2
@@ -124,8 +138,8 @@ def test_priors_are_the_units_features_pooled_frame_by_frame() -> None:
 
 
 def test_a_still_orbit_stands_where_the_clip_stood() -> None:
-    made = next(sampler(replace(CFG, azimuth_start=40.0)).sample(Asked(text="x"), [0])).clip
-    still = still_orbit(sampler(), made, seed=0)
+    made = next(sampler(replace(CFG, azimuth_start=40.0)).sample(SampleRequest(text="x"), [0])).clip
+    still = sample_static_orbit(sampler(), made, seed=0)
     torch.testing.assert_close(still.cameras.w2c, made.cameras.w2c)
     assert float(still.times.max()) == 0
 

@@ -8,7 +8,9 @@ from numba import njit
 
 from orster_cli.splatting import simd
 from orster_cli.splatting.simd import (
+    absolute,
     all_negative,
+    broadcast,
     ceil,
     constant,
     exp2,
@@ -16,17 +18,15 @@ from orster_cli.splatting.simd import (
     fma,
     fnma,
     gather,
-    keep,
-    larger,
     load,
-    magnitude,
+    masked,
+    maximum,
+    minimum,
+    reduce_add,
     select,
-    smaller,
-    splat,
     sqrt,
     store,
     store_int,
-    total,
 )
 
 F = np.float32
@@ -43,13 +43,13 @@ def _arithmetic(a, b, out):
     store(out, 24, x / y)
     store(out, 32, fma(x, y, x))
     store(out, 40, fnma(x, y, x))
-    store(out, 48, smaller(x, y))
-    store(out, 56, larger(x, y))
+    store(out, 48, minimum(x, y))
+    store(out, 56, maximum(x, y))
     store(out, 64, floor(x))
     store(out, 72, ceil(x))
-    store(out, 80, sqrt(magnitude(x)))
+    store(out, 80, sqrt(absolute(x)))
     store(out, 88, select(x > y, x, y * y))
-    store(out, 96, keep(x >= y, splat(F(3))))
+    store(out, 96, masked(x >= y, broadcast(F(3))))
 
 
 def test_arithmetic_agrees_with_numpy():
@@ -76,9 +76,9 @@ def test_arithmetic_agrees_with_numpy():
 @njit
 def _reduce(a):
     return (
-        total(load(a, 0)),
+        reduce_add(load(a, 0)),
         all_negative(load(a, 0)),
-        all_negative(splat(F(0)) - magnitude(load(a, 0)) - splat(F(1))),
+        all_negative(broadcast(F(0)) - absolute(load(a, 0)) - broadcast(F(1))),
     )
 
 

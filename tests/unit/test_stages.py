@@ -15,10 +15,11 @@ from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, Facts, load_bundle, save_bundle
 from orster_cli.diffusion.trunk import MERGED
 from orster_cli.sampling.denoise import solver
-from orster_cli.training import build
-from orster_cli.training.build import Models, Ready
+from orster_cli.training.build import build_stage
+from orster_cli.training.build_parts import build_vae
 from orster_cli.training.loop import Run, make_accelerator, train
-from orster_cli.training.stages import cropped
+from orster_cli.training.part_stages import cropped
+from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.train_stage import run_stage
 from tests.helpers.training import (
     CFG,
@@ -44,18 +45,11 @@ def family(tiny_family: Path) -> Models:
     return teachers(tiny_family)
 
 
-def made(stage: str, data: Path, family: Models, cfg: Config = CFG) -> Ready:
+def made(stage: str, data: Path, family: Models, cfg: Config = CFG) -> PreparedStage:
     """A stage from the same weights each time."""
     start = bundle() if stage in ("pretrain", "distill") else merged("4d")
     models = replace(family, start=Bundle(**vars(start)))
-    if stage == "pretrain":
-        return build.build_diffusion(cfg, cfg.pretrain, source(data), models, "4d")
-    makers = {
-        "distill": build.build_distill,
-        "align": build.build_align,
-        "finetune": build.build_finetune,
-    }
-    return makers[stage](cfg, source(data), models)
+    return build_stage(stage, "4d", cfg, source(data), models)
 
 
 class After:
@@ -70,7 +64,9 @@ class After:
         return self.asked == 0
 
 
-def run(ready: Ready, stage: str, folder: Path, stop_after: int = 0, cfg: Config = CFG) -> dict:
+def run(
+    ready: PreparedStage, stage: str, folder: Path, stop_after: int = 0, cfg: Config = CFG
+) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     settings = getattr(cfg, stage)
     accelerator = make_accelerator(settings, cpu=True)
@@ -139,9 +135,7 @@ def test_gradients_reach_the_student_and_the_kernel_but_no_teacher(
 
 def test_pretraining_goes_on_from_the_trunk_it_is_given(data: Path) -> None:
     base = merged("3d")
-    ready = build.build_diffusion(
-        CFG, CFG.pretrain, source(data), Models(start=Bundle(**vars(base))), "4d"
-    )
+    ready = build_stage("pretrain", "4d", CFG, source(data), Models(start=Bundle(**vars(base))))
     got = ready.task.model.state_dict()  # type: ignore[union-attr]
     for name, value in base.std4d.state_dict().items():
         assert torch.equal(got[name], value), name
@@ -153,12 +147,12 @@ def test_a_teacher_is_trained_from_nothing_and_opens_as_one(
     role: str, data: Path, tmp_path: Path
 ) -> None:
     parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
-    ready = build.build_diffusion(CFG, CFG.teacher, source(data), parts, role)
+    ready = build_stage("pretrain", role, CFG, source(data), parts)
     run(ready, "teacher", tmp_path / "scratch")
     save_bundle(ready.finish(), tmp_path / "model")
     opened = load_bundle(tmp_path / "model").whole("model")
     assert opened.facts.role == role
-    assert opened.std4d.config.streams() == (MERGED,)
+    assert opened.std4d.config.active_channels() == (MERGED,)
     assert opened.vae.id == tiny_vae().id
 
 
@@ -172,7 +166,7 @@ def test_a_decoder_that_is_trained_on_leaves_the_latents_as_they_are(
     with torch.no_grad():
         latents = start.encode(frames)
     models = Models(start=Bundle(Facts(role="vae"), vae=start))
-    ready = build.build_vae(CFG, source(data), models)
+    ready = build_stage("pretrain", "vae", CFG, source(data), models)
     run(ready, "vae", tmp_path / "scratch")
     made = ready.finish().vae
     assert made is not None
@@ -190,7 +184,7 @@ def test_a_vae_goes_on_with_its_encoder_where_the_settings_say_so(
     before = {name: value.clone() for name, value in start.state_dict().items()}
     cfg = replace(CFG, vae=replace(CFG.vae, encoder=True))
     models = Models(start=Bundle(Facts(role="vae"), vae=start))
-    ready = build.build_vae(cfg, source(data), models)
+    ready = build_vae(cfg, source(data), models)
     run(ready, "vae", tmp_path / "scratch", cfg=cfg)
     made = ready.finish().vae
     assert made is not None
@@ -205,9 +199,7 @@ def test_a_schedule_that_ends_in_noise_is_sampled_from_its_end(data: Path) -> No
     parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
     for zero_snr in (False, True):
         model = replace(CFG.model, zero_snr=zero_snr, prediction="v_prediction")
-        ready = build.build_diffusion(
-            replace(CFG, model=model), CFG.teacher, source(data), parts, "3d"
-        )
+        ready = build_stage("pretrain", "3d", replace(CFG, model=model), source(data), parts)
         schedule = ready.finish().schedule
         assert schedule is not None
         for name in ("ddim", "dpm++"):
@@ -232,7 +224,7 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
         assert kept.fuse is None
         assert kept.disentangle is None
         later = replace(family, start=Bundle(**vars(replace(merged("4d"), std4d=kept))))
-        align = build.build_align(cfg, source(data), later)
+        align = build_stage("align", "", cfg, source(data), later)
         loss, terms = align.task(align.feed.batch(0, [0]), 0, [0])
         assert bool(loss.isfinite())
         assert ("align" in terms) == (channels in ("both", "entangled"))
@@ -249,7 +241,7 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
 
 def test_a_teacher_of_another_vae_is_refused(data: Path, family: Models, tmp_path: Path) -> None:
     other = merged("3d")
-    torch.nn.init.ones_(other.vae.vae.encoder.conv_in.bias)
+    torch.nn.init.ones_(other.vae.vae.encoder.conv_in.weight)
     save_bundle(other, tmp_path / "other")
     with pytest.raises(InputError, match="not the student's"):
         made("distill", data, replace(family, teacher_3d=tmp_path / "other"))
@@ -346,7 +338,7 @@ def test_a_model_of_another_size_cannot_be_started_from(data: Path) -> None:
 
 def test_early_steps_of_the_vae_see_parts_of_frames(data: Path) -> None:
     cfg = replace(CFG, vae=replace(CFG.vae, steps=10, crop=8, whole=0.2, kl=0.0))
-    ready = build.build_vae(cfg, source(data))
+    ready = build_vae(cfg, source(data))
     batch = ready.feed.batch(0, [0, 1])
     parts = {int(cropped(torch.arange(256.0).view(1, 1, 16, 16), 8, k).min()) for k in range(81)}
     assert parts == {16 * top + left for top in range(9) for left in range(9)}
@@ -360,4 +352,4 @@ def test_early_steps_of_the_vae_see_parts_of_frames(data: Path) -> None:
         ready.task(batch, step, [0, 1])
     assert sizes == [(8, 4), (8, 4), (16, 8), (16, 8)]
     with pytest.raises(ConfigError, match=r"vae\.crop"):
-        build.build_vae(replace(cfg, vae=replace(cfg.vae, crop=7)), source(data))
+        build_vae(replace(cfg, vae=replace(cfg.vae, crop=7)), source(data))

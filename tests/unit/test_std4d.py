@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from orster_cli.diffusion import weights
 from orster_cli.diffusion.conditions import Conditions, stack
 from orster_cli.diffusion.disentangle import DisentangleVAE, cross_covariance
 from orster_cli.diffusion.fuse import FuseFFN
-from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL
+from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Trunk
+from orster_cli.diffusion.trunk_config import TrunkConfig
+from orster_cli.io.sharded import read_sharded
 from tests.helpers.diffusion import CONFIG, STEPS, given_to, latents, shaken
 
 
 @torch.no_grad()
 def test_a_new_merged_model_is_its_trunk_whatever_cameras_motion_and_references_say() -> None:
     model = weights.create(replace(CONFIG, merged=True), seed=0).eval()
-    z, given = latents(), replace(given_to(), image=None, object=None)
+    z, given = latents(), replace(given_to(), image=None, object_latents=None)
     plain = model.trunk({MERGED: z}, STEPS, given.text)[0][MERGED]
     assert torch.equal(model(z, STEPS, given).prediction, plain)
 
@@ -30,7 +33,7 @@ def test_a_new_merged_model_is_its_trunk_whatever_cameras_motion_and_references_
 def test_each_condition_changes_the_prediction_of_a_trained_model() -> None:
     model, z, given = shaken(), latents(), given_to()
     full = model(z, STEPS, given).prediction
-    for name in ("text", "image", "pooled", "object", "reference", "cameras", "motion"):
+    for name in ("text", "image", "pooled", "object_latents", "reference", "cameras", "motion"):
         changed = replace(given, **{name: getattr(given, name).flip(0) * 1.5})
         if name == "cameras":
             changed = replace(given, cameras=given.cameras.roll(1, dims=1))
@@ -43,7 +46,7 @@ def test_disentangling_starts_as_the_identity() -> None:
     spatial, temporal = vae.split(z).sample(None)
     assert torch.equal(spatial, z)
     assert torch.equal(temporal, z)
-    assert torch.equal(vae.join(spatial, temporal), z)
+    assert torch.equal(vae.decode(spatial, temporal), z)
 
 
 def test_the_spatial_encoder_never_mixes_frames_nor_the_temporal_one_pixels() -> None:
@@ -86,7 +89,7 @@ def test_disentangle_losses_are_those_of_a_plain_computation() -> None:
     with torch.no_grad():
         losses = vae.losses(z, None)
         split = vae.split(z)
-        joined = vae.join(split.spatial_mean, split.temporal_mean)
+        joined = vae.decode(split.spatial_mean, split.temporal_mean)
     pairs = (
         (split.spatial_mean, split.spatial_log_variance),
         (split.temporal_mean, split.temporal_log_variance),
@@ -104,7 +107,7 @@ def test_disentangle_losses_are_those_of_a_plain_computation() -> None:
     assert losses["orthogonal"].item() == pytest.approx(np.mean(squares), rel=1e-5)
 
 
-def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equallatents() -> None:
+def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equal_latents() -> None:
     x = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(8))
     y = torch.randn(1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(9))
     x, y = x - x.mean(), y - y.mean()
@@ -115,14 +118,14 @@ def test_cross_covariance_is_zero_for_orthogonal_and_one_for_equallatents() -> N
 
 # Eq. 3-4
 @torch.no_grad()
-def test_channels_are_the_trunks_own_on_their_ownlatents() -> None:
+def test_channels_are_the_trunks_own_on_their_own_latents() -> None:
     model, z, given = shaken(), latents(), replace(given_to(), cameras=None, motion=None)
     out = model(z, STEPS, given)
     spatial, temporal = model.disentangle.split(z).sample(None)
     entry = model.reference_in(given.reference.transpose(1, 2).flatten(0, 1))
     tokens = model.conditioner.tokens(given, 2)
     for channel, half in ((SPATIAL, spatial), (TEMPORAL, temporal)):
-        want = model.trunk({channel: half}, STEPS, tokens, entry=entry)[0][channel]
+        want = model.trunk({channel: half}, STEPS, tokens, input_residual=entry)[0][channel]
         assert torch.allclose(out.parts[channel.name], want, atol=1e-5)
 
 
@@ -198,7 +201,9 @@ def test_saved_and_loaded_it_is_the_same_and_its_trunk_opens_alone(tmp_path: Pat
     again = weights.load(tmp_path)
     assert again.config == model.config
     assert torch.equal(again(z, STEPS, given).prediction, model(z, STEPS, given).prediction)
-    trunk = weights.load_trunk(tmp_path / "unet")
+    config = json.loads((tmp_path / "unet/config.json").read_text())
+    trunk = Trunk(TrunkConfig.from_diffusers(config)).eval()
+    trunk.load_state_dict(read_sharded(tmp_path / "unet", weights.UNET_STEM))
     first = trunk({MERGED: z}, STEPS, given.text)[0][MERGED]
     assert torch.equal(first, model.trunk({MERGED: z}, STEPS, given.text)[0][MERGED])
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from orster_cli.artifacts import folders
+from orster_cli.artifacts.leftovers import LEFTOVER_AGE
 from orster_cli.artifacts.lock import WriterLock
-from orster_cli.artifacts.store import LEFTOVER_AGE, Draft, begin, open_artifact
+from orster_cli.artifacts.store import Draft, begin, open_artifact
 from orster_cli.core.errors import (
     ConfigError,
     ConflictError,
@@ -301,6 +302,15 @@ def test_open_finds_what_is_missing_or_short_verify_names_each(tmp_path: Path) -
     ]
     with pytest.raises(InputError, match=r"found no manifest\.json"):
         open_artifact(tmp_path)
+
+
+def test_a_parent_may_pass_on_fewer_licences_than_it_has(tmp_path: Path) -> None:
+    dataset = make(tmp_path / "dataset")
+    everything, nothing = dataset.parent(), dataset.parent([])
+    assert (everything.licences, nothing.licences) == (("CC0 1.0",), ())
+    assert everything == nothing.under(["CC0 1.0"])
+    assert nothing.licences == ()  # `under` gives a copy
+    assert make(tmp_path / "clip", parents=[nothing]).manifest.parents == [nothing]
 
 
 def test_licences_pass_from_parents_to_their_descendants_once(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ REFUSED = [
     ("pretrain dataset --role 3d --vae vae", 2, "a new model needs a frame VAE and an encoder"),
     ("pretrain dataset --vae encoder --encoder encoder", 3, "an encoder model has no vae"),
     ("pretrain dataset --vae vae --encoder vae", 3, "a vae model has no encoder"),
-    ("pretrain dataset -m vae", 3, "expected a diffusion, got vae, a vae model"),
-    ("distill dataset -m encoder", 3, "expected a diffusion, got encoder, an encoder model"),
-    ("finetune dataset -m vae", 3, "expected a diffusion, got vae, a vae model"),
+    ("pretrain dataset -m vae", 3, "vae: a vae model without a diffusion"),
+    ("distill dataset -m encoder", 3, "encoder: an encoder model without a diffusion"),
+    ("finetune dataset -m vae", 3, "vae: a vae model without a diffusion"),
     ("distill dataset -m 4d", 2, "no 3d teacher"),
     ("distill dataset -m 4d --teacher-3d 3d", 2, "no video teacher"),
     (

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from orster_cli.config.train import TrainConfig
 from orster_cli.core.errors import ConfigError, NumericalError, Preempted
 from orster_cli.core.reporting import Silent
-from orster_cli.training.draws import choose, draw
 from orster_cli.training.log import RunLog, plot_curves, read_log
 from orster_cli.training.loop import LOG, Run, make_accelerator, train
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial, rate
+from orster_cli.training.step_randomness import choose, draw
 from tests.helpers.diffusion import STEPS, given_to, latents, shaken
 
 CFG = TrainConfig(steps=9, batch=4, accumulate=2, lr=1e-2, warmup=2, ema=0.9, log_every=1)

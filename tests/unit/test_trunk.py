@@ -112,9 +112,9 @@ def test_a_camera_embedding_of_zero_changes_nothing_and_another_one_its_frame() 
     camera = torch.zeros(1, 3, 64)
     with torch.no_grad():
         plain = trunk({SPATIAL: z}, STEPS, context)[0][SPATIAL]
-        zero = trunk({SPATIAL: z}, STEPS, context, added=camera)[0][SPATIAL]
+        zero = trunk({SPATIAL: z}, STEPS, context, frame_embedding=camera)[0][SPATIAL]
         camera[:, 1] = 1.0
-        moved = trunk({SPATIAL: z}, STEPS, context, added=camera)[0][SPATIAL]
+        moved = trunk({SPATIAL: z}, STEPS, context, frame_embedding=camera)[0][SPATIAL]
     assert torch.equal(plain, zero)
     assert torch.equal(plain[:, :, [0, 2]], moved[:, :, [0, 2]])
     assert not torch.allclose(plain[:, :, 1], moved[:, :, 1], atol=1e-4)

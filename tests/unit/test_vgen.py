@@ -15,7 +15,7 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion import vgen
-from orster_cli.diffusion.trunk import TrunkConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from tests.helpers.videomv import TINY, TINY_IMAGE, random_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -110,7 +110,7 @@ def test_back_and_forth_every_tensor_is_kept(config: TrunkConfig, dtype: torch.d
     assert {n: v.shape for n, v in ours.items()} == vgen.shapes(config)
     again = vgen.to_vgen(ours, config)
     assert again.keys() == file.keys()
-    changed = {vgen.QKV, "input_blocks.0.0.weight"} if config.beside else set()
+    changed = {vgen.QKV, "input_blocks.0.0.weight"} if config.extra_channels else set()
     for name, value in file.items():
         assert torch.equal(again[name], value)
         if name not in changed:  # no copy: the file may be mapped

@@ -1,5 +1,5 @@
-"""Random numbers of a training step, from (seed, step, place in the batch) alone: a run that was
-interrupted and one that was not, one process and several, draw the same.
+"""Random numbers of a training step, determined by (seed, step, batch index) alone: equal on one process
+and on several, with and without interruption.
 
 B videos, C latent channels, T frames, h w latent pixels.
 """
@@ -17,8 +17,8 @@ from orster_cli.core.seeding import derive_seed
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
-    """`noise` [B,C,T,h,w], `level` [B] (place in the schedule) and `chance` [B,3] in [0,1);
-    `generators`: of each place, for whatever else a step draws."""
+    """`noise` [B,C,T,h,w]; `level` [B] in [0,1): noise level as a share of the schedule; `chance` [B,3]
+    in [0,1): for dropping conditions; `generators`: one a video, for further noise."""
 
     noise: Tensor
     level: Tensor
@@ -26,7 +26,7 @@ class Draws:
     generators: list[torch.Generator]
 
     def normal(self, device: torch.device) -> Tensor:
-        """More noise of the same shape."""
+        """Further noise of the same shape."""
         shape = self.noise.shape[1:]
         more = [torch.randn(shape, generator=generator) for generator in self.generators]
         return torch.stack(more).to(device)
@@ -41,20 +41,20 @@ class Draws:
 
 
 def draw(
-    seed: int, step: int, places: Sequence[int], shape: Sequence[int], offset: float = 0.0
+    seed: int, step: int, indices: Sequence[int], shape: Sequence[int], offset: float = 0.0
 ) -> Draws:
-    """For the videos at `places` of the whole batch of `step`, latents of `shape` [C,T,h,w].
+    """For latents of `shape` [C,T,h,w] at `indices` of the whole batch of `step`.
 
-    `offset`: strength of noise that is equal over pixels (VideoMV trains its image branch with 0.1)."""
+    `offset`: strength of offset noise, the same at all pixels (VideoMV's image branch: 0.1)."""
     noise, level, chance, generators = [], [], [], []
-    for place in places:
-        generator = torch.Generator().manual_seed(derive_seed(seed, "draw", step, place))
+    for index in indices:
+        generator = torch.Generator().manual_seed(derive_seed(seed, "draw", step, index))
         level.append(torch.rand((), generator=generator))
         chance.append(torch.rand(3, generator=generator))
-        one = torch.randn(tuple(shape), generator=generator)
+        sample = torch.randn(tuple(shape), generator=generator)
         if offset:
-            one = one + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
-        noise.append(one)
+            sample = sample + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
+        noise.append(sample)
         generators.append(generator)
     return Draws(
         noise=torch.stack(noise),
@@ -65,11 +65,11 @@ def draw(
 
 
 def choose(seed: int, step: int, shares: dict[str, float]) -> str:
-    """One of the names of `shares`, with that probability; the same on every process."""
+    """One of the names of `shares`, drawn with these probabilities; the same on every process."""
     total = sum(shares.values())
-    place = (derive_seed(seed, "choose", step) % 2**32) / 2**32 * total
+    left = (derive_seed(seed, "choose", step) % 2**32) / 2**32 * total
     for name, share in shares.items():
-        if place < share:
+        if left < share:
             return name
-        place -= share
+        left -= share
     return max(shares, key=shares.__getitem__)

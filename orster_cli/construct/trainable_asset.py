@@ -1,4 +1,4 @@
-"""What the fit changes: canonical Gaussians, their motion, and the optimizers of both.
+"""The trainable asset: canonical Gaussians, their motion, and the optimizers of both.
 
 N Gaussians.
 """
@@ -17,21 +17,21 @@ from orster_cli.construct.rigidity import growth_loss, isometry_loss, nearest_ne
 from orster_cli.core.errors import NumericalError
 from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
+from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
-from orster_cli.splatting.motion import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.rasterize import Render
 
-RATES = {"means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2}
-CANONICAL_SHARE = 0.2  # of these rates is left to the canonical Gaussians once they move
-PLANE_RATE, NETWORK_RATE = 2e-2, 2e-3
-FINAL_RATE = 0.05  # share of a rate that is left at the end of its phases
+LEARNING_RATES = {"means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2}
+CANONICAL_SCALE = 0.2  # of these rates for the canonical Gaussians after the static stage
+PLANES_RATE, NETWORK_RATE = 2e-2, 2e-3
+FINAL_SCALE = 0.05  # of a learning rate at the end of its decay
 BOX_MARGIN = 0.05  # world units around the canonical means
-PRIORS_WIDTH = 32
+PRIOR_WIDTH = 32
 
 
-class Model:
+class TrainableAsset:
     """Parameters `means` [N,3], `scales` [N,3] log, `quats` [N,4], `opacities` [N] logit, `sh0` [N,1,3],
-    each with its own Adam as gsplat's operations want."""
+    each with an Adam of its own, as gsplat's operations require."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Model:
         temporal_prior: Tensor | None = None,
     ) -> None:
         n = len(points.positions)
-        start = {
+        initial = {
             "means": points.positions.clone(),
             "scales": points.positions.new_full((n, 3), math.log(0.75 * points.spacing)),
             "quats": points.positions.new_tensor([1.0, 0.0, 0.0, 0.0]).repeat(n, 1),
@@ -50,40 +50,40 @@ class Model:
             "sh0": ((points.colors - 0.5) / SH_C0)[:, None].clone(),
         }
         self.cfg = cfg
-        self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in start.items()}
+        self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in initial.items()}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         for name, value in self.params.items():
-            self.optimizers[name] = _adam([value], RATES[name])
+            self.optimizers[name] = _adam([value], LEARNING_RATES[name])
         self.motion: Motion | None = None
         self.motion_optimizers: dict[str, torch.optim.Optimizer] = {}
         self.density = DensityController(n, points.positions.device)
         self.rate_scale = 1.0
-        self.neighbours: Tensor | None = None  # [N,K], of the Gaussians at rest, once they move
+        self.neighbours: Tensor | None = None  # [N,K], in the canonical pose; set by `start_motion`
         self._priors = (spatial_prior, temporal_prior)
 
-    # -- what it shows
+    # -- Gaussians
 
-    def canonical(self, *, frozen: bool = False) -> Gaussians:
-        """The Gaussians at rest; `frozen`: cut off from their gradients."""
-        take = (lambda p: p.detach()) if frozen else (lambda p: p)
+    def canonical(self, *, detach: bool = False) -> Gaussians:
+        """The canonical Gaussians; `detach`: without gradients."""
+        read = (lambda p: p.detach()) if detach else (lambda p: p)
         return Gaussians(
-            means=take(self.params["means"]),
-            log_scales=take(self.params["scales"]),
-            quats=torch.nn.functional.normalize(take(self.params["quats"]), dim=-1),
-            opacity_logits=take(self.params["opacities"]),
-            sh=take(self.params["sh0"]),
+            means=read(self.params["means"]),
+            log_scales=read(self.params["scales"]),
+            quats=torch.nn.functional.normalize(read(self.params["quats"]), dim=-1),
+            opacity_logits=read(self.params["opacities"]),
+            sh=read(self.params["sh0"]),
         )
 
-    def at(self, phase: float | None, *, frozen_canonical: bool = False) -> Gaussians:
-        """The Gaussians at `phase` of the motion; None: at rest."""
-        canonical = self.canonical(frozen=frozen_canonical)
+    def at(self, phase: float | None, *, detach_canonical: bool = False) -> Gaussians:
+        """The Gaussians at `phase` of the motion; None: the canonical ones."""
+        canonical = self.canonical(detach=detach_canonical)
         if phase is None or self.motion is None:
             return canonical
         return self.motion(canonical, phase)
 
     def result(self) -> Gaussians4D:
-        """What was fitted, detached and on the CPU; the model is not to be trained on after it."""
-        canonical = self.canonical(frozen=True)
+        """The fitted asset, detached and on the CPU; training must not continue afterwards."""
+        canonical = self.canonical(detach=True)
         assert self.motion is not None
         return Gaussians4D(
             canonical=Gaussians(
@@ -99,7 +99,7 @@ class Model:
     # -- the motion
 
     def start_motion(self, timeline: Timeline) -> None:
-        """Give the Gaussians their motion, once."""
+        """Create the motion if there is none."""
         if self.motion is not None:
             return
         means = self.params["means"].detach()
@@ -121,7 +121,7 @@ class Model:
                 width=cfg.width,
                 hidden=cfg.hidden,
                 color=cfg.moving_color,
-                prior_width=PRIORS_WIDTH,
+                prior_width=PRIOR_WIDTH,
             ),
             box,
             spatial_prior=self._priors[0],
@@ -131,37 +131,36 @@ class Model:
         named = list(field.named_parameters())
         planes = [p for name, p in named if ".planes." in name]
         network = [p for name, p in named if ".planes." not in name]
-        self.motion_optimizers["planes"] = _adam(planes, PLANE_RATE)
+        self.motion_optimizers["planes"] = _adam(planes, PLANES_RATE)
         self.motion_optimizers["network"] = _adam(network, NETWORK_RATE)
         self.motion = Motion(timeline, field)
 
-    def motion_regulariser(self, cfg: ConstructConfig, moved: Gaussians, seed: int) -> Tensor:
-        """Smooth planes in space and time, and neighbours that keep their distance and Gaussians their
-        size in `moved`, all of them at the moment of this step."""
+    def regularisation_loss(self, cfg: ConstructConfig, deformed: Gaussians, seed: int) -> Tensor:
+        """Smoothness of the planes, isometry and growth of the `deformed` Gaussians of this step."""
         assert self.motion is not None
         assert self.neighbours is not None
-        total = moved.means.new_zeros(())
+        total = deformed.means.new_zeros(())
         if cfg.planes or cfg.planes_time:
-            rough = self.motion.field.features.planes.smoothness()
-            total = total + cfg.planes * rough.space + cfg.planes_time * rough.time
+            smoothness = self.motion.field.features.planes.smoothness()
+            total = total + cfg.planes * smoothness.space + cfg.planes_time * smoothness.time
         if cfg.isometry:
-            rest = self.params["means"].detach()
-            apart = isometry_loss(rest, moved.means, self.neighbours, seed=seed)
-            total = total + cfg.isometry * apart
+            means = self.params["means"].detach()
+            isometry = isometry_loss(means, deformed.means, self.neighbours, seed=seed)
+            total = total + cfg.isometry * isometry
         if cfg.growth:
             sizes = self.params["scales"].detach()
-            total = total + cfg.growth * growth_loss(sizes, moved.log_scales)
+            total = total + cfg.growth * growth_loss(sizes, deformed.log_scales)
         return total
 
     # -- optimization
 
     def observe(self, render: Render) -> None:
-        """Collect the screen-space gradients of a static view for `refine`."""
+        """Accumulate the screen-space gradients of a static view for `refine`."""
         height, width = render.rgb.shape[1:3]
         self.density.observe(render.means2d_grad[0], render.radii[0], width, height)
 
     def refine(self, cfg: ConstructConfig, step: int) -> None:
-        """Clone, split and prune by what was observed since the last time."""
+        """Clone, split and prune by the gradients accumulated since the last call."""
         rule = DensifyRule(
             grow_gradient=cfg.grow_gradient,
             grow_scale=0.01,
@@ -172,23 +171,24 @@ class Model:
         self.density.refine(self.params, self.optimizers, rule, seed=cfg.seed, step=step)
 
     def update(self, progress: float, *, moving: bool) -> None:
-        """One Adam step of everything that has a gradient, with rates decayed by `progress` in [0,1]."""
-        decay = self.rate_scale * FINAL_RATE**progress
-        rates = {**RATES, "planes": PLANE_RATE, "network": NETWORK_RATE}
+        """One Adam step with learning rates decayed by `progress` in [0,1]; `moving`: after the static
+        stage."""
+        decay = self.rate_scale * FINAL_SCALE**progress
+        rates = {**LEARNING_RATES, "planes": PLANES_RATE, "network": NETWORK_RATE}
         for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
-            share = CANONICAL_SHARE if moving and name in RATES else 1.0
-            optimizer.param_groups[0]["lr"] = rates[name] * share * decay
+            scale = CANONICAL_SCALE if moving and name in LEARNING_RATES else 1.0
+            optimizer.param_groups[0]["lr"] = rates[name] * scale * decay
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
     def check_finite(self) -> None:
-        """NumericalError that names the first tensor with NaN, infinity or an exploded scale."""
+        """Raises NumericalError that names the first tensor with NaN, infinity or an exploded scale."""
         named = dict(self.params)
         if self.motion is not None:
             named |= {f"motion.{k}": v for k, v in self.motion.named_parameters()}
         for name, value in named.items():
             if not bool(torch.isfinite(value).all()):
-                raise NumericalError(f"{name} holds values that are not finite")
+                raise NumericalError(f"{name} has values that are not finite")
         if float(self.params["scales"].detach().max()) > math.log(10.0):
             raise NumericalError("scales: a Gaussian has grown to ten times the object's size")
 
@@ -210,17 +210,17 @@ class Model:
         return out
 
     def load_state(self, state: dict[str, Tensor], timeline: Timeline) -> None:
-        """The inverse of `state`, whatever this model held before; tensors move to where it lives."""
+        """The inverse of `state`; tensors move to the device of the parameters."""
         device = self.params["means"].device
         self.rate_scale = float(state["rate_scale"])
-        self.density.state = _under("density/", state, device)
+        self.density.state = _with_prefix("density/", state, device)
         self.params, self.optimizers = {}, {}
         self.motion, self.motion_optimizers = None, {}
-        for name, value in _under("params/", state, device).items():
+        for name, value in _with_prefix("params/", state, device).items():
             self.params[name] = nn.Parameter(value)
-            self.optimizers[name] = _adam([self.params[name]], RATES[name])
+            self.optimizers[name] = _adam([self.params[name]], LEARNING_RATES[name])
         self.neighbours = state["neighbours"].to(device) if "neighbours" in state else None
-        motion = _under("motion/", state, device)
+        motion = _with_prefix("motion/", state, device)
         if motion:
             box = motion["field.features.planes.aabb"]
             self._build_motion(timeline, box)
@@ -228,13 +228,13 @@ class Model:
             self.motion.load_state_dict(motion)
         for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
             for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                averages = _under(f"adam/{name}/{i}/", state, device)
-                if averages:
-                    optimizer.state[parameter] = averages
+                moments = _with_prefix(f"adam/{name}/{i}/", state, device)
+                if moments:
+                    optimizer.state[parameter] = moments
 
 
-def _under(prefix: str, state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Copies on `device` of the tensors whose names begin with `prefix`, which is taken off."""
+def _with_prefix(prefix: str, state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Copies on `device` of the tensors whose names begin with `prefix`, without the prefix."""
     return {
         name.removeprefix(prefix): value.clone().to(device)
         for name, value in state.items()

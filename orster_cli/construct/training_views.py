@@ -1,4 +1,4 @@
-"""What the fit looks at: single frames with a camera and a phase of the motion.
+"""The training views of a fit: single frames with a camera and a phase of the motion.
 
 A view is a frame of a clip, or its mirror image with a mirrored camera (see `recurrence`).
 H W pixels.
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from orster_cli.construct.recurrence import Recurrence
 from orster_cli.core.types import OrbitClip
-from orster_cli.splatting.motion import Timeline
+from orster_cli.splatting.gaussians4d import Timeline
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
     """`rgb` [H,W,3] on the background, `alpha` [H,W,1], `w2c` [4,4], `K` [3,3]; `phase` in [0,1) of the
-    motion, or None for the static object; `time` in [0,1] of the frame it came from."""
+    motion, or None for the canonical pose; `time` in [0,1] of its frame."""
 
     rgb: Tensor
     alpha: Tensor
@@ -34,7 +34,7 @@ class View:
 
 def mirror_matrix(azimuth: float, offset: float = 0.0) -> Tensor:
     """[4,4] reflection in the vertical plane through the view axis of `azimuth` (degrees): for 0, the
-    plane x = `offset`, which parts the left of an object that faces -Y from its right."""
+    plane x = `offset`, which separates left and right of an object that faces -Y."""
     angle = math.radians(azimuth)
     normal = torch.tensor([math.cos(angle), math.sin(angle), 0.0], dtype=torch.float64)
     reflection = torch.eye(4, dtype=torch.float64)
@@ -55,14 +55,14 @@ def mirrored_camera(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ViewSet:
-    """All views of one fit. `static`: of the object at rest; `seen`: frames that were really seen, with
-    their phases; `moving`: these and the mirrored ones, which are inferred."""
+    """All views of one fit. `static`: the canonical pose; `observed`: frames of the clips with their
+    phases; `moving`: the observed ones and the mirrored ones, which are inferred."""
 
     static: list[View]
-    seen: list[View]
+    observed: list[View]
     moving: list[View]
     timeline: Timeline
-    driving: list[View]  # the frames of the clips, once each: what quality is measured on
+    driving: list[View]  # the frames of the clips, once each, for measuring quality
 
 
 def _views(
@@ -75,7 +75,7 @@ def _views(
     weight: float = 1.0,
     device: torch.device,
 ) -> list[View]:
-    """The frames of `clip` as views; `timeline` None: the object at rest; `reflection` [4,4]: mirrored,
+    """The frames of `clip` as views; `timeline` None: the canonical pose; `reflection` [4,4]: mirrored,
     with the phase advanced by `shift`."""
     assert clip.alpha is not None
     shown, out = clip.over(background), []
@@ -112,21 +112,23 @@ def build_views(
     mirror_weight: float,
     device: torch.device,
 ) -> ViewSet:
-    """Views of `clips` (one motion, one timeline) and of the object at rest, composited on white.
+    """Views of `clips` (one motion, one timeline) and of the `static` orbit, composited on white.
 
-    Without a static orbit the static phase looks at the moving frames: a blur of all poses, from
-    which the motion starts. Mirrored frames count `mirror_weight`, shared among the clips: the more
-    sides are seen, the less an inferred one says."""
+    Without a static orbit the static stage uses the moving frames and fits a blur of all poses, from
+    which the motion starts. Mirrored frames share the weight `mirror_weight` among the clips: the more
+    sides are observed, the less an inferred one adds."""
     white = torch.ones(3)
     timeline = Timeline(looping=recurrence.looping)
     driving = [v for clip in clips for v in _views(clip, white, timeline=timeline, device=device)]
-    resting = _views(static, white, timeline=None, device=device) if static is not None else []
-    at_zero = [replace(view, phase=0.0) for view in resting]
+    canonical = _views(static, white, timeline=None, device=device) if static is not None else []
+    at_zero = [replace(view, phase=0.0) for view in canonical]
     mirrored: list[View] = []
     if recurrence.mirror_azimuth is not None and mirror_weight > 0:
         reflection = mirror_matrix(recurrence.mirror_azimuth, recurrence.mirror_offset)
-        still = [replace(static, times=torch.zeros(len(static)))] if static is not None else []
-        for clip in [*clips, *still]:
+        static_clips = (
+            [replace(static, times=torch.zeros(len(static)))] if static is not None else []
+        )
+        for clip in [*clips, *static_clips]:
             mirrored += _views(
                 clip,
                 white,
@@ -136,12 +138,12 @@ def build_views(
                 weight=mirror_weight / len(clips),
                 device=device,
             )
-    # a frame of the motion counts twice: there are as many of the object at rest, which is easier
-    seen = driving * (2 if at_zero else 1) + at_zero
+    # a frame of the motion counts twice, because the static orbit has as many frames and is easier
+    observed = driving * (2 if at_zero else 1) + at_zero
     return ViewSet(
-        static=resting or [replace(view, phase=None) for view in driving],
-        seen=seen,
-        moving=seen + mirrored,
+        static=canonical or [replace(view, phase=None) for view in driving],
+        observed=observed,
+        moving=observed + mirrored,
         timeline=timeline,
         driving=driving,
     )

@@ -1,4 +1,4 @@
-"""Batches that have shapes and no content, for a plan of what a stage will hold.
+"""Batches of the right shapes without content, for the memory plan.
 
 B videos, T frames, C latent channels, h w latent pixels, H W pixels.
 """
@@ -16,9 +16,9 @@ CAPTION = "a small green animal that walks in a circle and then jumps over a low
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlankLatents:
-    """In place of a `LatentFeed`: videos of `frames` latents [channels,side,side]; `pictures`: frames
-    that come as pictures too, of `resolution` pixels."""
+class PlaceholderLatents:
+    """Stands in for a `LatentFeed`: videos of `frames` latents [channels,side,side], with `pictures`
+    ground-truth frames of `resolution` pixels."""
 
     frames: int
     channels: int
@@ -32,32 +32,32 @@ class BlankLatents:
     def captions(self) -> list[str]:
         return [CAPTION]
 
-    def batch(self, step: int, places: Sequence[int]) -> LatentBatch:
-        """For `places` of the whole batch of `step`."""
+    def batch(self, step: int, indices: Sequence[int]) -> LatentBatch:
+        """A batch of as many videos as `indices`."""
         del step
-        b, t, side = len(places), self.frames, self.resolution
+        b, t, side = len(indices), self.frames, self.resolution
         latents = torch.zeros(b, self.channels, t, self.side, self.side)
         count = min(self.pictures, t)
         return LatentBatch(
             latents=latents,
             cameras=torch.zeros(b, t, 4, 4),
-            static=torch.zeros_like(latents),
-            first=torch.zeros(b, 3, side, side),
+            static_latents=torch.zeros_like(latents),
+            first_frames=torch.zeros(b, 3, side, side),
             motion=torch.zeros(b),
             captions=[CAPTION] * b,
             frames=torch.zeros(b, count, 3, side, side) if count else None,
-            shown=torch.arange(count) if count else None,
+            frame_numbers=torch.arange(count) if count else None,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlankFrames:
-    """In place of a `FrameFeed`."""
+class PlaceholderFrames:
+    """Stands in for a `FrameFeed`."""
 
     resolution: int
 
-    def batch(self, step: int, places: Sequence[int]) -> FrameBatch:
-        """For `places` of the whole batch of `step`."""
+    def batch(self, step: int, indices: Sequence[int]) -> FrameBatch:
+        """A batch of as many frames as `indices`."""
         del step
-        frames = torch.zeros(len(places), 3, self.resolution, self.resolution)
-        return FrameBatch(frames, [CAPTION] * len(places))
+        frames = torch.zeros(len(indices), 3, self.resolution, self.resolution)
+        return FrameBatch(frames, [CAPTION] * len(indices))

@@ -1,4 +1,4 @@
-"""phi_l of Eq. 15: the layers of a frozen network in which pictures are compared.
+"""Perceptual features phi_l of Eq. 15: layers of a frozen network.
 
 N frames, H W pixels.
 """
@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.core.errors import MissingResourceError
+from orster_cli.core.frames import standardised
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.training.stage_losses import Features
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-_RELUS = (3, 8, 15, 22, 29)  # of VGG16: the layers that LPIPS reads too
+_RELUS = (3, 8, 15, 22, 29)  # layers of VGG16 that LPIPS also uses
 
 
 def vae_features(vae: FrameVAE) -> Features:
-    """The levels of the frame VAE's encoder, each normalised over its channels: always at hand."""
+    """The levels of the frame VAE's encoder, each normalised over the channels. Needs no download."""
 
     def layers(frames: Tensor) -> list[Tensor]:
         encoder = vae.vae.encoder
@@ -32,14 +33,14 @@ def vae_features(vae: FrameVAE) -> Features:
 
 
 def vgg_network(device: torch.device) -> nn.Module:
-    """VGG16's convolutions as trained on ImageNet; on the meta device without their numbers.
-    MissingResourceError: not in torch's cache, and no network."""
+    """The convolutions of VGG16 trained on ImageNet; on the meta device without weights.
+    MissingResourceError: they are not in torch's cache and cannot be downloaded."""
     from torchvision.models import VGG16_Weights, vgg16
 
-    known = None if device.type == "meta" else VGG16_Weights.IMAGENET1K_V1
+    pretrained = None if device.type == "meta" else VGG16_Weights.IMAGENET1K_V1
     try:
-        with torch.device("meta" if known is None else "cpu"):
-            trunk: nn.Module = vgg16(weights=known).features.to(device).eval()
+        with torch.device("meta" if pretrained is None else "cpu"):
+            trunk: nn.Module = vgg16(weights=pretrained).features.to(device).eval()
     except (OSError, RuntimeError) as error:
         raise MissingResourceError(
             f"VGG16's weights cannot be had here: {error}",
@@ -52,11 +53,10 @@ def vgg_network(device: torch.device) -> nn.Module:
 
 
 def vgg_features(trunk: nn.Module) -> Features:
-    """The layers of `vgg_network`."""
+    """The layers `_RELUS` of `vgg_network`, each normalised over the channels."""
 
     def layers(frames: Tensor) -> list[Tensor]:
-        mean, std = (frames.new_tensor(v)[:, None, None] for v in (_MEAN, _STD))
-        x = (frames - mean) / std
+        x = standardised(frames, _MEAN, _STD)
         out = []
         for number, layer in enumerate(list(trunk.children())[: _RELUS[-1] + 1]):
             x = layer(x)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from orster_cli.diffusion.bundle import save_bundle
-from orster_cli.transfer.halves import halve
-from orster_cli.transfer.teachers import Lesson, load_teacher
-from tests.helpers.teachers import i2vgen_folder, lesson, modelscope_folder
+from orster_cli.diffusion.mini_encoder import new_mini
+from orster_cli.transfer.frozen_precision import cast_frozen_to_bf16
+from orster_cli.transfer.teachers import TeacherInputs, load_teacher
+from tests.helpers.teachers import i2vgen_folder, modelscope_folder, teacher_inputs
 from tests.helpers.training import merged
 
 
@@ -24,11 +25,11 @@ def ours(place: Path) -> Path:
 @pytest.mark.parametrize(
     ("folder", "role"), [(ours, "3d"), (modelscope_folder, "video"), (i2vgen_folder, "video")]
 )
-def test_a_halved_teacher_teaches_the_same(
+def test_a_teacher_in_half_the_memory_teaches_the_same(
     folder: Callable[[Path], Path], role: str, tmp_path: Path
 ) -> None:
     teacher, _ = load_teacher(folder(tmp_path / "teacher"), role=role)
-    seen: Lesson = lesson()
+    seen: TeacherInputs = teacher_inputs()
     wanted = frozenset(teacher.widths)
 
     def taught() -> dict[str, Tensor]:
@@ -36,10 +37,10 @@ def test_a_halved_teacher_teaches_the_same(
             return teacher.features(seen, wanted)
 
     before = taught()
-    parts = [part for part in vars(teacher).values() if isinstance(part, nn.Module)]
+    parts = list(teacher.parts().values())
     size = sum(p.nbytes for part in parts for p in part.parameters())
     for part in parts:
-        halve(part)
+        cast_frozen_to_bf16(part)
     after = taught()
     assert before.keys() == after.keys()
     for name, value in before.items():
@@ -49,8 +50,8 @@ def test_a_halved_teacher_teaches_the_same(
 
 def test_what_adds_up_in_float32_stays(tmp_path: Path) -> None:
     teacher, _ = load_teacher(ours(tmp_path / "teacher"), role="3d")
-    model = teacher.model  # type: ignore[attr-defined]
-    halve(model)
+    model = teacher.model
+    cast_frozen_to_bf16(model)
     kinds = {
         type(module).__name__: parameter.dtype
         for module in model.modules()
@@ -58,3 +59,16 @@ def test_what_adds_up_in_float32_stays(tmp_path: Path) -> None:
     }
     assert kinds["GroupNorm"] == kinds["LayerNorm"] == torch.float32
     assert kinds["Linear"] == kinds["Conv2d"] == kinds["TemporalConv"] == torch.bfloat16
+
+
+@torch.no_grad()
+def test_an_encoder_whose_layers_torch_fuses_reads_the_same() -> None:
+    """Fused layers of an even number of heads get no casts from autocast."""
+    encoder, texts = new_mini(64, seed=0).eval(), ["a frog jumping", ""]
+    assert encoder.text_tower.layers[0].self_attn.num_heads == 4
+    outputs = []
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16):
+            outputs.append(encoder.text(texts).tokens)
+        cast_frozen_to_bf16(encoder)
+    assert torch.equal(*outputs)

@@ -1,4 +1,4 @@
-"""The motion of an asset: a deformation field over the phase of its timeline."""
+"""Animated Gaussians: canonical Gaussians, a deformation field and a timeline."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from orster_cli.splatting.deformation import DeformationField
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """How the time of a clip maps to the phase of its motion.
+    """Maps the time of a clip to the phase of its motion.
 
-    `looping`: phase 1 is phase 0 again, and the clip runs through `cycles` of them."""
+    `looping`: phase 1 equals phase 0, and the clip contains `cycles` cycles."""
 
     looping: bool = False
     cycles: int = 1
@@ -26,7 +26,7 @@ class Timeline:
 
 @dataclass(frozen=True, kw_only=True)
 class Gaussians4D:
-    """An animated object: canonical Gaussians and what moves them."""
+    """An animated object: canonical Gaussians and their motion."""
 
     canonical: Gaussians
     motion: Motion
@@ -37,7 +37,7 @@ class Gaussians4D:
 
 
 class Motion(nn.Module):
-    """Canonical Gaussians -> Gaussians at a phase; starts as the identity."""
+    """Canonical Gaussians -> Gaussians at a phase; initialised to the identity."""
 
     def __init__(self, timeline: Timeline, field: DeformationField) -> None:
         super().__init__()

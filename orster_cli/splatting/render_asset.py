@@ -1,4 +1,4 @@
-"""Pictures of an animated object: any cameras, any times.
+"""Renders of an animated object at any cameras and times.
 
 T frames, H W pixels.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
-from orster_cli.splatting.motion import Gaussians4D
+from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.rasterize import rasterize
 
 
@@ -34,8 +34,8 @@ def render_frame(gaussians: Gaussians, cameras: Cameras, index: int) -> tuple[Te
 def render_clip(
     asset: Gaussians4D, cameras: Cameras, times: Tensor, *, background: Tensor | None = None
 ) -> OrbitClip:
-    """What the cameras see of `asset` at `times` [T] in [0,1], composited on `background` [3] (white);
-    the clip has no alpha, as a video has none."""
+    """Render `asset` at `times` [T] in [0,1] with one camera per time, composited on `background` [3]
+    (default white); the clip has no alpha."""
     shade = torch.ones(3) if background is None else background
     frames = []
     for i in range(len(cameras)):

@@ -1,0 +1,72 @@
+"""The draft folders beside an output, and what becomes of those that dead runs left."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from orster_cli.artifacts.lock import WriterLock, lock_path
+from orster_cli.core.errors import ConflictError
+
+LEFTOVER_AGE = (
+    3600.0  # seconds without a change, after which the draft of another request is removed
+)
+ARTIFACT, SCRATCH, REPLACED = "artifact", "scratch", "replaced"  # the folders in a draft
+
+
+def draft_folder(out: Path, request: str) -> Path:
+    """The draft of `out` for a request: a hidden sibling, so that it is on the same disk."""
+    return out.parent / f".{out.name}.draft-{request[:16]}"
+
+
+def check_draft(draft: Path) -> None:
+    """ConflictError: the draft or a folder in it is a link or a file, which somebody else put there."""
+    for path in (draft, draft / ARTIFACT, draft / SCRATCH):
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise ConflictError(
+                f"{path}: expected a folder or nothing, found a link or a file",
+                hint="remove it, or choose another -o",
+            )
+
+
+def clear_finished(out: Path, request: str) -> None:
+    """Remove the draft of a run that was killed right after its rename; nothing where `out` is locked."""
+    draft = draft_folder(out, request)
+    if not draft.exists() and not lock_path(out).exists():
+        return
+    try:
+        lock = WriterLock(out)
+    except (ConflictError, OSError):  # another process writes, or the folder is read-only
+        return
+    shutil.rmtree(draft, ignore_errors=True)
+    lock.release()
+
+
+def sweep(out: Path, *, keep: Path) -> None:
+    """Remove old drafts of `out` for other requests than that of `keep`. The caller holds the lock.
+
+    A run that died while it replaced `out` left the old artifact in its draft: it is put back first."""
+    for draft in list(_drafts(out)):
+        replaced = draft / REPLACED
+        if replaced.is_dir() and not replaced.is_symlink() and not out.exists():
+            replaced.rename(out)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if draft != keep and time.time() - _last_change(draft) > LEFTOVER_AGE:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _drafts(out: Path) -> Iterator[Path]:
+    """The drafts of `out`. Links are left alone: what they point to is not ours."""
+    prefix = f".{out.name}.draft-"
+    for path in out.parent.iterdir():
+        if path.name.startswith(prefix) and path.is_dir() and not path.is_symlink():
+            yield path
+
+
+def _last_change(draft: Path) -> float:
+    """When the draft or something in its scratch folder was last written, in seconds since 1970."""
+    scratch = draft / SCRATCH
+    inside = list(scratch.iterdir()) if scratch.is_dir() else []
+    return max(path.lstat().st_mtime for path in (draft, *inside))

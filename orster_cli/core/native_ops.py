@@ -1,0 +1,138 @@
+"""Undocumented torch operators, each paired with the documented functions that give the same values.
+
+The undocumented operators write into an existing tensor or fuse several passes over memory; torch may
+change or remove them in any release. Each one is tried on a small input before its first use. The
+documented way replaces it if the operator is missing, raises, or returns different values.
+
+All functions take float32 tensors on the CPU and record no gradients. N rows, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class GuardedOp:
+    """`native`, or `public` where `native` does not work.
+
+    `probe` returns small arguments on which both must agree."""
+
+    def __init__(
+        self,
+        native: Callable[..., Tensor],
+        public: Callable[..., Tensor],
+        probe: Callable[[], list[Tensor | float]],
+    ) -> None:
+        self.native, self.public, self.probe = native, public, probe
+        self._usable: bool | None = None
+
+    def __call__(self, x: Tensor, *arguments: Tensor | float | None) -> Tensor:
+        # fake tensors have no values to compare: they take the path that real ones most likely take
+        native = self._usable if self._usable is not None else type(x) is not Tensor or self.usable
+        return (self.native if native else self.public)(x, *arguments)
+
+    @property
+    def usable(self) -> bool:
+        """Whether `native` exists and agrees with `public`."""
+        if self._usable is None:
+            self._usable = self._agrees()
+        return self._usable
+
+    @torch.no_grad()
+    def _agrees(self) -> bool:
+        expected = self.public(*self.probe())
+        try:
+            result = self.native(*self.probe())
+        except (AttributeError, TypeError, RuntimeError):
+            return False
+        return result.shape == expected.shape and torch.allclose(result, expected, atol=1e-5)
+
+
+# -- native and public implementations
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+def _gelu(x: Tensor, out: Tensor) -> Tensor:
+    torch.ops.aten.gelu.out(x, out=out)
+    return out
+
+
+def _public_gelu(x: Tensor, out: Tensor) -> Tensor:
+    return out.copy_(F.gelu(x))
+
+
+def _gelu_backward(gradient: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    torch.ops.aten.gelu_backward.grad_input(gradient, x, grad_input=out)
+    return out
+
+
+def _public_gelu_backward(gradient: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    # d/dx x Phi(x) = Phi(x) + x phi(x); autograd would do, but its first use costs a second of imports
+    cdf = 0.5 * (1.0 + torch.erf(x * math.sqrt(0.5)))
+    pdf = torch.exp(-0.5 * x.square()) / math.sqrt(2.0 * math.pi)
+    return out.copy_(gradient * (cdf + x * pdf))
+
+
+def _leaky_relu_backward(gradient: Tensor, output: Tensor, slope: float) -> Tensor:
+    torch.ops.aten.leaky_relu_backward.grad_input(
+        gradient, output, slope, True, grad_input=gradient
+    )
+    return gradient
+
+
+def _public_leaky_relu_backward(gradient: Tensor, output: Tensor, slope: float) -> Tensor:
+    return gradient.mul_(torch.where(output > 0, 1.0, slope))
+
+
+def _softmax_backward(gradient: Tensor, output: Tensor) -> Tensor:
+    result: Tensor = torch._softmax_backward_data(gradient, output, -1, torch.float32)
+    return result
+
+
+def _public_softmax_backward(gradient: Tensor, output: Tensor) -> Tensor:
+    product = gradient * output
+    return product.addcmul_(output, product.sum(dim=-1, keepdim=True), value=-1)
+
+
+# -- guarded operators
+
+
+def _x() -> Tensor:
+    return torch.linspace(-3.0, 3.0, 6, device="cpu").reshape(2, 3)
+
+
+def _gradient() -> Tensor:
+    return torch.linspace(1.0, 2.0, 6, device="cpu").reshape(2, 3)
+
+
+linear = GuardedOp(_linear, F.linear, lambda: [_x(), _gradient(), torch.ones(2, device="cpu")])
+"""`x` [N,C] `weight`^T [C,O] + `bias` [O] or None."""
+
+gelu = GuardedOp(_gelu, _public_gelu, lambda: [_x(), torch.empty(2, 3, device="cpu")])
+"""GELU (exact) of `x`, written into `out`."""
+
+gelu_backward = GuardedOp(
+    _gelu_backward,
+    _public_gelu_backward,
+    lambda: [_gradient(), _x(), torch.empty(2, 3, device="cpu")],
+)
+"""The gradient of GELU's input `x` from that of its output, written into `out`."""
+
+leaky_relu_backward = GuardedOp(
+    _leaky_relu_backward, _public_leaky_relu_backward, lambda: [_gradient(), _x(), 0.01]
+)
+"""The gradient of leaky ReLU's input, in place of the `gradient` of its `output`; slope > 0."""
+
+softmax_backward = GuardedOp(
+    _softmax_backward, _public_softmax_backward, lambda: [_gradient(), _x().softmax(dim=-1)]
+)
+"""The gradient of the scores [N,C] from that of the softmax `output` over the last axis."""

@@ -1,0 +1,123 @@
+"""The stages of the diffusion without teachers: pretraining, alignment and fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from orster_cli.config.schema import Config
+from orster_cli.config.train import TrainConfig
+from orster_cli.diffusion import weights
+from orster_cli.diffusion.bundle import WholeBundle
+from orster_cli.training.contact_sheets import sample_sheet
+from orster_cli.training.datafeed import LatentFeed
+from orster_cli.training.lora import add_lora, merge_lora
+from orster_cli.training.optimizer import freeze_spatial
+from orster_cli.training.perceptual_features import vae_features, vgg_features, vgg_network
+from orster_cli.training.placeholder_batches import PlaceholderLatents
+from orster_cli.training.prepared import Models, PreparedStage, freeze, model_facts
+from orster_cli.training.stages import AlignStage, DiffusionStage, StageContext
+from orster_cli.training.start_model import merged_start, start_or_new
+from orster_cli.training.training_data import VIEW, Source, latent_feed, sizes_of
+
+SHEET_CLIPS = 4
+
+
+def build_diffusion(
+    cfg: Config, train: TrainConfig, source: Source, models: Models, role: str
+) -> PreparedStage:
+    """Pretraining (Sec. 4.1) of a student (role 4d) or of a teacher (3d, video): new, or from
+    `models.start`."""
+    start = start_or_new(cfg.model, source, models, role, train.seed)
+    encoder = start.encoder
+    reads = replace(  # a backbone may be given another encoder than its own
+        start.std4d.config,
+        text_width=encoder.text_width,
+        image_width=encoder.image_width or encoder.text_width,
+        pooled_width=encoder.pooled_width,
+    )
+    frames, resolution = sizes_of(cfg.model, source, role)
+    channels = cfg.model.channels
+    if role == "4d":
+        config = replace(reads, channels=channels, merged=False)
+    else:
+        config = replace(reads, channels="both", merged=True)
+    model = weights.start_from(start.std4d, config, train.seed)
+    feed = latent_feed(train, source, start.vae, VIEW[role], frames, resolution)
+    facts = replace(
+        model_facts(role, cfg.model, resolution),
+        frames=frames,
+        motion=feed.motion() if role == "4d" else None,
+    )
+    bundle = replace(start, facts=facts, std4d=model)
+    stage = DiffusionStage(model, train, stage_context(bundle, source))
+    return prepare_diffusion(stage, feed, bundle, train)
+
+
+def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
+    """Spatial-temporal consistency (Sec. 4.3)."""
+    train, start = cfg.align, merged_start(models)
+    facts = start.facts
+    feed = latent_feed(
+        train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution, train.frames
+    )
+    vgg = vgg_network(source.device) if train.features == "vgg" else None
+    features = vae_features(start.vae) if vgg is None else vgg_features(vgg)
+    freeze(start.vae, source.device)
+    stage = AlignStage(start.std4d, train, stage_context(start, source), start.vae, features)
+    prepared = prepare_diffusion(stage, feed, start, train, curves=("rec", "perc", "temp", "align"))
+    if vgg is not None:
+        prepared.frozen["VGG16"] = vgg
+    return prepared
+
+
+def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage:
+    """Fine-tuning under mixed conditions (Sec. 4.4)."""
+    train, start = cfg.finetune, merged_start(models)
+    facts = start.facts
+    feed = latent_feed(train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution)
+    stage = DiffusionStage(start.std4d, train, stage_context(start, source))
+    return prepare_diffusion(stage, feed, start, train)
+
+
+def stage_context(bundle: WholeBundle, source: Source) -> StageContext:
+    """What a stage of `bundle` uses and does not train, its encoder frozen on the device."""
+    freeze(bundle.encoder, source.device)
+    return StageContext(
+        encoder=bundle.encoder,
+        schedule=bundle.schedule,
+        role=bundle.facts.role,
+        device=source.device,
+    )
+
+
+def prepare_diffusion(
+    stage: DiffusionStage,
+    feed: LatentFeed | PlaceholderLatents,
+    bundle: WholeBundle,
+    train: TrainConfig,
+    *,
+    merge: bool = False,
+    curves: tuple[str, ...] = (),
+) -> PreparedStage:
+    """A stage on its device, its parameters frozen or given LoRA as the settings say. The result is
+    `bundle` with the trained model, merged where `merge` says so."""
+    model = stage.model
+    model.trunk.checkpointing = train.checkpointing
+    if train.trainable == "lora":
+        add_lora(model, train.lora_rank, train.seed)
+    elif train.trainable == "temporal":
+        freeze_spatial(model)
+    stage.to(stage.context.device)
+
+    def finish() -> WholeBundle:
+        merge_lora(model)
+        return replace(bundle, std4d=model.merge() if merge else model)
+
+    def sheet() -> Tensor:
+        captions = feed.captions()[:SHEET_CLIPS]
+        return sample_sheet(replace(bundle, std4d=model), captions, stage.context.device)
+
+    frozen = {"frame VAE": bundle.vae, "encoder": bundle.encoder}
+    return PreparedStage(stage, feed, finish, ("diffusion", *curves), sheet, frozen)

@@ -1,0 +1,82 @@
+"""The model that a stage of the diffusion starts from: one that was trained before, or a new one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orster_cli.config.train import ModelConfig
+from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion import weights
+from orster_cli.diffusion.bundle import Bundle, WholeBundle
+from orster_cli.diffusion.schedule import NoiseSchedule
+from orster_cli.diffusion.std4d import STD4DConfig
+from orster_cli.diffusion.trunk_config import TrunkConfig
+from orster_cli.training.prepared import Models, model_facts
+from orster_cli.training.training_data import Source, resolution_of
+
+
+def start_or_new(
+    model: ModelConfig, source: Source, models: Models, role: str, seed: int
+) -> WholeBundle:
+    """`models.start`, with another frame VAE or encoder where they are given; or a new model of the
+    settings' sizes. ConfigError: a new one without frame VAE and encoder."""
+    if models.start is None:
+        return _new_model(model, source, models, role, seed)
+    start = models.start
+    parts = Bundle(
+        start.facts,
+        std4d=start.std4d,
+        vae=models.vae or start.vae,
+        encoder=models.encoder or start.encoder,
+        schedule=start.schedule,
+    )
+    return parts.whole("the model to start from")
+
+
+def _new_model(
+    model: ModelConfig, source: Source, models: Models, role: str, seed: int
+) -> WholeBundle:
+    if models.vae is None or models.encoder is None:
+        raise ConfigError(
+            "a new model needs a frame VAE and an encoder",
+            hint="give --vae and --encoder (orster pretrain --role vae, --role encoder), or --model",
+        )
+    encoder = models.encoder
+    trunk = TrunkConfig(
+        in_channels=models.vae.channels,
+        out_channels=models.vae.channels,
+        block_out_channels=model.widths,
+        attention=model.attention,
+        layers_per_block=model.layers,
+        cross_attention_dim=model.context_width,
+        attention_head_dim=model.head_width,
+        norm_num_groups=model.groups,
+        temporal_dropout=model.dropout,
+    )
+    config = STD4DConfig.around(
+        trunk, (encoder.text_width, encoder.image_width, encoder.pooled_width)
+    )
+    schedule = NoiseSchedule(
+        prediction_type=model.prediction,
+        beta_schedule=model.beta_schedule,
+        rescale_betas_zero_snr=model.zero_snr,
+        # Lin et al. 2023: sampling must begin where the signal is zero
+        timestep_spacing="trailing" if model.zero_snr else "leading",
+    )
+    facts = model_facts(role, model, resolution_of(model, source))
+    std4d = weights.create(config, seed)
+    return WholeBundle(facts, std4d, models.vae, encoder, schedule)
+
+
+def required_start(models: Models) -> WholeBundle:
+    """`models.start`. ConfigError: there is none."""
+    if models.start is None:
+        raise ConfigError("no model to go on from", hint="give --model")
+    return models.start.whole("--model")
+
+
+def merged_start(models: Models) -> WholeBundle:
+    """`required_start`, merged: it still has two channels where distillation was left out (Table 3)."""
+    start = required_start(models)
+    merged = start.std4d if start.std4d.config.merged else start.std4d.merge()
+    return replace(start, std4d=merged, facts=replace(start.facts, role="4d"))

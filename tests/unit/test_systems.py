@@ -1,0 +1,59 @@
+"""Where orster runs, and what it says elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orster_cli.core import systems
+from orster_cli.core.errors import MissingResourceError
+from orster_cli.diagnosis import checks
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# a system without POSIX modules: the command line is imported as it would be there
+ELSEWHERE = """
+import os, sys
+for name in ("fcntl", "grp", "pwd", "resource", "termios"):
+    sys.modules[name] = None
+from orster_cli import app
+os.name = "nt"
+sys.exit(app.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("words", [["show", "asset", "--json"], ["--help"], []])
+def test_a_system_that_is_not_posix_is_refused_at_once(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, *words],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 4, done.stderr
+    assert "orster needs a POSIX system" in done.stderr
+    assert "WSL" in done.stderr
+    assert "Traceback" not in done.stderr
+    if "--json" in words:
+        assert "E-PLATFORM" in done.stderr
+
+
+def test_this_system_is_posix() -> None:
+    systems.require_posix()
+
+
+def test_doctor_tells_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert [f.state for f in checks._platform()] == ["ok"]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    (finding,) = checks._platform()
+    assert (finding.state, "tested on Linux" in finding.detail) == ("warn", True)
+    monkeypatch.setattr(systems, "is_posix", lambda: False)
+    (finding,) = checks._platform()
+    assert (finding.name, finding.state, finding.hint) == ("platform", "fail", systems.HINT)
+    with pytest.raises(MissingResourceError, match="POSIX"):
+        systems.require_posix()
