@@ -1,10 +1,11 @@
-"""The paper's Tables 2 and 3 in small: every variant trained with the same number of steps and three seeds.
+"""The paper's Tables 2 and 3 at small size: every variant has the same number of steps, and three seeds.
 
 python -m benchmarks.ablations --glb GLB --project build/ablations [--rows complete,orster] [--seeds 3]
 
-`templates/ablations.toml` holds the sizes and the premise. Every step is an `orster` command whose result
-stays in PROJECT, so a run that was stopped goes on, and a page is written of what is there. Samples are
-judged by an encoder that has seen other objects, under another seed than the one that conditions.
+`templates/ablations.toml` has the sizes and the share of 4D data. Every step is an `orster` command,
+and its result stays in PROJECT: a stopped run continues, and the page is written from the results so
+far. The encoder that judges the samples has another seed than the conditioning one, and was trained on
+other objects.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Row:
 
 
 def rows(cfg: Mapping[str, Any]) -> list[Row]:
-    """What a variant does not train with, it trains with later: `cfg` has the steps of each stage."""
+    """The variants. Steps of a stage that a variant leaves out go to a later stage; `cfg` has the steps."""
     later = cfg["finetune"]["steps"]
     return [
         Row("complete", "complete", (0.93, 0.82, 17.3, 0.17, 477.7)),
@@ -126,7 +127,7 @@ class Ablations(Project):
     """All models, samples and reports."""
 
     def lay_out(self) -> None:
-        """Every clip; the student's; the others; and what the judge is trained on."""
+        """Datasets: all clips, the student's, the others, and the clips that the judge is trained on."""
         listed = rows_of(TEMPLATES / "weights-cpu.csv")
         known = student_clips(listed)
         self.dataset("dataset", listed)
@@ -134,7 +135,7 @@ class Ablations(Project):
         self.dataset("dataset-rest", [row for row in listed if _id(row) not in known])
 
     def part(self, role: str) -> None:
-        """A teacher (3d, video), on the shipped frame VAE and encoder; or the judge (encoder)."""
+        """Trains a teacher (3d, video) with the shipped frame VAE and encoder, or the judge (encoder)."""
         if role == "encoder":
             self.judge(all_clips(self.glb))
             return
@@ -177,7 +178,7 @@ def _id(row: Mapping[str, str]) -> tuple[str, str]:
 
 
 def student_clips(listed: Sequence[Mapping[str, str]]) -> set[tuple[str, str]]:
-    """The first half, rounded up, of each object's clips that are in use."""
+    """The first half, rounded up, of each object's clips in use."""
     by_object: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in listed:
         if row["use"] == "1":
@@ -186,7 +187,7 @@ def student_clips(listed: Sequence[Mapping[str, str]]) -> set[tuple[str, str]]:
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % of the mean of `values` [S,O], a row a seed and a column an object: both are drawn again."""
+    """95 % interval of the mean of `values` [S,O], seeds by objects; the bootstrap resamples both."""
     rng = np.random.default_rng(0)
     seeds, objects = values.shape
     drawn = [
@@ -198,13 +199,13 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def interval_of_few(values: np.ndarray) -> tuple[float, float]:
-    """95 % of the mean of one number a seed [S], by Student's t."""
+    """95 % interval of the mean of one number per seed [S], by Student's t."""
     half = student.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
     return float(values.mean() - half), float(values.mean() + half)
 
 
 def measured(project: Path, row: str, split: str, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-    """[S,O] of each figure of subjects, objects in order; [S] of distances of sets."""
+    """[S,O] for each metric of subjects, objects in order; [S] for distances of sets."""
     found: dict[str, list[Any]] = defaultdict(list)
     for seed in seeds:
         report = read_object(project / f"seed-{seed}" / f"report-{row}-{split}" / "report.json")
@@ -231,7 +232,7 @@ def cell(ours: np.ndarray, complete: np.ndarray, digits: int) -> str:
 
 
 def sections(project: Path, chosen: Sequence[Row], seeds: Sequence[int]) -> list[str]:
-    """The paper's table, and ours on the student's clips and on those that only the teachers saw."""
+    """The paper's table; ours on the student's clips, and on clips that only the teachers saw."""
     ways = [f"{name} {'up' if more else 'down'}" for name, (_, _, more) in FIGURES.items()]
     theirs = [f"{name} {'up' if more else 'down'}" for name, _, more in FIGURES.values()]
     found = [

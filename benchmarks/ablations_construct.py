@@ -2,9 +2,9 @@
 
 python -m benchmarks.ablations_construct --glb GLB --project PROJECT [--seeds 3] [--out PAGE]
 
-Each of eight training clips is asked for by its caption, and an asset is fitted with and without each of
-the priors and the splatting stage. An asset is held against the sample at its own frames, and against the
-true object at four azimuths that the sample shows at one moment only.
+Each of eight training clips is sampled by its caption. An asset is fitted to it with and without each
+of the priors and the splatting stage. Assets are compared with the sample at its own frames, and with
+the true object at four azimuths, each of which the sample shows at one time only.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Constructs(Project):
     """Samples, assets and reports."""
 
     def lay_out(self) -> None:
-        """The clips, a sample of each, and the true objects by the clips' keys."""
+        """Makes the clips, a sample of each, and links to the true objects by the clips' keys."""
         listed = {(row["file"], row["clip"]): row for row in rows_of(TEMPLATES / "weights-cpu.csv")}
         self.dataset("data-construct", [listed[one] for one in CLIPS], objects="objects-construct")
         self.python(
@@ -78,7 +78,7 @@ class Constructs(Project):
         )
 
     def report(self, name: str, seed: int) -> None:
-        """Against the true objects from the side, at the clips' size."""
+        """A report against the true objects from the side, at the size of the clips."""
         self.orster(
             "evaluate", str(self.root / f"construct/{name}-{seed}"), "--reference",
             str(self.root / "objects-construct"), "--protocol", "consistent4d", "--metrics",
@@ -88,7 +88,7 @@ class Constructs(Project):
         )  # fmt: skip
 
     def measured(self, name: str, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-        """[S,O] of each figure."""
+        """[S,O] for each metric."""
         found: dict[str, list[list[float]]] = {figure: [] for figure in OURS}
         for seed in seeds:
             report = read_object(self.root / f"construct/report-{name}-{seed}" / "report.json")
@@ -102,7 +102,7 @@ class Constructs(Project):
 
 
 def keys() -> list[str]:
-    """Of the clips in the dataset."""
+    """The keys of the clips in the dataset."""
     return [f"{Path(file).stem}-{int(clip):02d}" for file, clip in CLIPS]
 
 

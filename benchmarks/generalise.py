@@ -1,14 +1,15 @@
-"""How far the shipped model goes beyond its training clips, beside two baselines.
+"""How far the shipped model generalises beyond its training clips, compared with two baselines.
 
 python -m benchmarks.generalise --glb GLB --project PROJECT [--models shipped,nearest] [--out PAGE]
     [--keep MODEL | --undistilled MODEL]
 
-Its own clips and the held-out pairs of object and action are asked for by text; objects that it has never
-seen by their first view, and by themselves at rest. Baselines: the nearest training clip (by the text in
-the conditioning encoder, by the first view's pixels; never the clip itself), and a model that is trained
-on as many clips without distillation: here, on one core, which takes hours, or before (`--keep` trains it
-on all cores and writes it to a folder in half precision, as the shipped one is; `--undistilled` takes it
-from there). Judged by an encoder of another seed and other data.
+Training clips and held-out pairs of object and action are sampled by text. Unseen objects are sampled
+by their first view, and by the static object. There are two baselines. One copies the nearest training
+clip, by the text in the conditioning encoder or by the pixels of the first view, never the clip itself.
+The other is a model trained on as many clips without distillation. It is trained here on one core,
+which takes hours; `--keep` trains it on all cores and writes it to a folder in half precision, as the
+shipped model is, and `--undistilled` reads it from there. An encoder with another seed and other data
+judges the samples.
 """
 
 from __future__ import annotations
@@ -65,12 +66,12 @@ CONSTRUCTED = {  # of these, does an asset agree with the sample from all sides?
 
 
 def listed(use: str) -> list[dict[str, str]]:
-    """The shipped model's clips: `use` 1 those that it was trained on, 0 those held out."""
+    """The shipped model's clips: `use` is 1 for training clips, 0 for held-out ones."""
     return [row for row in rows_of(TEMPLATES / "weights-cpu.csv") if row["use"] == use]
 
 
 def unseen(glb: Path) -> list[dict[str, str]]:
-    """Up to two clips of each object of the validation split, of actions that have names in training."""
+    """Up to two clips of each validation object, with actions that training has names for."""
     objects = {row["file"]: row for row in rows_of(glb / "objects.csv")}
     by_object: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows_of(glb / "clips.csv"):
@@ -84,7 +85,7 @@ def unseen(glb: Path) -> list[dict[str, str]]:
 
 
 class Nearest:
-    """The baseline that copies: training clips, by text or by first view."""
+    """The baseline that copies training clips, by text or by first view."""
 
     def __init__(self, training: Path) -> None:
         data = Dataset.open(training)
@@ -97,7 +98,7 @@ class Nearest:
         return self.encoder.text([text]).pooled[0]
 
     def of(self, key: str, text: str, first: Tensor | None) -> str:
-        """The training clip for what is asked for: `first` view [3,H,W], else the text."""
+        """The training clip nearest to the condition: the `first` view [3,H,W], else the text."""
         others = [k for k in self.clips if k != key]
         if first is not None:
             return max(others, key=lambda k: float(psnr(self.clips[k].frames[:1], first[None])))
@@ -105,7 +106,7 @@ class Nearest:
         return max(others, key=lambda k: float(self.texts[k] @ asked))
 
     def write(self, data: Path, by: str, out: Path) -> None:
-        """A clip for every one of the dataset `data`, under its key and caption."""
+        """Writes a clip for every clip of the dataset `data`, under its key and caption."""
         asked = Dataset.open(data)
         for key in asked.keys():  # noqa: SIM118
             clip = asked.clip(key)
@@ -116,21 +117,22 @@ class Nearest:
 
 
 def motion(moving: Path, resting: Path) -> float:
-    """Mean over clips of the squared difference to the same sample at rest."""
+    """Mean over clips of the squared difference to the same sample at motion 0."""
     keys = sorted(p.name for p in moving.iterdir() if p.is_dir())
     found = [motion_magnitude(read_clip(moving / k), read_clip(resting / k)) for k in keys]
     return sum(found) / len(found)
 
 
 def true_motion(data: Path) -> float:
-    """The same of a dataset's clips."""
+    """The same for a dataset's clips."""
     found = Dataset.open(data)
     keys = found.keys()
     return sum(motion_magnitude(found.clip(k), found.clip(k, "static")) for k in keys) / len(keys)
 
 
 class Generalise(Project):
-    """Samples, assets and reports. `undistilled`: a model that was trained without distillation before."""
+    """Samples, assets and reports. `undistilled`: an existing model that was trained without
+    distillation."""
 
     undistilled: Path | None = None
 
@@ -141,8 +143,8 @@ class Generalise(Project):
         self.judge(all_clips(self.glb))
 
     def without_distillation(self) -> Path:
-        """The model with the shipped one's frame VAE and encoder, whose clips for distillation went to
-        finetuning instead."""
+        """The model with the shipped one's frame VAE and encoder. Finetuning gets the clips of distillation
+        too."""
         cfg = tomllib.loads(self.config.read_text("utf-8"))
         later, spared = cfg["finetune"], cfg["distill"]["steps"] * cfg["distill"]["batch"]
         steps = later["steps"] + spared // later["batch"]
@@ -157,7 +159,7 @@ class Generalise(Project):
         return self.stages("data-known", "teacher-3d", left)
 
     def keep(self, out: Path) -> None:
-        """The model without distillation in half precision, and nothing else: with all cores."""
+        """Trains only the model without distillation, on all cores, and writes it in half precision."""
         self.threads = os.cpu_count() or 1
         self.dataset("data-known", listed("1"))
         made = open_artifact(self.without_distillation(), kind="model")
@@ -166,14 +168,14 @@ class Generalise(Project):
             draft.commit(made.content, licences=made.manifest.licences)
 
     def measure(self, names: Sequence[str], jobs: int) -> None:
-        """Samples and reports of some of SHORT's, so many questions at once."""
+        """Samples and reports of some models of SHORT, several conditions at once."""
         copies = Nearest(self.root / "data-known") if SHORT["nearest"] in names else None
         asked = {self.place(name, *how): (name, *how) for name in names for how in ASKED}
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(lambda one: self.answer(*one, copies), asked.values()))
 
     def answer(self, name: str, split: str, by: str, copies: Nearest | None) -> None:
-        """Samples and report of one model for one of ASKED."""
+        """Samples and report of one model for one kind of condition, `ASKED`."""
         if name == SHORT["nearest"]:
             assert copies is not None
             out = self.root / self.place(name, split, by) / "moving"
@@ -186,13 +188,13 @@ class Generalise(Project):
 
     @staticmethod
     def place(name: str, split: str, by: str) -> str:
-        """Where, below the root, a model's answers and reports are."""
+        """The folder below the root for a model's samples and reports."""
         if name == SHORT["nearest"] and by == "object":
             by = "image"  # it looks at the first view alone: the same answers
         return f"{name}/{split}-{by}"
 
     def sample(self, model: Path, name: str, split: str, by: str) -> None:
-        """With motion as the model has it, and at rest."""
+        """Samples with the model's default motion, and with motion 0."""
         for what, more in (("moving", ()), ("resting", ("--set", "sample.motion=0"))):
             out = f"{self.place(name, split, by)}/{what}"
             self.python(
@@ -202,7 +204,7 @@ class Generalise(Project):
             )  # fmt: skip
 
     def report(self, name: str, split: str, by: str) -> None:
-        """Figures of samples that are there, and assets of some."""
+        """Metrics of the existing samples, and assets of some."""
         place = self.place(name, split, by)
         subject = self.root / place / "moving"
         # distances of sets over the five held-out clips say nothing
@@ -217,7 +219,7 @@ class Generalise(Project):
             self.orster("construct", str(subject / key), "--preset", "fast", out=out)
 
     def row(self, name: str, split: str, by: str) -> list[object]:
-        """Of the table: mean and 95 % interval over clips."""
+        """A row of the table: mean and 95 % interval over clips."""
         folder = self.root / self.place(name, split, by)
         summary = read_object(folder / "report" / "report.json")["summary"]
         cells: list[object] = [name]
@@ -242,7 +244,7 @@ def _figure(name: str, found: dict[str, object]) -> str:
 
 
 def sections(project: Generalise, names: Sequence[str]) -> list[str]:
-    """A table a kind of question."""
+    """One table for each kind of condition."""
     found = [
         "Mean over clips with its 95 % bootstrap interval. Motion: mean squared difference to the same "
         "sample at rest. Consistency: PSNR of `construct --preset fast` at its own input frames, four "
@@ -261,7 +263,7 @@ def sections(project: Generalise, names: Sequence[str]) -> list[str]:
 
 
 def sheet(project: Generalise, path: Path) -> None:
-    """Unseen objects: the true clip, the shipped model's from its first view and from it at rest."""
+    """Unseen objects: the true clip, and the shipped model's samples by first view and by static object."""
     data = Dataset.open(project.root / "data-unseen")
     rows, titles = [], []
     for key in data.keys():  # noqa: SIM118

@@ -1,11 +1,11 @@
-"""Do assets of sampled clips hold together: at their own frames, between them, and from elsewhere?
+"""Quality of assets of sampled clips: at their own frames, between the frames, and from other views.
 
 python -m benchmarks.generated --glb GLB --project PROJECT [--preset fast] [--out PAGE] [--picture WEBP]
 
-`orster generate` for one prompt of every object that the shipped model knows, so that a true object is
-there to compare with. Baseline in the same run: assets of the rendered clips themselves, with as many
-frames of the same size and the static orbit. The picture shows both, turning while they move: each line
-from the texts and below it the same from the rendered clips.
+Runs `orster generate` with one prompt for every object that the shipped model knows, and compares the
+asset with the true object. The baseline in the same run is an asset of the rendered clip, with as many
+frames of the same size and the static orbit. The picture shows both, turning while they move: a line
+from texts, and below it the same objects from rendered clips.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.construct.asset import load_asset
+from orster_cli.construction.asset import load_asset
 from orster_cli.core.reporting import Silent
 from orster_cli.core.strict_json import read_object
 from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
@@ -73,7 +73,7 @@ class Generated(Project):
 
 
 def key(prompt: str) -> str:
-    """Of the true clip in the dataset."""
+    """The key of the true clip in the dataset."""
     file, clip = PROMPTS[prompt]
     return f"{Path(file).stem}-{int(clip):02d}"
 
@@ -95,7 +95,7 @@ def beside_truth(asset: Gaussians4D, placed: NormalizedClip, frames: int, offset
 
 
 def measured(folder: Path, placed: NormalizedClip, frames: int) -> list[float]:
-    """PSNR at its own frames; between them; from elsewhere."""
+    """PSNR at its own frames, between the frames, and from other views."""
     asset = load_asset(folder)
     own = float(read_object(folder / "manifest.json")["content"]["psnr"])
     elsewhere = [beside_truth(asset, placed, frames, offset) for offset in ELSEWHERE]
@@ -103,8 +103,8 @@ def measured(folder: Path, placed: NormalizedClip, frames: int) -> list[float]:
 
 
 def picture(path: Path, kinds: list[list[Path]]) -> None:
-    """An animated WebP: the turning half of each asset's preview, a line of the one kind over the same
-    line of the other."""
+    """An animated WebP of the turning half of each asset's preview: a line of one kind above the same
+    objects of the other."""
     strips = []
     starts = range(0, len(kinds[0]), ACROSS)
     for row in [kind[start : start + ACROSS] for start in starts for kind in kinds]:

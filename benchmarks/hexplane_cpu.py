@@ -1,10 +1,10 @@
-"""HexPlane, its smoothness and the deformation field on the CPU against plain torch.
+"""HexPlane, its smoothness loss and the deformation field on the CPU, compared with plain torch.
 
     python -m benchmarks.hexplane_cpu [--threads 1] [--out benchmarks/results/hexplane_cpu.md]
 
-Points are those of a closed surface, one time a call. "Shown half": the gradient of half of the
-points is zero, as when one picture shows one side. Exits 1 when the fused kernel is less than
-`TARGET` times faster than grid_sample.
+Points are on a closed surface, with one time per call. "Shown half": the gradient of half of the points
+is zero, as when a picture shows one side. Exits with 1 if the fused kernel is less than `TARGET` times
+faster than grid_sample.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _clear(*tensors: torch.Tensor) -> None:
 
 
 def planes(rounds: int) -> tuple[list[list[object]], float]:
-    """Rows of the table, and the smallest gain."""
+    """Rows of the table, and the smallest speed-up."""
     rows, gains = [], []
     for count, channels, resolution, scales in CASES:
         config = HexPlaneConfig(channels=channels, resolution=resolution, scales=scales)
@@ -97,7 +97,7 @@ def planes(rounds: int) -> tuple[list[list[object]], float]:
 
 
 def parts(rounds: int) -> list[list[object]]:
-    """What the default field costs at 10,000 Gaussians, part by part, beside plain torch."""
+    """Time of each part of the default field at 10,000 Gaussians, compared with plain torch."""
     count, config = 10_000, DeformationConfig()
     field = DeformationField(config, AABB)
     nn.init.normal_(field.head.weight, std=0.01)

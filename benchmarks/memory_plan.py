@@ -1,12 +1,12 @@
-"""What a stage of training really holds, beside the plan that --dry-run prints.
+"""Memory that a stage of training really uses, compared with the plan that --dry-run prints.
 
     python -m benchmarks.memory_plan [--template mini] [--out page.md]
     python -m benchmarks.memory_plan --device cuda --template small --out page.md
 
-New models, batches without content. On a CUDA device two optimizer steps are trained and the plan's sum is
-compared with `torch.cuda.max_memory_allocated`, its sum with the margin with `max_memory_reserved`. On a
-CPU one forward and backward pass is run and the storages that live are counted: what waits for the
-backward pass, and the fullest moment. Passes are in bfloat16, layers are recomputed.
+Models are new and batches have no content. On a CUDA device two optimizer steps are run: the plan's sum
+is compared with `torch.cuda.max_memory_allocated`, and the sum with its margin with
+`max_memory_reserved`. On a CPU one forward and backward pass is run and live storages are counted:
+those saved for the backward pass, and the peak. Passes are in bfloat16 with activation checkpointing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def source(device: torch.device) -> Source:
 
 
 def settings(template: str, clips: int) -> Config:
-    """The template's with `clips` at once in two parts, at its own resolution."""
+    """The template's settings with `clips` at once in two parts, at its own resolution."""
     cfg = resolve(template=template).config
     model = replace(cfg.model, resolution=cfg.prepare.resolution)
     changes = {
@@ -63,7 +63,7 @@ def settings(template: str, clips: int) -> Config:
 
 
 def family(cfg: Config, place: Path) -> None:
-    """A new 3D and a new video model, a student in two channels and a merged one."""
+    """A new 3D model, a new video model, a student in two channels and a merged student."""
     model, cpu = cfg.model, torch.device("cpu")
     groups = min(model.groups, *model.vae_widths)
     vae = FrameVAE.create(model.vae_widths, channels=model.latent_channels, groups=groups, seed=0)
@@ -89,7 +89,7 @@ def ready(stage: str, cfg: Config, place: Path, device: torch.device) -> Prepare
 
 
 def on_cuda(stage: str, cfg: Config, place: Path, device: torch.device) -> list[object]:
-    """A row: MiB of the plan and of two real steps."""
+    """A row: MiB of the plan, and of two real steps."""
     own = getattr(cfg, stage)
     plan = plan_stage(lambda where: ready(stage, cfg, place, where), own, section=stage)
     torch.cuda.empty_cache()

@@ -1,11 +1,11 @@
-"""What the shipped model makes of ten prompts: pairs of object and action that it was trained on, pairs
-that were held out, and things that it has never seen.
+"""Samples of the shipped model for ten prompts: pairs of object and action from its training set, held-out
+pairs, and unseen objects.
 
 python -m benchmarks.mini --glb GLB [--model MODEL] [--sheet docs/pictures/mini.png] [--steps 20 ...]
 
-A row a prompt. PSNR to the true clip where there is one, against the nearest of the clips it was trained
-on; motion is the dataset's m (mean squared difference to the object at rest) of the sample, from a second
-sample at motion 0, beside that of the true clip."""
+One row per prompt: PSNR to the true clip, if there is one; PSNR to the nearest training clip; and the
+motion magnitude of the sample and of the true clip. The magnitude is the mean squared difference to the
+static object; a sample's static object is a second sample at motion 0."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ RENDERED_FRAMES = 16  # as in templates/weights-cpu.toml
 
 
 class Truth:
-    """Every clip of the captions file, drawn once. `shown` frames [T,3,H,W] by key, which of them were
-    trained on, and the motion of each."""
+    """Every clip of the captions file, rendered once: `shown` frames [T,3,H,W] by key, which clips are
+    in the training set, and the motion of each."""
 
     def __init__(self, glb: Path, captions: Path, facts: Facts) -> None:
         self.shown: dict[str, Tensor] = {}

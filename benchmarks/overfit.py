@@ -1,9 +1,9 @@
-"""How well a model gives back the clips it was trained on, asked by caption, first view and object.
+"""How well a model reproduces its training clips from caption, first view and static object.
 
 python -m benchmarks.overfit --dataset DATASET --model MODEL --sheet sheet.png [--set motion=...]
 
-A row a clip: the true frames, then the samples. PSNR of each sample against its own clip and, to show
-that it is no mean of all, against the nearest of the others."""
+One row per clip: the true frames, then the samples. The table has the PSNR of each sample to its own
+clip and to the nearest other clip, which shows that samples are not a mean of all clips."""
 
 from __future__ import annotations
 

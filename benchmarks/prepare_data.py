@@ -1,9 +1,9 @@
-"""Seconds to prepare one clip: placing, rendering its triple, judging, encoding.
+"""Time to prepare one clip: normalise, render its three views, curate, encode.
 
     python benchmarks/prepare_data.py examples/creature.glb [MORE.glb ...] [--clip 0]
 
-One thread. The baseline in the same run is the same renderer in plain torch tensors (one frame,
-times the number of frames). Prints a Markdown table: CPU seconds and, in brackets, wall seconds.
+Runs on one thread. The baseline in the same run is the same renderer in plain torch: the time of one frame
+times the number of frames. Prints a Markdown table of CPU seconds and, in brackets, wall seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A folder of models, samples and reports that is filled by `orster` commands."""
+"""A folder of models, samples and reports that `orster` commands fill."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ JUDGE = ("encoder.steps=1500", "encoder.batch=64")
 
 
 class Project:
-    """Each folder in it is made once, whichever thread asks first; what is there is not made again.
-    `threads`: of each command, of which several may run beside each other."""
+    """Each folder in it is made once, by the first thread that needs it; existing folders are not made
+    again. `threads`: of each command. Several commands may run at once."""
 
     threads = 1
 
     def __init__(self, root: Path, glb: Path, config: Path) -> None:
-        """`glb`: the folder of objects; `config`: settings of every command but `evaluate`, whose
-        protocol stays what it is."""
+        """`glb`: the folder of objects; `config`: settings of every command except `evaluate`, which
+        keeps its protocol."""
         self.root, self.glb, self.config = root, glb, config
         self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
 
     @property
     def _waiting(self) -> dict[str, str]:
-        """Several threads of a command that is alone spin for a moment before they sleep (make weights)."""
+        """Threads of a command that runs alone spin for a moment before they sleep (see `make weights`)."""
         return {} if self.threads == 1 else {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "10000"}
 
     def orster(self, *arguments: str, out: str) -> None:
@@ -41,7 +41,7 @@ class Project:
         self.python(*command, out=out)
 
     def python(self, *arguments: str, out: str) -> None:
-        """Says the command's own words and exits where it fails."""
+        """Runs a Python command. On failure it prints the command's output and exits."""
         with self._guard:
             lock = self._locks[self.root / out]
         with lock:
@@ -65,7 +65,7 @@ class Project:
         *changes: str,
         objects: str = "objects",
     ) -> None:
-        """All of `clips` (rows with file, clip, caption) as a dataset, from links in `objects`;
+        """All `clips` (rows with file, clip, caption) as a dataset, from links in `objects`.
         `changes`: SECTION.KEY=VALUE."""
         folder = self.root / objects
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,8 +84,8 @@ class Project:
     def stages(
         self, data: str, start: str, stages: Iterable[tuple[str, str, Sequence[str]]]
     ) -> Path:
-        """Of training, each going on from the one before and the first from `start`: command, where its
-        model goes, its other arguments. The last model."""
+        """Runs stages of training, each from the model of the one before, the first from `start`; returns
+        the last model. A stage: command, folder of its model, other arguments."""
         last = self.root / start
         for command, out, more in stages:
             self.orster(command, str(self.root / data), "-m", str(last), *more, out=out)
@@ -93,7 +93,7 @@ class Project:
         return last
 
     def judge(self, clips: Sequence[Mapping[str, str]]) -> None:
-        """An encoder under another seed than the shipped one, of all of `clips`."""
+        """An encoder with another seed than the shipped one, trained on all `clips`."""
         self.dataset("dataset-judge", clips, f"prepare.frames={FRAMES}", objects="objects-judge")
         data = str(self.root / "dataset-judge")
         self.orster("pretrain", data, "--role", "encoder", "--seed", "1", *_set(JUDGE), out="judge")

@@ -1,12 +1,12 @@
-"""The CPU rasterizer against the torch reference and against what the processor could do.
+"""The CPU rasterizer, compared with the torch reference and with the processor's limit.
 
     python -m benchmarks.rasterizer_cpu [--threads 1] [--out benchmarks/results/rasterizer_cpu.md]
 
-Forward and backward of 10,000 Gaussians on a closed surface, one camera. All implementations take
-turns in one process. The limit is `blend_limit.c`, compiled here: pairs per second of the bare
-blending arithmetic from the first-level cache; a scene's pairs are those of a Gaussian and a pixel
-with alpha >= 1/255; "live" are those of them before the stop. The rasterizer skips dead blocks, so
-that it can beat the limit of all pairs where many are dead. Exits 1 when a target is missed.
+Times forward and backward of 10,000 Gaussians on a closed surface, with one camera. All implementations
+take turns in one process. The limit is `blend_limit.c`, compiled here: pairs per second of the bare
+blending arithmetic from the first-level cache. A pair is a Gaussian and a pixel with alpha >= 1/255; it
+is live if it comes before early termination. The rasterizer skips blocks of dead pairs, so it can beat
+the limit of all pairs if many are dead. Exits with 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Task:
 
 
 def count_pairs(task: Task) -> tuple[int, int]:
-    """(all pairs with alpha >= 1/255, those before the stop) of a scene, by brute force."""
+    """(all pairs with alpha >= 1/255, live pairs) of a scene, by brute force."""
     scene = {n: v.detach() for n, v in task.leaves.items()}
     size = task.size
     projected = project(
@@ -108,7 +108,7 @@ def count_pairs(task: Task) -> tuple[int, int]:
 
 
 def processor_limit() -> tuple[float, float] | None:
-    """Pairs per second of one core, forward and backward; None where it cannot be compiled."""
+    """Pairs per second of one core, forward and backward; None if it cannot be compiled."""
     compiler = shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return None
@@ -124,8 +124,8 @@ def processor_limit() -> tuple[float, float] | None:
 
 
 def gradient_error(size: int, spread: float) -> tuple[float, int]:
-    """Largest relative L2 error of the five gradients against float64, and the pixels left out:
-    those where a rounding error on the threshold or the stop took in another Gaussian."""
+    """Largest relative L2 error of the five gradients against float64, and the number of pixels left out,
+    in which rounding at the threshold or at early termination changes the set of Gaussians."""
     fast, reference = Task(size, spread, torch.float32, None), Task(size, spread, torch.float64, 16)
     a, b = fast.forward(), reference.forward()
     off = sum((x - y).abs().sum(-1, keepdim=True) for x, y in zip(a, b, strict=True))

@@ -1,10 +1,10 @@
-"""How well the built-in renderer agrees with Blender: silhouettes and colours.
+"""Agreement of the built-in renderer with Blender: silhouettes and colours.
 
     python benchmarks/renderer_parity.py FOLDER --blender-python PYTHON [--objects 12]
 
-FOLDER holds GLB files; PYTHON is an interpreter that has `bpy`, NumPy and Pillow (it may be the one
-that runs this script). For each object the clip in the middle of its list is drawn at two times
-from two azimuths by both renderers at 256 px. Writes a table to stdout.
+FOLDER contains GLB files. PYTHON is an interpreter with `bpy`, NumPy and Pillow, possibly the one that
+runs this script. Both renderers draw the middle clip of each object at two times from two azimuths, at
+256 px. Writes a table to stdout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEFAULT = (
 
 
 def ours(path: Path) -> tuple[list[np.ndarray], dict[str, object]]:
-    """RGBA frames and the job that Blender needs to draw the same."""
+    """RGBA frames, and the job for Blender to draw the same."""
     import torch
 
     from orster_cli.config.prepare import PrepareConfig
@@ -68,7 +68,7 @@ def ours(path: Path) -> tuple[list[np.ndarray], dict[str, object]]:
 
 
 def draw_in_blender(jobs_file: Path, samples: int) -> None:
-    """Runs in the other interpreter: draw every job, one .npy file each."""
+    """Runs in the other interpreter: draws every job to a .npy file."""
     from orster_cli.mesh_render.blender import Shot, render_shots
 
     for k, job in enumerate(json.loads(jobs_file.read_text())):

@@ -1,9 +1,9 @@
-"""One sample for every clip of a dataset, asked by its caption, first view or object at rest, as folders
-that `orster evaluate FOLDER --reference DATASET` pairs by name.
+"""One sample for every clip of a dataset, by its caption, first view or static object, in folders that
+`orster evaluate FOLDER --reference DATASET` pairs by name.
 
 python -m benchmarks.sample_set --model MODEL --dataset DATASET --out FOLDER [--by text|image|object]
 
-What lies in FOLDER already is kept, so a run that was stopped goes on.
+Existing samples in FOLDER are kept, so a stopped run continues.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from orster_cli.sampling.sample_clips import SampleRequest
 KINDS = ("text", "image", "object")
 
 
-def asked(data: Dataset, key: str, by: str, facts: Facts) -> SampleRequest:
-    """What a model is given for the clip `key`."""
+def sample_request(data: Dataset, key: str, by: str, facts: Facts) -> SampleRequest:
+    """The condition for the clip `key`."""
     if by == "image":
         return SampleRequest(image=as_shown(data.clip(key), facts, key)[0])
     if by == "object":
@@ -51,7 +51,7 @@ def main() -> None:
     for key in data.keys():  # noqa: SIM118
         if (given.out / key).is_dir():
             continue
-        wanted = asked(data, key, given.by, sampler.bundle.facts)
+        wanted = sample_request(data, key, given.by, sampler.bundle.facts)
         made = next(sampler.sample(wanted, [given.seed]))
         clip = made.clip
         if clip.prompt is None:  # so that every kind is held against the same text

@@ -1,4 +1,4 @@
-"""What benchmarks of a trained model share: the sampler, the true clips, and how near a sample is."""
+"""Shared by benchmarks of a trained model: the sampler, the true clips, and how close a sample is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sampler_of(model: Path, cfg: SampleConfig) -> Sampler:
 
 
 def as_shown(clip: OrbitClip, facts: Facts, key: str) -> Tensor:
-    """[T,3,H,W]: the frames that a model is trained to show of a clip, on white."""
+    """[T,3,H,W]: the frames of a clip that a model is trained on, on white."""
     pick = evenly_spaced(len(clip), facts.frames, where=key)
     return at_resolution(clip, facts.resolution)[pick]
 
@@ -31,8 +31,8 @@ def as_shown(clip: OrbitClip, facts: Facts, key: str) -> Tensor:
 def nearness(
     made: Tensor, own: str | None, true: Mapping[str, Tensor]
 ) -> tuple[float | None, float, str]:
-    """PSNR of `made` [T,3,H,W] to the clip `own` of `true` (None: there is none), and to the nearest
-    of the others, with its key."""
+    """PSNR of `made` [T,3,H,W] to the clip `own` of `true` (None if there is none), and to the nearest
+    other clip, with its key."""
     others = {key: float(psnr(made, f).mean()) for key, f in true.items() if key != own}
     nearest = max(others, key=others.__getitem__)
     mine = None if own is None else float(psnr(made, true[own]).mean())

@@ -1,4 +1,4 @@
-"""What the benchmarks share: fair timing, memory above baseline, and a page of results."""
+"""Shared by the benchmarks: fair timing, memory above baseline, and a page of results."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 
 
 def best_ms(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Best time in milliseconds of each task: processor time with one thread, which a busy machine
-    disturbs least, else wall time, which a GPU's work needs too. Tasks take turns, so that a noisy
-    moment hits all alike."""
+    """Best time in milliseconds of each task. With one thread it is processor time, which a busy
+    machine disturbs least; otherwise, and for work on a GPU, it is wall time. Tasks take turns, so that
+    noise affects all alike."""
     alone = torch.get_num_threads() == 1 and not torch.cuda.is_initialized()
     clock = time.process_time if alone else time.perf_counter
     for task in tasks.values():
@@ -46,7 +46,7 @@ def peak_above_baseline_mb(task: Callable[[], object]) -> float:
 
 
 def processor() -> str:
-    """The processor's name, its cores that this process may use, and the vector units it says."""
+    """The processor's name, the cores that this process may use, and the vector units."""
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     fields = dict(
         tuple(part.strip() for part in line.split(":", 1))
@@ -72,7 +72,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def write_results(path: Path, title: str, sections: Sequence[str]) -> None:
-    """A page that says on what, when and how its numbers came about; also to stdout."""
+    """Writes a page with machine, date, command and numbers; also prints it."""
     import numba
 
     head = (

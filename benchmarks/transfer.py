@@ -1,10 +1,10 @@
-"""What distillation does on clips that it was not trained on.
+"""The effect of distillation on clips that it was not trained on.
 
 python -m benchmarks.transfer --train DATASET --held-out DATASET --model PRETRAINED \
     --teacher-3d DIR --teacher-video DIR [--steps 300] [--out benchmarks/results/transfer.md]
 
-Student and teachers look at the same noisy latents of held-out clips before and after; both rows are
-measured with the same noise, and the cosine against the teachers' features as they are (no attention).
+Student and teachers get the same noisy latents of held-out clips before and after distillation. Both
+rows use the same noise. The cosine compares with the teachers' own features, without attention.
 """
 
 from __future__ import annotations

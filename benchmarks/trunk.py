@@ -1,11 +1,12 @@
-"""The trunk against diffusers' UNet3DConditionModel of the same weights.
+"""The trunk, compared with diffusers' UNet3DConditionModel of the same weights.
 
     python -m benchmarks.trunk [--rounds 5] [--out page.md]
     python -m benchmarks.trunk --device cuda --sizes small,paper --precision bf16
 
-A training step is forward, backward and AdamW on a mean squared error; a sampling step is a forward
-pass without gradients. Dropout is 0 in both. Both models take turns in one process; times are
-processor time with one thread, else wall time (a GPU's work is waited for); the best of the rounds.
+A training step is forward, backward and AdamW on a mean squared error. A sampling step is a forward
+pass without gradients. Dropout is 0 in both. The models take turns in one process, and the best of the
+rounds counts. Times are processor time with one thread, otherwise wall time; a GPU is synchronised
+first.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From a text to an animated 3D asset with the model that ships, then the same from an animated object that
-# the repository brings, and both measured. Usage: examples/demo.sh [folder]
+# Makes an animated 3D asset from a text with the included model, and another from examples/creature.glb, and
+# measures both. Usage: examples/demo.sh [folder]
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-demo}
@@ -15,5 +15,5 @@ orster construct "$out/dataset#creature-00" -o "$out/asset" --preset fast
 orster evaluate "$out/asset" --reference "$out/dataset#creature-00:eval" -o "$out/report"
 
 echo
-echo "look at $out/frog/asset/preview.mp4 and $out/asset/preview.mp4 (assets turning while they move),"
-echo "and at $out/frog-report/report.html and $out/report/report.html (their figures)"
+echo "assets, turning while they move: $out/frog/asset/preview.mp4 and $out/asset/preview.mp4"
+echo "reports: $out/frog-report/report.html and $out/report/report.html"

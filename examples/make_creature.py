@@ -2,9 +2,9 @@
 
     python examples/make_creature.py [OUT.glb]
 
-Everything is computed here: the body is the smooth union of a few round shapes, meshed by surface
-nets; the bones move it by smooth weights; the texture is painted by formula and seen from the side,
-so that left and right are alike. NumPy and Pillow are all it needs. glTF axes: +Y up, facing +Z.
+The body is the smooth union of a few round shapes, meshed by surface nets. Bones move it with smooth
+skin weights. The texture is computed by a formula and projected from the side, so left and right are
+alike. It needs NumPy and Pillow only. glTF axes: +Y up, facing +Z.
 """
 
 from __future__ import annotations

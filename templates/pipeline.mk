@@ -1,5 +1,5 @@
-# objects -> dataset -> models -> clip -> asset -> report. Targets are manifests: each is written last,
-# so make knows what is done, and `orster` itself says "up to date". A stage that was stopped goes on.
+# objects -> dataset -> models -> clip -> asset -> report. Targets are manifests. A manifest is written last, so
+# make knows what is done. `orster` itself prints "up to date", and continues a stopped stage.
 #   make                        everything, for the first caption; PROMPT="a frog jumping" for another text
 #   make TRAIN="accelerate launch --num_processes 8 -m orster_cli"     training on 8 GPUs
 #   make -f pipeline.mk -C project ...                                 from elsewhere
@@ -12,13 +12,13 @@ PRESET ?= balanced
 WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
 with := --config $(CONFIG)
 
-# run it; what was made with other inputs or settings (exit code 6) is replaced
+# run a command; replace an output that was made from other inputs or settings (exit code 6)
 define update
 @$(1) || { test $$? -eq 6 && $(1) --force; }
 @touch $@
 endef
 man = $(1)/manifest.json
-# what is sampled: asked of the dataset by the shell, when the clip is made
+# the prompt: the shell reads the first caption of the dataset when the clip is made
 text = $(if $(PROMPT),$(PROMPT),$$($(ORSTER) show dataset --captions | sed -n 1p))
 
 .PHONY: all data teachers model decoder clip asset report
@@ -31,7 +31,7 @@ clip: $(call man,clip)
 asset: $(call man,asset)
 report: $(call man,report)
 
-# captions from the names of files and clips, where there are none yet
+# captions from the names of files and clips, if there is no captions file
 $(OBJECTS)/clips.csv:
 	@$(ORSTER) prepare-data $(OBJECTS) --write-captions
 	@echo "$@ is used as it is; edit it to say more, and make again"
@@ -60,7 +60,7 @@ $(call man,models/aligned): $(call man,models/distilled)
 $(call man,models/finetuned): $(call man,models/aligned)
 	$(call update,$(TRAIN) finetune dataset -m models/aligned -o models/finetuned $(with))
 
-# the VAE's decoder alone for longer: the latents stay, so it can be exchanged afterwards
+# train the VAE's decoder alone for longer: the latents stay the same, so it can replace the old one
 $(call man,models/decoder): $(call man,models/vae)
 	$(call update,$(TRAIN) pretrain dataset --role vae -m models/vae -o models/decoder $(DECODER) $(with))
 
@@ -71,7 +71,7 @@ $(call man,asset): $(call man,clip)
 $(call man,report): $(call man,asset)
 	$(call update,$(ORSTER) evaluate asset --reference clip -o report $(with))
 
-# one clip of the dataset, without any model: make frog-00/report/manifest.json
+# one clip of the dataset, without any model: make frog-00/report/manifest.json, if the dataset has the key frog-00
 %/asset/manifest.json: $(call man,dataset)
 	$(call update,$(ORSTER) construct "dataset#$*" --preset $(PRESET) -o $*/asset $(with))
 %/report/manifest.json: %/asset/manifest.json

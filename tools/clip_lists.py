@@ -1,14 +1,15 @@
-"""Which clips the mini family is trained on, held out on, and validated on; and what is said of them.
+"""The clips that the mini family is trained, tested and validated on, and their captions.
 
 python -m tools.clip_lists list GLB... --out templates/weights-mini2.csv
     the list, from objects.csv and clips.csv of each folder GLB
 python -m tools.clip_lists lay-out GLB... --list templates/weights-mini2.csv --split train --out PROJECT
-    links to the objects and captions of one split, for `orster prepare-data`; with --most 4 four clips
-    of each object, spread over the actions; with --after 4 all but those four
+    links to the objects and captions of one split, for `orster prepare-data`. --most 4 takes four clips
+    of each object, spread over the actions; --after 4 takes all but those four
 
-A row is one animation. `split`: train; pair (held out, object and action both known from other pairs);
-val (an object that is never trained on). `use` is 1 for train alone. `who` and `what`: words for object
-and action, best first, separated by `|`; any of the one with any of the other is a caption.
+A row is one animation. `split` is train; pair (held out: object and action are each known from other
+clips); or val (an object that is never trained on). `use` is 1 for train only. `who` and `what` are
+words for the object and the action, best first, separated by `|`. Each combination of the two is a
+caption.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def rows_of(path: Path) -> list[Row]:
 
 
 def make_list(folders: Sequence[Path]) -> list[Row]:
-    """All usable clips of the training and validation objects; exits where one is not CC0."""
+    """All usable clips of the training and validation objects. Exits if an object is not CC0."""
     objects = {row["file"]: row for glb in folders for row in rows_of(glb / "objects.csv")}
     rows = []
     for clip in (row for glb in folders for row in rows_of(glb / "clips.csv")):
@@ -95,7 +96,7 @@ def make_list(folders: Sequence[Path]) -> list[Row]:
 
 
 def _held_out(rows: Sequence[Row]) -> set[tuple[str, str]]:
-    """Pairs (file, action), a share of each pack, whose object and whose action stay known."""
+    """Pairs (file, action) to hold out, a share of each pack; their object and action stay in training."""
     pairs = {(row["file"], row["action"]) for row in rows} - PROMPTED
     left = Counter(file for file, _ in {(r["file"], r["action"]) for r in rows})
     shown = Counter((pack_of(r["file"]), r["action"]) for r in rows)
@@ -130,12 +131,12 @@ def _entry(row: Row, held_out: bool, actions: dict[str, set[str]]) -> Row:
 
 
 def captions_of(row: Row) -> list[str]:
-    """Every caption of an entry, the best first."""
+    """All captions of an entry, best first."""
     return [f"{who} {what}" for who in row["who"].split("|") for what in row["what"].split("|")]
 
 
 def names_of(subject: str) -> list[str]:
-    """An object as described, without its details, and as its noun alone."""
+    """The description of an object, the same without details, and the noun alone."""
     short = _DETAILS.split(subject)[0]
     noun = short.split()[-1]
     noun = _NOUNS.get(noun, noun)
@@ -144,7 +145,8 @@ def names_of(subject: str) -> list[str]:
 
 
 def words_of(action: str, others: Iterable[str] = ()) -> list[str]:
-    """An action as described, in the present tense, and in plainer words that name none of `others`."""
+    """The description of an action, in the present tense, and in plainer words that do not name any of
+    `others`."""
     plainer = [word for word in PLAINER.get(action, ()) if word not in set(others)]
     return [word for text in (action, *plainer) for word in (text, present(text))]
 
@@ -159,7 +161,7 @@ def present(action: str) -> str:
 
 
 def spread(rows: Sequence[Row], most: int) -> list[Row]:
-    """`most` clips of each object, those whose actions were chosen least often so far."""
+    """`most` clips of each object, first those whose actions were chosen least often."""
     seen: Counter[str] = Counter()
     chosen = set()
     for file in dict.fromkeys(row["file"] for row in rows):
@@ -173,7 +175,7 @@ def spread(rows: Sequence[Row], most: int) -> list[Row]:
 
 
 def lay_out(folders: Sequence[Path], rows: Sequence[Row], out: Path) -> None:
-    """Links to the objects of `rows` and their captions file, in which every row is to be used."""
+    """Links to the objects of `rows`, and their captions file, with every row in use."""
     places = {path.name: path for glb in folders for path in glb.glob("*.glb")}
     (out / "objects").mkdir(parents=True, exist_ok=True)
     for name in dict.fromkeys(row["file"] for row in rows):

@@ -1,13 +1,13 @@
-"""What `make weights` does before and after the pipeline.
+"""The steps of `make weights` before and after the pipeline.
 
 python -m tools.weights lay-out --size cpu --glb GLB --out PROJECT
-    settings, captions and links to the objects, for templates/pipeline.mk
+    writes settings, captions and links to the objects, for templates/pipeline.mk
 python -m tools.weights ship --size cpu --glb GLB --project PROJECT
-    the fine-tuned model in half precision, with its card, into the package
+    copies the fine-tuned model, in half precision and with its card, into the package
 python -m tools.weights card --size cpu
-    what tools/model-card-cpu.md says of measurements into the card that is in the package
+    copies the measurements in tools/model-card-cpu.md into the card in the package
 
-Both sizes are trained on objects under CC0 only: anything else is refused.
+Both sizes are trained on CC0 objects only. Objects under other licences are an error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def rows_of(path: Path) -> list[Row]:
 
 
 def all_clips(glb: Path) -> list[Row]:
-    """Captions of every usable clip of the training objects, some pairs of object and action held out."""
+    """Captions of every usable clip of the training objects. Some pairs of object and action are held
+    out."""
     objects = {row["file"]: row for row in rows_of(glb / "objects.csv")}
     chosen = []
     for row in rows_of(glb / "clips.csv"):
@@ -77,7 +78,7 @@ def all_clips(glb: Path) -> list[Row]:
 
 
 def lay_out(size: str, glb: Path, out: Path) -> None:
-    """A project folder for pipeline.mk; what is already there and the same stays untouched."""
+    """A project folder for pipeline.mk. Files that would not change are not written."""
     listed = TEMPLATES / f"weights-{size}.csv"
     rows = rows_of(listed) if listed.is_file() else all_clips(glb)
     files = sorted({row["file"] for row in rows})
@@ -98,13 +99,13 @@ def _quoted(value: str) -> str:
 
 
 def _keep(path: Path, text: str) -> None:
-    """Write, unless it would change nothing but the time that make looks at."""
+    """Writes a file only if its content changes, since make compares file times."""
     if not path.is_file() or path.read_text("utf-8") != text:
         path.write_text(text, encoding="utf-8")
 
 
 def _only_free(glb: Path, files: Iterable[str]) -> list[Row]:
-    """The entries of `files` in objects.csv; exits where one is not CC0."""
+    """The entries of `files` in objects.csv. Exits if one is not CC0."""
     wanted = set(files)
     found = [row for row in rows_of(glb / "objects.csv") if row["file"] in wanted]
     for row in found:
@@ -116,7 +117,7 @@ def _only_free(glb: Path, files: Iterable[str]) -> list[Row]:
 
 
 def ship(size: str, glb: Path, project: Path, out: Path) -> None:
-    """The model of `project` into `out`, an artifact with sampling settings and card."""
+    """Writes the model of `project` to `out`, as an artifact with sampling settings and card."""
     made = open_artifact(project / "models" / "finetuned", kind="model")
     bundle = load_bundle(made.path).whole(str(made.path))
     decoder = open_artifact(project / "models" / "decoder", kind="model")
@@ -142,8 +143,8 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
 
 
 def remeasured(size: str, shipped: Path) -> None:
-    """The card in `shipped` with the present text of tools/model-card-SIZE.md behind the settings:
-    what was measured after the model was shipped. All else stays byte for byte."""
+    """The card in `shipped`, with the current text of tools/model-card-SIZE.md after the settings: the
+    measurements made since the model was shipped. The rest stays the same byte for byte."""
     made = open_artifact(shipped, kind="model")
     template = _template(size)
     begins = template.index("\n## ", template.rindex("}}"))
@@ -165,8 +166,8 @@ def remade(
     more: Mapping[str, Any] | None = None,
     parents: Sequence[Parent] = (),
 ) -> Draft:
-    """A draft of the model `made` in another form, to replace what is at `out` even where the request is
-    the same. `more`: what else its settings are; `parents`: what else it is made from."""
+    """A draft of the model `made` in another form. It replaces `out` even if the request is the same.
+    `more`: further settings; `parents`: what else it is made from."""
     manifest = made.manifest
     draft = begin(
         out,
@@ -186,7 +187,7 @@ def _template(size: str) -> str:
 
 
 def card(size: str, project: Path, rows: list[Row], objects: list[Row], settings: str) -> str:
-    """The model card: figures of this run into the text of tools/model-card-SIZE.md."""
+    """The model card: the text of tools/model-card-SIZE.md with the figures of this run."""
     text = _template(size)
     stages = [(name, open_artifact(project / "models" / name)) for name in STAGES]
     parts = {
@@ -230,7 +231,7 @@ def _stage(name: str, artifact: Artifact) -> str:
 
 
 def _seconds(artifact: Artifact) -> float:
-    """Of training, by the log's samples a second."""
+    """Seconds of training, from the samples per second in the log."""
     log = read_log(artifact.path / "train.jsonl")
     config = next(v for v in artifact.manifest.config.values() if isinstance(v, dict))
     steps = [b["step"] - a["step"] for a, b in zip([{"step": 0}, *log], log, strict=False)]

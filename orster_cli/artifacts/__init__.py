@@ -1,0 +1,1 @@
+"""Artifact folders: manifest, hashes, writer lock, atomic commit and resume."""

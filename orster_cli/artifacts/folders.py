@@ -1,4 +1,4 @@
-"""What lies in an artifact's folder, and how a folder gets to its place in one step."""
+"""The files of an artifact folder: listed, synced to disk, and moved into place in one step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 _CANNOT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
 
 
-def entries(folder: Path) -> Iterator[str]:
-    """Relative POSIX names of all below `folder` that is no folder; a link to one is named too."""
+def file_names(folder: Path) -> Iterator[str]:
+    """Relative POSIX paths of everything below `folder` but folders. Links to folders are included."""
     for root, folders, names in os.walk(folder):
         for name in names + [n for n in folders if (Path(root) / n).is_symlink()]:
             yield (Path(root) / name).relative_to(folder).as_posix()
 
 
 def is_plain_file(folder: Path, name: str) -> bool:
-    """`folder`/`name` is a regular file, and neither it nor a folder on the way to it is a link."""
+    """Whether `folder`/`name` is a regular file that is reached through no link."""
     path = folder
     for part in name.split("/"):
         path = path / part
@@ -34,7 +34,7 @@ def is_plain_file(folder: Path, name: str) -> bool:
 
 
 def sync_file(path: Path) -> None:
-    """The file's bytes are on the disk when this returns."""
+    """Wait until the file's bytes are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -43,13 +43,13 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folders(folder: Path) -> None:
-    """`sync_folder` for `folder` and all folders below it, the deepest first."""
+    """`sync_folder` for `folder` and all folders below it, deepest first."""
     for root, _, _ in os.walk(folder, topdown=False):
         sync_folder(Path(root))
 
 
 def sync_folder(folder: Path) -> None:
-    """The names in `folder` are on the disk; where folders cannot be synced nothing is done."""
+    """Wait until the names in `folder` are on the disk. File systems that cannot do that are skipped."""
     try:
         sync_file(folder)
     except OSError as error:
@@ -57,22 +57,22 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
-def put_in_place(new: Path, out: Path, aside: Path) -> None:
-    """`new` becomes `out`; what was there goes to `aside` or, in one step, to where `new` was.
+def move_into_place(new: Path, out: Path, replaced: Path) -> None:
+    """Rename `new` to `out`. A folder at `out` ends up at `new` or at `replaced`.
 
-    With the system's exchange there is no moment without a whole folder at `out`. Elsewhere there
-    is a short one in which the old folder lies at `aside`."""
+    Where the system can exchange two names, `out` is a complete folder at every moment. Elsewhere the old
+    folder is renamed to `replaced` first, and for a moment `out` does not exist."""
     if not out.exists() or not any(out.iterdir()):
         new.rename(out)
     elif not _exchange(new, out):
-        shutil.rmtree(aside, ignore_errors=True)
-        out.rename(aside)
+        shutil.rmtree(replaced, ignore_errors=True)
+        out.rename(replaced)
         new.rename(out)
     sync_folder(out.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step (Linux's renameat2); False where that does not exist."""
+    """Swap two names in one step (Linux's renameat2). False: the system or file system cannot."""
     rename = None
     with contextlib.suppress(OSError, AttributeError):
         rename = ctypes.CDLL(None, use_errno=True).renameat2

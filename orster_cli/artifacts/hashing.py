@@ -15,7 +15,7 @@ CHUNK = 4 * MiB
 
 
 def hash_file(path: Path, read: Callable[[int], None] | None = None) -> tuple[str, int]:
-    """Hex digest and size in bytes of `path`; `read` is told of every block's bytes."""
+    """Hex digest and size in bytes of `path`. `read` is called with the size of each block."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as handle:
         while block := handle.read(CHUNK):
@@ -29,7 +29,7 @@ def hash_file(path: Path, read: Callable[[int], None] | None = None) -> tuple[st
 def hash_files(
     root: Path, names: Iterable[str], reporter: Reporter, *, stage: str
 ) -> Iterator[tuple[str, str, int]]:
-    """Name, hex digest and size of each of `names` below `root`; progress in MiB."""
+    """Name, hex digest and size of each file of `names` below `root`. Progress is reported in MiB."""
     names = list(names)
     total = sum((root / name).stat().st_size for name in names)
     units = -(-total // MiB)
@@ -46,7 +46,7 @@ def hash_files(
 
 
 def canonical_json(value: Any) -> bytes:
-    """One spelling per value: sorted keys, no spaces, UTF-8; NaN and infinity are refused."""
+    """JSON with sorted keys and no spaces, as UTF-8. ValueError: NaN or infinity."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

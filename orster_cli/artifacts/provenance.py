@@ -1,4 +1,4 @@
-"""What made an artifact: versions and machine, without importing the libraries."""
+"""The versions and the machine that made an artifact, found without importing the libraries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "numpy", "numba", "gsplat", "diffusers", "transformers", "i
 
 
 def package_versions() -> dict[str, str]:
-    """Installed version of each package that results depend on ("absent" where there is none)."""
+    """Installed version of each package that results depend on, or "absent"."""
     found = {}
     for name in PACKAGES:
         try:
@@ -24,7 +24,7 @@ def package_versions() -> dict[str, str]:
 
 @cache
 def source_revision() -> str | None:
-    """Git commit of a source checkout ("-dirty" when it has changes); None for a wheel."""
+    """Git commit of a source checkout, with "-dirty" where files are changed; None for a wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

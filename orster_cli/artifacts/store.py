@@ -18,9 +18,9 @@ from typing import Any
 
 from orster_cli import __version__
 from orster_cli.artifacts.folders import (
-    entries,
+    file_names,
     is_plain_file,
-    put_in_place,
+    move_into_place,
     sync_file,
     sync_folders,
 )
@@ -49,7 +49,7 @@ from orster_cli.artifacts.manifest import (
     request_digest,
     validated,
 )
-from orster_cli.artifacts.outputs import Given, article, check_output
+from orster_cli.artifacts.outputs import InputPath, check_output, with_article
 from orster_cli.artifacts.provenance import environment
 from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.errors import (
@@ -101,7 +101,7 @@ class Artifact:
         for name, digest, size in hash_files(self.path, sorted(present), reporter, stage="verify"):
             if (digest, size) != (expected[name].sha256, expected[name].size):
                 wrong.append(f"{self.path / name}: the bytes differ from the manifest's")
-        extra = set(entries(self.path)) - set(expected) - {MANIFEST}
+        extra = set(file_names(self.path)) - set(expected) - {MANIFEST}
         return wrong + [f"{self.path / name}: not in the manifest" for name in sorted(extra)]
 
 
@@ -113,7 +113,8 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     manifest = read_manifest(path)
     if kind is not None and manifest.kind != kind:
         raise InputError(f"{path}: expected an artifact of kind {kind}, got {manifest.kind}")
-    remake = f"make it again with `orster {manifest.command} --force`"
+    call = manifest.command  # of the command line, or a function of Python with a dot in its name
+    remake = f"make it again with `{call if '.' in call else f'orster {call} --force'}`"
     for entry in manifest.files:
         file = path / entry.path
         if not is_plain_file(path, entry.path):
@@ -200,7 +201,7 @@ class Draft:
         volatile = {"warnings": warnings or [], "run": run or {}}
         try:
             manifest = self._seal(content, together, volatile, run_files)
-            put_in_place(self.dir, self.out, self._root / REPLACED)
+            move_into_place(self.dir, self.out, self._root / REPLACED)
         except OSError as error:
             raise MissingResourceError(
                 f"{self.out}: cannot be written: {error.strerror or error}",
@@ -225,7 +226,7 @@ class Draft:
         run_files: Sequence[str],
     ) -> Manifest:
         """Hash and sync all files in `dir`, then write and sync the manifest."""
-        names = sorted(entries(self.dir))
+        names = sorted(file_names(self.dir))
         for name in names:
             if not is_plain_file(self.dir, name):
                 raise InputError(f"{self.dir / name}: a link cannot be part of an artifact")
@@ -272,7 +273,7 @@ def begin(
     seeds: dict[str, int] | None = None,
     force: bool = False,
     reporter: Reporter | None = None,
-    reads: Iterable[Given] = (),
+    reads: Iterable[InputPath] = (),
 ) -> Draft | None:
     """A draft of `out`; None where `out` already holds the artifact of this request.
 
@@ -327,6 +328,6 @@ def _holds_request(out: Path, request: str, force: bool) -> bool:
     if existing.manifest.request == request or force:
         return existing.manifest.request == request
     raise ConflictError(
-        f"{out}: holds {article(existing.kind)} that was made from other inputs or settings",
+        f"{out}: holds {with_article(existing.kind)} that was made from other inputs or settings",
         hint="choose another -o, or replace it with --force",
     )

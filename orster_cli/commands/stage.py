@@ -26,7 +26,7 @@ from types import FrameType
 from typing import Any
 
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
-from orster_cli.artifacts.outputs import Given, check_collection, check_output
+from orster_cli.artifacts.outputs import InputPath, check_collection, check_output
 from orster_cli.artifacts.store import Artifact, Draft, begin
 from orster_cli.config.load import Resolved, find_template, resolve, to_toml
 from orster_cli.core.stopping import StopFlag
@@ -40,7 +40,7 @@ class Stage:
     section: str
     command: str
     kind: Kind
-    reads: list[Given]
+    reads: list[InputPath]
     out_path: Path
     resolved: Resolved
     out: Out
@@ -55,7 +55,7 @@ class Stage:
         *,
         command: str,
         kind: Kind,
-        reads: Iterable[Given],
+        reads: Iterable[InputPath],
         out: Path,
         flags: Mapping[str, Any],
         config: Path | None,

@@ -71,7 +71,7 @@ def check_captions(request: TrainRequest, train: TrainConfig) -> None:
     """InputError: no dataset, or one without captions for a stage that learns texts."""
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.core.reporting import Silent
-    from orster_cli.dataset.captions import captioned
+    from orster_cli.dataset.captioned import captioned
     from orster_cli.dataset.reader import Dataset
 
     data = open_artifact(request.dataset, kind="dataset")
@@ -126,7 +126,12 @@ def _load(request: TrainRequest, *, empty: bool) -> Models:
                 raise InputError(f"{opened.path}: has no {name}")
     return Models(
         start=None if start is None else start.load(empty=empty),
-        teacher_3d=request.folders.get("teacher_3d"),
-        teacher_video=request.folders.get("teacher_video"),
+        teacher_3d=_folder(request, "teacher_3d"),
+        teacher_video=_folder(request, "teacher_video"),
         **parts,
     )
+
+
+def _folder(request: TrainRequest, use: str) -> Path | None:
+    opened = request.models.get(use)
+    return None if opened is None else opened.path

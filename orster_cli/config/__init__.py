@@ -1,0 +1,1 @@
+"""Settings: their declaration, bounds and origins, from files, environment and command line."""

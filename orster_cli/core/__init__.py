@@ -1,0 +1,1 @@
+"""Shared types, errors, limits on untrusted input, seeds, devices and kernel declarations."""

@@ -210,8 +210,8 @@ def _write_sample(
 
 
 def _write_dropped(job: SourceJob, key: str, metadata: dict[str, Any], reason: str) -> None:
-    """Write the record of a dropped clip. The manifest quotes the reason, so the source folder is left
-    out: it differs from machine to machine."""
+    """Write the record of a dropped clip. The manifest quotes the reason, which therefore leaves out the
+    folder that the source lies in."""
     if reason.startswith(path := str(job.source.path)):
         reason = job.source.name + reason[len(path) :]
     record = {"key": key, "reason": reason, "source": job.source.name, **metadata}

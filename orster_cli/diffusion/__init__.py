@@ -1,0 +1,1 @@
+"""The 4D diffusion: trunk, channels, frame VAE, encoders, schedules and published weights."""

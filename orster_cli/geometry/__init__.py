@@ -1,0 +1,1 @@
+"""Cameras, orbits, camera conventions and triangle meshes."""

@@ -1,0 +1,1 @@
+"""Reads glTF: node hierarchy, animations, skins, morph targets and materials."""

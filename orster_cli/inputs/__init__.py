@@ -1,0 +1,1 @@
+"""Opens what commands accept: clips, models, subjects and references, by path or `dataset#key`."""

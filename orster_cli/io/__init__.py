@@ -1,0 +1,1 @@
+"""File formats: images, videos, clips, cameras, PLY, safetensors and published weight files."""

@@ -1,0 +1,1 @@
+"""Renders triangle meshes to colour, alpha and depth."""

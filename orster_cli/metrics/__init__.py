@@ -1,0 +1,1 @@
+"""Metrics on tensors: PSNR, SSIM, LPIPS, Fréchet distances, flicker and bootstrap intervals."""

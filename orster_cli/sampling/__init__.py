@@ -1,1 +1,1 @@
-"""Sampling: conditions to latents to orbital clips."""
+"""Conditions to latents to orbital clips; the spatial and temporal priors of a clip."""

@@ -1,0 +1,1 @@
+"""3D Gaussians: rasterizers for CPU and CUDA, HexPlane and the deformation field."""

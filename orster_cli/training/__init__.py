@@ -1,1 +1,1 @@
-"""Training: one loop for all stages of the diffusion."""
+"""Trains every stage with one loop: batches, losses, optimizer, checkpoints and memory plan."""

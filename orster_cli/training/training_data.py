@@ -10,7 +10,7 @@ from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
 from orster_cli.core.errors import Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
-from orster_cli.dataset.captions import captioned
+from orster_cli.dataset.captioned import captioned
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.training.datafeed import FrameFeed, LatentFeed

@@ -1,1 +1,1 @@
-"""Orthogonal spatial-temporal distributional transfer (Sec. 4.2)."""
+"""Orthogonal spatial-temporal distributional transfer from two teachers (Sec. 4.2)."""

@@ -1,0 +1,1 @@
+"""The terminal: options, messages, progress, tables and exit codes."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from orster_cli.io.ply import write_ply
 from orster_cli.metrics.i3d import installed_weights
 from tests.helpers.clip_models import clip_folder
 from tests.helpers.clips import blob_gaussians, disc_clip
+from tests.helpers.sharing import shared_folder
+from tests.helpers.starts import ended, run_orster, start_group
 from tests.helpers.training import dataset
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -34,17 +37,25 @@ needs_i3d = pytest.mark.skipif(
 SMALL = ["--set", "evaluate.resolution=32", "--set", "evaluate.frames=9"]
 
 
-@pytest.fixture
-def runs(creature: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def made_runs(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A dataset of two clips, and for each a clip that was made from it: one true, one darker."""
-    folder = tmp_path / "runs"
-    source = dataset(creature, folder / "dataset", side=32, frames=9)
-    data = Dataset.read(source)
-    for key, name, factor in zip(data.keys(), ("first", "second"), (1.0, 0.7), strict=True):
-        clip = data.clip(key)
-        darker = replace(clip, frames=clip.frames * factor)
-        _commit(folder / name, darker, key, clip.frames[0])
-    return folder
+
+    def make(folder: Path) -> None:
+        source = dataset(creature, folder / "dataset", side=32, frames=9)
+        data = Dataset.read(source)
+        for key, name, factor in zip(data.keys(), ("first", "second"), (1.0, 0.7), strict=True):
+            clip = data.clip(key)
+            darker = replace(clip, frames=clip.frames * factor)
+            _commit(folder / name, darker, key, clip.frames[0])
+
+    yield from shared_folder(tmp_path_factory, "made_runs", make)
+
+
+@pytest.fixture
+def runs(made_runs: Path, tmp_path: Path) -> Path:
+    """A copy for one test, which writes its report there."""
+    return shutil.copytree(made_runs, tmp_path / "runs")
 
 
 def _commit(folder: Path, clip: OrbitClip, key: str, asked: Tensor) -> None:
@@ -241,37 +252,45 @@ def test_compare_reads_two_reports(
     assert run(["evaluate"]) == 2
 
 
+def _command(runs: Path, out: Path, cache: Path) -> list[str]:
+    words = ["evaluate", str(runs), "-o", str(out), "--metrics", "fvd,psnr", "--device", "cpu"]
+    return [*words, "--set", "evaluate.least_clips=2", "--cache", str(cache)]
+
+
+def _assert_same_reports(place: Path) -> None:
+    """Of ``one`` and ``two``, made with the caches ``cache-one`` and ``cache-two``."""
+    assert _values(place / "one") == _values(place / "two")
+    kept = [sorted(p.name for p in (place / f"cache-{n}").rglob("*.npy")) for n in ("one", "two")]
+    assert kept[0] == kept[1] != []
+
+
 @needs_i3d
 def test_two_processes_write_the_report_of_one(runs: Path, tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    torchrun = [
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "orster_cli",
-    ]
-    reports = []
-    for name, words in (("one", ["orster_cli"]), ("two", torchrun)):
-        out = tmp_path / name
-        command = [sys.executable, "-m", *words, "evaluate", str(runs), "-o", str(out)]
-        command += ["--metrics", "fvd,psnr", "--set", "evaluate.least_clips=2"]
-        done = subprocess.run(
-            [*command, "--cache", str(tmp_path / f"cache-{name}"), "--device", "cpu"],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        reports.append(_values(out))
-    assert reports[0] == reports[1]
-    kept = [
-        sorted(p.name for p in (tmp_path / f"cache-{n}").rglob("*.npy")) for n in ("one", "two")
-    ]
-    assert kept[0] == kept[1] != []
+    talk = tmp_path / "talk.txt"
+    words = _command(runs, tmp_path / "two", tmp_path / "cache-two")
+    group = start_group(talk, 2, run_orster, words)
+    assert run(_command(runs, tmp_path / "one", tmp_path / "cache-one")) == 0
+    for process in group:
+        assert ended(process, talk) == 0, talk.read_text()[-3000:]
+    _assert_same_reports(tmp_path)
+
+
+@needs_i3d
+@pytest.mark.slow
+def test_torchrun_starts_such_processes(runs: Path, tmp_path: Path) -> None:
+    assert run(_command(runs, tmp_path / "one", tmp_path / "cache-one")) == 0
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = _command(runs, tmp_path / "two", tmp_path / "cache-two")
+    done = subprocess.run(
+        [sys.executable, "-m", *torchrun, "-m", "orster_cli", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    _assert_same_reports(tmp_path)
 
 
 def test_gaussians_that_stand_still_do_not_move(tmp_path: Path) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet3DConditionModel
 from safetensors import safe_open
-from transformers import AutoTokenizer, CLIPModel
 
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.diffusion.bundle import load_bundle
@@ -19,7 +17,6 @@ from orster_cli.diffusion.published_models import card_licence
 from tests.helpers.cli import Said, orster
 from tests.helpers.clip_models import clip_folder
 from tests.helpers.teachers import i2vgen_folder, modelscope_folder
-from tests.helpers.training import dataset
 from tests.helpers.videomv import TINY, random_weights, write_videomv
 
 Capture = pytest.CaptureFixture[str]
@@ -213,6 +210,8 @@ def test_clip_is_an_encoder_for_pretraining(imported: Path) -> None:
 def test_the_layer_before_the_last_is_what_the_backbones_read(
     imported: Path, capsys: Capture
 ) -> None:
+    from transformers import AutoTokenizer, CLIPModel
+
     said = go(capsys, imported, "clip @laion --text-layers 1 -o @clip-1")
     assert (said.code, said.data["text_layers"]) == (0, 1), said.err
     encoder = load_bundle(imported / "clip-1").encoder
@@ -251,6 +250,8 @@ def test_what_is_wrong_is_said(imported: Path, capsys: Capture, line: str, says:
 def test_other_forms_of_weights_are_read_too(
     place: Path, tmp_path: Path, capsys: Capture, form: dict[str, object]
 ) -> None:
+    from diffusers import UNet3DConditionModel
+
     shutil.copytree(place / "ms", tmp_path / "ms")
     unet = UNet3DConditionModel.from_pretrained(place / "ms" / "unet")
     for path in (tmp_path / "ms" / "unet").iterdir():
@@ -278,11 +279,11 @@ def test_a_tensor_that_is_missing_is_named(place: Path, tmp_path: Path, part: st
 
 
 def test_licences_are_shown_and_pass_to_every_descendant(
-    imported: Path, creature: Path, capsys: Capture
+    imported: Path, tiny_dataset: Path, capsys: Capture
 ) -> None:
     human = orster(capsys, "show", imported / "modelscope").out
     assert f"licence: ModelScopeT2V weights (ali-vilab/text-to-video-ms-1.7b): {NC}" in human
-    dataset(creature, imported / "dataset")
+    shutil.copytree(tiny_dataset, imported / "dataset")
     small = ("--device", "cpu", "-q", "--steps", "1", "--set", "model.frames=4")
     small = (*small, "--set", "pretrain.batch=2", "--set", "model.resolution=16")
     out = imported / "pretrained"
@@ -325,6 +326,8 @@ def test_licences_are_shown_and_pass_to_every_descendant(
 
 
 def test_the_artifact_is_in_shards_that_diffusers_opens(imported: Path) -> None:
+    from diffusers import UNet3DConditionModel
+
     theirs = UNet3DConditionModel.from_pretrained(imported / "videomv" / "unet")
     [path] = (imported / "videomv" / "unet").glob("*.safetensors")
     with safe_open(path, framework="pt") as handle:

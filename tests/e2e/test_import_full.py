@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import I2VGenXLUNet, UNet3DConditionModel
 from safetensors import safe_open
 
 from orster_cli.diffusion.trunk_config import TrunkConfig
@@ -50,6 +49,8 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 def test_the_full_size_is_imported_in_bounded_memory(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from diffusers import I2VGenXLUNet, UNet3DConditionModel
+
     out = checkpoint.with_name("videomv")
     command = [sys.executable, "-m", "orster_cli", "import", "videomv", str(checkpoint)]
     said, peak, seconds = run_watched([*command, "-o", str(out), "--json", "-q"], REPOSITORY)

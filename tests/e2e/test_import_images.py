@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import I2VGenXLUNet
 
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.diffusion import vgen
@@ -20,7 +19,6 @@ from orster_cli.io.images import write_png
 from tests.helpers.cli import Said, orster
 from tests.helpers.clip_models import clip_folder
 from tests.helpers.teachers import i2vgen_folder, modelscope_folder
-from tests.helpers.training import dataset
 from tests.helpers.videomv import TINY_IMAGE, random_weights, write_videomv
 
 Capture = pytest.CaptureFixture[str]
@@ -28,7 +26,7 @@ SMALL = ("--set", "model.frames=4", "--set", "model.resolution=16", "--device", 
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     """What others published, what was imported of it, and a dataset."""
     from orster_cli.app import run
 
@@ -43,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> Path:
     ):
         words = [str(folder / w[1:]) if w.startswith("@") else w for w in line.split()]
         assert run(["import", *words, "-q"]) == 0, line
-    dataset(creature, folder / "dataset")
+    shutil.copytree(tiny_dataset, folder / "dataset")
     picture = torch.rand(3, 20, 20, generator=torch.Generator().manual_seed(0))
     write_png(folder / "first.png", picture)
     return folder
@@ -56,6 +54,8 @@ def go(capsys: Capture, place: Path, line: str) -> Said:
 
 
 def test_videomvs_image_branch_keeps_every_number(place: Path) -> None:
+    from diffusers import I2VGenXLUNet
+
     artifact, file = open_artifact(place / "videomv", kind="model"), random_weights(TINY_IMAGE)
     count = sum(v.numel() for v in file.values())
     assert artifact.content["tensors"] == len(file) + 2  # queries, keys, values apart
@@ -160,6 +160,8 @@ def test_the_stages_from_imported_models_to_a_clip_from_an_image(
 ) -> None:
     """The image branch as the student and (VideoMV) as 3D teacher, ModelScopeT2V as video teacher: the
     schedules differ, cosine v here and linear noise there."""
+    from diffusers import I2VGenXLUNet
+
     start = place / f"{student}-pretrained"
     images = ("--set", "pretrain.image=1", "--set", "pretrain.text=0", "--set", "pretrain.batch=2")
     said = orster(

@@ -3,7 +3,9 @@ that --dry-run prints, and docs/full-scale.md says the same numbers."""
 
 from __future__ import annotations
 
+import itertools
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from orster_cli.config.load import resolve, template_names
 from tests.helpers.cli import orster
 from tests.helpers.full_size_plans import FRAMES, SIDE, backbone, student
-from tests.helpers.training import dataset
+from tests.helpers.marks import few
 
 pytestmark = pytest.mark.usefixtures("new_accelerator")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,10 +28,10 @@ ROW = re.compile(rf"^\| (\d+) GB \| (\w+) \| (\w+) \| (\d+) \|{4 * _FIGURE}$", r
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> Path:
+def node(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: Path) -> Path:
     """A dataset, and the models of the four stages without their weights."""
     place = tmp_path_factory.mktemp("node")
-    dataset(creature, place / "dataset")
+    shutil.copytree(tiny_dataset, place / "dataset")
     student(place / "pretrained", merged=False)
     student(place / "distilled", merged=True)
     backbone(place / "videomv", "3d")
@@ -67,9 +69,8 @@ def row_of(card: int, stage: str, plan: dict[str, Any]) -> tuple[str, ...]:
     return str(card), stage, trained, str(plan["clips"]), *(f"{value:.1f}" for value in figures)
 
 
-@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
-    "card", [24, *(pytest.param(c, marks=pytest.mark.slow) for c in CARDS[1:])]
+    ("card", "stage"), few([*itertools.product(CARDS, STAGES)], fast={(24, "finetune")})
 )
 def test_each_stage_fits_the_card_of_its_preset(
     card: int, stage: str, node: Path, capsys: pytest.CaptureFixture[str]
@@ -93,6 +94,7 @@ def test_the_page_has_a_line_for_each() -> None:
     assert [row[:2] for row in ROW.findall(PAGE)] == [(str(c), s) for c in CARDS for s in STAGES]
 
 
+@pytest.mark.slow
 def test_without_a_preset_it_is_said_what_to_change(
     node: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,39 +10,48 @@ from pathlib import Path
 import pytest
 
 from orster_cli.training.log import read_log
-from tests.helpers.training import dataset, teachers
+from tests.helpers import processes
+from tests.helpers.starts import ended, start_group
 
+pytestmark = pytest.mark.usefixtures("new_accelerator")
 REPOSITORY = Path(__file__).resolve().parents[2]
-SCRIPT = "tests.helpers.processes"
+STAGES = ("pretrain", "distill", "align", "finetune")
 
 
-def test_two_processes_give_the_losses_of_one(creature: Path, tmp_path: Path) -> None:
-    data = dataset(creature, tmp_path / "dataset")
-    teachers(tmp_path / "family")
-    torchrun = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        SCRIPT,
-    ]
-    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    for name, words in (("one", ["-m", SCRIPT]), ("two", torchrun)):
-        places = [str(data), str(tmp_path / "family"), str(tmp_path / name)]
-        done = subprocess.run(
-            [sys.executable, *words, *places],
-            cwd=REPOSITORY,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    for stage in ("pretrain", "distill", "align", "finetune"):
-        one, two = (read_log(tmp_path / name / stage / "train.jsonl") for name in ("one", "two"))
+def assert_same_losses(first: Path, second: Path) -> None:
+    for stage in STAGES:
+        one, two = (read_log(out / stage / "train.jsonl") for out in (first, second))
         assert len(one) == len(two) == 4
         for a, b in zip(one, two, strict=True):
             assert b["loss"] == pytest.approx(a["loss"], rel=1e-4), (stage, a["step"])
             assert b["gradient_norm"] == pytest.approx(a["gradient_norm"], rel=1e-3)
+
+
+def test_two_processes_give_the_losses_of_one(
+    tiny_dataset: Path, tiny_family: Path, tmp_path: Path
+) -> None:
+    talk = tmp_path / "talk.txt"
+    group = start_group(talk, 2, processes.main, tiny_dataset, tiny_family, tmp_path / "two")
+    processes.main(tiny_dataset, tiny_family, tmp_path / "one")
+    for process in group:
+        assert ended(process, talk) == 0, talk.read_text()[-3000:]
+    assert_same_losses(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_torchrun_starts_such_processes(
+    tiny_dataset: Path, tiny_family: Path, tmp_path: Path
+) -> None:
+    processes.main(tiny_dataset, tiny_family, tmp_path / "one")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    places = [str(tiny_dataset), str(tiny_family), str(tmp_path / "two")]
+    done = subprocess.run(
+        [sys.executable, *torchrun, "-m", processes.__name__, *places],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same_losses(tmp_path / "one", tmp_path / "two")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,11 @@ from orster_cli.artifacts.store import open_artifact
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import load_bundle
-from orster_cli.inputs.models import SHIPPED
+from orster_cli.inputs.models import SHIPPED, sampling_of
 from orster_cli.io.clip_files import read_clip
 from tests.helpers.cli import orster
 
 Capture = pytest.CaptureFixture[str]
-STEPS = "8"
 LARGEST_FILE, LARGEST_MODEL = 16 * 2**20, 32 * 2**20
 
 
@@ -31,7 +31,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect_ex", refuse)
 
 
-def asked(capsys: Capture, out: Path, text: str, *more: str) -> OrbitClip:
+def asked(capsys: Capture, out: Path, text: str, *more: str, steps: int = 8) -> OrbitClip:
     said = orster(
         capsys,
         "sample-video",
@@ -40,7 +40,7 @@ def asked(capsys: Capture, out: Path, text: str, *more: str) -> OrbitClip:
         "-o",
         out,
         "--steps",
-        STEPS,
+        str(steps),
         "--device",
         "cpu",
         *more,
@@ -75,9 +75,9 @@ def test_a_frog_jumping(capsys: Capture, tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_clip_and_another_one_another(
     capsys: Capture, tmp_path: Path
 ) -> None:
-    first = asked(capsys, tmp_path / "a", "a horse galloping", "--seed", "3")
-    again = asked(capsys, tmp_path / "b", "a horse galloping", "--seed", "3")
-    other = asked(capsys, tmp_path / "c", "a horse galloping", "--seed", "4")
+    first = asked(capsys, tmp_path / "a", "a horse galloping", "--seed", "3", steps=3)
+    again = asked(capsys, tmp_path / "b", "a horse galloping", "--seed", "3", steps=3)
+    other = asked(capsys, tmp_path / "c", "a horse galloping", "--seed", "4", steps=3)
     torch.testing.assert_close(first.frames, again.frames, atol=1 / 255, rtol=0)
     assert not torch.equal(first.frames, other.frames)
 
@@ -89,6 +89,10 @@ def test_it_samples_by_its_own_settings_where_nothing_else_is_said(
     own = orster(capsys, *plan)
     assert own.code == 0, own.err
     assert own.data["config"]["guidance_text"] < 5  # the default is 7.5
+    file = sampling_of(None)
+    assert file is not None
+    best = tomllib.loads(file.read_text())["sample"]
+    assert {name: own.data["config"][name] for name in best} == best
     other = orster(capsys, *plan, "--guidance", "6")
     assert other.data["config"]["guidance_text"] == 6
 

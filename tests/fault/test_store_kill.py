@@ -11,6 +11,7 @@ from orster_cli.artifacts import folders
 from orster_cli.artifacts.store import begin, open_artifact
 from tests.helpers.artifacts import damage, make, write
 from tests.helpers.dying import killed_after, killed_at, random_moments, run
+from tests.helpers.marks import slow
 
 FEW = {"frames/0000.png": b"0" * 1000, "cameras.json": b"{}"}
 MANY = {f"frames/{k:04}.png": bytes([k]) * 50_000 for k in range(8)}
@@ -97,18 +98,19 @@ def begin_and_stop(out: Path) -> None:
         raise RuntimeError("enough")
 
 
-def test_killed_at_random_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [5, slow(40)])
+def test_killed_at_random_times(kills: int, tmp_path: Path) -> None:
     old = make(tmp_path / "clip").id
     out = tmp_path / "clip"
-    moments = random_moments(lambda: build(tmp_path / "other/clip", files=MANY), 300, seed=0)
+    moments = random_moments(lambda: build(tmp_path / "other/clip", files=MANY), 20 * kills, seed=0)
     killed = 0
     for number, moment in enumerate(moments, start=1):
-        if killed == 15:  # how many tries that takes is for the machine's load to say
+        if killed == kills:  # how many tries that takes is for the machine's load to say
             break
         killed += killed_after(lambda n=number: build(out, seed=n, force=True, files=MANY), moment)
         artifact = open_artifact(out)
         assert damage(artifact) == []
-    assert killed == 15
+    assert killed == kills
     assert run(lambda: build(out, seed=99, force=True))
     assert open_artifact(out).id != old
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.ui.errors import exit_code
 from tests.helpers.artifacts import FILES, damage, write
+from tests.helpers.marks import slow
 
-RACES = 40
+MANY = [pytest.param(12, id="12"), slow(60, id="60")]
 
 
 def write_one(out: Path, seed: int, start: int) -> int:
@@ -43,24 +46,26 @@ def race(out: Path, seeds: tuple[int, int]) -> list[int]:
     return codes
 
 
-def test_writers_of_different_things(tmp_path: Path) -> None:
-    for number in range(RACES):
+@pytest.mark.parametrize("races", MANY)
+def test_writers_of_different_things(races: int, tmp_path: Path) -> None:
+    for number in range(races):
         out = tmp_path / f"clip{number}"
         codes = race(out, (1, 2))
         assert sorted(codes) == [0, 6]
         artifact = open_artifact(out)
         assert damage(artifact) == []
         assert artifact.manifest.config == {"seed": 1 if codes[0] == 0 else 2}
-    assert len(list(tmp_path.iterdir())) == RACES  # no lock and no draft stays
+    assert len(list(tmp_path.iterdir())) == races  # no lock and no draft stays
 
 
-def test_writers_of_the_same_thing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("races", MANY)
+def test_writers_of_the_same_thing(races: int, tmp_path: Path) -> None:
     ids = set()
-    for number in range(RACES):
+    for number in range(races):
         out = tmp_path / f"clip{number}"
         assert sorted(race(out, (1, 1))) in ([0, 0], [0, 6])
         artifact = open_artifact(out)
         assert damage(artifact) == []
         ids.add(artifact.id)
     assert len(ids) == 1
-    assert len(list(tmp_path.iterdir())) == RACES
+    assert len(list(tmp_path.iterdir())) == races

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +38,24 @@ class Said:
 
 def orster(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Said:
     """Run one command line as `orster` does; signal handlers are put back."""
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     capsys.readouterr()
+    code = _run(arguments)
+    said = capsys.readouterr()
+    return Said(code, said.out, said.err)
+
+
+def quiet(*arguments: str | Path) -> None:
+    """Run one command line that must succeed, in a fixture: what it says is not kept."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        code = _run(arguments)
+    assert code == 0, f"{arguments}: {said.getvalue()}"
+
+
+def _run(arguments: Sequence[str | Path]) -> int:
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     try:
-        code = run([os.fspath(a) for a in arguments])
+        return run([os.fspath(a) for a in arguments])
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    said = capsys.readouterr()
-    return Said(code, said.out, said.err)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+if TYPE_CHECKING:
+    from transformers import CLIPTokenizer
 
 TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "max_position_embeddings": 9, "vocab_size": 600,
@@ -31,6 +34,8 @@ def tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def clip_folder(folder: Path, *, both: bool) -> Path:
+    from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
+
     torch.manual_seed(0)
     if both:
         config = CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=10)

@@ -15,15 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet, UNet3DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-)
 
 from tests.helpers.clip_models import tokenizer
 
@@ -79,18 +72,26 @@ def clip_part(folder: Path, kind: Any, config: Any) -> None:
 
 def modelscope_folder(place: Path) -> Path:
     """As ali-vilab/text-to-video-ms-1.7b."""
+    from diffusers import UNet3DConditionModel
+
     diffusers_part(place / "unet", UNet3DConditionModel, {"attention_head_dim": 64}, torch.float16)
     return _around(place, LINEAR, text_layers=23)
 
 
 def i2vgen_folder(place: Path) -> Path:
     """As ali-vilab/i2vgen-xl."""
+    from diffusers import I2VGenXLUNet
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
     diffusers_part(place / "unet", I2VGenXLUNet, {"attention_head_dim": 64}, torch.float16)
     clip_part(place / "image_encoder", CLIPVisionModelWithProjection, CLIPVisionConfig(**VISION))
     return _around(place, COSINE, text_layers=24)
 
 
 def _around(place: Path, noise: dict[str, Any], *, text_layers: int) -> Path:
+    from diffusers import AutoencoderKL, DDIMScheduler
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     config = CLIPTextConfig(**TEXT, num_hidden_layers=text_layers)
     clip_part(place / "text_encoder", CLIPTextModel, config)
     tokenizer(place / "tokenizer").save_pretrained(place / "tokenizer")

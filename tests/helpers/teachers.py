@@ -5,21 +5,18 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet, UNet3DConditionModel
 from torch import Tensor, nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-)
 
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.transfer.teachers import TeacherInputs
 from tests.helpers.clip_models import TEXT, VISION, tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
 
 FRAMES, SIDE, WIDTH = 3, 8, TEXT["hidden_size"]
 SHARED = {
@@ -37,6 +34,9 @@ VAE = {"block_out_channels": (8, 8), "down_block_types": ("DownEncoderBlock2D",)
 
 def pipeline_folder(place: Path, unet: nn.Module, scheduler: DDIMScheduler) -> Path:
     """As diffusers' pipelines lay it out."""
+    from diffusers import AutoencoderKL
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     with torch.no_grad():
         for parameter in unet.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
@@ -50,6 +50,8 @@ def pipeline_folder(place: Path, unet: nn.Module, scheduler: DDIMScheduler) -> P
 
 
 def modelscope_folder(place: Path) -> Path:
+    from diffusers import DDIMScheduler, UNet3DConditionModel
+
     torch.manual_seed(0)
     unet = UNet3DConditionModel(**SHARED, attention_head_dim=8)
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
@@ -57,6 +59,9 @@ def modelscope_folder(place: Path) -> Path:
 
 
 def i2vgen_folder(place: Path) -> Path:
+    from diffusers import DDIMScheduler, I2VGenXLUNet
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
     torch.manual_seed(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

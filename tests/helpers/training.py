@@ -121,12 +121,17 @@ def merged(role: str) -> WholeBundle:
     return bundle(role, replace(CONFIG, merged=True))
 
 
-def teachers(place: Path) -> Models:
-    """A two-channel student and its two teachers, which share its frame VAE and encoder."""
-    student = bundle()
+def save_teachers(place: Path) -> None:
+    """Two teachers, which share their frame VAE and encoder with each other and with `bundle()`."""
     for role in ("3d", "video"):
         save_bundle(merged(role), place / role)
-    start = Bundle(**vars(student))
+
+
+def teachers(place: Path) -> Models:
+    """A two-channel student and the two teachers below `place`, which are made where they are not there."""
+    if not (place / "3d").exists():
+        save_teachers(place)
+    start = Bundle(**vars(bundle()))
     return Models(start=start, teacher_3d=place / "3d", teacher_video=place / "video")
 
 

@@ -11,15 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet
 from PIL import Image
 from torch import Tensor, nn
-from transformers import (
-    CLIPImageProcessor,
-    CLIPTextModel,
-    CLIPTokenizer,
-    CLIPVisionModelWithProjection,
-)
 
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.reporting import Silent
@@ -70,6 +63,8 @@ def whole(folder: Path) -> WholeBundle:
 
 def text_of(place: Path, captions: list[str]) -> Tensor:
     """transformers' own: the tokens before the last layer, as the pipeline takes them."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
     words = CLIPTokenizer.from_pretrained(place / "i2v" / "tokenizer")
     ids = words(
         captions, padding="max_length", max_length=9, truncation=True, return_tensors="pt"
@@ -80,6 +75,8 @@ def text_of(place: Path, captions: list[str]) -> Tensor:
 
 
 def view_of(place: Path, frames: Tensor) -> Tensor:
+    from transformers import CLIPVisionModelWithProjection
+
     vision = CLIPVisionModelWithProjection.from_pretrained(place / "i2v" / "image_encoder").eval()
     return vision(pixel_values=clip_pixels(frames, 32)).image_embeds
 
@@ -113,6 +110,8 @@ def given_to_ours(place: Path) -> Conditions:
 @pytest.mark.parametrize(("name", "fps"), [("i2vgen-xl", 16), ("videomv", 8)])
 def test_an_imported_model_predicts_what_diffusers_does(place: Path, name: str, fps: int) -> None:
     """Its unet/ opens as diffusers' I2VGenXLUNet; every number that is given matters."""
+    from diffusers import I2VGenXLUNet
+
     ours, seen = whole(place / name), teacher_inputs()
     theirs = I2VGenXLUNet.from_pretrained(place / name / "unet").eval()
     given = given_to_unet(place, fps, seen.timesteps)
@@ -164,6 +163,8 @@ class VGenTime(nn.Module):
 def test_videomvs_image_file_gives_what_vgen_computes_of_it(place: Path) -> None:
     """The file's own numbers in diffusers' graph, but for VGen's encoder over time, whose output is
     added twice to the latents beside the noisy ones."""
+    from diffusers import I2VGenXLUNet
+
     file, seen = random_weights(TINY_IMAGE), teacher_inputs()
     theirs = I2VGenXLUNet(
         block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=16,
@@ -231,6 +232,8 @@ def test_a_merged_model_begins_as_its_backbone(
     place: Path, tmp_path: Path, name: str, fps: int
 ) -> None:
     """The two-channel student that stages start, merged before any training, saved and read again."""
+    from diffusers import I2VGenXLUNet
+
     base = whole(place / name).std4d
     base.camera_embedding.linear_2.weight.zero_()
     base.camera_embedding.linear_2.bias.zero_()
@@ -251,6 +254,8 @@ def test_a_merged_model_begins_as_its_backbone(
 @torch.no_grad()
 def test_the_video_teachers_features_are_diffusers_own(place: Path) -> None:
     """Every transformer's, at the timestep of equal noise."""
+    from diffusers import DDIMScheduler, I2VGenXLUNet
+
     teacher, vae = load_teacher(place / "i2vgen-xl", role="video")
     assert vae is not None
     seen = teacher_inputs()
@@ -289,6 +294,14 @@ def test_the_3d_teacher_is_told_image_cameras_rest_and_no_text(place: Path) -> N
 @torch.no_grad()
 def test_frames_are_the_pipelines(place: Path, text: str, guidance: float) -> None:
     """I2VGenXLPipeline: its text, image and first-frame conditions, guidance, solver and decoder."""
+    from diffusers import AutoencoderKL, DDIMScheduler, I2VGenXLUNet
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPTextModel,
+        CLIPTokenizer,
+        CLIPVisionModelWithProjection,
+    )
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import I2VGenXLPipeline

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet3DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel
 
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion import vgen
@@ -42,6 +40,8 @@ def whole(folder: Path) -> WholeBundle:
 
 def text_of(place: Path, captions: list[str]) -> Tensor:
     """transformers' own tokens, by the text encoder as it was published."""
+    from transformers import CLIPTextModel
+
     ids = tokenizer(place / "words")(
         captions, padding="max_length", max_length=9, truncation=True, return_tensors="pt"
     ).input_ids
@@ -51,6 +51,8 @@ def text_of(place: Path, captions: list[str]) -> Tensor:
 
 @torch.no_grad()
 def test_modelscope_predicts_what_diffusers_does(place: Path) -> None:
+    from diffusers import AutoencoderKL, UNet3DConditionModel
+
     ours, seen = whole(place / "modelscope"), teacher_inputs()
     captions = list(seen.captions)
     text = text_of(place, captions)
@@ -70,6 +72,8 @@ def test_modelscope_predicts_what_diffusers_does(place: Path) -> None:
 def test_videomv_is_the_unet_of_its_file_with_the_cameras_in_its_own_frame(place: Path) -> None:
     """Without cameras: diffusers' UNet with the file's tensors. With them: the file's two layers, of the
     flattened OpenGL pose turned by 90 degrees, are added to the time embedding of each frame."""
+    from diffusers import UNet3DConditionModel
+
     ours, seen = whole(place / "videomv").std4d, teacher_inputs()
     file = random_weights()
     theirs = UNet3DConditionModel(**TINY.to_diffusers()).eval()

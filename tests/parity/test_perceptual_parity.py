@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lpips
 import pytest
 import torch
 
@@ -19,6 +19,9 @@ from orster_cli.metrics.perceptual import (
     lpips_distance,
 )
 from tests.helpers.pictures import noise_pairs
+
+if TYPE_CHECKING:
+    import lpips
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "st_lpips.json"
 
@@ -35,6 +38,8 @@ def _torchvision_file(network: lpips.LPIPS, path: Path) -> Path:
 
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 def test_lpips_with_a_random_trunk_is_the_packages(net: str, tmp_path: Path) -> None:
+    import lpips
+
     torch.manual_seed(3)
     theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
     ours = lpips_distance(load_lpips(net, _torchvision_file(theirs, tmp_path / "trunk.pth")))
@@ -47,6 +52,8 @@ def test_lpips_with_a_random_trunk_is_the_packages(net: str, tmp_path: Path) -> 
 
 
 def test_a_file_of_another_trunk_is_refused(tmp_path: Path) -> None:
+    import lpips
+
     other = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
     path = _torchvision_file(other, tmp_path / "alexnet.pth")
     with pytest.raises(InputError, match="not torchvision's vgg16"):

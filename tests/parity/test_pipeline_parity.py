@@ -5,17 +5,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    UNet3DConditionModel,
-)
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.reporting import Silent
@@ -30,6 +24,10 @@ from orster_cli.sampling.denoise import starting_noise
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from tests.helpers.clip_models import TEXT, tokenizer
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet3DConditionModel
+    from transformers import CLIPTextModel
+
 FRAMES, SIDE, SEED = 3, 32, 5
 UNET = {
     "sample_size": 16, "block_out_channels": (16, 32), "layers_per_block": 1,
@@ -40,6 +38,9 @@ UNET = {
 
 
 def parts(place: Path) -> tuple[UNet3DConditionModel, AutoencoderKL, CLIPTextModel, object]:
+    from diffusers import AutoencoderKL, UNet3DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     torch.manual_seed(0)
     unet = UNet3DConditionModel(**UNET).eval()
     with torch.no_grad():
@@ -56,6 +57,8 @@ def parts(place: Path) -> tuple[UNet3DConditionModel, AutoencoderKL, CLIPTextMod
 @pytest.mark.parametrize(("name", "guidance"), [("ddim", 9.0), ("ddim", 1.0), ("dpm++", 4.0)])
 @torch.no_grad()
 def test_frames_are_the_pipelines(name: str, guidance: float, tmp_path: Path) -> None:
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from diffusers import TextToVideoSDPipeline

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.schedule import NoiseSchedule
@@ -29,6 +28,8 @@ def _draw(seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_it_is_diffusers_schedule(config: dict[str, object]) -> None:
+    from diffusers import DDIMScheduler, DDPMScheduler
+
     ours = NoiseSchedule(**config)
     theirs = DDIMScheduler.from_config(ours.to_diffusers())
     assert torch.allclose(ours.alphas_cumprod.float(), theirs.alphas_cumprod, atol=2e-6)

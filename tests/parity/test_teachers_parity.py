@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, I2VGenXLUNet, UNet3DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.bundle import Bundle
@@ -25,7 +23,7 @@ from tests.helpers.teachers import (
     same,
     teacher_inputs,
 )
-from tests.helpers.training import CFG, bundle, dataset, source
+from tests.helpers.training import CFG, bundle, source
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +38,8 @@ def i2vgen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @torch.no_grad()
 def test_modelscopes_features_are_diffusers_own(modelscope: Path) -> None:
+    from diffusers import UNet3DConditionModel
+
     teacher, vae = load_teacher(modelscope, role="video")
     assert vae is None
     theirs = UNet3DConditionModel.from_pretrained(modelscope / "unet")
@@ -55,6 +55,9 @@ def test_modelscopes_features_are_diffusers_own(modelscope: Path) -> None:
 
 @torch.no_grad()
 def test_i2vgen_xl_sees_the_first_frame_at_its_own_noise_level(i2vgen: Path) -> None:
+    from diffusers import DDIMScheduler, I2VGenXLUNet
+    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
     teacher, _ = load_teacher(i2vgen, role="video")
     seen = teacher_inputs()
     names = frozenset(teacher.widths)
@@ -91,13 +94,10 @@ def test_i2vgen_xl_sees_the_first_frame_at_its_own_noise_level(i2vgen: Path) -> 
     torch.testing.assert_close(teacher.encoder.text(seen.captions).tokens, want)
 
 
-def test_distillation_learns_from_both(
-    creature: Path, modelscope: Path, i2vgen: Path, tmp_path: Path
-) -> None:
+def test_distillation_learns_from_both(tiny_dataset: Path, modelscope: Path, i2vgen: Path) -> None:
     start = bundle()
     models = Models(start=Bundle(**vars(start)), teacher_3d=modelscope, teacher_video=i2vgen)
-    data = dataset(creature, tmp_path / "dataset")
-    ready = build_stage("distill", "", CFG, source(data), models)
+    ready = build_stage("distill", "", CFG, source(tiny_dataset), models)
     loss, terms = ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])
     loss.backward()
     assert 0 < float(terms["kappa"]) < 1
@@ -108,6 +108,8 @@ def test_distillation_learns_from_both(
 
 
 def test_an_encoder_of_another_width_is_refused(modelscope: Path, tmp_path: Path) -> None:
+    from diffusers import DDIMScheduler, UNet3DConditionModel
+
     place = tmp_path / "odd"
     torch.manual_seed(0)
     unet = UNet3DConditionModel(**{**SHARED, "cross_attention_dim": 24}, attention_head_dim=8)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from diffusers import UNet3DConditionModel
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.trunk import MERGED, Trunk
 from orster_cli.diffusion.trunk_config import TrunkConfig
+
+if TYPE_CHECKING:
+    from diffusers import UNet3DConditionModel
 
 SIZES = {
     "one level": {
@@ -32,6 +35,8 @@ SMALL = {"cross_attention_dim": 24, "attention_head_dim": 8, "norm_num_groups": 
 
 def _pair(**settings: object) -> tuple[UNet3DConditionModel, Trunk]:
     """diffusers' model with random weights everywhere, also in what starts at zero, and ours."""
+    from diffusers import UNet3DConditionModel
+
     torch.manual_seed(0)
     theirs = UNet3DConditionModel(**SMALL, **settings).eval()
     with torch.no_grad():
@@ -70,6 +75,8 @@ def test_gradients_are_those_of_diffusers() -> None:
 
 
 def test_its_config_opens_in_diffusers(tmp_path: Path) -> None:
+    from diffusers import UNet3DConditionModel
+
     _, ours = _pair(**SIZES["as VideoMV"])
     theirs = UNet3DConditionModel.from_config(ours.config.to_diffusers())
     theirs.load_state_dict(ours.state_dict(), strict=True)
@@ -80,6 +87,8 @@ def test_its_config_opens_in_diffusers(tmp_path: Path) -> None:
 
 def test_it_has_the_size_of_videomv() -> None:
     """1.41 billion parameters, counted without making them."""
+    from diffusers import UNet3DConditionModel
+
     with torch.device("meta"):
         ours = Trunk(TrunkConfig())
         theirs = UNet3DConditionModel(cross_attention_dim=1024, attention_head_dim=64)

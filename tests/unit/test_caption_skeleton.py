@@ -13,7 +13,8 @@ import pytest
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.dataset.caption_skeleton import Row, caption_of, csv_text, skeleton
-from orster_cli.dataset.captions import captioned, read_captions
+from orster_cli.dataset.captioned import captioned
+from orster_cli.dataset.captions import read_captions
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.sources import find_sources
 from orster_cli.gltf.load import load_gltf

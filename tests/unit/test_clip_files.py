@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orster_cli.core.conventions import CONVENTIONS
@@ -48,7 +48,6 @@ def test_preview_is_the_clip_on_white(tmp_path: Path) -> None:
     assert float((shown - clip.frames).abs().mean()) < 0.03
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     frames=st.integers(1, 6),
     width=st.integers(1, 4000),

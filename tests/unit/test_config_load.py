@@ -7,7 +7,7 @@ import typing
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orster_cli.config.fields import setting
@@ -237,7 +237,6 @@ def configs(draw: st.DrawFn) -> Config:
 
 
 @given(config=configs())
-@settings(max_examples=40, deadline=None)
 def test_any_config_survives_toml(tmp_path_factory: pytest.TempPathFactory, config: Config) -> None:
     values = {s: section_values(getattr(config, s)) for s in SECTIONS}
     origins = {f"{s}.{key}": "test" for s, entries in values.items() for key in entries}

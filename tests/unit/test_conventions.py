@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -125,7 +125,6 @@ def test_a_wrong_convention_is_seen() -> None:
         assert not torch.allclose(pixels(wrong), expected, atol=10)
 
 
-@settings(max_examples=50, deadline=None)
 @given(
     azimuth=st.floats(-720, 720),
     elevation=st.floats(-89, 89),

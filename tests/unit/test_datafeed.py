@@ -20,14 +20,15 @@ from orster_cli.training.datafeed import FrameFeed, LatentFeed, SampleOrder, pic
 from orster_cli.training.frame_cache import FrameCache
 from orster_cli.training.latents import LatentCache
 from orster_cli.training.training_data import frame_feed
-from tests.helpers.training import CAPTIONS, CFG, FRAMES, SIDE, dataset, source, tiny_vae
+from tests.helpers.training import CAPTIONS, CFG, FRAMES, SIDE, source, tiny_vae
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def folder(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset(creature, tmp_path_factory.mktemp("feed") / "dataset")
+def folder(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: no latents lie beside it yet."""
+    return shutil.copytree(tiny_dataset, tmp_path_factory.mktemp("feed") / "dataset")
 
 
 def cache(folder: Path, resolution: int = SIDE) -> LatentCache:

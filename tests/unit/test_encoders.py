@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPImageProcessor, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.encoders import ClipEncoder, clip_pixels, load_encoder, save_encoder
@@ -19,6 +18,8 @@ FRAMES = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
 
 @torch.no_grad()
 def test_clip_is_transformers_clip(tmp_path: Path) -> None:
+    from transformers import CLIPImageProcessor, CLIPModel
+
     folder = clip_folder(tmp_path / "clip", both=True)
     encoder = load_encoder(folder)
     assert isinstance(encoder, ClipEncoder)
@@ -44,6 +45,8 @@ def test_clip_is_transformers_clip(tmp_path: Path) -> None:
 @torch.no_grad()
 def test_cosines_are_clips_own_and_those_of_another_field_are_not(tmp_path: Path) -> None:
     """transformers 5 returns objects where it returned features: which field is taken shows here."""
+    from transformers import CLIPModel
+
     folder = clip_folder(tmp_path / "clip", both=True)
     encoder, model = load_encoder(folder), CLIPModel.from_pretrained(folder).eval()
     texts = ["a frog", "a tall horse", ""]
@@ -74,6 +77,8 @@ def test_the_text_tower_alone_reads_no_images(tmp_path: Path) -> None:
 
 
 def test_a_pipelines_tokenizer_lies_beside_its_text_encoder(tmp_path: Path) -> None:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     folder = tmp_path / "text_encoder"
     torch.manual_seed(0)
     CLIPTextModel(CLIPTextConfig(**TEXT)).save_pretrained(folder)

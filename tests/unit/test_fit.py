@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orster_cli.construct.fit import Fit
+from orster_cli.construction.fit import Fit
 from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
@@ -45,17 +45,25 @@ def test_it_learns_the_object_and_its_motion(tmp_path: Path) -> None:
     assert float((moved.means - still.means).detach().norm(dim=1).max()) > 0.01
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """The state at the end of a fit that nothing interrupts."""
+    fit = tiny_fit()
+    fit.run(tmp_path_factory.mktemp("whole"), Silent(), StopFlag())
+    return fit.state()
+
+
 @pytest.mark.parametrize("stop_at", [[60, 70, 60], [125, 20, 15]])
-def test_interrupted_is_uninterrupted(tmp_path: Path, stop_at: list[int]) -> None:
+def test_interrupted_is_uninterrupted(
+    tmp_path: Path, stop_at: list[int], whole_run: dict[str, torch.Tensor]
+) -> None:
     """Stopped in every phase and gone on from its checkpoints, it ends in the same bytes."""
-    whole = tiny_fit()
-    whole.run(tmp_path / "a", Silent(), StopFlag())
     for after in stop_at:
         with pytest.raises(Preempted):
             tiny_fit().run(tmp_path / "b", Silent(), _StopAt(after))
     last = tiny_fit()
     last.run(tmp_path / "b", Silent(), StopFlag())
-    first, second = whole.state(), last.state()
+    first, second = whole_run, last.state()
     assert first.keys() == second.keys()
     different = [name for name in first if not torch.equal(first[name], second[name])]
     assert different == []

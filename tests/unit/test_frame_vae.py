@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from orster_cli.core.errors import ConfigError, InputError
@@ -74,6 +73,8 @@ def test_losses_are_those_of_a_plain_computation() -> None:
 
 
 def test_files_go_to_and_from_diffusers(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
     vae = tiny_vae()
     vae.vae.register_to_config(scaling_factor=0.7, shift_factor=0.2)
     save_vae(vae, tmp_path / "ours")
@@ -99,10 +100,17 @@ def test_a_new_vae_lets_colours_through() -> None:
         design = torch.cat([z, torch.ones(len(z), 1)], dim=1)
         told = design @ torch.linalg.lstsq(design, colours).solution
         assert float((told - colours).square().mean() / colours.var()) < 0.2
+        grey, hue = (torch.tensor(c).view(1, 3, 1, 1) for c in ([0.1, 0.1, 0.1], [0.1, 0.0, -0.1]))
+        plain = torch.full_like(frames[:1], 0.5)
+        read = [vae.vae.encoder.conv_in(vae.normalised(plain + c)) for c in (0, grey, hue)]
+        louder = (read[2] - read[0]).norm() / (read[1] - read[0]).norm()
+        assert float(louder) == pytest.approx(3 * (2 / 3) ** 0.5, rel=1e-3)
 
 
 @torch.no_grad()
 def test_blocks_of_pixels_are_read_as_channels(tmp_path: Path) -> None:
+    from diffusers import AutoencoderKL
+
     vae = FrameVAE.create((8, 8), channels=4, groups=4, seed=0, patch=2).eval()
     assert (vae.patch, vae.factor) == (2, 4)
     z = vae.encode(FRAMES)

@@ -9,82 +9,33 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGE = REPOSITORY / "orster_cli"
-
-# Packages from the bottom up. A package may import those of the rows below its own and, on its own
-# row, itself alone: so there is no circle. docs/architecture.md prints what is really imported.
-LAYERS: tuple[frozenset[str], ...] = tuple(
-    frozenset(row.split())
-    for row in (
-        "core",
-        "geometry config artifacts ui",
-        "io",
-        "gltf splatting metrics diffusion",
-        "mesh_render transfer",
-        "dataset",
-        "sampling construct evaluate",
-        "training report",
-        "inputs export viewer diagnosis",
-        "commands",
-        "app",
-        "__main__",
-    )
+from tools.import_graph import (
+    EDGE,
+    KNOWN,
+    LONG,
+    LONG_FILES,
+    PACKAGE,
+    REPOSITORY,
+    allowed,
+    between_markers,
+    circle,
+    imported,
+    layer_of,
+    long_files,
+    module_imports,
+    package_imports,
+    page,
+    summary,
 )
-# what only some may use: the terminal is for commands, settings and artifacts are not for
-# libraries of numbers
-TERMINAL = {"ui"}
-RECORDS = {"config", "artifacts"}
-NUMBERS = {
-    "geometry", "io", "gltf", "splatting", "metrics", "diffusion", "mesh_render", "transfer",
-}  # fmt: skip
 
-
-def allowed(layer: str) -> set[str]:
-    """Packages that `layer` may import; "" is the package itself: its version."""
-    if not layer:
-        return set()
-    rank = next(i for i, row in enumerate(LAYERS) if layer in row)
-    below = set().union(*LAYERS[:rank]) | {layer, ""}
-    if layer in NUMBERS:
-        below -= RECORDS
-    if layer not in EDGE:
-        below -= TERMINAL
-    if layer == "app":  # starts commands, and needs nothing that they need
-        below &= {"", "app", "commands", "core", "ui"}
-    return below
-
-
-KNOWN = set().union(*LAYERS) | {""}
-EDGE = {"app", "commands", "ui", "__main__"}  # where talking to the terminal is the task
 READS_ENVIRONMENT = {"diagnosis"}  # `orster doctor` lists the variables that are set
-LONGEST = 500  # lines of a file
+LONGEST = 500  # lines of a file, those in LONG_FILES too
 
 
 @dataclass(frozen=True)
 class Found:
     line: int
     text: str
-
-
-def layer_of(module: str) -> str:
-    """ "splatting" of "orster_cli.splatting.rasterize"."""
-    return module.split(".")[1] if "." in module else ""
-
-
-def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and module of every import, those inside functions too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            if module == "orster_cli":  # from orster_cli import x: a layer, or a name in __init__
-                for alias in node.names:
-                    is_layer = alias.name in KNOWN
-                    yield node.lineno, f"{module}.{alias.name}" if is_layer else module
-            else:
-                yield node.lineno, module
 
 
 def upward(tree: ast.AST, layer: str) -> list[Found]:
@@ -181,16 +132,73 @@ def test_file(path: Path) -> None:
     assert len(text.splitlines()) <= LONGEST
 
 
+def test_long_files_are_those_with_a_reason() -> None:
+    assert LONG < LONGEST
+    assert sorted(long_files()) == sorted(LONG_FILES)
+
+
+def test_no_modules_import_in_a_circle() -> None:
+    graph = module_imports()
+    assert len(graph) > 100
+    assert sum(map(len, graph.values())) > 400
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "from thing.one import f",
+        "from thing import one",
+        "def f():\n    import thing.one",
+        "if TYPE_CHECKING:\n    from thing.one import f",
+    ],
+)
+def test_a_circle_is_found(tmp_path: Path, second: str) -> None:
+    package = tmp_path / "thing"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "zero.py").write_text("import thing.one\n")
+    (package / "one.py").write_text("from thing.two import g\n")
+    (package / "two.py").write_text("g = 1\n")
+    assert circle(module_imports(package)) == []
+    (package / "two.py").write_text(second + "\n")
+    found = circle(module_imports(package))
+    assert set(found) == {"thing.one", "thing.two"}
+    assert found[0] == found[-1]
+
+
+def test_packages_import_what_the_trees_say() -> None:
+    graph = package_imports()
+    assert next(iter(graph)) == "core"
+    assert graph["core"] == set()
+    assert {"core", "geometry"} <= graph["io"]
+    assert "io" not in graph["geometry"]
+    for name, packages in graph.items():
+        assert packages <= allowed(name)
+        assert summary(name).endswith("."), f"{name}: its __init__ says in a line what it does"
+
+
+def test_the_page_is_what_the_tool_prints() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    again = "run python -m tools.import_graph docs/architecture.md"
+    assert between_markers(text, page()) == text, again
+    with pytest.raises(ValueError, match="no <!-- tools"):
+        between_markers("a page without markers", page())
+
+
 @pytest.mark.parametrize(
     ("layer", "code", "says"),
     [
         ("core", "from orster_cli.ui.out import Out", "core may import only core"),
         ("core", "def f():\n    import orster_cli.config.load", "orster_cli.config.load"),
-        ("splatting", "from orster_cli import construct", "orster_cli.construct"),
+        ("splatting", "from orster_cli import construction", "orster_cli.construction"),
+        ("splatting", "from orster_cli import construct", "orster_cli.api"),
+        ("commands", "from orster_cli.api.clips import Clip", "commands may import only"),
+        ("", "from orster_cli.inputs.clips import open_clip", "orster_cli.inputs"),
         ("splatting", "from orster_cli.artifacts.store import begin", "splatting may import only"),
         ("dataset", "from orster_cli.commands import stage", "orster_cli.commands"),
         ("ui", "from orster_cli.config.schema import Config", "ui may import only core, ui"),
-        ("app", "from orster_cli.construct.fit import fit", "app may import only"),
+        ("app", "from orster_cli.construction.fit import fit", "app may import only"),
         ("io", "from ..core import types", "write the full name"),
         ("io", "from orster_cli.metrics.psnr import psnr", "io may import only"),
     ],
@@ -206,8 +214,8 @@ def test_an_edge_that_runs_up_is_named(layer: str, code: str, says: str) -> None
     [
         ("core", "from orster_cli.core.errors import InputError"),
         ("io", "from orster_cli.geometry.orbit import orbit"),
-        ("construct", "from orster_cli.artifacts.store import begin"),
-        ("construct", "from orster_cli import __version__"),
+        ("construction", "from orster_cli.artifacts.store import begin"),
+        ("construction", "from orster_cli import __version__"),
         ("commands", "from orster_cli.ui.out import Out"),
     ],
 )
@@ -248,7 +256,7 @@ def test_what_has_no_place_is_found(layer: str, code: str) -> None:
         ("io", "import torch\ntorch.load('x', weights_only=True)"),
         ("dataset", "import subprocess\nsubprocess.run(['ls'], shell=False)"),
         ("dataset", "reporter.print_later()"),
-        ("construct", "network.to(device).eval()"),
+        ("construction", "network.to(device).eval()"),
     ],
 )
 def test_what_has_its_place_is_left_alone(layer: str, code: str) -> None:

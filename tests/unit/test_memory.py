@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from orster_cli.config.schema import Config
 from orster_cli.core.errors import ConfigError
+from orster_cli.core.limits import GiB
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
@@ -29,6 +31,7 @@ from orster_cli.training.stages import DistillStage
 from orster_cli.training.step_memory import Ledger, StepMemory, measure_step
 from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG
+from tests.helpers.marks import few, slow
 from tests.helpers.training import CFG, bundle, replace_config
 
 CPU = torch.device("cpu")
@@ -128,8 +131,11 @@ def held(stage: str, cfg: Config, family: dict[str, Path]) -> StepMemory:
 @pytest.mark.usefixtures("generic")
 @pytest.mark.parametrize(
     ("stage", "trainable"),
-    [*((stage, "all") for stage in STAGES), ("distill", "lora"), ("finetune", "lora"),
-     ("pretrain", "temporal"), ("finetune", "temporal")],
+    few(
+        [*((stage, "all") for stage in STAGES), ("distill", "lora"), ("finetune", "lora"),
+         ("pretrain", "temporal"), ("finetune", "temporal")],
+        fast={("pretrain", "all"), ("distill", "lora"), ("finetune", "temporal")},
+    ),
 )  # fmt: skip
 def test_what_is_kept_is_what_autograd_saves(
     stage: str, trainable: str, family: dict[str, Path]
@@ -152,11 +158,20 @@ def test_what_is_kept_is_what_autograd_saves(
 
 
 @pytest.mark.usefixtures("generic")
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("checkpointing", "precision", "stage"),
+    few(  # fast: each stage once, each precision with and without checkpointing
+        [*itertools.product((False, True), ("fp32", "bf16"), STAGES)],
+        fast={
+            (True, "bf16", "pretrain"),
+            (True, "fp32", "distill"),
+            (False, "bf16", "align"),
+            (False, "fp32", "finetune"),
+        },
+    ),
+)
 def test_the_fullest_moment_is_that_of_real_tensors(
-    stage: str, precision: str, checkpointing: bool, family: dict[str, Path]
+    checkpointing: bool, precision: str, stage: str, family: dict[str, Path]
 ) -> None:
     cfg = settings(stage, precision=precision, checkpointing=checkpointing)
     plan, real = planned(stage, cfg, family), held(stage, cfg, family)
@@ -166,7 +181,7 @@ def test_the_fullest_moment_is_that_of_real_tensors(
 
 
 @pytest.mark.usefixtures("generic")
-@pytest.mark.parametrize("stage", ["distill", "align"])
+@pytest.mark.parametrize("stage", [slow("distill"), "align"])
 def test_recomputation_helps_where_features_are_tapped(stage: str, family: dict[str, Path]) -> None:
     """A tap that a recomputed layer writes again would keep that layer's graph until the end."""
     plain = held(stage, settings(stage), family)
@@ -175,7 +190,7 @@ def test_recomputation_helps_where_features_are_tapped(stage: str, family: dict[
     assert again.peak < 0.8 * plain.peak
 
 
-@pytest.mark.parametrize("trainable", ["all", "temporal", "lora"])
+@pytest.mark.parametrize("trainable", ["all", slow("temporal"), "lora"])
 def test_weights_moments_and_averages_are_counted_exactly(
     trainable: str, family: dict[str, Path]
 ) -> None:
@@ -208,19 +223,44 @@ def test_weights_moments_and_averages_are_counted_exactly(
     assert lines["encoder, frozen"].bytes == sum(x.nbytes for x in encoder)
 
 
-def test_each_stage_runs_along_the_paths_of_a_cuda_device(family: dict[str, Path]) -> None:
+@pytest.mark.parametrize(
+    ("stage", "precision"),
+    few(  # the commands' --dry-run plans each stage in fp32: tests/e2e/test_train_commands.py
+        [*((stage, "bf16") for stage in STAGES), ("pretrain", "fp32")],
+        fast={("distill", "bf16")},
+    ),
+)
+def test_each_stage_runs_along_the_paths_of_a_cuda_device(
+    stage: str, precision: str, family: dict[str, Path]
+) -> None:
     """A tensor that stayed on the CPU beside one on the device would be found here."""
-    for stage, precision in (*((stage, "bf16") for stage in STAGES), ("pretrain", "fp32")):
-        cfg = settings(stage, precision=precision, checkpointing=True)
-        plan = plan_stage(
-            lambda device, s=stage, c=cfg: made(s, c, family, device, empty=True),  # type: ignore[misc]
-            getattr(cfg, stage),
-            section=stage,
-        )
-        assert plan.kept > 0
-        assert plan.card == CARDS[0]
-        assert plan.needed == int(plan.total * (1 + GAPS)) + CONTEXT
-        assert sum(item.bytes for item in plan.items) == plan.total
+    cfg = settings(stage, precision=precision, checkpointing=True)
+    plan = plan_stage(
+        lambda device: made(stage, cfg, family, device, empty=True),
+        getattr(cfg, stage),
+        section=stage,
+    )
+    assert plan.kept > 0
+    assert plan.card == CARDS[0]
+    assert plan.needed == int(plan.total * (1 + GAPS)) + CONTEXT
+    assert sum(item.bytes for item in plan.items) == plan.total
+
+
+@pytest.mark.parametrize(("context", "card"), [slow(0, 24), (30 * GiB, 48), slow(100 * GiB, None)])
+def test_the_smallest_card_that_holds_it_is_named(
+    context: int, card: int | None, family: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny model needs more where the context does; what no card holds is said with what to change."""
+    monkeypatch.setattr("orster_cli.training.memory.CONTEXT", context)
+    cfg = settings("align")
+    plan = plan_stage(
+        lambda device: made("align", cfg, family, device, empty=True), cfg.align, section="align"
+    )
+    assert plan.card == card
+    assert plan.changes[0].startswith("--set align.accumulate=2")
+    fits = "fits no card of 24, 48, 80 GB" if card is None else f"fits a card of {card} GB"
+    assert fits in plan.text()
+    assert ("to need less: --set align.accumulate=2" in plan.text()) == (card != 24)
 
 
 def test_fused_attention_keeps_no_table_of_weights(family: dict[str, Path]) -> None:
@@ -235,8 +275,24 @@ def test_fused_attention_keeps_no_table_of_weights(family: dict[str, Path]) -> N
     assert 3.5 < kept[1] / kept[0] < 4.1
 
 
+SAVINGS = (
+    ("precision", "bf16"),
+    ("checkpointing", True),
+    ("trainable", "temporal"),
+    ("trainable", "lora"),
+    ("ema", 0.0),
+)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        pytest.param((SAVINGS[:2], SAVINGS[2:]), id="by halves"),
+        slow(tuple((saving,) for saving in SAVINGS), id="one by one"),
+    ],
+)
 def test_less_is_needed_with_each_setting_that_is_said_to_need_less(
-    family: dict[str, Path],
+    groups: tuple[tuple[tuple[str, object], ...], ...], family: dict[str, Path]
 ) -> None:
     def plan_of(**changes: object):  # type: ignore[no-untyped-def]
         cfg = settings("finetune", **changes)
@@ -252,16 +308,10 @@ def test_less_is_needed_with_each_setting_that_is_said_to_need_less(
         f"finetune.{name}"
         for name in ("accumulate", "precision", "checkpointing", "trainable", "ema")
     ]
-    for name, value in (
-        ("precision", "bf16"),
-        ("checkpointing", True),
-        ("trainable", "temporal"),
-        ("trainable", "lora"),
-        ("ema", 0.0),
-    ):
-        changes[name] = value
+    for group in groups:
+        changes.update(group)
         after = plan_of(**changes)
-        assert after.total < before.total, name
+        assert after.total < before.total, group
         before = after
     assert len(before.changes) == 1  # accumulate, which on so small a model only adds
 
@@ -277,9 +327,10 @@ def test_processes_share_a_batch_and_exchange_gradients(family: dict[str, Path])
             processes=processes,
         )
 
-    two = {item.name: item.bytes for item in plan_for(2).items}
+    plan = plan_for(2)
+    two = {item.name: item.bytes for item in plan.items}
     assert two["exchange of gradients"] == two["gradients"]
-    assert plan_for(2).clips == 1
+    assert plan.clips == 1
     with pytest.raises(ConfigError, match="cannot be divided over 3 processes"):
         plan_for(3)
 

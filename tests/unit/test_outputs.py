@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orster_cli.artifacts.manifest import MANIFEST
-from orster_cli.artifacts.outputs import article, check_collection, check_output, kind_in
+from orster_cli.artifacts.outputs import artifact_kind, check_collection, check_output, with_article
 from orster_cli.artifacts.store import begin
 from orster_cli.core.errors import ConfigError, ConflictError
 from tests.helpers.artifacts import make
@@ -89,7 +89,7 @@ def test_another_kind_of_artifact_is_not_replaced_even_damaged(tmp_path: Path, f
     for damage in (None, out / "cameras.json"):
         if damage is not None:
             damage.unlink()
-        assert kind_in(out) == "clip"
+        assert artifact_kind(out) == "clip"
         with pytest.raises(ConflictError) as caught:
             begin(out, kind="asset", command="construct", config={}, force=force)
         assert str(caught.value) == f"{out}: expected nothing or an asset there, found a clip"
@@ -102,14 +102,20 @@ def test_another_kind_of_artifact_is_not_replaced_even_damaged(tmp_path: Path, f
 def test_what_tells_no_kind_is_no_kind(tmp_path: Path) -> None:
     for text in ("", "[]", "{}", '{"kind": 3}', '{"kind": "app"}', '{"kind": "clip"'):
         (tmp_path / MANIFEST).write_text(text)
-        assert kind_in(tmp_path) is None, text
+        assert artifact_kind(tmp_path) is None, text
     shutil.rmtree(tmp_path)
-    assert kind_in(tmp_path) is None
+    assert artifact_kind(tmp_path) is None
 
 
 def test_articles() -> None:
     kinds = ("dataset", "model", "clip", "asset", "report")
-    assert [article(k) for k in kinds] == ["a dataset", "a model", "a clip", "an asset", "a report"]
+    assert [with_article(k) for k in kinds] == [
+        "a dataset",
+        "a model",
+        "a clip",
+        "an asset",
+        "a report",
+    ]
 
 
 def test_the_same_kind_with_other_settings_still_points_to_force(tmp_path: Path) -> None:

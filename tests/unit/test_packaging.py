@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -69,24 +68,6 @@ def test_the_metadata_that_an_index_shows() -> None:
         assert (REPOSITORY / name).is_file(), name
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built without a network from a copy of the sources."""
-    place = tmp_path_factory.mktemp("wheel")
-    copy = place / "source"
-    copy.mkdir()
-    for name in ("orster_cli", "templates", "tests"):
-        shutil.copytree(
-            REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "LICENSE", PROJECT["readme"]):
-        shutil.copyfile(REPOSITORY / name, copy / name)
-    code = f"from setuptools import build_meta; build_meta.build_wheel({str(place)!r})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return next(place.glob("*.whl"))
-
-
 def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -127,26 +108,6 @@ def test_a_wheel_carries_the_model_and_stays_small(wheel: Path) -> None:
     assert wheel.stat().st_size < 40 * 2**20
 
 
-def test_an_installed_wheel_finds_its_presets(wheel: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)
-    name = template_names()[0]
-    command = [sys.executable, "-m", "orster_cli", "config", "show", "--template", name]
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
-    assert f"# template {name}" in done.stdout
-    code = (
-        "from orster_cli.report.paper_figures import published_tables as p; print(p()[0].name); "
-        "from orster_cli.report.plots import strip_plot; "
-        "print(strip_plot([('a', 1.0), ('b', 2.0)], None, None, label='x', places=1)[:4])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=env
-    )
-    assert (done.returncode, done.stdout) == (0, "orster\n<svg\n"), done.stderr
-
-
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
@@ -165,12 +126,16 @@ def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path:
     fresh = plan("test")
     assert "-m venv .venv" in fresh
     assert "pip install -c constraints.txt -e '.[dev]'" in fresh
-    tests = "OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist loadfile"
-    assert fresh.rstrip().endswith(tests)
+    kernels = "OMP_NUM_THREADS=1 .venv/bin/orster doctor --warm\ntouch .venv/.kernels\n"
+    tests = "OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist worksteal --slowest 25"
+    assert fresh.endswith(f"{kernels}{tests}\n")
     stamp = tmp_path / ".venv/.made"
     stamp.parent.mkdir()
     stamp.touch()
-    assert plan("test").strip() == tests
+    assert plan("test") == f"{kernels}{tests}\n"
+    (stamp.parent / ".kernels").touch()
+    assert plan("test") == f"{tests}\n"
+    assert plan("test-slow") == f"{tests} --slow\n"
     assert "examples/demo.sh" in plan("demo")
     weights = plan("weights SIZE=cpu")
     for step in ("lay-out --size cpu", "templates/pipeline.mk", "ship --size cpu"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plyfile import PlyData
 
@@ -33,7 +33,6 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     count=st.integers(0, 50), coefficients=st.sampled_from([1, 4, 9, 16]), seed=st.integers(0, 99)
 )

@@ -24,7 +24,6 @@ from orster_cli.training.train_stage import run_stage
 from tests.helpers.training import (
     CFG,
     bundle,
-    dataset,
     merged,
     replace_config,
     source,
@@ -37,13 +36,13 @@ STAGES = ("pretrain", "distill", "align", "finetune")
 
 
 @pytest.fixture(scope="module")
-def data(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return dataset(creature, tmp_path_factory.mktemp("stages") / "dataset")
+def data(tiny_dataset: Path) -> Path:
+    return tiny_dataset
 
 
 @pytest.fixture(scope="module")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    return teachers(tmp_path_factory.mktemp("family"))
+def family(tiny_family: Path) -> Models:
+    return teachers(tiny_family)
 
 
 def made(stage: str, data: Path, family: Models, cfg: Config = CFG) -> PreparedStage:

@@ -5,40 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from accelerate.tracking import GeneralTracker
-
 from orster_cli.config.train import TrainConfig
 from orster_cli.core.reporting import Silent
 from orster_cli.training.loop import make_accelerator
 from orster_cli.training.trackers import Trackers
 
 
-class Fragile(GeneralTracker):
-    """Breaks at step 3."""
+def fragile() -> Any:
+    """A tracker that breaks at step 3."""
+    from accelerate.tracking import GeneralTracker
 
-    name = "fragile"
-    requires_logging_directory = False
+    class Fragile(GeneralTracker):
+        name = "fragile"
+        requires_logging_directory = False
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[tuple[int | None, dict[str, Any]]] = []
+        def __init__(self) -> None:
+            super().__init__()
+            self.rows: list[tuple[int | None, dict[str, Any]]] = []
 
-    @property
-    def tracker(self) -> None:
-        return None
+        @property
+        def tracker(self) -> None:
+            return None
 
-    def store_init_configuration(self, values: dict[str, Any]) -> None:
-        del values
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            del values
 
-    def log(self, values: dict[str, Any], step: int | None, **kwargs: Any) -> None:
-        if step == 3:
-            raise ConnectionError("no route")
-        self.rows.append((step, values))
+        def log(self, values: dict[str, Any], step: int | None, **kwargs: Any) -> None:
+            if step == 3:
+                raise ConnectionError("no route")
+            self.rows.append((step, values))
+
+    return Fragile()
 
 
 def test_numbers_arrive_and_failures_are_warned_of_once(tmp_path: Path) -> None:
     accelerator = make_accelerator(TrainConfig(), cpu=True)
-    reporter, tracker = Silent(), Fragile()
+    reporter, tracker = Silent(), fragile()
     trackers = Trackers(
         accelerator,
         [tracker, "no-such"],  # type: ignore[list-item]

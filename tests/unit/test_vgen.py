@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import I2VGenXLUNet, UNet3DConditionModel
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -46,6 +45,8 @@ OF_IMAGES = {
 
 
 def test_the_image_branchs_layout_is_vgens() -> None:
+    from diffusers import I2VGenXLUNet
+
     text = vgen.file_shapes(TrunkConfig())
     image = vgen.file_shapes(TrunkConfig(in_channels=8))
     want = {f"{name}.weight": shape for name, shape in OF_IMAGES.items()}
@@ -63,6 +64,8 @@ def test_the_image_branchs_layout_is_vgens() -> None:
 
 
 def test_the_published_size_is_diffusers_unet_and_the_cameras() -> None:
+    from diffusers import UNet3DConditionModel
+
     ours = vgen.shapes(TrunkConfig())
     assert len(ours) == 1484
     assert sum(math.prod(shape) for shape in ours.values()) == 1_412_895_300

@@ -1,0 +1,1 @@
+"""Measures videos and scenes: views of a protocol, cached network features, pairs, thresholds."""
