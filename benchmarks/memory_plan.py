@@ -23,6 +23,7 @@ from orster_cli.config.load import resolve
 from orster_cli.config.schema import Config
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
+from orster_cli.diffusion import layers
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
@@ -110,6 +111,7 @@ def on_cuda(stage: str, cfg: Config, place: Path, device: torch.device) -> list[
 def on_cpu(stage: str, cfg: Config, place: Path) -> list[object]:
     """A row: MiB of the plan for this device and of one real pass."""
     cpu, own = torch.device("cpu"), getattr(cfg, stage)
+    layers.FEW_KEYS = 0  # fused attention for any number of keys, as the plan has it
     clips = own.batch // own.accumulate
     with torch.device(META):
         empty = ready(stage, cfg, place, META)

@@ -139,11 +139,15 @@ def measure_step(
         for module in task.modules():
             if isinstance(module, Trunk):
                 module.recompute_contexts = lambda: (nullcontext(), passes())
+    # fused transformer layers hide their casts from autocast where a ledger watches
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     with ledger:
         with passes():
             loss = run()
         kept = ledger.live
         loss.backward()
+    torch.backends.mha.set_fastpath_enabled(fast_path)
     for parameter, hook in zip(trained, hooks, strict=True):
         hook.remove()
         parameter.grad = None
