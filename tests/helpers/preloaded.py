@@ -1,10 +1,9 @@
-"""What tests.helpers.starts imports before it forks: the libraries behind the commands."""
+"""What tests.helpers.starts imports before it forks: every module behind the commands."""
 
-import orster_cli.evaluation.evaluate_cases
+import importlib
+import pkgutil
 
-import orster_cli.app
-import orster_cli.commands.stage
-import orster_cli.construction.fit_asset
-import orster_cli.inputs.models
-import orster_cli.training.build
-import orster_cli.training.train_stage  # noqa: F401
+for _name in ("app", "commands", "inputs", "training", "construction", "evaluation"):
+    _module = importlib.import_module(f"orster_cli.{_name}")
+    for _part in pkgutil.iter_modules(getattr(_module, "__path__", ())):
+        importlib.import_module(f"{_module.__name__}.{_part.name}")

@@ -78,11 +78,11 @@ def stop_server() -> None:
 def _work(
     talk: Path, env: dict[str, str], work: Callable[..., object], args: tuple[Any, ...]
 ) -> None:
-    assert PRELOADED in sys.modules, "the server has imported nothing: starts are slow"
     os.environ.update(env)
     with talk.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    assert PRELOADED in sys.modules, f"python -c 'import {PRELOADED}' fails, and starts are slow"
     code = work(*args)
     sys.stdout.flush()
     sys.stderr.flush()
