@@ -24,8 +24,8 @@ from benchmarks.timing import write_results
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.construct.asset import load_asset
-from orster_cli.construct.fit_asset import ConstructInput, construct
+from orster_cli.construction.asset import load_asset
+from orster_cli.construction.fit_asset import ConstructInput, construct
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip

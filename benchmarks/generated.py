@@ -21,7 +21,7 @@ from torch import Tensor
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.construct.asset import load_asset
+from orster_cli.construction.asset import load_asset
 from orster_cli.core.reporting import Silent
 from orster_cli.core.strict_json import read_object
 from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view

@@ -84,7 +84,7 @@ MUTANTS = (
         "tests/unit/test_sampling.py tests/parity/test_pipeline_parity.py",
     ),
     Mutant(
-        "construct/trainable_asset.py", "a missing detach: the isometry loss moves the Gaussians at rest",
+        "construction/trainable_asset.py", "a missing detach: the isometry loss moves the Gaussians at rest",
         'means = self.params["means"].detach()\n            isometry',
         'means = self.params["means"]\n            isometry',
         "tests/unit/test_fit.py",
@@ -105,7 +105,7 @@ MUTANTS = (
         "tests/unit/test_curation.py",
     ),
     Mutant(
-        "evaluate/gates.py", "a figure that just reaches its gate fails",
+        "evaluation/gates.py", "a figure that just reaches its gate fails",
         "elif value < least:", "elif value <= least:",
         "tests/unit/test_evaluate.py tests/e2e/test_evaluate.py",
     ),

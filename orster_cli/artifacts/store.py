@@ -113,7 +113,8 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     manifest = read_manifest(path)
     if kind is not None and manifest.kind != kind:
         raise InputError(f"{path}: expected an artifact of kind {kind}, got {manifest.kind}")
-    remake = f"make it again with `orster {manifest.command} --force`"
+    call = manifest.command  # of the command line, or a function of Python with a dot in its name
+    remake = f"make it again with `{call if '.' in call else f'orster {call} --force'}`"
     for entry in manifest.files:
         file = path / entry.path
         if not is_plain_file(path, entry.path):

@@ -13,7 +13,6 @@ from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, Run, comman
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
     from orster_cli.commands.stage import Stage
-    from orster_cli.core.types import OrbitClip
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.video import OrbitFlags
 
@@ -59,7 +58,9 @@ def construct(
     model: Annotated[
         Path | None,
         typer.Option(
-            "--model", "-m", help="Model that samples the static orbit where none is given."
+            "--model",
+            "-m",
+            help="Model that samples the static orbit where none is given: a folder, mini or none.",
         ),
     ] = None,
     preset: Annotated[
@@ -78,10 +79,12 @@ def construct(
     A run that was stopped continues when the command is run again.
     Examples: orster construct dataset#frog-0 -o asset/ ; orster construct video.mp4 -o asset/"""
     from orster_cli.commands.stage import Stage
+    from orster_cli.config.load import preset_template
     from orster_cli.core.errors import ConfigError
-    from orster_cli.inputs.models import open_model, sampling_of
+    from orster_cli.inputs.models import open_model, sampling_of, static_orbit_model
     from orster_cli.inputs.video import OrbitFlags
 
+    model = static_orbit_model(model, clips)
     stage = Stage.open(
         "construct",
         command="construct",
@@ -122,24 +125,6 @@ def construct(
     )
 
 
-def preset_template(preset: str | None) -> str | None:
-    """The template of a preset's name. ConfigError: there is none."""
-    from orster_cli.config.load import template_names
-    from orster_cli.core.errors import ConfigError
-    from orster_cli.core.names import did_you_mean
-
-    if preset is None:
-        return None
-    prefix = "construct-"
-    known = [name.removeprefix(prefix) for name in template_names() if name.startswith(prefix)]
-    if preset not in known:
-        raise ConfigError(
-            f"--preset: no preset {preset!r}{did_you_mean(preset, known)}",
-            hint=f"presets: {', '.join(known)}",
-        )
-    return f"{prefix}{preset}"
-
-
 def construct_asset(
     stage: Stage,
     clips: list[str],
@@ -150,89 +135,39 @@ def construct_asset(
     device: str,
     announce: bool = True,
 ) -> Artifact | None:
-    """The asset of `clips`; None when it is up to date, or in a dry run."""
-    import shutil
-    from dataclasses import asdict
-
-    from orster_cli.construct.fit_asset import ConstructInput
-    from orster_cli.construct.fit_asset import construct as fit
-    from orster_cli.core.devices import choose_device
+    """The asset of `clips`; None when there was nothing to do."""
     from orster_cli.inputs.clips import open_clip
-    from orster_cli.io.clip_files import CONDITION
+    from orster_cli.inputs.construct_plan import plan_construct, run_construct
 
     orbit.check()
     opened = [open_clip(text, orbit, stage.out) for text in clips]
     still = (
         open_clip(static_orbit, orbit, stage.out, default_view="static") if static_orbit else None
     )
-    static = still.clip if still else next((o.static for o in opened if o.static), None)
-    model = model if static is None else None
-    if static is None and model is None:
-        stage.out.info("no static orbit: the object's shape comes from the moving frames alone")
-    sources = [*opened, *([still] if still else [])]
-    models = [] if model is None else [model]
+    plan = plan_construct(
+        opened,
+        stage.resolved.config,
+        static_orbit=still,
+        model=model,
+        orbit=orbit,
+        reporter=stage.out,
+    )
     draft = stage.plan(
-        parents=[parent for source in (*sources, *models) for parent in source.parents],
-        inputs=[file for source in (*sources, *models) for file in source.inputs],
-        seeds={"fit": stage.resolved.config.construct.seed},
-        extra={
-            "clips": [source.key for source in opened],
-            "static": still.key if still else "",
-            "orbit": asdict(orbit),
-            **({} if model is None else {"sample": stage.resolved.section("sample")}),
-        },
+        parents=plan.parents,
+        inputs=plan.inputs,
+        seeds=plan.seeds,
+        extra=plan.identity,
         announce=announce,
     )
     if draft is None:
         return None
     with draft:
-        if model is not None:
-            static = _sampled_orbit(stage, model, opened[0].clip, device)
-        priors = opened[0].priors
-        made = fit(
-            ConstructInput(
-                clips=[source.clip for source in opened],
-                static=static,
-                spatial_prior=priors.get("spatial"),
-                temporal_prior=priors.get("temporal"),
-            ),
-            stage.resolved.config.construct,
-            folder=draft.dir,
+        made = run_construct(
+            plan,
+            draft.dir,
             scratch=draft.scratch,
-            device=choose_device(device),
+            device=device,
             reporter=stage.out,
             stop=stage.stop,
         )
-        content = {**made.content, "prompt": opened[0].clip.prompt}
-        if opened[0].condition is not None:
-            shutil.copyfile(opened[0].condition, draft.dir / CONDITION)
-        return draft.commit(content, run=made.run, warnings=stage.out.warnings[:100])
-
-
-def _sampled_orbit(
-    stage: Stage, model: OpenedModel, clip: OrbitClip, device: str
-) -> OrbitClip | None:
-    """An orbit of the static object, sampled from the first frame of `clip`; None, with a warning,
-    where the sample shows no object on a plain background."""
-    from dataclasses import replace
-
-    from orster_cli.core.devices import choose_device
-    from orster_cli.core.errors import InputError
-    from orster_cli.io.matting import matte
-    from orster_cli.sampling.sample_clips import Sampler, sample_static_orbit
-
-    cfg = stage.resolved.config
-    stage.out.info("sampling the static orbit from the first frame")
-    sampler = Sampler(
-        model.load().whole(str(model.path)),
-        cfg.sample,
-        device=choose_device(device),
-        reporter=stage.out,
-    )
-    still = sample_static_orbit(sampler, clip, seed=cfg.construct.seed)
-    try:
-        found = matte(still.frames, where="sampled static orbit")
-    except InputError as error:
-        stage.out.warn(f"{error}; going on without it")
-        return None
-    return replace(still, frames=found.frames, alpha=found.alpha)
+        return draft.commit(made.content, run=made.run, warnings=stage.out.warnings[:100])

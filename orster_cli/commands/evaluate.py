@@ -131,9 +131,9 @@ def _run(
 ) -> None:
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.core.strict_json import read_object
-    from orster_cli.evaluate.gates import check_gates, parse_gates
-    from orster_cli.evaluate.metrics import check_names
-    from orster_cli.inputs.evaluation import measure_share, plan_evaluation
+    from orster_cli.evaluation.gates import check_gates, parse_gates
+    from orster_cli.evaluation.metrics import check_names
+    from orster_cli.inputs.evaluation import check_available, measure_share, plan_evaluation
     from orster_cli.report.write import REPORT
 
     cfg = stage.resolved.config.evaluate
@@ -157,7 +157,7 @@ def _run(
     # an older report that is up to date is checked against the gates of this run too
     values = read_object(open_artifact(stage.out_path, kind="report").path / REPORT)
     check_gates(gates, {one["name"]: one["mean"] for one in values["subjects"]})
-    _say_unavailable(values["unavailable"], stage)
+    check_available(values["unavailable"], cfg, stage.out)
 
 
 def _write(stage: Stage, draft: Draft, plan: EvaluationPlan) -> None:
@@ -176,26 +176,6 @@ def _write(stage: Stage, draft: Draft, plan: EvaluationPlan) -> None:
         figures=_tables(values),
         next_step=f"look at {stage.out_path / PAGE}",
         values={**content, "mean": {one["name"]: one["mean"] for one in values["subjects"]}},
-    )
-
-
-def _say_unavailable(unavailable: dict[str, dict[str, str]], stage: Stage) -> None:
-    """MissingResourceError for metrics without a value that were given by name; a warning where they were
-    part of `all`."""
-    from orster_cli.core.errors import MissingResourceError
-    from orster_cli.evaluate.metrics import ALL
-
-    lines = [f"{name}: {about['why']}" for name, about in unavailable.items()]
-    if not lines:
-        return
-    if ALL in stage.resolved.config.evaluate.metrics:
-        for line in lines:
-            stage.out.warn(f"not computed: {line}")
-        return
-    ways = dict.fromkeys(about["get"] for about in unavailable.values() if about["get"])
-    raise MissingResourceError(
-        "the report has no value of these metrics:\n" + "\n".join(lines),
-        hint="; ".join(ways) or None,
     )
 
 

@@ -32,14 +32,15 @@ def generate(
     The same as sample-video into OUT/clip and construct into OUT/asset.
     Example: orster generate --text "a frog jumping" -o frog/"""
     from orster_cli.artifacts.outputs import check_collection, check_output
-    from orster_cli.commands.construct import construct_asset, preset_template
-    from orster_cli.commands.sample_video import Request, sample_clip
+    from orster_cli.commands.construct import construct_asset
+    from orster_cli.commands.sample_video import Sampling, sample_clip
     from orster_cli.commands.stage import Stage
-    from orster_cli.inputs.models import SHIPPED, open_model_or_default, sampling_of
+    from orster_cli.config.load import preset_template
+    from orster_cli.inputs.models import model_folder, open_model_or_default, sampling_of
     from orster_cli.inputs.video import OrbitFlags
 
-    model = condition.model
-    read = [condition.image, condition.object_, model or SHIPPED]
+    model = model_folder(condition.model)
+    read = [condition.image, condition.object_, model]
     check_collection(out, "a clip and an asset")
     check_output(out / "asset", kind="asset", reads=[*read, run.config])
     first = Stage.open(
@@ -54,14 +55,15 @@ def generate(
         **run.for_stage(),
     )
     opened = open_model_or_default(model)
-    sample_clip(first, opened, Request(condition), condition.seed, announce=run.dry_run)
+    sampling = Sampling.of(condition, opened, first)
+    sample_clip(first, sampling, condition.seed, announce=run.dry_run)
     if run.dry_run:
         return
     second = Stage.open(
         "construct",
         command="construct",
         kind="asset",
-        reads=[out / "clip", model or SHIPPED],
+        reads=[out / "clip", model],
         out=out / "asset",
         flags={"construct.seed": condition.seed},
         template=preset_template(preset),

@@ -13,9 +13,7 @@ from orster_cli.ui.options import SETTINGS, TemplateRun, command
 from orster_cli.ui.out import Out
 
 if TYPE_CHECKING:
-    from orster_cli.artifacts.manifest import InputFile
     from orster_cli.commands.stage import Stage
-    from orster_cli.dataset.sources import Source
 
 
 CLIPS = "clips.csv"
@@ -118,45 +116,33 @@ def prepare_data(
 def _prepare(
     stage: Stage, objects: list[Path], captions: Path | None, shard: str | None, workers: int
 ) -> None:
-    from orster_cli.dataset.sources import find_sources, parse_part, take_part
-    from orster_cli.inputs.files import input_file
+    from orster_cli.dataset.sources import parse_part
+    from orster_cli.inputs.prepare_plan import plan_prepare
 
-    cfg = stage.resolved.config.prepare
-    part = parse_part(shard) if shard else (1, 1)
-    sources = take_part(find_sources(objects), part)
-
-    from orster_cli.dataset.captions import read_captions  # imports torch: after the first checks
-    from orster_cli.dataset.prepare import prepare
-    from orster_cli.dataset.reader import Dataset
-
-    rows = read_captions(captions) if captions else None
-    inputs = _inputs(stage, sources) + ([input_file(captions)] if captions else [])
-    draft = stage.plan(
-        inputs=inputs,
-        seeds={"azimuth": cfg.seed},
-        extra={"part": f"{part[0]}/{part[1]}"},
+    plan = plan_prepare(
+        objects,
+        stage.resolved.config.prepare,
+        captions=captions,
+        part=parse_part(shard) if shard else (1, 1),
+        reporter=stage.out,
     )
+    draft = stage.plan(inputs=plan.inputs, seeds=plan.seeds, extra=plan.identity)
     if draft is None:
         return
     with draft:
         if draft.resumed:
             stage.out.info("going on from an earlier run")
-        done = prepare(
-            sources,
-            rows,
-            draft.dir,
-            draft.scratch,
-            cfg,
-            workers=workers,
-            reporter=stage.out,
-            stop=stage.stop,
+        done = plan.run(
+            draft.dir, draft.scratch, workers=workers, reporter=stage.out, stop=stage.stop
         )
         warnings = stage.out.warnings[:100]
         artifact = draft.commit(done.content, licences=done.licences, warnings=warnings)
+    from orster_cli.dataset.reader import Dataset
+
     silent = sum(not texts for texts in Dataset.read(artifact.path).texts().values())
     stage.done(
         artifact,
-        summary=f"{done.kept} clips of {len(sources)} objects kept, {done.dropped} dropped "
+        summary=f"{done.kept} clips of {len(plan.sources)} objects kept, {done.dropped} dropped "
         "(reasons in the manifest)"
         + (f"; {silent} without a caption (to write some: --write-captions)" if silent else ""),
         next_step=f"look at {stage.out_path / 'contact_sheet.png'}",
@@ -201,23 +187,6 @@ def _write_captions(
     ]
     values = {"status": "dry run" if dry_run else "made", "path": str(path), "rows": len(rows)}
     sink.result({**values, "objects": len(sources)}, "\n".join(said))
-
-
-def _inputs(stage: Stage, sources: list[Source]) -> list[InputFile]:
-    """Every file of every source, hashed, under its name relative to what the user named."""
-    from orster_cli.inputs.files import input_file
-
-    found = []
-    for done, source in enumerate(sources, start=1):
-        files = [source.path]
-        if source.path.is_dir():
-            files = sorted(path for path in source.path.rglob("*") if path.is_file())
-        for path in files:
-            inner = path.relative_to(source.path).as_posix()
-            name = source.name if inner == "." else f"{source.name}/{inner}"
-            found.append(input_file(path).model_copy(update={"name": name}))
-        stage.out.step("hash inputs", done, len(sources))
-    return found
 
 
 def _merge(stage: Stage, parts: list[Path]) -> None:

@@ -126,7 +126,12 @@ def _load(request: TrainRequest, *, empty: bool) -> Models:
                 raise InputError(f"{opened.path}: has no {name}")
     return Models(
         start=None if start is None else start.load(empty=empty),
-        teacher_3d=request.folders.get("teacher_3d"),
-        teacher_video=request.folders.get("teacher_video"),
+        teacher_3d=_folder(request, "teacher_3d"),
+        teacher_video=_folder(request, "teacher_video"),
         **parts,
     )
+
+
+def _folder(request: TrainRequest, use: str) -> Path | None:
+    opened = request.models.get(use)
+    return None if opened is None else opened.path

@@ -51,14 +51,16 @@ def resolve(
     file: Path | None = None,
     environ: Mapping[str, str] | None = None,
     assignments: list[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     model: Path | None = None,
 ) -> Resolved:
     """The config of one run.
 
     `template`: the name of a shipped preset, or a TOML path; `assignments`: "section.key=value"
-    texts; `flags`: {"section.key": value} from the command's own options (None: not given);
-    `model`: a TOML file with a model's own sampling settings, which every other source overrides.
+    texts; `overrides`: {"section.key": value} from Python; `flags`: {"section.key": value} from the
+    command's own options (None: not given); `model`: a TOML file with a model's own sampling settings,
+    which every other source overrides.
 
     ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
     values: Values = {}
@@ -73,6 +75,7 @@ def resolve(
         layers.append((f"template {_one_line(path.stem)}", read_toml(path)))
     layers.append(("environment", _from_environment(environ or {})))
     layers.append(("--set", _from_assignments(assignments or [])))
+    layers.append(("config", _from_overrides(overrides or {})))
     layers.append(("command line", _from_flags(flags or {})))
     for origin, layer in layers:
         for section, entries in layer.items():
@@ -110,6 +113,20 @@ def find_template(name: str) -> Path:
             hint=f"shipped templates: {', '.join(known)}; or give the path of a .toml file",
         )
     return templates_folder() / f"{name}.toml"
+
+
+def preset_template(preset: str | None) -> str | None:
+    """The template of a preset of `construct`. ConfigError: there is none of this name."""
+    if preset is None:
+        return None
+    prefix = "construct-"
+    known = [name.removeprefix(prefix) for name in template_names() if name.startswith(prefix)]
+    if preset not in known:
+        raise ConfigError(
+            f"no preset {printable(preset)!r}{did_you_mean(preset, known)}",
+            hint=f"presets: {', '.join(known)}",
+        )
+    return f"{prefix}{preset}"
 
 
 def read_toml(path: Path) -> Values:
@@ -177,13 +194,21 @@ def _from_assignments(assignments: list[str]) -> Values:
     return out
 
 
-def _from_flags(flags: Mapping[str, Any]) -> Values:
+def _from_overrides(overrides: Mapping[str, Any]) -> Values:
     out: Values = {}
-    for name, value in flags.items():
-        section, _, key = name.partition(".")
-        if value is not None:
-            out.setdefault(section, {})[key] = value
+    for name, value in overrides.items():
+        section, dot, key = str(name).partition(".")
+        if not dot:
+            raise ConfigError(
+                f"config: expected names as section.key, got {printable(str(name))!r}",
+                hint='for example {"construct.gaussians": 8000}; `orster config show` lists the keys',
+            )
+        out.setdefault(section, {})[key] = value
     return out
+
+
+def _from_flags(flags: Mapping[str, Any]) -> Values:
+    return _from_overrides({name: value for name, value in flags.items() if value is not None})
 
 
 def _checked(section: str, key: str, value: Any, origin: str) -> Any:

@@ -46,11 +46,11 @@ class Dataset:
         self._samples = samples
 
     @classmethod
-    def open(cls, path: Path) -> Dataset:
+    def open(cls, path: str | Path) -> Dataset:
         """Open the dataset artifact at `path`. InputError: another or a damaged artifact."""
         from orster_cli.artifacts.store import open_artifact
 
-        return cls.read(open_artifact(path, kind="dataset").path)
+        return cls.read(open_artifact(Path(path), kind="dataset").path)
 
     @classmethod
     def read(cls, root: Path) -> Dataset:

@@ -25,6 +25,9 @@ from orster_cli.io.tensors import content_id, fill_module
 STEM = "diffusion_pytorch_model"
 CONFIG = "config.json"
 _LOG_VARIANCE = -5.0  # of a new posterior
+# how a new encoder reads a pixel: brightness, red - blue and green - magenta, which vary less and less
+_OPPONENTS = [[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]]
+_GAINS = [1.0, 3.0, 5.0]
 # names that older releases of diffusers gave the attention's layers
 _LEGACY = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
@@ -167,7 +170,8 @@ class FrameVAE(nn.Module):
 def _start_near_linear(vae: AutoencoderKL) -> None:
     """Initial weights with which colours and shapes pass at once, coarsely: every residual branch is the
     identity, halving is a mean and doubling a repetition, other layers are orthogonal maps of a pixel to
-    a pixel, and the posterior is narrow. Default ones take thousands of steps to let colours through."""
+    a pixel, hues are read louder than brightness, and the posterior is narrow. Default ones take thousands
+    of steps to let colours through."""
     for layer in vae.modules():
         if isinstance(layer, ResnetBlock2D):
             _zero(layer.conv2)
@@ -185,6 +189,12 @@ def _start_near_linear(vae: AutoencoderKL) -> None:
     for part in (vae.encoder, vae.decoder):
         _orthogonal(part.conv_in)
         _orthogonal(part.conv_out)
+    hues = F.normalize(torch.tensor(_OPPONENTS), dim=1)
+    block = torch.eye(vae.config.in_channels // 3)
+    louder = torch.kron(torch.tensor(_GAINS)[:, None] * hues, block)
+    first, last = vae.encoder.conv_in.weight, vae.decoder.conv_out.weight
+    first[:, :, 1, 1] = first[:, :, 1, 1] @ louder
+    last[:, :, 1, 1] = torch.kron(hues.T.contiguous(), block) @ last[:, :, 1, 1]
     for layer in (vae.quant_conv, vae.post_quant_conv):
         _zero(layer)
         layer.weight[:, :, 0, 0] = torch.eye(layer.out_channels)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.artifacts.store import Artifact
     from orster_cli.core.reporting import Reporter
     from orster_cli.core.types import OrbitClip
+    from orster_cli.dataset.reader import Dataset
     from orster_cli.inputs.video import OrbitFlags
 
 
@@ -75,10 +77,14 @@ def _from_dataset(path: Path, key: str, default_view: str) -> OpenedClip:
     from orster_cli.dataset.reader import Dataset
 
     artifact = open_artifact(path, kind="dataset")
-    dataset = Dataset.read(path)
     key, mark, view = key.partition(":")
-    view = view if mark else default_view
-    keys = dataset.keys()
+    return opened_sample(Dataset.read(path), artifact, key, view if mark else default_view)
+
+
+def opened_sample(dataset: Dataset, artifact: Artifact, key: str, view: str) -> OpenedClip:
+    """A view of a sample with its static orbit; an empty `key` is that of a dataset's only sample.
+    InputError: no such key or view."""
+    path, keys = artifact.path, dataset.keys()
     if not key and len(keys) == 1:
         key = keys[0]
     if key not in keys:

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.devices import choose_device
+from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.inputs.pairing import Pairs, pair
@@ -22,9 +23,9 @@ from orster_cli.inputs.subjects import Subject, datasets_in, open_subjects
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
-    from orster_cli.evaluate.evaluate_pairs import EvaluationResult, SubjectValues
-    from orster_cli.evaluate.features import Features
-    from orster_cli.evaluate.views import EvaluationPair, RenderedViews
+    from orster_cli.evaluation.evaluate_pairs import EvaluationResult, SubjectValues
+    from orster_cli.evaluation.features import Features
+    from orster_cli.evaluation.views import EvaluationPair, RenderedViews
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,6 @@ def evaluate(
 ) -> dict[str, Any]:
     """The report of `subject`, in the form of `report.json`; no file is written. Arguments and errors as
     `plan_evaluation`."""
-    from orster_cli.report.write import report_values
-
     reporter = reporter or Silent()
     plan = plan_evaluation(
         subject,
@@ -95,6 +94,13 @@ def evaluate(
         cache=cache,
         reporter=reporter,
     )
+    return measured_values(plan, reporter)
+
+
+def measured_values(plan: EvaluationPlan, reporter: Reporter) -> dict[str, Any]:
+    """The report of `plan` in the form of `report.json`; no file is written."""
+    from orster_cli.report.write import report_values
+
     return report_values(
         measure(plan, reporter),
         plan.names,
@@ -118,9 +124,9 @@ def plan_evaluation(
     `subject`, `reference`: any form that `open_subjects` takes; without a reference, the datasets in the
     subject's folder. `cache`: folder of the cached features, None: no cache. InputError,
     ConfigError: what cannot be opened or paired, an unknown metric."""
-    from orster_cli.evaluate.features import Features
-    from orster_cli.evaluate.metrics import METRICS, check_names, networks_of
-    from orster_cli.evaluate.networks import Networks
+    from orster_cli.evaluation.features import Features
+    from orster_cli.evaluation.metrics import METRICS, check_names, networks_of
+    from orster_cli.evaluation.networks import Networks
     from orster_cli.inputs.models import SHIPPED
 
     names = check_names(cfg.metrics)
@@ -155,7 +161,7 @@ def measure(
 ) -> EvaluationResult:
     """Measure the subjects and unused references in `part`. `on_subject` is called with each subject while
     its frames are in memory."""
-    from orster_cli.evaluate.evaluate_pairs import PlannedPair, UnusedReference, evaluate_pairs
+    from orster_cli.evaluation.evaluate_pairs import PlannedPair, UnusedReference, evaluate_pairs
 
     def planned(one: Subject) -> PlannedPair:
         reference = plan.pairs.reference.get(one.name)
@@ -212,6 +218,27 @@ def write_evaluation(
     return values
 
 
+def check_available(
+    unavailable: Mapping[str, Mapping[str, str]], cfg: EvaluateConfig, reporter: Reporter
+) -> None:
+    """MissingResourceError for metrics without a value that were given by name; a warning where they were
+    part of `all`. `unavailable`: as in `report.json`."""
+    from orster_cli.evaluation.metrics import ALL
+
+    lines = [f"{name}: {about['why']}" for name, about in unavailable.items()]
+    if not lines:
+        return
+    if ALL in cfg.metrics:
+        for line in lines:
+            reporter.warn(f"not computed: {line}")
+        return
+    ways = dict.fromkeys(about["get"] for about in unavailable.values() if about["get"])
+    raise MissingResourceError(
+        "the report has no value of these metrics:\n" + "\n".join(lines),
+        hint="; ".join(ways) or None,
+    )
+
+
 def _changed_settings(cfg: EvaluateConfig) -> list[str]:
     """Settings that differ from those of the protocol that `cfg` names."""
     from orster_cli.config.load import resolve
@@ -224,7 +251,7 @@ def _changed_settings(cfg: EvaluateConfig) -> list[str]:
 
 def _load_pair(subject: Subject, reference: Subject | None) -> EvaluationPair:
     """A subject and its reference, in memory."""
-    from orster_cli.evaluate.views import Condition, EvaluationPair
+    from orster_cli.evaluation.views import Condition, EvaluationPair
 
     loaded = subject.load()
     other = None if reference is None else reference.load()

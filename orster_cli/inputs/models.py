@@ -1,18 +1,22 @@
-"""What commands accept where a model is meant, and what it counts as in a manifest."""
+"""What is accepted where a model is meant, and what it counts as in a manifest.
+
+A model artifact, a folder as diffusers writes them, or "mini": the model that comes with the package.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orster_cli.artifacts.manifest import MANIFEST, InputFile, Parent
+from orster_cli.artifacts.manifest import MANIFEST, InputFile, Parent, read_manifest
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
-    from orster_cli.diffusion.bundle import Bundle
+    from orster_cli.diffusion.bundle import Bundle, WholeBundle
 
 
 @dataclass
@@ -31,34 +35,72 @@ class OpenedModel:
 
         return load_bundle(self.path, empty=empty)
 
+    def load_whole(self) -> WholeBundle:
+        """The model with every part. InputError: a part is missing."""
+        return self.load().whole(str(self.path))
 
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "mini"  # inside the package
+
+MINI = "mini"  # names the model that comes with the package
+NONE = "none"  # names no model, where there would be one by default
+SHIPPED = Path(__file__).resolve().parents[1] / "weights" / MINI  # inside the package
 
 
 SAMPLING = "sample.toml"
 
 
+def model_folder(name: str | Path | None) -> Path:
+    """The folder that `name` means: "mini" is the shipped model unless a folder of this name exists, and
+    None is the shipped model."""
+    if name is None or (str(name) == MINI and not Path(MINI).exists()):
+        return SHIPPED
+    return Path(name)
+
+
+def shipped_model_of(clips: Iterable[str | Path]) -> Path | None:
+    """The shipped model if it sampled one of `clips` (artifact folders; other forms are skipped)."""
+    if not (SHIPPED / MANIFEST).is_file():
+        return None
+    shipped = read_manifest(SHIPPED).id
+    for clip in clips:
+        folder = Path(clip)
+        if (folder / MANIFEST).is_file():
+            manifest = read_manifest(folder)
+            if manifest.kind == "clip" and shipped in {p.id for p in manifest.parents}:
+                return SHIPPED
+    return None
+
+
+def static_orbit_model(model: str | Path | None, clips: Iterable[str | Path]) -> Path | None:
+    """The model that samples the static orbit of `clips`: `model`, no model for "none"; by default the
+    shipped one where it sampled the clips, else none."""
+    if model is None:
+        return shipped_model_of(clips)
+    if str(model) == NONE and not Path(NONE).exists():
+        return None
+    return model_folder(model)
+
+
 def sampling_of(path: Path | None) -> Path | None:
     """The file with the settings that a model (None: the one that comes with the package) samples
     best with, where its folder has one."""
-    file = (path or SHIPPED) / SAMPLING
+    file = model_folder(path) / SAMPLING
     return file if file.is_file() else None
 
 
 def open_model_or_default(path: Path | None) -> OpenedModel:
     """`open_model`, or the model that comes with the package. MissingResourceError: it has none."""
-    if path is not None:
-        return open_model(path)
-    if not SHIPPED.is_dir():
+    folder = model_folder(path)
+    if folder == SHIPPED and not SHIPPED.is_dir():
         raise MissingResourceError(
             "this release of orster brings no model of its own",
             hint="give --model: `orster init` lays out a project that trains one",
         )
-    return open_model(SHIPPED)
+    return open_model(folder)
 
 
 def open_model(path: Path) -> OpenedModel:
     """A model artifact, or a folder as diffusers writes them. InputError: neither."""
+    path = model_folder(path)
     if (path / MANIFEST).is_file():
         artifact = open_artifact(path, kind="model")
         role = artifact.content.get("role")

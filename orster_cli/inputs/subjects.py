@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.evaluate import EvaluateConfig
     from orster_cli.core.reporting import Reporter
-    from orster_cli.evaluate.videos import Scene, Video
-    from orster_cli.evaluate.views import Condition
+    from orster_cli.evaluation.videos import Scene, Video
+    from orster_cli.evaluation.views import Condition
 
 FORMS = (
     "give an asset, a clip or dataset artifact (dataset#key:view), a folder with transforms.json, "
@@ -134,8 +134,8 @@ def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
 
 
 def _load_clip(text: str, name: str, cfg: EvaluateConfig, reporter: Reporter) -> LoadedSubject:
-    from orster_cli.evaluate.videos import clip_video
-    from orster_cli.evaluate.views import Condition
+    from orster_cli.evaluation.videos import clip_video
+    from orster_cli.evaluation.views import Condition
     from orster_cli.inputs.clips import open_clip
     from orster_cli.inputs.video import OrbitFlags
 
@@ -159,8 +159,8 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
 
     def loader(key: str) -> Callable[[], LoadedSubject]:
         def load() -> LoadedSubject:
-            from orster_cli.evaluate.videos import clip_video
-            from orster_cli.evaluate.views import Condition
+            from orster_cli.evaluation.videos import clip_video
+            from orster_cli.evaluation.views import Condition
 
             clip, static = dataset.clip(key, "dynamic"), dataset.clip(key, "static")
             return LoadedSubject(
@@ -195,7 +195,7 @@ def _video(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
 
     def load() -> LoadedSubject:
         from orster_cli.core.compositing import over
-        from orster_cli.evaluate.videos import BACKGROUNDS, Video
+        from orster_cli.evaluation.videos import BACKGROUNDS, Video
         from orster_cli.inputs.video import read_moving
 
         frames, alpha = read_moving(path, reporter)
@@ -212,9 +212,9 @@ def _asset(path: Path) -> Subject:
     artifact = open_artifact(path, kind="asset")
 
     def load() -> LoadedSubject:
-        from orster_cli.construct.asset import load_asset
-        from orster_cli.evaluate.videos import GaussianScene
-        from orster_cli.evaluate.views import Condition
+        from orster_cli.construction.asset import load_asset
+        from orster_cli.evaluation.videos import GaussianScene
+        from orster_cli.evaluation.views import Condition
         from orster_cli.io.clip_files import CONDITION
 
         file = path / CONDITION
@@ -233,7 +233,7 @@ def _gaussians(path: Path) -> Subject:
     from orster_cli.inputs.files import input_file
 
     def load() -> LoadedSubject:
-        from orster_cli.evaluate.videos import GaussianScene, StaticGaussians
+        from orster_cli.evaluation.videos import GaussianScene, StaticGaussians
         from orster_cli.io.ply import read_ply
 
         return LoadedSubject(content=GaussianScene(StaticGaussians(read_ply(path))))
@@ -270,7 +270,7 @@ def _animations(path: Path, cfg: EvaluateConfig) -> list[Subject]:
 def _load_mesh(path: Path, animation: int, cfg: EvaluateConfig) -> LoadedSubject:
     from orster_cli.config.prepare import PrepareConfig
     from orster_cli.dataset.views import normalize_object
-    from orster_cli.evaluate.videos import MeshScene
+    from orster_cli.evaluation.videos import MeshScene
     from orster_cli.gltf.load import load_gltf
 
     prepare = PrepareConfig(resolution=cfg.resolution)  # the defaults of `prepare-data`

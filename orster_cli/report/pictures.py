@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orster_cli.evaluate.evaluate_pairs import SubjectValues
-from orster_cli.evaluate.videos import Video
-from orster_cli.evaluate.views import RenderedViews
+from orster_cli.evaluation.evaluate_pairs import SubjectValues
+from orster_cli.evaluation.videos import Video
+from orster_cli.evaluation.views import RenderedViews
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.io.video import write_video
 from orster_cli.report.page import SideBySide

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from orster_cli.config.evaluate import EvaluateConfig
-from orster_cli.evaluate.evaluate_pairs import EvaluationResult, SubjectValues, summary
-from orster_cli.evaluate.metrics import METRICS, columns_of
-from orster_cli.evaluate.networks import NetworkSource
+from orster_cli.evaluation.evaluate_pairs import EvaluationResult, SubjectValues, summary
+from orster_cli.evaluation.metrics import METRICS, columns_of
+from orster_cli.evaluation.networks import NetworkSource
 from orster_cli.report.file import FORMAT, REPORT, VERSION
 from orster_cli.report.markdown import report_markdown
 from orster_cli.report.page import SideBySide, report_page

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
 LOW = torch.bfloat16
-FLASH_WIDEST = 256  # channels of a head that the flash kernel takes
+FLASH_WIDEST = 256  # channels of a head that flash attention takes
+EFFICIENT_ROWS = 32  # the memory-efficient kernel's rows are a multiple of it
 
 
 def _both(*names: str) -> set[Callable[..., Any]]:
@@ -66,9 +66,9 @@ class _Autocast(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in _LOW_PRECISION:
-            args, kwargs = tree_map_only(Tensor, self._low, (args, kwargs))
+            args, kwargs = _converted(args, kwargs, self._low)
         elif func in self.full:
-            args, kwargs = tree_map_only(Tensor, self._float32, (args, kwargs))
+            args, kwargs = _converted(args, kwargs, _float32)
         elif func in self.full_result and kwargs.get("dtype") is None and args[0].dtype == LOW:
             kwargs = {**kwargs, "dtype": torch.float32}
         return func(*args, **kwargs)
@@ -82,78 +82,90 @@ class _Autocast(TorchFunctionMode):
             self.copies[id(x)] = x.to(LOW)
         return self.copies[id(x)]
 
-    @staticmethod
-    def _float32(x: Tensor) -> Tensor:
-        return x.float() if x.device.type == "meta" and x.dtype == LOW else x
+
+def _float32(x: Tensor) -> Tensor:
+    return x.float() if x.device.type == "meta" and x.dtype == LOW else x
+
+
+def _converted(
+    args: tuple[Any, ...], kwargs: dict[str, Any], convert: Callable[[Tensor], Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a function with `convert` applied to its tensors."""
+    return (
+        tuple(convert(x) if isinstance(x, Tensor) else x for x in args),
+        {name: convert(x) if isinstance(x, Tensor) else x for name, x in kwargs.items()},
+    )
 
 
 class _FusedKernels(TorchFunctionMode):
-    """Attention and dropout as the kernels that a device of the kind `like` runs: on the meta device
-    they would keep a table of weights, and a mask of floats."""
+    """Attention and dropout with the memory of the kernels that a device of the kind `like` runs. On the
+    meta device they would save a table of weights, and a mask of floats."""
 
     def __init__(self, like: str) -> None:
         super().__init__()
-        self.kernels = {F.scaled_dot_product_attention: _on_cpu}
-        if like == "cuda":
-            self.kernels = {F.scaled_dot_product_attention: _on_cuda, F.dropout: _dropout_on_cuda}
+        self.like = like
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return self.kernels.get(func, func)(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention and _is_fused(self.like, *args, **kwargs):
+            return _Attention.apply(self.like, *args[:3])
+        if func is F.dropout and self.like == "cuda":
+            return _dropout(*args, **kwargs)
+        return func(*args, **kwargs)
 
 
-def _dropout_on_cuda(
-    x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
-    if inplace or not training or p == 0:
-        return F.dropout(x, p, training, inplace)
-    return torch.native_dropout(x, p, training)[0]
-
-
-def _on_cuda(
+def _is_fused(
+    like: str,
     q: Tensor,
-    k: Tensor,
+    _: Tensor,
     v: Tensor,
     attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """[N,heads,T,width]. Flash for 16-bit types of equal width without a mask, the memory-efficient
-    kernel for the rest, and plain products for what is not four-dimensional."""
-    assert not enable_gqa  # none of our models asks for it
-    ops = torch.ops.aten
-    if q.ndim != 4:
-        scale = q.shape[-1] ** -0.5 if scale is None else scale
-        weights = (q.float() * scale) @ k.float().transpose(-1, -2)
-        weights = weights if attn_mask is None else weights + attn_mask
-        return (weights.softmax(dim=-1) @ v.float()).to(q.dtype)
-    equal = q.shape[-1] == v.shape[-1] <= FLASH_WIDEST and attn_mask is None
-    if equal and q.dtype in (torch.bfloat16, torch.float16):
-        out: Tensor = ops._scaled_dot_product_flash_attention(
-            q, k, v, dropout_p, is_causal, scale=scale
-        )[0]
+    *__: Any,
+    **___: Any,
+) -> bool:
+    """Whether a device has a fused kernel: CPUs only for equal widths without a mask."""
+    if q.device.type != "meta" or q.ndim != 4:
+        return False
+    return like == "cuda" or (q.shape[-1] == v.shape[-1] and attn_mask is None)
+
+
+class _Attention(torch.autograd.Function):
+    """Saves its inputs, its output and a float32 per row. Flash attention takes 16-bit types of equal
+    widths; the memory-efficient kernel for the rest pads the rows."""
+
+    @staticmethod
+    def forward(ctx: Any, like: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """[N,heads,T,width], in memory as [N,T,heads,width]."""
+        n, heads, length, width = q.shape
+        flash = like == "cpu" or (q.dtype == LOW and width == v.shape[-1] <= FLASH_WIDEST)
+        rows = length if flash else -(-length // EFFICIENT_ROWS) * EFFICIENT_ROWS
+        out = q.new_empty(n, length, heads, v.shape[-1]).transpose(1, 2)
+        ctx.save_for_backward(q, k, v, out, q.new_empty(n, heads, rows, dtype=torch.float32))
         return out
-    if attn_mask is not None:
-        if attn_mask.dtype == torch.bool:
-            attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype)
-        attn_mask = attn_mask.to(q.dtype).expand(*q.shape[:-1], k.shape[-2])
-    grad = torch.is_grad_enabled() and any(x.requires_grad for x in (q, k, v))
-    wide: Tensor = ops._scaled_dot_product_efficient_attention(
-        q, k, v, attn_mask, grad, dropout_p, is_causal, scale=scale
-    )[0]
-    return wide
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors[:3]
+        return None, *(x.new_empty(x.transpose(1, 2).shape).transpose(1, 2) for x in inputs)
 
 
-def _on_cpu(
-    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, *args: Any, **kwargs: Any
-) -> Tensor:
-    """[N,heads,T,width]. Flash for equal widths without a mask; plain products for the rest."""
-    if q.ndim != 4 or q.shape[-1] != v.shape[-1] or attn_mask is not None:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask, *args, **kwargs)
-    out: Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        q, k, v, *args, **kwargs
-    )[0]
-    return out
+class _Dropout(torch.autograd.Function):
+    """Saves a mask of bytes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(torch.empty_like(x, dtype=torch.bool))
+        return torch.empty_like(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (mask,) = ctx.saved_tensors
+        return grad * mask
+
+
+def _dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    if inplace or not training or p == 0 or x.device.type != "meta":
+        return F.dropout(x, p, training, inplace)
+    return _Dropout.apply(x)  # type: ignore[no-any-return]

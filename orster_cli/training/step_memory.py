@@ -12,7 +12,7 @@ kernel allocates inside itself (workspaces of cuDNN and cuBLAS).
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from orster_cli.diffusion.trunk import Trunk
 from orster_cli.training.meta_device import device_paths
 
 BLOCK = 512  # bytes: the CUDA allocator hands out multiples of it
-COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default}  # between devices
+COPIES = {"aten.copy_.default", "aten._to_copy.default"}  # operators that may mix devices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,9 @@ def rounded(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-class Ledger(TorchDispatchMode):
+class Ledger(
+    TorchDispatchMode
+):  # the one undocumented part of torch here: no other sees all operators
     """Bytes of the storages that are alive on one kind of device, in the allocator's blocks. Those of
     `held` count nothing."""
 
@@ -61,12 +62,11 @@ class Ledger(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.kind == "meta" and func not in COPIES:
-            _check_devices(func, args, kwargs)
+        if self.kind == "meta" and str(func) not in COPIES:
+            _check_devices(func, [*args, *kwargs.values()])
         out = func(*args, **kwargs)
-        for value in tree_leaves(out):
-            if isinstance(value, Tensor):
-                self._count(value)
+        for value in _tensors(out):
+            self._count(value)
         return out
 
     def _count(self, value: Tensor) -> None:
@@ -96,10 +96,18 @@ class Ledger(TorchDispatchMode):
         self.together = max(self.together, self.live + self.gradients)
 
 
-def _check_devices(func: Any, args: Any, kwargs: Any) -> None:
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in an operator's arguments or results."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _tensors(one)
+
+
+def _check_devices(func: Any, args: Sequence[Any]) -> None:
     """The meta device computes with CPU tensors where a CUDA device would refuse."""
-    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x.ndim]
-    devices = {x.device.type for x in tensors}
+    devices = {x.device.type for x in _tensors(args) if x.ndim}
     assert len(devices) < 2, f"{func}: tensors on {' and '.join(sorted(devices))}"
 
 

@@ -15,7 +15,7 @@ from orster_cli.commands.evaluate import evaluate
 from orster_cli.core.errors import ConfigError, ConflictError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
-from orster_cli.evaluate.videos import StaticGaussians
+from orster_cli.evaluation.videos import StaticGaussians
 from orster_cli.io.clip_files import write_clip
 from orster_cli.io.ply import write_ply
 from orster_cli.io.transforms_json import write_transforms

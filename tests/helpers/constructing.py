@@ -10,11 +10,11 @@ import torch
 
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.construct.fit import Fit
-from orster_cli.construct.hull import surface_points
-from orster_cli.construct.recurrence import find_recurrence
-from orster_cli.construct.trainable_asset import TrainableAsset
-from orster_cli.construct.training_views import View, build_views
+from orster_cli.construction.fit import Fit
+from orster_cli.construction.hull import surface_points
+from orster_cli.construction.recurrence import find_recurrence
+from orster_cli.construction.trainable_asset import TrainableAsset
+from orster_cli.construction.training_views import View, build_views
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.views import render_views
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-for _name in ("app", "commands", "inputs", "training", "construct", "evaluate"):
+for _name in ("app", "commands", "inputs", "training", "construction", "evaluation"):
     _module = importlib.import_module(f"orster_cli.{_name}")
     for _part in pkgutil.iter_modules(getattr(_module, "__path__", ())):
         importlib.import_module(f"{_module.__name__}.{_part.name}")

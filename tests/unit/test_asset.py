@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from orster_cli.construct.asset import load_asset, save_asset
+from orster_cli.construction.asset import load_asset, save_asset
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from orster_cli.construct.losses import (
+from orster_cli.construction.losses import (
     LossWeights,
     depth_smoothness,
     driving_loss,

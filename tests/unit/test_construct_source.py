@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.construct.fit_asset import limit_to_clip_detail
-from orster_cli.construct.fit_input import prepare_clip
+from orster_cli.construction.fit_asset import limit_to_clip_detail
+from orster_cli.construction.fit_input import prepare_clip
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip

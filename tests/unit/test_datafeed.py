@@ -99,7 +99,7 @@ def test_every_sample_comes_once_an_epoch_in_an_order_of_its_own() -> None:
 def test_a_batch_in_parts_is_the_batch(folder: Path) -> None:
     whole = feed(folder).batch(5, [0, 1, 2, 3])
     parts = [feed(folder).batch(5, places) for places in ([0, 1], [2, 3])]
-    for name in ("latents", "static", "cameras", "motion", "first"):
+    for name in ("latents", "static_latents", "cameras", "motion", "first_frames"):
         torch.testing.assert_close(
             torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)
         )

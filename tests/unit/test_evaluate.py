@@ -15,19 +15,19 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
-from orster_cli.evaluate.evaluate_pairs import EvaluationResult, PlannedPair, evaluate_pairs
-from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.gates import check_gates, parse_gates
-from orster_cli.evaluate.metrics import METRICS, check_names, columns_of
-from orster_cli.evaluate.networks import Networks
-from orster_cli.evaluate.videos import (
+from orster_cli.evaluation.evaluate_pairs import EvaluationResult, PlannedPair, evaluate_pairs
+from orster_cli.evaluation.features import Features
+from orster_cli.evaluation.gates import check_gates, parse_gates
+from orster_cli.evaluation.metrics import METRICS, check_names, columns_of
+from orster_cli.evaluation.networks import Networks
+from orster_cli.evaluation.videos import (
     GaussianScene,
     StaticGaussians,
     Video,
     clip_video,
     render_video,
 )
-from orster_cli.evaluate.views import EvaluationPair
+from orster_cli.evaluation.views import EvaluationPair
 from orster_cli.io.images import read_image
 from orster_cli.report.pictures import side_by_side, write_sheet
 from orster_cli.report.write import (

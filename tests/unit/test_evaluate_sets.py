@@ -11,17 +11,17 @@ from torch import Tensor
 
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.reporting import Silent
-from orster_cli.evaluate.evaluate_pairs import (
+from orster_cli.evaluation.evaluate_pairs import (
     EvaluationResult,
     PlannedPair,
     UnusedReference,
     evaluate_pairs,
     summary,
 )
-from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.networks import Networks, NetworkSource
-from orster_cli.evaluate.videos import GaussianScene, StaticGaussians, Video
-from orster_cli.evaluate.views import Condition, EvaluationPair
+from orster_cli.evaluation.features import Features
+from orster_cli.evaluation.networks import Networks, NetworkSource
+from orster_cli.evaluation.videos import GaussianScene, StaticGaussians, Video
+from orster_cli.evaluation.views import Condition, EvaluationPair
 from orster_cli.metrics.frechet import Moments, frechet_distance
 from tests.helpers.clips import blob_gaussians
 

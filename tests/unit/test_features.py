@@ -14,9 +14,9 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.diffusion.encoders import save_encoder
 from orster_cli.diffusion.mini_encoder import new_mini
-from orster_cli.evaluate import networks
-from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.networks import Networks
+from orster_cli.evaluation import networks
+from orster_cli.evaluation.features import Features
+from orster_cli.evaluation.networks import Networks
 from tests.helpers.clip_models import clip_folder
 
 CPU = torch.device("cpu")

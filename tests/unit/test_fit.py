@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orster_cli.construct.fit import Fit
+from orster_cli.construction.fit import Fit
 from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag

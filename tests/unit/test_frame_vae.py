@@ -100,6 +100,11 @@ def test_a_new_vae_lets_colours_through() -> None:
         design = torch.cat([z, torch.ones(len(z), 1)], dim=1)
         told = design @ torch.linalg.lstsq(design, colours).solution
         assert float((told - colours).square().mean() / colours.var()) < 0.2
+        grey, hue = (torch.tensor(c).view(1, 3, 1, 1) for c in ([0.1, 0.1, 0.1], [0.1, 0.0, -0.1]))
+        plain = torch.full_like(frames[:1], 0.5)
+        read = [vae.vae.encoder.conv_in(vae.normalised(plain + c)) for c in (0, grey, hue)]
+        louder = (read[2] - read[0]).norm() / (read[1] - read[0]).norm()
+        assert float(louder) == pytest.approx(3 * (2 / 3) ** 0.5, rel=1e-3)
 
 
 @torch.no_grad()

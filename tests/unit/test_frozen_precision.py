@@ -63,7 +63,7 @@ def test_what_adds_up_in_float32_stays(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_an_encoder_whose_layers_torch_fuses_reads_the_same() -> None:
-    """Fused layers of an even number of heads get no casts from autocast."""
+    """torch fuses layers of an even number of heads; autocast does not see into them."""
     encoder, texts = new_mini(64, seed=0).eval(), ["a frog jumping", ""]
     assert encoder.text_tower.layers[0].self_attn.num_heads == 4
     outputs = []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orster_cli.construct.hull import distance_inside, project, surface_points
+from orster_cli.construction.hull import distance_inside, project, surface_points
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras

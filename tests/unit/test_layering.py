@@ -191,11 +191,14 @@ def test_the_page_is_what_the_tool_prints() -> None:
     [
         ("core", "from orster_cli.ui.out import Out", "core may import only core"),
         ("core", "def f():\n    import orster_cli.config.load", "orster_cli.config.load"),
-        ("splatting", "from orster_cli import construct", "orster_cli.construct"),
+        ("splatting", "from orster_cli import construction", "orster_cli.construction"),
+        ("splatting", "from orster_cli import construct", "orster_cli.api"),
+        ("commands", "from orster_cli.api.clips import Clip", "commands may import only"),
+        ("", "from orster_cli.inputs.clips import open_clip", "orster_cli.inputs"),
         ("splatting", "from orster_cli.artifacts.store import begin", "splatting may import only"),
         ("dataset", "from orster_cli.commands import stage", "orster_cli.commands"),
         ("ui", "from orster_cli.config.schema import Config", "ui may import only core, ui"),
-        ("app", "from orster_cli.construct.fit import fit", "app may import only"),
+        ("app", "from orster_cli.construction.fit import fit", "app may import only"),
         ("io", "from ..core import types", "write the full name"),
         ("io", "from orster_cli.metrics.psnr import psnr", "io may import only"),
     ],
@@ -211,8 +214,8 @@ def test_an_edge_that_runs_up_is_named(layer: str, code: str, says: str) -> None
     [
         ("core", "from orster_cli.core.errors import InputError"),
         ("io", "from orster_cli.geometry.orbit import orbit"),
-        ("construct", "from orster_cli.artifacts.store import begin"),
-        ("construct", "from orster_cli import __version__"),
+        ("construction", "from orster_cli.artifacts.store import begin"),
+        ("construction", "from orster_cli import __version__"),
         ("commands", "from orster_cli.ui.out import Out"),
     ],
 )
@@ -253,7 +256,7 @@ def test_what_has_no_place_is_found(layer: str, code: str) -> None:
         ("io", "import torch\ntorch.load('x', weights_only=True)"),
         ("dataset", "import subprocess\nsubprocess.run(['ls'], shell=False)"),
         ("dataset", "reporter.print_later()"),
-        ("construct", "network.to(device).eval()"),
+        ("construction", "network.to(device).eval()"),
     ],
 )
 def test_what_has_its_place_is_left_alone(layer: str, code: str) -> None:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from orster_cli.construct.recurrence import Recurrence, find_recurrence
-from orster_cli.construct.training_views import build_views, mirror_matrix, mirrored_camera
+from orster_cli.construction.recurrence import Recurrence, find_recurrence
+from orster_cli.construction.training_views import build_views, mirror_matrix, mirrored_camera
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from tests.helpers.constructing import CPU, creature_views

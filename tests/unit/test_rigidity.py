@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from orster_cli.construct.rigidity import GROWTH, growth_loss, isometry_loss, nearest_neighbours
+from orster_cli.construction.rigidity import GROWTH, growth_loss, isometry_loss, nearest_neighbours
 
 
 def _points(count: int = 60) -> torch.Tensor:

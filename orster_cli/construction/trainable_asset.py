@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.construct.densify import DensifyRule, DensityController
-from orster_cli.construct.hull import SurfacePoints
-from orster_cli.construct.rigidity import growth_loss, isometry_loss, nearest_neighbours
+from orster_cli.construction.densify import DensifyRule, DensityController
+from orster_cli.construction.hull import SurfacePoints
+from orster_cli.construction.rigidity import growth_loss, isometry_loss, nearest_neighbours
 from orster_cli.core.errors import NumericalError
 from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from orster_cli.construct.recurrence import Recurrence
+from orster_cli.construction.recurrence import Recurrence
 from orster_cli.core.types import OrbitClip
 from orster_cli.splatting.gaussians4d import Timeline
 

@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.construct.asset import save_asset
-from orster_cli.construct.fit import Fit
-from orster_cli.construct.fit_input import prepare_clip
-from orster_cli.construct.hull import surface_points
-from orster_cli.construct.losses import load_perceptual
-from orster_cli.construct.preview import write_preview, write_sheet
-from orster_cli.construct.recurrence import Recurrence, find_recurrence
-from orster_cli.construct.trainable_asset import TrainableAsset
-from orster_cli.construct.training_views import build_views
+from orster_cli.construction.asset import save_asset
+from orster_cli.construction.fit import Fit
+from orster_cli.construction.fit_input import prepare_clip
+from orster_cli.construction.hull import surface_points
+from orster_cli.construction.losses import load_perceptual
+from orster_cli.construction.preview import write_preview, write_sheet
+from orster_cli.construction.recurrence import Recurrence, find_recurrence
+from orster_cli.construction.trainable_asset import TrainableAsset
+from orster_cli.construction.training_views import build_views
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag

@@ -14,9 +14,9 @@ from torch import Tensor
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.names import did_you_mean, printable
-from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.videos import Video
-from orster_cli.evaluate.views import NEED_REFERENCE, RenderedViews, UndefinedMetric
+from orster_cli.evaluation.features import Features
+from orster_cli.evaluation.videos import Video
+from orster_cli.evaluation.views import NEED_REFERENCE, RenderedViews, UndefinedMetric
 from orster_cli.metrics.frechet import one_clip_distance
 from orster_cli.metrics.i3d import FEWEST_FRAMES
 from orster_cli.metrics.motion import flicker

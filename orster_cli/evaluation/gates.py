@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from orster_cli.core.errors import ConfigError, GateError
 from orster_cli.core.names import did_you_mean, printable
-from orster_cli.evaluate.metrics import columns_of
+from orster_cli.evaluation.metrics import columns_of
 
 Gates = dict[str, float]
 

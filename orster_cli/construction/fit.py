@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.construct.losses import LossWeights, Perceptual, splatting_loss
-from orster_cli.construct.trainable_asset import TrainableAsset
-from orster_cli.construct.training_views import View, ViewSet
+from orster_cli.construction.losses import LossWeights, Perceptual, splatting_loss
+from orster_cli.construction.trainable_asset import TrainableAsset
+from orster_cli.construction.training_views import View, ViewSet
 from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed

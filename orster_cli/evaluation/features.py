@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.atomic import replacing
-from orster_cli.evaluate.networks import Networks
+from orster_cli.evaluation.networks import Networks
 
 
 class Features:

@@ -18,7 +18,7 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import Cameras
-from orster_cli.evaluate.videos import Scene, Video, check_comparable, render_video
+from orster_cli.evaluation.videos import Scene, Video, check_comparable, render_video
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.metrics.grids import grid_paths
 

@@ -15,10 +15,10 @@ from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
-from orster_cli.evaluate.features import Features
-from orster_cli.evaluate.metrics import METRICS, Values, check_length, columns_of, mean
-from orster_cli.evaluate.videos import Scene, Video
-from orster_cli.evaluate.views import Condition, EvaluationPair, RenderedViews, UndefinedMetric
+from orster_cli.evaluation.features import Features
+from orster_cli.evaluation.metrics import METRICS, Values, check_length, columns_of, mean
+from orster_cli.evaluation.videos import Scene, Video
+from orster_cli.evaluation.views import Condition, EvaluationPair, RenderedViews, UndefinedMetric
 from orster_cli.metrics.bootstrap import mean_interval
 from orster_cli.metrics.frechet import Moments, frechet_distance
 from orster_cli.metrics.i3d import CLASSES

@@ -1,0 +1,99 @@
+"""Datasets of orbital clips: rendered from animated objects, opened, read by key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
+from orster_cli.api.clips import Clip, Origin, known_clip
+from orster_cli.artifacts.store import Artifact, Draft, open_artifact
+from orster_cli.core.reporting import Reporter
+from orster_cli.dataset.reader import Dataset as Reader
+from orster_cli.inputs.clips import opened_sample
+from orster_cli.inputs.prepare_plan import plan_prepare
+from orster_cli.inputs.video import OrbitFlags
+
+
+class Dataset(Reader):
+    """A dataset, read by key without unpacking its shards: `keys()`, `info(key)`, `texts()` (captions by
+    key), `len(dataset)`, and `clip(key)`. `path`: its folder; `id`: SHA-256 of its manifest."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact.path, Reader.read(artifact.path)._samples)
+        self._artifact = artifact
+
+    @property
+    def path(self) -> Path:
+        return self._artifact.path
+
+    @property
+    def id(self) -> str:
+        return self._artifact.id
+
+    def clip(self, key: str, view: str = "dynamic") -> Clip:
+        """One view of a sample: dynamic, static, front or eval; a dynamic clip brings its static orbit.
+        InputError: no such key or view, or a damaged sample."""
+        opened = opened_sample(Reader(self.root, self._samples), self._artifact, key, view)
+        return known_clip(Origin(opened, f"{self.path}#{key}:{view}", OrbitFlags()))
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.path)!r}, {len(self)} clips)"
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """The dataset in the folder `path`. InputError: none there, or a damaged one."""
+    return Dataset(open_artifact(Path(path), kind="dataset"))
+
+
+def prepare(
+    objects: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    captions: str | Path | None = None,
+    template: str | None = None,
+    config: Settings | None = None,
+    workers: int = 1,
+    force: bool = False,
+    reporter: Reporter | None = None,
+) -> Dataset:
+    """Render animated 3D objects into a dataset of orbital clips, as `orster prepare-data` does.
+
+    `objects`: .glb and .gltf files, folders of them, or folders of rendered frames; `out`: folder of the
+    dataset; `captions`: a CSV file with the columns file, clip and caption (docs/dataset.md);
+    `template`: mini, small or paper; `config`: settings such as {"prepare.resolution": 128} over it;
+    `workers`: processes that render (a script that asks for several starts them below
+    ``if __name__ == "__main__":``). An interrupted call goes on when it is made again.
+
+    InputError: no objects, or no clip that is kept; ConfigError: a wrong setting; ConflictError: `out`
+    holds something else; `force` replaces a dataset there."""
+    messages = Messages(reporter)
+    given = [objects] if isinstance(objects, str | Path) else list(objects)
+    paths = [Path(path) for path in given]
+    resolved = resolve_settings(config, template=template)
+    plan = plan_prepare(
+        paths,
+        resolved.config.prepare,
+        captions=None if captions is None else Path(captions),
+        reporter=messages,
+    )
+
+    def build(draft: Draft) -> Artifact:
+        done = plan.run(draft.dir, draft.scratch, workers=workers, reporter=messages)
+        warnings = messages.warnings[:MOST_WARNINGS]
+        return draft.commit(done.content, licences=done.licences, warnings=warnings)
+
+    folder = make(
+        out,
+        build,
+        kind="dataset",
+        command="prepare-data",
+        config={"prepare": resolved.section("prepare"), **plan.identity},
+        parents=[],
+        inputs=plan.inputs,
+        seeds=plan.seeds,
+        force=force,
+        messages=messages,
+        reads=[*paths, captions],
+    )
+    return Dataset(folder.artifact)

@@ -1,0 +1,158 @@
+"""An asset to fit, from opened clips: the static orbit or the model that samples it, then the fit.
+
+plan = plan_construct([open_clip("dataset#frog", orbit, reporter)], config, orbit=orbit, reporter=reporter)
+content = run_construct(plan, folder, scratch=scratch, device="auto", reporter=reporter)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orster_cli.config.load import section_values
+from orster_cli.core.errors import InputError
+from orster_cli.core.reporting import Reporter
+from orster_cli.core.stopping import StopFlag
+from orster_cli.inputs.clips import OpenedClip
+from orster_cli.inputs.models import OpenedModel
+from orster_cli.inputs.video import OrbitFlags
+
+if TYPE_CHECKING:
+    from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.config.schema import Config
+    from orster_cli.construction.fit_asset import Constructed
+    from orster_cli.core.types import OrbitClip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstructPlan:
+    """Everything that an asset depends on, opened but not fitted.
+
+    `static`: the orbit of the object at time 0, `static_key` its key in a dataset; `model` samples it
+    where there is none."""
+
+    config: Config
+    clips: list[OpenedClip]
+    static: OrbitClip | None
+    static_orbit: OpenedClip | None
+    model: OpenedModel | None
+    orbit: OrbitFlags
+
+    @property
+    def parents(self) -> list[Parent]:
+        """The artifacts that are read."""
+        return [parent for one in self._sources for parent in one.parents]
+
+    @property
+    def inputs(self) -> list[InputFile]:
+        """The files that are read and belong to no artifact."""
+        return [file for one in self._sources for file in one.inputs]
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        return {"fit": self.config.construct.seed}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the asset depends on besides its settings, parents and inputs, for its manifest."""
+        sampled = {} if self.model is None else {"sample": section_values(self.config.sample)}
+        return {
+            "clips": [one.key for one in self.clips],
+            "static": self.static_orbit.key if self.static_orbit else "",
+            "orbit": asdict(self.orbit),
+            **sampled,
+        }
+
+    @property
+    def _sources(self) -> list[OpenedClip | OpenedModel]:
+        given = (self.static_orbit, self.model)
+        return [*self.clips, *(one for one in given if one is not None)]
+
+
+def plan_construct(
+    clips: Sequence[OpenedClip],
+    config: Config,
+    *,
+    static_orbit: OpenedClip | None = None,
+    model: OpenedModel | None = None,
+    orbit: OrbitFlags,
+    reporter: Reporter,
+) -> ConstructPlan:
+    """The static orbit of `static_orbit` or, without one, of the first clip that brings one; `model` is
+    used only where there is none. `orbit`: what videos without cameras were opened with."""
+    given = [static_orbit.clip] if static_orbit else [one.static for one in clips if one.static]
+    static = given[0] if given else None
+    model = model if static is None else None
+    if static is None and model is None:
+        reporter.info("no static orbit: the object's shape comes from the moving frames alone")
+    return ConstructPlan(
+        config=config,
+        clips=list(clips),
+        static=static,
+        static_orbit=static_orbit,
+        model=model,
+        orbit=orbit,
+    )
+
+
+def run_construct(
+    plan: ConstructPlan,
+    folder: Path,
+    *,
+    scratch: Path,
+    device: str,
+    reporter: Reporter,
+    stop: StopFlag | None = None,
+) -> Constructed:
+    """Fit the asset and write it into `folder`. `scratch`: a folder for
+    checkpoints. Errors as `construct.fit_asset.construct`."""
+    from orster_cli.construction.fit_asset import ConstructInput, construct
+    from orster_cli.core.devices import choose_device
+    from orster_cli.io.clip_files import CONDITION
+
+    static = plan.static
+    if plan.model is not None:
+        static = _sampled_orbit(plan, plan.model, device, reporter)
+    first = plan.clips[0]
+    made = construct(
+        ConstructInput(
+            clips=[one.clip for one in plan.clips],
+            static=static,
+            spatial_prior=first.priors.get("spatial"),
+            temporal_prior=first.priors.get("temporal"),
+        ),
+        plan.config.construct,
+        folder=folder,
+        scratch=scratch,
+        device=choose_device(device),
+        reporter=reporter,
+        stop=stop or StopFlag(),
+    )
+    if first.condition is not None:
+        shutil.copyfile(first.condition, folder / CONDITION)
+    return replace(made, content={**made.content, "prompt": first.clip.prompt})
+
+
+def _sampled_orbit(
+    plan: ConstructPlan, model: OpenedModel, device: str, reporter: Reporter
+) -> OrbitClip | None:
+    """The object of the first clip at rest, sampled from its first frame; None, with a warning, where the
+    samples do not show an object on a plain background."""
+    from orster_cli.core.devices import choose_device
+    from orster_cli.io.matting import matte
+    from orster_cli.sampling.sample_clips import Sampler, sample_static_orbit
+
+    reporter.info("sampling the static orbit from the first frame")
+    sampler = Sampler(
+        model.load_whole(), plan.config.sample, device=choose_device(device), reporter=reporter
+    )
+    still = sample_static_orbit(sampler, plan.clips[0].clip, seed=plan.config.construct.seed)
+    try:
+        found = matte(still.frames, where="sampled static orbit")
+    except InputError as error:
+        reporter.warn(f"{error}; going on without it")
+        return None
+    return replace(still, frames=found.frames, alpha=found.alpha)

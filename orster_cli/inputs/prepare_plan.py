@@ -1,0 +1,96 @@
+"""A dataset to render, from the paths of its objects: finds and hashes them, reads the captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.reporting import Reporter
+from orster_cli.core.stopping import StopFlag
+from orster_cli.inputs.files import input_file
+
+if TYPE_CHECKING:
+    from orster_cli.artifacts.manifest import InputFile
+    from orster_cli.dataset.captions import Caption
+    from orster_cli.dataset.prepare import Prepared
+    from orster_cli.dataset.sources import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparePlan:
+    """Everything that a dataset depends on, found but not rendered. `part`: (i, n), the i-th of n parts of
+    the objects."""
+
+    cfg: PrepareConfig
+    sources: list[Source]
+    captions: dict[tuple[str, int], Caption] | None
+    inputs: list[InputFile]
+    part: tuple[int, int]
+
+    @property
+    def seeds(self) -> dict[str, int]:
+        return {"azimuth": self.cfg.seed}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the dataset depends on besides settings and inputs, for its manifest."""
+        return {"part": f"{self.part[0]}/{self.part[1]}"}
+
+    def run(
+        self,
+        folder: Path,
+        scratch: Path,
+        *,
+        workers: int,
+        reporter: Reporter,
+        stop: StopFlag | None = None,
+    ) -> Prepared:
+        """Render into `folder`; errors as `dataset.prepare.prepare`."""
+        from orster_cli.dataset.prepare import prepare
+
+        return prepare(
+            self.sources,
+            self.captions,
+            folder,
+            scratch,
+            self.cfg,
+            workers=workers,
+            reporter=reporter,
+            stop=stop,
+        )
+
+
+def plan_prepare(
+    objects: Sequence[Path],
+    cfg: PrepareConfig,
+    *,
+    captions: Path | None = None,
+    part: tuple[int, int] = (1, 1),
+    reporter: Reporter,
+) -> PreparePlan:
+    """The objects in files and folders, hashed. InputError: no objects, or a malformed captions file."""
+    from orster_cli.dataset.captions import read_captions
+    from orster_cli.dataset.sources import find_sources, take_part
+
+    sources = take_part(find_sources(list(objects)), part)
+    rows = read_captions(captions) if captions else None
+    inputs = _hashed(sources, reporter) + ([input_file(captions)] if captions else [])
+    return PreparePlan(cfg=cfg, sources=sources, captions=rows, inputs=inputs, part=part)
+
+
+def _hashed(sources: list[Source], reporter: Reporter) -> list[InputFile]:
+    """Every file of every source, under its name relative to what the user named."""
+    found = []
+    for done, source in enumerate(sources, start=1):
+        files = [source.path]
+        if source.path.is_dir():
+            files = sorted(path for path in source.path.rglob("*") if path.is_file())
+        for path in files:
+            inner = path.relative_to(source.path).as_posix()
+            name = source.name if inner == "." else f"{source.name}/{inner}"
+            found.append(input_file(path).model_copy(update={"name": name}))
+        reporter.step("hash inputs", done, len(sources))
+    return found
