@@ -84,7 +84,7 @@ MUTANTS = (
         "tests/unit/test_sampling.py tests/parity/test_pipeline_parity.py",
     ),
     Mutant(
-        "construction/trainable_asset.py", "a missing detach: the isometry loss moves the Gaussians at rest",
+        "construction/trainable_asset.py", "a missing detach: isometry moves the Gaussians at rest",
         'means = self.params["means"].detach()\n            isometry',
         'means = self.params["means"]\n            isometry',
         "tests/unit/test_fit.py",
