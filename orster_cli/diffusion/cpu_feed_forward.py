@@ -45,28 +45,28 @@ class _FeedForward(torch.autograd.Function):
         inner, step = len(w1) // 2, piece()
         out = torch.empty(len(x), len(w2), dtype=x.dtype)
         scratch = torch.empty(min(step, len(x)), inner, dtype=x.dtype)
-        kept = []  # value and gate of each piece
+        saved = []  # value and gate of each piece
         for tokens, into in zip(x.split(step), out.split(step), strict=True):
             both = linear(tokens, w1, b1)
             if any(ctx.needs_input_grad):
-                kept.append(both)
+                saved.append(both)
             active = scratch[: len(tokens)]
             native_ops.gelu(both[:, inner:], active)
             into.copy_(linear(active.mul_(both[:, :inner]), w2, b2))
-        ctx.save_for_backward(x, w1, w2, *kept)
+        ctx.save_for_backward(x, w1, w2, *saved)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, w1, w2, *kept = ctx.saved_tensors
-        inner, longest = len(w1) // 2, max(map(len, kept), default=0)
+        x, w1, w2, *saved = ctx.saved_tensors
+        inner, longest = len(w1) // 2, max(map(len, saved), default=0)
         to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         to_w1, to_b1, to_w2 = torch.zeros_like(w1), x.new_zeros(len(w1)), torch.zeros_like(w2)
         scratch = x.new_empty(2, longest, inner)
         gradients = x.new_empty(longest, 2 * inner)
         start = 0
-        for both in kept:
+        for both in saved:
             count = len(both)
             rows = slice(start, start + count)
             start += count

@@ -93,9 +93,9 @@ def licences_of(
     """Lines on the licence of the weights, with the card's in `folder` and the commit that was read.
     Every artifact made from the weights carries them."""
     card = None if folder is None else card_licence(folder)
-    said = [] if card is None else [f"{published.name}: the card in its folder says: {card}"]
+    lines = [] if card is None else [f"{published.name}: the card in its folder says: {card}"]
     read = f"; read at commit {commit}" if commit else ""
-    return [published.licence + read, *said]
+    return [published.licence + read, *lines]
 
 
 def card_licence(folder: Path) -> str | None:

@@ -2,7 +2,8 @@
 
 Its state dict is that model's, name for name and shape for shape, at any size. The difference: spatial
 units (ResnetBlock2D, SpatialTransformer), which never mix frames, and temporal units (TemporalConvLayer,
-TemporalTransformer), which never mix pixels, can be ctx apart, in two channels.
+TemporalTransformer), which never mix pixels, can also run separately, in two
+channels.
 B videos, C channels, F frames, H W latent pixels, L tokens.
 """
 
@@ -33,7 +34,7 @@ TRANSFORMER_IN_HEADS = 8  # of `transformer_in`, at every size
 
 @dataclass(frozen=True)
 class Channel:
-    """Which units ctx in a channel. The others are bypassed: only their skip connections remain."""
+    """The units that run in a channel. The others are bypassed: only their skip connections remain."""
 
     name: str
     spatial: bool

@@ -69,9 +69,9 @@ class TrunkConfig:
             raise ConfigError(f"{where}: up_block_types do not mirror down_block_types")
         names = ("in_channels", "out_channels", "layers_per_block", "cross_attention_dim")
         names = (*names, "attention_head_dim", "norm_num_groups", "norm_eps")
-        given = {name: value[name] for name in names if value.get(name) is not None}
+        sizes = {name: value[name] for name in names if value.get(name) is not None}
         widths = value.get("block_out_channels", cls.block_out_channels)
-        return cls(attention=attention, block_out_channels=tuple(widths), **given)
+        return cls(attention=attention, block_out_channels=tuple(widths), **sizes)
 
     def to_diffusers(self) -> dict[str, Any]:
         """The config of the `UNet3DConditionModel` that opens the same state dict."""

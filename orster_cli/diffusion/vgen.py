@@ -22,7 +22,7 @@ from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.io.tensors import check_names
 
 CAMERA = "camera_embedding."
-DROPPED = ("lgm_big.",)  # VideoMV's files may carry a reconstruction network beside the diffusion
+DROPPED = ("lgm_big.",)  # VideoMV's files may also hold a reconstruction network
 _TIME, _TIME_VGEN = "image_latents_temporal_encoder", "local_temporal_encoder.layers.0"
 QKV = f"{_TIME_VGEN}.0.fn.to_qkv.weight"
 _PARTS = tuple(f"{_TIME}.attn1.to_{part}.weight" for part in "qkv")

@@ -197,7 +197,7 @@ class FrameFeed:
         self._clip = lru_cache(maxsize=64)(self._frames)
 
     def batch(self, step: int, indices: Sequence[int]) -> FrameBatch:
-        """One frame for each of `indices`."""
+        """The frames at `indices` of the whole batch of `step`."""
         frames, captions = [], []
         cache = self.cache if self.cache is not None and self.cache.filled else None
         for index in indices:

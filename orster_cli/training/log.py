@@ -19,8 +19,8 @@ class RunLog:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        kept = [row for row in read_log(path) if row["step"] <= step] if path.is_file() else []
-        path.write_text("".join(_line(row) for row in kept), encoding="utf-8")
+        rows = [row for row in read_log(path) if row["step"] <= step] if path.is_file() else []
+        path.write_text("".join(_line(row) for row in rows), encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as handle:

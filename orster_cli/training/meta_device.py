@@ -1,8 +1,7 @@
 """Autocast's casts and fused kernels on the meta device, as a CUDA device or a CPU has them.
 
-Autocast acts on devices that compute; on the meta device it does nothing. These modes do the same casts
-from Python, by the lists of torch's documentation ("Autocast op reference") as far as our models call
-them. N rows, T L tokens.
+Torch's autocast does not act on the meta device. These modes do its casts, by the lists of torch's
+documentation ("Autocast op reference") as far as our models call them. N rows, T tokens.
 """
 
 from __future__ import annotations
@@ -21,40 +20,40 @@ FLASH_WIDEST = 256  # channels of a head that flash attention takes
 EFFICIENT_ROWS = 32  # the memory-efficient kernel's rows are a multiple of it
 
 
-def _both(*names: str) -> set[Callable[..., Any]]:
-    """Each function of torch, of torch.nn.functional and of a tensor that has one of `names`."""
-    places = (torch, F, Tensor)
-    return {getattr(place, name) for name in names for place in places if hasattr(place, name)}
+def _functions(*names: str) -> set[Callable[..., Any]]:
+    """The functions called `names` of torch, of torch.nn.functional and of tensors."""
+    owners = (torch, F, Tensor)
+    return {getattr(owner, name) for name in names for owner in owners if hasattr(owner, name)}
 
 
 # computed in bfloat16
-_LOW_PRECISION = _both(
+_LOW_PRECISION = _functions(
     "linear", "conv1d", "conv2d", "conv3d", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm",
     "addmm", "baddbmm", "scaled_dot_product_attention", "multi_head_attention_forward",
 )  # fmt: skip
 # computed in float32
 _FULL_PRECISION = {
-    "cuda": _both(
+    "cuda": _functions(
         "exp", "log", "pow", "__pow__", "square", "rsqrt", "reciprocal", "softplus", "logsumexp",
         "layer_norm", "group_norm", "cosine_similarity", "mse_loss", "l1_loss", "interpolate",
     ),
-    "cpu": _both("mse_loss"),
+    "cpu": _functions("mse_loss"),
 }  # fmt: skip
 # computed from 16 bits into float32
-_FULL_RESULT = {"cuda": _both("sum", "softmax", "log_softmax", "cumsum", "prod"), "cpu": set()}
+_FULL_RESULT = {"cuda": _functions("sum", "softmax", "log_softmax", "cumsum", "prod"), "cpu": set()}
 
 
 @contextmanager
 def device_paths(like: str, *, bf16: bool) -> Iterator[None]:
-    """In here meta tensors are computed with as on a device of the kind `like`; with `bf16` under
-    autocast."""
+    """In here operations on meta tensors have the types and the memory of a device of the kind `like`,
+    with `bf16` under autocast."""
     with _FusedKernels(like), _Autocast(like) if bf16 else nullcontext():
         yield
 
 
 class _Autocast(TorchFunctionMode):
-    """`torch.autocast` to bfloat16. As there, a weight that is trained is cast once, and the copy is
-    kept until the end."""
+    """`torch.autocast` to bfloat16. As there, a trainable weight is cast once, and the copy lives until
+    the end."""
 
     def __init__(self, like: str) -> None:
         super().__init__()

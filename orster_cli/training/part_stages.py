@@ -1,6 +1,6 @@
 """The stages of parts of a model as modules whose forward pass is their loss: frame VAE and encoder.
 
-N B frames, H W pixels.
+N frames, H W pixels.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""The bytes that one training step holds on a CUDA device, counted without one.
+"""Counts the bytes that one training step holds on a CUDA device, without one.
 
 The step runs on the meta device, whose tensors have shapes, types and storages but no memory. Autograd's
-own engine runs on them (for tensors that claim to be on a CUDA device it would ask the driver for
-streams), so gradients are saved, freed and accumulated as on any device, recomputed layers included. A
-ledger counts the storages that are alive. What depends on the device is said instead:
-the code takes the paths of whatever is not a CPU, and `device_paths` does autocast's casts and picks the
-attention kernel. Not counted: what a
-kernel allocates inside itself (workspaces of cuDNN and cuBLAS).
+own engine runs there (for tensors that claim to be on a CUDA device it would ask the driver for streams),
+so that gradients are saved, freed and accumulated as on any device, recomputed layers included. A ledger
+counts the storages that are alive.
+
+Two things make the meta device like a CUDA device: our code takes its paths for devices other than CPUs,
+and `device_paths` does autocast's casts and has the memory of fused kernels. Workspaces inside a kernel
+(cuDNN, cuBLAS) are not counted.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ COPIES = {"aten.copy_.default", "aten._to_copy.default"}  # operators that may m
 
 @dataclass(frozen=True, kw_only=True)
 class StepMemory:
-    """Bytes beside weights, batch and moments. `kept`: alive between the forward and the backward pass;
-    `peak`: the most alive at once, the weights' gradients not counted; `gradients`: of the weights;
-    `together`: the most of both at once, where no gradients exist at the start."""
+    """Bytes in addition to weights, batch and moments. `kept`: alive between forward and backward pass;
+    `peak`: the most alive at once, without the weights' gradients; `gradients`: of the weights;
+    `together`: the most alive at once, of a step that starts without gradients."""
 
     kept: int
     peak: int
@@ -120,8 +121,8 @@ def measure_step(
     like: str = "cuda",
 ) -> StepMemory:
     """`run` gives the loss of one micro-batch of `task`, on the meta device or on a real one; `held`:
-    tensors that exist anyway, beside those of `task`. On the meta device the step runs as on a device
-    of the kind `like`."""
+    tensors that exist anyway, in addition to those of `task`. On the meta device the step runs as on a
+    device of the kind `like`."""
     trained = [p for p in task.parameters() if p.requires_grad]
     kind = trained[0].device.type
     ledger = Ledger([*task.parameters(), *task.buffers(), *held], kind)
