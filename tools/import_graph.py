@@ -178,8 +178,7 @@ def page() -> str:
         lines.append(f"| `{name}` | {summary(name)} | {imports} |")
     found = circle(module_imports())
     lines += ["", f"Circle: {' -> '.join(found)}." if found else "No modules import in a circle."]
-    long = sorted(long_files())
-    if not long:
+    if not (long := sorted(long_files())):
         return "\n".join([*lines, "", f"No file has more than {LONG} lines."])
     lines += ["", f"Files of more than {LONG} lines:", "", "| file | why |", "|---|---|"]
     lines += [f"| `{name}` | {LONG_FILES.get(name, '')} |" for name in long]

@@ -55,7 +55,7 @@ def locate(
             ignore_patterns=_UNWANTED if fetch else None,
         )
     except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError) as error:
-        problem = "cannot be fetched" if fetch else "is not at hand"
+        problem = "cannot be fetched" if fetch else "is not on this machine"
         at = f" at revision {wanted}" if wanted else ""
         others = [f"--revision {name}" for name in cached_commits(source) if name != wanted]
         instead = f"; or read what is in the cache: {others[0]}" if others else ""

@@ -162,7 +162,7 @@ def test_a_second_import_is_up_to_date_and_a_dry_run_writes_nothing(
 
 def test_nothing_is_fetched_unless_asked(tmp_path: Path, capsys: Capture) -> None:
     said = go(capsys, tmp_path, "modelscope nobody/no-such-model -o @x")
-    assert (said.code, "not at hand" in said.failure["error"]) == (4, True)
+    assert (said.code, "is not on this machine" in said.failure["error"]) == (4, True)
     assert "--fetch" in said.failure["hint"]
     said = go(capsys, tmp_path, "modelscope nobody/no-such-model --fetch --dry-run -o @x")
     assert (said.code, said.data["fetch"]) == (0, "nobody/no-such-model")

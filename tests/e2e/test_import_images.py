@@ -318,7 +318,7 @@ def test_a_cache_with_another_commit_alone_says_so(
     cache(hub, I2VGEN_XL.hub, place / "i2v", commit)
     said = go(capsys, tmp_path, f"import i2vgen-xl {I2VGEN_XL.hub} -o @x --json")
     assert said.code == 4
-    assert f"at revision {I2VGEN_XL.revision} is not at hand" in said.failure["error"]
+    assert f"at revision {I2VGEN_XL.revision} is not on this machine" in said.failure["error"]
     assert f"--revision {commit}" in said.failure["hint"]
     said = go(
         capsys, tmp_path, f"import i2vgen-xl {I2VGEN_XL.hub} --revision {commit} -o @x --json"

@@ -178,3 +178,19 @@ def test_density_grows_within_its_bound(tmp_path: Path) -> None:
     assert before < after <= 900
     lengths = {len(value) for value in fit.model.params.values()}
     assert lengths == {after}
+
+
+def test_what_holds_the_motion_together_leaves_the_gaussians_at_rest_alone() -> None:
+    """Isometry and growth compare with the canonical Gaussians, which must not follow the motion."""
+    fit = tiny_fit()
+    fit.model.start_motion(fit.views.timeline)
+    motion = fit.model.motion
+    assert motion is not None
+    torch.nn.init.constant_(motion.field.head.bias, 1.0)  # all move, and grow beyond what is free
+    weights = replace(TINY, isometry=1.0, growth=1.0, planes=0.0, planes_time=0.0)
+    deformed = fit.model.at(0.5, detach_canonical=True)
+    fit.model.regularisation_loss(weights, deformed, 0).backward()
+    assert all(value.grad is None for value in fit.model.params.values())
+    head = motion.field.head.weight.grad
+    assert head is not None
+    assert bool(head.abs().sum() > 0)

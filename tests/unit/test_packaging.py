@@ -49,6 +49,8 @@ def test_every_requirement_has_a_pin_that_it_allows() -> None:
         ("torch", "2.9.1", "2.10.0"),
         ("imageio-ffmpeg", "0.8.0", "0.8.1"),
         ("gsplat", "1.6.0", "1.5.3"),
+        ("transformers", "4.55.4", "4.56.0"),
+        ("typer", "0.28.0", "0.29.0"),
     ],
 )
 def test_floors_that_are_there_for_a_reason(name: str, holed: str, first: str) -> None:
