@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -93,7 +94,8 @@ def test_a_plain_video_and_bad_ones(tmp_path: Path, call: Call) -> None:
 
 
 def _kill_construct(clip: str, out: Path, kills: int, longest: float, seed: int) -> int:
-    """Start `construct` again and again, kill -9 within `longest` seconds; how often it was killed."""
+    """Start `construct` again and again, kill -9 within `longest` seconds; how often it was killed.
+    One that came to its end is started anew."""
     chance, killed = random.Random(seed), 0
     for number in range(kills):
         talk = out.with_name(f"talk{number}.txt")
@@ -104,6 +106,7 @@ def _kill_construct(clip: str, out: Path, kills: int, longest: float, seed: int)
         talk.unlink()
         if (out / "manifest.json").exists():
             quiet("verify", out)  # complete, or not there
+            shutil.rmtree(out)
         else:
             assert not out.exists()
     return killed

@@ -34,7 +34,7 @@ def words_of(line: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, creature: Path, tiny_dataset: Path) -> Path:
+def fresh(tmp_path_factory: pytest.TempPathFactory, creature: Path, tiny_dataset: Path) -> Path:
     """An almost empty node: objects, captions, VideoMV's archive; and `stand-ins` of what the commands
     would have made."""
     place = tmp_path_factory.mktemp("node")
@@ -56,6 +56,12 @@ def node(tmp_path_factory: pytest.TempPathFactory, creature: Path, tiny_dataset:
                 write_clip(draft.dir, Dataset.read(place / "stand-ins/dataset").clip("creature-00"))
             draft.commit({})
     return place
+
+
+@pytest.fixture
+def node(fresh: Path, tmp_path: Path) -> Path:
+    """A copy, in which the commands are run."""
+    return shutil.copytree(fresh, tmp_path / "node")
 
 
 def kind_of(words: list[str]) -> str:
