@@ -1,14 +1,12 @@
 """Caches all frames of a dataset as bytes in one file, from which single frames are read undecoded.
 
 The file is `NAME.frames-ID.npy` next to the dataset; ID identifies dataset and resolution. It is a numpy
-array [N,3,H,W] of uint8, read as a memory map, written under another name and renamed, so that it is
-never incomplete. N frames, H W pixels.
+array [N,3,H,W] of uint8, read as a memory map and never incomplete. N frames, H W pixels.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 
 import numpy as np
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core import limits
+from orster_cli.core.atomic import replacing
 from orster_cli.core.errors import IntegrityError
 from orster_cli.core.frames import at_resolution
 from orster_cli.core.reporting import Reporter
@@ -24,6 +23,10 @@ from orster_cli.dataset.reader import Dataset
 from orster_cli.training.latents import VIEWS
 
 _SPARE = 1.1  # required free space, as a share of the file
+
+
+class _Stopped(Exception):
+    """A stop was requested while the file was written."""
 
 
 def frame_bytes(dataset: Dataset, key: str, view: str, resolution: int) -> Tensor:
@@ -71,19 +74,18 @@ class FrameCache:
         be written."""
         if self.filled:
             return True
-        building = self.path.with_suffix(f".tmp-{os.getpid()}")
         try:
-            out = np.lib.format.open_memmap(building, "w+", np.uint8, self.shape)
-            for done, ((key, view), start) in enumerate(self._start.items(), start=1):
-                if stop.requested:
-                    return False
-                frames = frame_bytes(self.dataset, key, view, self.resolution)
-                out[start : start + len(frames)] = frames.numpy()
-                reporter.step("frames", done, len(self._start))
-            out.flush()
-            building.replace(self.path)
-        finally:
-            building.unlink(missing_ok=True)
+            with replacing(self.path, shared=True) as temporary:
+                out = np.lib.format.open_memmap(temporary, "w+", np.uint8, self.shape)
+                for done, ((key, view), start) in enumerate(self._start.items(), start=1):
+                    if stop.requested:
+                        raise _Stopped
+                    frames = frame_bytes(self.dataset, key, view, self.resolution)
+                    out[start : start + len(frames)] = frames.numpy()
+                    reporter.step("frames", done, len(self._start))
+                out.flush()
+        except _Stopped:
+            return False
         return True
 
     def frame(self, key: str, view: str, number: int) -> Tensor:

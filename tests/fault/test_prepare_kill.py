@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.dying import countdown
 from tests.helpers.preparing import copies, digests, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -35,17 +36,7 @@ def reference(objects: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 def _die_at(step: int) -> None:
     """In a child: kill this process at its `step`-th change of the file system."""
-    left = [step]
-
-    def counted(function):  # type: ignore[no-untyped-def]
-        def wrapper(*args, **kwargs):  # type: ignore[no-untyped-def]
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
-
-        return wrapper
-
+    counted = countdown(step)
     Path.replace = counted(Path.replace)  # type: ignore[method-assign]
     Path.unlink = counted(Path.unlink)  # type: ignore[method-assign]
     Path.open = counted(Path.open)  # type: ignore[method-assign]

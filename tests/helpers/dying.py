@@ -51,6 +51,23 @@ def killed_at(work: Callable[[], object], change: int) -> bool:
     return os.WIFSIGNALED(os.waitpid(_child(dying), 0)[1])
 
 
+def countdown(step: int) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """A decorator: this process dies by SIGKILL before the `step`-th call of any function it wraps."""
+    left = step
+
+    def counted(function: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*args: object, **kwargs: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return counted
+
+
 def killed_after(work: Callable[[], object], seconds: float) -> bool:
     """SIGKILL after that time; False when `work` had ended by then."""
     pid = _child(work)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orster_cli.core.atomic import ENDING, replacing, write_bytes
+from tests.helpers.dying import countdown
 
 OLD, NEW = b"old", b"new" * 100_000
 
@@ -75,17 +76,7 @@ def test_processes_that_share_a_file_write_to_different_names(tmp_path: Path) ->
 
 def _die(path: Path, at: int, shared: bool) -> None:
     """Replace `path`, and die at the `at`-th step on the way."""
-    left = [at]
-
-    def counted(function):  # type: ignore[no-untyped-def]
-        def wrapper(*args, **kwargs):  # type: ignore[no-untyped-def]
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
-
-        return wrapper
-
+    counted = countdown(at)
     os.fsync = counted(os.fsync)
     os.replace = counted(os.replace)
     Path.replace = counted(Path.replace)  # type: ignore[method-assign]
