@@ -123,7 +123,8 @@ class Dataset:
         where = f"{self._where(key)}: grid"
         if "grid" not in sample["views"]:
             raise InputError(
-                f"{where}: there is none", hint="orster prepare-data --set prepare.grid=N renders one"
+                f"{where}: there is none",
+                hint="orster prepare-data --set prepare.grid=N renders one",
             )
         times = sample["views"]["grid"]["times"]
         moments = next((i for i in range(1, len(times)) if times[i] == times[0]), len(times))
