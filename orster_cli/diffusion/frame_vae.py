@@ -1,6 +1,6 @@
 """The frame VAE: frames to latents and back, one at a time (Sec. 3.1).
 
-diffusers' `AutoencoderKL` at any size. N frames, H W pixels, C latent channels, h w latent pixels.
+An `AutoencoderKL` at any size, in diffusers' files. N frames, H W pixels, C latent channels, h w latent pixels.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
-from diffusers.models.attention_processor import Attention
-from diffusers.models.resnet import Downsample2D, ResnetBlock2D, Upsample2D
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.strict_json import read_object
+from orster_cli.diffusion.autoencoder_kl import (
+    KIND,
+    AttentionBlock,
+    AutoencoderKL,
+    AutoencoderKLConfig,
+    Downsample,
+    ResnetBlock,
+    Upsample,
+    current_names,
+)
 from orster_cli.io.sharded import read_sharded, write_sharded
-from orster_cli.io.tensors import content_id, fill_module
+from orster_cli.io.tensors import content_id, fill_module, without_weights
 
 STEM = "diffusion_pytorch_model"
 CONFIG = "config.json"
@@ -28,8 +35,6 @@ _LOG_VARIANCE = -5.0  # of a new posterior
 # how a new encoder reads a pixel: brightness, red - blue and green - magenta, which vary less and less
 _OPPONENTS = [[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]]
 _GAINS = [1.0, 3.0, 5.0]
-# names that older releases of diffusers gave the attention's layers
-_LEGACY = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
 class FrameVAE(nn.Module):
@@ -50,15 +55,16 @@ class FrameVAE(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             vae = AutoencoderKL(
-                in_channels=3 * patch**2,
-                out_channels=3 * patch**2,
-                block_out_channels=tuple(widths),
-                down_block_types=("DownEncoderBlock2D",) * len(widths),
-                up_block_types=("UpDecoderBlock2D",) * len(widths),
-                layers_per_block=1,
-                latent_channels=channels,
-                norm_num_groups=groups,
-                scaling_factor=1.0,
+                AutoencoderKLConfig(
+                    in_channels=3 * patch**2,
+                    out_channels=3 * patch**2,
+                    block_out_channels=tuple(widths),
+                    down_block_types=("DownEncoderBlock2D",) * len(widths),
+                    up_block_types=("UpDecoderBlock2D",) * len(widths),
+                    latent_channels=channels,
+                    norm_num_groups=groups,
+                    scaling_factor=1.0,
+                )
             )
             _start_near_linear(vae)
         return cls(vae)
@@ -86,7 +92,7 @@ class FrameVAE(nn.Module):
 
     def _scale(self) -> tuple[float, float]:
         config = self.vae.config
-        return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
+        return float(config.scaling_factor), float(config.shift_factor or 0.0)
 
     def check_size(self, height: int, width: int, where: str) -> None:
         """ConfigError: frames of that size do not divide into latent pixels."""
@@ -155,7 +161,8 @@ class FrameVAE(nn.Module):
     def freeze_encoder(self) -> None:
         """Leave only the decoder trainable."""
         for part in (self.vae.encoder, self.vae.quant_conv):
-            part.requires_grad_(False)
+            if part is not None:
+                part.requires_grad_(False)
 
     @torch.no_grad()
     def set_scale(self, frames: Tensor) -> None:
@@ -173,16 +180,16 @@ def _start_near_linear(vae: AutoencoderKL) -> None:
     a pixel, hues are read louder than brightness, and the posterior is narrow. Default ones take thousands
     of steps to let colours through."""
     for layer in vae.modules():
-        if isinstance(layer, ResnetBlock2D):
+        if isinstance(layer, ResnetBlock):
             _zero(layer.conv2)
             if layer.conv_shortcut is not None:
                 _orthogonal(layer.conv_shortcut)
-        elif isinstance(layer, Attention):
+        elif isinstance(layer, AttentionBlock):
             _zero(layer.to_out[0])
-        elif isinstance(layer, Downsample2D | Upsample2D):
+        elif isinstance(layer, Downsample | Upsample):
             _zero(layer.conv)
             each = torch.arange(layer.conv.out_channels)
-            if isinstance(layer, Upsample2D):
+            if isinstance(layer, Upsample):
                 layer.conv.weight[each, each, 1, 1] = 1.0
             else:  # padded at the right and below: its first two taps are the pixels that become one
                 layer.conv.weight[each, each, :2, :2] = 0.25
@@ -222,43 +229,29 @@ def _opponents(frames: Tensor) -> Tensor:
 
 
 def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write `vae` in shards that `AutoencoderKL.from_pretrained` reads."""
+    """Write `vae` in shards that diffusers' `AutoencoderKL.from_pretrained` reads."""
     tensors = {n: v if dtype is None else v.to(dtype) for n, v in vae.vae.state_dict().items()}
     write_sharded(folder, STEM, tensors)
-    config = _settings(dict(vae.vae.config))
-    text = json.dumps({"_class_name": "AutoencoderKL", **config}, indent=2)
+    text = json.dumps(vae.vae.config.to_diffusers(), indent=2)
     (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def load_vae(folder: Path, *, empty: bool = False) -> FrameVAE:
     """The VAE that `save_vae` or diffusers' `AutoencoderKL.save_pretrained` wrote, in float32 on the CPU,
-    in evaluation mode; `empty`: on the meta device, without weights. InputError."""
+    in evaluation mode; `empty`: on the meta device, without weights. InputError: not such a folder;
+    ConfigError: a setting that is not supported."""
     path = folder / CONFIG
     value: dict[str, Any] = read_object(path)
-    if value.get("_class_name", "AutoencoderKL") != "AutoencoderKL":
-        raise InputError(f"{path}: expected an AutoencoderKL, got {value['_class_name']!r}")
+    if value.get("_class_name", KIND) != KIND:
+        raise InputError(f"{path}: expected an {KIND}, got {value['_class_name']!r}")
     try:
-        with torch.device("meta"):
-            vae = AutoencoderKL(**_settings(value))
+        config = AutoencoderKLConfig.from_diffusers(value, where=str(path))
+        with without_weights():
+            vae = FrameVAE(AutoencoderKL(config))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: not an AutoencoderKL's config: {error}") from error
-    sides = {vae.config.in_channels, vae.config.out_channels, 3 * FrameVAE(vae).patch ** 2}
-    if len(sides) > 1:
+        raise InputError(f"{path}: not an {KIND}'s config: {error}") from error
+    if len({config.in_channels, config.out_channels, 3 * vae.patch**2}) > 1:
         raise InputError(f"{path}: expected 3 channels in and out, or 3 times a square")
     if not empty:
-        fill_module(vae, _today(read_sharded(folder, STEM)), where=str(folder))
-    return FrameVAE(vae).eval()
-
-
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """`config` without diffusers' private keys (its version, which values were defaults)."""
-    return {name: value for name, value in config.items() if not name.startswith("_")}
-
-
-def _today(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    out = {}
-    for name, value in tensors.items():
-        for old, new in _LEGACY.items():
-            name = name.replace(old, new)
-        out[name] = value
-    return out
+        fill_module(vae.vae, current_names(read_sharded(folder, STEM)), where=str(folder))
+    return vae.eval()
