@@ -29,7 +29,9 @@ class SolverStep:
     timestep: int
     level: tuple[float, float]  # a, s at `timestep`
     to_clean: tuple[float, float]  # factors of z_t and of the prediction in x_0
-    to_next: tuple[float, float, float]  # factors of z_t, x_0 and the step before's x_0 in the result
+    to_next: tuple[
+        float, float, float
+    ]  # factors of z_t, x_0 and the step before's x_0 in the result
 
     def __call__(
         self, z: Tensor, prediction: Tensor, previous: Tensor | None
