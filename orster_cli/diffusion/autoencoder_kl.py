@@ -124,9 +124,7 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.group_norm(x.flatten(2)).transpose(1, 2)[:, None]  # [N,1,H W,C]
-        h = F.scaled_dot_product_attention(
-            self.to_q(tokens), self.to_k(tokens), self.to_v(tokens)
-        )
+        h = F.scaled_dot_product_attention(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens))
         return self.to_out[0](h)[:, 0].transpose(1, 2).reshape(x.shape) + x
 
 
@@ -233,13 +231,13 @@ class Decoder(nn.Module):
         super().__init__()
         widths, groups = cfg.block_out_channels[::-1], cfg.norm_num_groups
         self.conv_in = nn.Conv2d(cfg.latent_channels, widths[0], 3, padding=1)
-        self.up_blocks = nn.ModuleList()  # registered before the middle, as in diffusers' state dict
+        self.up_blocks = (
+            nn.ModuleList()
+        )  # registered before the middle, as in diffusers' state dict
         self.mid_block = MidBlock(widths[0], groups, attended=cfg.mid_block_add_attention)
         for i, (width, out) in enumerate(zip((widths[0], *widths), widths, strict=False)):
             last = i == len(widths) - 1
-            self.up_blocks.append(
-                UpBlock(width, out, cfg.layers_per_block + 1, groups, last=last)
-            )
+            self.up_blocks.append(UpBlock(width, out, cfg.layers_per_block + 1, groups, last=last))
         self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=_EPS)
         self.conv_out = nn.Conv2d(widths[-1], cfg.out_channels, 3, padding=1)
 
@@ -290,7 +288,9 @@ class AutoencoderKL(nn.Module):
         channels = config.latent_channels
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.quant_conv = nn.Conv2d(2 * channels, 2 * channels, 1) if config.use_quant_conv else None
+        self.quant_conv = (
+            nn.Conv2d(2 * channels, 2 * channels, 1) if config.use_quant_conv else None
+        )
         self.post_quant_conv = (
             nn.Conv2d(channels, channels, 1) if config.use_post_quant_conv else None
         )

@@ -1,6 +1,7 @@
 """The frame VAE: frames to latents and back, one at a time (Sec. 3.1).
 
-An `AutoencoderKL` at any size, in diffusers' files. N frames, H W pixels, C latent channels, h w latent pixels.
+An `AutoencoderKL` at any size, in diffusers' files. N frames, H W pixels, C latent channels, h w latent
+pixels.
 """
 
 from __future__ import annotations
