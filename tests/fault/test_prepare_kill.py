@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -14,12 +13,9 @@ import pytest
 
 from tests.helpers.dying import countdown
 from tests.helpers.preparing import copies, digests, run
+from tests.helpers.starts import ended, start
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-SERVER = multiprocessing.get_context("forkserver") if hasattr(os, "fork") else None
-if SERVER is not None:
-    SERVER.set_forkserver_preload(["tests.helpers.preparing"])
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +51,12 @@ def _child(objects: Path, place: Path, step: int | None) -> BaseProcess:
     It is forked from a server that has imported everything and computed nothing: a process whose
     OpenMP threads have worked cannot be forked, its child waits for them for ever.
     """
-    process = SERVER.Process(target=_work, args=(objects, place, step))
-    process.start()
-    return process
+    return start(_talk(place), _work, objects, place, step)
+
+
+def _talk(place: Path) -> Path:
+    """The file that the process writes to."""
+    return place.with_name(f"{place.name}.txt")
 
 
 def _complete(place: Path) -> None:
@@ -73,10 +72,9 @@ def _kill_and_finish(objects: Path, place: Path, steps: list[int]) -> int:
     """Kill runs at the given steps one after the other, then finish; how many were killed."""
     killed = 0
     for step in steps:
-        process = _child(objects, place, step)
-        process.join()
-        assert process.exitcode in (0, -signal.SIGKILL)
-        killed += process.exitcode != 0
+        code = ended(_child(objects, place, step), _talk(place))
+        assert code in (0, -signal.SIGKILL), _talk(place).read_text()
+        killed += code != 0
         _complete(place)
     run(objects, place)
     return killed
@@ -109,7 +107,7 @@ def test_killed_at_random_times_and_nothing_is_rendered_twice(
         process = _child(objects, tmp_path, None)
         time.sleep(rng.uniform(0.05, 0.35))
         process.kill()
-        process.join()
+        ended(process, _talk(tmp_path))
         for record in (tmp_path / "scratch/clips").glob("*.json"):
             seen = finished.setdefault(record.name, record.stat().st_mtime_ns)
             assert record.stat().st_mtime_ns == seen  # a finished clip is never done again
