@@ -8,6 +8,7 @@ Timesteps and factors are those of diffusers' `DDIMScheduler` (eta 0, no clippin
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -60,7 +61,8 @@ def solver_steps(
     times = _timesteps(schedule, name, steps)
     shares = schedule.alphas_cumprod.tolist()
     if name == "ddim":
-        ends = [t - schedule.num_train_timesteps // steps for t in times]  # not always the next t
+        # as diffusers: not quite the next timestep where `steps` does not divide their number
+        ends = [t - schedule.num_train_timesteps // steps for t in times]
         final = 1.0 if schedule.set_alpha_to_one else shares[0]
         after = [shares[end] if end >= 0 else final for end in ends]
     else:
@@ -97,8 +99,8 @@ def _to_clean(schedule: NoiseSchedule, level: tuple[float, float]) -> tuple[floa
     return 1 / a, -s / a
 
 
-# Song et al. 2021, Eq. 12 with sigma = 0, is Lu et al. 2022, Eq. 8 (DPM-Solver++ of order 1); the second
-# order extrapolates x_0 from the last two estimates (Algorithm 2). lambda = log(a / s), h = its growth.
+# Order 1 is Eq. 12 of Song et al. 2021 with sigma = 0; order 2, Algorithm 2 of Lu et al. 2022, extrapolates
+# x_0 from the last two estimates. lambda = log(a / s); h is its growth in this step, r h in the one before.
 def _to_next(
     before: tuple[float, float] | None, now: tuple[float, float], after: tuple[float, float]
 ) -> tuple[float, float, float]:
@@ -129,7 +131,7 @@ def _timesteps(schedule: NoiseSchedule, name: str, steps: int) -> list[int]:
     else:
         raise ConfigError(f"timestep_spacing: linspace, leading or trailing, got {spacing!r}")
     out = [int(t) for t in times]
-    falls = all(later < earlier for earlier, later in zip(out, out[1:], strict=False))
+    falls = all(later < earlier for earlier, later in itertools.pairwise(out))
     if not falls or out[0] >= total or out[-1] < 0:
         raise ConfigError(
             f"steps: {steps} steps do not fit the schedule's {total} timesteps "

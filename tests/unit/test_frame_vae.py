@@ -1,7 +1,8 @@
-"""The frame VAE: diffusers' model behind a scale, in chunks, in diffusers' files."""
+"""The frame VAE: an AutoencoderKL behind a scale, in chunks, in diffusers' files."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.diffusion.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
 from tests.helpers.training import tiny_vae
 
@@ -157,6 +159,48 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"colour": 3}')
     with pytest.raises(InputError, match="colour"):
         load_vae(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("act_fn", "gelu", "'gelu'"),
+        ("down_block_types", ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], "'AttnDown"),
+        ("up_block_types", ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], "'AttnUp"),
+        ("up_block_types", ["UpDecoderBlock2D"], "one a level, 2, got 1"),
+        ("latents_mean", [0.0, 0.0, 0.0, 0.0], "not supported"),
+        ("latents_std", [1.0, 1.0, 1.0, 1.0], "not supported"),
+        ("layers_per_block", 0, "at least 1"),
+        ("block_out_channels", [8, 10], "multiples of norm_num_groups, 4"),
+        ("block_out_channels", [], "one a level, 0, got 2"),
+    ],
+)
+def test_settings_that_are_not_supported_are_named(
+    key: str, value: object, says: str, tmp_path: Path
+) -> None:
+    save_vae(tiny_vae(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ConfigError, match=f"config.json: .*{says}") as caught:
+        load_vae(tmp_path)
+    assert key in str(caught.value) or says.startswith("one a level")
+
+
+@pytest.mark.parametrize("value", ["wide", 3.5, None, [8, "8"], [8.0, 8.5]])
+def test_sizes_that_are_no_numbers_are_an_input_error(value: object, tmp_path: Path) -> None:
+    save_vae(tiny_vae(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "block_out_channels": value}))
+    with pytest.raises((InputError, ConfigError), match=r"config\.json"):
+        load_vae(tmp_path)
+
+
+def test_only_the_decoder_trains_when_the_encoder_is_frozen() -> None:
+    config = AutoencoderKLConfig(block_out_channels=(8,), norm_num_groups=4, use_quant_conv=False)
+    for vae in (tiny_vae(), FrameVAE(AutoencoderKL(config))):
+        vae.freeze_encoder()
+        trained = {n.split(".")[1] for n, p in vae.named_parameters() if p.requires_grad}
+        assert trained == {"decoder", "post_quant_conv"}
 
 
 def _blocks(count: int) -> Tensor:
