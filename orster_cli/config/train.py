@@ -44,6 +44,9 @@ class ModelConfig:
     vae_patch: int = setting(
         1, "pixels a side of the blocks that the frame VAE reads as one", minimum=1, maximum=16
     )
+    vae_pca: bool = setting(
+        False, "the frame VAE adds to principal components of blocks, fitted before training"
+    )
     encoder_width: int = setting(64, "width of the text and image encoder", minimum=8)
 
 
@@ -101,6 +104,12 @@ class VaeConfig(TrainConfig):
     colours: float = setting(1.0, "weight of red - green and yellow - blue", minimum=0)
     kl: float = setting(1e-5, "weight of the KL divergence", minimum=0)
     encoder: bool = setting(False, "train the encoder of the VAE to go on from too: new latents")
+    mirror: float = setting(
+        0.0, "share of the steps that see mirrored frames", minimum=0, maximum=1
+    )
+    hues: float = setting(
+        0.0, "share of the steps with red, green and blue permuted", minimum=0, maximum=1
+    )
     crop: int = setting(
         0, "pixels a side of the part of a frame that early steps see (0: all of it)", minimum=0
     )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.io.sharded import read_sharded, write_sharded
-from orster_cli.io.tensors import fill_module
+from orster_cli.io.tensors import fill_module, without_weights
 
 STEM = "model"
 LENGTH = 16  # words; the rest of a text is not read
@@ -40,14 +40,14 @@ class MiniEncoder(nn.Module):
         self.width, self.layers = width, layers
         self.text_width = self.image_width = self.image_embedding_width = self.pooled_width = width
         self.grams = nn.EmbeddingBag(BUCKETS, width, mode="mean")
-        self.text_position = nn.Parameter(0.02 * torch.randn(LENGTH, width))
-        self.nothing = nn.Parameter(0.02 * torch.randn(width))  # an absent word
+        self.text_position = nn.Parameter(_small(LENGTH, width))
+        self.nothing = nn.Parameter(_small(width))  # an absent word
         self.text_tower = _tower(width, layers)
         channels = [3, width // 4, width // 2, width, width]
         self.stem = nn.ModuleList(
             nn.Conv2d(i, o, 3, stride=2, padding=1) for i, o in pairwise(channels)
         )
-        self.image_position = nn.Parameter(0.02 * torch.randn(PATCHES**2, width))
+        self.image_position = nn.Parameter(_small(PATCHES**2, width))
         self.image_tower = _tower(width, layers)
         self.text_out = nn.Linear(width, width, bias=False)
         self.image_out = nn.Linear(width, width, bias=False)
@@ -106,6 +106,11 @@ def _tower(width: int, layers: int) -> nn.Module:
     )
 
 
+def _small(*size: int) -> Tensor:
+    """Initial values of positions and vectors."""
+    return torch.randn(*size).mul_(0.02)
+
+
 def _words(text: str) -> list[list[int]]:
     """Hashed n-grams of each of the first `LENGTH` words."""
     words = re.findall(r"[^\W_]+", text.lower())[:LENGTH]
@@ -130,7 +135,7 @@ def load_mini(folder: Path, *, empty: bool = False) -> MiniEncoder:
     """The encoder that `save_mini` wrote, in evaluation mode; `empty`: on the meta device, without
     weights. InputError."""
     config = read_object(folder / "config.json")
-    with torch.device("meta"):
+    with without_weights():
         encoder = MiniEncoder(int(config["width"]), int(config["layers"]))
     if not empty:
         fill_module(encoder, read_sharded(folder, STEM), where=str(folder))

@@ -19,7 +19,7 @@ from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.image_branch import unet_config
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.io.sharded import read_sharded, write_sharded
-from orster_cli.io.tensors import fill_module
+from orster_cli.io.tensors import fill_module, without_weights
 
 UNET, REST = "unet", "std4d"
 UNET_STEM, REST_STEM = "diffusion_pytorch_model", "model"
@@ -97,7 +97,7 @@ def assemble(
 
 def on_meta(config: STD4DConfig) -> STD4D:
     """A model without weights, in evaluation mode."""
-    with torch.device("meta"):
+    with without_weights():
         return STD4D(config).eval()
 
 

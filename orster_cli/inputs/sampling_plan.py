@@ -67,12 +67,13 @@ class SamplingPlan:
     def condition(self, sampler: Sampler) -> SampleRequest:
         """The text, image or static object, read."""
         from orster_cli.io.images import read_image
-        from orster_cli.sampling.objects import render_object_orbit
         from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
 
         if self.image is not None:
             return SampleRequest(text=self.text, image=read_image(self.image))
         if isinstance(self.static_object, Path):
+            from orster_cli.sampling.objects import render_object_orbit
+
             cameras = cameras_for(sampler.bundle.facts, sampler.cfg)
             orbit = render_object_orbit(self.static_object, cameras)
             return SampleRequest(text=self.text, object_orbit=orbit)

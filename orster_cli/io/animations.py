@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio.v3 as imageio
 import numpy as np
 import torch
 from torch import Tensor
@@ -99,6 +98,8 @@ def read_animation(path: Path, reporter: Reporter, *, maximum_side: int | None =
 
 def _decoded(path: Path) -> Iterator[tuple[np.ndarray, float]]:
     """Pixels [H,W,4] uint8 and the duration in milliseconds (0: none) of each frame."""
+    import imageio.v3 as imageio
+
     with imageio.imopen(path, "r", plugin="pillow") as file:
         for index, pixels in enumerate(file.iter(mode="RGBA")):
             yield pixels, float(file.metadata(index=index).get("duration") or 0)
@@ -153,6 +154,8 @@ def write_animation(path: Path, frames: Tensor, *, fps: float = 12.0, quality: i
         options |= {"loop": 0, "quality": quality, "method": 6}
     elif options:
         options["loop"] = 0
+    import imageio.v3 as imageio
+
     # into memory: on a full disk imageio would try again when it is collected
     data = imageio.imwrite(
         "<bytes>", pixels, plugin="pillow", extension=suffix, is_batch=True, **options

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -101,6 +100,8 @@ def _check_coverage(share: float, frame: int, where: str) -> None:
 def outside_pixels(clear: np.ndarray, hole: int) -> np.ndarray:
     """[H,W] bool: pixels of `clear` [H,W] that are connected to the border (by their 4 neighbours),
     and enclosed groups of at least `hole` of them."""
+    from scipy import ndimage
+
     groups, count = ndimage.label(clear)
     outside = np.bincount(groups.ravel(), minlength=count + 1) >= hole
     for side in (groups[0], groups[-1], groups[:, 0], groups[:, -1]):

@@ -7,13 +7,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from orster_cli.core.atomic import replacing
 from orster_cli.core.errors import InputError, LimitError
@@ -133,6 +136,30 @@ def check_names(
             code="E-WEIGHTS",
             hint="compare with the file's source: it may be cut short, or another model's",
         )
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out initial values on the meta device: torch draws normal ones there in Python and imports
+    its compiler for it, which takes two seconds of processor time."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            tensor: Tensor = args[0] if args else given["tensor"]
+            if tensor.is_meta:
+                return tensor
+        elif func is torch.randn and not {"device", "generator"} & set(given):
+            func = torch.empty
+        return func(*args, **given)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Modules made in here are on the meta device, for `fill_module`."""
+    with torch.device("meta"), _NothingDrawn():
+        yield
 
 
 def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Denoising: diffusers' solvers, with one guidance scale per condition.
+"""Denoising: from noise or from given latents, with one guidance scale per condition.
 
 B videos, C latent channels, T frames, h w latent pixels.
 """
@@ -11,24 +11,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.conditions import Conditions, stack
 from orster_cli.diffusion.schedule import NoiseSchedule
+from orster_cli.diffusion.solvers import solver_steps
 from orster_cli.diffusion.std4d import STD4D
 
 ORDER = ("object", "image", "text")  # in which guidance adds conditions
 Progress = Callable[[int, int], None]
-
-
-def solver(schedule: NoiseSchedule, name: str):  # type: ignore[no-untyped-def]
-    """diffusers' scheduler `name` (ddim, or the multistep dpm++) for `schedule`."""
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-
-    config = schedule.to_diffusers()
-    if name == "ddim":
-        return DDIMScheduler.from_config(config)
-    return DPMSolverMultistepScheduler.from_config(
-        {**config, "algorithm_type": "dpmsolver++", "solver_order": 2}
-    )
 
 
 def starting_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -91,22 +81,44 @@ def denoise(
     guidance: Mapping[str, float],
     steps: int,
     scheduler: str = "ddim",
+    start: Tensor | None = None,
+    strength: float = 1.0,
     progress: Progress | None = None,
 ) -> Tensor:
     """Latents [B,C,T,h,w] from `noise` (the same shape, unit variance) under `cond`; dropped conditions
-    become those of `uncond`."""
-    stepper = solver(schedule, scheduler)
-    stepper.set_timesteps(steps, device=noise.device)
-    z = noise * stepper.init_noise_sigma
+    become those of `uncond`.
+
+    `start`: clean latents of that shape to begin from (SDEdit, Meng et al. 2022). They get the noise of
+    the first of the last round(`strength` * `steps`) steps, which alone are run; with none to run, `start`
+    itself comes back. ConfigError: `strength` outside [0,1], below 1 without `start`, or a `start` of
+    another shape."""
+    last = _steps_to_run(steps, strength, noise, start)
+    if last == 0 and start is not None:
+        return start.clone()
+    plan = solver_steps(schedule, scheduler, steps, last=last)
+    z = noise if start is None else plan[0].noised(start, noise)
+    clean = None
     if progress is not None:
-        progress(0, len(stepper.timesteps))
-    for done, t in enumerate(stepper.timesteps, start=1):
-        at = t.expand(len(z)).to(z.device)
-        prediction = guided(model, stepper.scale_model_input(z, t), at, cond, uncond, guidance)
-        z = stepper.step(prediction.float(), t, z).prev_sample
+        progress(0, len(plan))
+    for done, step in enumerate(plan, start=1):
+        at = torch.full((len(z),), step.timestep, device=z.device)
+        prediction = guided(model, z, at, cond, uncond, guidance)
+        z, clean = step(z, prediction.float(), clean)
         if progress is not None:
-            progress(done, len(stepper.timesteps))
+            progress(done, len(plan))
     return z
+
+
+def _steps_to_run(steps: int, strength: float, noise: Tensor, start: Tensor | None) -> int:
+    if not 0 <= strength <= 1:
+        raise ConfigError(f"strength: expected 0 to 1, got {strength}")
+    if start is None:
+        if strength < 1:
+            raise ConfigError(f"strength: {strength} needs latents to start from; expected 1")
+        return steps
+    if start.shape != noise.shape:
+        raise ConfigError(f"start: expected {list(noise.shape)}, got {list(start.shape)}")
+    return round(strength * steps)
 
 
 def with_empty_text(cond: Conditions, uncond: Conditions) -> Conditions:

@@ -14,6 +14,7 @@ from orster_cli.training.prepared import Models, PreparedStage, model_facts
 from orster_cli.training.training_data import Source, frame_feed, resolution_of
 
 SHEET_FRAMES = 8
+PCA_FRAMES = 1024  # to which principal components are fitted
 SCALE_FRAMES = 256  # from which the scale of the latents is measured
 
 
@@ -30,6 +31,7 @@ def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Prep
             groups=groups,
             seed=cfg.vae.seed,
             patch=model.vae_patch,
+            pca=model.vae_pca,
         ).to(source.device)
     else:
         vae = start.to(source.device)
@@ -39,6 +41,8 @@ def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Prep
     vae.check_size(resolution, resolution, "model.resolution")
     vae.check_size(cfg.vae.crop, cfg.vae.crop, "vae.crop")
     feed = frame_feed(cfg.vae, source, resolution)
+    if start is None and vae.pca is not None and not source.placeholder:
+        vae.pca.fit(2 * feed.batch(0, range(PCA_FRAMES)).frames.to(source.device) - 1)
 
     def finish() -> Bundle:
         if start is None or cfg.vae.encoder:

@@ -30,6 +30,7 @@ class VaeStage(nn.Module):
         frames = batch.frames.to(self.device)
         if step < self.cfg.steps * (1 - self.cfg.whole):
             frames = cropped(frames, self.cfg.crop, derive_seed(self.cfg.seed, "crop", step))
+        frames = self._augmented(frames, step)
         side = frames.shape[-1] // self.vae.factor
         shape = (self.vae.channels, 1, side, side)
         noise = draw(self.cfg.seed, step, indices, shape).noise[:, :, 0].to(self.device)
@@ -37,6 +38,16 @@ class VaeStage(nn.Module):
         loss = terms["reconstruction"] + self.cfg.edges * terms["edges"]
         loss = loss + self.cfg.colours * terms["colours"]
         return loss + self.cfg.kl * terms["kl"], terms
+
+    def _augmented(self, frames: Tensor, step: int) -> Tensor:
+        """`frames` mirrored and with permuted colours in the settings' shares of the steps."""
+        cfg = self.cfg
+        if derive_seed(cfg.seed, "mirror", step) / 2**63 < cfg.mirror:
+            frames = frames.flip(-1)
+        if derive_seed(cfg.seed, "hues", step) / 2**63 < cfg.hues:
+            generator = torch.Generator().manual_seed(derive_seed(cfg.seed, "order", step))
+            frames = frames[:, torch.randperm(3, generator=generator).tolist()]
+        return frames
 
 
 def cropped(frames: Tensor, side: int, number: int) -> Tensor:

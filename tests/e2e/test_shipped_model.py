@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ import pytest
 import torch
 
 from orster_cli.artifacts.store import open_artifact
+from orster_cli.config.sample import SampleConfig
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.diffusion.conditions import Conditions
 from orster_cli.inputs.models import SHIPPED, sampling_of
 from orster_cli.io.clip_files import read_clip
+from orster_cli.sampling.denoise import denoise, starting_noise
+from orster_cli.sampling.sample_clips import cameras_for
 from tests.helpers.cli import orster
 
 Capture = pytest.CaptureFixture[str]
@@ -80,6 +85,35 @@ def test_the_same_seed_gives_the_same_clip_and_another_one_another(
     other = asked(capsys, tmp_path / "c", "a horse galloping", "--seed", "4", steps=3)
     torch.testing.assert_close(first.frames, again.frames, atol=1 / 255, rtol=0)
     assert not torch.equal(first.frames, other.frames)
+
+
+def test_another_text_changes_a_start_the_more_the_higher_the_strength() -> None:
+    """A cow is sampled from the latents of a frog: the higher the strength, the less is left of it."""
+    model = load_bundle(SHIPPED).whole("shipped")
+    orbit = cameras_for(model.facts, SampleConfig())
+    uncond = Conditions(text=model.encoder.text([""]).tokens)
+
+    def sampled(text: str, **settings: Any) -> torch.Tensor:
+        motion = torch.tensor([model.facts.motion])
+        cond = Conditions(
+            text=model.encoder.text([text]).tokens, cameras=orbit.w2c[None], motion=motion
+        )
+        side = orbit.height // model.vae.factor
+        noise = starting_noise([0], (model.vae.channels, len(orbit), side, side))
+        return denoise(
+            model.std4d, model.schedule, noise, cond, uncond, guidance={"text": 2.0}, steps=8,
+            scheduler="dpm++", **settings,
+        )  # fmt: skip
+
+    frog, cow = sampled("a green frog jumping"), sampled("a brown cow walking")
+    strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
+    made = [sampled("a brown cow walking", start=frog, strength=s) for s in strengths]
+    far = [float((z - frog).norm()) for z in made]
+    assert far[0] == 0
+    assert all(nearer < farther for nearer, farther in pairwise(far)), far
+    near = [float((z - cow).norm()) for z in made]
+    assert all(before > after for before, after in pairwise(near)), near
+    assert near[-1] < far[-1] / 2
 
 
 def test_it_samples_by_its_own_settings_where_nothing_else_is_said(

@@ -1,6 +1,6 @@
 """Processes of their own that start at once: forks of one that has imported what commands need.
 
-An interpreter that imports torch and diffusers takes seconds of processor time before its first line of
+An interpreter that imports torch takes seconds of processor time before its first line of
 work. The tests that kill a command, or run several processes of one, are about what it does then.
 tests/e2e/test_installed.py starts real interpreters. A process has one such server, which imports only
 what it was told before it started: so every test that forks does it by `start`.

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from orster_cli.core.errors import InputError
-from orster_cli.io.tensors import check_tensors, write_tensors
+from orster_cli.io.tensors import check_tensors, fill_module, without_weights, write_tensors
 
 TYPES = (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
@@ -96,3 +96,25 @@ def test_the_last_of_many_numbers_is_looked_at_too() -> None:
     values[-1] = torch.inf
     with pytest.raises(InputError, match="file: x: holds values that are not finite"):
         check_tensors({"x": values}, where="file")
+
+
+def test_modules_without_weights_have_the_names_and_shapes_of_others() -> None:
+    def made() -> nn.Module:
+        module = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16)
+        module.words = nn.Embedding(5, 8)
+        module.position = nn.Parameter(torch.randn(3, 8).mul_(0.02))
+        return module
+
+    whole = made()
+    state = torch.random.get_rng_state()
+    with without_weights():
+        empty = made()
+        drawn = torch.randn(4, device="cpu", generator=torch.Generator().manual_seed(0))
+        real = nn.init.ones_(torch.zeros(2, device="cpu"))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(p.is_meta for p in empty.parameters())
+    assert torch.equal(drawn, torch.randn(4, generator=torch.Generator().manual_seed(0)))
+    assert torch.equal(real, torch.ones(2))
+    fill_module(empty, whole.state_dict(), where="here")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(empty.state_dict()[name], value), name

@@ -1,14 +1,17 @@
-"""The frame VAE: diffusers' model behind a scale, in chunks, in diffusers' files."""
+"""The frame VAE: an AutoencoderKL behind a scale, in chunks, in diffusers' files."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.diffusion.autoencoder_kl import AutoencoderKL, AutoencoderKLConfig
 from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
 from tests.helpers.training import tiny_vae
 
@@ -155,4 +158,95 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         load_vae(tmp_path)
     (tmp_path / "config.json").write_text('{"colour": 3}')
     with pytest.raises(InputError, match="colour"):
+        load_vae(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("act_fn", "gelu", "'gelu'"),
+        ("down_block_types", ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"], "'AttnDown"),
+        ("up_block_types", ["UpDecoderBlock2D", "AttnUpDecoderBlock2D"], "'AttnUp"),
+        ("up_block_types", ["UpDecoderBlock2D"], "one a level, 2, got 1"),
+        ("latents_mean", [0.0, 0.0, 0.0, 0.0], "not supported"),
+        ("latents_std", [1.0, 1.0, 1.0, 1.0], "not supported"),
+        ("layers_per_block", 0, "at least 1"),
+        ("block_out_channels", [8, 10], "multiples of norm_num_groups, 4"),
+        ("block_out_channels", [], "one a level, 0, got 2"),
+    ],
+)
+def test_settings_that_are_not_supported_are_named(
+    key: str, value: object, says: str, tmp_path: Path
+) -> None:
+    save_vae(tiny_vae(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ConfigError, match=f"config.json: .*{says}") as caught:
+        load_vae(tmp_path)
+    assert key in str(caught.value) or says.startswith("one a level")
+
+
+@pytest.mark.parametrize("value", ["wide", 3.5, None, [8, "8"], [8.0, 8.5]])
+def test_sizes_that_are_no_numbers_are_an_input_error(value: object, tmp_path: Path) -> None:
+    save_vae(tiny_vae(), tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "block_out_channels": value}))
+    with pytest.raises((InputError, ConfigError), match=r"config\.json"):
+        load_vae(tmp_path)
+
+
+def test_only_the_decoder_trains_when_the_encoder_is_frozen() -> None:
+    config = AutoencoderKLConfig(block_out_channels=(8,), norm_num_groups=4, use_quant_conv=False)
+    for vae in (tiny_vae(), FrameVAE(AutoencoderKL(config))):
+        vae.freeze_encoder()
+        trained = {n.split(".")[1] for n, p in vae.named_parameters() if p.requires_grad}
+        assert trained == {"decoder", "post_quant_conv"}
+
+
+def _blocks(count: int) -> Tensor:
+    """Frames [N,3,32,32] whose 8 x 8 blocks mix four patterns."""
+    generator = torch.Generator().manual_seed(1)
+    patterns = torch.rand(4, 3, 8, 8, generator=generator)
+    shares = torch.rand(count, 4, 4, 4, generator=generator).softmax(dim=1)
+    blocks = torch.einsum("nkhw,kcyx->nchywx", shares, patterns)
+    return blocks.reshape(count, 3, 32, 32)
+
+
+def _with_pca(channels: int) -> FrameVAE:
+    sizes = {"channels": channels, "groups": 8, "seed": 0, "patch": 2}
+    return FrameVAE.create((16, 16, 16), pca=True, **sizes)
+
+
+def test_components_of_blocks_reconstruct_what_they_span_before_any_training() -> None:
+    """Three components span four patterns that add up to one; two do not."""
+    frames = _blocks(16)
+    errors = []
+    for channels in (3, 2):
+        vae = _with_pca(channels)
+        vae.pca.fit(2 * frames - 1)
+        z = vae.encode(frames)
+        assert z.shape == (16, channels, 4, 4)
+        errors.append(float((vae.decode(z) - frames).square().mean().detach()))
+    assert errors[0] < 1e-8 < 1e-4 < errors[1]
+
+
+def test_the_networks_learn_what_components_leave_out_and_files_hold_both(tmp_path: Path) -> None:
+    frames = _blocks(16).square()  # no longer in the span
+    vae = _with_pca(2)
+    vae.pca.fit(2 * frames - 1)
+    noise = torch.zeros(16, 2, 4, 4)
+    before = float(vae.losses(frames, noise)["reconstruction"])
+    optimizer = torch.optim.Adam(vae.parameters(), lr=2e-3)
+    for _ in range(60):
+        loss = vae.losses(frames, noise)["reconstruction"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss) < before / 2
+    save_vae(vae, tmp_path)
+    again = load_vae(tmp_path)
+    assert again.id == vae.id
+    torch.testing.assert_close(again.decode(again.encode(frames)), vae.decode(vae.encode(frames)))
+    (tmp_path / "block_pca.safetensors").unlink()
+    with pytest.raises(InputError, match="block_pca"):
         load_vae(tmp_path)

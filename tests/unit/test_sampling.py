@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from orster_cli.commands.sample_video import parse_seeds
 from orster_cli.config.sample import SampleConfig
@@ -14,7 +15,8 @@ from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.conditions import Conditions
-from orster_cli.sampling.denoise import condition_kinds, guided, starting_noise
+from orster_cli.diffusion.solvers import SOLVERS
+from orster_cli.sampling.denoise import condition_kinds, denoise, guided, starting_noise
 from orster_cli.sampling.priors import pooled_priors
 from orster_cli.sampling.sample_clips import (
     Sampler,
@@ -99,6 +101,87 @@ def test_guidance_adds_the_kinds_one_after_the_other() -> None:
     torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
     plain = guided(model, z, t, given, nothing, {"text": 1.0, "image": 1.0})
     torch.testing.assert_close(plain, e[2], atol=1e-5, rtol=1e-5)
+
+
+def denoised(seed: int = 0, steps: int = 10, **settings: object) -> torch.Tensor:
+    """Latents [1,4,T,h,w] of the tiny model, guided by a text."""
+    model = merged("4d")
+    cond, uncond = (Conditions(text=model.encoder.text([text]).tokens) for text in ("a frog", ""))
+    noise = starting_noise([seed], (4, FRAMES, SIDE // 2, SIDE // 2))
+    return denoise(
+        model.std4d, model.schedule, noise, cond, uncond, guidance={"text": 3.0}, steps=steps,
+        **settings,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("scheduler", SOLVERS)
+def test_strength_is_how_far_a_start_is_left(scheduler: str) -> None:
+    start = denoised(seed=1, scheduler=scheduler)
+    assert torch.equal(denoised(scheduler=scheduler, start=start, strength=0.0), start)
+    assert torch.equal(denoised(scheduler=scheduler, start=start, strength=0.04), start)
+    far = [
+        float((denoised(scheduler=scheduler, start=start, strength=s) - start).norm())
+        for s in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+    ]
+    assert 0 < far[0] < far[-1] / 3
+    assert far == sorted(far)
+    other = denoised(scheduler=scheduler, start=-start, strength=0.3)
+    same = denoised(scheduler=scheduler, start=start, strength=0.3)
+    assert float((other + start).norm()) < float((other - same).norm())
+
+
+def test_only_the_last_steps_are_run_from_a_start_and_at_their_noise() -> None:
+    seen: list[tuple[int, int]] = []
+    start = denoised(seed=1)
+    for strength, count in ((0.1, 1), (0.36, 4), (1.0, 10)):
+        seen.clear()
+        denoised(start=start, strength=strength, progress=lambda *at: seen.append(at))
+        assert seen == [(done, count) for done in range(count + 1)]
+    model = merged("4d")
+    noise = starting_noise([0], start.shape[1:])
+    # leading timesteps of 10 steps: 901, ..., 1; the last 4 begin at 301
+    noisy = model.schedule.add_noise(start, noise, torch.tensor([301]))
+    inputs: list[torch.Tensor] = []
+    model.std4d.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    denoise(
+        model.std4d, model.schedule, noise, Conditions(), Conditions(), guidance={}, steps=10,
+        start=start, strength=0.4,
+    )  # fmt: skip
+    torch.testing.assert_close(inputs[0], noisy)
+
+
+def test_starts_that_cannot_be_are_refused() -> None:
+    start = torch.zeros(1, 4, FRAMES, SIDE // 2, SIDE // 2)
+    for strength in (-0.1, 1.01, float("nan")):
+        with pytest.raises(ConfigError, match="strength: expected 0 to 1"):
+            denoised(start=start, strength=strength)
+    with pytest.raises(ConfigError, match="needs latents to start from"):
+        denoised(strength=0.5)
+    with pytest.raises(ConfigError, match="start: expected"):
+        denoised(start=start[:, :, 1:], strength=0.5)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what the host would wait for a GPU for: numbers read back, sizes that depend on values."""
+
+    READ = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += func.name().split(".")[0] in self.READ
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scheduler", SOLVERS)
+def test_no_step_waits_for_the_device(scheduler: str) -> None:
+    with Waits() as waits:
+        denoised(scheduler=scheduler, start=torch.zeros(1, 4, FRAMES, SIDE // 2, SIDE // 2))
+        assert waits.count == 0
+        float(torch.ones(1))
+        assert waits.count == 1
 
 
 def test_motion_and_cameras_are_told_but_not_to_a_video_model() -> None:

@@ -13,8 +13,8 @@ from orster_cli.core.errors import ConfigError, InputError, Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, Facts, load_bundle, save_bundle
+from orster_cli.diffusion.solvers import solver_steps
 from orster_cli.diffusion.trunk import MERGED
-from orster_cli.sampling.denoise import solver
 from orster_cli.training.build import build_stage
 from orster_cli.training.build_parts import build_vae
 from orster_cli.training.loop import Run, make_accelerator, train
@@ -203,9 +203,8 @@ def test_a_schedule_that_ends_in_noise_is_sampled_from_its_end(data: Path) -> No
         schedule = ready.finish().schedule
         assert schedule is not None
         for name in ("ddim", "dpm++"):
-            stepper = solver(schedule, name)
-            stepper.set_timesteps(4)
-            assert (stepper.timesteps[0] == 999) == zero_snr, (name, stepper.timesteps)
+            first = solver_steps(schedule, name, 4)[0]
+            assert (first.timestep == 999) == zero_snr, name
         assert (float(schedule.alphas_cumprod[-1]) == 0) == zero_snr
 
 
