@@ -73,8 +73,8 @@ class _FeedForward(torch.autograd.Function):
             start += count
             g, value, gate = grad[rows], both[:, :inner], both[:, inner:]
             active, shared, to_both = scratch[0, :count], scratch[1, :count], gradients[:count]
+            native_ops.gelu(gate, active)
             if trained:
-                native_ops.gelu(gate, active)
                 to_w2 += matmul_tn(g, torch.mul(value, active, out=shared))
             into = linear(g, w2.t())
             torch.mul(into, active, out=to_both[:, :inner])
