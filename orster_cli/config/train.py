@@ -26,6 +26,17 @@ class ModelConfig:
         "channels of the diffusion (Table 2)",
         choices=("both", "spatial", "temporal", "entangled"),
     )
+    channel_form: str = setting(
+        "whole",
+        "a channel runs the whole trunk and trains its half, or runs its half alone (bypassed)",
+        choices=("whole", "bypassed"),
+    )
+    joint_attention: int = setting(
+        1,
+        "blocks of attention among all frames and pixels at the coarsest level",
+        minimum=0,
+        maximum=2,
+    )
     prediction: str = setting("epsilon", "prediction target", choices=("epsilon", "v_prediction"))
     beta_schedule: str = setting(
         "scaled_linear", "noise schedule", choices=("linear", "scaled_linear", "squaredcos_cap_v2")

@@ -62,6 +62,7 @@ class _FeedForward(torch.autograd.Function):
         x, w1, w2, *saved = ctx.saved_tensors
         inner, longest = len(w1) // 2, max(map(len, saved), default=0)
         to_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        trained = any(ctx.needs_input_grad[1:])  # else the products of its gradients are left out
         to_w1, to_b1, to_w2 = torch.zeros_like(w1), x.new_zeros(len(w1)), torch.zeros_like(w2)
         scratch = x.new_empty(2, longest, inner)
         gradients = x.new_empty(longest, 2 * inner)
@@ -73,12 +74,16 @@ class _FeedForward(torch.autograd.Function):
             g, value, gate = grad[rows], both[:, :inner], both[:, inner:]
             active, shared, to_both = scratch[0, :count], scratch[1, :count], gradients[:count]
             native_ops.gelu(gate, active)
-            to_w2 += matmul_tn(g, torch.mul(value, active, out=shared))
+            if trained:
+                to_w2 += matmul_tn(g, torch.mul(value, active, out=shared))
             into = linear(g, w2.t())
             torch.mul(into, active, out=to_both[:, :inner])
             native_ops.gelu_backward(into.mul_(value), gate, to_both[:, inner:])
-            to_w1 += matmul_tn(to_both, x[rows])
-            to_b1 += to_both.sum(0)
+            if trained:
+                to_w1 += matmul_tn(to_both, x[rows])
+                to_b1 += to_both.sum(0)
             if to_x is not None:
                 to_x[rows] = linear(to_both, w1.t())
+        if not trained:
+            return to_x, None, None, None, None
         return to_x, to_w1, to_b1, to_w2, grad.sum(0)

@@ -34,6 +34,14 @@ class Split:
         )
 
 
+def mix(z: Tensor, parts: tuple[Tensor, Tensor], strength: float) -> tuple[Tensor, Tensor]:
+    """Z + s (Z^S - Z) and Z + s (Z^T - Z) of `z` and `parts` [B,C,T,h,w] at `strength` s: 1 gives the
+    parts, 0 the undivided latent, each to the last bit."""
+    if strength == 1:
+        return parts
+    return z + strength * (parts[0] - z), z + strength * (parts[1] - z)
+
+
 class _Encoder(nn.Module):
     """Residual convolutions of one kernel shape. At the start the mean is the input."""
 

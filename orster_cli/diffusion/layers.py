@@ -1,7 +1,7 @@
 """Layers of the UNet3D trunk, with the parameter names and the arithmetic of diffusers' own.
 
 Spatial units see one frame at a time, temporal units one pixel position at a time. Every unit is residual:
-a bypassed one leaves its skip connection (the two channels of Eq. 3-4).
+a bypassed one leaves its skip connection.
 B videos, F frames, C channels, H W latent pixels, L tokens. Images are [B F,C,H,W].
 """
 
@@ -19,6 +19,7 @@ from orster_cli.diffusion.cpu_linear import Linear, is_plain, linear
 NORM_EPS = 1e-5  # of the temporal convolutions' and layer norms
 TRANSFORMER_NORM_EPS = 1e-6
 FEW_KEYS = 32
+MOST_ROWS = 65_535  # of a CUDA kernel's batch axis
 
 
 def sinusoids(timesteps: Tensor, width: int) -> Tensor:
@@ -156,9 +157,20 @@ class TemporalConvLayer(nn.Module):
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of [N,heads,T,width] to [N,heads,L,width]. Few keys (the frames of a pixel) on a CPU are
     multiplied directly: the fused kernel costs more per row than that."""
-    if q.device.type != "cpu" or k.shape[-2] > FEW_KEYS:
+    if q.device.type != "cpu":
+        return attend_by_parts(q, k, v, MOST_ROWS)
+    if k.shape[-2] > FEW_KEYS:
         return F.scaled_dot_product_attention(q, k, v)
     return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1) @ v
+
+
+def attend_by_parts(q: Tensor, k: Tensor, v: Tensor, most: int) -> Tensor:
+    """Attention of [N,heads,T,width] to [N,heads,L,width] in calls of at most `most` rows: the fused CUDA
+    kernels refuse more than `MOST_ROWS`, and a temporal transformer has one for each pixel of a batch."""
+    if len(q) <= most:
+        return F.scaled_dot_product_attention(q, k, v)
+    parts = zip(q.split(most), k.split(most), v.split(most), strict=True)
+    return torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
 
 
 class Attention(nn.Module):

@@ -1,42 +1,52 @@
 """STD-4D: the spatially and temporally disentangled 4D diffusion (Sec. 3.1, Fig. 3b).
 
-Before the merge a latent is split in two (Eq. 1-2), each part goes through its own channel of the
-trunk (Eq. 3-4), and the two predictions are fused (Eq. 5). After it (end of Sec. 4.2) the trunk's
-spatial and temporal units act in turn on the latent itself.
+Before the merge a latent is split in two (Eq. 1-2), each part goes through its own channel (Eq. 3-4),
+and the two predictions are fused (Eq. 5). A channel is the whole trunk, of which it trains one half of the
+units. After the merge (end of Sec. 4.2) the trunk runs once, on the latent itself.
 B videos, C latent channels, T frames, h w latent pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion.channels import MERGED, SPATIAL, TEMPORAL, Channel, by_unit
 from orster_cli.diffusion.conditions import Conditioner, Conditions
-from orster_cli.diffusion.disentangle import DisentangleVAE
+from orster_cli.diffusion.disentangle import DisentangleVAE, mix
 from orster_cli.diffusion.embeddings import CameraEmbedding, MotionEmbedding
 from orster_cli.diffusion.fuse import FuseFFN
 from orster_cli.diffusion.image_branch import ImageBranch
-from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Channel, Trunk, by_unit
+from orster_cli.diffusion.joint_attention import JointAttention
+from orster_cli.diffusion.precision import FullPrecisionConv2d
+from orster_cli.diffusion.trunk import Trunk
 from orster_cli.diffusion.trunk_config import TrunkConfig
 
 CHANNELS = ("both", "spatial", "temporal", "entangled")  # the rows of Table 2
+FORMS = ("whole", "bypassed")
 NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
 class STD4DConfig:
     """`channels`: the channels of the model; entangled: one trunk on the undivided latent (Table 2,
-    "w/o Disentangling"). `text_width`, `image_width`, `pooled_width`: of the condition encoder.
+    "w/o Disentangling"). `channel_form`: whole: a channel runs the whole trunk, the other half's
+    parameters detached; bypassed: it runs its own half alone, so that eps^T knows neither timestep nor
+    condition and the merge makes another network of it (an ablation, and the form of models that were
+    saved before there was this key). `joint_attention`: blocks of attention among all frames and pixels at
+    the coarsest level. `text_width`, `image_width`, `pooled_width`: of the condition encoder.
     `image_fps`: frame rate that is passed to the backbone's image branch (None: it has no such branch,
     and the conditioner reads images)."""
 
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     channels: str = "both"
+    channel_form: str = "whole"
     merged: bool = False
+    joint_attention: int = 0
     text_width: int = 1024
     image_width: int = 1024
     pooled_width: int = 1024
@@ -45,6 +55,10 @@ class STD4DConfig:
     def __post_init__(self) -> None:
         if self.channels not in CHANNELS:
             raise ConfigError(f"channels: one of {', '.join(CHANNELS)}, got {self.channels!r}")
+        if self.channel_form not in FORMS:
+            raise ConfigError(f"channel_form: one of {', '.join(FORMS)}, got {self.channel_form!r}")
+        if self.joint_attention not in range(3):
+            raise ConfigError(f"joint_attention: 0, 1 or 2, got {self.joint_attention!r}")
         expected = self.trunk.out_channels * (1 if self.image_fps is None else 2)
         if self.trunk.in_channels != expected:
             raise ConfigError(
@@ -81,17 +95,31 @@ class STD4DConfig:
             self.channels
         ]
 
+    def runnable_channels(self) -> tuple[Channel, ...]:
+        """The channels that can be asked for alone. The merged trunk can train either half."""
+        active = self.active_channels()
+        return (MERGED, SPATIAL, TEMPORAL) if active == (MERGED,) else active
+
+    @property
+    def bypasses(self) -> bool:
+        """Whether a channel leaves out the units that it does not train."""
+        return self.channel_form == "bypassed" and self.active_channels() != (MERGED,)
+
     def to_dict(self) -> dict[str, Any]:
         """The input of `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], *, where: str = "config") -> STD4DConfig:
-        """ConfigError for unknown keys."""
+        """ConfigError for unknown keys. In a model that was saved without `channel_form` a channel
+        bypasses the other half's units."""
         _known(cls, value, where)
         trunk = {k: tuple(v) if isinstance(v, list) else v for k, v in value["trunk"].items()}
         _known(TrunkConfig, trunk, f"{where}: trunk")
-        return cls(**{**value, "trunk": TrunkConfig(**trunk)})
+        config = cls(**{**value, "trunk": TrunkConfig(**trunk)})
+        if "channel_form" not in value and config.active_channels() != (MERGED,):
+            return replace(config, channel_form="bypassed")
+        return config
 
 
 def _known(cls: type, value: Mapping[str, Any], where: str) -> None:
@@ -103,14 +131,14 @@ def _known(cls: type, value: Mapping[str, Any], where: str) -> None:
 @dataclass(frozen=True, kw_only=True)
 class STD4DOutput:
     """`prediction` [B,C,T,h,w] of the noise (or v); `taps`: residuals [B T,C,H,W] of the wanted
-    units by "channel/unit"; `parts`: eps^S and eps^T where there are two channels."""
+    units by "channel/unit"; `parts`: the prediction of each channel that ran, by its name."""
 
     prediction: Tensor
     taps: dict[str, Tensor]
     parts: dict[str, Tensor]
 
     def features(self) -> dict[str, Tensor]:
-        """`taps` by unit alone, for units that run in one channel."""
+        """`taps` by unit alone: a unit is tapped in the channel that trains it."""
         return by_unit(self.taps)
 
 
@@ -136,12 +164,19 @@ class STD4D(nn.Module):
             channels=channels,
         )
         # the reference enters as a correction of the first features that starts as zero
-        self.reference_in = nn.Conv2d(channels, trunk.block_out_channels[0], 3, padding=1)
+        self.reference_in = FullPrecisionConv2d(channels, trunk.block_out_channels[0], 3, padding=1)
         nn.init.zeros_(self.reference_in.weight)
         nn.init.zeros_(self.reference_in.bias)
         self.disentangle = DisentangleVAE(channels) if config.disentangled else None
         two = config.channels == "both" and not config.merged
-        self.fuse = FuseFFN(channels, embedding) if two else None
+        base = "sum" if config.bypasses else "mean"
+        self.fuse = FuseFFN(channels, embedding, base=base) if two else None
+        sizes = (trunk.block_out_channels[-1], trunk.attention_head_dim, trunk.norm_num_groups)
+        self.joint_attention = nn.ModuleList(
+            JointAttention(*sizes) for _ in range(config.joint_attention)
+        )
+        # 1: split and fused as the weights say; 0: as the merged model. Not saved: a stage's to set
+        self.disentangling = 1.0
 
     def forward(
         self,
@@ -151,9 +186,15 @@ class STD4D(nn.Module):
         *,
         wanted: frozenset[str] = NONE,
         latent_noise: tuple[Tensor, Tensor] | None = None,
+        channels: Sequence[Channel] | None = None,
     ) -> STD4DOutput:
         """`z` [B,C,T,h,w] at `timesteps` [B]. With `latent_noise` (two of Z's shape, for training) Z^S
-        and Z^T are drawn from their distributions; without it they are the means."""
+        and Z^T are drawn from their distributions; without it they are the means.
+
+        `channels` (None: all of the model's): those to run. `(SPATIAL,)` gives the prediction and the taps
+        of that channel alone, and gradients to its half of the units; the merged model runs its trunk so
+        too, on `z`. ConfigError: the model has no such channel."""
+        channels = self._channels(channels)
         batch, frames = len(z), z.shape[2]
         frame_embedding = None
         if cond.cameras is not None:
@@ -169,10 +210,10 @@ class STD4D(nn.Module):
         reference = None
         if cond.reference is not None:
             reference = self.reference_in(cond.reference.transpose(1, 2).flatten(0, 1))
-        channels = self.config.active_channels()
         latents = dict.fromkeys(channels, z)
         if self.disentangle is not None:
-            z_s, z_t = self.disentangle.split(z).sample(latent_noise)
+            parts = self.disentangle.split(z).sample(latent_noise)
+            z_s, z_t = mix(z, parts, self.disentangling)
             latents = {c: z_s if c.spatial else z_t for c in channels}
         predictions, taps = self.trunk(
             latents,
@@ -182,18 +223,33 @@ class STD4D(nn.Module):
             extra_channels=None if image is None else image.latents,
             input_residual=reference,
             wanted=wanted,
+            bypass=self.config.bypasses,
+            joint=tuple(self.joint_attention),
         )
-        parts = {channel.name: value for channel, value in predictions.items()}
-        if self.fuse is None:
-            return STD4DOutput(prediction=predictions[channels[0]], taps=taps, parts=parts)
+        named = {channel.name: value for channel, value in predictions.items()}
+        if self.fuse is None or len(channels) == 1:
+            mean = sum(named.values()) / len(named)
+            return STD4DOutput(prediction=mean, taps=taps, parts=named)
         embedding = self.trunk.embed_time(timesteps) + self.conditioner.vector(cond, batch)
-        fused = self.fuse(predictions[SPATIAL], predictions[TEMPORAL], embedding)
-        return STD4DOutput(prediction=fused, taps=taps, parts=parts)
+        fused = self.fuse(
+            predictions[SPATIAL], predictions[TEMPORAL], embedding, self.disentangling
+        )
+        return STD4DOutput(prediction=fused, taps=taps, parts=named)
+
+    def _channels(self, asked: Sequence[Channel] | None) -> tuple[Channel, ...]:
+        if asked is None:
+            return self.config.active_channels()
+        runnable = self.config.runnable_channels()
+        missing = [channel.name for channel in asked if channel not in runnable]
+        if missing or not asked:
+            known = ", ".join(channel.name for channel in runnable)
+            raise ConfigError(f"no channel {missing or 'given'}: the model has {known}")
+        return tuple(asked)
 
     # end of Sec. 4.2: "we merge the spatial and temporal blocks from the two channels"
     def merge(self) -> STD4D:
-        """The merged model, of the same parameters (no copies): the trunk's units act in turn, without
-        disentangling and fusion."""
+        """The merged model, of the same parameters (no copies): the trunk runs once, without disentangling
+        and fusion. Of whole channels it is what they are at `disentangling` 0."""
         merged = STD4D.__new__(STD4D)
         nn.Module.__init__(merged)
         merged.config = replace(self.config, merged=True)
@@ -202,4 +258,5 @@ class STD4D(nn.Module):
         merged.image_branch = self.image_branch
         merged.disentangle = None
         merged.fuse = None
+        merged.disentangling = 1.0
         return merged

@@ -1,23 +1,30 @@
 """The trunk: the UNet3D graph that ModelScopeT2V, VideoMV and diffusers' `UNet3DConditionModel` share.
 
-Its state dict is that model's, name for name and shape for shape, at any size. The difference: spatial
-units (ResnetBlock2D, SpatialTransformer), which never mix frames, and temporal units (TemporalConvLayer,
-TemporalTransformer), which never mix pixels, can also run separately, in two
-channels.
+Its state dict is that model's, name for name and shape for shape, at any size. The difference: it runs in
+one or two channels, which train spatial units (ResnetBlock2D, SpatialTransformer; they never mix frames),
+temporal units (TemporalConvLayer, TemporalTransformer; they never mix pixels) or both.
 B videos, C channels, F frames, H W latent pixels, L tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, noop_context_fn
+from torch.utils.checkpoint import noop_context_fn
 
+from orster_cli.diffusion.channels import (
+    MERGED,
+    SPATIAL,
+    TEMPORAL,
+    Channel,
+    ForwardContext,
+    States,
+    is_spatial,
+)
 from orster_cli.diffusion.layers import (
     Resample,
     ResnetBlock2D,
@@ -27,70 +34,15 @@ from orster_cli.diffusion.layers import (
     TimestepEmbedding,
     sinusoids,
 )
+from orster_cli.diffusion.precision import FullPrecisionConv2d, as_computed
 from orster_cli.diffusion.trunk_config import TrunkConfig
 
-TRANSFORMER_IN_HEADS = 8  # of `transformer_in`, at every size
-
-
-@dataclass(frozen=True)
-class Channel:
-    """The units that run in a channel. The others are bypassed: only their skip connections remain."""
-
-    name: str
-    spatial: bool
-    temporal: bool
-
-
-MERGED = Channel("merged", spatial=True, temporal=True)
-# Eq. 3: Z_{t-1}^S = eps^S(Z_t^S, t); the scheduler does the step, on the fused prediction
-SPATIAL = Channel("spatial", spatial=True, temporal=False)
-# Eq. 4: Z_{t-1}^T = eps^T(Z_t^T, t)
-TEMPORAL = Channel("temporal", spatial=False, temporal=True)
-
-
-def is_spatial(transformer: str) -> bool:
-    """Whether this is the name of a spatial transformer (else of a temporal one)."""
-    return ".attentions." in transformer
+__all__ = ["MERGED", "SPATIAL", "TEMPORAL", "Channel", "Trunk", "is_spatial", "temporal_partner"]
 
 
 def temporal_partner(spatial: str) -> str:
     """Name of the temporal transformer that follows the transformer `spatial`."""
     return spatial.replace(".attentions.", ".temp_attentions.")
-
-
-def by_unit(taps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Residuals by "channel/unit" as residuals by unit."""
-    return {name.partition("/")[2]: value for name, value in taps.items()}
-
-
-@dataclass
-class ForwardContext:
-    """What all channels of one forward pass share, and the features that it collects.
-
-    `taps`: the residual [B F,C,H,W] of each unit in `wanted`, by "channel/unit"."""
-
-    frames: int
-    embedding: Tensor  # [B F,E]
-    context: Tensor  # [B,L,D]
-    wanted: frozenset[str] = frozenset()
-    recompute: bool = False  # each layer in the backward pass
-    recompute_contexts: Callable[..., Any] = noop_context_fn
-    taps: dict[str, Tensor] = field(default_factory=dict)
-
-    def run_layer(self, layer: Callable[..., Any], *args: Any) -> Any:
-        """`layer(*args)`, its activations kept or recomputed."""
-        if self.recompute:
-            return checkpoint(layer, *args, use_reentrant=False, context_fn=self.recompute_contexts)
-        return layer(*args)
-
-    def tap(self, channel: Channel, unit: str, residual: Tensor) -> Tensor:
-        """`residual` itself, collected where it is wanted."""
-        if unit in self.wanted:
-            self.taps[f"{channel.name}/{unit}"] = residual
-        return residual
-
-
-States = list[tuple[Channel, Tensor]]  # features [B F,C,H,W] of each channel
 
 
 class _Units(nn.Module):
@@ -126,8 +78,10 @@ class _Units(nn.Module):
     def _convolve(self, i: int, states: States, ctx: ForwardContext) -> States:
         out = []
         for channel, x in states:
-            h = self.resnets[i](x, ctx.embedding) if channel.spatial else self.resnets[i].skip(x)
-            out.append((channel, self.temp_convs[i](h, ctx.frames) if channel.temporal else h))
+            resnet = ctx.spatial(channel, self.resnets[i])
+            over_time = ctx.temporal(channel, self.temp_convs[i])
+            h = self.resnets[i].skip(x) if resnet is None else resnet(x, ctx.embedding)
+            out.append((channel, h if over_time is None else over_time(h, ctx.frames)))
         return out
 
     def _attend(self, i: int, states: States, ctx: ForwardContext, name: str) -> States:
@@ -135,11 +89,13 @@ class _Units(nn.Module):
             return states
         out = []
         for channel, h in states:
-            if channel.spatial:
-                residual = self.attentions[i].residual(h, ctx.context)
+            attention = ctx.spatial(channel, self.attentions[i])
+            if attention is not None:
+                residual = attention.residual(h, ctx.context)
                 h = h + ctx.tap(channel, f"{name}.attentions.{i}", residual)
-            if channel.temporal:
-                residual = self.temp_attentions[i].residual(h, ctx.frames)
+            attention = ctx.temporal(channel, self.temp_attentions[i])
+            if attention is not None:
+                residual = attention.residual(h, ctx.frames)
                 h = h + ctx.tap(channel, f"{name}.temp_attentions.{i}", residual)
             out.append((channel, h))
         return out
@@ -173,6 +129,7 @@ class MidBlock(_Units):
 
     def forward(self, states: States, ctx: ForwardContext, name: str) -> States:
         states = ctx.run_layer(self._layer, 0, states, ctx, name)
+        states = ctx.mix(0, states)
         return ctx.run_layer(self._convolve, 1, states, ctx)
 
 
@@ -212,7 +169,7 @@ class UpBlock(_Units):
 
 
 class Trunk(nn.Module):
-    """eps(z, t, y): the UNet3D, ctx in one or more channels."""
+    """eps(z, t, y): the UNet3D, run in one or more channels."""
 
     def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
@@ -221,10 +178,10 @@ class Trunk(nn.Module):
         self.recompute_contexts: Callable[..., Any] = noop_context_fn  # as torch's `context_fn`
         widths, groups = cfg.block_out_channels, cfg.norm_num_groups
         levels = len(widths)
-        self.conv_in = nn.Conv2d(cfg.in_channels, widths[0], 3, padding=1)
+        self.conv_in = FullPrecisionConv2d(cfg.in_channels, widths[0], 3, padding=1)
         self.time_embedding = TimestepEmbedding(widths[0], 4 * widths[0])
         self.transformer_in = TemporalTransformer(
-            widths[0], TRANSFORMER_IN_HEADS, cfg.attention_head_dim, groups, None
+            widths[0], cfg.transformer_in_heads, cfg.attention_head_dim, groups, None
         )
         self.down_blocks = nn.ModuleList(
             [
@@ -245,7 +202,7 @@ class Trunk(nn.Module):
             pairs = [(width, widths[i]) for width in into]
             self.up_blocks.append(UpBlock(cfg, pairs, cfg.attention[i], i == 0))
         self.conv_norm_out = nn.GroupNorm(groups, widths[0], eps=cfg.norm_eps)
-        self.conv_out = nn.Conv2d(widths[0], cfg.out_channels, 3, padding=1)
+        self.conv_out = FullPrecisionConv2d(widths[0], cfg.out_channels, 3, padding=1)
 
     def transformer_widths(self) -> dict[str, int]:
         """Channels of each spatial and temporal transformer, whose residuals can be tapped, by name."""
@@ -276,38 +233,53 @@ class Trunk(nn.Module):
         extra_channels: Tensor | None = None,
         input_residual: Tensor | None = None,
         wanted: frozenset[str] = frozenset(),
+        bypass: bool = False,
+        joint: Sequence[nn.Module] = (),
     ) -> tuple[dict[Channel, Tensor], dict[str, Tensor]]:
         """Predictions [B,O,F,H,W] for `latents` [B,C,F,H,W] of each channel, at `timesteps` [B] under
         `context` [B,L,D]. `frame_embedding` [B,F,E] is added to the time embedding, `extra_channels`
         [B,C',F,H,W] are concatenated to the latents, `input_residual` [B F,C,H,W] is added to the first
-        states.
+        states. `joint`: modules of [B F,C,H,W] and F, the first for the middle block, the second before the
+        first up block.
 
-        Also returns the residuals [B F,C,H,W] of the units in `wanted`, by "channel/unit"."""
+        Each channel runs the whole trunk, units that it does not train with detached parameters; with
+        `bypass` only their skip connections remain. Under autocast the predictions are float32.
+
+        Also returns the residuals [B F,C,H,W] of the units in `wanted`, each in the channels that train it,
+        by "channel/unit"."""
         batch, _, frames = next(iter(latents.values())).shape[:3]
         per_frame = self.embed_time(timesteps)[:, None].expand(-1, frames, -1)
         if frame_embedding is not None:
             per_frame = per_frame + frame_embedding.to(per_frame)
         recompute = self.checkpointing and torch.is_grad_enabled()
-        ctx = ForwardContext(frames, per_frame.flatten(0, 1), context, wanted, recompute)
-        ctx.recompute_contexts = self.recompute_contexts
+        ctx = ForwardContext(
+            frames,
+            per_frame.flatten(0, 1),
+            context,
+            wanted,
+            bypass,
+            joint,
+            recompute,
+            self.recompute_contexts,
+        )
         states: States = []
         for channel, z in latents.items():
             if extra_channels is not None:
                 z = torch.cat([z, extra_channels.to(z)], dim=1)
             x = z.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
             x = self.conv_in(x)
-            x = (x if input_residual is None else x + input_residual).contiguous(
-                memory_format=torch.channels_last
-            )
-            if channel.temporal:
-                residual = ctx.run_layer(self.transformer_in.residual, x, frames)
+            x = x if input_residual is None else x + input_residual
+            x = as_computed(x).contiguous(memory_format=torch.channels_last)
+            over_time = ctx.temporal(channel, self.transformer_in)
+            if over_time is not None:
+                residual = ctx.run_layer(over_time.residual, x, frames)
                 x = x + ctx.tap(channel, "transformer_in", residual)
             states.append((channel, x))
         skips = [states]
         for i, block in enumerate(self.down_blocks):
             states, more = block(states, ctx, f"down_blocks.{i}")
             skips += more
-        states = self.mid_block(states, ctx, "mid_block")
+        states = ctx.mix(1, self.mid_block(states, ctx, "mid_block"))
         for i, block in enumerate(self.up_blocks):
             cut = len(skips) - len(block.resnets)
             size = None if block.upsamplers is None else _size(skips[cut - 1])
@@ -315,7 +287,7 @@ class Trunk(nn.Module):
             del skips[cut:]
         out = {}
         for channel, x in states:
-            h = self.conv_out(F.silu(self.conv_norm_out(x)))
+            h = self.conv_out(F.silu(self.conv_norm_out(x.to(self.conv_norm_out.weight.dtype))))
             out[channel] = h.view(batch, frames, *h.shape[1:]).transpose(1, 2)
         # recomputed layers hold the context: features that they tap again would keep their graphs alive
         taps, ctx.taps, ctx.wanted = ctx.taps, {}, frozenset()

@@ -17,8 +17,8 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.embeddings import CameraEmbedding
 from orster_cli.diffusion.image_branch import ImageBranch
-from orster_cli.diffusion.trunk import TRANSFORMER_IN_HEADS, Trunk
-from orster_cli.diffusion.trunk_config import TrunkConfig
+from orster_cli.diffusion.trunk import Trunk
+from orster_cli.diffusion.trunk_config import PUBLISHED_HEADS, TrunkConfig
 from orster_cli.io.tensors import check_names
 
 CAMERA = "camera_embedding."
@@ -205,7 +205,7 @@ def config_of(tensors: Mapping[str, Tensor], *, where: str) -> TrunkConfig:
             if attention[level] and not context:
                 attended = f"{units[0]}.1.transformer_blocks.0.attn2.to_k.weight"
                 context = tensors[attended].shape[1]
-        head = tensors["input_blocks.0.1.proj_in.weight"].shape[0] // TRANSFORMER_IN_HEADS
+        head = tensors["input_blocks.0.1.proj_in.weight"].shape[0] // PUBLISHED_HEADS
         out = tensors["out.2.weight"].shape[0]
     except KeyError as error:
         raise InputError(

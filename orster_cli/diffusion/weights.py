@@ -1,6 +1,7 @@
 """A 4D diffusion as a folder: ``unet/`` opens as diffusers' UNet3DConditionModel, or as its
 I2VGenXLUNet where the backbone has an image branch; ``std4d/`` holds the rest (cameras, motion,
-conditions, disentanglement).
+conditions, disentanglement, joint attention). A trunk whose first transformer has other heads than
+diffusers' opens in neither: its ``unet/config.json`` names a class of ours.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def save_parts(
 
 
 def new_rest(config: STD4DConfig, seed: int) -> dict[str, Tensor]:
-    """The tensors of a new model without its backbone. They depend on the trunk's first width, context
-    and channels only, so no large trunk is made."""
+    """The tensors of a new model without its backbone and without joint attention. They depend on the
+    trunk's first width, context and channels only, so no large trunk is made."""
+    assert not config.joint_attention
     shallow = replace(
         config.trunk,
         block_out_channels=config.trunk.block_out_channels[:1],

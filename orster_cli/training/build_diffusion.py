@@ -40,7 +40,8 @@ def build_diffusion(
     frames, resolution = sizes_of(cfg.model, source, role)
     channels = cfg.model.channels
     if role == "4d":
-        config = replace(reads, channels=channels, merged=False)
+        form = cfg.model.channel_form
+        config = replace(reads, channels=channels, channel_form=form, merged=False)
     else:
         config = replace(reads, channels="both", merged=True)
     model = weights.start_from(start.std4d, config, train.seed)

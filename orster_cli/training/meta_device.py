@@ -15,7 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from orster_cli.diffusion.precision import autocast_dtype, meta_autocast
+
 LOW = torch.bfloat16
+META = torch.device("meta")
 FLASH_WIDEST = 256  # channels of a head that flash attention takes
 EFFICIENT_ROWS = 32  # the memory-efficient kernel's rows are a multiple of it
 
@@ -47,7 +50,8 @@ _FULL_RESULT = {"cuda": _functions("sum", "softmax", "log_softmax", "cumsum", "p
 def device_paths(like: str, *, bf16: bool) -> Iterator[None]:
     """In here operations on meta tensors have the types and the memory of a device of the kind `like`,
     with `bf16` under autocast."""
-    with _FusedKernels(like), _Autocast(like) if bf16 else nullcontext():
+    casts = _Autocast(like) if bf16 else nullcontext()
+    with _FusedKernels(like), casts, meta_autocast(LOW if bf16 else None):
         yield
 
 
@@ -64,6 +68,8 @@ class _Autocast(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if autocast_dtype(META) is None:  # switched off for a part of the pass
+            return func(*args, **kwargs)
         if func in _LOW_PRECISION:
             args, kwargs = _converted(args, kwargs, self._low)
         elif func in self.full:

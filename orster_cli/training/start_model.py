@@ -52,9 +52,13 @@ def _new_model(
         attention_head_dim=model.head_width,
         norm_num_groups=model.groups,
         temporal_dropout=model.dropout,
+        transformer_in_heads=model.widths[0] // model.head_width,
     )
-    config = STD4DConfig.around(
-        trunk, (encoder.text_width, encoder.image_width, encoder.pooled_width)
+    widths = (encoder.text_width, encoder.image_width, encoder.pooled_width)
+    config = replace(
+        STD4DConfig.around(trunk, widths),
+        channel_form=model.channel_form,
+        joint_attention=model.joint_attention,
     )
     schedule = NoiseSchedule(
         prediction_type=model.prediction,

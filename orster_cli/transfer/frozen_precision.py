@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from orster_cli.diffusion.layers import TemporalConv
+from orster_cli.diffusion.precision import FullPrecisionConv2d
 
 ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, TemporalConv)
 
@@ -17,5 +18,5 @@ ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, TemporalConv)
 def cast_frozen_to_bf16(module: nn.Module) -> None:
     """Round in place the weights that autocast would round."""
     for part in module.modules():
-        if isinstance(part, ROUNDED):
+        if isinstance(part, ROUNDED) and not isinstance(part, FullPrecisionConv2d):
             part.to(torch.bfloat16)

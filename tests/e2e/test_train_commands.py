@@ -13,9 +13,14 @@ import pytest
 import torch
 
 from orster_cli.artifacts.store import open_artifact
+from orster_cli.core.strict_json import read_object
 from orster_cli.dataset.reader import Dataset
+from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.diffusion.trunk import Trunk
+from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.io.clip_files import read_clip, read_priors, write_priors
+from orster_cli.io.sharded import read_sharded
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.chain import CHAIN, SETTINGS, STEPS, paths_below
 from tests.helpers.cli import Said, orster
@@ -58,11 +63,16 @@ def test_the_chain_of_stages_leaves_whole_models_with_their_lineage(chain: Path)
     motions = [samples.info(f"creature-0{k}")["motion"] for k in range(2)]
     assert final.facts.motion == pytest.approx(sum(motions) / 2)
     assert final.std4d.config.merged
-    from diffusers import UNet3DConditionModel
-
-    theirs = UNet3DConditionModel.from_pretrained(chain / "model" / "unet")
+    assert final.std4d.config.trunk.transformer_in_heads == 2
+    assert len(final.std4d.joint_attention) == 1
+    config = read_object(chain / "model" / "unet" / "config.json")
+    assert (
+        config["_class_name"] == "OrsterUNet3D"
+    )  # diffusers has no such trunk, and the file says so
+    opened = Trunk(TrunkConfig.from_diffusers(config))
+    opened.load_state_dict(read_sharded(chain / "model" / "unet", weights.UNET_STEM))
     ours = final.std4d.trunk.state_dict()
-    assert all(torch.equal(v, ours[n]) for n, v in theirs.state_dict().items())
+    assert all(torch.equal(v, ours[n]) for n, v in opened.state_dict().items())
 
 
 @pytest.mark.parametrize(("out", "line"), CHAIN, ids=[out for out, _ in CHAIN])

@@ -41,6 +41,17 @@ def test_without_gradients_and_from_strided_tokens_it_is_the_same() -> None:
     assert all(value.grad is not None for value in weights)
 
 
+def test_frozen_weights_get_no_gradient_and_tokens_the_same() -> None:
+    ours, theirs = _inputs(PIECE + 3, 5), _inputs(PIECE + 3, 5)
+    x, *frozen = ours[0], *(w.detach() for w in ours[1:])
+    along = torch.randn(x.shape, generator=torch.Generator().manual_seed(6))
+    (feed_forward(x, *frozen) * along).sum().backward()
+    (reference(*theirs) * along).sum().backward()
+    far = (x.grad - theirs[0].grad).abs().max()
+    assert far < 1e-5 * theirs[0].grad.abs().max()
+    assert all(weight.grad is None for weight in ours[1:])
+
+
 def test_a_gradient_that_is_not_contiguous_is_taken_as_it_is() -> None:
     ours, theirs = _inputs(5, 4), _inputs(5, 4)
     feed_forward(*ours).sum().backward()  # expanded from one number

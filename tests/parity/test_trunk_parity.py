@@ -9,6 +9,10 @@ import pytest
 import torch
 
 from orster_cli.core.errors import ConfigError
+from orster_cli.core.strict_json import read_object
+from orster_cli.diffusion import weights
+from orster_cli.diffusion.conditions import Conditions
+from orster_cli.diffusion.std4d import STD4DConfig
 from orster_cli.diffusion.trunk import MERGED, Trunk
 from orster_cli.diffusion.trunk_config import TrunkConfig
 
@@ -83,6 +87,59 @@ def test_its_config_opens_in_diffusers(tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path)
     again = UNet3DConditionModel.from_pretrained(tmp_path)
     assert TrunkConfig.from_diffusers(again.config) == ours.config
+
+
+@torch.no_grad()
+def test_two_new_channels_give_the_output_of_diffusers() -> None:
+    """The backbone is where training begins, in one channel, in two and after the merge."""
+    theirs, ours = _pair(**SIZES["as VideoMV"])
+    config = STD4DConfig(trunk=ours.config, text_width=24, image_width=24, pooled_width=6)
+    model = weights.create(config, seed=0).eval()
+    model.trunk.load_state_dict(theirs.state_dict())
+    z, tokens, steps = torch.randn(2, 4, 5, 8, 8), torch.randn(2, 7, 24), torch.tensor([3, 871])
+    cond = Conditions(
+        text=tokens,
+        pooled=torch.randn(2, 6),
+        reference=torch.randn_like(z),
+        cameras=torch.randn(2, 5, 4, 4),
+        motion=torch.tensor([0.0, 0.02]),
+    )
+    want = theirs(z, steps, tokens).sample
+    out = model(z, steps, cond)
+    assert set(out.parts) == {"spatial", "temporal"}
+    merged = model.merge()(z, steps, cond).prediction
+    for got in (out.prediction, *out.parts.values(), merged):
+        assert float((got - want).abs().max()) < 1e-5 * max(1.0, float(want.abs().max()))
+
+
+def test_a_saved_trunk_opens_in_diffusers_or_says_that_it_does_not(tmp_path: Path) -> None:
+    """diffusers' first transformer has eight heads at every width."""
+    from diffusers import UNet3DConditionModel
+
+    widths = {"text_width": 24, "image_width": 24, "pooled_width": 6}
+    for heads in (8, 2):
+        sizes = {**SMALL, **SIZES["two levels"], "transformer_in_heads": heads}
+        trunk = TrunkConfig.from_diffusers(sizes)
+        config = STD4DConfig(trunk=trunk, joint_attention=1, **widths)
+        model = weights.create(config, seed=0)
+        folder = tmp_path / str(heads)
+        weights.save(model, folder)
+        said = read_object(folder / "unet/config.json")
+        assert TrunkConfig.from_diffusers(said).transformer_in_heads == heads
+        if heads == 8:
+            assert said["_class_name"] == "UNet3DConditionModel"
+            theirs = UNet3DConditionModel.from_pretrained(folder / "unet").state_dict()
+            ours = model.trunk.state_dict()
+            assert theirs.keys() == ours.keys()
+            assert all(torch.equal(v, ours[n]) for n, v in theirs.items())
+        else:
+            assert said["_class_name"] == "OrsterUNet3D"
+            with pytest.raises((ValueError, RuntimeError), match="transformer_in"):
+                UNet3DConditionModel.from_pretrained(folder / "unet")
+        assert torch.equal(
+            weights.load(folder).trunk.transformer_in.proj_in.weight,
+            model.trunk.transformer_in.proj_in.weight,
+        )
 
 
 def test_it_has_the_size_of_videomv() -> None:

@@ -130,12 +130,15 @@ def test_channels_are_the_trunks_own_on_their_own_latents() -> None:
 
 
 # Eq. 5
-def test_fusing_starts_as_the_plain_sum_and_is_a_plain_network_after() -> None:
-    fuse = FuseFFN(4, 10, width=8)
+@pytest.mark.parametrize(("base", "share"), [("mean", 0.5), ("sum", 1.0)])
+def test_fusing_starts_as_the_mean_or_the_sum_and_is_a_plain_network_after(
+    base: str, share: float
+) -> None:
+    fuse = FuseFFN(4, 10, width=8, base=base)
     generator = torch.Generator().manual_seed(10)
     a, b = (torch.randn(2, 4, 3, 2, 2, generator=generator) for _ in range(2))
     embedding = torch.randn(2, 10, generator=generator)
-    assert torch.equal(fuse(a, b, embedding), a + b)
+    assert torch.equal(fuse(a, b, embedding), share * (a + b))
     for parameter in fuse.parameters():
         torch.nn.init.normal_(parameter, std=0.3, generator=generator)
     with torch.no_grad():
@@ -151,7 +154,10 @@ def test_fusing_starts_as_the_plain_sum_and_is_a_plain_network_after() -> None:
     m = p["modulate.weight"] @ silu(embedding[1].double().numpy()) + p["modulate.bias"]
     h = h * (1 + m[:8]) + m[8:]
     h = p["leave.weight"] @ silu(p["inner.weight"] @ h + p["inner.bias"]) + p["leave.bias"]
-    assert np.allclose(got, x[:4] + x[4:] + h, atol=1e-5)
+    assert np.allclose(got, share * (x[:4] + x[4:]) + h, atol=1e-5)
+    with torch.no_grad():
+        weaker = fuse(a, b, embedding, strength=0.25)[1, :, 2, 0, 1].double().numpy()
+    assert np.allclose(weaker, share * (x[:4] + x[4:]) + 0.25 * h, atol=1e-5)
 
 
 def test_merging_keeps_the_same_parameters_and_copies_none() -> None:
@@ -167,9 +173,12 @@ def test_merging_keeps_the_same_parameters_and_copies_none() -> None:
     assert model.config == CONFIG
 
 
+@pytest.mark.parametrize("form", ["whole", "bypassed"])
 @pytest.mark.parametrize("channels", ["spatial", "temporal", "entangled"])
-def test_a_model_of_one_channel_leaves_the_other_units_without_gradient(channels: str) -> None:
-    model = shaken(replace(CONFIG, channels=channels))
+def test_a_model_of_one_channel_leaves_the_other_units_without_gradient(
+    channels: str, form: str
+) -> None:
+    model = shaken(replace(CONFIG, channels=channels, channel_form=form))
     model(latents(), STEPS, given_to()).prediction.square().mean().backward()
     resnet = model.trunk.down_blocks[0].resnets[0].conv1.weight.grad
     over_time = model.trunk.down_blocks[0].temp_convs[0].conv4[-1].weight.grad
