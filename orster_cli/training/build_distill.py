@@ -53,7 +53,10 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
             temporal=train.temporal_attention,
         )
     distill = DistillStage(model, train, context, transfer, teachers)
-    curves = ("orster", "cosine_spatial", "cosine_temporal", "kappa")
+    curves = tuple(
+        f"{name}_{kind}" for name in ("cosine", "variance") for kind in ("spatial", "temporal")
+    )
+    curves = ("orster", *curves, "kappa")
     prepared = prepare_diffusion(distill, feed, bundle, train, merge=True, curves=curves)
     for title, teacher in zip(("3D", "video"), teachers, strict=True):
         parts = teacher.parts().items()

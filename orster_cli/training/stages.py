@@ -179,7 +179,8 @@ class DistillStage(DiffusionStage):
         inputs = self.teacher_inputs(noisy, batch)
         f_s = self.teachers[0].features(inputs, spatial)
         f_t = self.teachers[1].features(inputs, temporal)
-        orster, more = self.transfer(out.features(), f_s, f_t, noisy.clean.shape[2])
+        level = noisy.timesteps / self.context.schedule.num_train_timesteps
+        orster, more = self.transfer(out.features(), f_s, f_t, level, noisy.clean.shape[2])
         terms |= {"orster": orster.detach(), **more}
         return loss + self.weight * orster, terms
 

@@ -229,8 +229,13 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
         assert bool(loss.isfinite())
         assert ("align" in terms) == (channels in ("both", "entangled"))
         assert ("temp" in terms) == (channels != "spatial")
-    for switch in ("kernel", "spatial_attention", "temporal_attention"):
-        off = replace(CFG, distill=replace(CFG.distill, **{switch: False}))
+    for switch in (
+        {"kernel": "none"},
+        {"kernel": "token"},
+        {"spatial_attention": False},
+        {"temporal_attention": False},
+    ):
+        off = replace(CFG, distill=replace(CFG.distill, **switch))
         outs = []
         for cfg in (CFG, off):
             torch.manual_seed(0)
