@@ -51,20 +51,19 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class PairAttention(nn.Module):
-    """softmax(q_i k_j / sqrt(d) + log kappa_ij) over the tokens of a set, values the features themselves.
+    """softmax(q_i k_j / sqrt(d) + log kappa_ij) over the tokens of a set; values are the features.
 
-    Queries and keys are projections of the tokens without their set's mean, scaled to one norm, times a
-    learned factor; both projections start as the same orthogonal one. So each token starts to attend
-    to itself and to tokens like it. Without the scaling, tokens of large norm win every row: on features of a
-    trained model the target then keeps the variance, but of other tokens (it is 0.5 to 0.9 centred norms
-    away from the teacher's features, against 0.15). log L is added to the factor, so that many unlike tokens
-    do not outweigh the token itself.
+    Queries and keys are projections of the tokens without the mean of their set, scaled to one norm, times
+    a learned factor. Both projections start as the same orthogonal one, so each token starts to attend to
+    itself and to tokens like it. Without the scaling, tokens of large norm win: on features of a trained
+    model the variance is kept, but it is that of other tokens. The factor grows with log L, so that
+    many unlike tokens do not outweigh the token itself.
 
-    The output is pulled back to `LARGEST_CHANGE` of the teacher's centred norm where it is farther away:
-    f + gamma (f_bar - f), gamma <= 1 the largest that this allows. Eq. 14 trains the attention
-    too, and constant targets are easiest to match; this bounds what it can erase, at
-    (1 - LARGEST_CHANGE)^2 = 56 % of the centred variance. Inside the bound Eq. 12-13 are as the paper has
-    them."""
+    Deviation from the paper: the output is f + gamma (f_bar - f), gamma <= 1, never farther from the
+    teacher than `LARGEST_CHANGE` times the teacher's centred norm. Eq. 14 trains the attention too, and
+    a constant target is the easiest to match: without the bound 200 steps leave 10 to 20 % of the
+    variance. With it at least (1 - LARGEST_CHANGE)^2 = 56 % is left, whatever is learned. Inside the
+    bound gamma is 1, and Eq. 12-13 are the paper's."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -76,8 +75,8 @@ class PairAttention(nn.Module):
         self.log_sharpness = nn.Parameter(torch.zeros(()))
 
     def forward(self, tokens: Tensor, kernel: JointKernel | None, pair: Pair | None) -> Tensor:
-        """[N,L,C] of `tokens` [N,L,C], near them. `pair`: the standardised tokens [N,L,C] of both teachers at
-        the same places, for `kernel`. Without a kernel (Table 3): queries and keys alone."""
+        """[N,L,C] of `tokens` [N,L,C], near them. `pair`: both teachers' standardised tokens [N,L,C], for
+        `kernel`. Without a kernel (Table 3): queries and keys alone."""
         return within_reach(self.average(tokens, kernel, pair), tokens)
 
     # Eq. 12-13
@@ -109,9 +108,9 @@ def within_reach(target: Tensor, teacher: Tensor) -> Tensor:
 
 
 class TokenAttention(nn.Module):
-    """Eq. 12-13 with one kappa per token (ablation): queries from the features, keys kappa_j projected from 1
-    to d channels. These keys have rank one, so at the start attention is uniform and the target is the
-    mean of the set: on features of a trained model under 0.1 % of the centred variance is left."""
+    """Eq. 12-13 with one kappa per token (ablation): queries from the features, keys kappa_j projected
+    from 1 to d channels. These keys have rank one: attention starts uniform, and the target is the mean
+    of the set. On features of a trained model less than 0.1 % of the centred variance is left."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()

@@ -19,10 +19,10 @@ BINS = 10
 class JointKernel(nn.Module):
     """kappa(f_s, f_t) in (0, 1] for any pair of tokens.
 
-    The statistics are buffers elsewhere; learned are factors of sigma_s, sigma_t and sigma_st, as
-    logarithms that start at 0, and alpha, which starts at 0. sigma_st^2 starts at sigma_s sigma_t. Norms and
-    the inner product are divided by the channel count, so that kappa does not vanish as the width
-    grows. Float32, as logarithms."""
+    Learned are alpha and factors of sigma_s, sigma_t and sigma_st (as logarithms); the statistics that they
+    multiply are buffers of `FeatureStatistics`. All start at 0, and sigma_st^2 at sigma_s sigma_t. Norms
+    and the inner product are divided by the channel count, so that kappa does not vanish as the width
+    grows. Computed as a logarithm in float32."""
 
     def __init__(self) -> None:
         super().__init__()

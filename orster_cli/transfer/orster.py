@@ -22,9 +22,9 @@ from orster_cli.transfer.attention import (
     spatial_attention,
     temporal_attention,
 )
+from orster_cli.transfer.feature_statistics import FeatureStatistics, band_of
 from orster_cli.transfer.kernel import JointKernel, histogram
 from orster_cli.transfer.loss import centred_cosine, orster_loss, token_distance, variance_share
-from orster_cli.transfer.feature_statistics import FeatureStatistics, band_of
 
 WIDTH = 32  # of queries and keys
 SPATIAL, TEMPORAL = "spatial", "temporal"
@@ -73,7 +73,9 @@ class _TapTransfer(nn.Module):
         super().__init__()
         self.tap = tap
         c = tap.teacher
-        self.statistics = nn.ModuleDict({kind: FeatureStatistics(c) for kind in (SPATIAL, TEMPORAL)})
+        self.statistics = nn.ModuleDict(
+            {kind: FeatureStatistics(c) for kind in (SPATIAL, TEMPORAL)}
+        )
         made = TokenAttention if kernel == "token" else PairAttention
         self.kernel = JointKernel() if kernel != "none" and (spatial or temporal) else None
         self.attend_s: KernelAttention | None = made(c, WIDTH) if spatial else None
@@ -89,8 +91,8 @@ class _TapTransfer(nn.Module):
         return self.tap.spatial if kind == SPATIAL else self.tap.temporal
 
     def pair(self, features: Mapping[str, Tensor], band: Tensor) -> Pair | None:
-        """The standardised features of both teachers, for the kernel. A teacher without features is replaced
-        by the other."""
+        """The standardised features of both teachers, for the kernel. The other one stands in for a teacher
+        without features."""
         if self.kernel is None:
             return None
         given = {k: self.statistics[k].standardised(x, band) for k, x in features.items()}
@@ -110,13 +112,13 @@ class _TapTransfer(nn.Module):
 
 
 class OrsterTransfer(nn.Module):
-    """L_orster of a student's features (Eq. 11-14). `lambda_o`: weight of the spatial term. `kernel`: "pair"
-    (kappa_ij of each pair of tokens), "token" (one kappa per token: ablation) or "none" (Table 3).
+    """L_orster of a student's features (Eq. 11-14). `lambda_o`: weight of the spatial term. `kernel`:
+    "pair" (kappa_ij of each pair of tokens), "token" (one kappa per token: ablation) or "none" (Table 3).
 
     At each tap, features of teacher and student are divided by the running root mean square of the
-    teacher's, so that all taps weigh alike. All features are residuals [B T,C,H,W] by unit, `level` [B] in
-    [0,1) is the noise level of each video (its share of the schedule), for statistics per band of levels. In
-    training each call updates the statistics first, with one exchange between processes."""
+    teacher's, so that all taps weigh alike. Features are residuals [B T,C,H,W] by unit. `level` [B] in
+    [0,1) is each video's noise level (timestep over their number), for statistics per band. In training
+    each call updates the statistics first, with one exchange between processes."""
 
     def __init__(
         self,
@@ -146,9 +148,9 @@ class OrsterTransfer(nn.Module):
         level: Tensor,
         frames: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The spatial distance alone, and its terms: a lesson of the 3D teacher, whose features are `spatial`.
-        `temporal`: the video teacher's of the same latents, for the kernel; None: kappa pairs the 3D
-        teacher's tokens with themselves."""
+        """The spatial distance alone and its terms, for batches of the 3D teacher, whose features are
+        `spatial`. `temporal`: the video teacher's features of the same latents, for the kernel; None: kappa
+        pairs the 3D teacher's tokens with themselves."""
         parts, terms = self._distances((SPATIAL,), student, spatial, temporal, level, frames)
         return parts[SPATIAL], terms
 
@@ -160,19 +162,19 @@ class OrsterTransfer(nn.Module):
         level: Tensor,
         frames: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The temporal distance alone, and its terms: a lesson of the video teacher, whose features are
-        `temporal`. `spatial`: the 3D teacher's of the same latents, for the kernel; None: kappa pairs the
-        video teacher's tokens with themselves."""
+        """The temporal distance alone and its terms, for batches of the video teacher, whose features are
+        `temporal`. `spatial`: the 3D teacher's features of the same latents, for the kernel; None: kappa
+        pairs the video teacher's tokens with themselves."""
         parts, terms = self._distances((TEMPORAL,), student, spatial, temporal, level, frames)
         return parts[TEMPORAL], terms
 
     def forward(
         self, student: Features, spatial: Features, temporal: Features, level: Tensor, frames: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of both on one batch, and terms for the log: of each kind the distance, the centred cosine of
-        student and teacher (`cosine_*`) and the share of the teacher's variance that the target keeps
-        (`variance_*`); mean and histogram of each token's own kappa. The loss leaves out units that the
-        student lacks (one channel alone)."""
+        """The loss of both kinds on one batch, and terms for the log: of each kind, as means over the taps,
+        the distance, the centred cosine of student and teacher (`cosine_*`) and the share of the teacher's
+        variance that the target keeps (`variance_*`); mean and histogram of each token's own kappa.
+        Units that the student lacks (one channel alone) are left out."""
         kinds = (SPATIAL, TEMPORAL)
         parts, terms = self._distances(kinds, student, spatial, temporal, level, frames)
         return orster_loss(parts[SPATIAL], parts[TEMPORAL], self.lambda_o), terms
