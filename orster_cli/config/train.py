@@ -150,6 +150,11 @@ class DistillConfig(PretrainConfig):
     """Sec. 4.2, Eq. 11-14."""
 
     enabled: bool = setting(True, "run this stage (Table 3, w/o Orster)")
+    target: str = setting(
+        "teachers",
+        "match the teachers, or (a control) the frame VAE's encoder on the clean frames",
+        choices=("teachers", "vae"),
+    )
     weight: float = setting(1.0, "weight of L_orster, added to the diffusion loss", minimum=0)
     lambda_o: float = setting(0.5, "share of the spatial part (Eq. 14)", minimum=0, maximum=1)
     kernel: str = setting(
@@ -159,6 +164,10 @@ class DistillConfig(PretrainConfig):
     )
     spatial_attention: bool = setting(True, "attention over pixels (Eq. 12)")
     temporal_attention: bool = setting(True, "attention over frames (Eq. 13)")
+
+    def needs_teachers(self) -> bool:
+        """Whether the stage runs the two teachers."""
+        return self.enabled and self.target == "teachers"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

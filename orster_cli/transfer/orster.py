@@ -69,7 +69,9 @@ def find_taps(
 class _TapTransfer(nn.Module):
     """Statistics, kernel and attentions at one tap; where widths differ, also the student's projections."""
 
-    def __init__(self, tap: Tap, *, kernel: str, spatial: bool, temporal: bool) -> None:
+    def __init__(
+        self, tap: Tap, *, kernel: str, spatial: bool, temporal: bool, projected: bool
+    ) -> None:
         super().__init__()
         self.tap = tap
         c = tap.teacher
@@ -81,7 +83,7 @@ class _TapTransfer(nn.Module):
         self.attend_s: KernelAttention | None = made(c, WIDTH) if spatial else None
         self.attend_t: KernelAttention | None = made(c, WIDTH) if temporal else None
         # only the student is projected: learned targets would collapse
-        same = tap.student == c
+        same = tap.student == c and not projected
         self.project_s, self.project_t = (
             nn.Identity() if same else nn.Conv2d(tap.student, c, 3, padding=1) for _ in range(2)
         )
@@ -116,7 +118,8 @@ class OrsterTransfer(nn.Module):
     "pair" (kappa_ij of each pair of tokens), "token" (one kappa per token: ablation) or "none" (Table 3).
 
     At each tap, features of teacher and student are divided by the running root mean square of the
-    teacher's, so that all taps weigh alike. Features are residuals [B T,C,H,W] by unit. `level` [B] in
+    teacher's, so that all taps weigh alike. The student's are projected (3x3 convolution) where widths
+    differ, or everywhere if `projected`. Features are residuals [B T,C,H,W] by unit. `level` [B] in
     [0,1) is each video's noise level (timestep over their number), for statistics per band. In training
     each call updates the statistics first, with one exchange between processes."""
 
@@ -128,11 +131,15 @@ class OrsterTransfer(nn.Module):
         kernel: str = "pair",
         spatial: bool = True,
         temporal: bool = True,
+        projected: bool = False,
     ) -> None:
         super().__init__()
         self.lambda_o = lambda_o
         self.places = nn.ModuleList(  # one a tap; checkpoints have this name
-            _TapTransfer(tap, kernel=kernel, spatial=spatial, temporal=temporal) for tap in taps
+            _TapTransfer(
+                tap, kernel=kernel, spatial=spatial, temporal=temporal, projected=projected
+            )
+            for tap in taps
         )
 
     def units(self) -> tuple[frozenset[str], frozenset[str]]:

@@ -244,6 +244,26 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
         assert not torch.equal(outs[0], outs[1]), switch
 
 
+def test_matching_the_frame_vae_needs_no_teacher_and_teaches_spatial_features_alone(
+    data: Path, family: Models, tmp_path: Path
+) -> None:
+    cfg = replace(CFG, distill=replace(CFG.distill, target="vae"))
+    alone = Models(start=family.start)
+    ready = made("distill", data, alone, cfg)
+    loss, terms = ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])
+    torch.testing.assert_close(terms["orster"], terms["distance_spatial"])
+    assert not any("temporal" in name for name in terms)
+    loss.backward()
+    grads = {name for name, p in ready.task.named_parameters() if p.grad is not None}
+    assert any("transfer.places.0.project_s" in name for name in grads)
+    assert any("model.trunk.down_blocks.0.attentions.0" in name for name in grads)
+    assert not any("vae" in name for name in ready.task.state_dict())
+    assert all(p.grad is None for p in alone.start.vae.parameters())  # type: ignore[union-attr]
+    run(made("distill", data, alone, cfg), "distill", tmp_path, cfg=cfg)
+    with pytest.raises(ConfigError, match=r"distill\.target=vae"):
+        made("distill", data, alone, replace(cfg, model=replace(cfg.model, channels="temporal")))
+
+
 def test_a_teacher_of_another_vae_is_refused(data: Path, family: Models, tmp_path: Path) -> None:
     other = merged("3d")
     torch.nn.init.ones_(other.vae.vae.encoder.conv_in.weight)

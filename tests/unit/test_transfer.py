@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -216,19 +217,27 @@ def test_attention_is_that_of_a_plain_computation(
     assert np.allclose(temporal[3:6, :, 1, 2], want, atol=1e-5)
 
 
+def _keeping(saved: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    def keep(value: Tensor) -> Tensor:
+        saved.append(value)
+        return value
+
+    return keep
+
+
 def test_many_tokens_are_attended_to_without_a_table_of_pairs() -> None:
     length, width, channels = 300, 24, 10
     parts = [_draw(k, 2, length, n) for k, n in enumerate((width, width, channels))]
     outs, grads = [], []
     for fused in (False, True):
         q, k, v = (x.clone().requires_grad_() for x in parts)
-        saved: list[int] = []
-        with saved_tensors_hooks(lambda x: saved.append(x.numel()) or x, lambda x: x):  # type: ignore[func-returns-value]
+        saved: list[Tensor] = []
+        with saved_tensors_hooks(_keeping(saved), lambda x: x):
             out = attend(q, k, v) if fused else (q @ k.transpose(1, 2)).softmax(-1) @ v
         out.square().sum().backward()
         outs.append(out)
         grads.append([q.grad, k.grad, v.grad])
-        assert (max(saved) < 2 * length * length) == fused, max(saved)
+        assert (max(x.numel() for x in saved) < 2 * length * length) == fused
     torch.testing.assert_close(outs[1], outs[0], atol=1e-5, rtol=1e-4)
     for got, want in zip(grads[1], grads[0], strict=True):
         torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-3)
@@ -368,7 +377,9 @@ def test_targets_keep_the_features_of_a_trained_model_before_and_after_training(
     transfer = OrsterTransfer(taps, lambda_o=0.5, kernel=kernel)
     features = [
         {unit: x[: trained.frames] for unit, x in all_of.items() if unit in wanted}
-        for all_of, wanted in zip((trained.spatial, trained.temporal), transfer.units(), strict=True)
+        for all_of, wanted in zip(
+            (trained.spatial, trained.temporal), transfer.units(), strict=True
+        )
     ]
     student = _Student({**features[0], **features[1]}, trained.noisy.shape[1])
     optimizer = torch.optim.Adam([*transfer.parameters(), *student.parameters()], lr=3e-3)
