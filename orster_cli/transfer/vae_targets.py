@@ -31,8 +31,8 @@ def vae_taps(student: Mapping[str, int], vae: FrameVAE) -> list[Tap]:
 def vae_targets(
     vae: FrameVAE, frames: Tensor, sizes: Mapping[str, tuple[int, int]]
 ) -> dict[str, Tensor]:
-    """[N,C,h,w] by unit: the encoder's coarsest features of clean `frames` [N,3,H,W] in [0,1], pooled to the
-    unit's size (h, w) in `sizes`."""
+    """[N,C,h,w] by unit: the encoder's coarsest features of clean `frames` [N,3,H,W] in [0,1], pooled to
+    the unit's size (h, w) in `sizes`."""
     encoder = vae.vae.encoder
     x = encoder.conv_in(vae.normalised(frames))
     for block in encoder.down_blocks:
