@@ -95,7 +95,7 @@ def rows(cfg: Mapping[str, Any]) -> list[Row]:
             (0.59, 0.55, 14.3, 0.34, 557.7),
             {"distill.lambda_o": 1},
         ),
-        Row("kernel", "w/o kernel", (0.84, 0.67, 16.3, 0.44, 566.4), {"distill.kernel": False}),
+        Row("kernel", "w/o kernel", (0.84, 0.67, 16.3, 0.44, 566.4), {"distill.kernel": "none"}),
         Row(
             "spatial-attention",
             "w/o spatial attention",

@@ -19,6 +19,7 @@ from orster_cli.commands.train_request import (
     check_captions,
     open_models,
 )
+from orster_cli.config.train import DistillConfig
 from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, TemplateRun, command
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def distill(
     model: ModelOption,
     teacher_3d: Annotated[
         Path | None,
-        typer.Option("--teacher-3d", help="3D diffusion; not with distill.enabled=false."),
+        typer.Option(
+            "--teacher-3d", help="3D diffusion; not with distill.enabled=false or target=vae."
+        ),
     ] = None,
     teacher_video: Annotated[
         Path | None, typer.Option("--teacher-video", help="Video diffusion; as above.")
@@ -137,6 +140,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
     train = getattr(stage.resolved.config, section)
     if not getattr(train, "enabled", True):
         train = replace(train, steps=0)
+    if isinstance(train, DistillConfig) and not train.needs_teachers():
         kept = {name: at for name, at in request.folders.items() if not name.startswith("teacher")}
         request = replace(request, folders=kept)
     request = open_models(request, train)

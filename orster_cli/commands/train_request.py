@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orster_cli.config.train import DistillConfig
+
 if TYPE_CHECKING:
     import torch
 
@@ -56,7 +58,7 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
             raise InputError(f"--{use}: {models[use].path}: {_article(missing)} model has no {use}")
     for role in ("3d", "video"):
         teacher = models.get(f"teacher_{role}")
-        if request.command == "distill" and getattr(train, "enabled", True) and teacher is None:
+        if isinstance(train, DistillConfig) and train.needs_teachers() and teacher is None:
             hint = f"give --teacher-{role}, or --set distill.enabled=false"
             raise ConfigError(f"no {role} teacher", hint=hint)
         if teacher is not None and teacher.role not in (None, role, "4d"):

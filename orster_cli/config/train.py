@@ -170,11 +170,24 @@ class DistillConfig(PretrainConfig):
     """Sec. 4.2, Eq. 11-14."""
 
     enabled: bool = setting(True, "run this stage (Table 3, w/o Orster)")
+    target: str = setting(
+        "teachers",
+        "match the teachers, or (a control) the frame VAE's encoder on the clean frames",
+        choices=("teachers", "vae"),
+    )
     weight: float = setting(1.0, "weight of L_orster, added to the diffusion loss", minimum=0)
     lambda_o: float = setting(0.5, "share of the spatial part (Eq. 14)", minimum=0, maximum=1)
-    kernel: bool = setting(True, "the joint kernel (Eq. 11)")
+    kernel: str = setting(
+        "pair",
+        "the joint kernel (Eq. 11): of pairs of tokens, one value per token, or none (Table 3)",
+        choices=("pair", "token", "none"),
+    )
     spatial_attention: bool = setting(True, "attention over pixels (Eq. 12)")
     temporal_attention: bool = setting(True, "attention over frames (Eq. 13)")
+
+    def needs_teachers(self) -> bool:
+        """Whether the stage runs the two teachers."""
+        return self.enabled and self.target == "teachers"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -107,8 +107,10 @@ def _message(error: ErrorDetails, kind: Any, rule: Mapping[str, Any]) -> str:
     options = get_args(kind)[:1] if inside else _options(kind)
     got = error["input"]
     shown = printable(str(got))[:80]
-    if isinstance(got, str) and (choices := list(rule.get("choices") or ())):
-        return f"expected one of {', '.join(choices)}, got {shown!r}{did_you_mean(got, choices)}"
+    if choices := list(rule.get("choices") or ()):
+        meant = did_you_mean(got, choices) if isinstance(got, str) else ""
+        shown = repr(shown) if isinstance(got, str) else shown
+        return f"expected one of {', '.join(choices)}, got {shown}{meant}"
     match error["type"]:
         case "control":
             return f"holds control characters: {shown!r}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ from orster_cli.training.stage_losses import (
 from orster_cli.training.step_randomness import Draws, choose, draw
 from orster_cli.transfer.orster import OrsterTransfer
 from orster_cli.transfer.teachers import Teacher, TeacherInputs
+from orster_cli.transfer.vae_targets import vae_targets
 
 TEXT_WITH_OTHERS = 0.5  # probability that an image or an object comes with its text
 
@@ -179,7 +181,8 @@ class DistillStage(DiffusionStage):
         inputs = self.teacher_inputs(noisy, batch)
         f_s = self.teachers[0].features(inputs, spatial)
         f_t = self.teachers[1].features(inputs, temporal)
-        orster, more = self.transfer(out.features(), f_s, f_t, noisy.clean.shape[2])
+        level = noisy.timesteps / self.context.schedule.num_train_timesteps
+        orster, more = self.transfer(out.features(), f_s, f_t, level, noisy.clean.shape[2])
         terms |= {"orster": orster.detach(), **more}
         return loss + self.weight * orster, terms
 
@@ -194,6 +197,43 @@ class DistillStage(DiffusionStage):
             first_latents=noisy.clean[:, :, 0],
             cameras=batch.cameras.to(self.context.device),
         )
+
+
+class VaeMatchingStage(DiffusionStage):
+    """A control of the transfer that needs no teacher: the diffusion loss, and the distance of spatial
+    features to those of the frozen frame VAE's encoder, of some clean frames of each clip."""
+
+    def __init__(
+        self,
+        model: STD4D,
+        cfg: DistillConfig,
+        context: StageContext,
+        transfer: OrsterTransfer,
+        vae: FrameVAE,
+    ) -> None:
+        super().__init__(model, cfg, context)
+        self.transfer = transfer
+        self.targets = partial(
+            vae_targets, vae
+        )  # the function alone, so that the VAE is no submodule
+        self.weight = cfg.weight
+
+    def forward(self, batch: LatentBatch, step: int, indices: Sequence[int]) -> Loss:
+        spatial, _ = self.transfer.units()
+        noisy, out, loss, terms = self.diffuse(batch, step, indices, wanted=spatial)
+        assert batch.frame_numbers is not None
+        assert batch.frames is not None
+        numbers = batch.frame_numbers.to(self.context.device)
+        student = {
+            unit: x.unflatten(0, (len(indices), -1))[:, numbers].flatten(0, 1)
+            for unit, x in out.features().items()
+        }
+        sizes = {unit: (x.shape[2], x.shape[3]) for unit, x in student.items()}
+        targets = self.targets(batch.frames.flatten(0, 1).to(self.context.device), sizes)
+        level = noisy.timesteps / self.context.schedule.num_train_timesteps
+        orster, more = self.transfer.spatial(student, targets, None, level, len(numbers))
+        terms |= {"orster": orster.detach(), **more}
+        return loss + self.weight * orster, terms
 
 
 class AlignStage(DiffusionStage):

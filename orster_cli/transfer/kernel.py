@@ -1,6 +1,7 @@
 """The joint spatial-temporal Gaussian kernel of two teachers' features (Eq. 11).
 
-N tokens, C channels.
+N sets of L tokens, C channels. Tokens are standardised: a = (f_s - g_s) / sigma_s and
+b = (f_t - g_t) / sigma_t with the running statistics of `FeatureStatistics`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 LARGEST_ALPHA = 0.99
@@ -17,23 +17,19 @@ BINS = 10
 
 
 class JointKernel(nn.Module):
-    """kappa(f_s, f_t) in (0, 1] for each pair of tokens.
+    """kappa(f_s, f_t) in (0, 1] for any pair of tokens.
 
-    g_s and g_t are running means of the features; sigma_s, sigma_t, sigma_st > 0 and alpha are learned.
-    The first batch sets the sigmas to the features' standard deviation."""
+    Learned are alpha and factors of sigma_s, sigma_t and sigma_st (as logarithms); the statistics that they
+    multiply are buffers of `FeatureStatistics`. All start at 0, and sigma_st^2 at sigma_s sigma_t. Norms
+    and the inner product are divided by the channel count, so that kappa does not vanish as the width
+    grows. Computed as a logarithm in float32."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.log_sigma_s = nn.Parameter(torch.zeros(()))
         self.log_sigma_t = nn.Parameter(torch.zeros(()))
         self.log_sigma_st = nn.Parameter(torch.zeros(()))
         self.bend = nn.Parameter(torch.zeros(()))
-        self.mean_s: Tensor
-        self.mean_t: Tensor
-        self.count: Tensor
-        self.register_buffer("mean_s", torch.zeros(channels))
-        self.register_buffer("mean_t", torch.zeros(channels))
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
 
     def alpha(self) -> Tensor:
         """Bounded so that the quadratic form of Eq. 11 is never negative: by Cauchy-Schwarz its last term
@@ -42,47 +38,41 @@ class JointKernel(nn.Module):
         bound = (2 * self.log_sigma_st - self.log_sigma_s - self.log_sigma_t).exp()
         return LARGEST_ALPHA * bound * torch.tanh(self.bend)
 
-    @torch.no_grad()
-    def observe(self, spatial: Tensor, temporal: Tensor) -> None:
-        """Update the means with features [N,C] of all processes; the first call also sets the sigmas."""
-        spatial, temporal = spatial.float(), temporal.float()
-        sums = torch.cat([spatial.sum(0), temporal.sum(0)]).double()
-        added = torch.tensor([float(len(spatial))], dtype=torch.float64, device=sums.device)
-        squares = torch.stack([spatial.square().mean(), temporal.square().mean()]).double()
-        total = torch.cat([sums, added, squares * added])
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(total)
-        channels = spatial.shape[1]
-        tokens = total[2 * channels]
-        share = tokens / (self.count + tokens)
-        for mean, value in (
-            (self.mean_s, total[:channels]),
-            (self.mean_t, total[channels : 2 * channels]),
-        ):
-            mean.lerp_((value / tokens).to(mean), share.to(mean))
-        if float(self.count) == 0:
-            means = torch.stack([self.mean_s.square().mean(), self.mean_t.square().mean()]).double()
-            deviation = (total[-2:] / tokens - means).clamp_min(1e-12).sqrt().log()
-            self.log_sigma_s.copy_(deviation[0])
-            self.log_sigma_t.copy_(deviation[1])
-            self.log_sigma_st.copy_(deviation.mean())
-        self.count += tokens
-
-    # Eq. 11. Norms and the inner product are divided by the channel count, so that kappa does not
-    # vanish as the width grows; computed as a logarithm in float32.
-    def log_kappa(self, spatial: Tensor, temporal: Tensor) -> Tensor:
-        """[N] for features [N,C] of the same tokens; at most 0, at least `LOWEST_LOG`."""
-        a, b = spatial.float() - self.mean_s, temporal.float() - self.mean_t
-        quadratic = (
-            a.square().mean(-1) * (-2 * self.log_sigma_s).exp()
-            + b.square().mean(-1) * (-2 * self.log_sigma_t).exp()
-            + 2 * self.alpha() * (a * b).mean(-1) * (-2 * self.log_sigma_st).exp()
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights of |a|^2, of |b|^2 and of <a, b> in log kappa."""
+        return (
+            -0.5 * (-2 * self.log_sigma_s).exp(),
+            -0.5 * (-2 * self.log_sigma_t).exp(),
+            -self.alpha() * (-2 * self.log_sigma_st).exp(),
         )
-        return (-0.5 * quadratic).clamp(LOWEST_LOG, 0.0)
 
-    def forward(self, spatial: Tensor, temporal: Tensor) -> Tensor:
-        """kappa [N] in (0, 1]."""
-        return self.log_kappa(spatial, temporal).exp()
+    # Eq. 11
+    def log_kappa(self, a: Tensor, b: Tensor) -> Tensor:
+        """[...,L] of tokens [...,L,C], each paired with the other teacher's at its own place; at most 0, at
+        least `LOWEST_LOG`."""
+        of_a, of_b, of_both = self._weights()
+        form = of_a * a.square() + of_b * b.square() + of_both * a * b
+        return form.mean(dim=-1).clamp(LOWEST_LOG, 0.0)
+
+    # Eq. 11, "for any spatial embedding and temporal embedding"
+    def pair_log_kappa(self, a: Tensor, b: Tensor) -> Tensor:
+        """[N,L,L] of tokens [N,L,C]: log kappa(f_s^i, f_t^j), at most 0. The plain form of
+        `pair_factors`."""
+        of_a, of_b, of_both = self._weights()
+        own = of_a * a.square().mean(dim=-1)[:, :, None]
+        others = of_b * b.square().mean(dim=-1)[:, None, :]
+        inner = (a @ b.transpose(1, 2)) / a.shape[-1]
+        return (own + others + of_both * inner).clamp_max(0.0)
+
+    def pair_factors(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows q and k [N,L,C+1] with <q_i, k_j> = log kappa_ij, except for a term of i alone. A softmax
+        over j does not see that term, so attention can take the kernel as further channels of queries and
+        keys, and no table of L x L pairs is needed."""
+        _, of_b, of_both = self._weights()
+        width = math.sqrt(a.shape[-1])
+        norms = of_b * b.square().mean(dim=-1, keepdim=True)
+        queries = torch.cat([of_both * a / width, torch.ones_like(norms)], dim=-1)
+        return queries, torch.cat([b / width, norms], dim=-1)
 
 
 def histogram(kappa: Tensor) -> Tensor:

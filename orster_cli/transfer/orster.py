@@ -1,6 +1,6 @@
 """Orthogonal spatial-temporal distributional transfer over all taps of the trunk (Sec. 4.2).
 
-B videos, T frames, C channels, H W pixels, N = B T H W tokens.
+B videos, T frames, C channels, H W pixels.
 """
 
 from __future__ import annotations
@@ -9,16 +9,26 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.trunk import is_spatial, temporal_partner
-from orster_cli.transfer.attention import KernelAttention, spatial_attention, temporal_attention
+from orster_cli.transfer.attention import (
+    KernelAttention,
+    Pair,
+    PairAttention,
+    TokenAttention,
+    spatial_attention,
+    temporal_attention,
+)
+from orster_cli.transfer.feature_statistics import FeatureStatistics, band_of
 from orster_cli.transfer.kernel import JointKernel, histogram
-from orster_cli.transfer.loss import orster_loss, token_distance
+from orster_cli.transfer.loss import centred_cosine, orster_loss, token_distance, variance_share
 
 WIDTH = 32  # of queries and keys
+SPATIAL, TEMPORAL = "spatial", "temporal"
+Features = Mapping[str, Tensor]  # [B T,C,H,W] by unit
 
 
 @dataclass(frozen=True)
@@ -57,50 +67,79 @@ def find_taps(
 
 
 class _TapTransfer(nn.Module):
-    """Kernel and attentions at one tap; where widths differ, also the student's projections."""
+    """Statistics, kernel and attentions at one tap; where widths differ, also the student's projections."""
 
-    def __init__(self, tap: Tap, *, kernel: bool, spatial: bool, temporal: bool) -> None:
+    def __init__(
+        self, tap: Tap, *, kernel: str, spatial: bool, temporal: bool, projected: bool
+    ) -> None:
         super().__init__()
         self.tap = tap
         c = tap.teacher
-        self.kernel = JointKernel(c)
-        self.attend_s = KernelAttention(c, WIDTH, kernel=kernel) if spatial else None
-        self.attend_t = KernelAttention(c, WIDTH, kernel=kernel) if temporal else None
+        self.statistics = nn.ModuleDict(
+            {kind: FeatureStatistics(c) for kind in (SPATIAL, TEMPORAL)}
+        )
+        made = TokenAttention if kernel == "token" else PairAttention
+        self.kernel = JointKernel() if kernel != "none" and (spatial or temporal) else None
+        self.attend_s: KernelAttention | None = made(c, WIDTH) if spatial else None
+        self.attend_t: KernelAttention | None = made(c, WIDTH) if temporal else None
         # only the student is projected: learned targets would collapse
-        wider = tap.student != c
-        self.project_s = nn.Conv2d(tap.student, c, 1) if wider else nn.Identity()
-        self.project_t = nn.Conv2d(tap.student, c, 1) if wider else nn.Identity()
+        same = tap.student == c and not projected
+        self.project_s, self.project_t = (
+            nn.Identity() if same else nn.Conv2d(tap.student, c, 3, padding=1) for _ in range(2)
+        )
 
-    def targets(self, spatial: Tensor, temporal: Tensor, frames: int) -> tuple[Tensor, ...]:
-        """Targets f_s and f_t [B T,C,H,W] from the teachers' features, and kappa [B T,H,W]."""
-        s, t = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in (spatial, temporal))
-        if self.training:
-            self.kernel.observe(s, t)
-        kappa = self.kernel(s, t).view(spatial.shape[0], *spatial.shape[2:])
-        f_s, f_t = spatial, temporal
-        if self.attend_s is not None:
-            f_s = spatial_attention(self.attend_s, spatial, kappa)
-        if self.attend_t is not None:
-            f_t = temporal_attention(self.attend_t, temporal, kappa, frames)
-        return f_s, f_t, kappa
+    def unit(self, kind: str) -> str:
+        """Name of the tapped transformer."""
+        return self.tap.spatial if kind == SPATIAL else self.tap.temporal
+
+    def pair(self, features: Mapping[str, Tensor], band: Tensor) -> Pair | None:
+        """The standardised features of both teachers, for the kernel. The other one stands in for a teacher
+        without features."""
+        if self.kernel is None:
+            return None
+        given = {k: self.statistics[k].standardised(x, band) for k, x in features.items()}
+        a, b = given.get(SPATIAL), given.get(TEMPORAL)
+        a, b = (b if a is None else a), (a if b is None else b)
+        assert a is not None
+        assert b is not None
+        return a, b
+
+    def target(self, kind: str, teacher: Tensor, pair: Pair | None, frames: int) -> Tensor:
+        """f_bar of the normalised features `teacher`, [B T,C,H,W]; those themselves without attention."""
+        if kind == SPATIAL and self.attend_s is not None:
+            return spatial_attention(self.attend_s, teacher, self.kernel, pair)
+        if kind == TEMPORAL and self.attend_t is not None:
+            return temporal_attention(self.attend_t, teacher, self.kernel, pair, frames)
+        return teacher
 
 
 class OrsterTransfer(nn.Module):
-    """L_orster of a student's features (Eq. 11-14). `lambda_o`: weight of the spatial term."""
+    """L_orster of a student's features (Eq. 11-14). `lambda_o`: weight of the spatial term. `kernel`:
+    "pair" (kappa_ij of each pair of tokens), "token" (one kappa per token: ablation) or "none" (Table 3).
+
+    At each tap, features of teacher and student are divided by the running root mean square of the
+    teacher's, so that all taps weigh alike. The student's are projected (3x3 convolution) where widths
+    differ, or everywhere if `projected`. Features are residuals [B T,C,H,W] by unit. `level` [B] in
+    [0,1) is each video's noise level (timestep over their number), for statistics per band. In training
+    each call updates the statistics first, with one exchange between processes."""
 
     def __init__(
         self,
         taps: Iterable[Tap],
         *,
         lambda_o: float,
-        kernel: bool = True,
+        kernel: str = "pair",
         spatial: bool = True,
         temporal: bool = True,
+        projected: bool = False,
     ) -> None:
         super().__init__()
         self.lambda_o = lambda_o
         self.places = nn.ModuleList(  # one a tap; checkpoints have this name
-            _TapTransfer(tap, kernel=kernel, spatial=spatial, temporal=temporal) for tap in taps
+            _TapTransfer(
+                tap, kernel=kernel, spatial=spatial, temporal=temporal, projected=projected
+            )
+            for tap in taps
         )
 
     def units(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -108,39 +147,105 @@ class OrsterTransfer(nn.Module):
         taps = [transfer.tap for transfer in self.places]
         return frozenset(t.spatial for t in taps), frozenset(t.temporal for t in taps)
 
-    def forward(
+    def spatial(
         self,
-        student: Mapping[str, Tensor],
-        spatial: Mapping[str, Tensor],
-        temporal: Mapping[str, Tensor],
+        student: Features,
+        spatial: Features,
+        temporal: Features | None,
+        level: Tensor,
         frames: int,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and terms for the log: both distances, the mean cosines of student and target, kappa's
-        mean and histogram. All features are residuals [B T,C,H,W] by unit; the loss
-        leaves out units that the student lacks (one channel alone)."""
-        distances: dict[str, list[Tensor]] = {"spatial": [], "temporal": []}
-        cosines: dict[str, list[Tensor]] = {"spatial": [], "temporal": []}
+        """The spatial distance alone and its terms, for batches of the 3D teacher, whose features are
+        `spatial`. `temporal`: the video teacher's features of the same latents, for the kernel; None: kappa
+        pairs the 3D teacher's tokens with themselves."""
+        parts, terms = self._distances((SPATIAL,), student, spatial, temporal, level, frames)
+        return parts[SPATIAL], terms
+
+    def temporal(
+        self,
+        student: Features,
+        spatial: Features | None,
+        temporal: Features,
+        level: Tensor,
+        frames: int,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The temporal distance alone and its terms, for batches of the video teacher, whose features are
+        `temporal`. `spatial`: the 3D teacher's features of the same latents, for the kernel; None: kappa
+        pairs the video teacher's tokens with themselves."""
+        parts, terms = self._distances((TEMPORAL,), student, spatial, temporal, level, frames)
+        return parts[TEMPORAL], terms
+
+    def forward(
+        self, student: Features, spatial: Features, temporal: Features, level: Tensor, frames: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of both kinds on one batch, and terms for the log: of each kind, as means over the taps,
+        the distance, the centred cosine of student and teacher (`cosine_*`) and the share of the teacher's
+        variance that the target keeps (`variance_*`); mean and histogram of each token's own kappa.
+        Units that the student lacks (one channel alone) are left out."""
+        kinds = (SPATIAL, TEMPORAL)
+        parts, terms = self._distances(kinds, student, spatial, temporal, level, frames)
+        return orster_loss(parts[SPATIAL], parts[TEMPORAL], self.lambda_o), terms
+
+    def _distances(
+        self,
+        kinds: tuple[str, ...],
+        student: Features,
+        spatial: Features | None,
+        temporal: Features | None,
+        level: Tensor,
+        frames: int,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The mean distance over the taps of each kind, and terms for the log."""
+        given = {SPATIAL: spatial, TEMPORAL: temporal}
+        band = band_of(level)
+        teachers = [
+            {kind: x[place.unit(kind)].float() for kind, x in given.items() if x is not None}
+            for place in self.places
+        ]
+        if self.training:
+            self._observe(teachers, band)
+        values: dict[str, list[Tensor]] = {}
         kappas = []
-        for transfer in self.places:
-            tap = transfer.tap
-            f_s, f_t, kappa = transfer.targets(
-                spatial[tap.spatial].float(), temporal[tap.temporal].float(), frames
-            )
-            kappas.append(kappa.detach().flatten())
-            for kind, unit, target, project in (
-                ("spatial", tap.spatial, f_s, transfer.project_s),
-                ("temporal", tap.temporal, f_t, transfer.project_t),
-            ):
-                if unit not in student:
+        for place, features in zip(self.places, teachers, strict=True):
+            pair = place.pair(features, band)
+            if place.kernel is not None and pair is not None:
+                with torch.no_grad():
+                    own = place.kernel.log_kappa(*(x.movedim(1, -1) for x in pair)).exp()
+                kappas.append(own.flatten())
+            for kind in kinds:
+                if place.unit(kind) not in student:
                     continue
-                projected = project(student[unit].float())
-                distances[kind].append(token_distance(projected, target))
-                cosine = F.cosine_similarity(projected.detach(), target.detach(), dim=1)
-                cosines[kind].append(cosine.mean())
-        zero = kappas[0].new_zeros(())
-        parts = {k: torch.stack(v).mean() if v else zero for k, v in distances.items()}
-        terms = {f"distance_{k}": v.detach() for k, v in parts.items()}
-        terms |= {f"cosine_{k}": torch.stack(v).mean() for k, v in cosines.items() if v}
-        kappa = torch.cat(kappas)
-        terms |= {"kappa": kappa.mean(), "kappa_histogram": histogram(kappa)}
-        return orster_loss(parts["spatial"], parts["temporal"], self.lambda_o), terms
+                rms = place.statistics[kind].rms()
+                teacher = features[kind] / rms
+                target = place.target(kind, teacher, pair, frames)
+                project = place.project_s if kind == SPATIAL else place.project_t
+                mine = project(student[place.unit(kind)].float() / rms)
+                row = {"distance": token_distance(mine, target)}
+                with torch.no_grad():
+                    row["cosine"] = centred_cosine(mine, teacher, kind, frames)
+                    row["variance"] = variance_share(target, teacher, kind, frames)
+                for name, value in row.items():
+                    values.setdefault(f"{name}_{kind}", []).append(value)
+        terms = {name: torch.stack(value).mean() for name, value in values.items()}
+        zero = level.new_zeros((), dtype=torch.float32)
+        parts = {kind: terms.setdefault(f"distance_{kind}", zero) for kind in kinds}
+        if kappas:
+            kappa = torch.cat(kappas)
+            terms |= {"kappa": kappa.mean(), "kappa_histogram": histogram(kappa)}
+        return parts, {name: value.detach() for name, value in terms.items()}
+
+    def _observe(self, teachers: list[dict[str, Tensor]], band: Tensor) -> None:
+        """Update the statistics with the features of all processes, stacked into one exchange."""
+        places = [
+            (place.statistics[kind], x)
+            for place, features in zip(self.places, teachers, strict=True)
+            for kind, x in features.items()
+        ]
+        sums = [statistics.sums(x, band) for statistics, x in places]
+        if dist.is_available() and dist.is_initialized():
+            together = torch.cat([x.flatten() for x in sums])
+            dist.all_reduce(together)
+            pieces = together.split([x.numel() for x in sums])
+            sums = [piece.view_as(x) for piece, x in zip(pieces, sums, strict=True)]
+        for (statistics, _), value in zip(places, sums, strict=True):
+            statistics.add(value)

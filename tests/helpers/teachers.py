@@ -1,18 +1,23 @@
-"""ModelScopeT2V and I2VGen-XL at tiny sizes, in the folders that diffusers' pipelines write, and what
-a student and its teachers look at."""
+"""ModelScopeT2V and I2VGen-XL at tiny sizes, in the folders that diffusers' pipelines write, what a
+student and its teachers look at, and the features of a trained model in both teachers' roles."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+import orster_cli
+from orster_cli.dataset.reader import Dataset
+from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
-from orster_cli.transfer.teachers import TeacherInputs
+from orster_cli.transfer.orster import Tap, find_taps
+from orster_cli.transfer.teachers import TeacherInputs, load_teacher
 from tests.helpers.clip_models import TEXT, VISION, tokenizer
 
 if TYPE_CHECKING:
@@ -88,6 +93,52 @@ def teacher_inputs() -> TeacherInputs:
         first_latents=draw(2, 4, SIDE, SIDE),
         cameras=w2c.expand(2, -1, -1, -1),
     )
+
+
+SHIPPED = Path(orster_cli.__file__).parent / "weights" / "mini"
+TRAINED_FRAMES, TRAINED_SIDE = 16, 64  # of the shipped model
+TRAINED_LEVELS = (0.3, 0.7)
+
+
+@dataclass(frozen=True)
+class TrainedFeatures:
+    """Features [B T,C,H,W] by unit, of the shipped model as a 3D and as a video teacher, of the same
+    `noisy` latents [B,C,T,h,w] at `level` [B]."""
+
+    spatial: dict[str, Tensor]
+    temporal: dict[str, Tensor]
+    noisy: Tensor
+    level: Tensor
+    taps: list[Tap]
+    frames: int = TRAINED_FRAMES
+
+
+@torch.no_grad()
+def trained_features(dataset: Path) -> TrainedFeatures:
+    """Of the orbits of two samples of `dataset`, whose frames have the shipped model's size and number."""
+    teachers = {role: load_teacher(SHIPPED, role=role)[0] for role in ("3d", "video")}
+    whole = load_bundle(SHIPPED).whole("shipped")
+    data = Dataset.read(dataset)
+    keys = data.keys()[: len(TRAINED_LEVELS)]
+    clips = [data.clip(key, "dynamic") for key in keys]
+    latents = torch.stack([whole.vae.encode(clip.frames).transpose(0, 1) for clip in clips])
+    steps = whole.schedule.num_train_timesteps
+    timesteps = (torch.tensor(TRAINED_LEVELS) * steps).long()
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(4))
+    inputs = TeacherInputs(
+        noisy=whole.schedule.add_noise(latents, noise, timesteps),
+        timesteps=timesteps,
+        schedule=whole.schedule,
+        captions=[str(data.info(key)["caption"]) for key in keys],
+        first_frames=torch.stack([clip.frames[0] for clip in clips]),
+        first_latents=latents[:, :, 0],
+        cameras=torch.stack([clip.cameras.w2c for clip in clips]),
+    )
+    widths = teachers["3d"].widths
+    taps = find_taps(widths, widths, widths)
+    spatial = teachers["3d"].features(inputs, frozenset(tap.spatial for tap in taps))
+    temporal = teachers["video"].features(inputs, frozenset(tap.temporal for tap in taps))
+    return TrainedFeatures(spatial, temporal, inputs.noisy, timesteps / steps, taps)
 
 
 class Watched:

@@ -228,14 +228,39 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
         assert bool(loss.isfinite())
         assert ("align" in terms) == (channels in ("both", "entangled"))
         assert ("temp" in terms) == (channels != "spatial")
-    for switch in ("kernel", "spatial_attention", "temporal_attention"):
-        off = replace(CFG, distill=replace(CFG.distill, **{switch: False}))
+    for switch in (
+        {"kernel": "none"},
+        {"kernel": "token"},
+        {"spatial_attention": False},
+        {"temporal_attention": False},
+    ):
+        off = replace(CFG, distill=replace(CFG.distill, **switch))
         outs = []
         for cfg in (CFG, off):
             torch.manual_seed(0)
             ready = made("distill", data, family, cfg)
             outs.append(ready.task(ready.feed.batch(0, [0]), 0, [0])[1]["orster"])
         assert not torch.equal(outs[0], outs[1]), switch
+
+
+def test_matching_the_frame_vae_needs_no_teacher_and_teaches_spatial_features_alone(
+    data: Path, family: Models, tmp_path: Path
+) -> None:
+    cfg = replace(CFG, distill=replace(CFG.distill, target="vae"))
+    alone = Models(start=family.start)
+    ready = made("distill", data, alone, cfg)
+    loss, terms = ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])
+    torch.testing.assert_close(terms["orster"], terms["distance_spatial"])
+    assert not any("temporal" in name for name in terms)
+    loss.backward()
+    grads = {name for name, p in ready.task.named_parameters() if p.grad is not None}
+    assert any("transfer.places.0.project_s" in name for name in grads)
+    assert any("model.trunk.down_blocks.0.attentions.0" in name for name in grads)
+    assert not any("vae" in name for name in ready.task.state_dict())
+    assert all(p.grad is None for p in alone.start.vae.parameters())  # type: ignore[union-attr]
+    run(made("distill", data, alone, cfg), "distill", tmp_path, cfg=cfg)
+    with pytest.raises(ConfigError, match=r"distill\.target=vae"):
+        made("distill", data, alone, replace(cfg, model=replace(cfg.model, channels="temporal")))
 
 
 def test_a_teacher_of_another_vae_is_refused(data: Path, family: Models, tmp_path: Path) -> None:
