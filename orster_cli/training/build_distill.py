@@ -16,6 +16,7 @@ from orster_cli.training.build_diffusion import prepare_diffusion, stage_context
 from orster_cli.training.prepared import Models, PreparedStage, freeze
 from orster_cli.training.stages import DiffusionStage, DistillStage
 from orster_cli.training.start_model import required_start
+from orster_cli.training.student_facts import with_conditions, with_parametrization
 from orster_cli.training.training_data import VIEW, Source, latent_feed
 from orster_cli.transfer.frozen_precision import cast_frozen_to_bf16
 from orster_cli.transfer.orster import OrsterTransfer, find_taps
@@ -30,7 +31,9 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     train = cfg.distill
     start = required_start(models)
     teachers = _teachers(models, start.vae, source, train) if train.enabled else None
-    config = replace(start.std4d.config, channels=cfg.model.channels, merged=False)
+    config = replace(
+        start.std4d.config, channels=cfg.model.channels, merged=False, reference_mask=True
+    )
     model = weights.start_from(start.std4d, config, train.seed)
     bundle = replace(start, std4d=model, facts=replace(start.facts, role="4d"))
     feed = latent_feed(
@@ -38,6 +41,8 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     )
     if bundle.facts.motion is None:
         bundle.facts = replace(bundle.facts, motion=feed.motion())
+    bundle.facts = with_conditions(bundle.facts, train)
+    bundle.facts = with_parametrization(bundle.facts, cfg.model, feed, start.vae)
     context = stage_context(bundle, source)
     if teachers is None:
         stage = DiffusionStage(model, train, context)

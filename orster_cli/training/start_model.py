@@ -8,6 +8,7 @@ from orster_cli.config.train import ModelConfig
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, WholeBundle
+from orster_cli.diffusion.parametrization import PREDICTION
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4DConfig
 from orster_cli.diffusion.trunk_config import TrunkConfig
@@ -54,10 +55,12 @@ def _new_model(
         temporal_dropout=model.dropout,
     )
     config = STD4DConfig.around(
-        trunk, (encoder.text_width, encoder.image_width, encoder.pooled_width)
+        trunk,
+        (encoder.text_width, encoder.image_width, encoder.pooled_width),
+        object_tokens=model.object_tokens,
     )
     schedule = NoiseSchedule(
-        prediction_type=model.prediction,
+        prediction_type=PREDICTION.get(model.parametrization, PREDICTION["v"]),
         beta_schedule=model.beta_schedule,
         rescale_betas_zero_snr=model.zero_snr,
         # Lin et al. 2023: sampling must begin where the signal is zero
@@ -76,7 +79,10 @@ def required_start(models: Models) -> WholeBundle:
 
 
 def merged_start(models: Models) -> WholeBundle:
-    """`required_start`, merged: it still has two channels where distillation was left out (Table 3)."""
+    """`required_start`, merged: it still has two channels where distillation was left out (Table 3). A
+    model that was saved without a mask of its reference gets one."""
     start = required_start(models)
     merged = start.std4d if start.std4d.config.merged else start.std4d.merge()
+    if not merged.config.reference_mask:
+        merged = weights.start_from(merged, replace(merged.config, reference_mask=True), 0)
     return replace(start, std4d=merged, facts=replace(start.facts, role="4d"))

@@ -198,7 +198,7 @@ def test_a_vae_goes_on_with_its_encoder_where_the_settings_say_so(
 def test_a_schedule_that_ends_in_noise_is_sampled_from_its_end(data: Path) -> None:
     parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
     for zero_snr in (False, True):
-        model = replace(CFG.model, zero_snr=zero_snr, prediction="v_prediction")
+        model = replace(CFG.model, zero_snr=zero_snr, parametrization="v")
         ready = build_stage("pretrain", "3d", replace(CFG, model=model), source(data), parts)
         schedule = ready.finish().schedule
         assert schedule is not None
