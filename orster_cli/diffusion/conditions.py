@@ -160,9 +160,9 @@ class Conditioner(nn.Module):
 
     `image` None: the backbone has an image branch, which makes an image's tokens. `objects`: static
     objects have tokens too. `masked`: the videos of a batch may have different kinds of conditions. The
-    tokens of a kind that a video lacks then repeat those of its text: attention to copies of tokens is
+    tokens of a kind that a video lacks then repeat those before them: attention to copies of tokens is
     attention to the tokens, so it is as if they were absent (exactly where their number is a multiple of
-    the text's)."""
+    the others', and no tokens come after them)."""
 
     def __init__(
         self,
@@ -188,29 +188,31 @@ class Conditioner(nn.Module):
     def tokens(self, cond: Conditions, batch: int, image_tokens: Tensor | None = None) -> Tensor:
         """[B,L,D]: text, image and object tokens in a row; a zero token where there are none.
         `image_tokens` [B,L',D]: those of an image branch."""
-        text = None if cond.text is None else self.text(cond.text)
-        parts = [] if text is None else [text]
+        parts = [] if cond.text is None else [self.text(cond.text)]
+        mask = cond.reference_mask if self.masked else None
         if image_tokens is not None:
             parts.append(image_tokens)
         elif self.image is not None and cond.image is not None:
-            parts.append(self._present(self.image(cond.image), FIRST_VIEW, text, cond))
+            parts.append(_present(self.image(cond.image), parts, mask, FIRST_VIEW))
         if self.object is not None and cond.object_latents is not None:
-            parts.append(self._present(self.object(cond.object_latents), AT_REST, text, cond))
+            parts.append(_present(self.object(cond.object_latents), parts, mask, AT_REST))
         if not parts:
             return self.pooled.weight.new_zeros(batch, 1, self.context)
         return torch.cat(parts, dim=1)
-
-    def _present(
-        self, tokens: Tensor, column: int, text: Tensor | None, cond: Conditions
-    ) -> Tensor:
-        """`tokens` [B,L',D] of the videos that have them, copies of their `text` [B,L,D] in the others."""
-        if not self.masked or text is None or cond.reference_mask is None:
-            return tokens
-        copies = text.repeat(1, -(-tokens.shape[1] // text.shape[1]), 1)[:, : tokens.shape[1]]
-        return torch.where(cond.reference_mask[:, column, None, None] > 0, tokens, copies)
 
     def vector(self, cond: Conditions, batch: int) -> Tensor:
         """The pooled vector [B,E]; zero where there is none."""
         if cond.pooled is None:
             return self.pooled.weight.new_zeros(batch, self.embedding)
         return self.pooled(cond.pooled)
+
+
+def _present(tokens: Tensor, before: Sequence[Tensor], mask: Tensor | None, column: int) -> Tensor:
+    """`tokens` [B,L',D] of the videos that have them by `column` of `mask` [B,2] (None: all), copies of the
+    tokens `before` [B,L,D] in the others."""
+    if mask is None or not before:
+        return tokens
+    others = torch.cat(list(before), dim=1)
+    count = tokens.shape[1]
+    copies = others.repeat(1, -(-count // others.shape[1]), 1)[:, :count]
+    return torch.where(mask[:, column, None, None] > 0, tokens, copies)

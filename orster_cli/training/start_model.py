@@ -63,6 +63,8 @@ def _new_model(
         prediction_type=PREDICTION.get(model.parametrization, PREDICTION["v"]),
         beta_schedule=model.beta_schedule,
         rescale_betas_zero_snr=model.zero_snr,
+        # the last step ends without noise: no residual is the object at rest, exactly
+        set_alpha_to_one=model.parametrization == "residual",
         # Lin et al. 2023: sampling must begin where the signal is zero
         timestep_spacing="trailing" if model.zero_snr else "leading",
     )
