@@ -51,7 +51,7 @@ def matching_frames(
     apart = torch.minimum(apart, 360 - apart)  # [T, frames of the orbit]
     step = 360 / len(orbit)
     rows = torch.arange(len(cameras))
-    if float(apart[rows, even].max()) <= step + 0.1:
+    if float(apart[rows, even].max()) < step - 0.1:
         return even
     distance, nearest = apart.min(dim=1)
     if float(distance.max()) > step:
