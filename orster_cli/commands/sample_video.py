@@ -72,6 +72,17 @@ class SamplerOptions:
         float | None,
         typer.Option(help="Radius of the orbit, in object sizes.", rich_help_panel=SETTINGS),
     ] = None
+    azimuth_start: Annotated[
+        float | None,
+        typer.Option(help="Azimuth of the first frame, degrees.", rich_help_panel=SETTINGS),
+    ] = None
+    turns: Annotated[
+        float | None,
+        typer.Option(
+            help="Turns of the camera; negative: clockwise, 0: it stands still.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps.", rich_help_panel=SETTINGS)
     ] = None

@@ -25,6 +25,7 @@ from orster_cli.core.limits import TOML_MAX_BYTES, TOML_MAX_LINE
 from orster_cli.core.names import did_you_mean, printable
 
 ENV_PREFIX = "ORSTER_"
+RENAMED = {("model", "prediction"): 'model.parametrization, one of "epsilon", "v" and "residual"'}
 Values = dict[str, dict[str, Any]]
 
 
@@ -226,6 +227,11 @@ def _checked(section: str, key: str, value: Any, origin: str) -> Any:
         )
     kind = _section_type(section)
     fields = {f.name: f for f in dataclasses.fields(kind)}
+    if (section, key) in RENAMED:
+        raise ConfigError(
+            f"{origin}: {section}.{key} has another name",
+            hint=f"it is now {RENAMED[section, key]}",
+        )
     if key not in fields:
         raise ConfigError(
             f"{origin}: no setting {printable(f'{section}.{key}')!r}"

@@ -9,18 +9,34 @@ from orster_cli.config.fields import setting
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleConfig:
-    """The value in parentheses means: as the model was trained."""
+    """The value before "the model's" means: as the model was trained."""
 
     frames: int = setting(0, "frames (0: the model's)", minimum=0, maximum=512)
-    elevation: float = setting(-1000.0, "degrees above the horizon (-1000: the model's)")
+    elevation: float | None = setting(
+        None, "degrees above the horizon (none: the model's)", minimum=-90, maximum=90
+    )
     radius: float = setting(0.0, "radius of the orbit, in object sizes (0: the model's)", minimum=0)
     azimuth_start: float = setting(0.0, "azimuth of the first frame, degrees")
+    turns: float = setting(
+        1.0,
+        "turns of the camera around the object (negative: clockwise, 0: it stands still)",
+        minimum=-100,
+        maximum=100,
+    )
     steps: int = setting(50, "denoising steps", minimum=1, maximum=1000)
     scheduler: str = setting("ddim", "solver", choices=("ddim", "dpm++"))
     guidance_text: float = setting(7.5, "classifier-free guidance by the text", minimum=0)
     guidance_image: float = setting(3.0, "classifier-free guidance by the image", minimum=0)
     guidance_object: float = setting(3.0, "classifier-free guidance by the object", minimum=0)
-    motion: float = setting(-1.0, "strength of the motion (0: none, -1: the model's)")
+    motion: float | None = setting(
+        None, "strength of the motion (0: none; none: the model's)", minimum=0
+    )
+    through_rest: str = setting(
+        "auto",
+        "from a text or an image, sample the object at rest first, then its motion (auto: where the "
+        "model was trained so)",
+        choices=("auto", "on", "off"),
+    )
     batch: int = setting(1, "videos at once", minimum=1)
     chunk: int = setting(8, "frames decoded at once", minimum=1)
     offload: bool = setting(False, "keep on the GPU only the part that is working, to save memory")

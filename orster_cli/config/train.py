@@ -37,7 +37,14 @@ class ModelConfig:
         minimum=0,
         maximum=2,
     )
-    prediction: str = setting("epsilon", "prediction target", choices=("epsilon", "v_prediction"))
+    parametrization: str = setting(
+        "epsilon",
+        "what is predicted: the noise, v, or v of the difference to the object at rest",
+        choices=("epsilon", "v", "residual"),
+    )
+    object_tokens: bool = setting(
+        False, "static objects are tokens of the cross-attention too, not only beside each frame"
+    )
     beta_schedule: str = setting(
         "scaled_linear", "noise schedule", choices=("linear", "scaled_linear", "squaredcos_cap_v2")
     )
@@ -87,9 +94,19 @@ class TrainConfig:
     offset_noise: float = setting(
         0.0, "strength of offset noise, which is the same at all pixels", minimum=0
     )
-    text: float = setting(1.0, "share of steps conditioned on the text", minimum=0)
-    image: float = setting(0.0, "share of steps conditioned on the first view", minimum=0)
-    object: float = setting(0.0, "share of steps conditioned on the static object", minimum=0)
+    text: float = setting(1.0, "share of videos with the text alone", minimum=0)
+    image: float = setting(
+        0.0, "share of videos with the first view beside each frame, and the text", minimum=0
+    )
+    object: float = setting(
+        0.0, "share of videos with the object at rest beside each frame, and the text", minimum=0
+    )
+    reference_noise: float = setting(
+        0.0,
+        "largest standard deviation of the noise on latents beside the frames",
+        minimum=0,
+        maximum=10,
+    )
     dynamic: float = setting(
         1.0, "share of the dynamic orbits used for training", minimum=0, maximum=1
     )
@@ -101,7 +118,7 @@ class TrainConfig:
     seed: int = setting(0, "seed", minimum=0)
 
     def gives_texts(self) -> bool:
-        """Whether some steps give the text; where no share is set, all do."""
+        """Whether texts must be there: some videos have the text alone; where no share is set, all do."""
         return self.text > 0 or not (self.image or self.object)
 
 
@@ -141,13 +158,29 @@ class EncoderConfig(TrainConfig):
 class TeacherConfig(TrainConfig):
     """A 3D diffusion on static orbits, or a video diffusion on front views."""
 
-    image: float = setting(0.5, "share of steps conditioned on the first view", minimum=0)
+    image: float = setting(
+        0.5, "share of videos with the first view beside each frame, and the text", minimum=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudentConfig(TrainConfig):
-    """What the four stages of the student share."""
+    """What the four stages of the student share. The object at rest is beside most videos from the first
+    step."""
 
+    text: float = setting(0.15, "share of videos with the text alone", minimum=0)
+    image: float = setting(
+        0.15, "share of videos with the first view beside each frame, and the text", minimum=0
+    )
+    object: float = setting(
+        0.7, "share of videos with the object at rest beside each frame, and the text", minimum=0
+    )
+    reference_noise: float = setting(
+        0.1,
+        "largest standard deviation of the noise on latents beside the frames",
+        minimum=0,
+        maximum=10,
+    )
     still: float = setting(
         0.1, "share of videos of the static object, at motion 0", minimum=0, maximum=1
     )
@@ -212,6 +245,3 @@ class AlignConfig(StudentConfig):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneConfig(StudentConfig):
     """Sec. 4.4, Eq. 16."""
-
-    image: float = setting(1.0, "share of steps conditioned on the first view", minimum=0)
-    object: float = setting(1.0, "share of steps conditioned on the static object", minimum=0)

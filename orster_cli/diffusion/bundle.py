@@ -31,7 +31,9 @@ ROLES = ("vae", "encoder", "3d", "video", "4d")
 class Facts:
     """`role`: what the model generates (3d: static orbits, video: a moving object from a fixed camera,
     4d: orbits of a moving object), or the part that it is (vae, encoder). `motion`: the median motion
-    strength of its training clips, the default of sampling."""
+    strength of its training clips, the default of sampling. `through_rest`: from a text or an image it
+    samples the object at rest first. `residual_scale`: it diffuses (z - z_rest) / residual_scale
+    (`Parametrization`); None: the latents themselves."""
 
     role: str
     frames: int = 24
@@ -40,6 +42,8 @@ class Facts:
     radius: float = RADIUS
     fov: float = FOV_DEG
     motion: float | None = None
+    through_rest: bool = False
+    residual_scale: float | None = None
 
 
 @dataclass

@@ -16,6 +16,9 @@ from orster_cli.diffusion.encoded import Encoder
 
 OBJECT_FRAMES, OBJECT_SIDE = 4, 4  # an object's tokens: 4 x (4 x 4)
 KINDS = ("text", "image", "object")
+AT_REST, FIRST_VIEW = 0, 1  # columns of `Conditions.reference_mask`
+REFERENCE_KINDS = 2
+_COLUMN = {"object": AT_REST, "image": FIRST_VIEW}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +27,18 @@ class Conditions:
 
     `text` [B,L,Dt] and `image` [B,L,Di]: an encoder's tokens; `pooled` [B,P]: its pooled text vector.
     `object_latents` [B,C,T,h,w]: latents of the static object's orbit. `reference` [B,C,T,h,w]: latents
-    added to the noisy ones frame by frame (those of I_0 repeated, or of the object's orbit). `cameras`
-    [B,T,4,4]: OpenCV world-to-camera. `motion` [B]: its strength (nan: unspecified). For a model with an
-    image branch: `image_latents` [B,C,h,w] of I_0, `image_embedding` [B,D]: the encoder's vector of it."""
+    beside the noisy ones frame by frame; `reference_mask` [B,2], 0 or 1: they are those of the object at
+    rest from each frame's camera (`AT_REST`), or of I_0, repeated (`FIRST_VIEW`); neither: zeros. The
+    videos of a batch may differ in it. `cameras` [B,T,4,4]: OpenCV world-to-camera. `motion` [B]: its
+    strength (nan: unspecified). For a model with an image branch: `image_latents` [B,C,h,w] of I_0,
+    `image_embedding` [B,D]: the encoder's vector of it."""
 
     text: Tensor | None = None
     image: Tensor | None = None
     pooled: Tensor | None = None
     object_latents: Tensor | None = None
     reference: Tensor | None = None
+    reference_mask: Tensor | None = None
     image_latents: Tensor | None = None
     image_embedding: Tensor | None = None
     cameras: Tensor | None = None
@@ -52,23 +58,40 @@ class Conditions:
 
     def without(self, kind: str, rows: Tensor, uncond: Conditions) -> Conditions:
         """Drop condition `kind` where `rows` [B] is true, as classifier-free guidance does. `uncond`
-        holds the encoder's output for an empty text (one row); images and objects become zeros.
-        `image_latents` stay: the published image branches are guided by image embedding and text, with
-        the first view in both passes."""
+        holds the encoder's output for an empty text (one row); images and objects become zeros. A
+        reference of another kind stays. `image_latents` stay: the published image branches are guided by
+        image embedding and text, with the first view in both passes."""
         names = {
-            "text": ("text",),
-            "image": ("image", "image_embedding", "reference"),
-            "object": ("object_latents", "reference"),
+            "text": ("text", "pooled"),
+            "image": ("image", "image_embedding"),
+            "object": ("object_latents",),
         }
         changed: dict[str, Tensor] = {}
-        for name in (*names[kind], "pooled"):
+        for name in names[kind]:
             value = getattr(self, name)
-            if value is None:
-                continue
-            empty = getattr(uncond, name) if name in ("text", "pooled") else None
-            empty = torch.zeros_like(value[:1]) if empty is None else empty.to(value)
-            changed[name] = torch.where(rows.view(-1, *[1] * (value.ndim - 1)), empty, value)
+            if value is not None:
+                empty = getattr(uncond, name) if kind == "text" else None
+                changed[name] = _emptied(value, rows, empty)
+        if kind in _COLUMN and self.reference is not None:
+            mask = self.reference_mask
+            if mask is not None:
+                rows = rows & (mask[:, _COLUMN[kind]] > 0)
+                changed["reference_mask"] = _emptied(mask, rows)
+            changed["reference"] = _emptied(self.reference, rows)
         return replace(self, **changed)
+
+
+def _emptied(value: Tensor, rows: Tensor, empty: Tensor | None = None) -> Tensor:
+    """`value` [B,...] with `empty` [1,...] (None: zeros) where `rows` [B] is true."""
+    empty = torch.zeros_like(value[:1]) if empty is None else empty.to(value)
+    return torch.where(rows.view(-1, *[1] * (value.ndim - 1)), empty, value)
+
+
+def reference_mask(column: int, rows: int, like: Tensor) -> Tensor:
+    """[rows,2]: every video's reference is of the kind `column`."""
+    mask = like.new_zeros(rows, REFERENCE_KINDS)
+    mask[:, column] = 1
+    return mask
 
 
 def with_image(
@@ -83,13 +106,20 @@ def with_image(
         image_embedding=None if encoded is None else encoded.projected,
         image_latents=latents[:, :, 0],
         reference=latents.expand(-1, -1, frames, -1, -1),
+        reference_mask=reference_mask(FIRST_VIEW, len(latents), latents),
     )
 
 
 def with_object(cond: Conditions, static: Tensor) -> Conditions:
     """`cond` with a static object: the latents of its orbit [B,C,T,h,w] from the same cameras, whose
     first frame is the first view."""
-    return replace(cond, object_latents=static, reference=static, image_latents=static[:, :, 0])
+    return replace(
+        cond,
+        object_latents=static,
+        reference=static,
+        reference_mask=reference_mask(AT_REST, len(static), static),
+        image_latents=static[:, :, 0],
+    )
 
 
 def stack(parts: Sequence[Conditions]) -> Conditions:
@@ -126,8 +156,13 @@ def _projection(width: int, out: int) -> nn.Module:
 
 
 class Conditioner(nn.Module):
-    """Conditions as tokens for cross-attention and one pooled vector. `image` None: the backbone has an
-    image branch, which makes an image's tokens."""
+    """Conditions as tokens for cross-attention and one pooled vector.
+
+    `image` None: the backbone has an image branch, which makes an image's tokens. `objects`: static
+    objects have tokens too. `masked`: the videos of a batch may have different kinds of conditions. The
+    tokens of a kind that a video lacks then repeat those before them: attention to copies of tokens is
+    attention to the tokens, so it is as if they were absent (exactly where their number is a multiple of
+    the others', and no tokens come after them)."""
 
     def __init__(
         self,
@@ -138,25 +173,29 @@ class Conditioner(nn.Module):
         context: int,
         embedding: int,
         channels: int,
+        objects: bool = True,
+        masked: bool = False,
     ) -> None:
         super().__init__()
         self.context = context
         self.embedding = embedding
+        self.masked = masked
         self.text = _projection(text, context)
         self.image = None if image is None else _projection(image, context)
-        self.object = ObjectEncoder(channels, 64, context)
+        self.object = ObjectEncoder(channels, 64, context) if objects else None
         self.pooled = nn.Linear(pooled, embedding)
 
     def tokens(self, cond: Conditions, batch: int, image_tokens: Tensor | None = None) -> Tensor:
         """[B,L,D]: text, image and object tokens in a row; a zero token where there are none.
         `image_tokens` [B,L',D]: those of an image branch."""
         parts = [] if cond.text is None else [self.text(cond.text)]
+        mask = cond.reference_mask if self.masked else None
         if image_tokens is not None:
             parts.append(image_tokens)
         elif self.image is not None and cond.image is not None:
-            parts.append(self.image(cond.image))
-        if cond.object_latents is not None:
-            parts.append(self.object(cond.object_latents))
+            parts.append(_present(self.image(cond.image), parts, mask, FIRST_VIEW))
+        if self.object is not None and cond.object_latents is not None:
+            parts.append(_present(self.object(cond.object_latents), parts, mask, AT_REST))
         if not parts:
             return self.pooled.weight.new_zeros(batch, 1, self.context)
         return torch.cat(parts, dim=1)
@@ -166,3 +205,14 @@ class Conditioner(nn.Module):
         if cond.pooled is None:
             return self.pooled.weight.new_zeros(batch, self.embedding)
         return self.pooled(cond.pooled)
+
+
+def _present(tokens: Tensor, before: Sequence[Tensor], mask: Tensor | None, column: int) -> Tensor:
+    """`tokens` [B,L',D] of the videos that have them by `column` of `mask` [B,2] (None: all), copies of the
+    tokens `before` [B,L,D] in the others."""
+    if mask is None or not before:
+        return tokens
+    others = torch.cat(list(before), dim=1)
+    count = tokens.shape[1]
+    copies = others.repeat(1, -(-count // others.shape[1]), 1)[:, :count]
+    return torch.where(mask[:, column, None, None] > 0, tokens, copies)

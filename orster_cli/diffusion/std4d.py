@@ -22,7 +22,7 @@ from orster_cli.diffusion.embeddings import CameraEmbedding, MotionEmbedding
 from orster_cli.diffusion.fuse import FuseFFN
 from orster_cli.diffusion.image_branch import ImageBranch
 from orster_cli.diffusion.joint_attention import JointAttention
-from orster_cli.diffusion.precision import FullPrecisionConv2d
+from orster_cli.diffusion.reference import ReferenceLatents
 from orster_cli.diffusion.trunk import Trunk
 from orster_cli.diffusion.trunk_config import TrunkConfig
 
@@ -40,7 +40,9 @@ class STD4DConfig:
     saved before there was this key). `joint_attention`: blocks of attention among all frames and pixels at
     the coarsest level. `text_width`, `image_width`, `pooled_width`: of the condition encoder.
     `image_fps`: frame rate that is passed to the backbone's image branch (None: it has no such branch,
-    and the conditioner reads images)."""
+    and the conditioner reads images). `object_tokens`: static objects are tokens of the cross-attention
+    too. `reference_mask`: two channels beside the reference say what it is. A model that was saved without
+    these two keys has object tokens and no mask."""
 
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     channels: str = "both"
@@ -51,6 +53,8 @@ class STD4DConfig:
     image_width: int = 1024
     pooled_width: int = 1024
     image_fps: int | None = None
+    object_tokens: bool = True
+    reference_mask: bool = False
 
     def __post_init__(self) -> None:
         if self.channels not in CHANNELS:
@@ -68,7 +72,12 @@ class STD4DConfig:
 
     @classmethod
     def around(
-        cls, trunk: TrunkConfig, widths: tuple[int, int, int], *, fps: int | None = None
+        cls,
+        trunk: TrunkConfig,
+        widths: tuple[int, int, int],
+        *,
+        fps: int | None = None,
+        object_tokens: bool = False,
     ) -> STD4DConfig:
         """The merged model around a backbone. `widths`: of the encoder's text tokens, image tokens (0: it
         reads no images) and pooled vectors; `fps`: `image_fps`."""
@@ -80,6 +89,8 @@ class STD4DConfig:
             image_width=image or text,
             pooled_width=pooled,
             image_fps=fps,
+            object_tokens=object_tokens,
+            reference_mask=True,
         )
 
     @property
@@ -162,11 +173,12 @@ class STD4D(nn.Module):
             context=trunk.cross_attention_dim,
             embedding=embedding,
             channels=channels,
+            objects=config.object_tokens,
+            masked=config.reference_mask,
         )
-        # the reference enters as a correction of the first features that starts as zero
-        self.reference_in = FullPrecisionConv2d(channels, trunk.block_out_channels[0], 3, padding=1)
-        nn.init.zeros_(self.reference_in.weight)
-        nn.init.zeros_(self.reference_in.bias)
+        self.reference_in = ReferenceLatents(
+            channels, trunk.block_out_channels[0], mask=config.reference_mask
+        )
         self.disentangle = DisentangleVAE(channels) if config.disentangled else None
         two = config.channels == "both" and not config.merged
         base = "sum" if config.bypasses else "mean"
@@ -207,9 +219,6 @@ class STD4D(nn.Module):
             image = self.image_branch(cond.image_latents, cond.image_embedding, z)
             rate = image.embedding[:, None].expand(-1, frames, -1)
             frame_embedding = rate if frame_embedding is None else frame_embedding + rate
-        reference = None
-        if cond.reference is not None:
-            reference = self.reference_in(cond.reference.transpose(1, 2).flatten(0, 1))
         latents = dict.fromkeys(channels, z)
         if self.disentangle is not None:
             parts = self.disentangle.split(z).sample(latent_noise)
@@ -221,7 +230,7 @@ class STD4D(nn.Module):
             self.conditioner.tokens(cond, batch, None if image is None else image.tokens),
             frame_embedding=frame_embedding,
             extra_channels=None if image is None else image.latents,
-            input_residual=reference,
+            input_residual=self.reference_in.correction(cond),
             wanted=wanted,
             bypass=self.config.bypasses,
             joint=tuple(self.joint_attention),

@@ -25,6 +25,7 @@ from orster_cli.io.tensors import fill_module, without_weights
 UNET, REST = "unet", "std4d"
 UNET_STEM, REST_STEM = "diffusion_pytorch_model", "model"
 TRUNK, BRANCH = "trunk.", "image_branch."
+REFERENCE = "reference_in.weight"
 
 
 def create(config: STD4DConfig, seed: int) -> STD4D:
@@ -105,13 +106,17 @@ def on_meta(config: STD4DConfig) -> STD4D:
 
 def start_from(base: STD4D, config: STD4DConfig, seed: int) -> STD4D:
     """A new model of `config` with the weights of `base` where names and shapes agree (the whole trunk).
-    Parameters absent from `base` keep their initial values. ConfigError: the trunks differ in size."""
+    Parameters absent from `base` keep their initial values, and so do the channels of a reference's mask
+    that it lacks: zeros, which change nothing. ConfigError: the trunks differ in size."""
     if base.config.trunk != config.trunk:
         raise ConfigError("the trunk to start from is of another size than the model's")
     model = create(config, seed)
-    own = model.state_dict()
-    fitting = {n: v for n, v in base.state_dict().items() if n in own and own[n].shape == v.shape}
+    own, other = model.state_dict(), base.state_dict()
+    fitting = {n: v for n, v in other.items() if n in own and own[n].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
+    if config.reference_mask and not base.config.reference_mask:
+        reference = other[REFERENCE]
+        own[REFERENCE][:, : reference.shape[1]].copy_(reference)
     return model
 
 

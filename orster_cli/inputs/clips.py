@@ -106,19 +106,23 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.inputs.files import input_file
     from orster_cli.inputs.video import read_frames_clip
-    from orster_cli.io.clip_files import CAMERAS, CONDITION, read_clip, read_priors
+    from orster_cli.io.clip_files import CAMERAS, CONDITION, STATIC, read_clip, read_priors
     from orster_cli.io.transforms_json import TRANSFORMS, read_transforms
 
     asked = path / CONDITION
     condition = asked if asked.is_file() else None
-    if (path / MANIFEST).is_file():
-        parents = [open_artifact(path, kind="clip").parent()]
-        priors = read_priors(path)
-        return OpenedClip(read_clip(path), parents=parents, priors=priors, condition=condition)
-    files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()]
-    if (path / CAMERAS).is_file():  # an artifact's files, without its manifest
-        priors = read_priors(path)
-        return OpenedClip(read_clip(path), inputs=files, priors=priors, condition=condition)
+    artifact = open_artifact(path, kind="clip") if (path / MANIFEST).is_file() else None
+    files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()] if not artifact else []
+    if artifact or (path / CAMERAS).is_file():  # or its files, without the manifest
+        still = path / STATIC
+        return OpenedClip(
+            read_clip(path),
+            static=read_clip(still) if (still / CAMERAS).is_file() else None,
+            parents=[artifact.parent()] if artifact else [],
+            inputs=files,
+            priors=read_priors(path),
+            condition=condition,
+        )
     if (path / TRANSFORMS).is_file():
         return OpenedClip(read_transforms(path), inputs=files)
     return OpenedClip(read_frames_clip(path, orbit, reporter), inputs=files)

@@ -116,6 +116,8 @@ def run_construct(
     static = plan.static
     if plan.model is not None:
         static = _sampled_orbit(plan, plan.model, device, reporter)
+    if static is not None and static.alpha is None and plan.static_orbit is None:
+        static = _matted(static, reporter)
     first = plan.clips[0]
     made = construct(
         ConstructInput(
@@ -138,21 +140,26 @@ def run_construct(
 
 def _sampled_orbit(
     plan: ConstructPlan, model: OpenedModel, device: str, reporter: Reporter
-) -> OrbitClip | None:
-    """The object of the first clip at rest, sampled from its first frame; None, with a warning, where the
-    samples do not show an object on a plain background."""
+) -> OrbitClip:
+    """The object of the first clip at rest, sampled from its first frame."""
     from orster_cli.core.devices import choose_device
-    from orster_cli.io.matting import matte
     from orster_cli.sampling.sample_clips import Sampler, sample_static_orbit
 
     reporter.info("sampling the static orbit from the first frame")
     sampler = Sampler(
         model.load_whole(), plan.config.sample, device=choose_device(device), reporter=reporter
     )
-    still = sample_static_orbit(sampler, plan.clips[0].clip, seed=plan.config.construct.seed)
+    return sample_static_orbit(sampler, plan.clips[0].clip, seed=plan.config.construct.seed)
+
+
+def _matted(static: OrbitClip, reporter: Reporter) -> OrbitClip | None:
+    """A sampled static orbit with alpha; None, with a warning, where the samples do not show an object on a
+    plain background."""
+    from orster_cli.io.matting import matte
+
     try:
-        found = matte(still.frames, where="sampled static orbit")
+        found = matte(static.frames, where="sampled static orbit")
     except InputError as error:
         reporter.warn(f"{error}; going on without it")
         return None
-    return replace(still, frames=found.frames, alpha=found.alpha)
+    return replace(static, frames=found.frames, alpha=found.alpha)

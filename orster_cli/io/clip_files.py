@@ -28,6 +28,9 @@ CAMERAS = "cameras.json"
 PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of sampled clips
 PRIOR_NAMES = ("spatial", "temporal")
 CONDITION = "condition.png"  # image condition (the first view), stored with a clip or an asset
+STATIC = (
+    "static"  # folder of the object's static orbit, a clip of its own, where one came with a clip
+)
 FORMAT = "orster-cameras"
 _KEYS = ("format", "version", "conventions", "width", "height", "prompt", "frames")
 _FRAME_KEYS = ("file", "time", "K", "w2c")

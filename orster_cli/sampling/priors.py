@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.diffusion.conditions import Conditions
-from orster_cli.diffusion.schedule import NoiseSchedule
+from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.diffusion.std4d import STD4D
 
 GRID = (8, 4, 4)  # frames x rows x columns: 128 tokens, the most that ST-HexPlane reads
@@ -27,14 +27,15 @@ def unit_pair(model: STD4D) -> tuple[str, str]:
 
 @torch.no_grad()
 def pooled_priors(
-    model: STD4D, schedule: NoiseSchedule, z: Tensor, cond: Conditions, noise: Tensor
+    model: STD4D, form: Parametrization, z: Tensor, cond: Conditions, noise: Tensor
 ) -> list[dict[str, Tensor]]:
     """For each clip of z [B,C,T,h,w] its tokens [M,P], M <= 128, frame by frame, as "spatial" and
     "temporal"; a model of one channel has one of the two."""
-    level = int(LEVEL * schedule.num_train_timesteps)
+    level = int(LEVEL * form.schedule.num_train_timesteps)
     t = torch.full((len(z),), level, device=z.device)
     units = unit_pair(model)
-    out = model(schedule.add_noise(z, noise, t), t, cond, wanted=frozenset(units))
+    clean = form.clean_of(z, *rest_of(cond))
+    out = model(form.add_noise(clean, noise, t), t, cond, wanted=frozenset(units))
     found: list[dict[str, Tensor]] = [{} for _ in z]
     for unit, value in out.features().items():
         kind = NAMES[units.index(unit)]

@@ -1,6 +1,6 @@
 """Sampling as a library call: a request becomes orbital clips.
 
-B videos, T frames, H W pixels.
+B videos, C latent channels, T frames, h w latent pixels, H W pixels.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from orster_cli.config.sample import SampleConfig
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.reporting import Reporter
+from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.conditions import Conditions, with_image, with_object
+from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.io.images import on_white
 from orster_cli.sampling.denoise import denoise, starting_noise, with_empty_text
+from orster_cli.sampling.objects import matching_frames
 from orster_cli.sampling.priors import pooled_priors
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,36 +33,56 @@ PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
     """The conditions of a clip: a `text`; the first view `image` [3,H,W]; or `object_orbit`, the orbit of
-    a static object from the cameras of `cameras_for`. Image and object may have a text too."""
+    a static object from the cameras of `cameras_for`. Image and object may have a text too.
+
+    `start`: a clip from the same cameras to begin from, with noise; `strength` in (0,1]: how much noise, as
+    a share of the sampling steps (SDEdit, Meng et al. 2022)."""
 
     text: str | None = None
     image: Tensor | None = None
     object_orbit: OrbitClip | None = None
+    start: OrbitClip | None = None
+    strength: float = 1.0
 
     def check(self) -> None:
-        """ConfigError: it is empty, or has both an image and an object."""
+        """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""
         if self.image is not None and self.object_orbit is not None:
             raise ConfigError("an image and an object at once: give one of them")
         if self.text is None and self.image is None and self.object_orbit is None:
             raise ConfigError("nothing is asked for: give a text, an image or an object")
+        if not 0 < self.strength <= 1:
+            raise ConfigError(f"strength: expected above 0 and at most 1, got {self.strength}")
+        if self.start is None and self.strength < 1:
+            raise ConfigError(f"strength {self.strength} without a clip to start from")
 
 
 @dataclass(frozen=True)
 class SampledClip:
-    """A clip on white; `priors`: tokens [M,P] of O^s and O^t by name."""
+    """A clip on white; `priors`: tokens [M,P] of O^s and O^t by name; `static`: the orbit of the object at
+    rest from the same cameras, where it was sampled first."""
 
     seed: int
     clip: OrbitClip
     priors: dict[str, Tensor]
+    static: OrbitClip | None = None
+
+
+@dataclass(frozen=True)
+class Guided:
+    """The conditions of a pass, those that dropped ones become, and the guidance scale of each kind."""
+
+    cond: Conditions
+    uncond: Conditions
+    guidance: dict[str, float]
 
 
 def cameras_for(facts: Facts, cfg: SampleConfig) -> Cameras:
     """The cameras of a sampled clip."""
     frames = cfg.frames or facts.frames
-    turns = 0.0 if facts.role == "video" else 1.0
+    turns = 0.0 if facts.role == "video" else cfg.turns
     return orbit_cameras(
         orbit_azimuths(frames, start=cfg.azimuth_start, turns=turns),
-        elevation=facts.elevation if cfg.elevation <= -1000 else cfg.elevation,
+        elevation=facts.elevation if cfg.elevation is None else cfg.elevation,
         radius=cfg.radius or facts.radius,
         fov_deg=facts.fov,
         width=facts.resolution,
@@ -74,6 +97,7 @@ class Sampler:
         self, bundle: WholeBundle, cfg: SampleConfig, *, device: torch.device, reporter: Reporter
     ) -> None:
         self.bundle, self.cfg, self.device, self.reporter = bundle, cfg, device, reporter
+        self.form = Parametrization.of(bundle.schedule, bundle.facts.residual_scale)
         for part in (bundle.std4d, bundle.vae, bundle.encoder):
             part.eval().to("cpu" if cfg.offload else device)
         if not cfg.offload:
@@ -91,46 +115,96 @@ class Sampler:
         for start in range(0, len(seeds), self.cfg.batch):
             yield from self._batch(request, list(seeds[start : start + self.cfg.batch]), cameras)
 
+    def goes_through_rest(self, request: SampleRequest) -> bool:
+        """Whether the object at rest is sampled first, from the text or the image. ConfigError: the
+        settings ask for it, and the model makes no orbits of moving objects."""
+        if self.cfg.through_rest == "on" and self.bundle.facts.role != "4d":
+            raise ConfigError(
+                f"sample.through_rest: a {self.bundle.facts.role} model has no object at rest to move"
+            )
+        wanted = {"auto": self.bundle.facts.through_rest, "on": True, "off": False}
+        moves = self._motion() != 0
+        return wanted[self.cfg.through_rest] and moves and request.object_orbit is None
+
     def _batch(
         self, request: SampleRequest, seeds: list[int], cameras: Cameras
     ) -> Iterator[SampledClip]:
-        cfg, bundle = self.cfg, self.bundle
+        bundle = self.bundle
         bundle.vae.check_size(cameras.height, cameras.width, "model")
-        cond, uncond, guidance = self._conditions(request, cameras, len(seeds))
+        rest, sampled = None, self.goes_through_rest(request)
+        if sampled:  # the paper's V': the static orbit is the 3D condition of the moving one
+            still = self._conditions(request, cameras, len(seeds), motion=0.0)
+            # other noise than the motion's, of the same seed
+            others = [derive_seed(seed, "rest") for seed in seeds]
+            rest, _ = self._denoised(still, others, cameras, stage="object at rest")
+            self._send_back(bundle.std4d)
+            request = replace(request, image=None)
+        elif request.object_orbit is not None:
+            rest = self._encoded(request.object_orbit, cameras, "object", len(seeds))
+        given = self._conditions(request, cameras, len(seeds), motion=self._motion(), rest=rest)
+        start = None
+        if request.start is not None:
+            start = self._encoded(request.start, cameras, "start", len(seeds))
+        z, noise = self._denoised(given, seeds, cameras, start=start, strength=request.strength)
+        with self._precision():
+            priors = pooled_priors(bundle.std4d, self.form, z, given.cond, noise)
+        self._send_back(bundle.std4d)
+        self._bring(bundle.vae)
+        for i, (seed, prior) in enumerate(zip(seeds, priors, strict=True)):
+            clip = self._decoded(z[i], cameras, clip_times(len(cameras)).float(), request.text)
+            static = None
+            if sampled and rest is not None:
+                static = self._decoded(rest[i], cameras, torch.zeros(len(cameras)), request.text)
+            yield SampledClip(seed, clip, prior, static)
+        self._send_back(bundle.vae)
+
+    def _denoised(
+        self,
+        given: Guided,
+        seeds: list[int],
+        cameras: Cameras,
+        *,
+        start: Tensor | None = None,
+        strength: float = 1.0,
+        stage: str = "sample",
+    ) -> tuple[Tensor, Tensor]:
+        """Latents [B,C,T,h,w] of the frame VAE, and the noise that they began with. `start`: latents to
+        begin from, with noise of `strength`; `stage`: the name of the progress. Leaves the diffusion on the
+        device."""
+        cfg, bundle = self.cfg, self.bundle
         side = (cameras.height // bundle.vae.factor, cameras.width // bundle.vae.factor)
         shape = (bundle.vae.channels, len(cameras), *side)
         noise = starting_noise(seeds, shape).to(self.device)
+        rest = rest_of(given.cond)
+        begin = {}
+        if start is not None:
+            begin = {"start": self.form.clean_of(start, *rest), "strength": strength}
         self._bring(bundle.std4d)
         with self._precision():
-            z = denoise(
+            clean = denoise(
                 bundle.std4d,
                 bundle.schedule,
                 noise,
-                cond,
-                uncond,
-                guidance=guidance,
+                given.cond,
+                given.uncond,
+                guidance=given.guidance,
                 steps=cfg.steps,
                 scheduler=cfg.scheduler,
-                progress=lambda done, total: self.reporter.step("sample", done, total),
+                progress=lambda done, total: self.reporter.step(stage, done, total),
+                **begin,
             )
-            priors = pooled_priors(bundle.std4d, bundle.schedule, z, cond, noise)
-        self._send_back(bundle.std4d)
-        self._bring(bundle.vae)
-        for seed, latents, prior in zip(seeds, z, priors, strict=True):
-            frames = bundle.vae.decode(latents.transpose(0, 1), chunk=cfg.chunk)
-            clip = OrbitClip(
-                frames=frames.float().clamp(0, 1).cpu(),
-                cameras=cameras,
-                times=clip_times(len(cameras)).float(),
-                prompt=request.text,
-            )
-            yield SampledClip(seed, clip, prior)
-        self._send_back(bundle.vae)
+        return self.form.latents_of(clean, *rest), noise
 
     def _conditions(
-        self, request: SampleRequest, cameras: Cameras, count: int
-    ) -> tuple[Conditions, Conditions, dict[str, float]]:
-        """The conditions, those that dropped ones become, and the guidance scale of each kind."""
+        self,
+        request: SampleRequest,
+        cameras: Cameras,
+        count: int,
+        *,
+        motion: float,
+        rest: Tensor | None = None,
+    ) -> Guided:
+        """Of `count` videos; `rest` [B,C,T,h,w]: latents of the object at rest from `cameras`."""
         cfg, bundle, device = self.cfg, self.bundle, self.device
         self._bring(bundle.encoder)
         empty = bundle.encoder.text([""])
@@ -139,7 +213,7 @@ class Sampler:
         if bundle.facts.role != "video":
             cond = Conditions(
                 cameras=cameras.w2c[None].expand(count, -1, -1, -1).to(device),
-                motion=torch.full((count,), self._motion(), device=device),
+                motion=torch.full((count,), motion, device=device),
             )
         guidance = {}
         if request.image is not None:
@@ -150,14 +224,10 @@ class Sampler:
             pictures = picture.expand(count, -1, -1, -1)
             cond = with_image(cond, bundle.encoder, pictures, latents, len(cameras))
             guidance["image"] = cfg.guidance_image
-        if request.object_orbit is not None:
-            frames = at_resolution(request.object_orbit, bundle.facts.resolution)
-            frames = frames[evenly_spaced(len(frames), len(cameras), where="object")].to(device)
-            self._bring(bundle.vae)
-            static = bundle.vae.encode(frames).transpose(0, 1)[None].expand(count, -1, -1, -1, -1)
-            self._send_back(bundle.vae)
-            cond = with_object(cond, static)
-            guidance["object"] = cfg.guidance_object
+        if rest is not None:
+            cond = with_object(cond, rest)
+            if not self.form.residual:  # of a residual it is the origin, and in every pass
+                guidance["object"] = cfg.guidance_object
         if request.text is not None:
             text = bundle.encoder.text([request.text] * count)
             cond = replace(cond, text=text.tokens, pooled=text.pooled)
@@ -165,12 +235,34 @@ class Sampler:
         else:
             cond = with_empty_text(cond, uncond)
         self._send_back(bundle.encoder)
-        return cond, uncond, guidance
+        return Guided(cond, uncond, guidance)
+
+    def _encoded(self, orbit: OrbitClip, cameras: Cameras, where: str, count: int) -> Tensor:
+        """Latents [B,C,T,h,w] of `count` times the same `orbit`, its frames those nearest to `cameras` (for
+        a clip to start from: in order)."""
+        vae = self.bundle.vae
+        frames = at_resolution(orbit, self.bundle.facts.resolution)
+        if where == "object":
+            chosen = matching_frames(orbit, cameras, where=where, reporter=self.reporter)
+        else:
+            chosen = evenly_spaced(len(frames), len(cameras), where=where)
+        self._bring(vae)
+        latents = vae.encode(frames[chosen].to(self.device)).transpose(0, 1)[None]
+        self._send_back(vae)
+        return latents.expand(count, -1, -1, -1, -1)
+
+    def _decoded(
+        self, latents: Tensor, cameras: Cameras, times: Tensor, prompt: str | None
+    ) -> OrbitClip:
+        """The clip of `latents` [C,T,h,w]."""
+        frames = self.bundle.vae.decode(latents.transpose(0, 1), chunk=self.cfg.chunk)
+        frames = frames.float().clamp(0, 1).cpu()
+        return OrbitClip(frames=frames, cameras=cameras, times=times, prompt=prompt)
 
     def _motion(self) -> float:
         if self.bundle.facts.role == "3d":
             return 0.0
-        if self.cfg.motion >= 0:
+        if self.cfg.motion is not None:
             return self.cfg.motion
         known = self.bundle.facts.motion
         return float("nan") if known is None else known

@@ -1,4 +1,5 @@
-"""The files of a sampled clip: frames, cameras, priors, the image condition and a contact sheet."""
+"""The files of a sampled clip: frames, cameras, priors, the image condition, the static orbit that was
+sampled first, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.diffusion.bundle import Facts
-from orster_cli.io.clip_files import CONDITION, write_clip, write_priors
+from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.sampling.sample_clips import SampledClip
 
@@ -26,9 +27,16 @@ def write_sampled(
     write_priors(folder, sampled.priors)
     if image is not None:
         write_png(folder / CONDITION, image)
+    if sampled.static is not None:
+        write_clip(folder / STATIC, sampled.static)
     pick = torch.linspace(0, len(clip) - 1, min(SHEET_FRAMES, len(clip))).round().long()
-    row = [clip.frames[i] for i in pick]
-    write_png(folder / "sheet.png", contact_sheet([row], [clip.prompt or "no text"]))
+    rows = [[clip.frames[i] for i in pick]]
+    labels = [clip.prompt or "no text"]
+    if sampled.static is not None:
+        rows.append([sampled.static.frames[i] for i in pick])
+        labels.append("at rest")
+    write_png(folder / "sheet.png", contact_sheet(rows, labels))
+    static = {} if sampled.static is None else {"static_orbit": True}
     return {
         "frames": len(clip),
         "resolution": clip.cameras.width,
@@ -36,4 +44,5 @@ def write_sampled(
         "seed": sampled.seed,
         "model_role": facts.role,
         "priors": {name: list(tokens.shape) for name, tokens in sampled.priors.items()},
+        **static,
     }

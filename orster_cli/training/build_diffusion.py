@@ -10,6 +10,7 @@ from orster_cli.config.schema import Config
 from orster_cli.config.train import TrainConfig
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import WholeBundle
+from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.training.contact_sheets import sample_sheet
 from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.lora import add_lora, merge_lora
@@ -17,8 +18,10 @@ from orster_cli.training.optimizer import freeze_spatial
 from orster_cli.training.perceptual_features import vae_features, vgg_features, vgg_network
 from orster_cli.training.placeholder_batches import PlaceholderLatents
 from orster_cli.training.prepared import Models, PreparedStage, freeze, model_facts
-from orster_cli.training.stages import AlignStage, DiffusionStage, StageContext
+from orster_cli.training.stages import AlignStage, DiffusionStage
 from orster_cli.training.start_model import merged_start, start_or_new
+from orster_cli.training.step_conditions import StageContext
+from orster_cli.training.student_facts import with_conditions, with_parametrization
 from orster_cli.training.training_data import VIEW, Source, latent_feed, sizes_of
 
 SHEET_CLIPS = 4
@@ -36,6 +39,7 @@ def build_diffusion(
         text_width=encoder.text_width,
         image_width=encoder.image_width or encoder.text_width,
         pooled_width=encoder.pooled_width,
+        reference_mask=True,
     )
     frames, resolution = sizes_of(cfg.model, source, role)
     channels = cfg.model.channels
@@ -50,7 +54,11 @@ def build_diffusion(
         model_facts(role, cfg.model, resolution),
         frames=frames,
         motion=feed.motion() if role == "4d" else None,
+        residual_scale=start.facts.residual_scale,
     )
+    if role == "4d":
+        facts = with_conditions(facts, train)
+        facts = with_parametrization(facts, cfg.model, feed, start.vae)
     bundle = replace(start, facts=facts, std4d=model)
     stage = DiffusionStage(model, train, stage_context(bundle, source))
     return prepare_diffusion(stage, feed, bundle, train)
@@ -59,7 +67,7 @@ def build_diffusion(
 def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
     """Spatial-temporal consistency (Sec. 4.3)."""
     train, start = cfg.align, merged_start(models)
-    facts = start.facts
+    start.facts = facts = with_conditions(start.facts, train)
     feed = latent_feed(
         train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution, train.frames
     )
@@ -76,7 +84,7 @@ def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
 def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage:
     """Fine-tuning under mixed conditions (Sec. 4.4)."""
     train, start = cfg.finetune, merged_start(models)
-    facts = start.facts
+    start.facts = facts = with_conditions(start.facts, train)
     feed = latent_feed(train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution)
     stage = DiffusionStage(start.std4d, train, stage_context(start, source))
     return prepare_diffusion(stage, feed, start, train)
@@ -87,7 +95,7 @@ def stage_context(bundle: WholeBundle, source: Source) -> StageContext:
     freeze(bundle.encoder, source.device)
     return StageContext(
         encoder=bundle.encoder,
-        schedule=bundle.schedule,
+        parametrization=Parametrization.of(bundle.schedule, bundle.facts.residual_scale),
         role=bundle.facts.role,
         device=source.device,
     )

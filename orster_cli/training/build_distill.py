@@ -25,6 +25,7 @@ from orster_cli.training.stages import (
     VaeMatchingStage,
 )
 from orster_cli.training.start_model import required_start
+from orster_cli.training.student_facts import with_conditions, with_parametrization
 from orster_cli.training.training_data import VIEW, Source, latent_feed
 from orster_cli.transfer.frozen_precision import cast_frozen_to_bf16
 from orster_cli.transfer.orster import OrsterTransfer, find_taps
@@ -42,7 +43,14 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     start = required_start(models)
     teachers = _teachers(models, start.vae, source, train) if train.needs_teachers() else None
     control = train.enabled and train.target == "vae"
-    config = replace(start.std4d.config, channels=cfg.model.channels, merged=False)
+    before = start.std4d.config
+    config = replace(
+        before,
+        # the channels of the model that it goes on from; a merged one (a backbone) has none yet
+        channels=cfg.model.channels if before.merged else before.channels,
+        merged=False,
+        reference_mask=True,
+    )
     model = weights.start_from(start.std4d, config, train.seed)
     bundle = replace(start, std4d=model, facts=replace(start.facts, role="4d"))
     feed = latent_feed(
@@ -56,6 +64,8 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     )
     if bundle.facts.motion is None:
         bundle.facts = replace(bundle.facts, motion=feed.motion())
+    bundle.facts = with_conditions(bundle.facts, train)
+    bundle.facts = with_parametrization(bundle.facts, cfg.model, feed, start.vae)
     context = stage_context(bundle, source)
     if control:
         return _vae_control(model, feed, bundle, train, context)

@@ -8,6 +8,7 @@ T frames, C latent channels, h w latent pixels, H W pixels.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,12 @@ class LatentCache:
             self._encode(key, vae, device)
             reporter.step("latents", done, len(missing))
         return True
+
+    def encode(self, keys: Sequence[str], vae: FrameVAE) -> None:
+        """Encode those of `keys` that are missing, on the device that `vae` is on."""
+        for key in keys:
+            if not self._has(key):
+                self._encode(key, vae, next(vae.parameters()).device)
 
     def views(self, key: str) -> tuple[str, ...]:
         """The views of a sample."""

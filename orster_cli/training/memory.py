@@ -6,7 +6,6 @@ micro-batch runs there (`step_memory`). GB is 10^9 bytes, GiB 2^30.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,7 +21,6 @@ from orster_cli.training.part_stages import EncoderStage
 from orster_cli.training.prepared import PreparedStage
 from orster_cli.training.stages import DiffusionStage, DistillStage
 from orster_cli.training.step_memory import StepMemory, measure_step
-from orster_cli.training.step_randomness import choose
 
 CARDS = (24, 48, 80)  # GB; such cards have a little more
 CONTEXT = 1 * GiB  # the CUDA context, and workspaces of cuDNN and cuBLAS
@@ -151,7 +149,7 @@ def measure_stage(
     task.train()
     if isinstance(task, DistillStage):
         task.transfer.eval()  # updating the running means needs values, and less memory than the kernel
-    step, indices = _fullest(task, train), list(range(clips))
+    step, indices = 0, list(range(clips))  # steps are alike
     batch = prepared.feed.batch(step, indices)
     return measure_step(
         task,
@@ -160,17 +158,6 @@ def measure_stage(
         held=[x for m in prepared.frozen.values() for x in (*m.parameters(), *m.buffers())],
         like=like,
     )
-
-
-def _fullest(task: nn.Module, train: TrainConfig) -> int:
-    """A step whose condition has the most tokens."""
-    if not isinstance(task, DiffusionStage):
-        return 0
-    shares = {"text": train.text, "image": train.image, "object": train.object}
-    reads_images = task.context.encoder.image_width > 0
-    order = ("image", "object", "text") if reads_images else ("object", "image", "text")
-    kind = next((name for name in order if shares[name] > 0), "text")
-    return next(step for step in itertools.count() if choose(train.seed, step, shares) == kind)
 
 
 def _frozen_tensors(prepared: PreparedStage, task: nn.Module) -> dict[str, list[Tensor]]:

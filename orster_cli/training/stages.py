@@ -7,10 +7,9 @@ do not hold them. B videos, T frames, C latent channels, h w latent pixels, H W 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from orster_cli.config.train import (
@@ -19,10 +18,9 @@ from orster_cli.config.train import (
     PretrainConfig,
     TrainConfig,
 )
-from orster_cli.diffusion.conditions import Conditions, with_image, with_object
-from orster_cli.diffusion.encoded import Encoder
+from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.frame_vae import FrameVAE
-from orster_cli.diffusion.schedule import NoiseSchedule
+from orster_cli.diffusion.parametrization import rest_of
 from orster_cli.diffusion.std4d import NONE, STD4D, STD4DOutput
 from orster_cli.diffusion.trunk import temporal_partner
 from orster_cli.training.datafeed import LatentBatch
@@ -35,30 +33,20 @@ from orster_cli.training.stage_losses import (
     reconstruction_loss,
     smoothness_loss,
 )
-from orster_cli.training.step_randomness import Draws, choose, draw
+from orster_cli.training.step_conditions import StageContext, conditions
+from orster_cli.training.step_randomness import Draws, draw
 from orster_cli.transfer.orster import OrsterTransfer
 from orster_cli.transfer.teachers import Teacher, TeacherInputs
 from orster_cli.transfer.vae_targets import vae_targets
 
-TEXT_WITH_OTHERS = 0.5  # probability that an image or an object comes with its text
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageContext:
-    """What the stages use and do not train. `role`: of the model; a video model has no camera and no
-    motion condition."""
-
-    encoder: Encoder
-    schedule: NoiseSchedule
-    role: str
-    device: torch.device
-
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyBatch:
-    """A batch with its random numbers: `clean` and `noisy` latents [B,C,T,h,w] at `timesteps` [B], the
-    prediction `target` [B,C,T,h,w], and its conditions."""
+    """A batch with its random numbers: `latents` [B,C,T,h,w], the `clean` latents that the model's
+    parametrization makes of them, `noisy` ones at `timesteps` [B], the prediction `target` (all of that
+    shape), and its conditions."""
 
+    latents: Tensor
     clean: Tensor
     noisy: Tensor
     timesteps: Tensor
@@ -114,48 +102,22 @@ class DiffusionStage(nn.Module):
     ) -> NoisyBatch:
         """The batch of a step with noise, timesteps and conditions."""
         cfg, context = self.cfg, self.context
-        clean = batch.latents.to(context.device)
-        draws = draw(cfg.seed, step, indices, clean.shape[1:], cfg.offset_noise).to(context.device)
+        latents, form = batch.latents.to(context.device), context.parametrization
+        draws = draw(cfg.seed, step, indices, latents.shape[1:], cfg.offset_noise)
+        draws = draws.to(context.device)
+        cond = conditions(batch, context, cfg, step, indices, draws, training=self.training)
+        clean = form.clean_of(latents, *rest_of(cond))
         levels = max(int(noisiest * context.schedule.num_train_timesteps), 1)
         timesteps = (draws.level * levels).long()
         return NoisyBatch(
+            latents=latents,
             clean=clean,
-            noisy=context.schedule.add_noise(clean, draws.noise, timesteps),
+            noisy=form.add_noise(clean, draws.noise, timesteps),
             timesteps=timesteps,
-            target=context.schedule.target(clean, draws.noise, timesteps),
-            cond=conditions(batch, context, cfg, step, draws),
+            target=form.target(clean, draws.noise, timesteps),
+            cond=cond,
             draws=draws,
         )
-
-
-@torch.no_grad()
-def conditions(
-    batch: LatentBatch, context: StageContext, cfg: TrainConfig, step: int, draws: Draws
-) -> Conditions:
-    """The conditions of a batch: one kind a step by the settings' shares (an image or an object also with
-    its text, at times), dropped with the settings' probability for classifier-free guidance."""
-    device, encoder = context.device, context.encoder
-    kind = choose(cfg.seed, step, {"text": cfg.text, "image": cfg.image, "object": cfg.object})
-    text = encoder.text(batch.captions)
-    empty = encoder.text([""])
-    uncond = Conditions(text=empty.tokens, pooled=empty.pooled)
-    cond = Conditions(text=text.tokens, pooled=text.pooled)
-    drop = draws.chance[:, 0] < cfg.drop
-    if context.role != "video":
-        unspecified = draws.chance[:, 2] < cfg.drop
-        motion = torch.where(unspecified, torch.nan, batch.motion.to(device))
-        cond = replace(cond, cameras=batch.cameras.to(device), motion=motion)
-    if kind == "text":
-        return cond.without("text", drop, uncond)
-    cond = cond.without("text", draws.chance[:, 1] >= TEXT_WITH_OTHERS, uncond)
-    if kind == "image":
-        latents = batch.latents[:, :, :1].to(device)
-        pictures = batch.first_frames.to(device)
-        cond = with_image(cond, encoder, pictures, latents, batch.latents.shape[2])
-    else:
-        cond = with_object(cond, batch.static_latents.to(device))
-    pooled = cond.pooled
-    return replace(cond.without(kind, drop, uncond), pooled=pooled)
 
 
 class DistillStage(DiffusionStage):
@@ -187,14 +149,16 @@ class DistillStage(DiffusionStage):
         return loss + self.weight * orster, terms
 
     def teacher_inputs(self, noisy: NoisyBatch, batch: LatentBatch) -> TeacherInputs:
-        """The student's noisy latents and their conditions, for the teachers."""
+        """The student's latents with the same noise, not as residuals, and their conditions, for the
+        teachers."""
+        schedule, levels = self.context.schedule, noisy.timesteps
         return TeacherInputs(
-            noisy=noisy.noisy,
-            timesteps=noisy.timesteps,
-            schedule=self.context.schedule,
+            noisy=schedule.add_noise(noisy.latents, noisy.draws.noise, levels),
+            timesteps=levels,
+            schedule=schedule,
             captions=batch.captions,
             first_frames=batch.first_frames.to(self.context.device),
-            first_latents=noisy.clean[:, :, 0],
+            first_latents=noisy.latents[:, :, 0],
             cameras=batch.cameras.to(self.context.device),
         )
 
@@ -259,7 +223,9 @@ class AlignStage(DiffusionStage):
         noisy, out, loss, terms = self.diffuse(
             batch, step, indices, wanted=wanted, noisiest=cfg.noisiest
         )
-        clean = self.context.schedule.predict_clean(noisy.noisy, out.prediction, noisy.timesteps)
+        form = self.context.parametrization
+        clean = form.predict_clean(noisy.noisy, out.prediction, noisy.timesteps)
+        clean = form.latents_of(clean, *rest_of(noisy.cond))
         assert batch.frame_numbers is not None
         assert batch.frames is not None
         chosen = clean[:, :, batch.frame_numbers.to(clean.device)].transpose(1, 2).flatten(0, 1)

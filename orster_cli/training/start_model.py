@@ -8,6 +8,7 @@ from orster_cli.config.train import ModelConfig
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, WholeBundle
+from orster_cli.diffusion.parametrization import PREDICTION
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4DConfig
 from orster_cli.diffusion.trunk_config import TrunkConfig
@@ -56,14 +57,16 @@ def _new_model(
     )
     widths = (encoder.text_width, encoder.image_width, encoder.pooled_width)
     config = replace(
-        STD4DConfig.around(trunk, widths),
+        STD4DConfig.around(trunk, widths, object_tokens=model.object_tokens),
         channel_form=model.channel_form,
         joint_attention=model.joint_attention,
     )
     schedule = NoiseSchedule(
-        prediction_type=model.prediction,
+        prediction_type=PREDICTION.get(model.parametrization, PREDICTION["v"]),
         beta_schedule=model.beta_schedule,
         rescale_betas_zero_snr=model.zero_snr,
+        # the last step ends without noise: no residual is the object at rest, exactly
+        set_alpha_to_one=model.parametrization == "residual",
         # Lin et al. 2023: sampling must begin where the signal is zero
         timestep_spacing="trailing" if model.zero_snr else "leading",
     )
@@ -80,7 +83,10 @@ def required_start(models: Models) -> WholeBundle:
 
 
 def merged_start(models: Models) -> WholeBundle:
-    """`required_start`, merged: it still has two channels where distillation was left out (Table 3)."""
+    """`required_start`, merged: it still has two channels where distillation was left out (Table 3). A
+    model that was saved without a mask of its reference gets one."""
     start = required_start(models)
     merged = start.std4d if start.std4d.config.merged else start.std4d.merge()
+    if not merged.config.reference_mask:
+        merged = weights.start_from(merged, replace(merged.config, reference_mask=True), 0)
     return replace(start, std4d=merged, facts=replace(start.facts, role="4d"))

@@ -64,12 +64,6 @@ def draw(
     )
 
 
-def choose(seed: int, step: int, shares: dict[str, float]) -> str:
-    """One of the names of `shares`, drawn with these probabilities; the same on every process."""
-    total = sum(shares.values())
-    left = (derive_seed(seed, "choose", step) % 2**32) / 2**32 * total
-    for name, share in shares.items():
-        if left < share:
-            return name
-        left -= share
-    return max(shares, key=shares.__getitem__)
+def uniform(seed: int, purpose: str, step: int, indices: Sequence[int]) -> Tensor:
+    """[B] in [0,1): one number for each of `indices` of the whole batch of `step`."""
+    return torch.tensor([derive_seed(seed, purpose, step, index) / 2**63 for index in indices])

@@ -46,6 +46,7 @@ def given_to(frames: int = 5) -> Conditions:
         pooled=draw(2, 6),
         object_latents=draw(2, 4, frames, 8, 8),
         reference=draw(2, 4, frames, 8, 8),
+        reference_mask=torch.tensor([[1.0, 0.0], [1.0, 0.0]]),
         cameras=w2c.expand(2, -1, -1, -1),
         motion=torch.tensor([0.0, 0.02]),
     )

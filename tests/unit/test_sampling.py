@@ -15,6 +15,7 @@ from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.conditions import Conditions
+from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.diffusion.solvers import SOLVERS
 from orster_cli.sampling.denoise import condition_kinds, denoise, guided, starting_noise
 from orster_cli.sampling.priors import pooled_priors
@@ -214,9 +215,9 @@ def test_priors_are_the_units_features_pooled_frame_by_frame() -> None:
     assert not torch.allclose(tokens, made.priors["temporal"])
     model = bundle()
     z = torch.randn(2, 4, FRAMES, 8, 8, generator=torch.Generator().manual_seed(1))
-    noise = torch.zeros_like(z)
-    got = pooled_priors(model.std4d, model.schedule, z, Conditions(), noise)
-    alone = pooled_priors(model.std4d, model.schedule, z[1:], Conditions(), noise[1:])
+    noise, form = torch.zeros_like(z), Parametrization.of(model.schedule, None)
+    got = pooled_priors(model.std4d, form, z, Conditions(), noise)
+    alone = pooled_priors(model.std4d, form, z[1:], Conditions(), noise[1:])
     torch.testing.assert_close(got[1]["temporal"], alone[0]["temporal"], atol=1e-5, rtol=1e-4)
 
 

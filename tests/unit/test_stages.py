@@ -21,6 +21,7 @@ from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.part_stages import cropped
 from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.train_stage import run_stage
+from tests.helpers.diffusion import STEPS, given_to, latents
 from tests.helpers.training import (
     CFG,
     bundle,
@@ -138,7 +139,11 @@ def test_pretraining_goes_on_from_the_trunk_it_is_given(data: Path) -> None:
     ready = build_stage("pretrain", "4d", CFG, source(data), Models(start=Bundle(**vars(base))))
     got = ready.task.model.state_dict()  # type: ignore[union-attr]
     for name, value in base.std4d.state_dict().items():
-        assert torch.equal(got[name], value), name
+        new = got[name]
+        if name == "reference_in.weight":  # gets the channels of the mask, which are zero
+            assert not new[:, value.shape[1] :].any()
+            new = new[:, : value.shape[1]]
+        assert torch.equal(new, value), name
     assert any(name.startswith("disentangle.") for name in got)
 
 
@@ -198,7 +203,7 @@ def test_a_vae_goes_on_with_its_encoder_where_the_settings_say_so(
 def test_a_schedule_that_ends_in_noise_is_sampled_from_its_end(data: Path) -> None:
     parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
     for zero_snr in (False, True):
-        model = replace(CFG.model, zero_snr=zero_snr, prediction="v_prediction")
+        model = replace(CFG.model, zero_snr=zero_snr, parametrization="v")
         ready = build_stage("pretrain", "3d", replace(CFG, model=model), source(data), parts)
         schedule = ready.finish().schedule
         assert schedule is not None
@@ -349,6 +354,48 @@ def test_looking_at_a_stage_and_trackers_that_fail_change_nothing(
     sheets = sorted(p.name for p in (tmp_path / "watched" / "model" / "samples").iterdir())
     assert sheets == ["000002.png"]
     assert any("no-such" in text for text in reporter.warnings)
+
+
+def test_a_residual_is_measured_once_and_goes_with_the_model(
+    data: Path, family: Models, tmp_path: Path
+) -> None:
+    cfg = replace(CFG, model=replace(CFG.model, parametrization="residual"))
+    ready = made("pretrain", data, family, cfg)
+    feed = ready.feed
+    batch = feed.of(range(len(feed.keys)), 0, range(len(feed.keys)))  # type: ignore[attr-defined]
+    moves = batch.motion != 0
+    residual = (batch.latents - batch.static_latents)[moves]
+    done = ready.finish()
+    assert done.facts.residual_scale == pytest.approx(float(residual.square().mean().sqrt()))
+    assert done.facts.through_rest
+    save_bundle(done, tmp_path / "model")
+    opened = load_bundle(tmp_path / "model")
+    assert opened.facts == done.facts
+    objects = replace(CFG.finetune, text=0.0, image=0.0, object=1.0, still=0.0, drop=0.5)
+    later = build_stage(
+        "finetune", "", replace(CFG, finetune=objects), source(data), Models(start=opened)
+    )
+    task = later.task
+    batch = later.feed.batch(0, [0, 1])
+    noisy = task.noisy_batch(batch, 0, [0, 1], 1.0)  # type: ignore[operator]
+    scale = done.facts.residual_scale
+    want = (batch.latents - batch.static_latents) / scale
+    torch.testing.assert_close(noisy.clean, want)
+    assert bool(noisy.cond.reference_mask.all(dim=0)[0])  # never dropped: it is the origin
+    assert not later.finish().facts.through_rest  # without videos of the object at rest
+
+
+def test_a_model_without_a_mask_gets_one_and_predicts_the_same(data: Path) -> None:
+    old = merged("4d")
+    ready = build_stage("finetune", "", CFG, source(data), Models(start=Bundle(**vars(old))))
+    model = ready.task.model.eval()  # type: ignore[union-attr]
+    assert model.config.reference_mask
+    assert model.config.object_tokens  # what it has is kept
+    cond = given_to()
+    cond = replace(cond, image=None, pooled=torch.randn(2, 12))
+    with torch.no_grad():
+        before, after = (m(latents(), STEPS, cond).prediction for m in (old.std4d, model))
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
 
 
 def test_a_model_of_another_size_cannot_be_started_from(data: Path) -> None:

@@ -15,6 +15,7 @@ from orster_cli.diffusion import weights
 from orster_cli.diffusion.conditions import Conditions, stack
 from orster_cli.diffusion.disentangle import DisentangleVAE, cross_covariance
 from orster_cli.diffusion.fuse import FuseFFN
+from orster_cli.diffusion.std4d import STD4DConfig
 from orster_cli.diffusion.trunk import MERGED, SPATIAL, TEMPORAL, Trunk
 from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.io.sharded import read_sharded
@@ -191,16 +192,98 @@ def test_a_model_of_one_channel_leaves_the_other_units_without_gradient(
 def test_a_dropped_condition_is_the_empty_one() -> None:
     given, nothing = given_to(), Conditions(text=torch.ones(1, 3, 12), pooled=torch.ones(1, 6))
     rows = torch.tensor([True, False])
-    for kind, names in (("text", ["text"]), ("image", ["image", "reference"])):
+    for kind, names in (("text", ["text"]), ("image", ["image"]), ("object", ["reference"])):
         dropped = given.without(kind, rows, nothing)
         for name in names:
             empty = torch.ones(1) if name == "text" else torch.zeros(1)
             assert (getattr(dropped, name)[0] == empty).all()
             assert torch.equal(getattr(dropped, name)[1], getattr(given, name)[1])
-    assert torch.equal(given.without("image", rows, nothing).text, given.text)
+    for kind in ("image", "object"):  # the pooled vector is the text's
+        assert torch.equal(given.without(kind, rows, nothing).text, given.text)
+        assert torch.equal(given.without(kind, rows, nothing).pooled, given.pooled)
+    assert torch.equal(given.without("text", rows, nothing).pooled[0], torch.ones(6))
     both = stack([given, given[1:]])
     assert both.text.shape[0] == 3
     assert torch.equal(both.motion[2:], given.motion[1:])
+
+
+@torch.no_grad()
+def test_only_a_reference_of_the_dropped_kind_is_dropped() -> None:
+    every, mask = torch.tensor([True, True]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    given = replace(given_to(), reference_mask=mask)
+    for kind, row in (("object", 0), ("image", 1)):
+        dropped = given.without(kind, every, Conditions())
+        assert not dropped.reference[row].any()
+        assert not dropped.reference_mask[row].any()
+        assert torch.equal(dropped.reference[1 - row], given.reference[1 - row])
+        assert torch.equal(dropped.reference_mask[1 - row], mask[1 - row])
+
+
+MASKED = replace(CONFIG, reference_mask=True, object_tokens=False)
+
+
+@torch.no_grad()
+def test_with_a_mask_zeros_are_a_picture_or_nothing() -> None:
+    model, z = shaken(MASKED), latents()
+    given = replace(given_to(), image=None, reference=torch.zeros_like(z))
+    kinds = [given, *(replace(given, reference_mask=m) for m in MASKS)]
+    out = [model(z, STEPS, cond).prediction for cond in kinds]
+    for i, first in enumerate(out):
+        for second in out[:i]:
+            assert not torch.allclose(first, second, atol=1e-6)
+    none = replace(given, reference=None, reference_mask=None)
+    torch.testing.assert_close(model(z, STEPS, none).prediction, out[2], atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="mask"):
+        model(z, STEPS, replace(given, reference_mask=None))
+
+
+MASKS = (torch.tensor([[0.0, 1.0]] * 2), torch.zeros(2, 2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("objects", [False, True])
+def test_a_video_is_the_same_whatever_the_others_of_its_batch_are_given(objects: bool) -> None:
+    """A batch of one with a first view, one with an object at rest, one with its text alone. Object tokens
+    are tried without those of images, the only other ones that may be absent."""
+    model = shaken(replace(MASKED, merged=True, object_tokens=objects))
+    generator = torch.Generator().manual_seed(11)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(3, *shape, generator=generator)
+
+    z, steps = draw(4, 5, 8, 8), torch.tensor([7, 300, 700])
+    mask = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    given = Conditions(
+        text=draw(4, 12),  # image and object tokens are multiples of these
+        image=None if objects else draw(4, 10),
+        object_latents=draw(4, 5, 8, 8) * mask[:, :1, None, None, None],
+        reference=draw(4, 5, 8, 8) * mask.sum(dim=1).view(3, 1, 1, 1, 1),
+        reference_mask=mask,
+    )
+    together = model(z, steps, given).prediction
+    alone = [replace(given[i : i + 1], **absent) for i, absent in enumerate(ABSENT)]
+    for i, cond in enumerate(alone):
+        got = model(z[i : i + 1], steps[i : i + 1], cond).prediction
+        torch.testing.assert_close(together[i : i + 1], got, atol=1e-5, rtol=1e-5)
+
+
+ABSENT: tuple[dict[str, None], ...] = (
+    {"object_latents": None},
+    {"image": None},
+    {"image": None, "object_latents": None, "reference": None, "reference_mask": None},
+)
+
+
+def test_object_tokens_are_an_option_and_old_models_have_them() -> None:
+    assert not any("conditioner.object" in name for name in shaken(MASKED).state_dict())
+    assert any("conditioner.object" in name for name in shaken().state_dict())
+    saved = {
+        k: v for k, v in CONFIG.to_dict().items() if k not in ("object_tokens", "reference_mask")
+    }
+    assert STD4DConfig.from_dict(saved) == CONFIG
+    assert (CONFIG.object_tokens, CONFIG.reference_mask) == (True, False)
+    new = STD4DConfig.around(CONFIG.trunk, (12, 10, 6))
+    assert (new.object_tokens, new.reference_mask) == (False, True)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from orster_cli.training.log import RunLog, plot_curves, read_log
 from orster_cli.training.loop import LOG, Run, make_accelerator, train
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial, rate
-from orster_cli.training.step_randomness import choose, draw
+from orster_cli.training.step_randomness import draw, uniform
 from tests.helpers.diffusion import STEPS, given_to, latents, shaken
 
 CFG = TrainConfig(steps=9, batch=4, accumulate=2, lr=1e-2, warmup=2, ema=0.9, log_every=1)
@@ -135,12 +135,13 @@ def test_draws_follow_from_seed_step_and_place_alone() -> None:
     assert offset.mean(dim=(-2, -1)).std() > 1  # frames as a whole are shifted
 
 
-def test_choices_have_their_shares() -> None:
-    shares = {"text": 0.5, "image": 0.3, "object": 0.2}
-    chosen = [choose(0, step, shares) for step in range(4000)]
-    for name, share in shares.items():
-        assert chosen.count(name) / 4000 == pytest.approx(share, abs=0.03)
-    assert {choose(0, step, {"text": 1.0, "image": 0.0}) for step in range(200)} == {"text"}
+def test_numbers_of_a_purpose_are_uniform_and_follow_from_seed_step_and_place() -> None:
+    drawn = torch.cat([uniform(0, "kind", step, range(8)) for step in range(500)])
+    assert 0 <= float(drawn.min()) < 0.01 < 0.99 < float(drawn.max()) < 1
+    assert float(drawn.mean()) == pytest.approx(0.5, abs=0.02)
+    assert drawn.unique().numel() > 3990
+    assert torch.equal(uniform(3, "kind", 7, [2, 5])[1:], uniform(3, "kind", 7, [5]))
+    assert not torch.equal(uniform(3, "kind", 7, [5]), uniform(3, "reference", 7, [5]))
 
 
 def test_the_rate_rises_and_falls_as_a_cosine() -> None:
