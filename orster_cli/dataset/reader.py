@@ -112,6 +112,10 @@ class Dataset:
         LimitError: too many frames or pixels; IntegrityError: damaged data."""
         return self._clip(key, self.sample_json(key), view, None)
 
+    def frames(self, key: str, view: str, which: list[int]) -> OrbitClip:
+        """The frames `which` of a view; only these are decoded. Errors as `clip`."""
+        return self._clip(key, self.sample_json(key), view, which)
+
     def grid_clip(
         self, key: str, *, start: int = 0, direction: int = 1, moment: int | None = None
     ) -> OrbitClip:
@@ -123,7 +127,8 @@ class Dataset:
         where = f"{self._where(key)}: grid"
         if "grid" not in sample["views"]:
             raise InputError(
-                f"{where}: there is none", hint="orster prepare-data --set prepare.grid=N renders one"
+                f"{where}: there is none",
+                hint="orster prepare-data --set prepare.grid=N renders one",
             )
         times = sample["views"]["grid"]["times"]
         moments = next((i for i in range(1, len(times)) if times[i] == times[0]), len(times))

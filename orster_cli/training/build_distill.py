@@ -34,7 +34,13 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     model = weights.start_from(start.std4d, config, train.seed)
     bundle = replace(start, std4d=model, facts=replace(start.facts, role="4d"))
     feed = latent_feed(
-        train, source, start.vae, VIEW["4d"], start.facts.frames, start.facts.resolution
+        train,
+        source,
+        start.vae,
+        VIEW["4d"],
+        start.facts.frames,
+        start.facts.resolution,
+        encoder=start.encoder,
     )
     if bundle.facts.motion is None:
         bundle.facts = replace(bundle.facts, motion=feed.motion())

@@ -107,6 +107,10 @@ class DiffusionStage(nn.Module):
             terms |= {name: value.detach() for name, value in parts.items()}
         return noisy, out, loss, terms
 
+    def held_out_loss(self, batch: LatentBatch, step: int, indices: Sequence[int]) -> Tensor:
+        """The diffusion loss alone, at the noise levels that the stage trains on."""
+        return self.diffuse(batch, step, indices)[3]["diffusion"]
+
     def noisy_batch(
         self, batch: LatentBatch, step: int, indices: Sequence[int], noisiest: float
     ) -> NoisyBatch:
@@ -134,8 +138,8 @@ def conditions(
     its text, at times), dropped with the settings' probability for classifier-free guidance."""
     device, encoder = context.device, context.encoder
     kind = choose(cfg.seed, step, {"text": cfg.text, "image": cfg.image, "object": cfg.object})
-    text = encoder.text(batch.captions)
-    empty = encoder.text([""])
+    text = batch.text or encoder.text(batch.captions)
+    empty = batch.empty or encoder.text([""])
     uncond = Conditions(text=empty.tokens, pooled=empty.pooled)
     cond = Conditions(text=text.tokens, pooled=text.pooled)
     drop = draws.chance[:, 0] < cfg.drop
@@ -241,3 +245,6 @@ class AlignStage(DiffusionStage):
             total = total + getattr(cfg, name) * value
             terms[name] = value.detach()
         return total, terms
+
+    def held_out_loss(self, batch: LatentBatch, step: int, indices: Sequence[int]) -> Tensor:
+        return self.diffuse(batch, step, indices, noisiest=self.align.noisiest)[3]["diffusion"]
