@@ -195,7 +195,7 @@ class LatentFeed:
             text=None if self.texts is None else self.texts.of(captions),
             empty=None if self.texts is None else self.texts.empty,
             frames=frames,
-            frame_numbers=numbers,
+            frame_numbers=None if numbers is None else to_device(numbers, device),
         )
 
     def _take(self, draws: Sequence[Draw]) -> Taken:
