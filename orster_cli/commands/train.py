@@ -43,6 +43,12 @@ class TrainRun(TemplateRun):
         int | None,
         typer.Option(help="Seed of weights, order and noise.", rich_help_panel=SETTINGS),
     ] = None
+    held_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--held-out", help="Dataset to measure the loss on, in place of a share of this one."
+        ),
+    ] = None
     device: DeviceOption = "auto"
 
 
@@ -128,11 +134,12 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
     section = request.section
     shared = options.for_stage()
     device_name, steps, seed = (shared.pop(name) for name in ("device", "steps", "seed"))
+    request = replace(request, held_out=shared.pop("held_out"))
     stage = Stage.open(
         section,
         command=request.command,
         kind="model",
-        reads=[request.dataset, *request.folders.values()],
+        reads=[request.dataset, request.held_out, *request.folders.values()],
         out=request.out,
         flags={f"{section}.steps": steps, f"{section}.seed": seed},
         **shared,
@@ -186,8 +193,10 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
         if draft is None:
             return
         artifact = draft.commit(content, run_files=[LOG], warnings=stage.out.warnings[:100])
-    loss = content["last"].get("loss")
+    loss, kept = content["last"].get("loss"), content["kept"]
     trained = "not trained" if loss is None else f"loss {loss:.4f} at step {content['steps']}"
+    if kept["held_out"] is not None:
+        trained += f", kept step {kept['step']} (held-out loss {kept['held_out']:.4f})"
     stage.done(
         artifact,
         summary=f"{request.role or request.command}: {content['parameters']:,} parameters, {trained}",
@@ -205,11 +214,17 @@ def _plan(stage: Stage, request: TrainRequest, train: TrainConfig, processes: in
 
     data = open_artifact(request.dataset, kind="dataset")
     opened = request.models.values()
+    parents = [data.parent(), *(p for model in opened for p in model.parents)]
+    extra = {"model": stage.resolved.section("model"), "role": request.role}
+    if request.held_out is not None:
+        other = open_artifact(request.held_out, kind="dataset")
+        parents.append(other.parent())
+        extra["held_out"] = other.id
     return stage.plan(
-        parents=[data.parent(), *(p for model in opened for p in model.parents)],
+        parents=parents,
         inputs=[file for model in opened for file in model.inputs],
         seeds={"train": stage.resolved.section(request.section)["seed"]},
-        extra={"model": stage.resolved.section("model"), "role": request.role},
+        extra=extra,
         preview=memory,
     )
 

@@ -21,7 +21,8 @@ PARTS = ("vae", "encoder")  # roles of models that hold no diffusion
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """Which stage, on which folders. `folders`: models by what they are used for."""
+    """Which stage, on which folders. `folders`: models by what they are used for; `held_out`: the dataset
+    that the loss is measured on, if another one."""
 
     command: str
     section: str
@@ -29,6 +30,7 @@ class TrainRequest:
     out: Path
     folders: dict[str, Path | None]
     role: str = ""
+    held_out: Path | None = None
     models: dict[str, OpenedModel] = field(default_factory=dict)
 
 
@@ -39,7 +41,8 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
     from orster_cli.core.errors import ConfigError, InputError
     from orster_cli.inputs.models import open_model
 
-    open_artifact(request.dataset, kind="dataset")
+    for path in filter(None, (request.dataset, request.held_out)):
+        open_artifact(path, kind="dataset")
     models = {use: open_model(path) for use, path in request.folders.items() if path is not None}
     diffusion = request.role not in PARTS
     if diffusion and "start" not in models and not {"vae", "encoder"} <= set(models):
@@ -102,6 +105,10 @@ def build_stage(
 
     cfg = stage.resolved.config
     data = open_artifact(request.dataset, kind="dataset")
+    held = None
+    if request.held_out is not None:
+        other = open_artifact(request.held_out, kind="dataset")
+        held = Dataset.read(other.path), other.id
     source = Source(
         dataset=Dataset.read(data.path),
         id=data.id,
@@ -109,6 +116,7 @@ def build_stage(
         reporter=stage.out,
         stop=stage.stop,
         part=part,
+        held_out=held,
         placeholder=blank,
     )
     models = _load(request, empty=blank)

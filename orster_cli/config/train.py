@@ -81,7 +81,7 @@ class TrainConfig:
     weight_decay: float = setting(0.0, "weight decay of AdamW", minimum=0)
     clip: float = setting(1.0, "gradients are clipped to this norm (0: never)", minimum=0)
     ema: float = setting(
-        0.0, "decay of the moving average of the weights (0: none)", minimum=0, maximum=0.99999
+        0.999, "decay of the moving average of the weights (0: none)", minimum=0, maximum=0.99999
     )
     precision: str = setting(
         "fp32", "precision of the forward and backward passes", choices=("fp32", "bf16")
@@ -91,6 +91,7 @@ class TrainConfig:
         "all", "weights of the trunk that are trained", choices=("all", "temporal", "lora")
     )
     lora_rank: int = setting(16, "rank of the LoRA updates", minimum=1)
+    lora_alpha: float = setting(16.0, "LoRA updates are scaled by it over their rank", minimum=0)
     offset_noise: float = setting(
         0.0, "strength of offset noise, which is the same at all pixels", minimum=0
     )
@@ -112,6 +113,25 @@ class TrainConfig:
     )
     drop: float = setting(0.1, "probability that a condition is dropped", minimum=0, maximum=1)
     log_every: int = setting(10, "steps between lines of the log", minimum=1)
+    held_out: float = setting(
+        0.05, "share of the objects that is never trained on, for the log", minimum=0, maximum=0.9
+    )
+    held_out_every: int = setting(
+        0,
+        "steps between losses of held-out clips (0: about 50, and at most 5 % of the time)",
+        minimum=0,
+    )
+    keep: str = setting(
+        "best",
+        "step whose weights are kept: of the lowest held-out loss, or the last",
+        choices=("best", "last"),
+    )
+    data_memory: float = setting(
+        0.1,
+        "share of the free memory, of the GPU and of the host, that latents and texts may take",
+        minimum=0,
+        maximum=1,
+    )
     sample_every: int = setting(0, "steps between contact sheets (0: none)", minimum=0)
     checkpoint_seconds: float = setting(300.0, "seconds between checkpoints", minimum=0)
     trackers: tuple[str, ...] = setting((), "further trackers: tensorboard, wandb, trackio, ...")
@@ -183,6 +203,9 @@ class StudentConfig(TrainConfig):
     )
     still: float = setting(
         0.1, "share of videos of the static object, at motion 0", minimum=0, maximum=1
+    )
+    still_camera: float = setting(
+        0.1, "share of videos from a camera that stands still; needs a grid", minimum=0, maximum=1
     )
 
 

@@ -112,6 +112,10 @@ class Dataset:
         LimitError: too many frames or pixels; IntegrityError: damaged data."""
         return self._clip(key, self.sample_json(key), view, None)
 
+    def frames(self, key: str, view: str, which: list[int]) -> OrbitClip:
+        """The frames `which` of a view; only these are decoded. Errors as `clip`."""
+        return self._clip(key, self.sample_json(key), view, which)
+
     def grid_clip(
         self, key: str, *, start: int = 0, direction: int = 1, moment: int | None = None
     ) -> OrbitClip:

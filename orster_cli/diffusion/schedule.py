@@ -7,7 +7,7 @@ matched at equal log signal-to-noise ratio. B videos, N timesteps; ... any furth
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from orster_cli.core.errors import ConfigError
 PREDICTIONS = ("epsilon", "v_prediction")
 LARGEST_LOG_SNR = 20.0  # clamp: a schedule with zero terminal SNR ends at minus infinity
 _BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
+_CPU = torch.device("cpu")
+_TABLES: dict[tuple[object, ...], Tensor] = {}  # of levels, by what they hold, schedule and device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,24 @@ class NoiseSchedule:
 
     @property
     def alphas_cumprod(self) -> Tensor:
-        """[N] product of alphas: the signal's share of the variance, float64."""
+        """[N] product of alphas: the signal's share of the variance, float64, on the CPU. It is shared:
+        do not change it."""
+        return self._table(NoiseSchedule._alphas_cumprod, _CPU)
+
+    def _table(self, make: Callable[[NoiseSchedule], Tensor], device: torch.device) -> Tensor:
+        """`make(self)` on `device`, computed once for the values that determine it."""
+        key = (make.__name__, self._levels(), device)
+        if key not in _TABLES:
+            with torch.inference_mode(False), _CPU:
+                value = make(self).to(device)
+            if type(value) is not Tensor:  # fake tensors must not outlive their mode
+                return value
+            _TABLES[key] = value
+        elif type(torch.empty(0, device=_CPU)) is not Tensor:  # nor real ones get into it
+            return make(self).to(device)
+        return _TABLES[key]
+
+    def _alphas_cumprod(self) -> Tensor:
         steps = self.num_train_timesteps
         if self.beta_schedule == "squaredcos_cap_v2":
             ends = torch.arange(steps + 1, dtype=torch.float64) / steps
@@ -76,7 +95,7 @@ class NoiseSchedule:
 
     def signal_and_noise(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Factors a, s [B] of z_t = a x_0 + s e at integer `timesteps` [B], float32."""
-        share = self.alphas_cumprod.to(timesteps.device)[timesteps]
+        share = self._table(NoiseSchedule._alphas_cumprod, timesteps.device)[timesteps]
         return share.sqrt().float(), (1 - share).sqrt().float()
 
     def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -110,7 +129,10 @@ class NoiseSchedule:
 
     def log_snr(self) -> Tensor:
         """[N] log(a^2 / s^2), decreasing, float64, clamped to +-`LARGEST_LOG_SNR`."""
-        shares = self.alphas_cumprod
+        return self._table(NoiseSchedule._log_snr, _CPU)
+
+    def _log_snr(self) -> Tensor:
+        shares = self._alphas_cumprod()
         smallest = torch.finfo(torch.float64).tiny
         ratio = shares.clamp_min(smallest).log() - (1 - shares).clamp_min(smallest).log()
         return ratio.clamp(-LARGEST_LOG_SNR, LARGEST_LOG_SNR)
@@ -122,7 +144,7 @@ class NoiseSchedule:
         log-SNR. Both schedules preserve variance, so at equal SNR the latents are equal."""
         if other._levels() == self._levels():
             return noisy, timesteps
-        mine = self.log_snr().to(timesteps.device)[timesteps]
-        theirs = other.log_snr().to(timesteps.device)
+        mine = self._table(NoiseSchedule._log_snr, timesteps.device)[timesteps]
+        theirs = other._table(NoiseSchedule._log_snr, timesteps.device)
         moved = (theirs[None] - mine[:, None]).abs().argmin(dim=1)
         return noisy, moved

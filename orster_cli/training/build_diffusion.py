@@ -49,7 +49,7 @@ def build_diffusion(
     else:
         config = replace(reads, channels="both", merged=True)
     model = weights.start_from(start.std4d, config, train.seed)
-    feed = latent_feed(train, source, start.vae, VIEW[role], frames, resolution)
+    feed = latent_feed(train, source, start.vae, VIEW[role], frames, resolution, encoder=encoder)
     facts = replace(
         model_facts(role, cfg.model, resolution),
         frames=frames,
@@ -69,7 +69,14 @@ def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
     train, start = cfg.align, merged_start(models)
     start.facts = facts = with_conditions(start.facts, train)
     feed = latent_feed(
-        train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution, train.frames
+        train,
+        source,
+        start.vae,
+        VIEW["4d"],
+        facts.frames,
+        facts.resolution,
+        train.frames,
+        start.encoder,
     )
     vgg = vgg_network(source.device) if train.features == "vgg" else None
     features = vae_features(start.vae) if vgg is None else vgg_features(vgg)
@@ -85,7 +92,15 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
     """Fine-tuning under mixed conditions (Sec. 4.4)."""
     train, start = cfg.finetune, merged_start(models)
     start.facts = facts = with_conditions(start.facts, train)
-    feed = latent_feed(train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution)
+    feed = latent_feed(
+        train,
+        source,
+        start.vae,
+        VIEW["4d"],
+        facts.frames,
+        facts.resolution,
+        encoder=start.encoder,
+    )
     stage = DiffusionStage(start.std4d, train, stage_context(start, source))
     return prepare_diffusion(stage, feed, start, train)
 
@@ -115,7 +130,7 @@ def prepare_diffusion(
     model = stage.model
     model.trunk.checkpointing = train.checkpointing
     if train.trainable == "lora":
-        add_lora(model, train.lora_rank, train.seed)
+        add_lora(model, train.lora_rank, train.seed, train.lora_alpha)
     elif train.trainable == "temporal":
         freeze_spatial(model)
     stage.to(stage.context.device)

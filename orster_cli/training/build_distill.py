@@ -61,6 +61,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
         start.facts.frames,
         start.facts.resolution,
         CONTROL_FRAMES if control else 0,
+        encoder=start.encoder,
     )
     if bundle.facts.motion is None:
         bundle.facts = replace(bundle.facts, motion=feed.motion())

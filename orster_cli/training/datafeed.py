@@ -11,18 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.frames import at_resolution, evenly_spaced
+from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.seeding import derive_seed
 from orster_cli.dataset.captions import texts_of
-from orster_cli.dataset.reader import Dataset
-from orster_cli.training.frame_cache import FrameCache, frame_bytes
+from orster_cli.diffusion.encoded import Encoded
+from orster_cli.training.ground_truth import GroundTruth
+from orster_cli.training.host_copies import to_device
+from orster_cli.training.latent_store import LatentStore, Taken
 from orster_cli.training.latents import LatentCache
+from orster_cli.training.orbit_draws import STATIC, Draw, OrbitDraws
+from orster_cli.training.text_table import TextTable
+
+if TYPE_CHECKING:
+    from orster_cli.training.held_out import HeldOut
 
 MOTIONLESS = 0.0
 
@@ -57,6 +64,7 @@ class SampleOrder:
 class LatentBatch:
     """`latents` [B,C,T,h,w] and their cameras [B,T,4,4]; `static_latents` [B,C,T,h,w]: of the static
     object from the same cameras; `first_frames` [B,3,H,W]; `motion` [B]: its strength (nan: unknown);
+    `text`: the captions, encoded, and `empty`: the empty text (None: not encoded yet);
     `frames` [B,n,3,H,W]: ground-truth frames number `frame_numbers` [n], for stages that decode."""
 
     latents: Tensor
@@ -65,14 +73,20 @@ class LatentBatch:
     first_frames: Tensor
     motion: Tensor
     captions: list[str]
+    text: Encoded | None = None
+    empty: Encoded | None = None
     frames: Tensor | None = None
     frame_numbers: Tensor | None = None
 
 
 class LatentFeed:
-    """Latents of one `view` of every sample that has it. `dynamic`: share of samples, the same for every
-    stage and seed, whose dynamic orbit may be used; `still`: share of videos of the static object, at
-    motion 0; `pictures`: number of ground-truth frames per video."""
+    """Videos of one `view` of every sample that has it, of the samples `keys` (None: all), as `OrbitDraws`
+    draws them.
+
+    `dynamic`: share of samples, the same for every stage and seed, whose dynamic orbit may be used;
+    `still`: share of videos of the static object, at motion 0, of all samples; `still_camera`: as
+    `OrbitDraws`; `pictures`: number of ground-truth frames per video. `store`: the latents in memory;
+    `texts`: encodes captions."""
 
     def __init__(
         self,
@@ -84,19 +98,31 @@ class LatentFeed:
         seed: int,
         dynamic: float = 1.0,
         still: float = 0.0,
+        still_camera: float = 0.0,
         pictures: int = 0,
+        keys: Sequence[str] | None = None,
+        store: LatentStore | None = None,
+        texts: TextTable | None = None,
     ) -> None:
         self.cache, self.view, self.frames, self.seed = cache, view, frames, seed
-        self.still, self.pictures = still, pictures
-        self.keys = list(filter(lambda key: view in cache.views(key), cache.dataset.keys()))
+        self.pictures, self.texts = pictures, texts
+        self.store = store or LatentStore(cache, frames, device=torch.device("cpu"))
+        self.every = list(cache.dataset.keys()) if keys is None else list(keys)
+        self.draws = OrbitDraws(cache, view, frames, seed, still=still, still_camera=still_camera)
+        self.keys = [key for key in self.every if self.draws.has(key, view)]
         if not self.keys:
             raise InputError(
                 f"{cache.dataset.root}: no sample has the view {view}",
                 hint="prepare the dataset from animated objects",
             )
+        self.at_rest = [key for key in self.every if self.draws.has(key, STATIC)]
         if view == "dynamic":
             self.keys = _some(self.keys, dynamic)
         self.order = SampleOrder(len(self.keys), batch, seed)
+        self.rest_order = SampleOrder(max(len(self.at_rest), 1), batch, seed)
+        self.held_out: HeldOut | None = None
+        self._true = GroundTruth(cache.dataset, cache.resolution)
+        self._lessons: dict[str, LatentFeed] = {}
 
     def motion(self) -> float:
         """Median motion strength of the clips."""
@@ -111,53 +137,102 @@ class LatentFeed:
 
     def batch(self, step: int, indices: Sequence[int]) -> LatentBatch:
         """The videos at `indices` of the whole batch of `step`."""
-        return self.of([self.order.at(step, index) for index in indices], step, indices)
+        keys = [
+            self.at_rest[self.rest_order.at(step, index)]
+            if self.at_rest and self.draws.stands(step, index)
+            else self.keys[self.order.at(step, index)]
+            for index in indices
+        ]
+        return self._batch(keys, step, indices)
 
     def of(self, numbers: Sequence[int], step: int, indices: Sequence[int]) -> LatentBatch:
         """The samples `numbers`, augmented as at `indices` of `step`."""
-        views, statics, motions, captions, pictures = [], [], [], [], []
-        frame_numbers = self._frame_numbers(step)
-        for number, index in zip(numbers, indices, strict=True):
-            key = self.keys[number]
-            info = self.cache.dataset.info(key)
-            view, motion = self.view, float(info.get("motion", math.nan))
-            chance = derive_seed(self.seed, "still", step, index) / 2**63
-            if view == "dynamic" and chance < self.still:
-                view = "static"
-            if view == "static":
-                motion = MOTIONLESS
-            clip = self.cache.read(key, view, self.frames)
-            rest = "static" if "static" in self.cache.views(key) and view != "front" else view
-            views.append(clip)
-            statics.append(clip if rest == view else self.cache.read(key, rest, self.frames))
-            motions.append(motion)
-            captions.append(pick_caption(info, self.seed, step))
-            if frame_numbers is not None:
-                pictures.append(self._pictures(key, view, len(clip.latents), frame_numbers))
+        return self._batch([self.keys[number] for number in numbers], step, indices)
+
+    def lesson(self, view: str, step: int, indices: Sequence[int]) -> LatentBatch:
+        """A batch of the view "static" or "front" of all samples, in an order of its own, whatever the
+        feed's own view and share. InputError: no sample has the view."""
+        if view not in self._lessons:
+            self._lessons[view] = LatentFeed(
+                self.cache,
+                view=view,
+                frames=self.frames,
+                batch=self.order.batch,
+                seed=derive_seed(self.seed, "lesson", view),
+                keys=self.every,
+                store=self.store,
+                texts=self.texts,
+            )
+        return self._lessons[view].batch(step, indices)
+
+    def _batch(self, keys: Sequence[str], step: int, indices: Sequence[int]) -> LatentBatch:
+        pairs = [
+            self.draws.draw(key, step, index) for key, index in zip(keys, indices, strict=True)
+        ]
+        draws, statics = [shown for shown, _ in pairs], [static for _, static in pairs]
+        infos = [self.cache.dataset.info(key) for key in keys]
+        captions = [pick_caption(info, self.seed, step) for info in infos]
+        motions = [
+            MOTIONLESS if draw.still else float(info.get("motion", math.nan))
+            for draw, info in zip(draws, infos, strict=True)
+        ]
+        shown = self._take(draws)
+        same = all(draw is static for draw, static in pairs)
+        static = shown if same else self._take(statics)
+        numbers = self._frame_numbers(step)
+        device = self.store.device
+        frames = None
+        if numbers is not None:
+            pictures = torch.stack([self._true_frames(draw, numbers) for draw in draws])
+            frames = to_device(pictures, device)
         return LatentBatch(
-            latents=torch.stack([clip.latents for clip in views]).transpose(1, 2),
-            cameras=torch.stack([clip.w2c for clip in views]),
-            static_latents=torch.stack([clip.latents for clip in statics]).transpose(1, 2),
-            first_frames=torch.stack([clip.first_frame for clip in views]),
-            motion=torch.tensor(motions),
+            latents=shown.latents.transpose(1, 2),
+            cameras=shown.w2c,
+            static_latents=static.latents.transpose(1, 2),
+            first_frames=shown.first,
+            motion=to_device(torch.tensor(motions), device),
             captions=captions,
-            frames=torch.stack(pictures) if pictures else None,
-            frame_numbers=frame_numbers,
+            text=None if self.texts is None else self.texts.of(captions),
+            empty=None if self.texts is None else self.texts.empty,
+            frames=frames,
+            frame_numbers=None if numbers is None else to_device(numbers, device),
+        )
+
+    def _take(self, draws: Sequence[Draw]) -> Taken:
+        """The videos, in the order of `draws`, from the views that they are of."""
+        order: list[int] = []
+        parts: list[Taken] = []
+        for view in dict.fromkeys(draw.view for draw in draws):
+            mine = [k for k, draw in enumerate(draws) if draw.view == view]
+            paths = [kept for k in mine if (kept := draws[k].kept) is not None]
+            keys = [draws[k].key for k in mine]
+            parts.append(self.store.take(view, keys, torch.stack(paths) if paths else None))
+            order += mine
+        if len(parts) == 1:
+            return parts[0]
+        back = to_device(torch.tensor(order).argsort(), self.store.device)
+        return Taken(
+            torch.cat([part.latents for part in parts]).index_select(0, back),
+            torch.cat([part.w2c for part in parts]).index_select(0, back),
+            torch.cat([part.first for part in parts]).index_select(0, back),
         )
 
     def _frame_numbers(self, step: int) -> Tensor | None:
         """Neighbouring frames, the first drawn per step."""
         if not self.pictures:
             return None
-        total = self.frames or len(self.cache.read(self.keys[0], self.view, 0).latents)
+        total = self.frames or int(self.cache.dataset.info(self.keys[0])["frames"][self.view])
         count = min(self.pictures, total)
         start = derive_seed(self.seed, "shown", step) % (total - count + 1)
         return torch.arange(start, start + count)
 
-    def _pictures(self, key: str, view: str, total: int, numbers: Tensor) -> Tensor:
-        clip = self.cache.dataset.clip(key, view)
-        pick = evenly_spaced(len(clip), total, where=f"sample {key}")[numbers]
-        return at_resolution(clip, self.cache.resolution)[pick]
+    def _true_frames(self, draw: Draw, numbers: Tensor) -> Tensor:
+        """[n,3,H,W] the frames `numbers` of a video."""
+        picks = draw.picks
+        if picks is None:
+            total = int(self.cache.dataset.info(draw.key)["frames"][draw.view])
+            picks = evenly_spaced(total, self.frames, where=f"sample {draw.key}")
+        return self._true.read(draw.key, draw.view, picks[numbers].tolist())
 
 
 def _some(keys: list[str], share: float) -> list[str]:
@@ -165,54 +240,3 @@ def _some(keys: list[str], share: float) -> list[str]:
     count = max(round(share * len(keys)), 1)
     chosen = set(sorted(keys, key=lambda key: derive_seed("dynamic", key))[:count])
     return [key for key in keys if key in chosen]
-
-
-@dataclass(frozen=True)
-class FrameBatch:
-    """`frames` [B,3,H,W] in [0,1] and the captions of their clips."""
-
-    frames: Tensor
-    captions: list[str]
-
-
-class FrameFeed:
-    """Single frames of all views, for the frame VAE and the encoder: from `cache` or, where that is not
-    filled, decoded: the same batches, more slowly."""
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        *,
-        resolution: int,
-        batch: int,
-        seed: int,
-        cache: FrameCache | None = None,
-        keys: list[str] | None = None,
-    ) -> None:
-        """`keys`: the samples to draw from; None: all."""
-        self.dataset, self.resolution, self.seed, self.cache = dataset, resolution, seed, cache
-        self.keys = dataset.keys() if keys is None else keys
-        self.order = SampleOrder(len(self.keys), batch, seed)
-        # a clip is decoded once for the many frames that are drawn from it
-        self._clip = lru_cache(maxsize=64)(self._frames)
-
-    def batch(self, step: int, indices: Sequence[int]) -> FrameBatch:
-        """The frames at `indices` of the whole batch of `step`."""
-        frames, captions = [], []
-        cache = self.cache if self.cache is not None and self.cache.filled else None
-        for index in indices:
-            key = self.keys[self.order.at(step, index)]
-            info = self.dataset.info(key)
-            draw = derive_seed(self.seed, "frame", step, index)
-            views = [v for v in ("dynamic", "static", "front") if v in info["frames"]]
-            view = views[draw % len(views)]
-            number = (draw // 8) % int(info["frames"][view])
-            if cache is not None:
-                frames.append(cache.frame(key, view, number))
-            else:
-                frames.append(self._clip(key, view)[number])
-            captions.append(pick_caption(info, self.seed, step))
-        return FrameBatch(torch.stack(frames).float() / 255, captions)
-
-    def _frames(self, key: str, view: str) -> Tensor:
-        return frame_bytes(self.dataset, key, view, self.resolution)

@@ -2,14 +2,14 @@
 
 They are in the folder `NAME.latents-ID` next to the dataset; ID identifies dataset, VAE and resolution.
 Each sample is one file, written under another name and renamed, so that a killed run continues.
-T frames, C latent channels, h w latent pixels, H W pixels.
+T frames, C latent channels, h w latent pixels, H W pixels; a grid has N azimuths and T moments.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,12 +25,15 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.io.tensors import write_tensors
 
 CLIPS = ("dynamic", "static", "front")
-VIEWS = (*CLIPS, "grid")  # the grid: frame a T + i is azimuth a at moment i
+GRID = "grid"  # frame a T + i is azimuth a at moment i
+VIEWS = (*CLIPS, GRID)
+_CHUNK = 64  # frames encoded at once
 
 
 @dataclass(frozen=True)
 class LatentClip:
-    """One view of a sample: `latents` [T,C,h,w], its `w2c` [T,4,4], and its first frame [3,H,W]."""
+    """One view of a sample: `latents` [T,C,h,w], its `w2c` [T,4,4], and its first frame [3,H,W].
+    Of a grid [N T,C,h,w], [N T,4,4], and the first moment from each azimuth [N,3,H,W]."""
 
     latents: Tensor
     w2c: Tensor
@@ -77,8 +80,22 @@ class LatentCache:
         """The views of a sample."""
         return tuple(v for v in VIEWS if v in self.dataset.info(key)["frames"])
 
+    def grid_size(self, key: str) -> tuple[int, int] | None:
+        """Azimuths and moments of a sample's grid; None: it has none that an orbit is a path through."""
+        counts = self.dataset.info(key)["frames"]
+        moments = int(counts.get("dynamic", 0))
+        if GRID not in counts or not moments or int(counts[GRID]) % moments**2:
+            return None
+        return int(counts[GRID]) // moments, moments
+
     def read(self, key: str, view: str, frames: int) -> LatentClip:
-        """`frames` of a view (0: all), evenly spaced. InputError: it has too few."""
+        """`frames` of a view (0: all), evenly spaced; of a grid so many moments. InputError: it has too
+        few."""
+        clip = self.read_bytes(key, view, frames)
+        return replace(clip, first_frame=clip.first_frame.float() / 255)
+
+    def read_bytes(self, key: str, view: str, frames: int) -> LatentClip:
+        """`read`, with the first frame as bytes."""
         path = self._path(key)
         try:
             with safe_open(path, framework="pt") as handle:
@@ -88,15 +105,29 @@ class LatentCache:
             raise IntegrityError(
                 f"{path}: cannot be read: {error}", hint="remove it: it is made again"
             ) from error
-        pick = evenly_spaced(len(z), frames, where=f"sample {key}")
-        return LatentClip(z[pick].float(), w2c[pick], first.float() / 255)
+        size = self.grid_size(key) if view == GRID else (1, len(z))
+        assert size is not None
+        azimuths, moments = size
+        pick = evenly_spaced(moments, frames, where=f"sample {key}")
+        if azimuths > 1:
+            pick = (torch.arange(azimuths)[:, None] * moments + pick).flatten()
+        return LatentClip(z[pick].float(), w2c[pick], first)
 
     def _path(self, key: str) -> Path:
         digest = hashlib.sha256(key.encode()).hexdigest()
         return self.folder / digest[:2] / f"{digest[2:26]}.safetensors"
 
     def _has(self, key: str) -> bool:
-        return self._path(key).is_file()
+        """Whether a sample is encoded: all of its views that are read. A file from before there were
+        grids is made again."""
+        path = self._path(key)
+        if not path.is_file() or GRID not in self.views(key):
+            return path.is_file()
+        try:
+            with safe_open(path, framework="pt") as handle:
+                return f"{GRID}/first" in handle.keys()  # noqa: SIM118
+        except (SafetensorError, OSError):
+            return True  # damaged: reading it says so
 
     @torch.no_grad()
     def _encode(self, key: str, vae: FrameVAE, device: torch.device) -> None:
@@ -104,9 +135,12 @@ class LatentCache:
         for view in self.views(key):
             clip = self.dataset.clip(key, view)
             frames = at_resolution(clip, self.resolution)
-            tensors[f"{view}/latents"] = vae.encode(frames.to(device)).cpu()
+            latents = [vae.encode(part.to(device)).cpu() for part in frames.split(_CHUNK)]
+            tensors[f"{view}/latents"] = torch.cat(latents)
             tensors[f"{view}/w2c"] = clip.cameras.w2c
-            tensors[f"{view}/first"] = (frames[0] * 255).round().to(torch.uint8)
+            size = self.grid_size(key) if view == GRID else None
+            shown = frames[0] if size is None else frames[:: size[1]]
+            tensors[f"{view}/first"] = (shown * 255).round().to(torch.uint8)
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_tensors(path, tensors, shared=True)

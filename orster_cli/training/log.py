@@ -22,6 +22,11 @@ class RunLog:
         rows = [row for row in read_log(path) if row["step"] <= step] if path.is_file() else []
         path.write_text("".join(_line(row) for row in rows), encoding="utf-8")
 
+    def last(self) -> dict[str, Any]:
+        """The last row; empty where there is none."""
+        rows = read_log(self.path)
+        return rows[-1] if rows else {}
+
     def write(self, row: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(_line(row))

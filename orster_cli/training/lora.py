@@ -10,17 +10,19 @@ _TRUNK = "trunk."
 
 
 class _LowRank(nn.Module):
-    """W + B A; B starts as zero."""
+    """W + (alpha / r) B A; A starts as a linear layer's weights do, B as zero."""
 
-    def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
+    def __init__(self, weight: Tensor, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
         out, width = weight.shape
-        a = torch.randn(rank, width, generator=generator) / rank**0.5
+        a = torch.empty(rank, width, device="cpu")
+        nn.init.kaiming_uniform_(a, a=5**0.5, generator=generator)
+        self.scale = alpha / rank
         self.a = nn.Parameter(a.to(weight))
         self.b = nn.Parameter(torch.zeros(out, rank).to(weight))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + self.b @ self.a
+        return weight + self.scale * (self.b @ self.a)
 
 
 def _layers(module: nn.Module) -> list[tuple[str, nn.Linear]]:
@@ -31,14 +33,15 @@ def _layers(module: nn.Module) -> list[tuple[str, nn.Linear]]:
     ]
 
 
-def add_lora(module: nn.Module, rank: int, seed: int) -> None:
-    """Freeze the trunk in `module` and add an update of `rank` to each of its linear layers."""
+def add_lora(module: nn.Module, rank: int, seed: int, alpha: float | None = None) -> None:
+    """Freeze the trunk in `module` and add an update of `rank` to each of its linear layers, scaled by
+    `alpha` / `rank` (None: 1)."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         if _TRUNK in name:
             parameter.requires_grad_(False)
     for _, layer in _layers(module):
-        update = _LowRank(layer.weight, rank, generator)
+        update = _LowRank(layer.weight, rank, rank if alpha is None else alpha, generator)
         parametrize.register_parametrization(layer, "weight", update)
 
 

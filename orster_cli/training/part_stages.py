@@ -14,7 +14,7 @@ from orster_cli.config.train import VaeConfig
 from orster_cli.core.seeding import derive_seed
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import MiniEncoder
-from orster_cli.training.datafeed import FrameBatch
+from orster_cli.training.frame_feed import FrameBatch
 from orster_cli.training.stage_losses import Loss
 from orster_cli.training.step_randomness import draw
 
@@ -30,10 +30,16 @@ class VaeStage(nn.Module):
         frames = batch.frames.to(self.device)
         if step < self.cfg.steps * (1 - self.cfg.whole):
             frames = cropped(frames, self.cfg.crop, derive_seed(self.cfg.seed, "crop", step))
-        frames = self._augmented(frames, step)
+        return self._losses(self._augmented(frames, step), step, indices)
+
+    def held_out_loss(self, batch: FrameBatch, step: int, indices: Sequence[int]) -> Tensor:
+        """The loss of whole frames."""
+        return self._losses(batch.frames.to(self.device), step, indices)[0]
+
+    def _losses(self, frames: Tensor, step: int, indices: Sequence[int]) -> Loss:
         side = frames.shape[-1] // self.vae.factor
         shape = (self.vae.channels, 1, side, side)
-        noise = draw(self.cfg.seed, step, indices, shape).noise[:, :, 0].to(self.device)
+        noise = draw(self.cfg.seed, step, indices, shape).to(self.device).noise[:, :, 0]
         terms = self.vae.losses(frames, noise)
         loss = terms["reconstruction"] + self.cfg.edges * terms["edges"]
         loss = loss + self.cfg.colours * terms["colours"]

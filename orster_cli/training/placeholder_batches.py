@@ -6,11 +6,12 @@ B videos, T frames, C latent channels, h w latent pixels, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from orster_cli.training.datafeed import MOTIONLESS, FrameBatch, LatentBatch
+from orster_cli.training.datafeed import MOTIONLESS, LatentBatch
+from orster_cli.training.frame_feed import FrameBatch
 
 CAPTION = "a small green animal that walks in a circle and then jumps over a low fence"
 
@@ -25,6 +26,7 @@ class PlaceholderLatents:
     side: int
     resolution: int
     pictures: int
+    held_out: None = None
 
     def motion(self) -> float:
         return MOTIONLESS
@@ -49,12 +51,18 @@ class PlaceholderLatents:
             frame_numbers=torch.arange(count) if count else None,
         )
 
+    def lesson(self, view: str, step: int, indices: Sequence[int]) -> LatentBatch:
+        """A batch of another view: alike."""
+        del view
+        return replace(self.batch(step, indices), frames=None, frame_numbers=None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceholderFrames:
     """Stands in for a `FrameFeed`."""
 
     resolution: int
+    held_out: None = None
 
     def batch(self, step: int, indices: Sequence[int]) -> FrameBatch:
         """A batch of as many frames as `indices`."""

@@ -97,6 +97,10 @@ class DiffusionStage(nn.Module):
             terms |= {name: value.detach() for name, value in parts.items()}
         return noisy, out, loss, terms
 
+    def held_out_loss(self, batch: LatentBatch, step: int, indices: Sequence[int]) -> Tensor:
+        """The diffusion loss alone, at the noise levels that the stage trains on."""
+        return self.diffuse(batch, step, indices)[3]["diffusion"]
+
     def noisy_batch(
         self, batch: LatentBatch, step: int, indices: Sequence[int], noisiest: float
     ) -> NoisyBatch:
@@ -247,3 +251,6 @@ class AlignStage(DiffusionStage):
             total = total + getattr(cfg, name) * value
             terms[name] = value.detach()
         return total, terms
+
+    def held_out_loss(self, batch: LatentBatch, step: int, indices: Sequence[int]) -> Tensor:
+        return self.diffuse(batch, step, indices, noisiest=self.align.noisiest)[3]["diffusion"]

@@ -12,18 +12,19 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
+from orster_cli.training.best import Best
 from orster_cli.training.ema import Ema
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
-_MODEL, _MOMENTS, _AVERAGE = "model/", "moments/", "average/"
+_MODEL, _MOMENTS, _AVERAGE, _BEST = "model/", "moments/", "average/", "best/"
 
 
 def state_of(
-    model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None
+    model: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, best: Best | None = None
 ) -> dict[str, Tensor]:
-    """Weights and buffers, the optimizer's moments by parameter, the averaged weights. Where parameters
-    are sharded over processes all of them must call; the first gets the full tensors."""
+    """Weights and buffers, the optimizer's moments by parameter, the averaged and the kept weights. Where
+    parameters are sharded over processes all of them must call; the first gets the full tensors."""
     tensors = {_MODEL + n: v for n, v in get_model_state_dict(model, options=_WHOLE).items()}
     moments = get_optimizer_state_dict(model, optimizer, options=_WHOLE).get("state", {})
     for name, values in moments.items():
@@ -31,6 +32,8 @@ def state_of(
             tensors[f"{_MOMENTS}{name}/{kind}"] = torch.as_tensor(value)
     if ema is not None:
         tensors |= {_AVERAGE + n: v for n, v in ema.values.items()}
+    if best is not None:
+        tensors |= {_BEST + n: v for n, v in best.tensors().items()}
     return tensors
 
 
@@ -39,6 +42,7 @@ def load_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     ema: Ema | None,
+    best: Best | None = None,
 ) -> None:
     """The inverse of `state_of`."""
 
@@ -63,3 +67,5 @@ def load_state(
     )
     if ema is not None:
         ema.load(part(_AVERAGE))
+    if best is not None:
+        best.load(part(_BEST))

@@ -76,7 +76,8 @@ def conditions(
     are each dropped on their own with the settings' probability, for classifier-free guidance.
     `training`: the reference gets the settings' noise."""
     device, encoder = context.device, context.encoder
-    text, empty = encoder.text(batch.captions), encoder.text([""])
+    text = batch.text or encoder.text(batch.captions)
+    empty = batch.empty or encoder.text([""])
     uncond = Conditions(text=empty.tokens, pooled=empty.pooled)
     cond = Conditions(text=text.tokens, pooled=text.pooled)
     cond = cond.without("text", draws.chance[:, 0] < cfg.drop, uncond)

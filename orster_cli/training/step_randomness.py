@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.seeding import derive_seed
+from orster_cli.training.host_copies import to_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +30,15 @@ class Draws:
         """Further noise of the same shape."""
         shape = self.noise.shape[1:]
         more = [torch.randn(shape, generator=generator) for generator in self.generators]
-        return torch.stack(more).to(device)
+        return to_device(torch.stack(more), device)
 
     def to(self, device: torch.device) -> Draws:
+        """On `device`, without waiting for it."""
         return replace(
             self,
-            noise=self.noise.to(device),
-            level=self.level.to(device),
-            chance=self.chance.to(device),
+            noise=to_device(self.noise, device),
+            level=to_device(self.level, device),
+            chance=to_device(self.chance, device),
         )
 
 

@@ -18,7 +18,7 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import save_bundle
 from orster_cli.io.images import write_png
 from orster_cli.training.log import plot_curves, read_log
-from orster_cli.training.loop import LOG, Run, train
+from orster_cli.training.loop import HELD_OUT, KEPT_LOSS, KEPT_STEP, LOG, Run, train
 from orster_cli.training.prepared import PreparedStage
 from orster_cli.training.trackers import Trackers
 
@@ -74,6 +74,10 @@ def run_stage(
         "parameters": sum(p.numel() for p in model.parameters()),
         "steps": cfg.steps,
         "last": {n: v for n, v in last.items() if n not in VOLATILE},
+        "kept": {
+            "step": last.get(KEPT_STEP, cfg.steps),
+            "held_out": last.get(KEPT_LOSS, last.get(HELD_OUT)),
+        },
     }
 
 

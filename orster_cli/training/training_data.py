@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
-from orster_cli.core.errors import Preempted
+from orster_cli.core.errors import InputError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.captioned import captioned
 from orster_cli.dataset.reader import Dataset
+from orster_cli.diffusion.encoded import Encoder
 from orster_cli.diffusion.frame_vae import FrameVAE
-from orster_cli.training.datafeed import FrameFeed, LatentFeed
+from orster_cli.training.data_memory import DataMemory
+from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.frame_cache import FrameCache
+from orster_cli.training.frame_feed import FrameFeed
+from orster_cli.training.held_out import HeldOut, clips_in_common, held_out_keys, without
+from orster_cli.training.latent_store import LatentStore
 from orster_cli.training.latents import LatentCache
 from orster_cli.training.placeholder_batches import PlaceholderFrames, PlaceholderLatents
+from orster_cli.training.text_table import TextTable, table_bytes
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # that a model of a role is trained on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A dataset and where it is trained on. `part`: this process and their number. `placeholder`: for a
-    memory plan, batches have the right sizes and no content, and on the meta device teachers have no
-    weights."""
+    """A dataset and where it is trained on. `part`: this process and their number. `held_out`: a dataset
+    whose clips are measured and never trained on, and its id. `placeholder`: for a memory plan, batches
+    have the right sizes and no content, and on the meta device teachers have no weights."""
 
     dataset: Dataset
     id: str
@@ -33,6 +40,7 @@ class Source:
     reporter: Reporter
     stop: StopFlag
     part: tuple[int, int] = (0, 1)
+    held_out: tuple[Dataset, str] | None = None
     placeholder: bool = False
 
 
@@ -44,8 +52,10 @@ def latent_feed(
     frames: int,
     resolution: int,
     pictures: int = 0,
+    encoder: Encoder | None = None,
 ) -> LatentFeed | PlaceholderLatents:
-    """Latents of `view`, encoded where the cache lacks them."""
+    """Latents of `view`, encoded where the cache lacks them, in memory where they fit, and the texts that
+    `encoder` makes of the captions. The held-out clips are its `held_out`."""
     vae.check_size(resolution, resolution, "the dataset")
     if source.placeholder:
         return PlaceholderLatents(
@@ -57,40 +67,124 @@ def latent_feed(
         )
     if train.gives_texts():
         captioned(source.dataset, source.reporter)
-    cache = LatentCache(source.dataset, source.id, vae, resolution)
+    cache = _latents(source, source.dataset, source.id, vae, resolution)
+    memory = DataMemory(source.device, train.data_memory, source.part[1])
+    texts = None if encoder is None else _texts(source, encoder, memory)
+    student = train if isinstance(train, StudentConfig) else None
+
+    def feed(cache: LatentCache, store: LatentStore, keys: list[str], dynamic: float) -> LatentFeed:
+        return LatentFeed(
+            cache,
+            view=view,
+            frames=frames,
+            batch=train.batch,
+            seed=train.seed,
+            dynamic=dynamic,
+            still=student.still if student else 0.0,
+            still_camera=student.still_camera if student else 0.0,
+            pictures=pictures,
+            keys=keys,
+            store=store,
+            texts=texts,
+        )
+
+    def store(cache: LatentCache) -> LatentStore:
+        return LatentStore(
+            cache, frames, device=source.device, memory=memory, reporter=source.reporter
+        )
+
+    own = store(cache)
+    kept = _held_out(train, source, view)
+    out = feed(cache, own, without(source.dataset.keys(), kept), train.dynamic)
+    if source.held_out is not None:
+        data, its = source.held_out
+        cache = _latents(source, data, its, vae, resolution)
+        own, theirs = store(cache), data.keys()
+        kept = [key for key in theirs if view in cache.views(key)]
+    if kept:
+        measured = feed(cache, own, kept, 1.0)
+        out.held_out = HeldOut(measured, len(measured.keys))
+    return out
+
+
+def _latents(
+    source: Source, dataset: Dataset, identity: str, vae: FrameVAE, resolution: int
+) -> LatentCache:
+    """The latents of a dataset on the disk, all of them."""
+    cache = LatentCache(dataset, identity, vae, resolution)
     vae.to(source.device)
     done = cache.fill(
         vae, device=source.device, reporter=source.reporter, stop=source.stop, part=source.part
     )
     if not done:
         raise Preempted("stopped while encoding", hint="run the same command again to go on")
-    return LatentFeed(
-        cache,
-        view=view,
-        frames=frames,
-        batch=train.batch,
-        seed=train.seed,
-        dynamic=train.dynamic,
-        still=train.still if isinstance(train, StudentConfig) else 0.0,
-        pictures=pictures,
-    )
+    return cache
+
+
+def _texts(source: Source, encoder: Encoder, memory: DataMemory) -> TextTable:
+    """All captions, encoded once, on the device or in host memory."""
+    if isinstance(encoder, nn.Module):
+        encoder.eval().requires_grad_(False).to(source.device)
+    captions = [text for texts in source.dataset.texts().values() for text in texts]
+    size = table_bytes(encoder, len(set(captions)) + 1)
+    table = TextTable(encoder, source.device, memory.place(size) or torch.device("cpu"))
+    table.add(captions)
+    return table
+
+
+def _held_out(train: TrainConfig, source: Source, view: str = "") -> list[str]:
+    """The samples of the dataset that are not trained on. InputError: nothing is left to train on."""
+    data = source.dataset
+    if source.held_out is not None:
+        kept = clips_in_common(data, source.held_out[0])
+        if kept:
+            source.reporter.warn(f"{len(kept)} clips are held out and not trained on")
+    else:
+        kept = held_out_keys(data, train.held_out)
+        if train.held_out and not kept and source.part[0] == 0:
+            source.reporter.info(
+                f"held_out: too few objects for a share of {train.held_out:g}: none is held out, and the "
+                "last step is kept"
+            )
+    if len(kept) == len(data):
+        raise InputError(
+            f"{data.root}: all {len(data)} clips are held out",
+            hint="give another --held-out, or a smaller share held_out",
+        )
+    return [key for key in kept if not view or view in data.info(key)["frames"]]
 
 
 def frame_feed(
     train: TrainConfig, source: Source, resolution: int, *, texts: bool = False
 ) -> FrameFeed | PlaceholderFrames:
     """Frames of all samples (`texts`: of those with a caption), decoded once by the first process where
-    they fit on the disk."""
+    they fit on the disk. The held-out clips are its `held_out`."""
     if source.placeholder:
         return PlaceholderFrames(resolution=resolution)
-    return FrameFeed(
-        source.dataset,
-        resolution=resolution,
-        batch=train.batch,
-        seed=train.seed,
-        cache=_frame_cache(source, resolution),
-        keys=captioned(source.dataset, source.reporter, pairs=True) if texts else None,
-    )
+
+    def feed(dataset: Dataset, identity: str, keys: list[str]) -> FrameFeed:
+        return FrameFeed(
+            dataset,
+            resolution=resolution,
+            batch=train.batch,
+            seed=train.seed,
+            cache=_frame_cache(replace(source, dataset=dataset, id=identity), resolution),
+            keys=keys,
+            device=source.device,
+        )
+
+    data = source.dataset
+    usable = captioned(data, source.reporter, pairs=True) if texts else data.keys()
+    kept = _held_out(train, source)
+    out = feed(data, source.id, without(usable, kept))
+    measured = None
+    if source.held_out is not None:
+        measured = feed(*source.held_out, source.held_out[0].keys())
+    elif kept:
+        measured = feed(data, source.id, kept)
+    if measured is not None:
+        out.held_out = HeldOut(measured, len(measured.keys), repeat=True)
+    return out
 
 
 def _frame_cache(source: Source, resolution: int) -> FrameCache:

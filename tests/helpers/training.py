@@ -67,9 +67,10 @@ def dataset(
     side: int = SIDE,
     frames: int = FRAMES,
     captions: Sequence[str] | None = None,
+    grid: int = 0,
 ) -> Path:
     """A dataset artifact of the creature's two clips, with captions."""
-    cfg = PrepareConfig(frames=frames, resolution=side, supersample=1, curate=False)
+    cfg = PrepareConfig(frames=frames, resolution=side, supersample=1, curate=False, grid=grid)
     rows = {
         (creature.name, k): Caption(text=t, use=True) for k, t in enumerate(captions or CAPTIONS)
     }

@@ -16,8 +16,9 @@ from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
-from orster_cli.training.datafeed import FrameFeed, LatentFeed, SampleOrder, pick_caption
+from orster_cli.training.datafeed import LatentFeed, SampleOrder, pick_caption
 from orster_cli.training.frame_cache import FrameCache
+from orster_cli.training.frame_feed import FrameFeed
 from orster_cli.training.latents import LatentCache
 from orster_cli.training.training_data import frame_feed
 from tests.helpers.training import CAPTIONS, CFG, FRAMES, SIDE, source, tiny_vae

@@ -109,6 +109,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path: Path) ->
         train(Broken(), Numbers(), _run(tmp_path))
 
 
+def test_dropout_follows_from_the_step_and_the_part_of_the_batch(tmp_path: Path) -> None:
+    """On processes as on one: what is drawn depends on which clips a part has, not on who computes it."""
+    seen: dict[int, list[float]] = {}
+
+    class Watched(Regression):
+        def forward(self, x, step, places):  # type: ignore[no-untyped-def]
+            seen.setdefault(places[0], []).append(float(torch.rand(())))
+            return super().forward(x, step, places)
+
+    train(Watched(), Numbers(), _run(tmp_path / "one"))
+    parts = {place: list(draws) for place, draws in seen.items()}
+    assert parts.keys() == {0, 2}
+    assert len({*parts[0], *parts[2]}) == 18
+    seen.clear()
+    torch.rand(5)
+    train(Watched(), Numbers(), _run(tmp_path / "two"))
+    assert seen == parts
+
+
 def test_averaged_weights_are_what_it_ends_with(tmp_path: Path) -> None:
     averaged, last = Regression(), Regression()
     train(averaged, Numbers(), _run(tmp_path / "a"))
@@ -173,10 +192,32 @@ def test_low_rank_updates_start_as_nothing_and_end_in_the_weights() -> None:
             if name.endswith(".b"):
                 parameter += 0.1
     moved = holder.model(z, STEPS, given).prediction
+    layer = next(m for m in holder.modules() if hasattr(m, "parametrizations"))
+    update = layer.parametrizations["weight"][0]
+    assert (
+        float(update.a.detach().abs().max()) <= update.a.shape[1] ** -0.5
+    )  # as a new linear layer has it
+    assert update.scale == 1.0
     assert not torch.allclose(moved, before, atol=1e-3)
     merge_lora(holder)
     assert set(holder.state_dict()) == names
     assert torch.allclose(holder.model(z, STEPS, given).prediction, moved, atol=1e-5)
+
+
+def test_low_rank_updates_are_scaled_by_alpha_over_rank() -> None:
+    changes = []
+    for alpha in (2.0, 6.0):
+        holder = Holder()
+        start = {name: p.clone() for name, p in holder.named_parameters()}
+        add_lora(holder, rank=2, seed=0, alpha=alpha)
+        with torch.no_grad():
+            for name, parameter in holder.named_parameters():
+                if name.endswith(".b"):
+                    parameter += 0.1
+        merge_lora(holder)
+        name = "model.trunk.transformer_in.proj_in.weight"
+        changes.append(holder.get_parameter(name) - start[name])
+    torch.testing.assert_close(changes[1], 3 * changes[0], atol=1e-6, rtol=1e-4)
 
 
 def test_temporal_training_freezes_the_trunks_spatial_units_alone() -> None:

@@ -1,0 +1,108 @@
+"""The terms of training steps, kept on the device and read rarely: each reading waits for the device.
+
+n numbers of a step's terms (a term may be several), P processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from orster_cli.core.errors import NumericalError
+
+NORM = "gradient_norm"
+Layout = tuple[tuple[str, tuple[int, ...]], ...]  # names and shapes of the terms
+
+
+class StepMetrics:
+    """Collects the terms of every step of the run `name`. Of the last step it keeps the values, of every
+    number the first step at which it was not finite. `lr`: the setting, for the error's hint."""
+
+    def __init__(self, accelerator: Accelerator, *, name: str, lr: float) -> None:
+        self.accelerator, self.name, self.lr = accelerator, name, lr
+        self.unread = False
+        self._layout: Layout = ()
+        self._values = torch.empty(0)
+        self._first: dict[Layout, Tensor] = {}
+
+    def add(self, step: int, terms: dict[str, Tensor], norm: Tensor) -> None:
+        """The terms of step `step` (from 0) and the norm of its gradient, without waiting for them."""
+        every = {**terms, NORM: norm}
+        layout = tuple((name, tuple(value.shape)) for name, value in every.items())
+        flat = torch.cat([value.detach().float().reshape(-1) for value in every.values()])
+        wrong = torch.where(flat.isfinite(), math.inf, float(step))
+        if layout in self._first:
+            wrong = torch.minimum(self._first[layout], wrong)
+        self._layout, self._values, self._first[layout] = layout, flat, wrong
+        self.unread = True
+
+    def read(self, extra: Sequence[Tensor] = ()) -> tuple[dict[str, Any], list[float]]:
+        """The terms of the last step, averaged over processes, and the numbers `extra`, summed over
+        them. All processes call; one wait for the device.
+
+        NumericalError: a number of a step since the start was not finite."""
+        first = [self._first[layout] for layout in self._first]
+        parts = [self._values, *first, *(value.float().reshape(1) for value in extra)]
+        rows = self._gathered(torch.cat(parts))
+        self.unread = False
+        size = len(self._values)
+        bad = sum(len(one) for one in first)
+        self._check([row[size : size + bad] for row in rows])
+        values = [_mean([row[i] for row in rows]) for i in range(size)]
+        sums = [math.fsum(row[i] for row in rows) for i in range(size + bad, len(rows[0]))]
+        return _shaped(self._layout, values), sums
+
+    def check(self) -> None:
+        """NumericalError: a number of a step of this process was not finite."""
+        if self._first:
+            self._check([torch.cat(list(self._first.values())).tolist()])
+
+    def _gathered(self, numbers: Tensor) -> list[list[float]]:
+        """[P][n]: those of all processes."""
+        if self.accelerator.num_processes > 1:
+            numbers = self.accelerator.gather(numbers[None])
+        else:
+            numbers = numbers[None]
+        rows: list[list[float]] = numbers.tolist()
+        return rows
+
+    def _check(self, rows: list[list[float]]) -> None:
+        first = min(min(row) for row in rows)
+        if first == math.inf:
+            return
+        names = [
+            name
+            for layout in self._first
+            for name, shape in layout
+            for _ in range(math.prod(shape))
+        ]
+        wrong = {name for row in rows for name, at in zip(names, row, strict=True) if at == first}
+        listed = [name for name in dict.fromkeys(names) if name in wrong and name != NORM]
+        raise NumericalError(
+            f"{self.name}: step {int(first)}: not finite: {', '.join(listed or ['gradient'])}",
+            hint="the checkpoint before it is kept: run again with a lower learning rate "
+            f"(now {self.lr}) or precision fp32",
+        )
+
+
+def _mean(values: list[float]) -> float:
+    return values[0] if len(values) == 1 else math.fsum(values) / len(values)
+
+
+def _shaped(layout: Layout, values: list[float]) -> dict[str, Any]:
+    """Numbers, and lists of numbers, by name."""
+    out: dict[str, Any] = {}
+    at = 0
+    for name, shape in layout:
+        size = math.prod(shape)
+        part = values[at : at + size]
+        out[name] = torch.tensor(part).reshape(shape).tolist() if len(shape) > 1 else part
+        if not shape:
+            out[name] = part[0]
+        at += size
+    return out
