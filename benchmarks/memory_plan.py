@@ -32,8 +32,8 @@ from orster_cli.training.build_diffusion import build_diffusion
 from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.memory import measure_stage, plan_stage
 from orster_cli.training.prepared import Models, PreparedStage
-from orster_cli.training.stages import DistillStage
 from orster_cli.training.step_memory import measure_step
+from orster_cli.training.taught_stage import TaughtStage
 from orster_cli.training.training_data import Source
 
 STAGES = ("pretrain", "distill", "align", "finetune")
@@ -118,7 +118,7 @@ def on_cpu(stage: str, cfg: Config, place: Path) -> list[object]:
     plan = measure_stage(empty, own, clips=clips, like="cpu")
     made = ready(stage, cfg, place, cpu)
     made.task.train()
-    if isinstance(made.task, DistillStage):
+    if isinstance(made.task, TaughtStage):
         made.task.transfer.eval()  # as the plan has it
     batch = made.feed.batch(0, list(range(clips)))
     held = [x for m in made.frozen.values() for x in (*m.parameters(), *m.buffers())]

@@ -57,8 +57,8 @@ $(call man,models/distilled): $(call man,models/pretrained) $(call man,models/te
 	$(call update,$(TRAIN) distill dataset -m models/pretrained --teacher-3d models/teacher-3d --teacher-video models/teacher-video -o models/distilled $(with))
 $(call man,models/aligned): $(call man,models/distilled)
 	$(call update,$(TRAIN) align dataset -m models/distilled -o models/aligned $(with))
-$(call man,models/finetuned): $(call man,models/aligned)
-	$(call update,$(TRAIN) finetune dataset -m models/aligned -o models/finetuned $(with))
+$(call man,models/finetuned): $(call man,models/aligned) $(call man,models/teacher-video)
+	$(call update,$(TRAIN) finetune dataset -m models/aligned --teacher-3d models/teacher-3d --teacher-video models/teacher-video -o models/finetuned $(with))
 
 # train the VAE's decoder alone for longer: the latents stay the same, so it can replace the old one
 $(call man,models/decoder): $(call man,models/vae)

@@ -19,7 +19,6 @@ from orster_cli.commands.train_request import (
     check_captions,
     open_models,
 )
-from orster_cli.config.train import DistillConfig
 from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, TemplateRun, command
 
 if TYPE_CHECKING:
@@ -119,13 +118,25 @@ def align(*, dataset: DatasetArgument, out: OutOption, model: ModelOption, run: 
 
 @command
 def finetune(
-    *, dataset: DatasetArgument, out: OutOption, model: ModelOption, run: TrainRun
+    *,
+    dataset: DatasetArgument,
+    out: OutOption,
+    model: ModelOption,
+    teacher_3d: Annotated[
+        Path | None,
+        typer.Option("--teacher-3d", help="3D diffusion: the transfer goes on, and fades."),
+    ] = None,
+    teacher_video: Annotated[
+        Path | None, typer.Option("--teacher-video", help="Video diffusion; both or none.")
+    ] = None,
+    run: TrainRun,
 ) -> None:
     """Fine-tune the 4D diffusion under texts, images and objects.
 
-    Each step gives one of the three conditions (Section 4.4).
+    Each video has one of the three conditions (Section 4.4).
     Example: orster finetune dataset/ -m aligned/ -o model/"""
-    _run(TrainRequest("finetune", "finetune", dataset, out, {"start": model}), run)
+    folders = {"start": model, "teacher_3d": teacher_3d, "teacher_video": teacher_video}
+    _run(TrainRequest("finetune", "finetune", dataset, out, folders), run)
 
 
 def _run(request: TrainRequest, options: TrainRun) -> None:
@@ -147,7 +158,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
     train = getattr(stage.resolved.config, section)
     if not getattr(train, "enabled", True):
         train = replace(train, steps=0)
-    if isinstance(train, DistillConfig) and not train.needs_teachers():
+    if not train.needs_teachers():
         kept = {name: at for name, at in request.folders.items() if not name.startswith("teacher")}
         request = replace(request, folders=kept)
     request = open_models(request, train)
@@ -216,6 +227,10 @@ def _plan(stage: Stage, request: TrainRequest, train: TrainConfig, processes: in
     opened = request.models.values()
     parents = [data.parent(), *(p for model in opened for p in model.parents)]
     extra = {"model": stage.resolved.section("model"), "role": request.role}
+    if request.section != "distill" and "teacher_3d" in request.models:
+        extra["distill"] = stage.resolved.recorded(
+            "distill"
+        )  # the form of the transfer that goes on
     if request.held_out is not None:
         other = open_artifact(request.held_out, kind="dataset")
         parents.append(other.parent())

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orster_cli.config.train import DistillConfig
-
 if TYPE_CHECKING:
     import torch
 
@@ -59,11 +57,15 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
     for use, missing in (("vae", "encoder"), ("encoder", "vae")):
         if use in models and models[use].role == missing:
             raise InputError(f"--{use}: {models[use].path}: {_article(missing)} model has no {use}")
+    needed = request.section == "distill" and train.needs_teachers()
+    needed = needed or any(use.startswith("teacher") for use in models)  # of finetune: both or none
     for role in ("3d", "video"):
         teacher = models.get(f"teacher_{role}")
-        if isinstance(train, DistillConfig) and train.needs_teachers() and teacher is None:
-            hint = f"give --teacher-{role}, or --set distill.enabled=false"
-            raise ConfigError(f"no {role} teacher", hint=hint)
+        if needed and teacher is None:
+            off = {"distill": "distill.enabled=false"}.get(
+                request.section, f"{request.section}.transfer=0"
+            )
+            raise ConfigError(f"no {role} teacher", hint=f"give --teacher-{role}, or --set {off}")
         if teacher is not None and teacher.role not in (None, role, "4d"):
             got = _article(teacher.role)
             raise InputError(

@@ -137,6 +137,10 @@ class TrainConfig:
     trackers: tuple[str, ...] = setting((), "further trackers: tensorboard, wandb, trackio, ...")
     seed: int = setting(0, "seed", minimum=0)
 
+    def needs_teachers(self) -> bool:
+        """Whether the stage uses the two teachers."""
+        return False
+
     def gives_texts(self) -> bool:
         """Whether texts must be there: some videos have the text alone; where no share is set, all do."""
         return self.text > 0 or not (self.image or self.object)
@@ -240,9 +244,23 @@ class DistillConfig(PretrainConfig):
     )
     spatial_attention: bool = setting(True, "attention over pixels (Eq. 12)")
     temporal_attention: bool = setting(True, "attention over frames (Eq. 13)")
+    lessons: str = setting(
+        "teachers",
+        "videos on which features are compared: static orbits for the 3D teacher and front views for the "
+        "video teacher, or the stage's own",
+        choices=("teachers", "own"),
+    )
+    lesson_share: float = setting(
+        0.5, "videos of each lesson, as a share of the batch", minimum=0.01, maximum=1
+    )
+    fade: float = setting(
+        0.4,
+        "share of the steps, the last ones, in which the channels become one",
+        minimum=0,
+        maximum=1,
+    )
 
     def needs_teachers(self) -> bool:
-        """Whether the stage runs the two teachers."""
         return self.enabled and self.target == "teachers"
 
 
@@ -268,3 +286,15 @@ class AlignConfig(StudentConfig):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinetuneConfig(StudentConfig):
     """Sec. 4.4, Eq. 16."""
+
+    transfer: float = setting(
+        0.5,
+        "weight of L_orster at the first step, where teachers are given; it falls to 0",
+        minimum=0,
+    )
+    transfer_until: float = setting(
+        0.5, "share of the steps after which the weight of L_orster is 0", minimum=0, maximum=1
+    )
+
+    def needs_teachers(self) -> bool:
+        return self.transfer > 0 and self.transfer_until > 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from orster_cli.config.schema import Config
-from orster_cli.training.build_diffusion import build_align, build_diffusion, build_finetune
+from orster_cli.training.build_diffusion import build_align, build_diffusion
 from orster_cli.training.build_distill import build_distill
+from orster_cli.training.build_finetune import build_finetune
 from orster_cli.training.build_parts import build_encoder, build_vae
 from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.training_data import Source

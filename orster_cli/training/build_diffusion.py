@@ -1,4 +1,4 @@
-"""The stages of the diffusion without teachers: pretraining, alignment and fine-tuning."""
+"""The stages of the diffusion without teachers: pretraining and alignment."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.training.contact_sheets import sample_sheet
 from orster_cli.training.datafeed import LatentFeed
+from orster_cli.training.lessons import LessonFeed
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial
 from orster_cli.training.perceptual_features import vae_features, vgg_features, vgg_network
@@ -88,23 +89,6 @@ def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
     return prepared
 
 
-def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage:
-    """Fine-tuning under mixed conditions (Sec. 4.4)."""
-    train, start = cfg.finetune, merged_start(models)
-    start.facts = facts = with_conditions(start.facts, train)
-    feed = latent_feed(
-        train,
-        source,
-        start.vae,
-        VIEW["4d"],
-        facts.frames,
-        facts.resolution,
-        encoder=start.encoder,
-    )
-    stage = DiffusionStage(start.std4d, train, stage_context(start, source))
-    return prepare_diffusion(stage, feed, start, train)
-
-
 def stage_context(bundle: WholeBundle, source: Source) -> StageContext:
     """What a stage of `bundle` uses and does not train, its encoder frozen on the device."""
     freeze(bundle.encoder, source.device)
@@ -118,7 +102,7 @@ def stage_context(bundle: WholeBundle, source: Source) -> StageContext:
 
 def prepare_diffusion(
     stage: DiffusionStage,
-    feed: LatentFeed | PlaceholderLatents,
+    feed: LatentFeed | PlaceholderLatents | LessonFeed,
     bundle: WholeBundle,
     train: TrainConfig,
     *,

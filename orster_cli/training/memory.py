@@ -19,8 +19,9 @@ from orster_cli.core.limits import GiB
 from orster_cli.training.loop import micro_batch
 from orster_cli.training.part_stages import EncoderStage
 from orster_cli.training.prepared import PreparedStage
-from orster_cli.training.stages import DiffusionStage, DistillStage
+from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.step_memory import StepMemory, measure_step
+from orster_cli.training.taught_stage import TaughtStage
 
 CARDS = (24, 48, 80)  # GB; such cards have a little more
 CONTEXT = 1 * GiB  # the CUDA context, and workspaces of cuDNN and cuBLAS
@@ -147,7 +148,7 @@ def measure_stage(
     """Run a micro-batch of `clips` of a stage on the meta device, as on a device of the kind `like`."""
     task = prepared.task
     task.train()
-    if isinstance(task, DistillStage):
+    if isinstance(task, TaughtStage):
         task.transfer.eval()  # updating the running means needs values, and less memory than the kernel
     step, indices = 0, list(range(clips))  # steps are alike
     batch = prepared.feed.batch(step, indices)

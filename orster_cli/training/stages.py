@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor, nn
 
 from orster_cli.config.train import (
     AlignConfig,
-    DistillConfig,
     PretrainConfig,
     TrainConfig,
 )
@@ -35,9 +33,6 @@ from orster_cli.training.stage_losses import (
 )
 from orster_cli.training.step_conditions import StageContext, conditions
 from orster_cli.training.step_randomness import Draws, draw
-from orster_cli.transfer.orster import OrsterTransfer
-from orster_cli.transfer.teachers import Teacher, TeacherInputs
-from orster_cli.transfer.vae_targets import vae_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +101,20 @@ class DiffusionStage(nn.Module):
     ) -> NoisyBatch:
         """The batch of a step with noise, timesteps and conditions."""
         cfg, context = self.cfg, self.context
-        latents, form = batch.latents.to(context.device), context.parametrization
+        latents = batch.latents.to(context.device)
         draws = draw(cfg.seed, step, indices, latents.shape[1:], cfg.offset_noise)
         draws = draws.to(context.device)
         cond = conditions(batch, context, cfg, step, indices, draws, training=self.training)
+        return self.noised(latents, cond, draws, noisiest)
+
+    def noised(
+        self, latents: Tensor, cond: Conditions, draws: Draws, noisiest: float = 1.0
+    ) -> NoisyBatch:
+        """`latents` [B,C,T,h,w] with the noise of `draws`, at levels from the share `noisiest` of the
+        schedule."""
+        form = self.context.parametrization
         clean = form.clean_of(latents, *rest_of(cond))
-        levels = max(int(noisiest * context.schedule.num_train_timesteps), 1)
+        levels = max(int(noisiest * form.schedule.num_train_timesteps), 1)
         timesteps = (draws.level * levels).long()
         return NoisyBatch(
             latents=latents,
@@ -122,86 +125,6 @@ class DiffusionStage(nn.Module):
             cond=cond,
             draws=draws,
         )
-
-
-class DistillStage(DiffusionStage):
-    """Sec. 4.2: the diffusion loss, and L_orster between the features of both channels and targets from
-    the teachers' features of the same noisy latents (Eq. 11-14)."""
-
-    def __init__(
-        self,
-        model: STD4D,
-        cfg: DistillConfig,
-        context: StageContext,
-        transfer: OrsterTransfer,
-        teachers: tuple[Teacher, Teacher],
-    ) -> None:
-        super().__init__(model, cfg, context)
-        self.transfer = transfer
-        self.teachers = teachers  # in a tuple, so that they are no submodules
-        self.weight = cfg.weight
-
-    def forward(self, batch: LatentBatch, step: int, indices: Sequence[int]) -> Loss:
-        spatial, temporal = self.transfer.units()
-        noisy, out, loss, terms = self.diffuse(batch, step, indices, wanted=spatial | temporal)
-        inputs = self.teacher_inputs(noisy, batch)
-        f_s = self.teachers[0].features(inputs, spatial)
-        f_t = self.teachers[1].features(inputs, temporal)
-        level = noisy.timesteps / self.context.schedule.num_train_timesteps
-        orster, more = self.transfer(out.features(), f_s, f_t, level, noisy.clean.shape[2])
-        terms |= {"orster": orster.detach(), **more}
-        return loss + self.weight * orster, terms
-
-    def teacher_inputs(self, noisy: NoisyBatch, batch: LatentBatch) -> TeacherInputs:
-        """The student's latents with the same noise, not as residuals, and their conditions, for the
-        teachers."""
-        schedule, levels = self.context.schedule, noisy.timesteps
-        return TeacherInputs(
-            noisy=schedule.add_noise(noisy.latents, noisy.draws.noise, levels),
-            timesteps=levels,
-            schedule=schedule,
-            captions=batch.captions,
-            first_frames=batch.first_frames.to(self.context.device),
-            first_latents=noisy.latents[:, :, 0],
-            cameras=batch.cameras.to(self.context.device),
-        )
-
-
-class VaeMatchingStage(DiffusionStage):
-    """A control of the transfer that needs no teacher: the diffusion loss, and the distance of spatial
-    features to those of the frozen frame VAE's encoder, of some clean frames of each clip."""
-
-    def __init__(
-        self,
-        model: STD4D,
-        cfg: DistillConfig,
-        context: StageContext,
-        transfer: OrsterTransfer,
-        vae: FrameVAE,
-    ) -> None:
-        super().__init__(model, cfg, context)
-        self.transfer = transfer
-        self.targets = partial(
-            vae_targets, vae
-        )  # the function alone, so that the VAE is no submodule
-        self.weight = cfg.weight
-
-    def forward(self, batch: LatentBatch, step: int, indices: Sequence[int]) -> Loss:
-        spatial, _ = self.transfer.units()
-        noisy, out, loss, terms = self.diffuse(batch, step, indices, wanted=spatial)
-        assert batch.frame_numbers is not None
-        assert batch.frames is not None
-        numbers = batch.frame_numbers.to(self.context.device)
-        student = {
-            unit: x.unflatten(0, (len(indices), -1))[:, numbers].flatten(0, 1)
-            for unit, x in out.features().items()
-        }
-        sizes = {unit: (x.shape[2], x.shape[3]) for unit, x in student.items()}
-        targets = self.targets(batch.frames.flatten(0, 1).to(self.context.device), sizes)
-        level = noisy.timesteps / self.context.schedule.num_train_timesteps
-        orster, more = self.transfer.spatial(student, targets, None, level, len(numbers))
-        terms |= {"orster": orster.detach(), **more}
-        return loss + self.weight * orster, terms
 
 
 class AlignStage(DiffusionStage):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.train import TrainConfig
-from orster_cli.diffusion.conditions import Conditions
+from orster_cli.diffusion.conditions import Conditions, with_object
 from orster_cli.diffusion.encoded import Encoder
 from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.diffusion.schedule import NoiseSchedule
@@ -75,28 +75,46 @@ def conditions(
     """The conditions of the videos at `indices` of the whole batch of `step`. Text, reference and motion
     are each dropped on their own with the settings' probability, for classifier-free guidance.
     `training`: the reference gets the settings' noise."""
-    device, encoder = context.device, context.encoder
+    motion = batch.motion.to(context.device)
+    cond = _texts_and_cameras(batch, context, cfg, draws, motion)
+    if not (cfg.image or cfg.object):
+        return cond
+    kinds = draw_kinds(cfg, step, indices, motion == MOTIONLESS)
+    cond = _with_references(cond, batch, context, cfg, kinds)
+    drop, zeros = draws.chance[:, 1] < cfg.drop, Conditions()
+    cond = cond.without("image", drop, zeros)
+    if not context.parametrization.residual:  # the object at rest is the origin of a residual
+        cond = cond.without("object", drop, zeros)
+    if training and cfg.reference_noise:
+        cond = _with_noise(cond, cfg, step, indices, draws)
+    return cond
+
+
+@torch.no_grad()
+def lesson_conditions(
+    batch: LatentBatch, context: StageContext, cfg: TrainConfig, draws: Draws, rest: Tensor | None
+) -> Conditions:
+    """The conditions of a teacher's lesson: text and motion, dropped as in `conditions`, cameras, and the
+    object at `rest` [B,C,T,h,w] beside every frame of every video (None: of none)."""
+    device = context.device
+    cond = _texts_and_cameras(batch, context, cfg, draws, batch.motion.to(device))
+    return cond if rest is None else with_object(cond, rest)
+
+
+def _texts_and_cameras(
+    batch: LatentBatch, context: StageContext, cfg: TrainConfig, draws: Draws, motion: Tensor
+) -> Conditions:
+    encoder = context.encoder
     text = batch.text or encoder.text(batch.captions)
     empty = batch.empty or encoder.text([""])
     uncond = Conditions(text=empty.tokens, pooled=empty.pooled)
     cond = Conditions(text=text.tokens, pooled=text.pooled)
     cond = cond.without("text", draws.chance[:, 0] < cfg.drop, uncond)
-    motion = batch.motion.to(device)
-    if context.role != "video":
-        unspecified = draws.chance[:, 2] < cfg.drop
-        told = torch.where(unspecified, torch.nan, motion)
-        cond = replace(cond, cameras=batch.cameras.to(device), motion=told)
-    if not (cfg.image or cfg.object):
+    if context.role == "video":
         return cond
-    kinds = draw_kinds(cfg, step, indices, motion == MOTIONLESS)
-    cond = _with_references(cond, batch, context, cfg, kinds)
-    drop = draws.chance[:, 1] < cfg.drop
-    cond = cond.without("image", drop, uncond)
-    if not context.parametrization.residual:  # the object at rest is the origin of a residual
-        cond = cond.without("object", drop, uncond)
-    if training and cfg.reference_noise:
-        cond = _with_noise(cond, cfg, step, indices, draws)
-    return cond
+    unspecified = draws.chance[:, 2] < cfg.drop
+    told = torch.where(unspecified, torch.nan, motion)
+    return replace(cond, cameras=batch.cameras.to(context.device), motion=told)
 
 
 def _with_references(

@@ -10,7 +10,7 @@ import pytest
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.train import TeacherConfig, TrainConfig
 from orster_cli.core.errors import InputError
-from orster_cli.training.build_diffusion import build_finetune
+from orster_cli.training.build_finetune import build_finetune
 from orster_cli.training.build_parts import build_encoder, build_vae
 from tests.helpers.artifacts import make
 from tests.helpers.cli import Said, orster

@@ -27,8 +27,8 @@ from orster_cli.training.memory import CARDS, CONTEXT, GAPS, measure_stage, plan
 from orster_cli.training.meta_device import device_paths
 from orster_cli.training.optimizer import make_optimizer
 from orster_cli.training.prepared import Models, PreparedStage
-from orster_cli.training.stages import DistillStage
 from orster_cli.training.step_memory import Ledger, StepMemory, measure_step
+from orster_cli.training.taught_stage import TaughtStage
 from orster_cli.training.training_data import Source
 from tests.helpers.diffusion import CONFIG
 from tests.helpers.marks import few, slow
@@ -111,7 +111,7 @@ def started(
     """A stage of real tensors, and its loss."""
     ready = made(stage, cfg, family, CPU, empty=False)
     ready.task.train()
-    if isinstance(ready.task, DistillStage):
+    if isinstance(ready.task, TaughtStage):
         ready.task.transfer.eval()  # as the plan has it
     batch = ready.feed.batch(0, range(CLIPS))  # type: ignore[arg-type]
     return ready, lambda: ready.task(batch, 0, range(CLIPS))[0]

@@ -1,0 +1,174 @@
+"""Lessons of the teachers: which videos, which units learn, how the weight falls, and what the merge costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orster_cli.core.errors import ConfigError
+from orster_cli.diffusion import weights
+from orster_cli.diffusion.bundle import Bundle
+from orster_cli.training.datafeed import MOTIONLESS
+from orster_cli.training.lessons import FRONT, STATIC, LessonFeed, fading, falling
+from orster_cli.training.loop import Feed
+from orster_cli.training.prepared import Models
+from orster_cli.training.stages import DiffusionStage
+from orster_cli.training.taught_stage import TaughtStage
+from tests.helpers.stages import begun, made, run
+from tests.helpers.training import CFG, bundle, merged, teachers
+
+TAUGHT = replace(CFG, distill=replace(CFG.distill, lessons="teachers", batch=4, lesson_share=0.5))
+
+
+@pytest.fixture
+def data(tiny_dataset: Path) -> Path:
+    return tiny_dataset
+
+
+@pytest.fixture
+def family(tiny_family: Path) -> Models:
+    return teachers(tiny_family)
+
+
+def test_the_teachers_are_asked_about_static_orbits_and_front_views(
+    data: Path, family: Models
+) -> None:
+    ready = made("distill", data, family, TAUGHT)
+    assert isinstance(ready.feed, LessonFeed)
+    batch = ready.feed.batch(0, range(4))
+    assert len(batch.own.latents) == 4
+    assert batch.static is not None
+    assert batch.front is not None
+    assert len(batch.static.latents) == len(batch.front.latents) == 2
+    assert torch.equal(batch.static.latents, batch.static.static_latents)
+    assert batch.static.motion.tolist() == [MOTIONLESS] * 2
+    assert bool((batch.static.cameras.diff(dim=1).abs().amax((1, 2, 3)) > 0.1).all())  # it turns
+    assert bool((batch.front.cameras.diff(dim=1) == 0).all())  # it stands still
+    assert bool((batch.front.motion > 0).all())
+    off = replace(TAUGHT, distill=replace(TAUGHT.distill, weight=0.0))
+    alone = made("distill", data, family, off).feed.batch(0, range(4))
+    assert alone.static is None
+    assert alone.front is None
+
+
+def test_the_dynamic_share_limits_the_stages_own_videos_alone(data: Path, family: Models) -> None:
+    few = replace(TAUGHT, distill=replace(TAUGHT.distill, dynamic=0.01, still=0.0))
+    feed = made("distill", data, family, few).feed
+    assert isinstance(feed, LessonFeed)
+    own, lessons = set(), set()
+    for step in range(6):
+        batch = feed.batch(step, range(4))
+        assert batch.front is not None
+        own |= set(batch.own.captions)
+        lessons |= {tuple(z.flatten()[:8].tolist()) for z in batch.front.latents}
+    assert len(own) == 1
+    assert len(lessons) > 1
+
+
+@pytest.mark.parametrize(("view", "mine", "other"), [
+    (STATIC, ".attentions.", ".temp_attentions."), (FRONT, ".temp_attentions.", ".attentions."),
+])  # fmt: skip
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_lesson_trains_its_half_of_the_units_and_no_teacher(
+    view: str, mine: str, other: str, merge: bool, data: Path, family: Models
+) -> None:
+    if merge:
+        start = replace(family, start=Bundle(**vars(merged("4d"))))
+        ready = made("finetune", data, start, TAUGHT)
+    else:
+        ready = made("distill", data, family, TAUGHT)
+    task = ready.task
+    assert isinstance(task, TaughtStage)
+    batch = ready.feed.batch(0, range(4))
+    lesson = batch.static if view == STATIC else batch.front
+    distance, terms = task.lesson(view, lesson, 0, [0, 1])
+    kind = {STATIC: "spatial", FRONT: "temporal"}[view]
+    assert float(terms[f"variance_{kind}"]) > 0.5
+    distance.backward()
+    moved = {n for n, p in task.model.trunk.named_parameters() if p.grad is not None}
+    assert any(mine in n for n in moved)
+    assert not any(other in n for n in moved)
+    for teacher in task.teachers:
+        assert all(p.grad is None for part in teacher.parts().values() for p in part.parameters())
+
+
+def test_a_front_view_is_told_its_object_at_rest_and_a_static_orbit_is_not(
+    data: Path, family: Models
+) -> None:
+    ready = made("distill", data, family, TAUGHT)
+    task = ready.task
+    assert isinstance(task, TaughtStage)
+    batch = ready.feed.batch(0, range(4))
+    assert batch.static is not None
+    assert batch.front is not None
+    assert task.lesson_batch(STATIC, batch.static, 0, [0, 1]).cond.reference is None
+    told = task.lesson_batch(FRONT, batch.front, 0, [0, 1]).cond.reference
+    first = batch.front.latents[:, :, :1]
+    assert told is not None
+    assert torch.equal(told, first.expand_as(told))
+
+
+def test_the_weight_falls_to_nothing_in_finetuning_and_the_channels_become_one(
+    data: Path, family: Models
+) -> None:
+    weight = falling(0.5, 10)
+    assert [round(weight(step), 3) for step in (0, 5, 10, 11)] == [0.5, 0.25, 0.0, 0.0]
+    strength, last = fading(100, 0.4)
+    assert [strength(step) for step in (0, 60, last, 99)] == [1.0, 1.0, 0.0, 0.0]
+    assert 0 < strength(75) < 1
+    assert last == 90
+    start = replace(family, start=Bundle(**vars(merged("4d"))))
+    tuned = replace(CFG.finetune, steps=10, transfer=0.5, transfer_until=0.5, batch=4)
+    ready = made("finetune", data, start, replace(TAUGHT, finetune=tuned))
+    feed = ready.feed
+    assert isinstance(feed, LessonFeed)
+    assert feed.batch(4, range(4)).static is not None
+    assert feed.batch(5, range(4)).static is None
+    terms = [ready.task(feed.batch(step, range(4)), step, range(4))[1] for step in (0, 5)]
+    assert "orster" in terms[0]
+    assert "orster" not in terms[1]
+    without = made("finetune", data, Models(start=start.start), replace(TAUGHT, finetune=tuned))
+    assert type(without.task) is DiffusionStage
+    with pytest.raises(ConfigError, match="no video teacher"):
+        made("distill", data, replace(family, teacher_video=None), TAUGHT)
+
+
+@pytest.mark.parametrize("form", ["whole", "bypassed"])
+def test_merging_after_both_stages_changes_the_loss_by_less_than_a_twentieth(
+    form: str, data: Path, family: Models, tmp_path: Path
+) -> None:
+    """The purpose of whole channels: what two have learned, one can do. Bypassed ones lose it."""
+    cfg = replace(
+        TAUGHT,
+        pretrain=replace(CFG.pretrain, steps=200, batch=4, lr=2e-3, ema=0.0),
+        distill=replace(TAUGHT.distill, steps=200, lr=1e-3, ema=0.0),
+    )
+    start = bundle()
+    config = replace(start.std4d.config, channel_form=form)
+    start = replace(start, std4d=weights.start_from(start.std4d, config, 0))
+    first = begun("pretrain", data, replace(family, start=Bundle(**vars(start))), cfg)
+    run(first, "pretrain", tmp_path / "one", cfg=cfg)
+    second = begun("distill", data, replace(family, start=Bundle(**vars(first.finish()))), cfg)
+    run(second, "distill", tmp_path / "two", cfg=cfg)
+    task = second.task
+    assert isinstance(task, TaughtStage)
+    before = _loss(task, second.feed)
+    task.model = second.finish().std4d  # type: ignore[assignment]
+    change = abs(_loss(task, second.feed) / before - 1)
+    assert (change < 0.05) == (form == "whole"), change
+
+
+def _loss(task: TaughtStage, feed: Feed) -> float:
+    """The diffusion loss of 64 videos with noise and levels that training did not draw."""
+    task.eval()
+    steps = range(1000, 1016)
+    batches = [feed.batch(step, [0, 1, 2, 3]) for step in steps]
+    with torch.no_grad():
+        values = [
+            float(task.diffuse(batch.own, step, [0, 1, 2, 3])[3]["diffusion"])
+            for step, batch in zip(steps, batches, strict=True)
+        ]
+    return sum(values) / len(values)
