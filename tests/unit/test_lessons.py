@@ -1,4 +1,4 @@
-"""Lessons of the teachers: which videos, which units learn, how the weight falls, and what the merge costs."""
+"""Lessons of the teachers: which videos and units, how the weight falls, and what the merge costs."""
 
 from __future__ import annotations
 

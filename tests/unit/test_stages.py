@@ -21,7 +21,7 @@ from orster_cli.training.part_stages import cropped
 from orster_cli.training.prepared import Models
 from orster_cli.training.train_stage import run_stage
 from tests.helpers.diffusion import STEPS, given_to, latents
-from tests.helpers.stages import begun, made, run
+from tests.helpers.stages import After, begun, made, run
 from tests.helpers.training import (
     CFG,
     bundle,
