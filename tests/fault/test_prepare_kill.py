@@ -39,19 +39,19 @@ def _die_at(step: int) -> None:
     os.fsync = counted(os.fsync)
 
 
-def _work(objects: Path, place: Path, step: int | None) -> None:
+def _work(objects: Path, place: Path, step: int | None, grid: int) -> None:
     if step is not None:
         _die_at(step)
-    run(objects, place)
+    run(objects, place, grid=grid)
 
 
-def _child(objects: Path, place: Path, step: int | None) -> BaseProcess:
+def _child(objects: Path, place: Path, step: int | None, grid: int = 0) -> BaseProcess:
     """A run in a process of its own, killed at `step`.
 
     It is forked from a server that has imported everything and computed nothing: a process whose
     OpenMP threads have worked cannot be forked, its child waits for them for ever.
     """
-    return start(_talk(place), _work, objects, place, step)
+    return start(_talk(place), _work, objects, place, step, grid)
 
 
 def _talk(place: Path) -> Path:
@@ -68,15 +68,15 @@ def _complete(place: Path) -> None:
             assert path.read_bytes()[-1:] in (b"}", b"]", b"\n")
 
 
-def _kill_and_finish(objects: Path, place: Path, steps: list[int]) -> int:
+def _kill_and_finish(objects: Path, place: Path, steps: list[int], grid: int = 0) -> int:
     """Kill runs at the given steps one after the other, then finish; how many were killed."""
     killed = 0
     for step in steps:
-        code = ended(_child(objects, place, step), _talk(place))
+        code = ended(_child(objects, place, step, grid), _talk(place))
         assert code in (0, -signal.SIGKILL), _talk(place).read_text()
         killed += code != 0
         _complete(place)
-    run(objects, place)
+    run(objects, place, grid=grid)
     return killed
 
 
@@ -85,6 +85,14 @@ def test_killed_at_chosen_steps(objects: Path, reference: dict[str, str], tmp_pa
     steps = sorted(rng.sample(range(1, 60), 5))
     assert _kill_and_finish(objects, tmp_path, steps) >= 4
     assert digests(tmp_path / "out") == reference
+
+
+def test_killed_while_grids_are_rendered(objects: Path, tmp_path: Path) -> None:
+    run(objects, tmp_path / "whole", grid=4)
+    rng = random.Random(2)
+    steps = sorted(rng.sample(range(1, 60), 3))
+    assert _kill_and_finish(objects, tmp_path / "killed", steps, grid=4) == 3
+    assert digests(tmp_path / "killed/out") == digests(tmp_path / "whole/out")
 
 
 @pytest.mark.slow
