@@ -12,6 +12,7 @@ from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.training.contact_sheets import sample_sheet
 from orster_cli.training.datafeed import LatentFeed
+from orster_cli.training.known_data import known_data
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial
 from orster_cli.training.perceptual_features import vae_features, vgg_features, vgg_network
@@ -52,7 +53,8 @@ def build_diffusion(
     )
     bundle = replace(start, facts=facts, std4d=model)
     stage = DiffusionStage(model, train, stage_context(bundle, source))
-    return prepare_diffusion(stage, feed, bundle, train)
+    new = models.start is None  # else only what was recorded before can be added to
+    return prepare_diffusion(stage, feed, bundle, train, learns=new or start.known is not None)
 
 
 def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
@@ -78,7 +80,7 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
     facts = start.facts
     feed = latent_feed(train, source, start.vae, VIEW["4d"], facts.frames, facts.resolution)
     stage = DiffusionStage(start.std4d, train, stage_context(start, source))
-    return prepare_diffusion(stage, feed, start, train)
+    return prepare_diffusion(stage, feed, start, train, learns=start.known is not None)
 
 
 def stage_context(bundle: WholeBundle, source: Source) -> StageContext:
@@ -100,9 +102,11 @@ def prepare_diffusion(
     *,
     merge: bool = False,
     curves: tuple[str, ...] = (),
+    learns: bool = False,
 ) -> PreparedStage:
     """A stage on its device, its parameters frozen or given LoRA as the settings say. The result is
-    `bundle` with the trained model, merged where `merge` says so."""
+    `bundle` with the trained model, merged where `merge` says so; `learns`: what the data shows is
+    added to what the model is recorded to know."""
     model = stage.model
     model.trunk.checkpointing = train.checkpointing
     if train.trainable == "lora":
@@ -113,7 +117,19 @@ def prepare_diffusion(
 
     def finish() -> WholeBundle:
         merge_lora(model)
-        return replace(bundle, std4d=model.merge() if merge else model)
+        known = bundle.known
+        if learns and isinstance(feed, LatentFeed):
+            seen = known_data(
+                feed.cache.dataset,
+                feed.keys,
+                bundle.encoder,
+                view=feed.view,
+                resolution=bundle.facts.resolution,
+                texts=train.gives_texts(),
+                device=stage.context.device,
+            )
+            known = seen if known is None else known.merged(seen)
+        return replace(bundle, std4d=model.merge() if merge else model, known=known)
 
     def sheet() -> Tensor:
         captions = feed.captions()[:SHEET_CLIPS]

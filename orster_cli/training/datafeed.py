@@ -19,7 +19,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.seeding import derive_seed
-from orster_cli.dataset.captions import texts_of
+from orster_cli.dataset.captions import draw_text
 from orster_cli.dataset.reader import Dataset
 from orster_cli.training.frame_cache import FrameCache, frame_bytes
 from orster_cli.training.latents import LatentCache
@@ -33,11 +33,11 @@ def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
     return torch.randperm(count, generator=generator).tolist()
 
 
-def pick_caption(info: Mapping[str, Any], seed: int, step: int) -> str:
-    """One of the captions of an index entry, drawn per clip and step. It does not depend on the batch
-    index, since the encoder's loss treats equal texts as one."""
-    choices = texts_of(info) or [""]
-    return choices[derive_seed(seed, "words", info["key"], step) % len(choices)]
+def pick_caption(
+    info: Mapping[str, Any], seed: int, step: int, drop_who: float = 0.0, drop_what: float = 0.0
+) -> str:
+    """The text of an index entry at a step: `draw_text`."""
+    return draw_text(info, seed, step, drop_who=drop_who, drop_what=drop_what)
 
 
 class SampleOrder:
@@ -72,7 +72,8 @@ class LatentBatch:
 class LatentFeed:
     """Latents of one `view` of every sample that has it. `dynamic`: share of samples, the same for every
     stage and seed, whose dynamic orbit may be used; `still`: share of videos of the static object, at
-    motion 0; `pictures`: number of ground-truth frames per video."""
+    motion 0; `pictures`: number of ground-truth frames per video; `drop_who`, `drop_what`:
+    probabilities that a factor of a caption is dropped."""
 
     def __init__(
         self,
@@ -85,7 +86,10 @@ class LatentFeed:
         dynamic: float = 1.0,
         still: float = 0.0,
         pictures: int = 0,
+        drop_who: float = 0.0,
+        drop_what: float = 0.0,
     ) -> None:
+        self.drops = (drop_who, drop_what)
         self.cache, self.view, self.frames, self.seed = cache, view, frames, seed
         self.still, self.pictures = still, pictures
         self.keys = list(filter(lambda key: view in cache.views(key), cache.dataset.keys()))
@@ -131,7 +135,7 @@ class LatentFeed:
             views.append(clip)
             statics.append(clip if rest == view else self.cache.read(key, rest, self.frames))
             motions.append(motion)
-            captions.append(pick_caption(info, self.seed, step))
+            captions.append(pick_caption(info, self.seed, step, *self.drops))
             if frame_numbers is not None:
                 pictures.append(self._pictures(key, view, len(clip.latents), frame_numbers))
         return LatentBatch(

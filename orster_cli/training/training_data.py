@@ -73,6 +73,8 @@ def latent_feed(
         dynamic=train.dynamic,
         still=train.still if isinstance(train, StudentConfig) else 0.0,
         pictures=pictures,
+        drop_who=train.drop_who,
+        drop_what=train.drop_what,
     )
 
 
