@@ -90,7 +90,7 @@ def sample(
     `object` (a .glb, .gltf or .ply file, or an orbit of it as a clip), the last two with a text if wanted.
     `config`: settings such as {"sample.steps": 20} over those that the model brings. `out`: folder of the
     artifact; without it the clip is temporary until `save`. `force` replaces what `out` holds. `device`:
-    auto, cpu, cuda or cuda:N. `anyway`: also where the model knows no word of the text, or for a blank image.
+    auto, cpu, cuda or cuda:N. `anyway`: even if the model knows no word of the text, or the image is blank.
 
     ConfigError: no condition or a wrong setting; InputError: an input that cannot be read or means nothing
     to the model; ConflictError: `out` holds something else."""

@@ -38,9 +38,7 @@ class ConditionOptions:
     ] = None
     text: Annotated[
         str | None,
-        typer.Option(
-            "--text", "--prompt", "-t", help="The same.", rich_help_panel=CONDITION_PANEL
-        ),
+        typer.Option("--text", "--prompt", "-t", help="The same.", rich_help_panel=CONDITION_PANEL),
     ] = None
     image: Annotated[
         Path | None,
@@ -91,7 +89,8 @@ class ConditionOptions:
             ):
                 option = FILES[path.suffix.lower()]
                 raise ConfigError(
-                    f"{word}: expected a text, got a file", hint=f"{option} {shlex.quote(word)}"
+                    f"{word}: expected a text, got a file",
+                    hint=f"give it as {option} {shlex.quote(word)}",
                 )
         if self.text is not None:
             raise ConfigError(

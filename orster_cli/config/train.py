@@ -81,10 +81,16 @@ class TrainConfig:
     )
     drop: float = setting(0.1, "probability that a condition is dropped", minimum=0, maximum=1)
     drop_who: float = setting(
-        0.1, "probability that a text leaves out the object (captions of factors)", minimum=0, maximum=1
+        0.1,
+        "probability that a text leaves out the object (captions of factors)",
+        minimum=0,
+        maximum=1,
     )
     drop_what: float = setting(
-        0.1, "probability that a text leaves out the action (captions of factors)", minimum=0, maximum=1
+        0.1,
+        "probability that a text leaves out the action (captions of factors)",
+        minimum=0,
+        maximum=1,
     )
     log_every: int = setting(10, "steps between lines of the log", minimum=1)
     sample_every: int = setting(0, "steps between contact sheets (0: none)", minimum=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from orster_cli.io.tensors import read_tensors, write_tensors
 
 IMAGES = "known.safetensors"
 MOST_IMAGES = 512
+MOST_CAPTIONS = 4096  # that a prompt is compared with
 QUANTILE = 0.95  # of the distances of held-out images of the training clips
 SAME = 1e-3  # cosine distance below which two images count as one
 CHUNK = 64  # texts or frames that are encoded at once
@@ -98,29 +100,32 @@ def embed_frames(encoder: Encoder, frames: Tensor, device: torch.device | str = 
 
 
 @torch.no_grad()
-def similar_words(encoder: Encoder, word: str, texts: KnownTexts, most: int = 2) -> list[str]:
-    """The known content words whose pooled vectors are the nearest to that of `word`."""
-    words = texts.content
-    if not words:
-        return []
-    lists = [[word], *(words[at : at + CHUNK] for at in range(0, len(words), CHUNK))]
+def nearest_caption(encoder: Encoder, prompt: str, texts: KnownTexts) -> str | None:
+    """The caption of a known subject and action that the encoder reads most nearly as it reads `prompt`;
+    of the known words where these are not recorded, and None where nothing is."""
+    phrases = [texts.subjects or ("",), texts.actions or ("",)]
+    captions = [f"{who} {what}".strip() for who, what in product(*phrases)]
+    captions = [text for text in captions if text][:MOST_CAPTIONS] or texts.content
+    if not captions:
+        return None
+    lists = [[prompt], *(captions[at : at + CHUNK] for at in range(0, len(captions), CHUNK))]
     own, *others = (F.normalize(encoder.text(part).pooled.float(), dim=-1) for part in lists)
-    found = (torch.cat(others) @ own[0]).topk(min(most, len(words))).indices
-    return [words[number] for number in found.tolist()]
+    return captions[int((torch.cat(others) @ own[0]).argmax())]
 
 
-def unknown_words(texts: KnownTexts, prompt: str, encoder: Encoder) -> list[str]:
-    """A sentence for each content word of `prompt` that no training text has, with the nearest known
-    words by spelling and by the encoder."""
-    out = []
-    for word in texts.unknown(prompt):
-        spelled = texts.spelled_alike(word, 1)
-        meant = [one for one in similar_words(encoder, word, texts) if one not in spelled]
-        near = [f"{one!r} (by spelling)" for one in spelled]
-        near += [f"{one!r} (by its encoder)" for one in meant]
-        known = f"; nearest known: {', '.join(near)}" if near else ""
-        out.append(f"the model does not know {printable(word)!r}{known}")
-    return out
+def unknown_words(texts: KnownTexts, prompt: str, encoder: Encoder) -> str | None:
+    """What is to be said of the content words of `prompt` that no training text has, with the nearest
+    known ones by spelling and by the encoder. None: it knows them all."""
+    unknown = texts.unknown(prompt)
+    if not unknown:
+        return None
+    near = [f"{known!r} by spelling" for word in unknown for known in texts.spelled_alike(word, 1)]
+    if caption := nearest_caption(encoder, prompt, texts):
+        near.append(f"{caption!r} by its encoder")
+    listed = ", ".join(repr(printable(word)) for word in unknown)
+    return f"the model does not know {listed}" + (
+        f"; nearest known: {', '.join(near)}" if near else ""
+    )
 
 
 def save_known(known: KnownInputs, folder: Path) -> None:

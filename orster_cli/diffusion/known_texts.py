@@ -19,8 +19,25 @@ MOST_PHRASES = 256  # subjects and actions kept
 ALIKE = 0.6  # similarity of the spelling of words (`difflib`), 0 to 1
 # words that say neither who moves nor what it does
 FUNCTION_WORDS = frozenset(
-    "a an the this that some one of with without in on at to from into onto for by as and or while "
-    "its it his her their is are be being very out".split()
+    (
+        *("a", "an", "the", "this", "that", "some", "one", "its", "it", "his", "her", "their"),
+        *(
+            "of",
+            "with",
+            "without",
+            "in",
+            "on",
+            "at",
+            "to",
+            "from",
+            "into",
+            "onto",
+            "out",
+            "for",
+            "by",
+        ),
+        *("as", "and", "or", "while", "is", "are", "be", "being", "very"),
+    )
 )
 _VOWELS = "aeiouy"
 
@@ -36,7 +53,9 @@ class KnownTexts:
     left_out: int = 0
 
     @classmethod
-    def of(cls, clips: Iterable[tuple[list[str], tuple[list[str], list[str]] | None]]) -> KnownTexts:
+    def of(
+        cls, clips: Iterable[tuple[list[str], tuple[list[str], list[str]] | None]]
+    ) -> KnownTexts:
         """Of the captions of each clip and, where they are known, the alternatives of its factors (who,
         what). Else the factors are told apart by the first word in "-ing", for the lists alone."""
         words: Counter[str] = Counter()
@@ -101,7 +120,12 @@ class KnownTexts:
     def from_json(cls, value: Any, where: str) -> KnownTexts:
         """What `to_json` gave. InputError: anything else."""
         wrong = InputError(f"{where}: expected words with counts, subjects and actions")
-        if not isinstance(value, dict) or set(value) != {"words", "subjects", "actions", "left_out"}:
+        if not isinstance(value, dict) or set(value) != {
+            "words",
+            "subjects",
+            "actions",
+            "left_out",
+        }:
             raise wrong
         words, left_out = value["words"], value["left_out"]
         lists = (value["subjects"], value["actions"])
@@ -150,7 +174,14 @@ def content_words(text: str) -> list[str]:
 def stem(word: str) -> str:
     """`word` without its English inflection: "jumps", "jumped" and "jumping" are one word. It is only
     compared: "biting" and "bites" become "bit"."""
-    for ending, instead in (("ies", "y"), ("ied", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", "")):
+    for ending, instead in (
+        ("ies", "y"),
+        ("ied", "y"),
+        ("ing", ""),
+        ("ed", ""),
+        ("es", ""),
+        ("s", ""),
+    ):
         root = word.removesuffix(ending)
         if root != word and len(root) > 2 and any(letter in _VOWELS for letter in root):
             doubled = ending in ("ing", "ed") and root[-1] == root[-2] and root[-1] not in "ls"

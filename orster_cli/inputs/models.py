@@ -47,7 +47,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "weights" / MINI  # inside the p
 
 
 # ids of the shipped model with the same weights and without some of its other files
-SHIPPED_BEFORE: tuple[str, ...] = ()
+SHIPPED_BEFORE = ("3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",)
 SAMPLING = "sample.toml"
 PARTS = {"vae": "a frame VAE", "encoder": "an encoder"}  # roles of models that sample nothing
 TEACHERS = {

@@ -108,7 +108,8 @@ class SamplingPlan:
             if isinstance(encoder, MiniEncoder) and count > LENGTH:
                 reporter.warn(f"the model reads the first {LENGTH} of the text's {count} words")
             if known is not None and known.texts is not None:
-                for sentence in unknown_words(known.texts, request.text, encoder):
+                sentence = unknown_words(known.texts, request.text, encoder)
+                if sentence is not None:
                     reporter.warn(sentence)
         resolution, picture = bundle.facts.resolution, None
         if request.object_orbit is not None:
@@ -117,7 +118,7 @@ class SamplingPlan:
         elif request.image is not None:
             picture = square(request.image, resolution)
         if picture is not None and known is not None and known.images is not None:
-            where = "the object" if request.object_orbit is not None else f"{self.image}"
+            where = "the object" if self.image is None else self.image.name
             warn_far(picture, where, known.images, encoder, reporter)
 
 
@@ -175,4 +176,4 @@ def _check_image(path: Path, reporter: Reporter, anyway: bool) -> None:
 
     if not path.is_file():
         raise InputError(f"{path}: no such image")
-    check_picture(read_image(path), str(path), reporter, anyway=anyway)
+    check_picture(read_image(path), path.name, reporter, anyway=anyway)
