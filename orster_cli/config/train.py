@@ -83,12 +83,14 @@ class TrainConfig:
     drop_who: float = setting(
         0.1,
         "probability that a text leaves out the object (captions of factors)",
+        added=True,
         minimum=0,
         maximum=1,
     )
     drop_what: float = setting(
         0.1,
         "probability that a text leaves out the action (captions of factors)",
+        added=True,
         minimum=0,
         maximum=1,
     )
