@@ -163,9 +163,6 @@ def _report_usage(error: Any, out: Out) -> int:
     message = error.format_message()
     path = error.ctx.command_path if error.ctx is not None else "orster"
     hint = f"{path} --help"
-    texts = error.ctx is not None and any(p.name == "text" for p in error.ctx.command.params)
-    if texts and "extra argument" in message:
-        hint = f'{path} --text "a frog jumping" -o frog/'
     out.error("E-USAGE", message, hint, USAGE)
     return USAGE
 

@@ -6,6 +6,8 @@ python -m tools.weights ship --size cpu --glb GLB --project PROJECT
     copies the fine-tuned model, in half precision and with its card, into the package
 python -m tools.weights card --size cpu
     copies the measurements in tools/model-card-cpu.md into the card in the package
+python -m tools.weights known --size cpu --project PROJECT
+    records in the model in the package what PROJECT/dataset showed it, for one shipped without that
 
 Both sizes are trained on CC0 objects only. Objects under other licences are an error.
 """
@@ -27,8 +29,12 @@ import torch
 from orster_cli.artifacts.manifest import MANIFEST, Parent
 from orster_cli.artifacts.store import Artifact, Draft, begin, open_artifact
 from orster_cli.core.seeding import derive_seed
+from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
+from orster_cli.diffusion.known_inputs import IMAGES, save_known
+from orster_cli.diffusion.known_texts import KNOWN
 from orster_cli.inputs.models import SAMPLING, SHIPPED
+from orster_cli.training.known_data import known_data
 from orster_cli.training.log import read_log
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -160,6 +166,28 @@ def remeasured(size: str, shipped: Path) -> None:
         draft.commit(made.content, licences=made.manifest.licences)
 
 
+def recorded(project: Path, shipped: Path) -> None:
+    """What the model in `shipped` knows, by the dataset of `project` that it was trained on, in its
+    folder. All other files stay the same byte for byte."""
+    made = open_artifact(shipped, kind="model")
+    bundle = load_bundle(shipped).whole(str(shipped))
+    data = Dataset.open(project / "dataset")
+    known = known_data(
+        data, data.keys(), bundle.encoder, view="dynamic", resolution=bundle.facts.resolution
+    )
+    with remade(made, shipped) as draft:
+        left_out = shutil.ignore_patterns(MANIFEST, KNOWN, IMAGES)
+        shutil.copytree(shipped, draft.dir, dirs_exist_ok=True, ignore=left_out)
+        save_known(known, draft.dir)
+        draft.commit(made.content, licences=made.manifest.licences)
+    assert known.texts is not None
+    assert known.images is not None
+    print(
+        f"{shipped}: {len(known.texts.words)} words, {len(known.images.vectors)} images, "
+        f"threshold {known.images.threshold:.3f}"
+    )
+
+
 def remade(
     made: Artifact,
     out: Path,
@@ -242,13 +270,18 @@ def _seconds(artifact: Artifact) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("lay-out", "ship", "card"))
+    parser.add_argument("what", choices=("lay-out", "ship", "card", "known"))
     parser.add_argument("--size", choices=("cpu", "gpu"), required=True)
     parser.add_argument("--glb", type=Path)
     parser.add_argument("--project", "--out", type=Path)
     given = parser.parse_args()
     if given.what == "card":
         remeasured(given.size, SHIPPED)
+        return
+    if given.what == "known":
+        if given.project is None:
+            parser.error("--project is needed")
+        recorded(given.project, SHIPPED)
         return
     if given.glb is None or given.project is None:
         parser.error("--glb and --project are needed")

@@ -80,6 +80,7 @@ def sample(
     out: str | Path | None = None,
     force: bool = False,
     device: str = "auto",
+    anyway: bool = False,
     reporter: Reporter | None = None,
 ) -> Clip:
     """Sample an orbital video of a moving object, as `orster sample-video` does.
@@ -89,10 +90,10 @@ def sample(
     `object` (a .glb, .gltf or .ply file, or an orbit of it as a clip), the last two with a text if wanted.
     `config`: settings such as {"sample.steps": 20} over those that the model brings. `out`: folder of the
     artifact; without it the clip is temporary until `save`. `force` replaces what `out` holds. `device`:
-    auto, cpu, cuda or cuda:N.
+    auto, cpu, cuda or cuda:N. `anyway`: even if the model knows no word of the text, or the image is blank.
 
-    ConfigError: no condition or a wrong setting; InputError: an input that cannot be read; ConflictError:
-    `out` holds something else."""
+    ConfigError: no condition or a wrong setting; InputError: an input that cannot be read or means nothing
+    to the model; ConflictError: `out` holds something else."""
     if isinstance(model, str) and " " in model and not Path(model).exists():
         hint = f"for a text: sample(text={model!r})"
         raise ConfigError(f"no model {printable(model)!r}", hint=hint)
@@ -125,6 +126,7 @@ def sample(
             image=None if image is None else Path(image),
             static_object=None if object is None else (origin.opened if origin else str(object)),
             object_name=origin.name if origin else "",
+            anyway=anyway,
             reporter=messages,
         )
 

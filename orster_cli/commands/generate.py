@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-from orster_cli.commands.sample_video import ConditionOptions
-from orster_cli.ui.options import SETTINGS, OutOption, Run, command
+from orster_cli.commands.sample_video import ConditionOptions, OptionalOut
+from orster_cli.ui.options import SETTINGS, Run, command
 
 
 @command
 def generate(
     *,
     condition: ConditionOptions,
-    out: OutOption,
+    out: OptionalOut = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -30,7 +30,7 @@ def generate(
     """Turn a text, image or static object into an animated asset.
 
     The same as sample-video into OUT/clip and construct into OUT/asset.
-    Example: orster generate --text "a frog jumping" -o frog/"""
+    Example: orster generate "a frog jumping" -o frog/"""
     from orster_cli.artifacts.outputs import check_collection, check_output
     from orster_cli.commands.construct import construct_asset
     from orster_cli.commands.sample_video import Sampling, sample_clip
@@ -39,6 +39,8 @@ def generate(
     from orster_cli.inputs.models import model_folder, open_model_or_default, sampling_of
     from orster_cli.inputs.video import OrbitFlags
 
+    condition = condition.with_text()
+    named, out = out, out or condition.folder()
     model = model_folder(condition.model)
     read = [condition.image, condition.object_, model]
     check_collection(out, "a clip and an asset")
@@ -56,6 +58,8 @@ def generate(
     )
     opened = open_model_or_default(model)
     sampling = Sampling.of(condition, opened, first)
+    if named is None:
+        first.out.info(f"writing {out}/ (choose another folder with -o)")
     sample_clip(first, sampling, condition.seed, announce=run.dry_run)
     if run.dry_run:
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, TemplateRun, command
+from orster_cli.ui.options import SETTINGS, DeviceOption, TemplateRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact, Draft
@@ -19,15 +19,26 @@ if TYPE_CHECKING:
     from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
 
 CONDITION_PANEL = "What the video shows"
+OptionalOut = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Folder to write; by default named after the condition."),
+]
+# the option of each kind of file that may be mistaken for a text
+FILES = dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"), "--image")
+FILES |= dict.fromkeys((".glb", ".gltf", ".ply"), "--object")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionOptions:
     """What is sampled, by which model."""
 
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TEXT]", help='A caption, as "a frog jumping".'),
+    ] = None
     text: Annotated[
         str | None,
-        typer.Option("--text", "-t", help="A caption.", rich_help_panel=CONDITION_PANEL),
+        typer.Option("--text", "--prompt", "-t", help="The same.", rich_help_panel=CONDITION_PANEL),
     ] = None
     image: Annotated[
         Path | None,
@@ -48,6 +59,14 @@ class ConditionOptions:
             rich_help_panel=CONDITION_PANEL,
         ),
     ] = None
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway",
+            help="Also where the model knows no word of the text, or the image is blank.",
+            rich_help_panel=CONDITION_PANEL,
+        ),
+    ] = False
     model: Annotated[
         Path | None,
         typer.Option(
@@ -57,13 +76,47 @@ class ConditionOptions:
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
     device: DeviceOption = "auto"
 
+    def with_text(self) -> ConditionOptions:
+        """The same, with the words given as an argument as the text. ConfigError: both are given, or the
+        argument is a file."""
+        from orster_cli.core.errors import ConfigError
+
+        if not self.words:
+            return self
+        for word in self.words:
+            if (path := Path(word)).suffix.lower() in FILES and (
+                path.is_file() or len(self.words) == 1
+            ):
+                option = FILES[path.suffix.lower()]
+                raise ConfigError(
+                    f"{word}: expected a text, got a file",
+                    hint=f"give it as {option} {shlex.quote(word)}",
+                )
+        if self.text is not None:
+            raise ConfigError(
+                f"two texts are given: {self.words[0]!r} and --text {self.text!r}",
+                hint="give one of them",
+            )
+        return replace(self, text=" ".join(self.words), words=None)
+
+    def folder(self, suffix: str = "") -> Path:
+        """A folder's name from the text, the image or the object, and the seed if it is not 0."""
+        from orster_cli.core.names import slug
+
+        name = self.text or (self.image.stem if self.image else "")
+        if not name and self.object_:
+            path, _, key = self.object_.partition("#")
+            name = key or Path(path).stem
+        seed = f"-seed-{self.seed}" if self.seed else ""
+        return Path(f"{slug(name, maximum=60).lower()}{suffix}{seed}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions:
     """Options that are settings of [sample]."""
 
     frames: Annotated[
-        int | None, typer.Option(help="Frames of the orbit.", rich_help_panel=SETTINGS)
+        int | None, typer.Option(min=2, help="Frames of the orbit.", rich_help_panel=SETTINGS)
     ] = None
     elevation: Annotated[
         float | None, typer.Option(help="Degrees above the horizon.", rich_help_panel=SETTINGS)
@@ -106,7 +159,7 @@ class SamplerOptions:
 def sample_video(
     *,
     condition: ConditionOptions,
-    out: OutOption,
+    out: OptionalOut = None,
     sampler: SamplerOptions,
     guidance: Annotated[
         float | None,
@@ -120,7 +173,7 @@ def sample_video(
     """Sample an orbital video of a moving object.
 
     The condition is a text, an image or a static object.
-    Examples: orster sample-video --text "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
+    Examples: orster sample-video "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
     from orster_cli.artifacts.outputs import check_output
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import (
@@ -131,6 +184,8 @@ def sample_video(
         sampling_of,
     )
 
+    condition = condition.with_text()
+    named, out = out, out or condition.folder("-clip")
     model = model_folder(condition.model)
     flags = {**asdict(sampler), "motion": condition.motion}
     flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
@@ -150,6 +205,8 @@ def sample_video(
     for number in numbers:
         check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
     sampling = Sampling.of(condition, open_model_or_default(condition.model), stage)
+    if named is None:
+        stage.out.info(f"writing {out}/ (choose another folder with -o)")
     if seeds is None:
         made = sample_clip(stage, sampling, seed)
         if made is not None:
@@ -183,6 +240,7 @@ class Sampling:
             text=given.text,
             image=given.image,
             static_object=given.object_,
+            anyway=given.anyway,
             reporter=stage.out,
         )
         return cls(plan, given.device)

@@ -112,6 +112,20 @@ class TrainConfig:
         1.0, "share of the dynamic orbits used for training", minimum=0, maximum=1
     )
     drop: float = setting(0.1, "probability that a condition is dropped", minimum=0, maximum=1)
+    drop_who: float = setting(
+        0.1,
+        "probability that a text leaves out the object (captions of factors)",
+        added=True,
+        minimum=0,
+        maximum=1,
+    )
+    drop_what: float = setting(
+        0.1,
+        "probability that a text leaves out the action (captions of factors)",
+        added=True,
+        minimum=0,
+        maximum=1,
+    )
     log_every: int = setting(10, "steps between lines of the log", minimum=1)
     held_out: float = setting(
         0.05, "share of the objects that is never trained on, for the log", minimum=0, maximum=0.9

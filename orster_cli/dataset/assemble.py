@@ -19,7 +19,10 @@ from orster_cli.dataset.shards import write_shard
 from orster_cli.dataset.sources import Source
 
 INDEX = "index.json"
-_INDEXED = ("source", "clip", "clip_name", "caption", "also", "licence", "motion", "frames")
+_INDEXED = (
+    *("source", "clip", "clip_name", "caption", "also", "who", "what"),
+    *("licence", "motion", "frames"),
+)
 
 
 class ShardWriter:

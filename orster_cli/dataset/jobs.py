@@ -17,7 +17,7 @@ from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.atomic import write_bytes
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import OrbitClip
-from orster_cli.dataset.captions import Caption
+from orster_cli.dataset.captions import Caption, caption_fields
 from orster_cli.dataset.curation import in_test_set
 from orster_cli.dataset.samples import contact_strip, curate, encode_views
 from orster_cli.dataset.shards import png_bytes
@@ -135,7 +135,7 @@ def _process_gltf(
             _write_dropped(job, key, metadata, str(error))
             continue
         metadata["seconds"] = [animation.start, animation.end]
-        metadata |= {**facts, **_caption_fields(caption)}
+        metadata |= {**facts, **caption_fields(caption)}
         _write_sample(job, key, views, metadata, licence=scene.copyright)
 
 
@@ -155,7 +155,7 @@ def _process_import(job: SourceJob, clips: list[str]) -> None:
         views, facts = read_diffusion4d(job.source.path)
     else:
         views, facts = read_frames(job.source.path)
-    _write_sample(job, key, views, {**metadata, **facts, **_caption_fields(caption)})
+    _write_sample(job, key, views, {**metadata, **facts, **caption_fields(caption)})
 
 
 def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
@@ -166,11 +166,6 @@ def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
         return Caption(text="", use=False), "no row in the captions file"
     row = job.captions[clip]
     return row, None if row.use else "use = 0 in the captions file"
-
-
-def _caption_fields(caption: Caption) -> dict[str, Any]:
-    """The fields `caption` and, if there are alternative captions, `also` of a sample's JSON."""
-    return {"caption": caption.text} | ({"also": list(caption.also)} if caption.also else {})
 
 
 def _render(

@@ -34,6 +34,8 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "clip_name": (str, type(None)),
     "caption": (str, type(None)),
     "also": (list,),
+    "who": (list,),
+    "what": (list,),
     "licence": (str,),
     "motion": (float, int),
 }
@@ -66,8 +68,8 @@ class Dataset:
         return list(self._samples)
 
     def info(self, key: str) -> dict[str, Any]:
-        """The index entry: caption, also (alternative captions), source, licence, motion, number of frames
-        by view, byte range."""
+        """The index entry: caption, also (alternative captions), who and what (the caption's factors),
+        source, licence, motion, number of frames by view, byte range."""
         if key not in self._samples:
             raise InputError(
                 f"{self.root}: no sample {key!r} among {len(self)}",
@@ -266,8 +268,9 @@ def _check_entry(entry: Any, where: str) -> None:
     safe_relative_path(entry["shard"], where=f"{where}: shard")
     if not (0 <= entry["offset"] < LARGEST and 0 <= entry["size"] < LARGEST):
         raise InputError(f"{where}: a place outside the shard")
-    if not all(type(text) is str for text in entry.get("also", [])):
-        raise InputError(f"{where}: also: expected a list of texts")
+    for name in ("also", "who", "what"):
+        if not all(type(text) is str for text in entry.get(name, [])):
+            raise InputError(f"{where}: {name}: expected a list of texts")
     counts = entry["frames"].values()
     if not all(type(count) is int and 0 < count <= limits.DATASET_MAX_FRAMES for count in counts):
         raise InputError(f"{where}: frames: expected numbers of frames by view")

@@ -1,5 +1,5 @@
 """A whole model in one folder, laid out as a diffusers pipeline: ``unet/`` and ``std4d/`` (the
-diffusion), ``vae/``, ``encoder/``, ``scheduler/``, and ``pipeline.json``.
+diffusion), ``vae/``, ``encoder/``, ``scheduler/``, ``pipeline.json``, and ``known.json``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.encoders import ClipEncoder, load_encoder, save_encoder
 from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
+from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
 from orster_cli.diffusion.mini_encoder import MiniEncoder
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D
@@ -48,19 +49,20 @@ class Facts:
 
 @dataclass
 class Bundle:
-    """A model. A missing part is None."""
+    """A model. A missing part is None; `known`: what its training showed it, where that is recorded."""
 
     facts: Facts
     std4d: STD4D | None = None
     vae: FrameVAE | None = None
     encoder: ClipEncoder | MiniEncoder | None = None
     schedule: NoiseSchedule | None = None
+    known: KnownInputs | None = None
 
     def whole(self, where: str) -> WholeBundle:
         """The same with every part. InputError: one is missing, or the encoder does not match the
         backbone's image branch."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        missing = [name for name, part in parts.items() if part is None]
+        missing = [name for name, part in parts.items() if part is None and name != "known"]
         if missing:
             raise InputError(
                 f"{where}: a {self.facts.role} model without {', '.join(missing)}",
@@ -87,6 +89,7 @@ class WholeBundle:
     vae: FrameVAE
     encoder: ClipEncoder | MiniEncoder
     schedule: NoiseSchedule
+    known: KnownInputs | None = None
 
 
 def save_bundle(
@@ -103,6 +106,8 @@ def save_bundle(
         save_encoder(bundle.encoder, folder / "encoder", dtype)
     if bundle.schedule is not None:
         write_schedule(folder, bundle.schedule)
+    if bundle.known is not None:
+        save_known(bundle.known, folder)
     write_facts(folder, bundle.facts)
 
 
@@ -142,6 +147,7 @@ def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
         schedule=NoiseSchedule.from_diffusers(read_object(schedule))
         if schedule.is_file()
         else None,
+        known=load_known(folder),
     )
 
 

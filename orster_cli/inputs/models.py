@@ -16,6 +16,7 @@ from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
+    from orster_cli.core.reporting import Reporter
     from orster_cli.diffusion.bundle import Bundle, WholeBundle
 
 
@@ -45,7 +46,14 @@ NONE = "none"  # names no model, where there would be one by default
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / MINI  # inside the package
 
 
+# ids of the shipped model with the same weights and without some of its other files
+SHIPPED_BEFORE = ("3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",)
 SAMPLING = "sample.toml"
+PARTS = {"vae": "a frame VAE", "encoder": "an encoder"}  # roles of models that sample nothing
+TEACHERS = {
+    "3d": "a 3D teacher samples objects at rest: no motion will be seen",
+    "video": "a video teacher samples a fixed camera: the object will be seen from one side",
+}
 
 
 def model_folder(name: str | Path | None) -> Path:
@@ -60,12 +68,12 @@ def shipped_model_of(clips: Iterable[str | Path]) -> Path | None:
     """The shipped model if it sampled one of `clips` (artifact folders; other forms are skipped)."""
     if not (SHIPPED / MANIFEST).is_file():
         return None
-    shipped = read_manifest(SHIPPED).id
+    shipped = {read_manifest(SHIPPED).id, *SHIPPED_BEFORE}
     for clip in clips:
         folder = Path(clip)
         if (folder / MANIFEST).is_file():
             manifest = read_manifest(folder)
-            if manifest.kind == "clip" and shipped in {p.id for p in manifest.parents}:
+            if manifest.kind == "clip" and shipped & {p.id for p in manifest.parents}:
                 return SHIPPED
     return None
 
@@ -96,6 +104,18 @@ def open_model_or_default(path: Path | None) -> OpenedModel:
             hint="give --model: `orster init` lays out a project that trains one",
         )
     return open_model(folder)
+
+
+def check_samples(model: OpenedModel, reporter: Reporter) -> None:
+    """InputError: `model` is a part that samples nothing. Warns of a teacher, whose clips show half of
+    what a clip is for."""
+    if model.role in PARTS:
+        raise InputError(
+            f"{model.path}: {PARTS[model.role]}, expected a diffusion model",
+            hint="give a model of orster pretrain --role 4d, or of a stage after it",
+        )
+    if model.role in TEACHERS:
+        reporter.warn(f"{model.path}: {TEACHERS[model.role]}")
 
 
 def open_model(path: Path) -> OpenedModel:

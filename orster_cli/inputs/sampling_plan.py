@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Reporter
+from orster_cli.diffusion.known_texts import words_of
 from orster_cli.inputs.clips import OpenedClip, open_clip
 from orster_cli.inputs.files import input_file
-from orster_cli.inputs.models import OpenedModel
-from orster_cli.inputs.video import OrbitFlags
+from orster_cli.inputs.models import OpenedModel, check_samples
+from orster_cli.inputs.prompts import check_prompt
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
@@ -29,13 +30,14 @@ class SamplingPlan:
     """Everything that a sampled clip depends on besides settings and seed, opened but not sampled.
 
     `static_object`: a mesh or PLY file, or the orbit of a static object; `object_name`: its
-    ``dataset#key``, "" elsewhere."""
+    ``dataset#key``, "" elsewhere; `anyway`: also where the condition means nothing to the model."""
 
     model: OpenedModel
     text: str | None
     image: Path | None
     static_object: Path | OpenedClip | None
     object_name: str
+    anyway: bool = False
 
     @property
     def parents(self) -> list[Parent]:
@@ -62,10 +64,21 @@ class SamplingPlan:
         from orster_cli.sampling.sample_clips import Sampler
 
         bundle = self.model.load_whole()
+        if cfg.frames not in (0, bundle.facts.frames):
+            reporter.warn(
+                f"{cfg.frames} frames are asked for, the model was trained on clips of "
+                f"{bundle.facts.frames}: the motion may fall apart"
+            )
         return Sampler(bundle, cfg, device=choose_device(device), reporter=reporter)
 
     def condition(self, sampler: Sampler) -> SampleRequest:
-        """The text, image or static object, read."""
+        """The text, image or static object, read; warns of what is unlike all that the model was trained
+        on. InputError: it cannot be read, or shows nothing."""
+        request = self._request(sampler)
+        self._compare(request, sampler)
+        return request
+
+    def _request(self, sampler: Sampler) -> SampleRequest:
         from orster_cli.io.images import read_image
         from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
 
@@ -81,6 +94,34 @@ class SamplingPlan:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
         return SampleRequest(text=self.text)
 
+    def _compare(self, request: SampleRequest, sampler: Sampler) -> None:
+        """Warn of unknown words, and of a picture that is far from all known ones."""
+        from orster_cli.core.frames import at_resolution
+        from orster_cli.diffusion.known_inputs import unknown_words
+        from orster_cli.diffusion.mini_encoder import LENGTH, MiniEncoder
+        from orster_cli.inputs.pictures import check_picture, warn_far
+        from orster_cli.sampling.sample_clips import square
+
+        bundle, reporter = sampler.bundle, sampler.reporter
+        known, encoder = bundle.known, bundle.encoder
+        if request.text is not None:
+            count = len(words_of(request.text))
+            if isinstance(encoder, MiniEncoder) and count > LENGTH:
+                reporter.warn(f"the model reads the first {LENGTH} of the text's {count} words")
+            if known is not None and known.texts is not None:
+                sentence = unknown_words(known.texts, request.text, encoder)
+                if sentence is not None:
+                    reporter.warn(sentence)
+        resolution, picture = bundle.facts.resolution, None
+        if request.object_orbit is not None:
+            picture = at_resolution(request.object_orbit, resolution)[0]
+            check_picture(picture, "the object", reporter, anyway=self.anyway)
+        elif request.image is not None:
+            picture = square(request.image, resolution)
+        if picture is not None and known is not None and known.images is not None:
+            where = "the object" if self.image is None else self.image.name
+            warn_far(picture, where, known.images, encoder, reporter)
+
 
 def plan_sampling(
     model: OpenedModel,
@@ -89,10 +130,13 @@ def plan_sampling(
     image: Path | None = None,
     static_object: str | OpenedClip | None = None,
     object_name: str = "",
+    anyway: bool = False,
     reporter: Reporter,
 ) -> SamplingPlan:
     """The condition found; `static_object`: a .glb, .gltf or .ply file, or any form that `open_clip`
-    takes. ConfigError: no condition, or an image and an object at once; InputError: no such file."""
+    takes. ConfigError: no condition, or an image and an object at once; InputError: no such file, a
+    model that samples nothing or, unless `anyway`, a text of which the model knows no word or a blank
+    image."""
     if image is not None and static_object is not None:
         raise ConfigError("an image and an object are both given: give one of them")
     if text is None and image is None and static_object is None:
@@ -100,14 +144,20 @@ def plan_sampling(
             "no condition is given: expected a text, an image or an object",
             hint='give a text ("a frog jumping"), an image (x.png) or an object (y.glb)',
         )
-    if image is not None and not image.is_file():
-        raise InputError(f"{image}: no such image")
+    check_samples(model, reporter)
+    if text is not None:
+        pictured = image is not None or static_object is not None
+        check_prompt(text, model.path, anyway=anyway, with_picture=pictured)
+    if image is not None:
+        _check_image(image, reporter, anyway)
     found: Path | OpenedClip | None = None
     if isinstance(static_object, OpenedClip):
         found = static_object
     elif static_object is not None and Path(static_object).is_file():
         found = Path(static_object)
     elif static_object is not None:
+        from orster_cli.inputs.video import OrbitFlags
+
         found = open_clip(static_object, OrbitFlags(), reporter, default_view="static")
         object_name = static_object
     return SamplingPlan(
@@ -116,4 +166,15 @@ def plan_sampling(
         image=image,
         static_object=found,
         object_name=object_name if "#" in object_name else "",
+        anyway=anyway,
     )
+
+
+def _check_image(path: Path, reporter: Reporter, anyway: bool) -> None:
+    """InputError: no such image, one that cannot be read, or a blank one."""
+    from orster_cli.inputs.pictures import check_picture
+    from orster_cli.io.images import read_image
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such image")
+    check_picture(read_image(path), path.name, reporter, anyway=anyway)

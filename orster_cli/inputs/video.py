@@ -5,6 +5,7 @@ T frames, H W pixels.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,9 +111,13 @@ def clip_from_frames(
 
 
 def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
-    """A video or animated image on an orbit given by flags."""
+    """A video or animated image on an orbit given by flags. InputError: another file, or one picture."""
     orbit.check()
+    if is_photograph(path):
+        raise one_picture(path)
     frames, alpha = read_moving(path, reporter, maximum_side=VIDEO_SIDE)
+    if len(frames) == 1 and is_animation(path):
+        raise one_picture(path)
     pick = thinned(len(frames), path.name, reporter)
     return clip_from_frames(
         frames[pick],
@@ -120,6 +125,21 @@ def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitC
         orbit,
         where=path.name,
         reporter=reporter,
+    )
+
+
+def is_photograph(path: Path) -> bool:
+    """Whether `path` is a JPEG file, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(3) == b"\xff\xd8\xff"
+
+
+def one_picture(path: Path) -> InputError:
+    """The error of a picture where a clip is expected."""
+    return InputError(
+        f"{path}: one picture is no orbit: expected a video that turns around the object, or the images "
+        f"of one; got 1 frame, at least {CLIP_MIN_FRAMES} are needed",
+        hint=f"orster generate --image {shlex.quote(str(path))} -o asset/ samples the orbit from it",
     )
 
 

@@ -70,6 +70,8 @@ def open_image(
         *most, last = (name.replace("WEBP", "WebP") for name in formats)
         known = f"{', '.join(most)} or {last}" if most else last
         raise InputError(f"{where}: expected a {known} image", code="E-IMAGE") from error
+    except PermissionError:
+        raise  # it is not damaged: the message of the operating system says what is wrong
     except _DAMAGE as error:
         raise InputError(
             f"{where}: the image is damaged or cut short: {error}", code="E-IMAGE"

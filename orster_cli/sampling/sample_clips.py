@@ -217,7 +217,7 @@ class Sampler:
             )
         guidance = {}
         if request.image is not None:
-            picture = _square(request.image, bundle.facts.resolution)[None].to(device)
+            picture = square(request.image, bundle.facts.resolution)[None].to(device)
             self._bring(bundle.vae)
             latents = bundle.vae.encode(picture)[:, :, None].expand(count, -1, -1, -1, -1)
             self._send_back(bundle.vae)
@@ -281,7 +281,7 @@ class Sampler:
             part.to("cpu")
 
 
-def _square(image: Tensor, side: int) -> Tensor:
+def square(image: Tensor, side: int) -> Tensor:
     """[3,side,side]: an image [3 or 4,H,W] on white, centred in a square."""
     rgb = on_white(image)
     height, width = rgb.shape[1:]

@@ -13,6 +13,7 @@ from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.training.contact_sheets import sample_sheet
 from orster_cli.training.datafeed import LatentFeed
+from orster_cli.training.known_data import known_data
 from orster_cli.training.lessons import LessonFeed
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial
@@ -62,7 +63,8 @@ def build_diffusion(
         facts = with_parametrization(facts, cfg.model, feed, start.vae)
     bundle = replace(start, facts=facts, std4d=model)
     stage = DiffusionStage(model, train, stage_context(bundle, source))
-    return prepare_diffusion(stage, feed, bundle, train)
+    new = models.start is None  # else only what was recorded before can be added to
+    return prepare_diffusion(stage, feed, bundle, train, learns=new or start.known is not None)
 
 
 def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
@@ -108,9 +110,11 @@ def prepare_diffusion(
     *,
     merge: bool = False,
     curves: tuple[str, ...] = (),
+    learns: bool = False,
 ) -> PreparedStage:
     """A stage on its device, its parameters frozen or given LoRA as the settings say. The result is
-    `bundle` with the trained model, merged where `merge` says so."""
+    `bundle` with the trained model, merged where `merge` says so; `learns`: what the data shows is
+    added to what the model is recorded to know."""
     model = stage.model
     model.trunk.checkpointing = train.checkpointing
     if train.trainable == "lora":
@@ -121,7 +125,20 @@ def prepare_diffusion(
 
     def finish() -> WholeBundle:
         merge_lora(model)
-        return replace(bundle, std4d=model.merge() if merge else model)
+        known = bundle.known
+        own = feed.feed if isinstance(feed, LessonFeed) else feed
+        if learns and isinstance(own, LatentFeed):
+            seen = known_data(
+                own.cache.dataset,
+                own.keys,
+                bundle.encoder,
+                view=own.view,
+                resolution=bundle.facts.resolution,
+                texts=train.gives_texts(),
+                device=stage.context.device,
+            )
+            known = seen if known is None else known.merged(seen)
+        return replace(bundle, std4d=model.merge() if merge else model, known=known)
 
     def sheet() -> Tensor:
         captions = feed.captions()[:SHEET_CLIPS]

@@ -35,7 +35,8 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
     )
     context = stage_context(start, source)
     if teachers is None:
-        return prepare_diffusion(DiffusionStage(start.std4d, train, context), feed, start, train)
+        alone = DiffusionStage(start.std4d, train, context)
+        return prepare_diffusion(alone, feed, start, train, learns=start.known is not None)
     stage, lessons = taught(
         start.std4d,
         train,
@@ -47,5 +48,7 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
         strength=constant(1.0),
     )
     curves = ("orster", "cosine_spatial", "cosine_temporal")
-    prepared = prepare_diffusion(stage, lessons, start, train, curves=curves)
+    prepared = prepare_diffusion(
+        stage, lessons, start, train, curves=curves, learns=start.known is not None
+    )
     return with_teachers(prepared, teachers)

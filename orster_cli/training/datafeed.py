@@ -19,7 +19,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.seeding import derive_seed
-from orster_cli.dataset.captions import texts_of
+from orster_cli.dataset.captions import draw_text
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.training.ground_truth import GroundTruth
 from orster_cli.training.host_copies import to_device
@@ -40,11 +40,11 @@ def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
     return torch.randperm(count, generator=generator).tolist()
 
 
-def pick_caption(info: Mapping[str, Any], seed: int, step: int) -> str:
-    """One of the captions of an index entry, drawn per clip and step. It does not depend on the batch
-    index, since the encoder's loss treats equal texts as one."""
-    choices = texts_of(info) or [""]
-    return choices[derive_seed(seed, "words", info["key"], step) % len(choices)]
+def pick_caption(
+    info: Mapping[str, Any], seed: int, step: int, drop_who: float = 0.0, drop_what: float = 0.0
+) -> str:
+    """The text of an index entry at a step: `draw_text`."""
+    return draw_text(info, seed, step, drop_who=drop_who, drop_what=drop_what)
 
 
 class SampleOrder:
@@ -86,7 +86,8 @@ class LatentFeed:
     `dynamic`: share of samples, the same for every stage and seed, whose dynamic orbit may be used;
     `still`: share of videos of the static object, at motion 0, of all samples; `still_camera`: as
     `OrbitDraws`; `pictures`: number of ground-truth frames per video. `store`: the latents in memory;
-    `texts`: encodes captions."""
+    `texts`: encodes captions; `drop_who`, `drop_what`: probabilities that a factor of a caption is
+    dropped."""
 
     def __init__(
         self,
@@ -103,7 +104,10 @@ class LatentFeed:
         keys: Sequence[str] | None = None,
         store: LatentStore | None = None,
         texts: TextTable | None = None,
+        drop_who: float = 0.0,
+        drop_what: float = 0.0,
     ) -> None:
+        self.drops = (drop_who, drop_what)
         self.cache, self.view, self.frames, self.seed = cache, view, frames, seed
         self.pictures, self.texts = pictures, texts
         self.store = store or LatentStore(cache, frames, device=torch.device("cpu"))
@@ -160,6 +164,8 @@ class LatentFeed:
                 batch=self.order.batch,
                 seed=derive_seed(self.seed, "lesson", view),
                 keys=self.every,
+                drop_who=self.drops[0],
+                drop_what=self.drops[1],
                 store=self.store,
                 texts=self.texts,
             )
@@ -171,7 +177,7 @@ class LatentFeed:
         ]
         draws, statics = [shown for shown, _ in pairs], [static for _, static in pairs]
         infos = [self.cache.dataset.info(key) for key in keys]
-        captions = [pick_caption(info, self.seed, step) for info in infos]
+        captions = [pick_caption(info, self.seed, step, *self.drops) for info in infos]
         motions = [
             MOTIONLESS if draw.still else float(info.get("motion", math.nan))
             for draw, info in zip(draws, infos, strict=True)

@@ -30,6 +30,7 @@ def start_or_new(
         vae=models.vae or start.vae,
         encoder=models.encoder or start.encoder,
         schedule=start.schedule,
+        known=start.known.without_images() if start.known and models.encoder else start.known,
     )
     return parts.whole("the model to start from")
 

@@ -86,6 +86,8 @@ def latent_feed(
             keys=keys,
             store=store,
             texts=texts,
+            drop_who=train.drop_who,
+            drop_what=train.drop_what,
         )
 
     def store(cache: LatentCache) -> LatentStore:

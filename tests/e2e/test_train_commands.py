@@ -140,7 +140,7 @@ def test_distillation_that_is_disabled_needs_no_teachers_and_merges(
         ("distill @dataset -m @pretrained --teacher-3d @video --teacher-video @video -o +x", 3,
          "expected a 3d model, got a video one"),
         ("distill @dataset -m @pretrained --teacher-video @video -o +x", 2, "no 3d teacher"),
-        ("sample-video -m @vae --text x -o +x", 3, "without std4d"),
+        ("sample-video -m @vae --text x -o +x", 3, "a frame VAE, expected a diffusion model"),
         ("sample-video -m @model --image @absent.png -o +x", 3, "no such image"),
         ("sample-video -m @model --text x --frames 4 --set sample.scheduler=euler -o +x", 2, "ddim"),
     ],

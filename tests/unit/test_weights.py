@@ -16,7 +16,7 @@ from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.training import bundle
 from tools import weights
-from tools.weights import STAGES, all_clips, lay_out, remeasured, ship
+from tools.weights import STAGES, all_clips, lay_out, recorded, remeasured, ship
 
 OBJECTS = ("file", "subject", "licence", "author", "source_repo", "commit", "split")
 CLIPS = ("file", "clip", "use", "action", "caption")
@@ -157,3 +157,26 @@ def test_a_card_of_another_form_is_left_alone(
     with pytest.raises(SystemExit, match=r"MODEL_CARD.md: no line '## What it cannot do'"):
         remeasured("gpu", out)
     assert open_artifact(out).verify(Silent()) == []
+
+
+def test_a_model_that_was_shipped_before_learns_to_say_what_it_knows(
+    glb: Path, tmp_path: Path, tiny_dataset: Path
+) -> None:
+    out = tmp_path / "shipped"
+    ship("gpu", glb, trained(glb, tmp_path / "project"), out)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert load_bundle(out).known is None
+    recorded(tiny_dataset.parent, out)
+    artifact = open_artifact(out, kind="model")
+    assert artifact.verify(Silent()) == []
+    known = load_bundle(out).known
+    assert known is not None
+    assert known.texts is not None
+    assert known.texts.actions == ("walking", "waving")
+    assert known.images is not None
+    assert len(known.images.vectors) == 2
+    for path, content in before.items():
+        if path.name != "manifest.json":
+            assert path.read_bytes() == content, path
+    listed = {entry.path for entry in artifact.manifest.files}
+    assert {"known.json", "known.safetensors"} < listed

@@ -1,0 +1,190 @@
+"""The first mistakes of a newcomer with the shipped model: each does the right thing, or says it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import orster_cli as api
+from orster_cli.artifacts.store import open_artifact
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.reporting import Silent
+from orster_cli.inputs import models
+from orster_cli.inputs.models import OpenedModel, check_samples, shipped_model_of
+from orster_cli.io.clip_files import read_clip
+from orster_cli.io.images import write_png
+from tests.helpers.artifacts import make
+from tests.helpers.cli import Said, orster
+
+Capture = pytest.CaptureFixture[str]
+QUICK = ("--steps", "1", "--device", "cpu", "--json")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def sampled(capsys: Capture, *words: str) -> Said:
+    said = orster(capsys, "sample-video", *words, *QUICK)
+    assert said.code == 0, said.err
+    return said
+
+
+def test_a_text_as_an_argument_is_the_text(capsys: Capture) -> None:
+    said = sampled(capsys, "a frog jumping", "-o", "one", "--seed", "2")
+    assert said.data["warnings"] == []
+    first = read_clip(Path("one"))
+    assert first.prompt == "a frog jumping"
+    for words in (
+        ["a", "frog", "jumping"],
+        ["--prompt", "a frog jumping"],
+        ["-t", "a frog jumping"],
+    ):
+        again = sampled(capsys, *words, "-o", "one", "--seed", "2")
+        assert again.data["status"] == "up to date", words
+    both = orster(capsys, "sample-video", "a frog", "--text", "a cow", "--json")
+    assert (both.code, "two texts" in both.failure["error"]) == (2, True)
+
+
+def test_without_an_output_the_folder_is_named_after_what_is_asked_for(capsys: Capture) -> None:
+    said = orster(capsys, "sample-video", "A frog, jumping!", "--steps", "1", "--device", "cpu")
+    assert said.code == 0, said.err
+    assert "writing a-frog-jumping-clip/ (choose another folder with -o)" in said.err
+    assert open_artifact(Path("a-frog-jumping-clip"), kind="clip").content["frames"] == 16
+    other = sampled(capsys, "A frog, jumping!", "--seed", "3")  # does not meet the first
+    assert other.data["path"] == "a-frog-jumping-clip-seed-3"
+    plan = orster(capsys, "generate", "A frog, jumping!", "-n", "--json")
+    assert plan.data["path"] == "a-frog-jumping/clip"
+    write_png(Path("Photo 1.png"), torch.rand(3, 9, 9))
+    plan = orster(capsys, "generate", "--image", "Photo 1.png", "-n", "--json")
+    assert plan.data["path"] == "photo-1/clip"
+
+
+@pytest.mark.parametrize("command", ["sample-video", "generate"])
+@pytest.mark.parametrize(
+    ("words", "says", "hint"),
+    [
+        (["--text", ""], "it is empty", "say what moves"),
+        ([" "], "it is empty", "say what moves"),
+        (["?!"], "expected words, got '?!'", "say what moves"),
+        (["", "--image", "x.png"], "it is empty", "leave the text out"),
+        (["xyzzy qwerty"], "knows no word of 'xyzzy qwerty'", "--anyway"),
+        (["the of a"], "knows no word", "a frog"),
+        (["a fgro jmping"], "did you mean 'frog', 'jumping'?", "walking, running"),
+    ],
+)
+def test_a_text_that_says_nothing_is_refused(
+    capsys: Capture, command: str, words: list[str], says: str, hint: str
+) -> None:
+    write_png(Path("x.png"), torch.rand(3, 9, 9))
+    said = orster(capsys, command, *words, "-o", "out", "--json")
+    assert (said.code, said.failure["code"]) == (3, "E-PROMPT")
+    assert says in said.failure["error"]
+    assert hint in said.failure["hint"]
+    assert not Path("out").exists()
+
+
+def test_a_prompt_is_refused_before_torch_is_loaded() -> None:
+    code = (
+        "import sys; from orster_cli.app import run; "
+        "codes = [run(['sample-video', text, '-o', 'x']) for text in ('', 'xyzzy')]; "
+        "print(codes, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[3, 3] False", done.stderr
+
+
+def test_unknown_words_are_said_and_kept_in_the_clip(capsys: Capture) -> None:
+    said = sampled(capsys, "a tank jumping", "-o", "clip")
+    (warning,) = said.data["warnings"]
+    assert warning.startswith(
+        "the model does not know 'tank'; nearest known: 'tang' by spelling, 'a "
+    )
+    assert open_artifact(Path("clip"), kind="clip").manifest.warnings == [warning]
+    forced = sampled(capsys, "xyzzy", "-o", "forced", "--anyway")
+    assert "does not know 'xyzzy'" in forced.data["warnings"][0]
+
+
+def test_a_known_prompt_samples_as_before(capsys: Capture) -> None:
+    """`--anyway` and what is known change nothing of the clip."""
+    sampled(capsys, "a frog jumping", "-o", "one")
+    again = sampled(capsys, "a frog jumping", "-o", "one", "--anyway")
+    assert again.data["status"] == "up to date"
+
+
+def test_pictures_that_show_nothing(capsys: Capture) -> None:
+    write_png(Path("blank.png"), torch.ones(3, 40, 40))
+    said = orster(capsys, "sample-video", "--image", "blank.png", "-o", "out", "--json")
+    assert (said.code, said.failure["code"]) == (3, "E-BLANK")
+    assert not Path("out").exists()
+    write_png(Path("noise.png"), torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(1)))
+    noise = sampled(capsys, "--image", "noise.png", "-o", "noise").data["warnings"]
+    assert ["looks like noise" in noise[0], "far from everything" in noise[1]] == [True, True]
+
+
+def test_numbers_of_frames(capsys: Capture) -> None:
+    for wrong in ("0", "1", "-3"):
+        said = orster(capsys, "sample-video", "a frog", "--frames", wrong, "-o", "x", "--json")
+        assert (said.code, said.failure["code"]) == (2, "E-USAGE")
+    many = sampled(capsys, "a frog jumping", "--frames", "18", "-o", "many").data["warnings"]
+    assert many == [
+        "18 frames are asked for, the model was trained on clips of 16: the motion may fall apart"
+    ]
+
+
+def test_more_words_than_the_encoder_reads_are_counted(capsys: Capture) -> None:
+    said = sampled(capsys, " ".join(["a green frog jumping"] * 5), "-o", "long")
+    assert said.data["warnings"] == ["the model reads the first 16 of the text's 20 words"]
+
+
+@pytest.mark.parametrize(("role", "says"), [("vae", "a frame VAE"), ("encoder", "an encoder")])
+def test_a_part_is_no_model_to_sample_with(capsys: Capture, role: str, says: str) -> None:
+    make(Path("part"), kind="model", content={"role": role})
+    said = orster(capsys, "sample-video", "a frog", "-m", "part", "-o", "x", "--json")
+    assert said.code == 3
+    assert said.failure["error"] == f"part: {says}, expected a diffusion model"
+    assert "pretrain --role 4d" in said.failure["hint"]
+
+
+@pytest.mark.parametrize(("role", "says"), [("3d", "objects at rest"), ("video", "a fixed camera")])
+def test_a_teacher_is_said_to_be_one(role: str, says: str) -> None:
+    heard = Silent()
+    check_samples(OpenedModel(Path("teacher"), role=role), heard)
+    assert says in heard.warnings[0]
+    check_samples(OpenedModel(Path("student"), role="4d"), heard)
+    assert len(heard.warnings) == 1
+
+
+@pytest.mark.parametrize(("file", "option"), [("x.png", "--image"), ("y.glb", "--object")])
+def test_a_file_where_a_text_is_expected(capsys: Capture, file: str, option: str) -> None:
+    said = orster(capsys, "generate", file, "-o", "out", "--json")
+    assert (said.code, said.failure["hint"]) == (2, f"give it as {option} {file}")
+
+
+def test_python_refuses_the_same() -> None:
+    with pytest.raises(InputError, match="it is empty"):
+        api.sample(text="")
+    with pytest.raises(InputError, match="knows no word of 'xyzzy'"):
+        api.sample(text="xyzzy")
+    with pytest.raises(InputError, match=r"image.png: shows nothing"):
+        api.sample(image=torch.ones(3, 20, 20))
+    with pytest.raises(ConfigError, match="no condition"):
+        api.sample()
+
+
+def test_a_clip_of_the_shipped_model_before_it_brought_what_it_knows(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampled(capsys, "a frog jumping", "-o", "clip")
+    assert shipped_model_of(["clip"]) is not None
+    (parent,) = open_artifact(Path("clip")).manifest.parents
+    make(Path("other"), kind="model", content={"role": "4d"})
+    monkeypatch.setattr(models, "SHIPPED", Path("other").resolve())
+    assert shipped_model_of(["clip"]) is None
+    monkeypatch.setattr(models, "SHIPPED_BEFORE", (parent.id,))
+    assert shipped_model_of(["clip"]) == Path("other").resolve()
