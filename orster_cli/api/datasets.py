@@ -32,7 +32,8 @@ class Dataset(Reader):
         return self._artifact.id
 
     def clip(self, key: str, view: str = "dynamic") -> Clip:
-        """One view of a sample: dynamic, static, front or eval; a dynamic clip brings its static orbit.
+        """One view of a sample: dynamic, static, front, eval or grid; dynamic, eval and grid bring the
+        static orbit.
         InputError: no such key or view, or a damaged sample."""
         opened = opened_sample(Reader(self.root, self._samples), self._artifact, key, view)
         return known_clip(Origin(opened, f"{self.path}#{key}:{view}", OrbitFlags()))
@@ -88,7 +89,7 @@ def prepare(
         build,
         kind="dataset",
         command="prepare-data",
-        config={"prepare": resolved.section("prepare"), **plan.identity},
+        config={"prepare": resolved.recorded("prepare"), **plan.identity},
         parents=[],
         inputs=plan.inputs,
         seeds=plan.seeds,

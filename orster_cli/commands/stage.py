@@ -105,7 +105,7 @@ class Stage:
 
         `extra`: what the result depends on in addition to the section's settings; `announce`: report
         that it is up to date; `preview`: what a dry run prints in addition, as values and as text."""
-        config = {self.section: self.resolved.section(self.section), **(extra or {})}
+        config = {self.section: self.resolved.recorded(self.section), **(extra or {})}
         draft = begin(
             self.out_path,
             kind=self.kind,

@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from orster_cli.config.fields import recorded
 from orster_cli.config.schema import Config
 from orster_cli.config.values import Text, setting_value
 from orster_cli.core.errors import ConfigError
@@ -38,6 +39,11 @@ class Resolved:
     def section(self, name: str) -> dict[str, Any]:
         """One section as plain JSON values."""
         return section_values(getattr(self.config, name))
+
+    def recorded(self, name: str) -> dict[str, Any]:
+        """One section as a manifest records it."""
+        section = getattr(self.config, name)
+        return {k: v for k, v in section_values(section).items() if k in recorded(section)}
 
 
 def section_values(section: Any) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orster_cli.config.fields import setting
+from orster_cli.core.errors import ConfigError
+from orster_cli.core.limits import CLIP_MAX_BYTES, DATASET_MAX_FRAMES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +18,13 @@ class PrepareConfig:
     seed: int = setting(0, "seed of the azimuth jitter", minimum=0)
     eval_views: int = setting(
         0, "orbital evaluation views at each time; 0: none", minimum=0, maximum=360
+    )
+    grid: int = setting(
+        0,
+        "azimuths of a grid of (azimuth, time) frames, for example as many as frames; 0: none",
+        minimum=0,
+        maximum=512,
+        added=True,
     )
     eval_times: tuple[float, ...] = setting((0.0, 0.5), "times in [0, 1] of the evaluation views")
     supersample: int = setting(4, "samples per side of a pixel", minimum=1, maximum=8)
@@ -36,3 +45,16 @@ class PrepareConfig:
     )
     blocklist: bool = setting(True, "exclude the objects of the Consistent4D test set")
     shard_samples: int = setting(64, "samples per tar shard", minimum=1, maximum=100_000)
+
+
+def check_grid(cfg: PrepareConfig) -> None:
+    """ConfigError: the grid has more frames or bytes than a dataset can be read with."""
+    frames = cfg.grid * cfg.frames
+    size = frames * cfg.resolution**2 * 4 * 4
+    if frames > DATASET_MAX_FRAMES or size > CLIP_MAX_BYTES:
+        raise ConfigError(
+            f"prepare.grid {cfg.grid} x prepare.frames {cfg.frames}: {frames:,} frames of "
+            f"{cfg.resolution} px, {size:,} bytes in memory; expected at most {DATASET_MAX_FRAMES:,} "
+            f"frames and {CLIP_MAX_BYTES:,} bytes",
+            hint="a smaller prepare.grid, prepare.frames or prepare.resolution",
+        )

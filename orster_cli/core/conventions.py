@@ -16,4 +16,4 @@ CONVENTIONS = {  # written into manifests, cameras.json and the samples of datas
     "time": "0 is the first moment of the motion, 1 its last",
     "color": "straight (not premultiplied) RGBA, sRGB",
 }
-VIEWS = ("dynamic", "static", "front", "eval")  # of a sample; not every sample has all
+VIEWS = ("dynamic", "static", "front", "eval", "grid")  # of a sample; not every sample has all

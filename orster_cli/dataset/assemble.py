@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from orster_cli.config.fields import recorded
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.atomic import replacing, write_bytes
 from orster_cli.core.conventions import CONVENTIONS
@@ -111,7 +111,7 @@ def write_dataset(
         "shards": names,
         "contact_sheets": sheets,
         "dropped": dropped,
-        "settings": json.loads(json.dumps(asdict(cfg))),
+        "settings": json.loads(json.dumps({name: getattr(cfg, name) for name in recorded(cfg)})),
         "conventions": CONVENTIONS,
     }
 

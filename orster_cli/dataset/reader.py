@@ -19,6 +19,7 @@ from orster_cli.dataset.assemble import INDEX
 from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.samples import frame_digits
 from orster_cli.dataset.shards import SampleSpan, is_sample_key, read_sample
+from orster_cli.geometry.orbit import grid_path
 from orster_cli.io.camera_values import parse_frames, parse_side
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
@@ -105,11 +106,41 @@ class Dataset:
         return value
 
     def clip(self, key: str, view: str = "dynamic") -> OrbitClip:
-        """One view of a sample: "dynamic", "static", "front" or "eval".
+        """One view of a sample: "dynamic", "static", "front", "eval" or "grid".
 
         Frames are straight colour, white where alpha is 0. InputError: no such view, or invalid JSON;
         LimitError: too many frames or pixels; IntegrityError: damaged data."""
+        return self._clip(key, self.sample_json(key), view, None)
+
+    def grid_clip(
+        self, key: str, *, start: int = 0, direction: int = 1, moment: int | None = None
+    ) -> OrbitClip:
+        """T frames of a sample's grid along `grid_path`: an orbit from any of its azimuths in either
+        `direction`, or a camera that stands still, while time runs or stands at `moment`.
+
+        Only these frames are decoded. Errors as `clip`; InputError: no grid, or no such path in it."""
         sample = self.sample_json(key)
+        where = f"{self._where(key)}: grid"
+        if "grid" not in sample["views"]:
+            raise InputError(
+                f"{where}: there is none",
+                hint="orster prepare-data --set prepare.grid=N renders one",
+            )
+        times = sample["views"]["grid"]["times"]
+        moments = next((i for i in range(1, len(times)) if times[i] == times[0]), len(times))
+        azimuths = len(times) // moments
+        if times != times[:moments] * azimuths:
+            raise InputError(f"{where}: its times do not repeat")
+        try:
+            which = grid_path(moments, azimuths, start=start, direction=direction, moment=moment)
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from None
+        return self._clip(key, sample, "grid", which)
+
+    def _clip(
+        self, key: str, sample: dict[str, Any], view: str, which: list[int] | None
+    ) -> OrbitClip:
+        """The frames `which` (None: all) of a view."""
         where = self._where(key)
         if view not in VIEWS or view not in sample["views"]:
             raise InputError(
@@ -129,18 +160,20 @@ class Dataset:
         if sorted(fields) != names:
             raise IntegrityError(f"{where}: expected {len(names)} frames, got {len(fields)}")
         shape = (cameras.height, cameras.width)
+        if which is None:
+            which = list(range(len(names)))
         rgba = torch.empty(0)
-        for i, name in enumerate(names):
-            image = _read_png(fields.pop(name), shape, f"{where}: frame {i}")
+        for i, number in enumerate(which):
+            image = _read_png(fields[names[number]], shape, f"{where}: frame {number}")
             if i == 0:  # allocate only after the first image has the claimed size
-                rgba = torch.ones(len(names), 4, *shape)
+                rgba = torch.ones(len(which), 4, *shape)
             rgba[i, : len(image)] = image
         alpha = rgba[:, 3:]
         return OrbitClip(
             frames=torch.where(alpha > 0, rgba[:, :3], torch.ones(())),
             alpha=alpha,
-            cameras=cameras,
-            times=times,
+            cameras=cameras[which],
+            times=times[which],
             prompt=prompt or None,
         )
 

@@ -80,8 +80,8 @@ def _images(views: dict[str, OrbitClip]) -> Iterator[tuple[str, bytes]]:
             continue
         clip = views[name]
         digits = frame_digits(len(clip))
-        for i, pixels in enumerate(rgba_bytes(clip)):
-            yield f"{name}.{i:0{digits}d}.png", png_bytes(pixels)
+        for i in range(len(clip)):
+            yield f"{name}.{i:0{digits}d}.png", png_bytes(_rgba_bytes(clip, i))
 
 
 def frame_digits(count: int) -> int:
@@ -89,13 +89,13 @@ def frame_digits(count: int) -> int:
     return max(2, len(str(count - 1)))
 
 
-def rgba_bytes(clip: OrbitClip) -> np.ndarray:
-    """[T,H,W,4] uint8 straight RGBA; opaque for clips without alpha."""
-    rgb = clip.frames.permute(0, 2, 3, 1).numpy()
+def _rgba_bytes(clip: OrbitClip, i: int) -> np.ndarray:
+    """[H,W,4] uint8 straight RGBA of frame `i`; opaque for clips without alpha."""
+    rgb = clip.frames[i].permute(1, 2, 0).numpy()
     if clip.alpha is None:
         alpha = np.ones_like(rgb[..., :1])
     else:
-        alpha = clip.alpha.permute(0, 2, 3, 1).numpy()
+        alpha = clip.alpha[i].permute(1, 2, 0).numpy()
     return np.round(np.clip(np.concatenate([rgb, alpha], axis=-1), 0, 1) * 255).astype(np.uint8)
 
 

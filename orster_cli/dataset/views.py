@@ -1,6 +1,8 @@
-"""Renders the views of one animation: dynamic orbit, static orbit, front view, evaluation views.
+"""Renders the views of one animation: dynamic orbit, static orbit, front view, evaluation views, grid.
 
-T frames, E evaluation times, V views.
+The grid holds every moment from every azimuth, so that azimuth and time are two variables; the three other
+views are paths through it. Frames of equal pose and time are rendered once, whatever views they are in.
+T moments, N azimuths of the grid.
 """
 
 from __future__ import annotations
@@ -9,16 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.mesh import Mesh
-from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.geometry.orbit import clip_times, grid_path, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.normalization import Normalization, normalize_clip
 from orster_cli.gltf.scene import Scene
-from orster_cli.mesh_render.render import MeshRender, render_mesh
+from orster_cli.mesh_render.render import render_mesh
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +58,11 @@ def normalize_object(scene: Scene, clip: int | None, cfg: PrepareConfig) -> Norm
 
 
 def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, torch.Tensor]]:
-    """Cameras and times [T] of each view. With azimuth jitter, the start azimuth of the orbits is drawn
-    from the sample's `key`; the front view is always at azimuth 0."""
+    """Cameras and times of each view. With azimuth jitter, the start azimuth of the orbits is drawn from
+    the sample's `key`; front view and grid always start at azimuth 0.
+
+    The grid is azimuth-major (`grid_path`). Where N is a multiple of T, the orbits are paths through it
+    that start at its azimuth nearest to the one drawn."""
     start = 0.0
     if cfg.azimuth_jitter:
         start = derive_seed(cfg.seed, "azimuth", key) / 2**63 * 360.0
@@ -64,6 +70,13 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
     orbit = orbit_cameras(orbit_azimuths(cfg.frames, start=start), **size)
     front = orbit_cameras(orbit_azimuths(cfg.frames, turns=0.0), **size)
     times = clip_times(cfg.frames)
+    grid = None
+    if cfg.grid:
+        around = orbit_cameras(orbit_azimuths(cfg.grid), **size)
+        grid = around[torch.arange(cfg.grid).repeat_interleave(cfg.frames)], times.repeat(cfg.grid)
+        if cfg.grid % cfg.frames == 0:
+            first = round(start / 360.0 * cfg.grid) % cfg.grid
+            orbit = grid[0][grid_path(cfg.frames, cfg.grid, start=first)]
     views = {
         "dynamic": (orbit, times),
         "static": (orbit, torch.zeros_like(times)),
@@ -76,6 +89,8 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
             orbit_cameras(azimuths, **size),
             moments.repeat_interleave(cfg.eval_views),
         )
+    if grid is not None:
+        views["grid"] = grid
     return views
 
 
@@ -87,8 +102,8 @@ def render_views(
     key: str = "",
     prompt: str | None = None,
 ) -> dict[str, OrbitClip]:
-    """Render the views "dynamic", "static", "front" and, with `cfg.eval_views`, "eval" of one animation
-    (None: the rest pose). Frames are straight colour, white where alpha is 0.
+    """Render the views "dynamic", "static", "front" and, with `cfg.eval_views` and `cfg.grid`, "eval" and
+    "grid" of one animation (None: the rest pose). Frames are straight colour, white where alpha is 0.
 
     InputError: an object without extent, or damaged."""
     return render_normalized(normalize_object(scene, clip_index, cfg), cfg, key=key, prompt=prompt)
@@ -99,10 +114,54 @@ def render_normalized(
 ) -> dict[str, OrbitClip]:
     """`render_views` of an already normalised clip."""
     draw = _blender_view if cfg.renderer == "blender" else render_view
+    views = view_cameras(cfg, key)
+    cameras, times, which = _distinct(views)
+    drawn = draw(normalized, cameras, times, cfg, prompt)
+    assert drawn.alpha is not None
     return {
-        name: draw(normalized, cameras, times, cfg, prompt)
-        for name, (cameras, times) in view_cameras(cfg, key).items()
+        name: OrbitClip(
+            frames=_taken(drawn.frames, which[name]),
+            alpha=_taken(drawn.alpha, which[name]),
+            cameras=cameras,
+            times=times.float(),
+            prompt=prompt,
+        )
+        for name, (cameras, times) in views.items()
     }
+
+
+def _distinct(
+    views: dict[str, tuple[Cameras, Tensor]],
+) -> tuple[Cameras, Tensor, dict[str, list[int]]]:
+    """Every different frame of `views` once, as cameras and times, and each view's frames among them. The
+    longest view comes first, so that it is a slice of the result."""
+    numbers: dict[tuple[float, ...], int] = {}
+    first: list[tuple[str, int]] = []
+    which: dict[str, list[int]] = {}
+    for name in sorted(views, key=lambda name: -len(views[name][0])):
+        cameras, times = views[name]
+        poses = torch.cat([cameras.K.flatten(1), cameras.w2c.flatten(1)], dim=1).double()
+        which[name] = []
+        for k, pose in enumerate(torch.cat([poses, times.double()[:, None]], dim=1).tolist()):
+            number = numbers.setdefault(tuple(pose), len(numbers))
+            which[name].append(number)
+            if number == len(first):
+                first.append((name, k))
+    some = next(iter(views.values()))[0]
+    cameras = Cameras(
+        K=torch.stack([views[name][0].K[k] for name, k in first]),
+        w2c=torch.stack([views[name][0].w2c[k] for name, k in first]),
+        width=some.width,
+        height=some.height,
+    )
+    return cameras, torch.stack([views[name][1][k] for name, k in first]), which
+
+
+def _taken(x: Tensor, which: list[int]) -> Tensor:
+    """The entries `which` of `x`, without a copy where they are consecutive."""
+    if which == list(range(which[0], which[0] + len(which))):
+        return x[which[0] : which[0] + len(which)]
+    return x[which]
 
 
 def render_view(
@@ -114,18 +173,17 @@ def render_view(
 ) -> OrbitClip:
     """One view, rendered by the built-in renderer; frames at equal times share one mesh."""
     moments = times.tolist()
-    renders: list[MeshRender | None] = [None] * len(moments)
+    shape = (len(moments), cameras.height, cameras.width)
+    frames, alpha = torch.empty(shape[0], 3, *shape[1:]), torch.empty(shape[0], 1, *shape[1:])
     for t in dict.fromkeys(moments):
         which = [i for i, moment in enumerate(moments) if moment == t]
         render = render_mesh(
             normalized.mesh(t), cameras[which], supersample=cfg.supersample, device=cfg.device
         )
-        for k, i in enumerate(which):
-            renders[i] = MeshRender(rgb=render.rgb[k], alpha=render.alpha[k], depth=render.depth[k])
-    done = [render for render in renders if render is not None]
+        frames[which], alpha[which] = render.rgb.cpu(), render.alpha.cpu()
     return OrbitClip(
-        frames=torch.stack([render.rgb for render in done]).cpu(),
-        alpha=torch.stack([render.alpha for render in done]).cpu(),
+        frames=frames,
+        alpha=alpha,
         cameras=cameras,
         times=times.float(),
         prompt=prompt,

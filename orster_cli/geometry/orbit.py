@@ -31,6 +31,41 @@ def clip_times(frames: int) -> Tensor:
     return torch.arange(frames, dtype=torch.float64) / max(frames - 1, 1)
 
 
+def grid_path(
+    frames: int,
+    azimuths: int,
+    *,
+    start: int = 0,
+    direction: int = 1,
+    moment: int | None = None,
+) -> list[int]:
+    """Indices of the T = `frames` frames of a clip within a grid of (azimuth, time) frames.
+
+    Frame ``a T + i`` of a grid of N `azimuths` is seen from azimuth 360 a / N at moment i. The camera
+    begins at azimuth index `start` and goes once round counter-clockwise (`direction` 1), clockwise (-1),
+    or stands still (0). Time runs, or stands at the index `moment`.
+
+    ValueError: an index outside the grid, another direction, or N is no multiple of T, so that an orbit of
+    equal steps leaves the grid."""
+    if frames < 1 or azimuths < 1:
+        raise ValueError(f"grid_path: expected a grid, got {azimuths} azimuths, {frames} moments")
+    if not 0 <= start < azimuths:
+        raise ValueError(f"grid_path: start {start} is not one of {azimuths} azimuths")
+    if direction not in (-1, 0, 1):
+        raise ValueError(f"grid_path: direction must be -1, 0 or 1, got {direction}")
+    if moment is not None and not 0 <= moment < frames:
+        raise ValueError(f"grid_path: moment {moment} is not one of {frames}")
+    if direction and azimuths % frames:
+        raise ValueError(
+            f"grid_path: an orbit of {frames} frames is not on a grid of {azimuths} azimuths"
+        )
+    step = direction * (azimuths // frames)
+    return [
+        (start + i * step) % azimuths * frames + (i if moment is None else moment)
+        for i in range(frames)
+    ]
+
+
 def camera_positions(azimuths: Tensor, elevations: Tensor, radius: float) -> Tensor:
     """[T,3] camera centres for azimuths and elevations [T] in degrees."""
     az, el = torch.deg2rad(azimuths.double()), torch.deg2rad(elevations.double())

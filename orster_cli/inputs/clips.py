@@ -95,7 +95,7 @@ def opened_sample(dataset: Dataset, artifact: Artifact, key: str, view: str) -> 
         )
     if view not in VIEWS:
         raise InputError(f"{path}: no view {printable(view)!r}{did_you_mean(view, list(VIEWS))}")
-    static = dataset.clip(key, "static") if view in ("dynamic", "eval") else None
+    static = dataset.clip(key, "static") if view in ("dynamic", "eval", "grid") else None
     clip = dataset.clip(key, view)
     parent = artifact.parent(dataset.licences(key))
     return OpenedClip(clip, static=static, parents=[parent], key=f"{key}:{view}")

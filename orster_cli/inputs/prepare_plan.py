@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orster_cli.config.prepare import PrepareConfig
+from orster_cli.config.prepare import PrepareConfig, check_grid
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.inputs.files import input_file
@@ -71,10 +71,12 @@ def plan_prepare(
     part: tuple[int, int] = (1, 1),
     reporter: Reporter,
 ) -> PreparePlan:
-    """The objects in files and folders, hashed. InputError: no objects, or a malformed captions file."""
+    """The objects in files and folders, hashed. InputError: no objects, or a malformed captions file;
+    ConfigError: a grid that is too large."""
     from orster_cli.dataset.captions import read_captions
     from orster_cli.dataset.sources import find_sources, take_part
 
+    check_grid(cfg)
     sources = take_part(find_sources(list(objects)), part)
     rows = read_captions(captions) if captions else None
     inputs = _hashed(sources, reporter) + ([input_file(captions)] if captions else [])

@@ -1,4 +1,4 @@
-"""Caches all frames of a dataset as bytes in one file, from which single frames are read undecoded.
+"""Caches the orbits and front views of a dataset as bytes in one file, read frame by frame, undecoded.
 
 The file is `NAME.frames-ID.npy` next to the dataset; ID identifies dataset and resolution. It is a numpy
 array [N,3,H,W] of uint8, read as a memory map and never incomplete. N frames, H W pixels.
@@ -20,7 +20,7 @@ from orster_cli.core.frames import at_resolution
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.reader import Dataset
-from orster_cli.training.latents import VIEWS
+from orster_cli.training.latents import CLIPS
 
 _SPARE = 1.1  # required free space, as a share of the file
 
@@ -46,7 +46,7 @@ class FrameCache:
         self.count = 0
         for name in list(dataset.keys()):
             frames = dataset.info(name)["frames"]
-            for view in (view for view in VIEWS if view in frames):
+            for view in (view for view in CLIPS if view in frames):
                 self._start[name, view] = self.count
                 self.count += int(frames[view])
         self._frames: np.ndarray | None = None

@@ -24,7 +24,8 @@ from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.io.tensors import write_tensors
 
-VIEWS = ("dynamic", "static", "front")
+CLIPS = ("dynamic", "static", "front")
+VIEWS = (*CLIPS, "grid")  # the grid: frame a T + i is azimuth a at moment i
 
 
 @dataclass(frozen=True)
