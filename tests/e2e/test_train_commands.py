@@ -232,6 +232,29 @@ def test_construct_reads_the_priors_of_a_clip(chain: Path, call: Call, tmp_path:
         assert "model" in {p.kind for p in asset.manifest.parents}
 
 
+def test_a_text_goes_through_the_object_at_rest_and_construct_has_its_orbit(
+    chain: Path, call: Call, tmp_path: Path
+) -> None:
+    orbit = ("--azimuth-start", "90", "--turns", "-1", "--seed", "4")
+    said = call("sample-video", "-m", "@model", "--text", "a teal one", "-o", "+clip", *orbit)
+    assert said.code == 0, said.err
+    assert said.data["static_orbit"] is True
+    clip, still = read_clip(tmp_path / "clip"), read_clip(tmp_path / "clip" / "static")
+    torch.testing.assert_close(clip.cameras.w2c, still.cameras.w2c)
+    azimuths = [90 - 360 * i / FRAMES for i in range(FRAMES)]
+    apart = (clip.cameras.azimuths - torch.tensor(azimuths)) % 360
+    assert float(torch.minimum(apart, 360 - apart).max()) < 0.01
+    assert not still.times.any()
+    off = ("--set", "sample.through_rest=off")
+    said = call(
+        "sample-video", "-m", "@model", "--text", "a teal one", "-o", "+direct", *orbit, *off
+    )
+    assert "static_orbit" not in said.data
+    said = call("construct", "+clip", "-o", "+asset", "-m", "@model", "--dry-run")
+    assert said.code == 0, said.err
+    assert {p["kind"] for p in said.data["parents"]} == {"clip"}  # no model: nothing to sample
+
+
 @pytest.mark.parametrize("step", [1, 9])
 def test_a_killed_run_goes_on_to_the_same_weights(chain: Path, tmp_path: Path, step: int) -> None:
     _kill_and_resume(chain, tmp_path, "finetune @dataset -m @aligned", step, steps=12)

@@ -102,6 +102,7 @@ def given_to_ours(place: Path) -> Conditions:
         image_embedding=view_of(place, seen.first_frames),
         image_latents=seen.first_latents,
         reference=seen.first_latents[:, :, None].expand(-1, -1, FRAMES, -1, -1),
+        reference_mask=torch.tensor([[0.0, 1.0]] * 2),
         motion=torch.zeros(2),
     )
 

@@ -82,6 +82,8 @@ def test_nothing_given_is_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("model.prediction=epsilon", "model.prediction has another name"),
+        ("sample.motion=-1", "expected at least 0, got -1"),
         ("construct.sede=1", "no setting 'construct.sede' (did you mean 'seed'?)"),
         ("construkt.seed=1", "no section 'construkt' (did you mean 'construct'?)"),
         ("construct.seed=1.5", "expected int, got 1.5"),
@@ -101,6 +103,23 @@ def test_what_is_wrong_after_set(text: str, says: str) -> None:
         resolve(assignments=[text])
     assert says in str(caught.value)
     assert str(caught.value).startswith("--set")
+
+
+def test_a_setting_that_has_another_name_says_which() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(assignments=["model.prediction=v_prediction"])
+    assert "model.parametrization" in str(caught.value.hint)
+    model = resolve(assignments=["model.parametrization=v"]).config.model
+    assert model.parametrization == "v"
+
+
+def test_what_the_model_decides_is_none_until_it_is_said() -> None:
+    sample = resolve().config.sample
+    assert (sample.motion, sample.elevation) == (None, None)
+    said = resolve(assignments=["sample.motion=0", "sample.elevation=-10"]).config.sample
+    assert (said.motion, said.elevation) == (0, -10)
+    again = resolve(assignments=["sample.motion=none"], flags={"sample.elevation": None})
+    assert again.config.sample == sample
 
 
 def test_wrong_in_the_environment_says_so() -> None:
