@@ -193,7 +193,9 @@ def test_low_rank_updates_start_as_nothing_and_end_in_the_weights() -> None:
     moved = holder.model(z, STEPS, given).prediction
     layer = next(m for m in holder.modules() if hasattr(m, "parametrizations"))
     update = layer.parametrizations["weight"][0]
-    assert float(update.a.detach().abs().max()) <= update.a.shape[1] ** -0.5  # as a new linear layer has it
+    assert (
+        float(update.a.detach().abs().max()) <= update.a.shape[1] ** -0.5
+    )  # as a new linear layer has it
     assert update.scale == 1.0
     assert not torch.allclose(moved, before, atol=1e-3)
     merge_lora(holder)
