@@ -1,6 +1,6 @@
-"""Time to prepare one clip: normalise, render its three views, curate, encode.
+"""Time to prepare one clip: normalise, render its views, curate, encode.
 
-    python benchmarks/prepare_data.py examples/creature.glb [MORE.glb ...] [--clip 0]
+    python benchmarks/prepare_data.py examples/creature.glb [MORE.glb ...] [--frames 16 --grid 16]
 
 Runs on one thread. The baseline in the same run is the same renderer in plain torch: the time of one frame
 times the number of frames. Prints a Markdown table of CPU seconds and, in brackets, wall seconds.
@@ -39,27 +39,30 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--clip", type=int, default=0)
     parser.add_argument("--resolution", type=int, default=256)
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--grid", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    cfg = PrepareConfig(resolution=args.resolution)
+    cfg = PrepareConfig(resolution=args.resolution, frames=args.frames, grid=args.grid)
     first = load_gltf(args.files[0])
     render_views(first, 0, PrepareConfig(frames=2, resolution=32))  # compile, or read the cache
     print(f"{platform.machine()}, {torch.__version__}, {cfg.frames} frames, {cfg.resolution} px, "
-          f"{cfg.supersample}x{cfg.supersample} samples a pixel, one thread\n")  # fmt: skip
+          f"{cfg.supersample}x{cfg.supersample} samples, grid {cfg.grid}, one thread\n")  # fmt: skip
     print(
-        "| object | triangles | load | place | triple | judge | encode | torch baseline | ratio |"
+        "| object | triangles | load | place | render | judge | encode | MB | torch baseline | ratio |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for path in args.files:
         scene, load, _ = timed(lambda path=path: load_gltf(path))
         placed, placing, _ = timed(lambda scene=scene: normalize_object(scene, args.clip, cfg))
-        views, triple, seconds = timed(lambda placed=placed: render_normalized(placed, cfg))
+        views, rendering, seconds = timed(lambda placed=placed: render_normalized(placed, cfg))
         _, judging, _ = timed(lambda views=views: curate(views, cfg))
-        _, encoding, _ = timed(lambda views=views: encode_views("key", views, {}))
-        mesh, camera = placed.mesh(0.5), view_cameras(cfg)["dynamic"][0][8]
+        encoded, encoding, _ = timed(lambda views=views: encode_views("key", views, {}))
+        mesh, camera = placed.mesh(0.5), view_cameras(cfg)["dynamic"][0][cfg.frames // 3]
         _, _, plain = timed(lambda m=mesh, c=camera: render_mesh(m, c, backend="torch"))
-        plain *= 3 * cfg.frames
-        cells = [path.stem, f"{len(mesh.triangles):,}", load, placing, triple, judging, encoding]
+        plain *= sum(map(len, views.values()))
+        cells = [path.stem, f"{len(mesh.triangles):,}", load, placing, rendering, judging]
+        cells += [encoding, f"{len(encoded) / 1e6:.2f}"]
         print("| " + " | ".join([*cells, f"{plain:.0f}", f"{plain / seconds:.0f}x"]) + " |")
 
 

@@ -61,8 +61,8 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
     """Cameras and times of each view. With azimuth jitter, the start azimuth of the orbits is drawn from
     the sample's `key`; front view and grid always start at azimuth 0.
 
-    The grid is azimuth-major (`grid_path`). Where N is a multiple of T, the orbits are paths through it, and
-    start at its azimuth nearest to the one drawn."""
+    The grid is azimuth-major (`grid_path`). Where N is a multiple of T, the orbits are paths through it
+    that start at its azimuth nearest to the one drawn."""
     start = 0.0
     if cfg.azimuth_jitter:
         start = derive_seed(cfg.seed, "azimuth", key) / 2**63 * 360.0

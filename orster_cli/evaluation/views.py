@@ -180,6 +180,8 @@ class RenderedViews:
         if isinstance(subject, Video):
             if static is None:
                 raise UndefinedMetric("the clip brings no static orbit")
+            if not _seen_alike(subject, static):
+                raise UndefinedMetric("the clip's static orbit is seen by other cameras")
             return subject, static
         video = self.videos[0]
         assert video.cameras is not None
@@ -230,3 +232,10 @@ def _differ_in_shape(subject: Video | Scene, reference: Video | Scene) -> bool:
     """Whether both are videos that differ in number or size of frames, which a distance of sets allows."""
     both = isinstance(subject, Video) and isinstance(reference, Video)
     return both and subject.frames.shape != reference.frames.shape
+
+
+def _seen_alike(a: Video, b: Video) -> bool:
+    """Whether two videos have as many frames, from the same cameras as far as these are known."""
+    if len(a) != len(b) or a.cameras is None or b.cameras is None:
+        return len(a) == len(b)
+    return torch.allclose(a.cameras.w2c, b.cameras.w2c, atol=1e-4)

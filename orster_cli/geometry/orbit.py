@@ -41,9 +41,9 @@ def grid_path(
 ) -> list[int]:
     """Indices of the T = `frames` frames of a clip within a grid of (azimuth, time) frames.
 
-    Frame ``a T + i`` of a grid of N `azimuths` is seen from azimuth 360 a / N at moment i. The camera begins
-    at azimuth index `start` and goes once round counter-clockwise (`direction` 1), clockwise (-1), or
-    stands still (0). Time runs, or stands at the index `moment`.
+    Frame ``a T + i`` of a grid of N `azimuths` is seen from azimuth 360 a / N at moment i. The camera
+    begins at azimuth index `start` and goes once round counter-clockwise (`direction` 1), clockwise (-1),
+    or stands still (0). Time runs, or stands at the index `moment`.
 
     ValueError: an index outside the grid, another direction, or N is no multiple of T, so that an orbit of
     equal steps leaves the grid."""

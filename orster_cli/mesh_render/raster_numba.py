@@ -55,6 +55,8 @@ def _span(ax, ay, bx, by, y, lo, hi):
 @device_function
 def _wrapped(i, n, mode):
     """Texel index i of n under a wrap mode."""
+    if 0 <= i < n:  # as most are: no division
+        return i
     if mode == CLAMP:
         return min(max(i, 0), n - 1)
     if mode == MIRROR:

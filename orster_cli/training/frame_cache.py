@@ -1,4 +1,4 @@
-"""Caches the orbits and front views of a dataset as bytes in one file, from which single frames are read undecoded.
+"""Caches the orbits and front views of a dataset as bytes in one file, read frame by frame, undecoded.
 
 The file is `NAME.frames-ID.npy` next to the dataset; ID identifies dataset and resolution. It is a numpy
 array [N,3,H,W] of uint8, read as a memory map and never incomplete. N frames, H W pixels.

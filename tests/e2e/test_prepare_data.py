@@ -8,13 +8,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 
+import orster_cli as api
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.commands.prepare_data import prepare_data
 from orster_cli.core.errors import ConfigError, ConflictError, InputError, MissingResourceError
 from orster_cli.core.reporting import Silent
 from orster_cli.dataset.reader import Dataset
+from orster_cli.inputs.clips import open_clip
+from orster_cli.inputs.video import OrbitFlags
 
 TINY = ["--frames", "4", "--resolution", "24", "--set", "prepare.supersample=1"]
 
@@ -59,6 +63,40 @@ def test_make_again_verify_and_change(
     assert json.loads(capsys.readouterr().out)["status"] == "up to date"
     with pytest.raises(ConflictError, match="other inputs or settings"):
         orster(*command, "--elevation", "20")
+
+
+def test_a_grid_is_one_more_view(
+    objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rendered, checked, opened as a clip by its name, and no part of a dataset made without it."""
+    plain = (objects / "cat.glb", "-o", tmp_path / "plain", *TINY)
+    gridded = (objects / "cat.glb", "-o", tmp_path / "gridded", *TINY, "--set", "prepare.grid=4")
+    orster(*plain)
+    orster(*gridded)
+    capsys.readouterr()
+    for command, again in ((plain, "prepare.grid=0"), (gridded, "prepare.grid=4")):
+        orster(*command, "--set", again, "--json")
+        assert json.loads(capsys.readouterr().out)["status"] == "up to date"
+    with pytest.raises(ConflictError, match="other inputs or settings"):
+        orster(*plain, "--set", "prepare.grid=4")
+    one, other = (open_artifact(tmp_path / name) for name in ("plain", "gridded"))
+    assert "grid" not in one.manifest.config["prepare"]
+    assert other.manifest.config["prepare"]["grid"] == 4
+    assert other.verify(Silent()) == []
+    opened = open_clip(f"{other.path}#cat-01:grid", OrbitFlags(), Silent())
+    assert (len(opened.clip), opened.key) == (16, "cat-01:grid")
+    assert opened.static is not None
+    assert torch.equal(opened.clip.frames[::4], opened.static.frames)  # the first moment, all round
+    clip = api.open_dataset(other.path).clip("cat-01", "grid")
+    assert torch.equal(clip.frames, opened.clip.frames)
+    with pytest.raises(InputError, match=r"no view 'grd'.*did you mean 'grid'"):
+        open_clip(f"{other.path}#cat-01:grd", OrbitFlags(), Silent())
+
+
+def test_a_grid_that_is_too_large_is_refused_at_once(objects: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"prepare\.grid 512 x prepare\.frames 400"):
+        orster(objects, "-o", tmp_path / "d", "--frames", "400", "--set", "prepare.grid=512")
+    assert not list(tmp_path.iterdir())
 
 
 def test_parts_are_merged_into_the_same_samples(objects: Path, tmp_path: Path) -> None:

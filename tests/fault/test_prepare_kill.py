@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -14,12 +13,9 @@ import pytest
 
 from tests.helpers.dying import countdown
 from tests.helpers.preparing import copies, digests, run
+from tests.helpers.starts import ended, start
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-SERVER = multiprocessing.get_context("forkserver") if hasattr(os, "fork") else None
-if SERVER is not None:
-    SERVER.set_forkserver_preload(["tests.helpers.preparing"])
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +39,24 @@ def _die_at(step: int) -> None:
     os.fsync = counted(os.fsync)
 
 
-def _work(objects: Path, place: Path, step: int | None) -> None:
+def _work(objects: Path, place: Path, step: int | None, grid: int) -> None:
     if step is not None:
         _die_at(step)
-    run(objects, place)
+    run(objects, place, grid=grid)
 
 
-def _child(objects: Path, place: Path, step: int | None) -> BaseProcess:
+def _child(objects: Path, place: Path, step: int | None, grid: int = 0) -> BaseProcess:
     """A run in a process of its own, killed at `step`.
 
     It is forked from a server that has imported everything and computed nothing: a process whose
     OpenMP threads have worked cannot be forked, its child waits for them for ever.
     """
-    process = SERVER.Process(target=_work, args=(objects, place, step))
-    process.start()
-    return process
+    return start(_talk(place), _work, objects, place, step, grid)
+
+
+def _talk(place: Path) -> Path:
+    """The file that the process writes to."""
+    return place.with_name(f"{place.name}.txt")
 
 
 def _complete(place: Path) -> None:
@@ -69,16 +68,15 @@ def _complete(place: Path) -> None:
             assert path.read_bytes()[-1:] in (b"}", b"]", b"\n")
 
 
-def _kill_and_finish(objects: Path, place: Path, steps: list[int]) -> int:
+def _kill_and_finish(objects: Path, place: Path, steps: list[int], grid: int = 0) -> int:
     """Kill runs at the given steps one after the other, then finish; how many were killed."""
     killed = 0
     for step in steps:
-        process = _child(objects, place, step)
-        process.join()
-        assert process.exitcode in (0, -signal.SIGKILL)
-        killed += process.exitcode != 0
+        code = ended(_child(objects, place, step, grid), _talk(place))
+        assert code in (0, -signal.SIGKILL), _talk(place).read_text()
+        killed += code != 0
         _complete(place)
-    run(objects, place)
+    run(objects, place, grid=grid)
     return killed
 
 
@@ -87,6 +85,14 @@ def test_killed_at_chosen_steps(objects: Path, reference: dict[str, str], tmp_pa
     steps = sorted(rng.sample(range(1, 60), 5))
     assert _kill_and_finish(objects, tmp_path, steps) >= 4
     assert digests(tmp_path / "out") == reference
+
+
+def test_killed_while_grids_are_rendered(objects: Path, tmp_path: Path) -> None:
+    run(objects, tmp_path / "whole", grid=4)
+    rng = random.Random(2)
+    steps = sorted(rng.sample(range(1, 60), 3))
+    assert _kill_and_finish(objects, tmp_path / "killed", steps, grid=4) == 3
+    assert digests(tmp_path / "killed/out") == digests(tmp_path / "whole/out")
 
 
 @pytest.mark.slow
@@ -109,7 +115,7 @@ def test_killed_at_random_times_and_nothing_is_rendered_twice(
         process = _child(objects, tmp_path, None)
         time.sleep(rng.uniform(0.05, 0.35))
         process.kill()
-        process.join()
+        ended(process, _talk(tmp_path))
         for record in (tmp_path / "scratch/clips").glob("*.json"):
             seen = finished.setdefault(record.name, record.stat().st_mtime_ns)
             assert record.stat().st_mtime_ns == seen  # a finished clip is never done again

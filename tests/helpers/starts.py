@@ -2,7 +2,8 @@
 
 An interpreter that imports torch and diffusers takes seconds of processor time before its first line of
 work. The tests that kill a command, or run several processes of one, are about what it does then.
-tests/e2e/test_installed.py starts real interpreters.
+tests/e2e/test_installed.py starts real interpreters. A process has one such server, which imports only
+what it was told before it started: so every test that forks does it by `start`.
 """
 
 from __future__ import annotations

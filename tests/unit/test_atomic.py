@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from orster_cli.core.atomic import ENDING, replacing, write_bytes
 from tests.helpers.dying import countdown
+from tests.helpers.starts import ended, start
 
 OLD, NEW = b"old", b"new" * 100_000
 
@@ -88,21 +88,20 @@ def _die(path: Path, at: int, shared: bool) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_kill_at_every_step(shared: bool, tmp_path: Path) -> None:
-    path, killed, at = tmp_path / "a.bin", 0, 0
-    context = multiprocessing.get_context("forkserver")
+    folder, talk = tmp_path / "folder", tmp_path / "talk.txt"
+    folder.mkdir()
+    path, killed, at = folder / "a.bin", 0, 0
     while True:
         at += 1
         path.write_bytes(OLD)
-        child = context.Process(target=_die, args=(path, at, shared))
-        child.start()
-        child.join()
-        if child.exitcode == 0:
+        code = ended(start(talk, _die, path, at, shared), talk)
+        if code == 0:
             break
-        assert child.exitcode == -signal.SIGKILL
+        assert code == -signal.SIGKILL, talk.read_text()
         assert path.read_bytes() == OLD, f"killed at step {at}"
         killed += 1
     assert killed >= 7  # five writes, the sync and the rename
     assert path.read_bytes() == NEW
-    left = [name for name in names(tmp_path) if name != "a.bin"]
+    left = [name for name in names(folder) if name != "a.bin"]
     assert bool(left) == shared  # a fixed name was overwritten and renamed by the last run
     assert all(name.endswith(ENDING) for name in left)

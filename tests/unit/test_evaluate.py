@@ -188,6 +188,20 @@ def test_motion_is_the_difference_to_the_first_moment() -> None:
     assert "no static orbit" in result.unavailable["motion"]["why"]
 
 
+@pytest.mark.parametrize("which", [[0, 1], [1, 2, 3, 0]])
+def test_motion_needs_the_object_at_rest_from_the_same_cameras(which: list[int]) -> None:
+    """The evaluation views and the grid of a dataset's sample come with a static orbit of other cameras."""
+    clip = clip_video("o", disc_clip(4), "white")
+    cfg, features = CFG, Features(Networks([], CFG, torch.device("cpu")), None)
+    for static, known in ((clip, True), (clip.pick(which), False)):
+        pair = EvaluationPair(name="o", subject=clip, static=static)
+        planned = [PlannedPair(name="o", load=lambda pair=pair: pair)]
+        result = evaluate_pairs(planned, [], ("motion",), features, cfg, Silent())
+        assert ("motion" in result.unavailable) is not known
+        if not known:
+            assert "other cameras" in result.unavailable["motion"]["why"]
+
+
 def test_other_cameras_times_and_backgrounds_are_said() -> None:
     clip = disc_clip(4)
     reference = clip_video("r", clip, "white")

@@ -84,6 +84,18 @@ def test_poses_and_times_are_those_of_the_files(tmp_path: Path) -> None:
     assert dynamic.frames[0, :, 0, 0].tolist() == [1, 1, 1]
 
 
+def test_rendered_frames_have_no_grid_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    _write(tmp_path / "objects" / "uid1")
+    run(tmp_path / "objects", tmp_path, grid=4)
+    summary = json.loads((tmp_path / "scratch/sources/uid1.json").read_text())
+    assert "no grid" in summary["warnings"][0]  # which the command repeats as a warning
+    assert "grid" not in Dataset.read(tmp_path / "out").info("uid1")["frames"]
+    run(tmp_path / "objects", tmp_path / "plain")
+    summary = json.loads((tmp_path / "plain/scratch/sources/uid1.json").read_text())
+    assert summary["warnings"] == []
+
+
 def test_a_folder_becomes_a_sample(tmp_path: Path) -> None:
     (tmp_path / "objects").mkdir()
     _write(tmp_path / "objects" / "uid1")
