@@ -38,6 +38,19 @@ def test_two_processes_give_the_losses_of_one(
     assert_same_losses(tmp_path / "one", tmp_path / "two")
 
 
+def test_dropout_is_that_of_one_process_with_as_many_parts(tmp_path: Path) -> None:
+    talk = tmp_path / "talk.txt"
+    group = start_group(talk, 2, processes.with_dropout, tmp_path / "two", 1)
+    processes.with_dropout(tmp_path / "one", 2)
+    for process in group:
+        assert ended(process, talk) == 0, talk.read_text()[-3000:]
+    one, two = (read_log(tmp_path / name / "train.jsonl") for name in ("one", "two"))
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-5)
+    processes.with_dropout(tmp_path / "whole", 1)
+    whole = read_log(tmp_path / "whole" / "train.jsonl")
+    assert [row["loss"] for row in whole] != pytest.approx([row["loss"] for row in one], rel=1e-3)
+
+
 @pytest.mark.slow
 def test_torchrun_starts_such_processes(
     tiny_dataset: Path, tiny_family: Path, tmp_path: Path

@@ -25,7 +25,7 @@ from orster_cli.io.tensors import read_tensors
 from tests.helpers.chain import CHAIN, SETTINGS, STEPS, paths_below
 from tests.helpers.cli import Said, orster
 from tests.helpers.starts import ended, start_orster
-from tests.helpers.training import FRAMES, SIDE
+from tests.helpers.training import FRAMES, SIDE, dataset
 
 Call = Callable[..., Said]
 
@@ -105,6 +105,29 @@ def test_a_second_run_does_nothing_and_other_settings_are_a_conflict(call: Call)
     other = call(*words, "-o", "@model", "--steps", "5")
     assert other.code == 6
     assert "other inputs or settings" in other.failure["error"]
+
+
+def test_another_dataset_is_measured_and_is_a_parent(
+    chain: Path, call: Call, tmp_path: Path, creature: Path
+) -> None:
+    dataset(creature, tmp_path / "other", captions=["a teal creature that walks"])
+    words = ["finetune", "@dataset", "-m", "@aligned", "--held-out", "+other"]
+    said = call(*words, "-o", "+measured")
+    assert said.code == 0, said.err
+    made = open_artifact(tmp_path / "measured")
+    other = open_artifact(tmp_path / "other")
+    assert other.id in {parent.id for parent in made.manifest.parents}
+    assert made.content["kept"] == {
+        "step": STEPS,  # so few are measured at the end alone
+        "held_out": made.content["last"]["held_out"],
+    }
+    assert any("1 clips are held out" in warning for warning in made.manifest.warnings)
+    assert call(*words, "-o", "+measured").data["status"] == "up to date"
+    assert call(*words[:4], "-o", "+measured").code == 6  # without it: another model
+    wrong = call(*words[:5], "@model", "-o", "+x")
+    assert "expected an artifact of kind dataset" in wrong.failure["error"]
+    nothing = call(*words[:5], "@dataset", "-o", "+x")
+    assert "all 2 clips are held out" in nothing.failure["error"]
 
 
 def test_distillation_that_is_disabled_needs_no_teachers_and_merges(

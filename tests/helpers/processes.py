@@ -5,11 +5,15 @@ Usage: processes.py DATASET FAMILY OUT; OUT/<stage>/train.jsonl is the first pro
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from orster_cli.config.train import TrainConfig
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle
@@ -43,6 +47,40 @@ def main(data: Path, family: Path, out: Path) -> None:
             Run(cfg, folder, accelerator, Silent(), StopFlag(), stage),
         )
         accelerator.free_memory()
+
+
+def with_dropout(out: Path, parts: int) -> None:
+    """A small module with dropout, its batch in `parts` on each process."""
+    torch.set_num_threads(1)
+    cfg = TrainConfig(steps=4, batch=4, accumulate=parts, lr=1e-2, log_every=1)
+    out.mkdir(parents=True, exist_ok=True)
+    accelerator = make_accelerator(cfg, cpu=True)
+    run = Run(cfg, out, accelerator, Silent(), StopFlag(), "dropout")
+    train(Dropout(), Rows(), run)
+    accelerator.free_memory()
+
+
+class Dropout(nn.Module):
+    """Half of its inputs are dropped in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 1)
+        nn.init.ones_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(
+        self, x: Tensor, step: int, indices: Sequence[int]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        del step, indices
+        return self.layer(F.dropout(x, 0.5, self.training)).square().mean(), {}
+
+
+class Rows:
+    """Numbers that follow from step and index."""
+
+    def batch(self, step: int, indices: Sequence[int]) -> Tensor:
+        return torch.tensor([[float(step + i + k) for k in range(8)] for i in indices])
 
 
 if __name__ == "__main__":
