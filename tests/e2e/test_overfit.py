@@ -32,10 +32,8 @@ vae_widths = [16, 32, 48]
 steps = 300
 lr = 2e-3
 batch = 16
-ema = 0
 [encoder]
 steps = 100
-ema = 0
 batch = 32
 """
 STEPS = {"teacher": 250, "pretrain": 250, "distill": 150, "align": 60, "finetune": 150}
