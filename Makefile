@@ -56,6 +56,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.rasterizer_cpu
 	$(BIN)/python -m benchmarks.hexplane_cpu
 	$(BIN)/python -m benchmarks.trunk
+	$(BIN)/python -m benchmarks.stage
 	$(BIN)/python -m benchmarks.evaluate
 	$(BIN)/python -m benchmarks.prepare_data $(wildcard $(GLB)/animal_*.glb)
 	$(BIN)/python -m benchmarks.construct_cpu --glb $(GLB) --out benchmarks/results/construct_cpu.md

@@ -90,7 +90,7 @@ MUTANTS = (
     ),
     Mutant(
         "training/ema.py", "averages follow the weights and forget the past",
-        "parameter.detach().float(), 1 - decay)", "parameter.detach().float(), decay)",
+        "weights, 1 - decay)", "weights, decay)",
         "tests/unit/test_ema.py",
     ),
     Mutant(
