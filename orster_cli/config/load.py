@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from orster_cli.config.fields import recorded
+from orster_cli.config.environment import settings_in
 from orster_cli.config.schema import Config
 from orster_cli.config.values import Text, setting_value
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.limits import TOML_MAX_BYTES, TOML_MAX_LINE
 from orster_cli.core.names import did_you_mean, printable
 
-ENV_PREFIX = "ORSTER_"
 Values = dict[str, dict[str, Any]]
 
 
@@ -178,12 +178,11 @@ def _all_keys() -> list[tuple[str, str]]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Values:
-    out: Values = {}
-    for name, text in environ.items():
-        if name.startswith(ENV_PREFIX) and "__" in name:
-            section, key = name.removeprefix(ENV_PREFIX).lower().split("__", 1)
-            out.setdefault(section, {})[key] = Text(text)
-    return out
+    found = settings_in(environ, _all_keys())
+    return {
+        section: {key: Text(text) for key, text in entries.items()}
+        for section, entries in found.items()
+    }
 
 
 def _from_assignments(assignments: list[str]) -> Values:
@@ -194,7 +193,7 @@ def _from_assignments(assignments: list[str]) -> Values:
         if not equals or not dot:
             raise ConfigError(
                 f"--set {printable(text)!r}: expected section.key=value",
-                hint="for example --set construct.gaussians=20000; `orster config show` lists the keys",
+                hint="for example --set construct.gaussians=8000; `orster config show` lists the keys",
             )
         out.setdefault(section, {})[key.strip()] = Text(value.strip())
     return out
