@@ -17,8 +17,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from orster_cli.config.fields import recorded
 from orster_cli.config.environment import settings_in
+from orster_cli.config.fields import recorded
 from orster_cli.config.schema import Config
 from orster_cli.config.values import Text, setting_value
 from orster_cli.core.errors import ConfigError

@@ -123,7 +123,8 @@ class Out:
         if self.quiet or (not last and now - pace.shown < interval):
             return
         pace.shown = now
-        left = pace.left(done, total)
+        own = figures.pop("eta_s", None)
+        left = own if isinstance(own, float) else pace.left(done, total)
         if not self._live:
             if last and pace.spent_here() < SHORT_STAGE:
                 return

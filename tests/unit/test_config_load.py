@@ -274,9 +274,12 @@ def configs(draw: st.DrawFn) -> Config:
     for name in SECTIONS:
         kind = type(getattr(Config(), name))
         hints = typing.get_type_hints(kind)
-        sections[name] = kind(
-            **{f.name: draw(_values(hints[f.name], f.metadata)) for f in dataclasses.fields(kind)}
-        )
+        values = {
+            f.name: draw(_values(hints[f.name], f.metadata)) for f in dataclasses.fields(kind)
+        }
+        if name == "construct":  # more at the start than at most is an error
+            values["gaussians"] = min(values["gaussians"], values["max_gaussians"])
+        sections[name] = kind(**values)
     return Config(**sections)
 
 
