@@ -18,8 +18,8 @@ Put animated GLB files into `objects/`, then:
     orster prepare-data objects/ --write-captions  # objects/clips.csv: edit its captions
     make                                           # dataset, models, clip, asset, report
     make asset PROMPT="a brown cow galloping"      # another text
-    make data && orster show dataset               # the dataset alone, and its clips
-    make frog-00/report/manifest.json              # construct one of them, without any model
+    make data && orster show dataset               # the dataset alone, and the keys of its clips
+    make KEY/report/manifest.json                  # construct the clip of this key, without any model
 
 The model learns its words from the captions alone. Without a `clips.csv` `make` writes one from the
 names of files and clips; the clip is sampled with the first caption unless PROMPT says otherwise.

@@ -84,9 +84,9 @@ def prepare_data(
 ) -> None:
     """Render animated 3D objects into a dataset of orbital clips.
 
-    A clip is a dynamic orbit, a static orbit and a front view.
-    Example: orster prepare-data objects/ -o dataset/ --captions clips.csv --workers 8 ; first, for a
-    clips.csv to edit: orster prepare-data objects/ --write-captions"""
+    A clip is a dynamic orbit, a static orbit and a front view. --write-captions makes a clips.csv to edit.
+    Examples: orster prepare-data objects/ --write-captions ;
+    orster prepare-data objects/ -o dataset/ --captions objects/clips.csv"""
     from orster_cli.commands.stage import Stage
     from orster_cli.core.errors import ConfigError
 

@@ -194,6 +194,9 @@ class Out:
             stream.flush()
         except BrokenPipeError as error:
             raise ReaderGone from error
+        except OSError:
+            if stream is not self._stderr:
+                raise  # data is lost; messages alone (2> on a full disk) are no reason to stop
 
 
 def is_screen(stream: IO[str]) -> bool:

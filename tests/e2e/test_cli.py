@@ -17,6 +17,7 @@ from orster_cli import __version__
 from orster_cli.app import COMMANDS, GROUPS, PANELS
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import resolve, template_names
+from orster_cli.inputs.models import SHIPPED
 from tests.helpers.artifacts import make, manifest_values, resign
 from tests.helpers.cli import orster
 
@@ -182,6 +183,22 @@ def test_show(capsys: Capture, tmp_path: Path) -> None:
     assert data["lineage"][0]["path"] == str(tmp_path / "source")
     shutil.rmtree(tmp_path / "source")
     assert "(its folder is not here)" in orster(capsys, "show", tmp_path / "clip").out
+
+
+def test_show_lists_the_keys_of_a_dataset(capsys: Capture, tiny_dataset: Path) -> None:
+    keys = orster(capsys, "show", tiny_dataset, "--json").data["keys"]
+    assert keys == ["creature-00", "creature-01"]
+    lines = orster(capsys, "show", tiny_dataset).out.splitlines()
+    assert [line for line in lines if line.startswith("clip ")] == [f"clip {key}" for key in keys]
+
+
+def test_show_knows_the_model_of_the_package(capsys: Capture, tmp_path: Path) -> None:
+    model = open_artifact(SHIPPED).parent()
+    make(tmp_path / "clip", parents=[model])
+    assert "its folder is not here" not in orster(capsys, "show", tmp_path / "clip").out
+    other = model.model_copy(update={"id": "0" * 64})
+    make(tmp_path / "older", parents=[other])
+    assert "its folder is not here" in orster(capsys, "show", tmp_path / "older").out
 
 
 def test_show_follows_the_lineage_by_id_not_by_name(capsys: Capture, tmp_path: Path) -> None:
