@@ -9,10 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from orster_cli.api.arguments import a_path_or_none, public, several
 from orster_cli.api.assets import Asset
 from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
 from orster_cli.api.clips import origin_of
 from orster_cli.artifacts.store import Artifact, Draft
+from orster_cli.config.load import protocol_template
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.strict_json import read_object
 from orster_cli.core.types import OrbitClip
@@ -71,6 +73,7 @@ class Report:
         return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
+@public
 def evaluate(
     subject: SubjectLike,
     *,
@@ -98,8 +101,8 @@ def evaluate(
     names = [name.strip() for name in metrics.split(",")] if isinstance(metrics, str) else metrics
     resolved = resolve_settings(
         config,
-        template=None if protocol is None else f"evaluate-{protocol}",
-        flags={"evaluate.metrics": None if names is None else list(names)},
+        template=protocol_template(protocol),
+        flags={"evaluate.metrics": None if names is None else several("metrics", names)},
     )
     with ExitStack() as held:
         subject_name = _name(subject, held, messages)
@@ -109,7 +112,7 @@ def evaluate(
             resolved.config.evaluate,
             reference=reference_name,
             device=device,
-            cache=None if cache is None else Path(cache),
+            cache=a_path_or_none("cache", cache),
             reporter=messages,
         )
         if out is None:

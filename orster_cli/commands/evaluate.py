@@ -77,6 +77,7 @@ def evaluate(
             "nothing to evaluate", hint="orster evaluate asset/ --reference clip/ -o report/"
         )
     from orster_cli.commands.stage import Stage
+    from orster_cli.config.load import protocol_template
 
     names = None if metrics is None else [name.strip() for name in metrics.split(",")]
     stage = Stage.open(
@@ -86,7 +87,7 @@ def evaluate(
         reads=[subject, reference],
         out=out or _default_out(subject),
         flags={"evaluate.metrics": names},
-        template=None if protocol is None else f"evaluate-{protocol}",
+        template=protocol_template(protocol),
         **run.for_stage(),
     )
     _run(stage, subject, reference, fail_under or [], device, cache)

@@ -45,6 +45,7 @@ def init(
     Example: orster init frogs --template mini"""
     import dataclasses
 
+    from orster_cli.artifacts.folders import make_folder
     from orster_cli.artifacts.outputs import check_collection
     from orster_cli.config.load import resolve, templates_folder, to_toml
     from orster_cli.config.schema import Config
@@ -67,7 +68,7 @@ def init(
         if path.exists():
             kept.append(name)
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.write_text(text, encoding="utf-8")
         made.append(name)
     for name in kept:

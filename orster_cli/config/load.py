@@ -123,16 +123,24 @@ def find_template(name: str) -> Path:
 
 def preset_template(preset: str | None) -> str | None:
     """The template of a preset of `construct`. ConfigError: there is none of this name."""
-    if preset is None:
+    return _template_of("construct", "preset", preset)
+
+
+def protocol_template(protocol: str | None) -> str | None:
+    """The template of a protocol of `evaluate`. ConfigError: there is none of this name."""
+    return _template_of("evaluate", "protocol", protocol)
+
+
+def _template_of(section: str, word: str, name: str | None) -> str | None:
+    if name is None:
         return None
-    prefix = "construct-"
-    known = [name.removeprefix(prefix) for name in template_names() if name.startswith(prefix)]
-    if preset not in known:
-        raise ConfigError(
-            f"no preset {printable(preset)!r}{did_you_mean(preset, known)}",
-            hint=f"presets: {', '.join(known)}",
-        )
-    return f"{prefix}{preset}"
+    prefix = f"{section}-"
+    known = [one.removeprefix(prefix) for one in template_names() if one.startswith(prefix)]
+    if name not in known:
+        near = did_you_mean(name, known) if isinstance(name, str) else ""
+        shown = printable(str(name))[:80]
+        raise ConfigError(f"no {word} {shown!r}{near}", hint=f"{word}s: {', '.join(known)}")
+    return f"{prefix}{name}"
 
 
 def read_toml(path: Path) -> Values:
