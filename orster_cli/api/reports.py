@@ -22,10 +22,11 @@ from orster_cli.inputs.evaluation import (
     check_available,
     measured_values,
     plan_evaluation,
+    report_content,
     write_evaluation,
 )
 from orster_cli.report.file import REPORT
-from orster_cli.report.tabular import format_number
+from orster_cli.report.tabular import format_number, subject_rows
 from orster_cli.report.write import PAGE
 
 DIGITS = 4
@@ -61,15 +62,9 @@ class Report:
         return f"Report({len(self.subjects)} subjects: {shown})"
 
     def _repr_html_(self) -> str:
-        about = self.values["metrics"]
-        names = [name for name in about if about[name]["scope"] != "set"]
-        units = [f"{n} ({about[n]['unit']})" if about[n]["unit"] else n for n in names]
-        rows = [
-            [subject, *(format_number(mean.get(name), DIGITS) for name in names)]
-            for subject, mean in self.subjects.items()
-        ]
-        lines = ["".join(f"<th>{escape(cell)}</th>" for cell in ("", *units))]
-        lines += ["".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows]
+        rows, header = subject_rows(self.values, DIGITS)
+        lines = ["".join(f"<th>{escape(cell)}</th>" for cell in header)]
+        lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
         return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
@@ -121,8 +116,9 @@ def evaluate(
 
             def build(draft: Draft) -> Artifact:
                 values = write_evaluation(plan, draft.dir, messages, scratch=draft.scratch)
-                content = {key: values[key] for key in ("protocol", "summary", "unavailable")}
-                return draft.commit(content, warnings=messages.warnings[:MOST_WARNINGS])
+                return draft.commit(
+                    report_content(values), warnings=messages.warnings[:MOST_WARNINGS]
+                )
 
             folder = make(
                 out,
