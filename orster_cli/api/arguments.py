@@ -74,11 +74,16 @@ def an_integer(name: str, value: Any, low: int, high: int) -> int:
     return number
 
 
+def a_text(name: str, value: Any) -> str:
+    """`value` as a text."""
+    if not isinstance(value, str):
+        raise wrong(name, "a text", value)
+    return value
+
+
 def a_text_or_none(name: str, value: Any) -> str | None:
     """`value` as a text; None stays."""
-    if value is None or isinstance(value, str):
-        return value
-    raise wrong(name, "a text", value)
+    return None if value is None else a_text(name, value)
 
 
 def several(name: str, value: Any) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from orster_cli.api.arguments import a_path, a_path_or_none, an_integer, public, several
+from orster_cli.api.arguments import a_path, a_path_or_none, a_text, an_integer, public, several
 from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
 from orster_cli.api.clips import Clip, Origin, known_clip
 from orster_cli.artifacts.store import Artifact, Draft, open_artifact
@@ -38,6 +38,7 @@ class Dataset(Reader):
         """One view of a sample: dynamic, static, front, eval or grid; dynamic, eval and grid bring the
         static orbit.
         InputError: no such key or view, or a damaged sample."""
+        key, view = a_text("key", key), a_text("view", view)
         opened = opened_sample(Reader(self.root, self._samples), self._artifact, key, view)
         return known_clip(Origin(opened, f"{self.path}#{key}:{view}", OrbitFlags()))
 

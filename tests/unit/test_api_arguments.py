@@ -15,9 +15,19 @@ import torch
 import orster_cli as orster
 from orster_cli.api.calls import Folder, Messages, make
 from orster_cli.artifacts.store import Draft, open_artifact
+from orster_cli.construction.asset import save_asset
 from tests.helpers.artifacts import make as make_artifact
+from tests.helpers.constructing import tiny_fit
 
 NAN = float("nan")
+FIELDS: dict[str, Any] = {
+    "kind": "clip",
+    "command": "test",
+    "config": {},
+    "parents": [],
+    "inputs": [],
+    "messages": Messages(None),
+}
 WRONG: list[tuple[str, Callable[[], Any]]] = [
     ("path: expected a path, got None", lambda: orster.load_asset(None)),  # type: ignore[arg-type]
     ("path: expected a path, got b'x'", lambda: orster.open_dataset(b"x")),  # type: ignore[arg-type]
@@ -74,6 +84,40 @@ def test_a_loop_over_cameras_ends() -> None:
             cameras[index]
 
 
+def test_a_key_that_is_no_text(tiny_dataset: Path) -> None:
+    dataset = orster.open_dataset(tiny_dataset)
+    for key in (None, 5):
+        with pytest.raises(orster.ConfigError, match="key: expected a text"):
+            dataset.clip(key)  # type: ignore[arg-type]
+
+
+def test_times_and_backgrounds_that_are_none(tmp_path: Path) -> None:
+    def build(draft: Draft) -> Any:
+        fit = tiny_fit()
+        fit.model.start_motion(fit.views.timeline)
+        save_asset(draft.dir, fit.model.result())
+        return draft.commit({})
+
+    fields: dict[str, Any] = {**FIELDS, "kind": "asset"}
+    asset = orster.Asset(make(tmp_path / "asset", build, **fields))
+    cameras = orster.orbit_cameras(2, width=16, height=16)
+    for says, call in {
+        "time: expected 0 to 1, got nan": lambda: asset.at(NAN),
+        "time: expected a number, got [0.1]": lambda: asset.at([0.1]),
+        "time: expected a number, got None": lambda: asset.at(None),
+        "times: expected a number or several, got 'x'": lambda: asset.render(cameras, "x"),
+        "background: expected a grey level": lambda: asset.render(cameras, 0.0, background=[1, 1]),
+        "cameras: expected cameras, as from": lambda: asset.render([1], 0.0),
+        "pixels are too many": lambda: asset.render(
+            orster.orbit_cameras(1, width=8192, height=8192)
+        ),
+    }.items():
+        with pytest.raises(orster.ConfigError) as caught:
+            call()
+        assert says in str(caught.value)
+    assert asset.render(cameras, 0.5).shape == (2, 3, 16, 16)
+
+
 def _saved(folder: Path) -> Folder:
     return Folder(open_artifact(folder))
 
@@ -97,14 +141,6 @@ def test_temporary_folders_go_without_a_warning(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    fields: dict[str, Any] = {
-        "kind": "clip",
-        "command": "test",
-        "config": {},
-        "parents": [],
-        "inputs": [],
-        "messages": Messages(None),
-    }
 
     def build(draft: Draft) -> Any:
         (draft.dir / "file").write_text("x")
@@ -115,10 +151,10 @@ def test_temporary_folders_go_without_a_warning(
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        folder = make(None, build, **fields)
+        folder = make(None, build, **FIELDS)
         assert (folder.path / "file").is_file()
         with pytest.raises(orster.InputError):
-            make(None, fail, **fields)
+            make(None, fail, **FIELDS)
         assert len(list(tmp_path.iterdir())) == 1
         del folder
         gc.collect()
