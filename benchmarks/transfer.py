@@ -93,9 +93,9 @@ def main() -> None:
     with torch.no_grad():
         stage(ready.feed.batch(0, [0, 1]), 0, [0, 1])
     before |= {n: v for n, v in measure(stage, held).items() if n in ("orster", "kappa")}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
         accelerator = make_accelerator(cfg.distill, cpu=True)
-        run = Run(cfg.distill, Path(folder), accelerator, Silent(), StopFlag(), "distill")
+        run = Run(cfg.distill, Path(place), accelerator, Silent(), StopFlag(), "distill")
         train(stage, ready.feed, run)
     after = measure(stage, held)
     lines = [
