@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+ifneq ($(words $(VENV)),1)
+$(error VENV='$(VENV)': make needs a path without spaces)
+endif
 GLB ?= ../shared/data/glb
 # idle OpenMP threads must sleep: on small machines they starve everything else
 export OMP_WAIT_POLICY ?= passive
