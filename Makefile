@@ -3,6 +3,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+ifneq ($(words $(VENV)),1)
+$(error VENV='$(VENV)': make needs a path without spaces)
+endif
 GLB ?= ../shared/data/glb
 # idle OpenMP threads must sleep: on small machines they starve everything else
 export OMP_WAIT_POLICY ?= passive
@@ -56,6 +59,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.rasterizer_cpu
 	$(BIN)/python -m benchmarks.hexplane_cpu
 	$(BIN)/python -m benchmarks.trunk
+	$(BIN)/python -m benchmarks.stage
 	$(BIN)/python -m benchmarks.evaluate
 	$(BIN)/python -m benchmarks.prepare_data $(wildcard $(GLB)/animal_*.glb)
 	$(BIN)/python -m benchmarks.construct_cpu --glb $(GLB) --out benchmarks/results/construct_cpu.md

@@ -223,7 +223,7 @@ def main() -> None:
     page = about + "\n\n" + table(head, rows)
     print(page)
     if given.out:
-        write_results(given.out, "metrics beside public implementations", [page])
+        write_results(given.out, "metrics and public implementations", [page])
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ SHORT = {
     "without": "without distillation",
     "nearest": "nearest training clip",
 }
-ASKED = (("known", "text"), ("held-out", "text"), ("unseen", "image"), ("unseen", "object"))
+CONDITIONS = (("known", "text"), ("held-out", "text"), ("unseen", "image"), ("unseen", "object"))
 CONSTRUCTED = {  # of these, does an asset agree with the sample from all sides?
     "known": ("critter_frog-03", "animal_horse-04", "cutefish_clownfish-03", "mech_leela-15"),
     "held-out": ("animal_cow-10", "animal_fox-02", "cutefish_bluetang-02", "mech_george-11"),
@@ -102,14 +102,14 @@ class Nearest:
         others = [k for k in self.clips if k != key]
         if first is not None:
             return max(others, key=lambda k: float(psnr(self.clips[k].frames[:1], first[None])))
-        asked = self._text(text)
-        return max(others, key=lambda k: float(self.texts[k] @ asked))
+        wanted = self._text(text)
+        return max(others, key=lambda k: float(self.texts[k] @ wanted))
 
     def write(self, data: Path, by: str, out: Path) -> None:
         """Writes a clip for every clip of the dataset `data`, under its key and caption."""
-        asked = Dataset.open(data)
-        for key in asked.keys():  # noqa: SIM118
-            clip = asked.clip(key)
+        dataset = Dataset.open(data)
+        for key in dataset.keys():  # noqa: SIM118
+            clip = dataset.clip(key)
             first = clip.frames[0] if by != "text" else None
             chosen = self.clips[self.of(key, clip.prompt or "", first)]
             if not (out / key).is_dir():
@@ -170,15 +170,15 @@ class Generalise(Project):
     def measure(self, names: Sequence[str], jobs: int) -> None:
         """Samples and reports of some models of SHORT, several conditions at once."""
         copies = Nearest(self.root / "data-known") if SHORT["nearest"] in names else None
-        asked = {self.place(name, *how): (name, *how) for name in names for how in ASKED}
+        cells = {self.folder(name, *c): (name, *c) for name in names for c in CONDITIONS}
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(lambda one: self.answer(*one, copies), asked.values()))
+            list(pool.map(lambda cell: self.sample_and_report(*cell, copies), cells.values()))
 
-    def answer(self, name: str, split: str, by: str, copies: Nearest | None) -> None:
-        """Samples and report of one model for one kind of condition, `ASKED`."""
+    def sample_and_report(self, name: str, split: str, by: str, copies: Nearest | None) -> None:
+        """Samples and report of one model for one kind of condition, `CONDITIONS`."""
         if name == SHORT["nearest"]:
             assert copies is not None
-            out = self.root / self.place(name, split, by) / "moving"
+            out = self.root / self.folder(name, split, by) / "moving"
             copies.write(self.root / f"data-{split}", by, out)
         elif name == SHORT["without"]:
             self.sample(self.undistilled or self.without_distillation(), name, split, by)
@@ -187,16 +187,16 @@ class Generalise(Project):
         self.report(name, split, by)
 
     @staticmethod
-    def place(name: str, split: str, by: str) -> str:
+    def folder(name: str, split: str, by: str) -> str:
         """The folder below the root for a model's samples and reports."""
         if name == SHORT["nearest"] and by == "object":
-            by = "image"  # it looks at the first view alone: the same answers
+            by = "image"  # it looks at the first view alone: the same samples
         return f"{name}/{split}-{by}"
 
     def sample(self, model: Path, name: str, split: str, by: str) -> None:
         """Samples with the model's default motion, and with motion 0."""
         for what, more in (("moving", ()), ("resting", ("--set", "sample.motion=0"))):
-            out = f"{self.place(name, split, by)}/{what}"
+            out = f"{self.folder(name, split, by)}/{what}"
             self.python(
                 "-m", "benchmarks.sample_set", "--model", str(model), "--by", by, "--out",
                 str(self.root / out), "--dataset", str(self.root / f"data-{split}"),
@@ -205,22 +205,22 @@ class Generalise(Project):
 
     def report(self, name: str, split: str, by: str) -> None:
         """Metrics of the existing samples, and assets of some."""
-        place = self.place(name, split, by)
-        subject = self.root / place / "moving"
+        folder = self.folder(name, split, by)
+        subject = self.root / folder / "moving"
         # distances of sets over the five held-out clips say nothing
         chosen = FIGURES[:-1] if split == "held-out" else FIGURES
         self.orster(
             "evaluate", str(subject), "--reference", str(self.root / f"data-{split}"),
             "--metrics", ",".join(chosen), "--set", f"evaluate.encoder={self.root / 'judge'}",
-            out=f"{place}/report",
+            out=f"{folder}/report",
         )  # fmt: skip
         for key in CONSTRUCTED.get(split, ()):
-            out = f"{place}/assets/{key}"
+            out = f"{folder}/assets/{key}"
             self.orster("construct", str(subject / key), "--preset", "fast", out=out)
 
     def row(self, name: str, split: str, by: str) -> list[object]:
         """A row of the table: mean and 95 % interval over clips."""
-        folder = self.root / self.place(name, split, by)
+        folder = self.root / self.folder(name, split, by)
         summary = read_object(folder / "report" / "report.json")["summary"]
         cells: list[object] = [name]
         for figure in FIGURES:
@@ -251,12 +251,12 @@ def sections(project: Generalise, names: Sequence[str]) -> list[str]:
         "clips: whether one object can look like all frames."
     ]
     head = ["", *FIGURES, "motion", "consistency"]
-    for split, by in ASKED:
+    for split, by in CONDITIONS:
         lines = [project.row(name, split, by) for name in names]
         data = project.root / f"data-{split}"
         count = len(Dataset.open(data).keys())
         found.append(
-            f"## {split}, asked by {by}: {count} clips (true motion {true_motion(data):.4f})\n\n"
+            f"## {split}, condition {by}: {count} clips (true motion {true_motion(data):.4f})\n\n"
             + table(head, lines)
         )
     return found
@@ -289,18 +289,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
-    asked = given.models.split(",")
-    if unknown := [name for name in asked if name not in SHORT]:
+    models = given.models.split(",")
+    if unknown := [name for name in models if name not in SHORT]:
         sys.exit(f"unknown models {unknown}: known are {list(SHORT)}")
-    if given.sheet is not None and "shipped" not in asked:
+    if given.sheet is not None and "shipped" not in models:
         parser.error("--sheet shows the shipped model's samples: add it to --models")
-    names = [SHORT[name] for name in asked]
+    names = [SHORT[name] for name in models]
     project = Generalise(given.project, given.glb, CONFIG)
     if given.keep is not None:
         project.keep(given.keep)
         return
     if given.undistilled is not None:
-        open_artifact(given.undistilled, kind="model")  # said now, not after the judge's training
+        open_artifact(given.undistilled, kind="model")  # fails now, not after the judge's training
     project.undistilled = given.undistilled
     project.lay_out()
     project.measure(names, given.jobs)

@@ -85,7 +85,7 @@ def true_object(glb: Path, prompt: str, facts: Facts) -> NormalizedClip:
     return normalize_object(load_gltf(glb / file), int(clip), cfg)
 
 
-def beside_truth(asset: Gaussians4D, placed: NormalizedClip, frames: int, offset: float) -> float:
+def psnr_to_truth(asset: Gaussians4D, placed: NormalizedClip, frames: int, offset: float) -> float:
     """PSNR in dB over moments of the clip of `frames` frames, `offset` degrees from its camera."""
     times = clip_times(MOMENTS)
     azimuths = offset + orbit_azimuths(frames)[-1] * times
@@ -98,8 +98,8 @@ def measured(folder: Path, placed: NormalizedClip, frames: int) -> list[float]:
     """PSNR at its own frames, between the frames, and from other views."""
     asset = load_asset(folder)
     own = float(read_object(folder / "manifest.json")["content"]["psnr"])
-    elsewhere = [beside_truth(asset, placed, frames, offset) for offset in ELSEWHERE]
-    return [own, beside_truth(asset, placed, frames, 0.0), float(np.mean(elsewhere))]
+    elsewhere = [psnr_to_truth(asset, placed, frames, offset) for offset in ELSEWHERE]
+    return [own, psnr_to_truth(asset, placed, frames, 0.0), float(np.mean(elsewhere))]
 
 
 def picture(path: Path, kinds: list[list[Path]]) -> None:
@@ -115,7 +115,7 @@ def picture(path: Path, kinds: list[list[Path]]) -> None:
 
 
 def _fitted(frames: Tensor) -> Tensor:
-    side = frames.shape[-2]  # two square views lie beside each other
+    side = frames.shape[-2]  # two square views side by side
     return torch.nn.functional.interpolate(frames[..., :side], size=(CELL, CELL), mode="area")
 
 
@@ -151,7 +151,7 @@ def main() -> None:
     means = [np.mean(found[kind], axis=0).tolist() for kind in kinds]
     lines.append(["**mean**", *_cells(means[0]), *_cells(means[1])])
     about = (
-        f"`orster generate --preset {given.preset}` of the shipped model beside `construct` of the "
+        f"`orster generate --preset {given.preset}` of the shipped model, and `construct` of the "
         f"rendered clips ({facts.frames} frames of {facts.resolution} pixels). PSNR in dB on white: at "
         f"the asset's own frames; to the true object at {MOMENTS} moments along the clip's orbit, most "
         f"of them between frames; the same from {' and '.join(f'{a:g}' for a in ELSEWHERE)} degrees "

@@ -63,7 +63,7 @@ def settings(template: str, clips: int) -> Config:
     return replace(cfg, model=model, align=replace(own.pop("align"), features="vae"), **own)
 
 
-def family(cfg: Config, place: Path) -> None:
+def family(cfg: Config, models: Path) -> None:
     """A new 3D model, a new video model, a student in two channels and a merged student."""
     model, cpu = cfg.model, torch.device("cpu")
     groups = min(model.groups, *model.vae_widths)
@@ -71,32 +71,32 @@ def family(cfg: Config, place: Path) -> None:
     parts = Models(vae=vae, encoder=new_mini(model.encoder_width, 0))
     for role in ("3d", "video"):
         made = build_diffusion(cfg, cfg.teacher, source(cpu), parts, role).finish()
-        save_bundle(made, place / role)
-    start = Models(start=load_bundle(place / "3d"))
+        save_bundle(made, models / role)
+    start = Models(start=load_bundle(models / "3d"))
     student = build_diffusion(cfg, cfg.pretrain, source(cpu), start, "4d").finish()
-    save_bundle(student, place / "two")
+    save_bundle(student, models / "two")
     assert student.std4d is not None
-    save_bundle(replace(student, std4d=student.std4d.merge()), place / "merged")
+    save_bundle(replace(student, std4d=student.std4d.merge()), models / "merged")
 
 
-def ready(stage: str, cfg: Config, place: Path, device: torch.device) -> PreparedStage:
-    folder = place / ("two" if stage in ("pretrain", "distill") else "merged")
+def ready(stage: str, cfg: Config, models: Path, device: torch.device) -> PreparedStage:
+    folder = models / ("two" if stage in ("pretrain", "distill") else "merged")
     models = Models(
         start=load_bundle(folder, empty=device == META),
-        teacher_3d=place / "3d",
-        teacher_video=place / "video",
+        teacher_3d=models / "3d",
+        teacher_video=models / "video",
     )
     return build_stage(stage, "4d", cfg, source(device), models)
 
 
-def on_cuda(stage: str, cfg: Config, place: Path, device: torch.device) -> list[object]:
+def on_cuda(stage: str, cfg: Config, models: Path, device: torch.device) -> list[object]:
     """A row: MiB of the plan, and of two real steps."""
     own = getattr(cfg, stage)
-    plan = plan_stage(lambda where: ready(stage, cfg, place, where), own, section=stage)
+    plan = plan_stage(lambda where: ready(stage, cfg, models, where), own, section=stage)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
-    made = ready(stage, cfg, place, device)
+    made = ready(stage, cfg, models, device)
     with tempfile.TemporaryDirectory() as scratch:
         accelerator = make_accelerator(own, cpu=False)
         train(
@@ -108,15 +108,15 @@ def on_cuda(stage: str, cfg: Config, place: Path, device: torch.device) -> list[
             *(x / MIB for x in (plan.needed, reserved))]  # fmt: skip
 
 
-def on_cpu(stage: str, cfg: Config, place: Path) -> list[object]:
+def on_cpu(stage: str, cfg: Config, models: Path) -> list[object]:
     """A row: MiB of the plan for this device and of one real pass."""
     cpu, own = torch.device("cpu"), getattr(cfg, stage)
     layers.FEW_KEYS = 0  # fused attention for any number of keys, as the plan has it
     clips = own.batch // own.accumulate
     with torch.device(META):
-        empty = ready(stage, cfg, place, META)
+        empty = ready(stage, cfg, models, META)
     plan = measure_stage(empty, own, clips=clips, like="cpu")
-    made = ready(stage, cfg, place, cpu)
+    made = ready(stage, cfg, models, cpu)
     made.task.train()
     if isinstance(made.task, TaughtStage):
         made.task.transfer.eval()  # as the plan has it
@@ -138,22 +138,22 @@ def main() -> None:
     given = parser.parse_args()
     cfg, device = settings(given.template, given.clips), torch.device(given.device)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        family(cfg, place)
+        models = Path(folder)
+        family(cfg, models)
         if device.type == "cuda":
             head = ["stage", "plan, MiB", "max_memory_allocated", "ratio", "plan with margin",
                     "max_memory_reserved"]  # fmt: skip
-            rows = [on_cuda(stage, cfg, place, torch.device("cuda", 0)) for stage in STAGES]
+            rows = [on_cuda(stage, cfg, models, torch.device("cuda", 0)) for stage in STAGES]
         else:
             head = ["stage", "kept, plan, MiB", "kept, counted", "ratio", "fullest, plan, MiB",
                     "fullest, counted", "ratio"]  # fmt: skip
-            rows = [on_cpu(stage, cfg, place) for stage in STAGES]
+            rows = [on_cpu(stage, cfg, models) for stage in STAGES]
     page = table(head, rows)
     print(page)
     if given.out:
         where = "a GPU" if device.type == "cuda" else "a CPU"
-        said = f"Template `{given.template}`, {given.clips} clips at once, bfloat16, layers recomputed."
-        write_results(given.out, f"the memory plan beside {where}", [said, page])
+        about = f"Template `{given.template}`, {given.clips} clips at once, bfloat16, layers recomputed."
+        write_results(given.out, f"the memory plan and {where}", [about, page])
 
 
 if __name__ == "__main__":

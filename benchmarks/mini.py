@@ -108,10 +108,10 @@ def main() -> None:
         clip, motion, seconds = sampled(sampler, prompt, given.seed)
         among = known if key is None else {**known, key: truth.shown[key]}
         own, nearest, which = nearness(clip.frames, key, among)
-        said = "-" if own is None else f"{own:.1f}"
+        own_psnr = "-" if own is None else f"{own:.1f}"
         true_motion = "-" if key is None else f"{truth.motion[key]:.4f}"
         print(
-            f"| {prompt} | {truth.kind(key)} | {said} | {nearest:.1f} | {which} "
+            f"| {prompt} | {truth.kind(key)} | {own_psnr} | {nearest:.1f} | {which} "
             f"| {motion:.4f} | {true_motion} | {seconds:.1f} |"
         )
         rows.append(list(clip.frames))

@@ -47,12 +47,12 @@ def main() -> None:
     for key, frames in true.items():
         rows.append(list(frames))
         titles.append(f"{captions[key]} (true)")
-        for kind, asked in (
+        for kind, condition in (
             ("caption", SampleRequest(text=captions[key])),
             ("first view", SampleRequest(image=frames[0])),
             ("object", SampleRequest(object_orbit=stills[key])),
         ):
-            made = next(sampler.sample(asked, [0])).clip.frames
+            made = next(sampler.sample(condition, [0])).clip.frames
             own, other, _ = nearness(made, key, true)
             assert own is not None
             means[kind].append(own)

@@ -19,6 +19,9 @@ def main() -> None:
         signal.signal(signal.SIGINT, _leave)
     # Idle OpenMP threads must sleep, not spin: on small machines they starve the rasterizer.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from orster_cli.core.systems import open_standard_streams
+
+    open_standard_streams()
     from orster_cli.app import run
 
     try:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
 from importlib import import_module
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from orster_cli import __version__
-from orster_cli.core.systems import require_posix
+from orster_cli.core.systems import require_current_folder, require_posix
 from orster_cli.ui.errors import BROKEN_PIPE, INTERRUPTED, USAGE, explain
+from orster_cli.ui.help import laid_out
 from orster_cli.ui.out import Out, ReaderGone, is_screen
 
 # command -> (module, function); the module is small and imports the heavy parts when it runs
@@ -66,8 +70,9 @@ class Commands(TyperGroup):
             rows = []
             for name in names:
                 if _PANEL_OF.get(name, "Commands") == panel:
-                    limit = formatter.width - 6 - width
-                    rows.append((name.ljust(width), self.commands[name].get_short_help_str(limit)))
+                    # whole: on a narrow terminal it is wrapped, not cut
+                    text = self.commands[name].get_short_help_str(limit=1000)
+                    rows.append((name.ljust(width), text))
             with formatter.section(panel):
                 formatter.write_dl(rows)
 
@@ -100,38 +105,74 @@ def build(only: str | None = None) -> typer.Typer:
     for name, (module, function) in COMMANDS.items():
         if only in (None, name):
             command = getattr(import_module(f"orster_cli.commands.{module}"), function)
-            app.command(name, rich_help_panel=_PANEL_OF.get(name))(command)
+            text = laid_out(command.__doc__)
+            app.command(name, help=text, rich_help_panel=_PANEL_OF.get(name))(command)
     for name, module in GROUPS.items():
         if only in (None, name):
             group = import_module(f"orster_cli.commands.{module}").app
+            for inner in group.registered_commands:
+                inner.help = laid_out(inner.callback.__doc__)
             app.add_typer(group, name=name, rich_help_panel=_PANEL_OF.get(name))
     return app
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line; returns its exit code."""
-    first = arguments[0] if arguments else None
+    interrupt = _Interrupt()
     try:
-        if first != "doctor":  # which says it too, among other things
-            require_posix()
-        app = build(first if first in COMMANDS or first in GROUPS else None)
-        code = app(args=arguments, prog_name="orster", standalone_mode=False)
-        Out().clear()
-        return code if isinstance(code, int) else 0
-    except SystemExit as leaving:
-        code = leaving.code
-        return code if isinstance(code, int) else (0 if code is None else 1)
+        with interrupt:
+            return _run(arguments)
     except (BrokenPipeError, ReaderGone):
         _stop_writing()
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return _interrupted()
     except Exception as error:  # noqa: BLE001 - the edge: every error becomes an exit code here
+        if interrupt.came and explain(error).bug:
+            return _interrupted()
         try:
             return _report(error, arguments)
         except ReaderGone:
             _stop_writing()
             return BROKEN_PIPE
+
+
+def _run(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else None
+    if first != "doctor":  # which says it too, among other things
+        require_posix()
+    known = first in COMMANDS or first in GROUPS
+    if known:
+        require_current_folder()
+    app = build(first if known else None)
+    try:
+        code = app(args=arguments, prog_name="orster", standalone_mode=False)
+    except SystemExit as leaving:
+        code = leaving.code
+        return code if isinstance(code, int) else (0 if code is None else 1)
+    Out().clear()
+    return code if isinstance(code, int) else 0
+
+
+class _Interrupt:
+    """Remembers a Ctrl-C while no command listens for it. An import that it breaks off may end in another
+    error, such as numpy's ImportError: that is no bug of ours."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __enter__(self) -> None:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is signal.default_int_handler and current_thread() is main_thread():
+            signal.signal(signal.SIGINT, self)
+
+    def __exit__(self, *error: object) -> None:
+        if signal.getsignal(signal.SIGINT) is self:
+            signal.signal(signal.SIGINT, self._before)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.default_int_handler(number, frame)
 
 
 def _interrupted() -> int:

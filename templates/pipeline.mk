@@ -71,7 +71,7 @@ $(call man,asset): $(call man,clip)
 $(call man,report): $(call man,asset)
 	$(call update,$(ORSTER) evaluate asset --reference clip -o report $(with))
 
-# one clip of the dataset, without any model: make frog-00/report/manifest.json, if the dataset has the key frog-00
+# one clip of the dataset, without any model: make KEY/report/manifest.json; `orster show dataset` lists the keys
 %/asset/manifest.json: $(call man,dataset)
 	$(call update,$(ORSTER) construct "dataset#$*" --preset $(PRESET) -o $*/asset $(with))
 %/report/manifest.json: %/asset/manifest.json

@@ -90,7 +90,7 @@ MUTANTS = (
     ),
     Mutant(
         "training/ema.py", "averages follow the weights and forget the past",
-        "parameter.detach().float(), 1 - decay)", "parameter.detach().float(), decay)",
+        "weights, 1 - decay)", "weights, decay)",
         "tests/unit/test_ema.py",
     ),
     Mutant(
@@ -121,29 +121,29 @@ MUTANTS = (
 )  # fmt: skip
 
 
-def copy_of_the_tree(place: Path) -> Path:
-    """What git would commit now, in `place`."""
+def copy_of_the_tree(folder: Path) -> Path:
+    """What git would commit now, in `folder`."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(
         listed, cwd=REPOSITORY, capture_output=True, check=True, text=True
     ).stdout
     for name in filter(None, names.split("\0")):
         if (REPOSITORY / name).is_file():
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, place / name)
-    return place
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, folder / name)
+    return folder
 
 
-def verdict(mutant: Mutant, place: Path) -> tuple[str, str]:
-    """Whether the tests caught it in the copy at `place`, and by which. SystemExit: they did not run."""
-    file = place / "orster_cli" / mutant.file
+def verdict(mutant: Mutant, folder: Path) -> tuple[str, str]:
+    """Whether the tests caught it in the copy at `folder`, and by which. SystemExit: they did not run."""
+    file = folder / "orster_cli" / mutant.file
     whole = file.read_text("utf-8")
     file.write_text(mutant.planted_in(whole), "utf-8")
     try:
-        env = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider"]
         done = subprocess.run(
-            [*command, *mutant.tests.split()], cwd=place, env=env, capture_output=True, text=True
+            [*command, *mutant.tests.split()], cwd=folder, env=env, capture_output=True, text=True
         )
     finally:
         file.write_text(whole, "utf-8")
@@ -161,11 +161,11 @@ def main() -> int:
     chosen = parser.parse_args().packages
     survived = 0
     with tempfile.TemporaryDirectory() as folder:
-        place = copy_of_the_tree(Path(folder))
+        copy = copy_of_the_tree(Path(folder))
         for mutant in MUTANTS:
             if chosen and mutant.package not in chosen:
                 continue
-            found, by = verdict(mutant, place)
+            found, by = verdict(mutant, copy)
             survived += found == SURVIVED
             print(f"{found}: {mutant.file}: {mutant.fault}\n    {by}", flush=True)
     print(f"{survived} survived" if survived else "all were caught")

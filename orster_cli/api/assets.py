@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orster_cli.api.arguments import a_number, a_path, public, several, wrong
 from orster_cli.api.calls import (
     MOST_WARNINGS,
     Folder,
@@ -26,6 +27,7 @@ from orster_cli.config.load import preset_template
 from orster_cli.construction.asset import load_asset as read_asset
 from orster_cli.core.compositing import WHITE
 from orster_cli.core.errors import ConfigError
+from orster_cli.core.limits import IMAGE_MAX_PIXELS
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.strict_json import read_object
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
@@ -79,8 +81,9 @@ class Asset:
     @torch.no_grad()
     def at(self, time: float) -> Gaussians:
         """The N Gaussians at `time` in [0,1] of the clip: world +Z up, the object about 1 in size."""
-        return self._gaussians.at(_in_clip(time))
+        return self._gaussians.at(a_number("time", time, 0, 1))
 
+    @public
     def render(
         self,
         cameras: Cameras,
@@ -92,14 +95,20 @@ class Asset:
 
         T cameras with T times; one camera or one time serves for all. `background`: a grey level or a
         colour [3] in [0,1]. ConfigError: numbers of cameras and times that do not fit, a time outside
-        [0,1]."""
-        moments = torch.as_tensor(times, dtype=torch.float32).reshape(-1)
+        [0,1], images of more than 8192 x 4096 pixels; MissingResourceError: not enough memory."""
+        if not isinstance(cameras, Cameras):
+            raise wrong("cameras", "cameras, as from orbit_cameras", cameras)
+        if cameras.width * cameras.height > IMAGE_MAX_PIXELS:
+            raise ConfigError(f"cameras: {cameras.width}x{cameras.height} pixels are too many")
+        moments = _floats("times", times)
         count = max(len(cameras), len(moments))
         if not {len(cameras), len(moments)} <= {1, count}:
             raise ConfigError(f"{len(cameras)} cameras but {len(moments)} times")
         for time in moments.tolist():
-            _in_clip(time)
-        shade = torch.as_tensor(background, dtype=torch.float32)
+            a_number("time", time, 0, 1)
+        shade = _floats("background", background)
+        if len(shade) not in (1, 3):
+            raise wrong("background", "a grey level or a colour", background)
         shown = render_clip(
             self._gaussians,
             cameras[torch.arange(count) % len(cameras)],
@@ -126,17 +135,21 @@ class Asset:
         return png(contact_sheet([list(images)], [self.prompt or ""], cell=SHEET_SIDE))
 
 
-def _in_clip(time: float) -> float:
-    if not 0 <= time <= 1:
-        raise ConfigError(f"time: expected 0 to 1, got {time:g}")
-    return float(time)
+def _floats(name: str, values: float | Sequence[float] | Tensor) -> Tensor:
+    """A number or several as a vector."""
+    try:
+        return torch.as_tensor(values, dtype=torch.float32).reshape(-1)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise wrong(name, "a number or several", values) from None
 
 
+@public
 def load_asset(path: str | Path) -> Asset:
     """The asset in the folder `path`. InputError: none there, or a damaged one."""
-    return Asset(Folder(open_artifact(Path(path), kind="asset")))
+    return Asset(Folder(open_artifact(a_path("path", path), kind="asset")))
 
 
+@public
 def construct(
     clips: ClipLike | Sequence[ClipLike],
     *,
@@ -163,7 +176,10 @@ def construct(
     ConfigError: a wrong setting; InputError: clips that cannot be fitted; NumericalError: the fit
     diverges; ConflictError: `out` holds something else."""
     messages = Messages(reporter)
-    given = [clips] if isinstance(clips, str | Path | OrbitClip) else list(clips)
+    template = preset_template(preset)
+    given: list[ClipLike] = (
+        [clips] if isinstance(clips, str | Path | OrbitClip) else several("clips", clips)
+    )
     if not given:
         raise ConfigError("no clips")
     origins = [origin_of(clip, messages) for clip in given]
@@ -181,7 +197,7 @@ def construct(
         opened = model
     resolved = resolve_settings(
         config,
-        template=preset_template(preset),
+        template=template,
         flags={"construct.seed": seed},
         model=None if opened is None else sampling_of(opened.path),
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from orster_cli.api.arguments import a_path, public, wrong
 from orster_cli.artifacts.copying import copy_artifact
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
 from orster_cli.artifacts.outputs import InputPath
@@ -69,6 +72,10 @@ class Messages:
     reporter, warnings go to Python's `warnings`, the rest nowhere."""
 
     def __init__(self, reporter: Reporter | None) -> None:
+        if reporter is not None and not all(
+            callable(getattr(reporter, name, None)) for name in ("step", "info", "warn")
+        ):
+            raise wrong("reporter", "an object with step, info and warn", reporter)
         self._reporter = reporter
         self.warnings: list[str] = []
 
@@ -105,16 +112,18 @@ class Folder:
 
     def __init__(self, artifact: Artifact, held: TemporaryDirectory[str] | None = None) -> None:
         self.artifact = artifact
-        self._held = held
+        if held is not None:
+            weakref.finalize(self, held.cleanup)
 
     @property
     def path(self) -> Path:
         return self.artifact.path
 
+    @public
     def save(self, out: str | Path, *, force: bool = False) -> Path:
         """A copy in `out`, with the same id. ConflictError: `out` holds something else; `force` replaces
         an artifact of the same kind."""
-        self.artifact = copy_artifact(self.artifact, Path(out), force=force)
+        self.artifact = copy_artifact(self.artifact, a_path("out", out), force=force)
         return self.path
 
 
@@ -135,23 +144,27 @@ def make(
     """The artifact in `out` (None: a temporary folder), which `build` commits unless it is there. Arguments
     and errors as `artifacts.store.begin`."""
     held = None
-    if out is None:
-        held = TemporaryDirectory(prefix="orster-")
-        out = Path(held.name) / kind
-    target = Path(out)
-    draft = begin(
-        target,
-        kind=kind,
-        command=command,
-        config=config,
-        parents=parents,
-        inputs=inputs,
-        seeds=seeds,
-        force=force,
-        reporter=messages,
-        reads=reads,
-    )
-    if draft is None:
-        return Folder(open_artifact(target, kind=kind))
-    with draft:
-        return Folder(build(draft), held)
+    with ExitStack() as on_error:
+        if out is None:
+            held = TemporaryDirectory(prefix="orster-")
+            on_error.callback(held.cleanup)
+            out = Path(held.name) / kind
+        target = a_path("out", out)
+        draft = begin(
+            target,
+            kind=kind,
+            command=command,
+            config=config,
+            parents=parents,
+            inputs=inputs,
+            seeds=seeds,
+            force=force,
+            reporter=messages,
+            reads=reads,
+        )
+        if draft is None:
+            return Folder(open_artifact(target, kind=kind))
+        with draft:
+            folder = Folder(build(draft), held)
+        on_error.pop_all()
+        return folder

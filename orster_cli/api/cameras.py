@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from orster_cli.core.errors import ConfigError
+from orster_cli.api.arguments import a_number, an_integer, wrong
+from orster_cli.core.limits import IMAGE_MAX_SIDE, TRANSFORMS_MAX_FRAMES
 from orster_cli.core.types import Cameras
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS, orbit_azimuths
 from orster_cli.geometry.orbit import orbit_cameras as cameras_at
@@ -28,15 +29,28 @@ def orbit_cameras(
     `azimuths` in degrees: 0 is the front view, counter-clockwise seen from above; an int T is the number
     of cameras of a full turn. `elevation`: degrees above the horizon; `radius`: in object sizes; `fov`:
     field of view across the longer side, degrees; `width`, `height`: pixels. ConfigError: out of bounds."""
-    OrbitFlags(elevation=elevation, radius=radius, fov=fov).check()
-    count = azimuths if isinstance(azimuths, int) else 1
-    for name, value in (("azimuths", count), ("width", width), ("height", height)):
-        if value < 1:
-            raise ConfigError(f"{name}: expected at least 1, got {value}")
+    OrbitFlags(
+        elevation=a_number("elevation", elevation),
+        radius=a_number("radius", radius),
+        fov=a_number("fov", fov),
+    ).check()
+    for name, value in (("width", width), ("height", height)):
+        an_integer(name, value, 1, IMAGE_MAX_SIDE)
     if isinstance(azimuths, int):
-        angles = orbit_azimuths(azimuths)
+        angles = orbit_azimuths(an_integer("azimuths", azimuths, 1, TRANSFORMS_MAX_FRAMES))
     else:
-        angles = torch.as_tensor(azimuths, dtype=torch.float64).reshape(-1)
+        angles = _angles(azimuths)
     return cameras_at(
         angles, elevation=elevation, radius=radius, fov_deg=fov, width=width, height=height
     )
+
+
+def _angles(azimuths: float | Sequence[float] | Tensor) -> Tensor:
+    """Degrees [T], finite."""
+    try:
+        angles = torch.as_tensor(azimuths, dtype=torch.float64).reshape(-1)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise wrong("azimuths", "a number or several", azimuths) from None
+    if not 1 <= len(angles) <= TRANSFORMS_MAX_FRAMES or not bool(angles.isfinite().all()):
+        raise wrong("azimuths", f"1 to {TRANSFORMS_MAX_FRAMES} finite numbers", azimuths)
+    return angles

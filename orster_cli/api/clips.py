@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
+from orster_cli.api.arguments import a_number, a_path, public
 from orster_cli.api.calls import Folder, Messages, make
 from orster_cli.artifacts.store import Artifact, Draft
 from orster_cli.core.reporting import Reporter
@@ -63,13 +65,14 @@ class Clip(OrbitClip):
         folder = self._origin.folder if self._origin else None
         return None if folder is None else folder.path
 
+    @public
     def save(self, out: str | Path, *, force: bool = False) -> Path:
         """Write the clip as an artifact into the folder `out`; returns `out`.
 
         ConflictError: `out` holds something else; `force` replaces an older clip there."""
         origin = origin_of(self, Messages(None))
         if origin.folder is None:
-            origin.folder = _written(self, origin, Path(out), force)
+            origin.folder = _written(self, origin, a_path("out", out), force)
             return origin.folder.path
         return origin.folder.save(out, force=force)
 
@@ -82,6 +85,7 @@ class Clip(OrbitClip):
         return png(contact_sheet([list(self.over()[pick])], [self.prompt or ""]))
 
 
+@public
 def open_clip(
     clip: str | Path,
     *,
@@ -100,7 +104,11 @@ def open_clip(
     `radius` object sizes. InputError: no such clip, or a damaged one; ConfigError: an orbit out of
     bounds; LimitError, an InputError: too large."""
     orbit = OrbitFlags(
-        elevation=elevation, radius=radius, fov=fov, azimuth_start=azimuth_start, turns=turns
+        elevation=a_number("elevation", elevation),
+        radius=a_number("radius", radius),
+        fov=a_number("fov", fov),
+        azimuth_start=a_number("azimuth_start", azimuth_start),
+        turns=a_number("turns", turns),
     )
     orbit.check()
     opened = inputs.open_clip(str(clip), orbit, Messages(reporter))
@@ -146,6 +154,7 @@ def origin_of(clip: ClipLike, messages: Messages, *, default_view: str = "dynami
         write_priors(folder, clip.priors)
     origin = origin_of(folder, messages)
     origin.held = held
+    weakref.finalize(origin, held.cleanup)
     return origin
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from orster_cli.api.arguments import a_path, a_path_or_none, a_text, an_integer, public, several
 from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
 from orster_cli.api.clips import Clip, Origin, known_clip
 from orster_cli.artifacts.store import Artifact, Draft, open_artifact
+from orster_cli.core.errors import ConfigError
 from orster_cli.core.reporting import Reporter
 from orster_cli.dataset.reader import Dataset as Reader
 from orster_cli.inputs.clips import opened_sample
@@ -31,10 +33,12 @@ class Dataset(Reader):
     def id(self) -> str:
         return self._artifact.id
 
+    @public
     def clip(self, key: str, view: str = "dynamic") -> Clip:
         """One view of a sample: dynamic, static, front, eval or grid; dynamic, eval and grid bring the
         static orbit.
         InputError: no such key or view, or a damaged sample."""
+        key, view = a_text("key", key), a_text("view", view)
         opened = opened_sample(Reader(self.root, self._samples), self._artifact, key, view)
         return known_clip(Origin(opened, f"{self.path}#{key}:{view}", OrbitFlags()))
 
@@ -42,11 +46,13 @@ class Dataset(Reader):
         return f"Dataset({str(self.path)!r}, {len(self)} clips)"
 
 
+@public
 def open_dataset(path: str | Path) -> Dataset:
     """The dataset in the folder `path`. InputError: none there, or a damaged one."""
-    return Dataset(open_artifact(Path(path), kind="dataset"))
+    return Dataset(open_artifact(a_path("path", path), kind="dataset"))
 
 
+@public
 def prepare(
     objects: str | Path | Sequence[str | Path],
     out: str | Path,
@@ -69,13 +75,16 @@ def prepare(
     InputError: no objects, or no clip that is kept; ConfigError: a wrong setting; ConflictError: `out`
     holds something else; `force` replaces a dataset there."""
     messages = Messages(reporter)
-    given = [objects] if isinstance(objects, str | Path) else list(objects)
-    paths = [Path(path) for path in given]
+    given = [objects] if isinstance(objects, str | Path) else several("objects", objects)
+    paths = [a_path("objects", path) for path in given]
+    if not paths:
+        raise ConfigError("no objects")
+    an_integer("workers", workers, 1, 256)
     resolved = resolve_settings(config, template=template)
     plan = plan_prepare(
         paths,
         resolved.config.prepare,
-        captions=None if captions is None else Path(captions),
+        captions=a_path_or_none("captions", captions),
         reporter=messages,
     )
 

@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from orster_cli.api.arguments import (
+    SEED_MAX,
+    a_path,
+    a_path_or_none,
+    a_text_or_none,
+    an_integer,
+    public,
+)
 from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
 from orster_cli.api.clips import Clip, ClipLike, origin_of, saved_clip
 from orster_cli.artifacts.outputs import InputPath
@@ -53,11 +61,12 @@ ModelLike = Model | str | Path
 """A model, or anything that `load_model` takes."""
 
 
+@public
 def load_model(model: str | Path | None = None) -> Model:
     """The model in a folder; "mini" and None are the small one that comes with the package.
 
     InputError: no such model, or one without all its parts (a frame VAE or an encoder alone)."""
-    opened = open_model_or_default(None if model is None else Path(model))
+    opened = open_model_or_default(a_path_or_none("model", model))
     bundle = opened.load_whole()
     return Model(opened.path, opened.parents, opened.inputs, role=bundle.facts.role, bundle=bundle)
 
@@ -66,9 +75,10 @@ def opened_model(model: ModelLike | None) -> OpenedModel:
     """`model` as the plans take it; the weights of a path are not read yet."""
     if isinstance(model, Model):
         return model
-    return open_model_or_default(None if model is None else Path(model))
+    return open_model_or_default(a_path_or_none("model", model))
 
 
+@public
 def sample(
     model: ModelLike | None = None,
     *,
@@ -97,8 +107,8 @@ def sample(
     if isinstance(model, str) and " " in model and not Path(model).exists():
         hint = f"for a text: sample(text={model!r})"
         raise ConfigError(f"no model {printable(model)!r}", hint=hint)
-    if seed < 0:
-        raise ConfigError(f"seed: expected 0 or more, got {seed}")
+    seed = an_integer("seed", seed, 0, SEED_MAX)
+    text = a_text_or_none("text", text)
     messages = Messages(reporter)
     opened = opened_model(model)
     resolved = resolve_settings(config, model=sampling_of(opened.path))
@@ -109,7 +119,7 @@ def sample(
             write_png(Path(place) / "image.png", image)
             image = Path(place) / "image.png"
         elif image is not None:
-            reads.append(image)
+            reads.append(a_path("image", image))
         origin = None
         if isinstance(object, Clip) and object.static is not None:
             raise ConfigError(

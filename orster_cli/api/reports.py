@@ -9,10 +9,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from orster_cli.api.arguments import a_path_or_none, public, several
 from orster_cli.api.assets import Asset
 from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
 from orster_cli.api.clips import origin_of
 from orster_cli.artifacts.store import Artifact, Draft
+from orster_cli.config.load import protocol_template
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.strict_json import read_object
 from orster_cli.core.types import OrbitClip
@@ -20,10 +22,11 @@ from orster_cli.inputs.evaluation import (
     check_available,
     measured_values,
     plan_evaluation,
+    report_content,
     write_evaluation,
 )
 from orster_cli.report.file import REPORT
-from orster_cli.report.tabular import format_number
+from orster_cli.report.tabular import format_number, subject_rows
 from orster_cli.report.write import PAGE
 
 DIGITS = 4
@@ -59,18 +62,13 @@ class Report:
         return f"Report({len(self.subjects)} subjects: {shown})"
 
     def _repr_html_(self) -> str:
-        about = self.values["metrics"]
-        names = [name for name in about if about[name]["scope"] != "set"]
-        units = [f"{n} ({about[n]['unit']})" if about[n]["unit"] else n for n in names]
-        rows = [
-            [subject, *(format_number(mean.get(name), DIGITS) for name in names)]
-            for subject, mean in self.subjects.items()
-        ]
-        lines = ["".join(f"<th>{escape(cell)}</th>" for cell in ("", *units))]
-        lines += ["".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows]
+        rows, header = subject_rows(self.values, DIGITS)
+        lines = ["".join(f"<th>{escape(cell)}</th>" for cell in header)]
+        lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
         return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
+@public
 def evaluate(
     subject: SubjectLike,
     *,
@@ -98,8 +96,8 @@ def evaluate(
     names = [name.strip() for name in metrics.split(",")] if isinstance(metrics, str) else metrics
     resolved = resolve_settings(
         config,
-        template=None if protocol is None else f"evaluate-{protocol}",
-        flags={"evaluate.metrics": None if names is None else list(names)},
+        template=protocol_template(protocol),
+        flags={"evaluate.metrics": None if names is None else several("metrics", names)},
     )
     with ExitStack() as held:
         subject_name = _name(subject, held, messages)
@@ -109,7 +107,7 @@ def evaluate(
             resolved.config.evaluate,
             reference=reference_name,
             device=device,
-            cache=None if cache is None else Path(cache),
+            cache=a_path_or_none("cache", cache),
             reporter=messages,
         )
         if out is None:
@@ -118,8 +116,9 @@ def evaluate(
 
             def build(draft: Draft) -> Artifact:
                 values = write_evaluation(plan, draft.dir, messages, scratch=draft.scratch)
-                content = {key: values[key] for key in ("protocol", "summary", "unavailable")}
-                return draft.commit(content, warnings=messages.warnings[:MOST_WARNINGS])
+                return draft.commit(
+                    report_content(values), warnings=messages.warnings[:MOST_WARNINGS]
+                )
 
             folder = make(
                 out,

@@ -6,10 +6,12 @@ import shutil
 from pathlib import Path
 
 from orster_cli.artifacts.store import Artifact, begin, open_artifact
+from orster_cli.core.errors import IntegrityError
 
 
 def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Artifact:
-    """`artifact` in the folder `out` too, under the same id. ConflictError as `begin`."""
+    """`artifact` in the folder `out` too, under the same id. ConflictError as `begin`; IntegrityError: a
+    file of `artifact` is gone."""
     manifest = artifact.manifest
     draft = begin(
         out,
@@ -27,7 +29,13 @@ def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Arti
         for entry in manifest.files:
             target = draft.dir / entry.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(artifact.path / entry.path, target)
+            try:
+                shutil.copyfile(artifact.path / entry.path, target)
+            except FileNotFoundError as error:
+                raise IntegrityError(
+                    f"{artifact.path}: {entry.path} is missing",
+                    hint=f"orster verify {artifact.path}",
+                ) from error
         return draft.commit(
             manifest.content,
             run=manifest.run,

@@ -10,10 +10,23 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from orster_cli.core.errors import MissingResourceError
+
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 _CANNOT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it. MissingResourceError: none can be made there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+        raise MissingResourceError(
+            f"{folder}: no folder can be made there: {error.strerror}",
+            hint="choose another folder",
+        ) from error
 
 
 def file_names(folder: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ import os
 import stat
 from pathlib import Path
 
-from orster_cli.core.errors import ConflictError
+from orster_cli.core.errors import ConflictError, MissingResourceError
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -70,6 +70,10 @@ def _open(path: Path) -> int:
             return os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:
             pass
+        except FileNotFoundError as error:  # the folder is there: it is of a kind such as /proc
+            raise MissingResourceError(
+                f"{path.parent}: no file can be made there", hint="choose another -o"
+            ) from error
         try:
             descriptor = os.open(path, _FLAGS)
         except FileNotFoundError:  # removed by its owner in the meantime

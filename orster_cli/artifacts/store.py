@@ -20,6 +20,7 @@ from orster_cli import __version__
 from orster_cli.artifacts.folders import (
     file_names,
     is_plain_file,
+    make_folder,
     move_into_place,
     sync_file,
     sync_folders,
@@ -153,7 +154,7 @@ class Draft:
         self.resumed = False
 
     def __enter__(self) -> Draft:
-        self.out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.out.parent)
         lock = WriterLock(self.out)
         try:
             check_draft(self._root)
@@ -305,10 +306,14 @@ def _holds_request(out: Path, request: str, force: bool) -> bool:
 
     `force` replaces artifacts, complete or damaged, but never another folder."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ConflictError(f"{out}: expected a folder or nothing, found a file or a link")
+        raise ConflictError(
+            f"{out}: expected a folder or nothing, found a file or a link", hint="choose another -o"
+        )
     above = next(parent for parent in out.absolute().parents if parent.exists())
     if not above.is_dir():
-        raise ConflictError(f"{out}: cannot be made, because {above} is a file")
+        raise ConflictError(
+            f"{out}: cannot be made, because {above} is a file", hint="choose another -o"
+        )
     if not out.is_dir() or not any(out.iterdir()):
         return False
     if not (out / MANIFEST).exists():

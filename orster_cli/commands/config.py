@@ -89,5 +89,7 @@ def _sections(name: str | None) -> list[str]:
     if name is None:
         return known
     if name not in known:
-        raise ConfigError(f"no section {name!r}{did_you_mean(name, known)}")
+        raise ConfigError(
+            f"no section {name!r}{did_you_mean(name, known)}", hint=f"sections: {', '.join(known)}"
+        )
     return [name]

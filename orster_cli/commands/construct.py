@@ -77,7 +77,7 @@ def construct(
     """Fit animated 3D Gaussians to orbital clips.
 
     A run that was stopped continues when the command is run again.
-    Examples: orster construct dataset#frog-0 -o asset/ ; orster construct video.mp4 -o asset/"""
+    Examples: orster construct dataset#frog-00 -o asset/ ; orster construct video.mp4 -o asset/"""
     from orster_cli.commands.stage import Stage
     from orster_cli.config.load import preset_template
     from orster_cli.core.errors import ConfigError

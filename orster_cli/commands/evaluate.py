@@ -7,9 +7,10 @@ into the cache of features, and the first one writes the report.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.store import Draft
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.evaluation import EvaluationPlan
-    from orster_cli.ui.out import Out, Table
+    from orster_cli.ui.out import Out
 
 PLACES = 4  # after the point, in the table at the end
 
@@ -77,6 +78,8 @@ def evaluate(
             "nothing to evaluate", hint="orster evaluate asset/ --reference clip/ -o report/"
         )
     from orster_cli.commands.stage import Stage
+    from orster_cli.config.load import protocol_template
+    from orster_cli.inputs.evaluation import report_folder
 
     names = None if metrics is None else [name.strip() for name in metrics.split(",")]
     stage = Stage.open(
@@ -84,40 +87,25 @@ def evaluate(
         command="evaluate",
         kind="report",
         reads=[subject, reference],
-        out=out or _default_out(subject),
+        out=out or report_folder(subject),
         flags={"evaluate.metrics": names},
-        template=None if protocol is None else f"evaluate-{protocol}",
+        template=protocol_template(protocol),
         **run.for_stage(),
     )
     _run(stage, subject, reference, fail_under or [], device, cache)
 
 
-def _default_out(subject: str) -> Path:
-    """`runs/report` for a folder of artifacts, `report` in the current folder otherwise."""
-    from orster_cli.artifacts.manifest import MANIFEST
-
-    path = Path(subject)
-    several = path.is_dir() and not (path / MANIFEST).exists()
-    return path / "report" if several else Path("report")
-
-
-def _cache_folder() -> Path:
-    """The default folder of the cached features."""
-    user = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(user) / "orster"
-
-
 def compare_reports(first: Path, second: Path, out: Out) -> None:
     """`--compare`: print the paired differences of two reports (folders or report.json files)."""
-    from orster_cli.report.comparison import compare_reports as compared
-    from orster_cli.report.comparison import comparison_markdown
-    from orster_cli.report.file import load_report
+    from orster_cli.report.comparison import (
+        compare_report_files,
+        comparison_markdown,
+        not_compared,
+    )
 
-    result = compared(load_report(first), load_report(second), (str(first), str(second)))
-    subjects = result["subjects"]
-    alone = len(subjects["only_first"]) + len(subjects["only_second"])
-    if aside := alone + len(subjects["left_out"]):
-        out.warn(f"subjects that are not compared, because both reports do not have them: {aside}")
+    result = compare_report_files(first, second)
+    if count := not_compared(result):
+        out.warn(f"subjects that are not compared, because both reports do not have them: {count}")
     out.result(result, comparison_markdown(result))
 
 
@@ -134,6 +122,7 @@ def _run(
     from orster_cli.evaluation.gates import check_gates, parse_gates
     from orster_cli.evaluation.metrics import check_names
     from orster_cli.inputs.evaluation import check_available, measure_share, plan_evaluation
+    from orster_cli.report.tabular import subject_means
     from orster_cli.report.write import REPORT
 
     cfg = stage.resolved.config.evaluate
@@ -156,47 +145,38 @@ def _run(
         _write(stage, draft, plan)
     # an older report that is up to date is checked against the gates of this run too
     values = read_object(open_artifact(stage.out_path, kind="report").path / REPORT)
-    check_gates(gates, {one["name"]: one["mean"] for one in values["subjects"]})
+    check_gates(gates, subject_means(values))
     check_available(values["unavailable"], cfg, stage.out)
+
+
+def _cache_folder() -> Path:
+    """The default folder of the cached features."""
+    if user := os.environ.get("XDG_CACHE_HOME"):
+        return Path(user) / "orster"
+    try:
+        return Path.home() / ".cache" / "orster"
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(tempfile.gettempdir()) / f"orster-{os.getuid()}"
 
 
 def _write(stage: Stage, draft: Draft, plan: EvaluationPlan) -> None:
     """Make the report and say what it found."""
-    from orster_cli.inputs.evaluation import write_evaluation
+    from orster_cli.inputs.evaluation import report_content, write_evaluation
+    from orster_cli.report.tabular import set_lines, subject_means, subject_rows
     from orster_cli.report.write import PAGE
+    from orster_cli.ui.out import Table
 
     with draft:
         values = write_evaluation(
             plan, draft.dir, stage.out, scratch=draft.scratch, stop=stage.stop
         )
-        content = {key: values[key] for key in ("protocol", "summary", "unavailable")}
+        content = report_content(values)
         artifact = draft.commit(content, warnings=stage.out.warnings[:100])
+    rows, header = subject_rows(values, PLACES)
+    means = [Table(rows, header)] if len(header) > 1 else []
     stage.done(
         artifact,
-        figures=_tables(values),
+        figures=[*means, *set_lines(values, PLACES)],
         next_step=f"look at {stage.out_path / PAGE}",
-        values={**content, "mean": {one["name"]: one["mean"] for one in values["subjects"]}},
+        values={**content, "mean": subject_means(values)},
     )
-
-
-def _tables(values: dict[str, Any]) -> list[str | Table]:
-    """The subjects' means, one row each, then the summary."""
-    from orster_cli.report.tabular import format_number
-    from orster_cli.ui.out import Table
-
-    about = values["metrics"]
-    names = [name for name in about if about[name]["scope"] != "set"]
-    header = ["", *(f"{n} ({about[n]['unit']})" if about[n]["unit"] else n for n in names)]
-    rows = [
-        [one["name"], *(format_number(one["mean"].get(name), PLACES) for name in names)]
-        for one in values["subjects"]
-    ]
-    means = [Table(rows, header)] if names else []
-    sets = [
-        f"{name} {format_number(values['summary'][name]['mean'], PLACES)} over "
-        f"{values['summary'][name]['objects']} and {values['summary'][name]['reference_objects']}"
-        " clips"
-        for name in about
-        if about[name]["scope"] == "set" and name in values["summary"]
-    ]
-    return [*means, *sets]

@@ -18,8 +18,8 @@ Put animated GLB files into `objects/`, then:
     orster prepare-data objects/ --write-captions  # objects/clips.csv: edit its captions
     make                                           # dataset, models, clip, asset, report
     make asset PROMPT="a brown cow galloping"      # another text
-    make data && orster show dataset               # the dataset alone, and its clips
-    make frog-00/report/manifest.json              # construct one of them, without any model
+    make data && orster show dataset               # the dataset alone, and the keys of its clips
+    make KEY/report/manifest.json                  # construct the clip of this key, without any model
 
 The model learns its words from the captions alone. Without a `clips.csv` `make` writes one from the
 names of files and clips; the clip is sampled with the first caption unless PROMPT says otherwise.
@@ -45,6 +45,7 @@ def init(
     Example: orster init frogs --template mini"""
     import dataclasses
 
+    from orster_cli.artifacts.folders import make_folder
     from orster_cli.artifacts.outputs import check_collection
     from orster_cli.config.load import resolve, templates_folder, to_toml
     from orster_cli.config.schema import Config
@@ -67,7 +68,7 @@ def init(
         if path.exists():
             kept.append(name)
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         path.write_text(text, encoding="utf-8")
         made.append(name)
     for name in kept:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orster_cli.core.names import counted
 from orster_cli.ui.options import SETTINGS, TemplateRun, command
 from orster_cli.ui.out import Out
 
@@ -84,9 +85,9 @@ def prepare_data(
 ) -> None:
     """Render animated 3D objects into a dataset of orbital clips.
 
-    A clip is a dynamic orbit, a static orbit and a front view.
-    Example: orster prepare-data objects/ -o dataset/ --captions clips.csv --workers 8 ; first, for a
-    clips.csv to edit: orster prepare-data objects/ --write-captions"""
+    A clip is a dynamic orbit, a static orbit and a front view. --write-captions makes a clips.csv to edit.
+    Examples: orster prepare-data objects/ --write-captions ;
+    orster prepare-data objects/ -o dataset/ --captions objects/clips.csv"""
     from orster_cli.commands.stage import Stage
     from orster_cli.core.errors import ConfigError
 
@@ -116,9 +117,15 @@ def prepare_data(
 def _prepare(
     stage: Stage, objects: list[Path], captions: Path | None, shard: str | None, workers: int
 ) -> None:
+    from orster_cli.core.errors import InputError
     from orster_cli.dataset.sources import parse_part
     from orster_cli.inputs.prepare_plan import plan_prepare
 
+    if captions is not None and not captions.exists():
+        raise InputError(
+            f"{captions}: no such captions file",
+            hint=f"orster prepare-data {shlex.join(map(str, objects))} --write-captions writes one",
+        )
     plan = plan_prepare(
         objects,
         stage.resolved.config.prepare,
@@ -142,7 +149,8 @@ def _prepare(
     silent = sum(not texts for texts in Dataset.read(artifact.path).texts().values())
     stage.done(
         artifact,
-        summary=f"{done.kept} clips of {len(plan.sources)} objects kept, {done.dropped} dropped "
+        summary=f"{counted(done.kept, 'clip')} of {counted(len(plan.sources), 'object')} kept, "
+        f"{done.dropped} dropped "
         "(reasons in the manifest)"
         + (f"; {silent} without a caption (to write some: --write-captions)" if silent else ""),
         next_step=f"look at {stage.out_path / 'contact_sheet.png'}",
@@ -154,6 +162,7 @@ def _write_captions(
     objects: list[Path], out: Path | None, sink: Out, *, force: bool, dry_run: bool
 ) -> None:
     """A captions file for `objects`, into the folder that they lie in or to `out`."""
+    from orster_cli.artifacts.folders import make_folder
     from orster_cli.artifacts.outputs import check_collection
     from orster_cli.core.errors import ConfigError, ConflictError
     from orster_cli.dataset.caption_skeleton import csv_text, skeleton, write_text
@@ -176,11 +185,12 @@ def _write_captions(
     sources = find_sources(objects)
     rows = skeleton(sources, sink)
     if not dry_run:
+        make_folder(path.parent)
         write_text(path, csv_text(rows))
     named = shlex.join(str(p) for p in objects)
     said = [
-        f"{'would write' if dry_run else 'wrote'} {path}: {len(rows)} rows for "
-        f"{len({row.file for row in rows})} objects, captions from file and clip names",
+        f"{'would write' if dry_run else 'wrote'} {path}: {counted(len(rows), 'row')} for "
+        f"{counted(len({row.file for row in rows}), 'object')}, captions from file and clip names",
         *(f"  {row.file} {row.clip}: {row.caption}" for row in rows[:3]),
         f"next: edit its captions, then orster prepare-data {named} "
         f"--captions {shlex.quote(str(path))} -o dataset/",
@@ -206,7 +216,7 @@ def _merge(stage: Stage, parts: list[Path]) -> None:
         artifact = draft.commit(content)
     stage.done(
         artifact,
-        summary=f"{content['samples']} clips of {len(opened)} datasets",
+        summary=f"{counted(content['samples'], 'clip')} of {counted(len(opened), 'dataset')}",
         next_step=f"look at {stage.out_path / 'contact_sheet.png'}",
         values={"samples": content["samples"], "dropped": len(content["dropped"])},
     )

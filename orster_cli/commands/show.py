@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,10 @@ def show(
     manifest = open_artifact(artifact).manifest
     lineage = [_ancestor(parent, artifact, _GENERATIONS) for parent in manifest.parents]
     values = {**manifest.model_dump(mode="json"), "lineage": lineage}
-    Out(as_json=as_json).result(values, "\n".join(_lines(manifest, lineage)))
+    keys = _keys(artifact) if manifest.kind == "dataset" else []
+    if keys:
+        values["keys"] = keys
+    Out(as_json=as_json).result(values, "\n".join(_lines(manifest, lineage, keys)))
 
 
 def _captions(dataset: Path) -> list[str]:
@@ -49,7 +53,22 @@ def _captions(dataset: Path) -> list[str]:
     return list(dict.fromkeys(first))
 
 
-def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:
+def _keys(dataset: Path) -> list[str]:
+    """The keys of a dataset's clips, for "dataset#key". Read without what decodes clips, which is slow to
+    import."""
+    from orster_cli.core.limits import INDEX_MAX_BYTES
+    from orster_cli.core.strict_json import read_json
+
+    path = dataset / "index.json"
+    values = read_json(path, maximum=INDEX_MAX_BYTES) if path.is_file() else None
+    samples = values.get("samples") if isinstance(values, dict) else None
+    entries = samples if isinstance(samples, list) else []
+    return [str(entry["key"]) for entry in entries if isinstance(entry, dict) and "key" in entry]
+
+
+def _lines(
+    manifest: Manifest, lineage: list[dict[str, Any]], keys: Sequence[str] = ()
+) -> list[str]:
     total = sum(entry.size for entry in manifest.files)
     licences = [f"licence: {text}" for text in manifest.licences[:ROWS]]
     return [
@@ -60,6 +79,8 @@ def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:
         *(f"from {i.name} {i.sha256[:12]}" for i in manifest.inputs[:ROWS]),
         *more(len(manifest.inputs), "from"),
         *facts(manifest.content | manifest.run),
+        *(f"clip {key}" for key in keys[:ROWS]),
+        *more(len(keys), "clip"),
         *licences,
         *more(len(manifest.licences), "licence:"),
         *(f"warning: {text}" for text in manifest.warnings),
@@ -71,23 +92,32 @@ def _lines(manifest: Manifest, lineage: list[dict[str, Any]]) -> list[str]:
 def _ancestor(parent: Parent, child: Path, generations: int) -> dict[str, Any]:
     """A parent and its own parents, as far as their folders are next to the artifact made from them.
 
-    `path` is None where no folder of that name holds it."""
-    from orster_cli.artifacts.manifest import read_manifest
-    from orster_cli.core.errors import InputError
+    `path` is None where no folder of that name holds it, nor the package."""
+    from orster_cli.inputs.models import SHIPPED
 
     entry: dict[str, Any] = {**parent.model_dump(), "path": None, "parents": []}
     folder = child.resolve().parent / Path(parent.name).name
-    try:
-        manifest = read_manifest(folder)
-    except (InputError, OSError):
-        return entry
-    if manifest.id == parent.id:
+    manifest = _manifest(folder)
+    if manifest is not None and manifest.id == parent.id:
         entry["path"] = str(folder)
         if generations > 0:
             older = [_ancestor(p, folder, generations - 1) for p in manifest.parents]
             entry["parents"] = older
             entry["inputs"] = [i.model_dump() for i in manifest.inputs]
+    elif parent.kind == "model" and (shipped := _manifest(SHIPPED)) and shipped.id == parent.id:
+        entry["path"] = str(SHIPPED)
     return entry
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """The manifest of `folder`; None: no artifact is there."""
+    from orster_cli.artifacts.manifest import read_manifest
+    from orster_cli.core.errors import InputError
+
+    try:
+        return read_manifest(folder)
+    except (InputError, OSError):
+        return None
 
 
 def _tree(lineage: list[dict[str, Any]], word: str) -> list[str]:

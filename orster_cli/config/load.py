@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from orster_cli.config.environment import settings_in
 from orster_cli.config.fields import recorded
 from orster_cli.config.schema import Config
 from orster_cli.config.values import Text, setting_value
@@ -24,7 +25,6 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.core.limits import TOML_MAX_BYTES, TOML_MAX_LINE
 from orster_cli.core.names import did_you_mean, printable
 
-ENV_PREFIX = "ORSTER_"
 RENAMED = {("model", "prediction"): 'model.parametrization, one of "epsilon", "v" and "residual"'}
 Values = dict[str, dict[str, Any]]
 
@@ -124,16 +124,24 @@ def find_template(name: str) -> Path:
 
 def preset_template(preset: str | None) -> str | None:
     """The template of a preset of `construct`. ConfigError: there is none of this name."""
-    if preset is None:
+    return _template_of("construct", "preset", preset)
+
+
+def protocol_template(protocol: str | None) -> str | None:
+    """The template of a protocol of `evaluate`. ConfigError: there is none of this name."""
+    return _template_of("evaluate", "protocol", protocol)
+
+
+def _template_of(section: str, word: str, name: str | None) -> str | None:
+    if name is None:
         return None
-    prefix = "construct-"
-    known = [name.removeprefix(prefix) for name in template_names() if name.startswith(prefix)]
-    if preset not in known:
-        raise ConfigError(
-            f"no preset {printable(preset)!r}{did_you_mean(preset, known)}",
-            hint=f"presets: {', '.join(known)}",
-        )
-    return f"{prefix}{preset}"
+    prefix = f"{section}-"
+    known = [one.removeprefix(prefix) for one in template_names() if one.startswith(prefix)]
+    if name not in known:
+        near = did_you_mean(name, known) if isinstance(name, str) else ""
+        shown = printable(str(name))[:80]
+        raise ConfigError(f"no {word} {shown!r}{near}", hint=f"{word}s: {', '.join(known)}")
+    return f"{prefix}{name}"
 
 
 def read_toml(path: Path) -> Values:
@@ -179,12 +187,11 @@ def _all_keys() -> list[tuple[str, str]]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Values:
-    out: Values = {}
-    for name, text in environ.items():
-        if name.startswith(ENV_PREFIX) and "__" in name:
-            section, key = name.removeprefix(ENV_PREFIX).lower().split("__", 1)
-            out.setdefault(section, {})[key] = Text(text)
-    return out
+    found = settings_in(environ, _all_keys())
+    return {
+        section: {key: Text(text) for key, text in entries.items()}
+        for section, entries in found.items()
+    }
 
 
 def _from_assignments(assignments: list[str]) -> Values:
@@ -195,7 +202,7 @@ def _from_assignments(assignments: list[str]) -> Values:
         if not equals or not dot:
             raise ConfigError(
                 f"--set {printable(text)!r}: expected section.key=value",
-                hint="for example --set construct.gaussians=20000; `orster config show` lists the keys",
+                hint="for example --set construct.gaussians=8000; `orster config show` lists the keys",
             )
         out.setdefault(section, {})[key.strip()] = Text(value.strip())
     return out

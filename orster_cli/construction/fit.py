@@ -19,6 +19,7 @@ from torch import Tensor
 
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.losses import LossWeights, Perceptual, splatting_loss
+from orster_cli.construction.time_left import TimeLeft
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import View, ViewSet
 from orster_cli.core.errors import NumericalError, Preempted
@@ -55,6 +56,8 @@ class Fit:
         self.failures = 0  # rollbacks so far; not part of the state that a rollback restores
         self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
         self._recent_error = math.nan
+        steps = {"static": cfg.static_steps, "coarse": cfg.coarse_steps, "fine": cfg.fine_steps}
+        self._time_left = TimeLeft(steps, priors=model.has_priors)
         self._background = torch.ones(3, device=model.params["means"].device)
 
     # -- schedule
@@ -159,8 +162,10 @@ class Fit:
         saved = time.monotonic()
         while self.step < self.total:
             stopping = due = False
+            stage, begun = self.stage(self.step), time.monotonic()
             try:
                 self._train_step()
+                self._time_left.add(stage, time.monotonic() - begun)
                 snapshot = self.step % SNAPSHOT_STEPS == 0 or self.step == self.total
                 stopping = stop.requested
                 due = stopping or time.monotonic() - saved > CHECKPOINT_SECONDS
@@ -204,12 +209,15 @@ class Fit:
 
     def _report(self, reporter: Reporter) -> None:
         psnr = -10 * math.log10(max(self._recent_error, 1e-12))
+        left = self._time_left.after(self.step)
+        eta = {} if left is None else {"eta_s": left}
         reporter.step(
             f"construct: {self.stage(self.step - 1)}",
             self.step,
             self.total,
             psnr=round(psnr, 2),
             gaussians=len(self.model.params["means"]),
+            **eta,
         )
 
     # -- state

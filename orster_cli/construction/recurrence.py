@@ -48,11 +48,11 @@ class Recurrence:
         """A one-line description."""
         loop = f"loops (score {self.loop_score:.2f})" if self.looping else "does not loop"
         if self.mirror_azimuth is None:
-            return f"motion {loop}; no mirrored motion found (best score {self.mirror_score:.2f})"
-        when = "at once" if self.mirror_shift == 0 else "half a cycle later"
+            return f"motion {loop}; no mirror symmetry found (best score {self.mirror_score:.2f})"
+        lead = "" if self.mirror_shift == 0 else ", half a cycle later"
         return (
-            f"motion {loop}; its mirror image in the plane of azimuth {self.mirror_azimuth:g} deg "
-            f"does the same {when} (score {self.mirror_score:.2f})"
+            f"motion {loop}; mirror-symmetric in the plane of azimuth {self.mirror_azimuth:g} deg{lead} "
+            f"(score {self.mirror_score:.2f})"
         )
 
 

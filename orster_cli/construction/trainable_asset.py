@@ -61,6 +61,11 @@ class TrainableAsset:
         self.neighbours: Tensor | None = None  # [N,K], in the canonical pose; set by `start_motion`
         self._priors = (spatial_prior, temporal_prior)
 
+    @property
+    def has_priors(self) -> bool:
+        """Whether the deformation field attends to a spatial or a temporal prior."""
+        return any(prior is not None for prior in self._priors)
+
     # -- Gaussians
 
     def canonical(self, *, detach: bool = False) -> Gaussians:

@@ -16,7 +16,8 @@ def choose_device(name: str) -> torch.device:
 
     A GPU with an index becomes the current one, on which libraries work that know only "cuda".
     ConfigError: no such name; MissingResourceError: no such GPU."""
-    found = re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", name, re.ASCII)
+    pattern = r"auto|cpu|cuda(?::(\d{1,3}))?"
+    found = re.fullmatch(pattern, name, re.ASCII) if isinstance(name, str) else None
     if found is None:
         raise ConfigError(f"--device: expected auto, cpu, cuda or cuda:N, got {name!r}")
     import torch

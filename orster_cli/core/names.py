@@ -65,6 +65,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, word: str) -> str:
+    """ "1 object", "2 objects"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """``" (did you mean 'x'?)"`` or nothing."""
     match = get_close_matches(word, known, n=1, cutoff=0.5)

@@ -4,13 +4,14 @@ The undocumented operators write into an existing tensor or fuse several passes 
 change or remove them in any release. Each one is tried on a small input before its first use. The
 documented way replaces it if the operator is missing, raises, or returns different values.
 
-All functions take float32 tensors on the CPU and record no gradients. N rows, C channels.
+All functions but `lerp` take float32 tensors on the CPU. None records gradients. N rows, C channels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -136,3 +137,40 @@ softmax_backward = GuardedOp(
     _softmax_backward, _public_softmax_backward, lambda: [_gradient(), _x().softmax(dim=-1)]
 )
 """The gradient of the scores [N,C] from that of the softmax `output` over the last axis."""
+
+
+# -- many tensors at once, on any device
+
+
+def lerp(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
+    """values + weight (ends - values), in place, of all tensors at once where torch can."""
+    (_foreach if _foreach_works() else _loop)(values, ends, weight)
+
+
+def _foreach(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
+    torch._foreach_lerp_(list(values), list(ends), weight)
+
+
+def _loop(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
+    for value, end in zip(values, ends, strict=True):
+        value.lerp_(end, weight)
+
+
+@cache
+def _foreach_works() -> bool:
+    return agrees(_foreach)
+
+
+@torch.no_grad()
+def agrees(function: Callable[[Sequence[Tensor], Sequence[Tensor], float], None]) -> bool:
+    """Whether `function` does what `_loop` does. False also where it is missing or raises."""
+    results = []
+    for run in (_loop, function):
+        values = [torch.linspace(0.0, 1.0, 4, device="cpu"), torch.ones(2, 3, device="cpu")]
+        ends = [value.flip(0) + 1 for value in values]
+        try:
+            run(values, ends, 0.25)
+        except (AttributeError, TypeError, RuntimeError):
+            return False
+        results.append(values)
+    return all(torch.allclose(a, b) for a, b in zip(*results, strict=True))

@@ -9,7 +9,10 @@ class Reporter(Protocol):
     """Receives progress and messages. `ui.out` implements it for a terminal, a pipe and JSON lines."""
 
     def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
-        """`done` of `total` units of `stage` are finished; `figures` are shown next to the bar."""
+        """`done` of `total` units of `stage` are finished; `figures` are shown next to the bar.
+
+        The figure `eta_s` is the seconds left, from a stage whose units differ in cost; other stages
+        leave it to the reporter, which knows their pace."""
 
     def info(self, message: str) -> None:
         """A message to read once."""

@@ -30,3 +30,30 @@ def require_posix() -> None:
             hint=HINT,
             code="E-PLATFORM",
         )
+
+
+def require_current_folder() -> None:
+    """MissingResourceError: the current folder was deleted, without which libraries such as MKL abort."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise MissingResourceError(
+            f"the current folder cannot be used: {error.strerror}",
+            hint="change to another folder, and run the same command there",
+        ) from None
+
+
+def open_standard_streams() -> None:
+    """Give stdin, stdout and stderr that were closed (`orster show asset >&-`) to the null device.
+
+    Otherwise the next file that is opened would take their place, and what programs such as ffmpeg print
+    would end in it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(0, encoding="utf-8")
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8")

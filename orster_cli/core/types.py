@@ -44,6 +44,8 @@ class Cameras:
 
     def __getitem__(self, index: int | slice | Tensor | list[int]) -> Cameras:
         if isinstance(index, int):
+            if not -len(self) <= index < len(self):  # which also ends a loop over the cameras
+                raise IndexError(f"camera {index} of {len(self)}")
             index = slice(index, index + 1) if index >= 0 else slice(index, index + 1 or None)
         return replace(self, K=self.K[index], w2c=self.w2c[index])
 

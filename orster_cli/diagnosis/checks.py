@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from orster_cli.config.environment import PREFIX, unknown_variables
+from orster_cli.config.load import resolve
 from orster_cli.core import systems
 from orster_cli.core.errors import OrsterError
 
@@ -123,7 +125,15 @@ def _disk() -> list[Finding]:
 
 
 def _variables() -> list[Finding]:
-    ours = sorted(n for n in os.environ if n.startswith("ORSTER_") or n in ("NO_COLOR",))
+    try:
+        resolve(environ=os.environ)
+    except OrsterError as error:
+        where, _, text = str(error).partition(": ")
+        return [Finding(where, "fail", text, error.hint)]
+    unread = unknown_variables(os.environ)
+    if unread:
+        return [Finding("environment", "warn", f"orster does not read {', '.join(unread)}")]
+    ours = sorted(n for n in os.environ if n.startswith(PREFIX) or n == "NO_COLOR")
     return [Finding("environment", "ok", ", ".join(ours) or "no ORSTER_ variables set")]
 
 

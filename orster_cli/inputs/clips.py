@@ -7,6 +7,7 @@ from flags.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 @dataclass
 class OpenedClip:
     """A clip, the static orbit and the priors O^s, O^t (tokens by name) that came with it, and where they
-    came from. `key`: what was chosen inside a dataset, "" elsewhere; `condition`: the picture of the
-    first view that the clip was asked for with."""
+    came from. `key`: what was chosen inside a dataset, "" elsewhere; `condition`: the first view that it
+    was sampled from; `assumed_orbit`: it had no cameras and got an orbit from flags."""
 
     clip: OrbitClip
     static: OrbitClip | None = None
@@ -39,15 +40,29 @@ class OpenedClip:
     key: str = ""
     priors: dict[str, Tensor] = field(default_factory=dict)
     condition: Path | None = None
+    assumed_orbit: bool = False
 
 
 def open_clip(
     text: str, orbit: OrbitFlags, reporter: Reporter, *, default_view: str = "dynamic"
 ) -> OpenedClip:
-    """The clip that `text` names. InputError: it names none; says which forms there are."""
+    """The clip that `text` names; a warning where it has cameras of its own and `orbit` was given.
+
+    InputError: it names none; says which forms there are."""
+    from orster_cli.inputs.video import OrbitFlags
+
+    opened = _opened(text, orbit, reporter, default_view)
+    if orbit != OrbitFlags() and not opened.assumed_orbit:
+        reporter.warn(f"{printable(text)}: has cameras of its own, so the given orbit is not used")
+    return opened
+
+
+def _opened(text: str, orbit: OrbitFlags, reporter: Reporter, default_view: str) -> OpenedClip:
     from orster_cli.artifacts.manifest import MANIFEST
 
     name, mark, key = text.partition("#")
+    if mark and os.path.lexists(text):  # a name with # in it
+        name, mark, key = text, "", ""
     path = Path(name)
     if mark or ((path / MANIFEST).is_file() and _kind(path) == "dataset"):
         return _from_dataset(path, key, default_view)
@@ -58,7 +73,7 @@ def open_clip(
         from orster_cli.inputs.video import read_video_clip
 
         clip = read_video_clip(path, orbit, reporter)
-        return OpenedClip(clip, inputs=[input_file(path)])
+        return OpenedClip(clip, inputs=[input_file(path)], assumed_orbit=True)
     raise InputError(
         f"{printable(text)}: no such clip",
         hint="give a clip or dataset artifact (dataset#key), a folder with transforms.json or "
@@ -109,8 +124,8 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
     from orster_cli.io.clip_files import CAMERAS, CONDITION, STATIC, read_clip, read_priors
     from orster_cli.io.transforms_json import TRANSFORMS, read_transforms
 
-    asked = path / CONDITION
-    condition = asked if asked.is_file() else None
+    first_view = path / CONDITION
+    condition = first_view if first_view.is_file() else None
     artifact = open_artifact(path, kind="clip") if (path / MANIFEST).is_file() else None
     files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()] if not artifact else []
     if artifact or (path / CAMERAS).is_file():  # or its files, without the manifest
@@ -125,4 +140,5 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
         )
     if (path / TRANSFORMS).is_file():
         return OpenedClip(read_transforms(path), inputs=files)
-    return OpenedClip(read_frames_clip(path, orbit, reporter), inputs=files)
+    frames = read_frames_clip(path, orbit, reporter)
+    return OpenedClip(frames, inputs=files, assumed_orbit=True)

@@ -82,7 +82,10 @@ def plan_construct(
     reporter: Reporter,
 ) -> ConstructPlan:
     """The static orbit of `static_orbit` or, without one, of the first clip that brings one; `model` is
-    used only where there is none. `orbit`: what videos without cameras were opened with."""
+    used only where there is none. `orbit`: what videos without cameras were opened with; without such a
+    video the asset does not depend on it."""
+    opened = [*clips, *([static_orbit] if static_orbit else [])]
+    orbit = orbit if any(one.assumed_orbit for one in opened) else OrbitFlags()
     given = [static_orbit.clip] if static_orbit else [one.static for one in clips if one.static]
     static = given[0] if given else None
     model = model if static is None else None

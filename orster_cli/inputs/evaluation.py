@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.devices import choose_device
 from orster_cli.core.errors import MissingResourceError
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from orster_cli.evaluation.evaluate_pairs import EvaluationResult, SubjectValues
     from orster_cli.evaluation.features import Features
     from orster_cli.evaluation.views import EvaluationPair, RenderedViews
+
+
+def report_folder(subject: str) -> Path:
+    """Where a report goes without -o: `runs/report` for a folder of artifacts, else `report`."""
+    path = Path(subject)
+    return path / "report" if path.is_dir() and not (path / MANIFEST).exists() else Path("report")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +223,11 @@ def write_evaluation(
     values = report_values(result, plan.names, networks, plan.cfg, changed=plan.changed)
     write_report(folder, values, pictures.videos)
     return values
+
+
+def report_content(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report's manifest says of its `values`."""
+    return {key: values[key] for key in ("protocol", "summary", "unavailable")}
 
 
 def check_available(

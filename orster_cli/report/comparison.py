@@ -6,12 +6,13 @@ Differences are paired, second minus first: how hard a subject is affects both v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
 from orster_cli.metrics.bootstrap import mean_interval
-from orster_cli.report.file import check_version
+from orster_cli.report.file import check_version, load_report
 from orster_cli.report.markdown import code_span, escape_markdown, markdown_table
 from orster_cli.report.tabular import (
     UNDEFINED,
@@ -25,6 +26,17 @@ from orster_cli.report.tabular import (
 
 DESCRIPTIVE = {"about", "description", "title", "source"}  # of a protocol: no figure depends on it
 SAME_OBJECT = ("reference", "condition", "times")  # equal keys of a subject in both reports
+
+
+def compare_report_files(first: Path, second: Path) -> dict[str, Any]:
+    """`compare_reports` of two report folders or report.json files, called by their paths."""
+    return compare_reports(load_report(first), load_report(second), (str(first), str(second)))
+
+
+def not_compared(result: Mapping[str, Any]) -> int:
+    """The number of subjects that only one of the reports has, or that differ in their reference."""
+    subjects = result["subjects"]
+    return sum(len(subjects[key]) for key in ("only_first", "only_second", "left_out"))
 
 
 def compare_reports(

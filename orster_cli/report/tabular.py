@@ -57,6 +57,35 @@ def metric_label(name: str, about: Mapping[str, Any]) -> str:
     return f"{name}{unit} {ARROWS[about['better']]}".rstrip()
 
 
+def subject_rows(values: Mapping[str, Any], places: int) -> tuple[list[list[str]], list[str]]:
+    """Rows and header of a report's means: a row a subject, a column a metric that has values of subjects.
+    No columns: every metric is one of sets."""
+    about = values["metrics"]
+    names = [name for name in about if about[name]["scope"] != "set"]
+    header = ["", *(f"{n} ({about[n]['unit']})" if about[n]["unit"] else n for n in names)]
+    rows = [
+        [one["name"], *(format_number(one["mean"].get(name), places) for name in names)]
+        for one in values["subjects"]
+    ]
+    return rows, header
+
+
+def set_lines(values: Mapping[str, Any], places: int) -> list[str]:
+    """A line for each of a report's distances of sets: "fvd 512.3 over 24 and 32 clips"."""
+    lines = []
+    for name, about in values["metrics"].items():
+        if about["scope"] == "set" and name in values["summary"]:
+            row = values["summary"][name]
+            counts = f"{row['objects']} and {row['reference_objects']}"
+            lines.append(f"{name} {format_number(row['mean'], places)} over {counts} clips")
+    return lines
+
+
+def subject_means(values: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """By subject, each metric's mean."""
+    return {one["name"]: one["mean"] for one in values["subjects"]}
+
+
 def protocol_items(protocol: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(name, value) of each setting but the protocol's name and version, as text."""
     return [

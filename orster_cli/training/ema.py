@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from orster_cli.core.errors import ConfigError
+from orster_cli.core.native_ops import lerp
 
 # what DDP, FSDP, torch.compile and checkpoint wrappers put into a parameter's name
 _WRAPPERS = ("module", "_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module")
@@ -81,37 +81,3 @@ class Ema:
 def _plain(name: str) -> str:
     """The name without those of wrappers."""
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
-
-
-def lerp(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
-    """values + weight (ends - values), in place, of all tensors at once where torch can."""
-    (_foreach if _foreach_works() else _loop)(values, ends, weight)
-
-
-def _foreach(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
-    torch._foreach_lerp_(values, ends, weight)  # undocumented: see `_foreach_works`
-
-
-def _loop(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
-    for value, end in zip(values, ends, strict=True):
-        value.lerp_(end, weight)
-
-
-@cache
-def _foreach_works() -> bool:
-    return agrees(_foreach)
-
-
-@torch.no_grad()
-def agrees(function: Callable[[Sequence[Tensor], Sequence[Tensor], float], None]) -> bool:
-    """Whether `function` does what `_loop` does. False also where it is missing or raises."""
-    results = []
-    for run in (_loop, function):
-        values = [torch.linspace(0.0, 1.0, 4, device="cpu"), torch.ones(2, 3, device="cpu")]
-        ends = [value.flip(0) + 1 for value in values]
-        try:
-            run(values, ends, 0.25)
-        except (AttributeError, TypeError, RuntimeError):
-            return False
-        results.append(values)
-    return all(torch.allclose(a, b) for a, b in zip(*results, strict=True))

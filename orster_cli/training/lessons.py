@@ -60,8 +60,10 @@ class LessonFeed:
 
 
 def lesson_indices(indices: Sequence[int], share: float) -> list[int]:
-    """The batch indices at which there are videos of a lesson."""
-    return list(indices)[: max(round(share * len(indices)), 1)]
+    """The batch indices at which there are videos of a lesson: every n-th, the same however a batch is
+    divided, and at least one."""
+    every = max(round(1 / share), 1)
+    return [index for index in indices if index % every == 0] or list(indices)[:1]
 
 
 def constant(value: float) -> Schedule:

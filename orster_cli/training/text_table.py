@@ -17,16 +17,26 @@ CHUNK = 64  # texts encoded at once
 
 
 class TextTable:
-    """The encoder's output for every text that was asked for. The encoder is on `device` and frozen.
+    """The encoder's output for `texts`, and for every other text from the first time that it is asked for.
+    The encoder is on `device` and frozen.
 
-    `home`: where the table lies, `device` or host memory."""
+    `home`: where the table lies, `device` or host memory. The rounding of an output depends on how many
+    texts are encoded at once, so those that come later are encoded alone: a run that is resumed has the
+    same outputs."""
 
-    def __init__(self, encoder: Encoder, device: torch.device, home: torch.device) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        device: torch.device,
+        home: torch.device,
+        texts: Sequence[str] = (),
+    ) -> None:
         self.encoder, self.device, self.home = encoder, device, home
         self._rows: dict[str, int] = {}
-        self._tokens: Tensor | None = None  # [M,L,D]
-        self._pooled: Tensor | None = None  # [M,P]
-        self.add([""])
+        self._tokens = self._pooled = torch.empty(0)  # [M,L,D] and [M,P], M of them in use or more
+        first = list(dict.fromkeys(["", *texts]))
+        for start in range(0, len(first), CHUNK):
+            self._add(first[start : start + CHUNK], room=len(first))
         self.empty = self.of([""])
 
     def __len__(self) -> int:
@@ -34,28 +44,35 @@ class TextTable:
         return len(self._rows)
 
     def of(self, texts: Sequence[str]) -> Encoded:
-        """`tokens` [B,L,D] and `pooled` [B,P] of `texts`, on the device; new texts are added."""
-        self.add(texts)
+        """`tokens` [B,L,D] and `pooled` [B,P] of `texts`, on the device."""
+        for text in dict.fromkeys(texts):
+            if text not in self._rows:
+                self._add([text], room=2 * len(self))
         rows = torch.tensor([self._rows[text] for text in texts])
-        assert self._tokens is not None
-        assert self._pooled is not None
         return Encoded(
             rows_of(self._tokens, rows, self.device), rows_of(self._pooled, rows, self.device)
         )
 
     @torch.no_grad()
-    def add(self, texts: Sequence[str]) -> None:
-        """Encode those of `texts` that are new, each once."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._rows]
-        if not new:
-            return
-        parts = [self.encoder.text(new[i : i + CHUNK]) for i in range(0, len(new), CHUNK)]
-        tokens = [part.tokens.to(self.home) for part in parts]
-        pooled = [part.pooled.to(self.home) for part in parts]
-        if self._tokens is not None and self._pooled is not None:
-            tokens, pooled = [self._tokens, *tokens], [self._pooled, *pooled]
-        self._tokens, self._pooled = torch.cat(tokens), torch.cat(pooled)
-        self._rows |= {text: len(self._rows) + k for k, text in enumerate(new)}
+    def _add(self, texts: Sequence[str], *, room: int) -> None:
+        """Encode new texts. Where the table is full it is made for `room` texts."""
+        encoded, start = self.encoder.text(texts), len(self)
+        end = start + len(texts)
+        self._tokens = _written(self._tokens, encoded.tokens.to(self.home), start, room)
+        self._pooled = _written(self._pooled, encoded.pooled.to(self.home), start, room)
+        self._rows |= dict(zip(texts, range(start, end), strict=True))
+
+
+def _written(table: Tensor, rows: Tensor, start: int, room: int) -> Tensor:
+    """`table` with `rows` from `start` on; a longer one where it has too few."""
+    end = start + len(rows)
+    if end > len(table):
+        longer = rows.new_empty(max(room, end), *rows.shape[1:])
+        if start:
+            longer[:start] = table[:start]
+        table = longer
+    table[start:end] = rows
+    return table
 
 
 def table_bytes(encoder: Encoder, texts: int) -> int:

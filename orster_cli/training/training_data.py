@@ -129,9 +129,9 @@ def _texts(source: Source, encoder: Encoder, memory: DataMemory) -> TextTable:
         encoder.eval().requires_grad_(False).to(source.device)
     captions = [text for texts in source.dataset.texts().values() for text in texts]
     size = table_bytes(encoder, len(set(captions)) + 1)
-    table = TextTable(encoder, source.device, memory.place(size) or torch.device("cpu"))
-    table.add(captions)
-    return table
+    return TextTable(
+        encoder, source.device, memory.place(size) or torch.device("cpu"), sorted(set(captions))
+    )
 
 
 def _held_out(train: TrainConfig, source: Source, view: str = "") -> list[str]:

@@ -6,7 +6,6 @@ B videos, T frames, C channels, H W pixels, K bands of noise levels.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 BANDS = 8  # of the noise level, of equal width
@@ -42,7 +41,8 @@ class FeatureStatistics(nn.Module):
         means = video.mean(dim=(1, 3, 4)).double()
         squares = video.square().mean(dim=(1, 2, 3, 4)).double()
         rows = torch.cat([means, squares[:, None], torch.ones_like(squares)[:, None]], dim=1)
-        return F.one_hot(band, BANDS).double().T @ (tokens * rows)
+        bands = torch.arange(BANDS, device=band.device)  # F.one_hot reads the largest value
+        return (bands[:, None] == band).double() @ (tokens * rows)
 
     @torch.no_grad()
     def add(self, sums: Tensor) -> None:

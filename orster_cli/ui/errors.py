@@ -5,10 +5,10 @@ In the table a subclass comes before its base.
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 
 from orster_cli.core import errors
+from orster_cli.core.system_errors import system_failure
 
 OK = 0
 BUG = 1
@@ -37,20 +37,6 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.OrsterError, BUG, "any other error of orster"),
 )
 
-# errors of the operating system -> what to do about them
-_REFUSALS = {
-    errno.ENOSPC: "free some disk space, then run the same command again",
-    errno.EDQUOT: "free some of your quota, then run the same command again",
-    errno.EFBIG: "raise the file size limit (ulimit -f), then run the same command again",
-    errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EROFS: "choose an output on a disk that can be written",
-    errno.EACCES: "check the permissions, or choose another -o",
-    errno.EPERM: "check the permissions, or choose another -o",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENOMEM: "free some memory, or ask for less",
-    errno.EIO: "check the disk",
-}
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -68,17 +54,8 @@ def explain(error: BaseException) -> Failure:
     for kind, number, _ in EXIT_CODES:
         if isinstance(error, kind):
             return Failure(number, error.code, str(error), error.hint)  # type: ignore[attr-defined]
-    if isinstance(error, OSError) and error.errno in _REFUSALS:
-        place = f"{error.filename}: " if error.filename else ""
-        hint = _REFUSALS[error.errno]
-        return Failure(MISSING, "E-SYSTEM", f"{place}{error.strerror}", hint)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        text = str(error).split("\n")[0] or "not enough memory"
-        hint = (
-            "ask for less: a smaller resolution, fewer Gaussians, fewer workers; for training, the "
-            "same command with --dry-run says what it needs and what would make it less"
-        )
-        return Failure(MISSING, "E-MEMORY", text, hint)
+    if (known := system_failure(error)) is not None:
+        return Failure(MISSING, known.code, str(known), known.hint)
     return Failure(BUG, "E-BUG", f"{type(error).__name__}: {error}", None, bug=True)
 
 

@@ -123,7 +123,8 @@ class Out:
         if self.quiet or (not last and now - pace.shown < interval):
             return
         pace.shown = now
-        left = pace.left(done, total)
+        own = figures.pop("eta_s", None)
+        left = own if isinstance(own, float) else pace.left(done, total)
         if not self._live:
             if last and pace.spent_here() < SHORT_STAGE:
                 return
@@ -193,6 +194,9 @@ class Out:
             stream.flush()
         except BrokenPipeError as error:
             raise ReaderGone from error
+        except OSError:
+            if stream is not self._stderr:
+                raise  # data is lost; messages alone (2> on a full disk) are no reason to stop
 
 
 def is_screen(stream: IO[str]) -> bool:

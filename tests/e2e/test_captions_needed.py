@@ -138,7 +138,7 @@ def test_prepare_data_says_how_many_have_no_caption_and_the_example_is_read(
     assert "2 without a caption" in said.out
     example = creature.parent / "clips.csv"
     said = orster(capsys, *words, "--captions", example, "-o", tmp_path / "with")
-    assert "2 clips of 1 objects kept, 0 dropped" in said.out
+    assert "2 clips of 1 object kept, 0 dropped" in said.out
     assert "caption" not in said.out
     listed = orster(capsys, "show", tmp_path / "with", "--captions").out
     assert listed == "a teal creature walking\na teal creature hopping\n"

@@ -17,6 +17,7 @@ from orster_cli import __version__
 from orster_cli.app import COMMANDS, GROUPS, PANELS
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import resolve, template_names
+from orster_cli.inputs.models import SHIPPED
 from tests.helpers.artifacts import make, manifest_values, resign
 from tests.helpers.cli import orster
 
@@ -184,6 +185,22 @@ def test_show(capsys: Capture, tmp_path: Path) -> None:
     assert "(its folder is not here)" in orster(capsys, "show", tmp_path / "clip").out
 
 
+def test_show_lists_the_keys_of_a_dataset(capsys: Capture, tiny_dataset: Path) -> None:
+    keys = orster(capsys, "show", tiny_dataset, "--json").data["keys"]
+    assert keys == ["creature-00", "creature-01"]
+    lines = orster(capsys, "show", tiny_dataset).out.splitlines()
+    assert [line for line in lines if line.startswith("clip ")] == [f"clip {key}" for key in keys]
+
+
+def test_show_knows_the_model_of_the_package(capsys: Capture, tmp_path: Path) -> None:
+    model = open_artifact(SHIPPED).parent()
+    make(tmp_path / "clip", parents=[model])
+    assert "its folder is not here" not in orster(capsys, "show", tmp_path / "clip").out
+    other = model.model_copy(update={"id": "0" * 64})
+    make(tmp_path / "older", parents=[other])
+    assert "its folder is not here" in orster(capsys, "show", tmp_path / "older").out
+
+
 def test_show_follows_the_lineage_by_id_not_by_name(capsys: Capture, tmp_path: Path) -> None:
     first = make(tmp_path / "first")
     second = make(tmp_path / "second", config={"seed": 1}, parents=[first.parent()])
@@ -342,7 +359,8 @@ def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_pat
         "distill dataset -m models/pretrained --teacher-3d models/teacher-3d "
         "--teacher-video models/teacher-video",
         "align dataset -m models/distilled",
-        "finetune dataset -m models/aligned",
+        "finetune dataset -m models/aligned --teacher-3d models/teacher-3d "
+        "--teacher-video models/teacher-video",
         "show dataset --captions",
         'sample-video -m models/finetuned --text a "red" $HOME `bird`',
         "construct clip -m models/finetuned --preset balanced",

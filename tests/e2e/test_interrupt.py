@@ -55,6 +55,39 @@ def test_an_interrupt_during_the_imports_is_130_without_a_traceback(
     assert (done.returncode, done.stdout, done.stderr) == (130, "sent\n", "")
 
 
+# as RUN, where the import turns the interrupt into an error of its own, as numpy's does
+SWALLOW = RUN.replace(
+    "os.kill(os.getpid(), signal.SIGINT)",
+    """try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("cannot load module more than once per process") from None""",
+)
+
+
+def test_an_import_that_ends_in_another_error_is_still_an_interrupt(tmp_path: Path) -> None:
+    make(tmp_path / "clip")
+    words = ["show", str(tmp_path / "clip")]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    for code, says, expected in (
+        (SWALLOW, "", 130),
+        (
+            SWALLOW.replace("os.kill(os.getpid(), signal.SIGINT)", "raise KeyboardInterrupt"),
+            "E-BUG",
+            1,
+        ),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "orster_cli.artifacts.store", *words],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        assert done.stdout == "sent\n"
+        assert (done.returncode, says in done.stderr) == (expected, True)
+        assert bool(done.stderr) == bool(says)
+
+
 def test_without_an_interrupt_the_same_start_works(tmp_path: Path) -> None:
     make(tmp_path / "clip")
     done = interrupted("no.such.module", "show", str(tmp_path / "clip"))

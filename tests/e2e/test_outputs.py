@@ -191,6 +191,23 @@ def test_init_and_a_captions_file_stay_out_of_artifacts(
             assert digest(tmp_path) == before
 
 
+@pytest.mark.parametrize("out", ["/proc/x", "/proc/x/y", "FILE/x", "FILE"])
+def test_an_output_that_cannot_be_made_is_no_bug(
+    capsys: Capture, tmp_path: Path, creature: Path, out: str
+) -> None:
+    (tmp_path / "file").write_text("x")
+    place = out.replace("FILE", str(tmp_path / "file"))
+    render = ["--frames", "2", "--resolution", "16"]
+    for words in (
+        ["init", place],
+        ["prepare-data", str(creature), *render, "-o", place],
+        ["prepare-data", str(creature), "--write-captions", "-o", f"{place}/clips.csv"],
+    ):
+        said = orster(capsys, *words, "--json")
+        assert said.code in (2, 3, 4, 6), (words, said.err)
+        assert said.failure["hint"], words
+
+
 def _with_output(command: click.Command, name: str = "") -> Iterator[str]:
     """Commands that have an option -o."""
     if isinstance(command, click.Group) or hasattr(command, "commands"):

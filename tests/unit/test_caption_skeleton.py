@@ -103,7 +103,7 @@ def test_write_captions(
     said = orster(capsys, *command)
     path = objects / "clips.csv"
     assert said.code == 0, said.err
-    assert f"wrote {path}: 2 rows for 1 objects" in said.out
+    assert f"wrote {path}: 2 rows for 1 object," in said.out
     assert "frog_green.glb 0: frog green walk" in said.out
     assert f"next: edit its captions, then orster prepare-data '{objects}'" in said.out
     with path.open(newline="", encoding="utf-8") as file:

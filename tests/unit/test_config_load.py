@@ -129,6 +129,50 @@ def test_wrong_in_the_environment_says_so() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ORSTER_CONSTRUCT_GAUSSIANS", "ORSTER_CONSTRUCT__GAUSSIANS"),
+        ("ORSTER_CONSTRUCT_COARSE_STEPS", "ORSTER_CONSTRUCT__COARSE_STEPS"),
+        ("ORSTER_CONSTRUCTION_GAUSIANS", "ORSTER_CONSTRUCT__GAUSSIANS"),
+        ("ORSTER_PREPARE_EVAL_VIEW", "ORSTER_PREPARE__EVAL_VIEWS"),
+    ],
+)
+def test_a_misspelt_variable_is_named_with_its_right_spelling(name: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(environ={name: "8"})
+    assert name in str(caught.value)
+    assert f"did you mean {meant}?" in str(caught.value)
+
+
+def test_more_gaussians_at_the_start_than_at_most_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"gaussians \(20000\) exceeds .*max_gaussians \(8000\)"):
+        resolve(template="construct-fast", assignments=["construct.gaussians=20000"])
+    both = ["construct.gaussians=20000", "construct.max_gaussians=20000"]
+    cfg = resolve(template="construct-fast", assignments=both).config.construct
+    assert (cfg.gaussians, cfg.max_gaussians) == (20_000, 20_000)
+
+
+@pytest.mark.parametrize("name", ["ORSTER", "ORSTER_HOME", "ORSTER_DATA", "ORSTER_DEBUG"])
+def test_other_variables_are_left_alone(name: str) -> None:
+    assert resolve(environ={name: "1"}) == resolve()
+
+
+def test_doctor_says_what_is_wrong_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from orster_cli.diagnosis import checks
+
+    def finding() -> checks.Finding:
+        (found,) = checks._variables()
+        return found
+
+    monkeypatch.setenv("ORSTER_HOME", "x")
+    assert finding().state == "warn"
+    assert "ORSTER_HOME" in finding().detail
+    monkeypatch.setenv("ORSTER_CONSTRUCT_SEED", "1")
+    assert finding().state == "fail"
+    assert "ORSTER_CONSTRUCT__SEED" in finding().detail
+
+
+@pytest.mark.parametrize(
     ("text", "value"),
     [
         ("psnr", ("psnr",)),
@@ -249,9 +293,12 @@ def configs(draw: st.DrawFn) -> Config:
     for name in SECTIONS:
         kind = type(getattr(Config(), name))
         hints = typing.get_type_hints(kind)
-        sections[name] = kind(
-            **{f.name: draw(_values(hints[f.name], f.metadata)) for f in dataclasses.fields(kind)}
-        )
+        values = {
+            f.name: draw(_values(hints[f.name], f.metadata)) for f in dataclasses.fields(kind)
+        }
+        if name == "construct":  # more at the start than at most is an error
+            values["gaussians"] = min(values["gaussians"], values["max_gaussians"])
+        sections[name] = kind(**values)
     return Config(**sections)
 
 

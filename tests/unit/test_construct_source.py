@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from orster_cli.config.construct import ConstructConfig
+from orster_cli.config.schema import Config
 from orster_cli.construction.fit_asset import limit_to_clip_detail
 from orster_cli.construction.fit_input import prepare_clip
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
+from orster_cli.inputs.clips import open_clip
+from orster_cli.inputs.construct_plan import plan_construct
 from orster_cli.inputs.video import (
     VIDEO_FRAMES,
     OrbitFlags,
@@ -20,6 +23,7 @@ from orster_cli.inputs.video import (
     read_frames_clip,
     read_video_clip,
 )
+from orster_cli.io.clip_files import write_clip
 from orster_cli.io.images import write_png
 from orster_cli.io.video import write_video
 from tests.helpers.constructing import ball_clip, subset
@@ -153,3 +157,26 @@ def test_folders_of_images(tmp_path: Path) -> None:
     write_png(tmp_path / "3.png", clip.frames[0])
     with pytest.raises(InputError, match="differ in size"):
         read_frames_clip(tmp_path, OrbitFlags(), Silent())
+
+
+def test_an_orbit_for_a_clip_that_has_cameras_is_said_to_be_ignored(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip", ball_clip(4, side=16))
+    write_video(tmp_path / "object.mp4", list(_frames(8)))
+    given = OrbitFlags(elevation=10)
+    for name, ignored in (("clip", True), ("object.mp4", False)):
+        heard = Silent()
+        opened = open_clip(str(tmp_path / name), given, heard)
+        assert ["is not used" in text for text in heard.warnings] == [True] * ignored
+        plan = plan_construct([opened], Config(), orbit=given, reporter=Silent())
+        # so the asset is the same with and without the flag
+        assert plan.orbit == (OrbitFlags() if ignored else given)
+    heard = Silent()
+    open_clip(str(tmp_path / "clip"), OrbitFlags(), heard)
+    assert heard.warnings == []
+
+
+def test_a_folder_may_have_a_number_sign_in_its_name(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip#1", ball_clip(4, side=16))
+    assert len(open_clip(str(tmp_path / "clip#1"), OrbitFlags(), Silent()).clip) == 4
+    with pytest.raises(InputError, match="no manifest"):
+        open_clip(str(tmp_path / "clip#2"), OrbitFlags(), Silent())

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from orster_cli.core import native_ops
 from orster_cli.core.errors import ConfigError
-from orster_cli.training import ema as ema_module
-from orster_cli.training.ema import Ema, agrees, lerp
+from orster_cli.core.native_ops import agrees, lerp
+from orster_cli.training.ema import Ema
 
 
 def layer() -> nn.Linear:
@@ -100,7 +101,7 @@ def test_all_tensors_at_once_or_one_by_one_is_the_same(monkeypatch: pytest.Monke
     ends = [torch.randn(5, 7), torch.randn(3), torch.randn(2, 2, 2)]
     results = []
     for works in (True, False):
-        monkeypatch.setattr(ema_module, "_foreach_works", lambda works=works: works)
+        monkeypatch.setattr(native_ops, "_foreach_works", lambda works=works: works)
         values = [torch.arange(end.numel()).view(end.shape).float() for end in ends]
         lerp(values, ends, 0.3)
         results.append(values)
@@ -109,11 +110,11 @@ def test_all_tensors_at_once_or_one_by_one_is_the_same(monkeypatch: pytest.Monke
 
 def test_an_operator_that_is_missing_or_differs_is_not_used() -> None:
     def wrong(values, ends, weight):  # type: ignore[no-untyped-def]
-        ema_module._loop(values, ends, weight + 0.1)
+        native_ops._loop(values, ends, weight + 0.1)
 
     def missing(values, ends, weight):  # type: ignore[no-untyped-def]
         torch._no_such_operator(values, ends, weight)
 
-    assert agrees(ema_module._foreach)
+    assert agrees(native_ops._foreach)
     assert not agrees(wrong)
     assert not agrees(missing)

@@ -65,6 +65,8 @@ def test_out_of_memory_points_to_the_plan() -> None:
         (OSError(errno.ENAMETOOLONG, "File name too long"), 4),
         (MemoryError(), 4),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory.\nTried"), 4),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you"), 4),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 1),
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), 1),
         (AssertionError("shape"), 1),
         (KeyError("k"), 1),

@@ -264,8 +264,7 @@ def test_each_text_is_encoded_once(folder: Path) -> None:
     encoder = Counting(16)
     encoder.load_state_dict(new_mini(16, 0).state_dict())
     encoder.eval().asked = []
-    table = TextTable(encoder, CPU, CPU)
-    table.add([*CAPTIONS, CAPTIONS[0]])
+    table = TextTable(encoder, CPU, CPU, [*CAPTIONS, CAPTIONS[0]])
     latents = cache(folder)
     texts = LatentFeed(latents, view="dynamic", frames=0, batch=4, seed=3, texts=table)
     for step in range(3):
@@ -282,3 +281,17 @@ def test_each_text_is_encoded_once(folder: Path) -> None:
     table.of(["a new one", CAPTIONS[1]])
     assert encoder.asked[-1] == "a new one"
     assert len(table) == len(encoder.asked) == 4
+
+
+def test_a_text_that_comes_later_is_the_same_whenever_it_comes() -> None:
+    encoder = new_mini(16, 0).eval()
+    later = [
+        f"a {what} animal that goes its way {'very ' * k}slowly"
+        for k, what in enumerate("abcdefgh")
+    ]
+    one, two = (TextTable(encoder, CPU, CPU, CAPTIONS) for _ in range(2))
+    together = one.of([*later, *CAPTIONS])
+    for k, text in reversed([*enumerate(later)]):
+        assert torch.equal(two.of([text, CAPTIONS[0]]).tokens[0], together.tokens[k])
+    assert torch.equal(two.of(CAPTIONS).tokens, together.tokens[len(later) :])
+    assert torch.equal(two.of(later).pooled, together.pooled[: len(later)])

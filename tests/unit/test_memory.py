@@ -79,7 +79,8 @@ def made(
     start = load_bundle(
         family["two" if stage in ("pretrain", "distill") else "merged"], empty=empty
     )
-    models = Models(start=start, teacher_3d=family["3d"], teacher_video=family["video"])
+    teachers = {f"teacher_{k}": family[k] for k in ("3d", "video") if stage == "distill"}
+    models = Models(start=start, **teachers)
     place = Source(
         dataset=None,  # type: ignore[arg-type]
         id="none",

@@ -197,6 +197,19 @@ def test_a_narrow_terminal_keeps_the_count_the_time_left_and_the_first_figure(
         assert "gaussians 10000" in line
 
 
+def test_a_stage_that_knows_its_time_left_is_believed(clock: list[float]) -> None:
+    """Its own pace says 30 s; what follows is dearer, as the stage knows."""
+    talk, lines = Terminal(), Pipe()
+    for stream, as_json in ((talk, False), (lines, True)):
+        out = Out(stdout=Pipe(), stderr=stream, as_json=as_json)
+        out.step("construct: static", 0, 400, eta_s=300.0, psnr=9.0)
+        clock[0] += 10
+        out.step("construct: static", 100, 400, eta_s=290.0, psnr=10.0)
+    assert "100/400  4:50 left  psnr 10" in drawn(talk)[-1]
+    event = json.loads(lines.getvalue().splitlines()[-1])
+    assert (event["eta_s"], event["psnr"], event["done"]) == (290.0, 10.0, 100)
+
+
 def test_wide_characters_count_as_two_cells(
     clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,3 +58,40 @@ def test_doctor_tells_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (finding.name, finding.state, finding.hint) == ("platform", "fail", systems.HINT)
     with pytest.raises(MissingResourceError, match="POSIX"):
         systems.require_posix()
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams_are_no_bug(closed: str, tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m orster_cli config show {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("[prepare]" in done.stdout) == (closed == "2>&-")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_messages_that_cannot_be_written_do_not_change_the_exit_code(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m orster_cli show nothing 2> /dev/full"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 3
+
+
+def test_a_deleted_current_folder_is_said(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["sh", "-c", f"cd {gone} && rmdir {gone} && exec {sys.executable} -m orster_cli init x"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 4
+    assert "error[E-MISSING]: the current folder cannot be used" in done.stderr
