@@ -84,7 +84,7 @@ def sections(project: Path, rows: Sequence[Row], seeds: Sequence[int]) -> list[s
         f"Seeds {', '.join(map(str, seeds))}; {counts['pairs']} clips of held-out pairs, "
         f"{counts['unseen']} of unseen objects. Means over seeds and objects; in brackets the 95 % "
         "interval of the difference to the row without transfer (objects and seeds drawn again), bold "
-        "where it leaves out 0.",
+        "where it leaves out 0. All seeds have the same two teachers.",
     ]
     losses = [(of, name) for of in HELD_OUT for name in ("text", "object", "object, noisy")]
     lines = [
