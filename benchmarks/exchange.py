@@ -46,26 +46,22 @@ class Pair:
 def pairs(data: Dataset) -> list[Pair]:
     """At most one pair for each clip A: with another object where that gives a truth, else with another
     clip of A's object. Clips from other cameras than A's are passed over."""
-    named = {
-        (object_name(data, key), str(data.info(key).get("clip_name"))): key for key in data.keys()
-    }  # noqa: SIM118
-    cameras = {key: data.frames(key, "dynamic", [0]).cameras for key in named.values()}
+    keys = data.keys()
+    cameras = {key: data.frames(key, "dynamic", [0]).cameras.w2c for key in keys}
+    names = {key: (object_name(data, key), data.info(key).get("clip_name")) for key in keys}
+    named = {name: key for key, name in names.items() if name[1] is not None}
     out = []
-    for (thing, action), a in named.items():
-        same = [
-            key for key in named.values() if _near(cameras[a].w2c, cameras[key].w2c) and key != a
-        ]
-        names = {key: one for one, key in named.items()}
-        choices = {"two objects": [], "one object": []}
-        for b in same:
-            other, motion = names[b]
-            truth = named.get((thing, motion))
-            if motion != action and truth in same:
-                kind = "one object" if other == thing else "two objects"
-                choices[kind].append(Pair(a, b, truth))
-        found = choices["two objects"] or choices["one object"]
-        if found:
-            out.append(found[derive_seed(0, "pair", a) % len(found)])
+    for (thing, motion), a in named.items():
+        found: dict[bool, list[Pair]] = {True: [], False: []}
+        for (other, another), b in named.items():
+            truth = named.get((thing, another))
+            if another == motion or truth is None:
+                continue
+            if _near(cameras[a], cameras[b]) and _near(cameras[a], cameras[truth]):
+                found[other == thing].append(Pair(a, b, truth))
+        choices = found[False] or found[True]
+        if choices:
+            out.append(choices[derive_seed(0, "pair", a) % len(choices)])
     return out
 
 
@@ -137,8 +133,8 @@ def exchange_section(sampler: Sampler, data: Dataset, page: Path) -> str:
         "the truth, split and joined", "exchanged to A", "exchanged minus A",
     ]  # fmt: skip
     return (
-        "## Exchange of Z^T\n\nZ^S of clip A with Z^T of clip B, on clean latents. The truth is the clip of "
-        "A's object with B's motion; where A and B are of one object it is B. PSNR of frames 1 to T-1, "
+        "## Exchange of Z^T\n\nZ^S of clip A with Z^T of clip B, on clean latents. The truth is the clip "
+        "of A's object with B's motion; where A and B are of one object it is B. PSNR of frames 1 to T-1, "
         "all through the VAE; in brackets the 95 % interval over pairs.\n\n"
         f"{table(head, lines)}\n\n![A, B, truth, exchanged]({picture.name})"
     )

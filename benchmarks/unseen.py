@@ -6,7 +6,8 @@ python -m benchmarks.unseen --model MODEL --dataset DATASET [--train TRAINING_DA
 All rows are held against the same true clips, with the same cameras and frame VAE: the object at rest, the
 VAE's ceiling, the nearest training clip by first view, the conditional mean (one step from pure noise), one
 sample, the best and the mean of K samples. A sample has the variance of what is left open once more, so
-its PSNR may lie below the object at rest where the model knows much: the conditional mean shows what it knows.
+its PSNR may lie below the object at rest where the model knows much: the conditional mean says what it
+knows.
 S seeds, N clips, K samples, T frames, C latent channels, H W pixels, h w latent pixels.
 """
 
@@ -64,8 +65,8 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class TrueClip:
-    """A clip as the model shows clips: `frames` and those of the object at `rest` [T,3,H,W], and the latents
-    [C,T,h,w] of both."""
+    """A clip as the model shows clips: `frames` and those of the object at `rest` [T,3,H,W], and the
+    latents [C,T,h,w] of both."""
 
     frames: Tensor
     rest: Tensor
@@ -126,8 +127,8 @@ def request_of(data: Dataset, key: str, by: str, first: Tensor) -> SampleRequest
 def from_the_model(
     sampler: Sampler, true: TrueClip, request: SampleRequest, seeds: Sequence[int]
 ) -> tuple[dict[str, Figures], dict[str, Tensor]]:
-    """Figures of the conditional mean and of one sample per seed, the first and the best alone; and frames
-    [T,3,H,W] of the conditional mean and of the first sample. The best has the highest PSNR of all frames."""
+    """Figures of the conditional mean, and of one sample per seed: of the first, the best (the highest PSNR
+    of all frames) and their mean; and frames [T,3,H,W] of the conditional mean and of the first sample."""
     bundle, cfg, device = sampler.bundle, sampler.cfg, sampler.device
     given, rest = sampler.conditions_for(request, seeds, true.cameras)
     noise = starting_noise(seeds, true.latents.shape).to(device)
