@@ -1,4 +1,4 @@
-"""A tiny model that is trained on a grid of (azimuth, time) moves the object in time, wherever the camera is.
+"""A tiny model trained on a grid of (azimuth, time) shows the right moment, wherever the camera is.
 
 Without the grid, azimuth and time are one variable: an orbit from 90 degrees shows the right view of the
 wrong moment. T frames, N azimuths, H W pixels.
@@ -91,7 +91,7 @@ def model(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> WholeBundl
 
 
 def shown(model: WholeBundle, data: Dataset, cfg: SampleConfig, start: int, how: str) -> Tensor:
-    """[T,3,H,W]: the conditional mean or a sample, given the object at rest from `start` of the azimuths."""
+    """[T,3,H,W]: the conditional mean or a sample, given the object at rest from azimuth `start`."""
     sampler = Sampler(model, cfg, device=torch.device("cpu"), reporter=Silent())
     (key,) = data.keys()
     rest = data.grid_clip(key, start=start, direction=int(cfg.turns), moment=0)
@@ -113,8 +113,8 @@ def moments(frames: Tensor, truth: Tensor) -> list[int]:
 
 
 def as_right(found: list[int], truth: Tensor) -> list[bool]:
-    """Whether each moment `found` looks like the right one: the motion ends as it begins, and from the front
-    two of its moments are alike."""
+    """Whether each moment `found` looks like the right one: the motion ends as it begins, and from the
+    front two of its moments are alike."""
     right = truth[torch.arange(T), torch.arange(T)]
     errors = (truth[torch.arange(T), found] - right).square().mean(dim=(1, 2, 3))
     return (errors < ALIKE).tolist()
