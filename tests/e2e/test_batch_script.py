@@ -3,6 +3,7 @@ again."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -27,7 +28,7 @@ all:
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("make") and shutil.which("pgrep")), reason="no make or pgrep")
 def test_at_the_end_of_its_time_a_job_writes_a_checkpoint_and_is_queued_again(
-    chain: Path, tmp_path: Path
+    chain: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     shutil.copy(REPOSITORY / "templates" / "train.sbatch", tmp_path)
     (tmp_path / "Makefile").write_text(
@@ -51,8 +52,14 @@ def test_at_the_end_of_its_time_a_job_writes_a_checkpoint_and_is_queued_again(
     }
     with (tmp_path / "talk.txt").open("w") as talk:
         job = subprocess.Popen(
-            ["bash", "train.sbatch"], cwd=tmp_path, env=environment, stdout=talk, stderr=talk
+            ["bash", "train.sbatch"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=talk,
+            stderr=talk,
+            start_new_session=True,
         )
+    request.addfinalizer(lambda: _end(job, tmp_path))
     logs = tmp_path.glob
     deadline = time.monotonic() + 300
     while not any(path.read_text() for path in logs(".model.draft-*/scratch/train.jsonl")):
@@ -66,3 +73,13 @@ def test_at_the_end_of_its_time_a_job_writes_a_checkpoint_and_is_queued_again(
     text = (tmp_path / "talk.txt").read_text()
     assert "the work so far is kept" in text
     assert "SIGKILL" not in text
+
+
+def _end(job: subprocess.Popen[bytes], place: Path) -> None:
+    """Nothing outlives the test: neither the job nor what torchrun started, which has sessions of its
+    own and the folder in its words."""
+    listed = subprocess.run(["pgrep", "-f", f"{place}/model"], capture_output=True, text=True)
+    for number in (job.pid, *map(int, listed.stdout.split())):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)
+    job.wait()

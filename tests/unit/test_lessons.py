@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from orster_cli.core.errors import ConfigError
-from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle
 from orster_cli.training.datafeed import MOTIONLESS
 from orster_cli.training.lessons import FRONT, STATIC, LessonFeed, fading, falling
@@ -18,7 +17,7 @@ from orster_cli.training.prepared import Models
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.taught_stage import TaughtStage
 from tests.helpers.stages import begun, made, run
-from tests.helpers.training import CFG, bundle, merged, teachers
+from tests.helpers.training import CFG, merged, teachers
 
 TAUGHT = replace(CFG, distill=replace(CFG.distill, lessons="teachers", batch=4, lesson_share=0.5))
 
@@ -136,20 +135,19 @@ def test_the_weight_falls_to_nothing_in_finetuning_and_the_channels_become_one(
         made("distill", data, replace(family, teacher_video=None), TAUGHT)
 
 
+@pytest.mark.parametrize("steps", [25, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", ["whole", "bypassed"])
 def test_merging_after_both_stages_changes_the_loss_by_less_than_a_twentieth(
-    form: str, data: Path, family: Models, tmp_path: Path
+    form: str, steps: int, data: Path, family: Models, tmp_path: Path
 ) -> None:
     """The purpose of whole channels: what two have learned, one can do. Bypassed ones lose it."""
     cfg = replace(
         TAUGHT,
-        pretrain=replace(CFG.pretrain, steps=200, batch=4, lr=2e-3, ema=0.0),
-        distill=replace(TAUGHT.distill, steps=200, lr=1e-3, ema=0.0),
+        model=replace(CFG.model, channel_form=form),
+        pretrain=replace(CFG.pretrain, steps=steps, batch=4, lr=2e-3, ema=0.0),
+        distill=replace(TAUGHT.distill, steps=steps, lr=1e-3, ema=0.0),
     )
-    start = bundle()
-    config = replace(start.std4d.config, channel_form=form)
-    start = replace(start, std4d=weights.start_from(start.std4d, config, 0))
-    first = begun("pretrain", data, replace(family, start=Bundle(**vars(start))), cfg)
+    first = made("pretrain", data, family, cfg)
     run(first, "pretrain", tmp_path / "one", cfg=cfg)
     second = begun("distill", data, replace(family, start=Bundle(**vars(first.finish()))), cfg)
     run(second, "distill", tmp_path / "two", cfg=cfg)

@@ -81,6 +81,8 @@ def test_the_loss_of_each_stage_is_the_sum_of_its_terms(data: Path, family: Mode
             total = total + cfg.weight * both
             assert 0 < float(terms["kappa"]) < 1
             assert float(terms["kappa_histogram"].sum()) == pytest.approx(1, abs=1e-5)
+        if stage == "finetune":
+            total = total + cfg.transfer * terms["orster"]
         if stage == "align":
             total = cfg.diffusion * total
             for name in ("rec", "perc", "temp", "align"):
