@@ -25,7 +25,7 @@ from orster_cli.metrics.psnr import psnr
 from orster_cli.sampling.sample_clips import Sampler
 from orster_cli.training.held_out import object_name
 
-PAIRS, SHEET = 60, 6
+SHEET = 6  # pairs
 SAME_CAMERA = 1e-3
 
 
@@ -82,14 +82,15 @@ def exchanged(bundle: WholeBundle, first: Tensor, second: Tensor) -> Tensor:
     return vae.decode(vae.split(first[None]).spatial_mean, vae.split(second[None]).temporal_mean)[0]
 
 
-def exchange_section(sampler: Sampler, data: Dataset, page: Path) -> str:
-    """A section with the PSNR of exchanged clips, and a sheet beside `page`. ConfigError: as
-    `exchanged`, or no two clips of the dataset can be exchanged."""
+def exchange_section(sampler: Sampler, data: Dataset, page: Path, count: int) -> str:
+    """A section with the PSNR of at most `count` exchanged clips, and a sheet beside `page`. ConfigError:
+    as `exchanged`, or no two clips of the dataset can be exchanged."""
     bundle, device = sampler.bundle, sampler.device
     found = pairs(data)
     if not found:
         raise ConfigError(f"{data.root}: no two clips of one object, or of names in common")
-    found = [found[i * len(found) // min(PAIRS, len(found))] for i in range(min(PAIRS, len(found)))]
+    many = min(count, len(found))
+    found = [found[i * len(found) // many] for i in range(many)]
 
     @torch.no_grad()
     def latents(key: str) -> Tensor:

@@ -273,6 +273,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         training = Training(known, facts)
     keys = chosen(keys, given.clips)
     objects = [object_name(data, key) for key in keys]
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    exchange = []
+    if given.exchange:  # first: it is quick, and says at once if the model cannot
+        exchange = [exchange_section(sampler, data, given.out, given.clips)]
     found: list[list[dict[str, Figures]]] = []
     sheet: list[tuple[str, list[Tensor]]] = []
     begin = time.perf_counter()
@@ -292,7 +296,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 sheet += [(f"{key}: {name}", list(frames)) for name, frames in shown.items()]
         print(f"{number} of {len(keys)}: {key}", file=sys.stderr, flush=True)
     seconds = (time.perf_counter() - begin) / len(keys)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
     picture = given.out.with_suffix(".png")
     write_png(
         picture, contact_sheet([row for _, row in sheet], [name for name, _ in sheet], cell=64)
@@ -320,9 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{paired_table(found, objects)}",
         f"![true clips, at rest, conditional mean, one sample]({picture.name})",
     ]
-    if given.exchange:
-        sections.append(exchange_section(sampler, data, given.out))
-    write_results(given.out, "Clips never trained on", sections)
+    write_results(given.out, "Clips never trained on", [*sections, *exchange])
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
