@@ -24,7 +24,7 @@ from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.io.images import on_white
 from orster_cli.sampling.denoise import denoise, starting_noise, with_empty_text
-from orster_cli.sampling.objects import matching_frames
+from orster_cli.sampling.orbit_matching import matching_frames
 from orster_cli.sampling.priors import pooled_priors
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
