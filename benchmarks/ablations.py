@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
+from benchmarks.intervals import interval, interval_of_few
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
 from orster_cli.core.strict_json import read_object
@@ -31,7 +31,6 @@ from orster_cli.inputs.models import SHIPPED
 from tools.weights import TEMPLATES, all_clips, rows_of
 
 CONFIG = TEMPLATES / "ablations.toml"
-DRAWS, LEVEL = 4000, 0.95
 STAGES = {  # command, and the sections of the settings that it reads
     "pretrained": ("pretrain", ("model", "pretrain")),
     "distilled": ("distill", ("distill",)),
@@ -189,24 +188,6 @@ def student_clips(listed: Sequence[Mapping[str, str]]) -> set[tuple[str, str]]:
         if row["use"] == "1":
             by_object[row["file"]].append(_id(row))
     return {one for clips in by_object.values() for one in clips[: (len(clips) + 1) // 2]}
-
-
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of `values` [S,O], seeds by objects; the bootstrap resamples both."""
-    rng = np.random.default_rng(0)
-    seeds, objects = values.shape
-    drawn = [
-        values[np.ix_(rng.integers(seeds, size=seeds), rng.integers(objects, size=objects))].mean()
-        for _ in range(DRAWS)
-    ]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def interval_of_few(values: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the mean of one number per seed [S], by Student's t."""
-    half = student.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean() - half), float(values.mean() + half)
 
 
 def measured(project: Path, row: str, split: str, seeds: Sequence[int]) -> dict[str, np.ndarray]:

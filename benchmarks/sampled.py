@@ -12,14 +12,27 @@ from orster_cli.config.sample import SampleConfig
 from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
-from orster_cli.diffusion.bundle import Facts, load_bundle
+from orster_cli.diffusion.bundle import Facts, WholeBundle, load_bundle
+from orster_cli.diffusion.conditions import Conditions
+from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.metrics.psnr import psnr
 from orster_cli.sampling.sample_clips import Sampler
 
 
-def sampler_of(model: Path, cfg: SampleConfig) -> Sampler:
+def sampler_of(model: Path, cfg: SampleConfig, device: str = "cpu") -> Sampler:
     bundle = load_bundle(model).whole(str(model))
-    return Sampler(bundle, cfg, device=torch.device("cpu"), reporter=Silent())
+    return Sampler(bundle, cfg, device=torch.device(device), reporter=Silent())
+
+
+@torch.no_grad()
+def conditional_mean(bundle: WholeBundle, noise: Tensor, cond: Conditions) -> Tensor:
+    """Latents [B,C,T,h,w]: the model's estimate of the clean latents in one step from pure `noise` at the
+    schedule's last timestep, without guidance. Where no signal is left there, a perfect model's is the
+    mean of all clips under `cond`."""
+    form = Parametrization.of(bundle.schedule, bundle.facts.residual_scale)
+    last = torch.full((len(noise),), form.schedule.num_train_timesteps - 1, device=noise.device)
+    prediction = bundle.std4d(noise, last, cond).prediction.float()
+    return form.latents_of(form.predict_clean(noise, prediction, last), *rest_of(cond))
 
 
 def as_shown(clip: OrbitClip, facts: Facts, key: str) -> Tensor:

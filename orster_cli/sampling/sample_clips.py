@@ -24,7 +24,7 @@ from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.io.images import on_white
 from orster_cli.sampling.denoise import denoise, starting_noise, with_empty_text
-from orster_cli.sampling.objects import matching_frames
+from orster_cli.sampling.orbit_matching import matching_frames
 from orster_cli.sampling.priors import pooled_priors
 
 PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -126,22 +126,33 @@ class Sampler:
         moves = self._motion() != 0
         return wanted[self.cfg.through_rest] and moves and request.object_orbit is None
 
+    @torch.no_grad()
+    def conditions_for(
+        self, request: SampleRequest, seeds: Sequence[int], cameras: Cameras
+    ) -> tuple[Guided, Tensor | None]:
+        """The conditions of one clip per seed from `cameras`; and the latents [B,C,T,h,w] of the object at
+        rest, as given or sampled first (None: the clips are made without it)."""
+        rest = None
+        if self.goes_through_rest(request):
+            # the paper's V': the static orbit is the 3D condition of the moving one
+            still = self._conditions(request, cameras, len(seeds), motion=0.0)
+            # other noise than the motion's, of the same seed
+            others = [derive_seed(seed, "rest") for seed in seeds]
+            rest, _ = self._denoised(still, others, cameras, stage="object at rest")
+            self._send_back(self.bundle.std4d)
+            request = replace(request, image=None)
+        elif request.object_orbit is not None:
+            rest = self._encoded(request.object_orbit, cameras, "object", len(seeds))
+        motion = self._motion()
+        return self._conditions(request, cameras, len(seeds), motion=motion, rest=rest), rest
+
     def _batch(
         self, request: SampleRequest, seeds: list[int], cameras: Cameras
     ) -> Iterator[SampledClip]:
         bundle = self.bundle
         bundle.vae.check_size(cameras.height, cameras.width, "model")
-        rest, sampled = None, self.goes_through_rest(request)
-        if sampled:  # the paper's V': the static orbit is the 3D condition of the moving one
-            still = self._conditions(request, cameras, len(seeds), motion=0.0)
-            # other noise than the motion's, of the same seed
-            others = [derive_seed(seed, "rest") for seed in seeds]
-            rest, _ = self._denoised(still, others, cameras, stage="object at rest")
-            self._send_back(bundle.std4d)
-            request = replace(request, image=None)
-        elif request.object_orbit is not None:
-            rest = self._encoded(request.object_orbit, cameras, "object", len(seeds))
-        given = self._conditions(request, cameras, len(seeds), motion=self._motion(), rest=rest)
+        sampled = self.goes_through_rest(request)
+        given, rest = self.conditions_for(request, seeds, cameras)
         start = None
         if request.start is not None:
             start = self._encoded(request.start, cameras, "start", len(seeds))

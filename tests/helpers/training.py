@@ -66,13 +66,15 @@ def dataset(
     *,
     side: int = SIDE,
     frames: int = FRAMES,
-    captions: Sequence[str] | None = None,
+    captions: Sequence[str | None] | None = None,
     grid: int = 0,
 ) -> Path:
-    """A dataset artifact of the creature's two clips, with captions."""
+    """A dataset artifact of the creature's two clips, with captions; a clip with caption None is left
+    out."""
     cfg = PrepareConfig(frames=frames, resolution=side, supersample=1, curate=False, grid=grid)
     rows = {
-        (creature.name, k): Caption(text=t, use=True) for k, t in enumerate(captions or CAPTIONS)
+        (creature.name, k): Caption(text=t or "", use=t is not None)
+        for k, t in enumerate(captions or CAPTIONS)
     }
     draft = begin(folder, kind="dataset", command="prepare-data", config={})
     assert draft is not None

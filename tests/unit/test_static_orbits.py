@@ -22,7 +22,7 @@ from orster_cli.inputs.construct_plan import plan_construct
 from orster_cli.inputs.models import open_model
 from orster_cli.inputs.video import OrbitFlags
 from orster_cli.sampling.denoise import denoise
-from orster_cli.sampling.objects import matching_frames
+from orster_cli.sampling.orbit_matching import matching_frames
 from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest, cameras_for
 from orster_cli.sampling.sampled_clip import write_sampled
 from tests.helpers.training import FRAMES, SIDE, merged
