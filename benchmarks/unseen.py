@@ -8,12 +8,14 @@ VAE's ceiling, the nearest training clip by first view, the conditional mean (on
 sample, the best and the mean of K samples. A sample has the variance of what is left open once more, so
 its PSNR may lie below the object at rest where the model knows much: the conditional mean says what it
 knows.
+The figures of every clip are in PAGE.json: {"clips": {key: [{row: {metric: number}}]}}, by seed.
 S seeds, N clips, K samples, T frames, C latent channels, H W pixels, h w latent pixels.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -323,6 +325,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{paired_table(found, objects)}",
         f"![true clips, at rest, conditional mean, one sample]({picture.name})",
     ]
+    figures = json.dumps({"clips": dict(zip(keys, found, strict=True))})
+    given.out.with_suffix(".json").write_text(figures.replace("NaN", "null"), encoding="utf-8")
     write_results(given.out, "Clips never trained on", [*sections, *exchange])
 
 
