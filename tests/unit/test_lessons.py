@@ -111,7 +111,7 @@ def test_a_front_view_is_told_its_object_at_rest_and_a_static_orbit_is_not(
 
 
 def test_lessons_are_the_same_however_a_batch_is_divided(data: Path, family: Models) -> None:
-    """The mean over four videos at once is that over the micro-batches of one, which have one lesson each."""
+    """The mean over four videos is that over micro-batches of one, which have one lesson each."""
     ready = made("distill", data, family, TAUGHT)
     task = ready.task
     assert isinstance(task, TaughtStage)
