@@ -68,6 +68,7 @@ def taught(
         weight=weight,
         strength=strength,
         share=form.lesson_share,
+        own=form.lessons == "own",
         kernel=form.kernel != "none" and (form.spatial_attention or form.temporal_attention),
         keep_from=keep_from,
     )
@@ -76,7 +77,10 @@ def taught(
         for view, share in ((STATIC, form.lambda_o), (FRONT, 1 - form.lambda_o))
         if share > 0 and form.lessons == "teachers"
     ]
-    return stage, LessonFeed(feed, views=views, share=form.lesson_share, weight=weight)
+    lessons = LessonFeed(
+        feed, views=views, share=form.lesson_share, size=train.batch, weight=weight
+    )
+    return stage, lessons
 
 
 def with_teachers(prepared: PreparedStage, teachers: Teachers) -> PreparedStage:

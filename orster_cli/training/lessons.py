@@ -30,8 +30,8 @@ class TaughtBatch:
 
 
 class LessonFeed:
-    """Batches of `feed` and, while `weight` is above 0, of its lessons `views`: as many videos as `share`
-    of the batch, at least one."""
+    """Batches of `feed`, `size` videos in all processes, and, while `weight` is above 0, of its lessons
+    `views`: at the indices of `lesson_indices`."""
 
     def __init__(
         self,
@@ -39,9 +39,11 @@ class LessonFeed:
         *,
         views: Sequence[str],
         share: float,
+        size: int,
         weight: Schedule,
     ) -> None:
-        self.feed, self.views, self.share, self.weight = feed, tuple(views), share, weight
+        self.feed, self.views, self.weight = feed, tuple(views), weight
+        self.share, self.size = share, size
         self.held_out = feed.held_out
 
     def captions(self) -> list[str]:
@@ -53,17 +55,28 @@ class LessonFeed:
         own = self.feed.batch(step, indices)
         if not self.weight(step):
             return TaughtBatch(own=own)
-        some = lesson_indices(indices, self.share)
-        return TaughtBatch(
-            own=own, **{view: self.feed.lesson(view, step, some) for view in self.views}
-        )
+        lessons = {}
+        for view in self.views:
+            some = lesson_indices(view, step, indices, self.share, self.size)
+            if some:
+                lessons[view] = self.feed.lesson(view, step, some)
+        return TaughtBatch(own=own, **lessons)
 
 
-def lesson_indices(indices: Sequence[int], share: float) -> list[int]:
-    """The batch indices at which there are videos of a lesson: every n-th, the same however a batch is
-    divided, and at least one."""
-    every = max(round(1 / share), 1)
-    return [index for index in indices if index % every == 0] or list(indices)[:1]
+def lesson_indices(
+    view: str, step: int, indices: Sequence[int], share: float, size: int
+) -> list[int]:
+    """Those of `indices` at which there is a video of the lesson, in batches of `size`: every n-th of all
+    videos of the training, the two lessons at different ones. So they are the same however a batch is
+    divided, and a micro-batch of one video has one lesson at a time."""
+    every = spacing(share)
+    first = 0 if view == STATIC else every // 2
+    return [index for index in indices if (step * size + index) % every == first % every]
+
+
+def spacing(share: float) -> int:
+    """Videos from one of a lesson to the next."""
+    return max(round(1 / share), 1)
 
 
 def constant(value: float) -> Schedule:

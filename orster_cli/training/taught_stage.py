@@ -25,6 +25,7 @@ from orster_cli.training.lessons import (
     TaughtBatch,
     at_rest,
     lesson_indices,
+    spacing,
 )
 from orster_cli.training.stage_losses import Loss
 from orster_cli.training.stages import DiffusionStage, NoisyBatch
@@ -43,9 +44,9 @@ class TaughtStage(DiffusionStage):
     from the teachers' features of the same noisy latents (Eq. 11-14), of the lessons' videos. A batch
     without lessons gives L_orster on the stage's own videos, of both kinds at once.
 
-    `weight` of L_orster at each step; `strength`: that of disentangling and fusing; the share `share` of a
-    batch are lessons; `kernel`: each lesson needs the other teacher's features too, for the joint
-    kernel."""
+    `weight` of L_orster at each step; `strength`: that of disentangling and fusing; `share` and `own`: the
+    share of videos that are lessons, or none; `kernel`: each lesson needs the other teacher's features too,
+    for the joint kernel."""
 
     def __init__(
         self,
@@ -58,20 +59,22 @@ class TaughtStage(DiffusionStage):
         weight: Schedule,
         strength: Schedule,
         share: float,
+        own: bool,
         kernel: bool,
         keep_from: int = 0,
     ) -> None:
         super().__init__(model, cfg, context)
         self.transfer = transfer
         self.teachers = teachers  # 3D and video; in a tuple, so that they are no submodules
-        self.weight, self.strength, self.share = weight, strength, share
+        self.weight, self.strength = weight, strength
+        self.share, self.own = share, own
         self.kernel, self.keep_from = kernel, keep_from
 
     def forward(self, batch: TaughtBatch, step: int, indices: Sequence[int]) -> Loss:
         self.model.disentangling = self.strength(step)
         weight = self.weight(step)
         lessons = {STATIC: batch.static, FRONT: batch.front}
-        own = bool(weight) and not any(lessons.values())
+        own = bool(weight) and self.own
         spatial, temporal = self.transfer.units()
         wanted = spatial | temporal if own else NONE
         noisy, out, loss, terms = self.diffuse(batch.own, step, indices, wanted=wanted)
@@ -86,10 +89,12 @@ class TaughtStage(DiffusionStage):
         else:
             parts = {view: loss.new_zeros(()) for view in lessons}
             more = {}
-            some = lesson_indices(indices, self.share)
             for view, lesson in lessons.items():
                 if lesson is not None and CHANNEL[view] in self.model.config.runnable_channels():
-                    parts[view], its = self.lesson(view, lesson, step, some)
+                    some = lesson_indices(view, step, indices, self.share, self.cfg.batch)
+                    distance, its = self.lesson(view, lesson, step, some)
+                    # a mean over all videos of the batch, however few of them are here
+                    parts[view] = distance * (len(some) * spacing(self.share) / len(indices))
                     more |= {
                         name if view == STATIC else name.replace("kappa", "kappa_temporal"): value
                         for name, value in its.items()

@@ -11,7 +11,7 @@ import torch
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.bundle import Bundle
 from orster_cli.training.datafeed import MOTIONLESS
-from orster_cli.training.lessons import FRONT, STATIC, LessonFeed, fading, falling
+from orster_cli.training.lessons import FRONT, STATIC, LessonFeed, TaughtBatch, fading, falling
 from orster_cli.training.loop import Feed
 from orster_cli.training.prepared import Models
 from orster_cli.training.stages import DiffusionStage
@@ -108,6 +108,23 @@ def test_a_front_view_is_told_its_object_at_rest_and_a_static_orbit_is_not(
     first = batch.front.latents[:, :, :1]
     assert told is not None
     assert torch.equal(told, first.expand_as(told))
+
+
+def test_lessons_are_the_same_however_a_batch_is_divided(data: Path, family: Models) -> None:
+    """The mean over four videos is that over micro-batches of one, which have one lesson each."""
+    ready = made("distill", data, family, TAUGHT)
+    task = ready.task
+    assert isinstance(task, TaughtStage)
+    task.eval()  # statistics stay
+    with torch.no_grad():
+        whole = task(ready.feed.batch(5, range(4)), 5, range(4))[1]["orster"]
+        parts = []
+        for index in range(4):
+            batch = ready.feed.batch(5, [index])
+            assert isinstance(batch, TaughtBatch)
+            assert (batch.static is None) != (batch.front is None)
+            parts.append(task(batch, 5, [index])[1]["orster"])
+    torch.testing.assert_close(torch.stack(parts).mean(), whole, rtol=1e-4, atol=1e-6)
 
 
 def test_the_weight_falls_to_nothing_in_finetuning_and_the_channels_become_one(

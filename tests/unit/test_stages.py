@@ -202,7 +202,7 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
             CFG, model=replace(CFG.model, channels="entangled")
         )  # those of a new model alone
         ready = begun("distill", data, replace(family, start=with_channels(channels)), cfg)
-        _, terms = ready.task(ready.feed.batch(0, [0]), 0, [0])
+        _, terms = ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])  # a lesson of each teacher
         assert ("distance_spatial" in terms) == (channels != "temporal")
         assert ("distance_temporal" in terms) == (channels != "spatial")
         kept = ready.finish().std4d
@@ -227,7 +227,7 @@ def test_distillation_ends_merged_and_the_switches_of_the_tables_work(
         for cfg in (CFG, off):
             torch.manual_seed(0)
             ready = made("distill", data, family, cfg)
-            outs.append(ready.task(ready.feed.batch(0, [0]), 0, [0])[1]["orster"])
+            outs.append(ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])[1]["orster"])
         assert not torch.equal(outs[0], outs[1]), switch
 
 
