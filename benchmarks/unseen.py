@@ -39,11 +39,9 @@ from orster_cli.dataset.curation import motion_magnitude
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.diffusion.frame_vae import FrameVAE
-from orster_cli.diffusion.parametrization import rest_of
 from orster_cli.inputs.models import sampling_of
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import CEILING, psnr
-from orster_cli.sampling.denoise import denoise, starting_noise
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from orster_cli.training.held_out import clips_in_common, object_name, without
 
@@ -131,20 +129,10 @@ def from_the_model(
 ) -> tuple[dict[str, Figures], dict[str, Tensor]]:
     """Figures of the conditional mean, and of one sample per seed: of the first, the best (the highest PSNR
     of all frames) and their mean; and frames [T,3,H,W] of the conditional mean and of the first sample."""
-    bundle, cfg, device = sampler.bundle, sampler.cfg, sampler.device
+    bundle = sampler.bundle
     given, rest = sampler.conditions_for(request, seeds, true.cameras)
-    noise = starting_noise(seeds, true.latents.shape).to(device)
-    clean = denoise(
-        bundle.std4d,
-        bundle.schedule,
-        noise,
-        given.cond,
-        given.uncond,
-        guidance=given.guidance,
-        steps=cfg.steps,
-        scheduler=cfg.scheduler,
-    )
-    samples = sampler.form.latents_of(clean, *rest_of(given.cond)).cpu()
+    z, noise = sampler.denoised(given, seeds, true.cameras)
+    samples = z.cpu()
     mean = conditional_mean(bundle, noise[:1], given.cond[:1])[0].cpu()
     stills = [
         None if rest is None else decoded(bundle.vae, z.cpu()) for z in rest_rows(rest, seeds)

@@ -138,7 +138,7 @@ class Sampler:
             still = self._conditions(request, cameras, len(seeds), motion=0.0)
             # other noise than the motion's, of the same seed
             others = [derive_seed(seed, "rest") for seed in seeds]
-            rest, _ = self._denoised(still, others, cameras, stage="object at rest")
+            rest, _ = self.denoised(still, others, cameras, stage="object at rest")
             self._send_back(self.bundle.std4d)
             request = replace(request, image=None)
         elif request.object_orbit is not None:
@@ -156,7 +156,7 @@ class Sampler:
         start = None
         if request.start is not None:
             start = self._encoded(request.start, cameras, "start", len(seeds))
-        z, noise = self._denoised(given, seeds, cameras, start=start, strength=request.strength)
+        z, noise = self.denoised(given, seeds, cameras, start=start, strength=request.strength)
         with self._precision():
             priors = pooled_priors(bundle.std4d, self.form, z, given.cond, noise)
         self._send_back(bundle.std4d)
@@ -169,10 +169,10 @@ class Sampler:
             yield SampledClip(seed, clip, prior, static)
         self._send_back(bundle.vae)
 
-    def _denoised(
+    def denoised(
         self,
         given: Guided,
-        seeds: list[int],
+        seeds: Sequence[int],
         cameras: Cameras,
         *,
         start: Tensor | None = None,

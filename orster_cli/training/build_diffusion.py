@@ -70,17 +70,8 @@ def build_diffusion(
 def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
     """Spatial-temporal consistency (Sec. 4.3)."""
     train, start = cfg.align, merged_start(models)
-    start.facts = facts = with_conditions(start.facts, train)
-    feed = latent_feed(
-        train,
-        source,
-        start.vae,
-        VIEW["4d"],
-        facts.frames,
-        facts.resolution,
-        train.frames,
-        start.encoder,
-    )
+    start.facts = with_conditions(start.facts, train)
+    feed = student_feed(train, source, start, train.frames)
     vgg = vgg_network(source.device) if train.features == "vgg" else None
     features = vae_features(start.vae) if vgg is None else vgg_features(vgg)
     freeze(start.vae, source.device)
@@ -89,6 +80,15 @@ def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
     if vgg is not None:
         prepared.frozen["VGG16"] = vgg
     return prepared
+
+
+def student_feed(
+    train: TrainConfig, source: Source, start: WholeBundle, pictures: int = 0
+) -> LatentFeed | PlaceholderLatents:
+    """Orbits for a student that goes on from `start`; `pictures` as `latent_feed`."""
+    facts = start.facts
+    sizes = (facts.frames, facts.resolution, pictures, start.encoder)
+    return latent_feed(train, source, start.vae, VIEW["4d"], *sizes)
 
 
 def stage_context(bundle: WholeBundle, source: Source) -> StageContext:

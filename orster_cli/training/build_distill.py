@@ -12,7 +12,7 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.std4d import STD4D
-from orster_cli.training.build_diffusion import prepare_diffusion, stage_context
+from orster_cli.training.build_diffusion import prepare_diffusion, stage_context, student_feed
 from orster_cli.training.build_transfer import load_teachers, taught, with_teachers
 from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.lessons import constant, fading
@@ -23,7 +23,7 @@ from orster_cli.training.start_model import required_start
 from orster_cli.training.step_conditions import StageContext
 from orster_cli.training.student_facts import with_conditions, with_parametrization
 from orster_cli.training.taught_stage import VaeMatchingStage
-from orster_cli.training.training_data import VIEW, Source, latent_feed
+from orster_cli.training.training_data import Source
 from orster_cli.transfer.orster import OrsterTransfer
 from orster_cli.transfer.vae_targets import vae_taps
 
@@ -52,16 +52,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     )
     model = weights.start_from(start.std4d, config, train.seed)
     bundle = replace(start, std4d=model, facts=replace(start.facts, role="4d"))
-    feed = latent_feed(
-        train,
-        source,
-        start.vae,
-        VIEW["4d"],
-        start.facts.frames,
-        start.facts.resolution,
-        CONTROL_FRAMES if control else 0,
-        encoder=start.encoder,
-    )
+    feed = student_feed(train, source, start, CONTROL_FRAMES if control else 0)
     if bundle.facts.motion is None:
         bundle.facts = replace(bundle.facts, motion=feed.motion())
     bundle.facts = with_conditions(bundle.facts, train)

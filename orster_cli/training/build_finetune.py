@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from orster_cli.config.schema import Config
-from orster_cli.training.build_diffusion import prepare_diffusion, stage_context
+from orster_cli.training.build_diffusion import prepare_diffusion, stage_context, student_feed
 from orster_cli.training.build_transfer import load_teachers, taught, with_teachers
 from orster_cli.training.lessons import constant, falling
 from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.start_model import merged_start
 from orster_cli.training.student_facts import with_conditions
-from orster_cli.training.training_data import VIEW, Source, latent_feed
+from orster_cli.training.training_data import Source
 
 
 def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage:
     """Fine-tuning; with teachers the transfer goes on, in the form of the `distill` settings and with a
     weight that falls to 0."""
     train, start = cfg.finetune, merged_start(models)
-    start.facts = facts = with_conditions(start.facts, train)
+    start.facts = with_conditions(start.facts, train)
     given = models.teacher_3d is not None and models.teacher_video is not None
     teachers = (
         load_teachers(models, start.vae, source, train)
         if given and train.needs_teachers()
         else None
     )
-    feed = latent_feed(
-        train,
-        source,
-        start.vae,
-        VIEW["4d"],
-        facts.frames,
-        facts.resolution,
-        encoder=start.encoder,
-    )
+    feed = student_feed(train, source, start)
     context = stage_context(start, source)
     if teachers is None:
         alone = DiffusionStage(start.std4d, train, context)

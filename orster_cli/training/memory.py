@@ -149,7 +149,7 @@ def measure_stage(
     task = prepared.task
     task.train()
     if isinstance(task, TaughtStage):
-        task.transfer.eval()  # updating the running means needs values, and less memory than the kernel
+        task.transfer.eval()  # the update of its statistics needs less memory than the kernel
     step, indices = 0, list(range(clips))  # steps are alike
     batch = prepared.feed.batch(step, indices)
     return measure_step(

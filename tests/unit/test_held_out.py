@@ -29,6 +29,7 @@ from orster_cli.training.loop import LOG, Run, make_accelerator, train
 from orster_cli.training.prepared import Models
 from orster_cli.training.step_randomness import draw
 from orster_cli.training.training_data import frame_feed, latent_feed
+from tests.helpers.stages import After
 from tests.helpers.training import CFG, FRAMES, SIDE, bundle, merged, source, tiny_vae
 
 CPU = torch.device("cpu")
@@ -150,24 +151,10 @@ def test_each_stage_measures_the_same_loss_each_time(
     assert losses[0] == losses[2] == pytest.approx(losses[1], rel=1e-5)
     assert 0 < losses[0] < 10
     tmp_path.joinpath("run").mkdir()
-    run = Run(getattr(cfg, stage), tmp_path / "run", accelerator, Silent(), Never(), stage)  # type: ignore[arg-type]
+    run = Run(getattr(cfg, stage), tmp_path / "run", accelerator, Silent(), After(0), stage)  # type: ignore[arg-type]
     row = train(ready.task, ready.feed, run)
     assert row["held_out"] > 0
     assert row["kept_step"] == 2
-
-
-class Never:
-    requested = False
-
-
-class StopAt:
-    def __init__(self, asked: int) -> None:
-        self.asked = asked
-
-    @property
-    def requested(self) -> bool:
-        self.asked -= 1
-        return self.asked == 0
 
 
 class Wandering(nn.Module):
@@ -209,7 +196,7 @@ SETTINGS = TrainConfig(
 
 def run(folder: Path, cfg: TrainConfig = SETTINGS, stop: Any = None) -> Run:
     folder.mkdir(exist_ok=True)
-    return Run(cfg, folder, make_accelerator(cfg, cpu=True), Silent(), stop or Never(), "x")
+    return Run(cfg, folder, make_accelerator(cfg, cpu=True), Silent(), stop or After(0), "x")
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
@@ -241,7 +228,7 @@ def test_interrupted_and_resumed_it_keeps_the_same_step(tmp_path: Path, stops: l
     end = train(whole, Feed(), run(tmp_path / "whole"))
     for stop in stops:
         with pytest.raises(Preempted):
-            train(Wandering(5.0), Feed(), run(tmp_path / "pieces", stop=StopAt(stop)))
+            train(Wandering(5.0), Feed(), run(tmp_path / "pieces", stop=After(stop)))
     again = train(pieces, Feed(), run(tmp_path / "pieces"))
     assert torch.equal(whole.weight, pieces.weight)
     volatile = ("samples_per_second", "memory_mb")
@@ -310,7 +297,7 @@ def test_a_step_that_is_not_finite_is_never_kept(tmp_path: Path) -> None:
     assert found is not None
     assert found[0] == 7
     assert all(bool(value.isfinite().all()) for value in found[1].values())
-    stopped = run(tmp_path / "c", cfg, stop=StopAt(9))
+    stopped = run(tmp_path / "c", cfg, stop=After(9))
     with pytest.raises(NumericalError, match="step 7: not finite: loss"):
         train(Breaks(5.0), Feed(), stopped)
     assert load_latest(tmp_path / "c") is None
