@@ -63,7 +63,6 @@ STARTS = {
 TAUGHT = ("distilled", "finetuned")
 WARM, TIMED = 4, 8  # steps before a stage begins
 OPTIMIZER = 1.15  # a step with clipping, AdamW and average, over its passes alone
-SNAPSHOT_SECONDS = 120
 TRAIN, HELD_OUT = "pack", "pack of held-out clips"  # ids of the datasets
 
 
@@ -157,7 +156,7 @@ class TimedTraining:
         self.times[name] = {"steps": steps, "batch": train.batch, "ms": round(1e3 * each, 2)}
         print(f"{name}: {self.times[name]}", flush=True)
         if name == "finetuned" and self.given.snapshots:
-            every = max(int(SNAPSHOT_SECONDS / each), 1)
+            every = max(int(self.given.snapshot_seconds / each), 1)
             config, prepared, train = self._with_snapshots(config, prepared, every)
         draft = begin(
             self.out / name,
@@ -253,9 +252,12 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--mirror", action="store_true")
     parser.add_argument("--snapshots", type=Path)
+    parser.add_argument("--snapshot-seconds", type=float, default=120.0)
     parser.add_argument("--most", type=int, default=0, help="steps of a stage, to rehearse")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
     resolved = resolve(file=given.config, environ={}, assignments=given.assignments)
     TimedTraining(given, resolved.config, began).run()
 
