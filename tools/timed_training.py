@@ -1,20 +1,24 @@
 """Train the mini family from packs of latents in a given time, on one device, in one process.
 
 python -m tools.timed_training --pack PACK... --vae VAE --encoder ENCODER --out OUT --minutes 8
-    [--config templates/weights-gpu.toml] [--device cuda] [--mirror] [--snapshots FOLDER]
+    [--config templates/weights-gpu.toml] [--device cuda] [--mirror] [--export FOLDER]
 
 The stages are those of the paper. Each gets a share of the time; how many steps these are follows from the
 time of a few steps before it begins. What is left over goes to the last stage. OUT has a model of each
-stage and times.json. `--snapshots`: the averaged weights of the last stage every two minutes, in half
-precision.
+stage and times.json. `--export`: what is taken home from a borrowed machine, in half precision, without
+frame VAE and encoder, in tar files cut into parts of 15 MiB: every two minutes the averaged weights of the
+last stage, at the end the models of `EXPORTED` and all logs. `cat NAME.tar.* | tar x` opens one.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import tarfile
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +31,7 @@ from orster_cli.config.load import resolve
 from orster_cli.config.schema import Config
 from orster_cli.core.devices import choose_device
 from orster_cli.core.stopping import StopFlag
-from orster_cli.diffusion.bundle import load_bundle, save_bundle
+from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
 from orster_cli.training.build import build_stage
 from orster_cli.training.data_memory import DataMemory
 from orster_cli.training.latent_store import LatentStore
@@ -61,6 +65,9 @@ STARTS = {
     "finetuned": "aligned",
 }
 TAUGHT = ("distilled", "finetuned")
+EXPORTED = ("finetuned", "pretrained")  # pretrained still has two channels
+PART_BYTES = 15 * 2**20
+SNAPSHOT = "snapshot"
 WARM, TIMED = 4, 8  # steps before a stage begins
 OPTIMIZER = 1.15  # a step with clipping, AdamW and average, over its passes alone
 TRAIN, HELD_OUT = "pack", "pack of held-out clips"  # ids of the datasets
@@ -135,6 +142,17 @@ class TimedTraining:
             self._stage(name, left * share)
             self._lap(name, began)
             (self.out / "times.json").write_text(json.dumps(self.times, indent=2), encoding="utf-8")
+        if self.given.export is not None:
+            self._export(self.given.export)
+
+    def _export(self, out: Path) -> None:
+        for name in EXPORTED:
+            bundle = load_bundle(self.out / name)
+            in_parts({name: replace(bundle, vae=None, encoder=None)}, [], out, name)
+        logs = sorted(self.out.glob(f"*/{LOG}"))
+        in_parts({}, [self.out / "times.json", *logs], out, "logs")
+        for path in out.glob(f"{SNAPSHOT}.tar.*"):
+            path.unlink()
 
     def _lap(self, name: str, began: float) -> None:
         self.times.setdefault(name, {})["seconds"] = round(time.monotonic() - began, 2)
@@ -155,7 +173,7 @@ class TimedTraining:
         train = getattr(config, section)
         self.times[name] = {"steps": steps, "batch": train.batch, "ms": round(1e3 * each, 2)}
         print(f"{name}: {self.times[name]}", flush=True)
-        if name == "finetuned" and self.given.snapshots:
+        if name == "finetuned" and self.given.export is not None:
             every = max(int(self.given.snapshot_seconds / each), 1)
             config, prepared, train = self._with_snapshots(config, prepared, every)
         draft = begin(
@@ -208,11 +226,27 @@ class TimedTraining:
 
         def snapshot() -> Tensor:
             bundle = replace(start, std4d=task.model, vae=None, encoder=None, known=None)
-            save_bundle(bundle, Path(self.given.snapshots), torch.float16)
+            in_parts({SNAPSHOT: bundle}, [], self.given.export, SNAPSHOT)
             return draw() if draw is not None else torch.ones(3, 8, 8)
 
         train = replace(config.finetune, sample_every=every)
         return config, replace(prepared, sheet=snapshot), train
+
+
+def in_parts(bundles: Mapping[str, Bundle], files: Sequence[Path], out: Path, name: str) -> None:
+    """Write models, by the names of their folders and in half precision, and files into a tar file that is
+    cut into parts `out`/`name`.tar.0 and so on."""
+    out.mkdir(parents=True, exist_ok=True)
+    whole = io.BytesIO()
+    with tempfile.TemporaryDirectory() as work, tarfile.open(fileobj=whole, mode="w") as tar:
+        for folder, bundle in bundles.items():
+            save_bundle(bundle, Path(work) / folder, torch.float16)
+            tar.add(Path(work) / folder, folder)
+        for path in files:
+            tar.add(path, f"{path.parent.name}/{path.name}")
+    data = whole.getvalue()
+    for number, start in enumerate(range(0, len(data), PART_BYTES)):
+        (out / f"{name}.tar.{number}").write_bytes(data[start : start + PART_BYTES])
 
 
 def step_seconds(prepared: PreparedStage, train: Any, device: torch.device) -> float:
@@ -251,7 +285,7 @@ def main() -> None:
     parser.add_argument("--set", dest="assignments", action="append")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--mirror", action="store_true")
-    parser.add_argument("--snapshots", type=Path)
+    parser.add_argument("--export", type=Path)
     parser.add_argument("--snapshot-seconds", type=float, default=120.0)
     parser.add_argument("--most", type=int, default=0, help="steps of a stage, to rehearse")
     given = parser.parse_args()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_every_stage_is_trained_from_a_pack_and_the_last_from_the_one_before(
         encoder=encoder,
         mirror=True,
         most=2,
-        snapshots=tmp_path / "snapshot",
+        export=tmp_path / "export",
         snapshot_seconds=0,
     )
     given.out.mkdir()
@@ -154,7 +155,14 @@ def test_every_stage_is_trained_from_a_pack_and_the_last_from_the_one_before(
     assert any(not torch.equal(before[name], after[name]) for name in after)
     log = (models["finetuned"].path / "train.jsonl").read_text().splitlines()
     assert "held_out" in json.loads(log[-1])
-    assert load_bundle(given.snapshots).std4d is not None
+    names = sorted(path.name for path in given.export.iterdir())
+    assert names == ["finetuned.tar.0", "logs.tar.0", "pretrained.tar.0"]
+    with tarfile.open(given.export / "finetuned.tar.0") as tar:
+        tar.extractall(tmp_path / "home", filter="data")
+    home = load_bundle(tmp_path / "home" / "finetuned")
+    assert home.std4d is not None
+    for name, value in home.std4d.state_dict().items():
+        torch.testing.assert_close(value, after[name], atol=1e-3, rtol=1e-3)
 
 
 def _with_other_object(packed: Path, out: Path) -> None:
