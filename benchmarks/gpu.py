@@ -3,8 +3,8 @@
     python -m benchmarks.gpu --out OUT [--seconds 200]
     python -m benchmarks.gpu --out OUT --device cpu --quick --jobs 1
 
-The second rehearses the first on a CPU, at the smallest sizes. Steps run in several processes, each with its
-own time budget; one that fails, hangs or crashes ends no other. The first lanes run at the same time, the
+The second rehearses the first on a CPU, at the smallest sizes. Steps run in several processes, each with
+its own time budget; one that fails, hangs or crashes ends no other. The first lanes run at the same time, the
 last alone, since it measures speed. OUT gets `gpu.json`, written after every step, and the page `gpu.md`.
 Exits with 1 where a step failed.
 """
@@ -35,7 +35,7 @@ ALONE = ("speed", "compiled")  # lanes that run by themselves, after the others
 
 @dataclass(frozen=True)
 class Step:
-    """`name` of a function of `gpu_steps` and its `arguments`; `budget` in seconds."""
+    """`name` of a function of `gpu_steps` or `gpu_clips` and its `arguments`; `budget` in seconds."""
 
     lane: str
     title: str
@@ -50,7 +50,9 @@ def steps() -> list[Step]:
 
     return [
         Step("tests", "doctor", "doctor", 120),
-        Step("tests", "tests/gpu without gsplat", "pytest", 90, ("tests/gpu", f"--ignore={PARITY}")),
+        Step(
+            "tests", "tests/gpu without gsplat", "pytest", 90, ("tests/gpu", f"--ignore={PARITY}")
+        ),
         *(Step("stages", f"stage: {name}", "stage", 40, (name,)) for name in STAGES),
         Step("clips", "sample-video", "sampling", 90),
         Step("clips", "evaluate", "evaluation", 60),
@@ -71,8 +73,8 @@ def steps() -> list[Step]:
 
 
 def work(lane: str, results: Path, place: Any, done: set[str]) -> None:
-    """The steps of `lane` that are not `done`, in this process; a line of `results` before and after each."""
-    from benchmarks import gpu_steps
+    """The steps of `lane` that are not `done`, in this process: lines of `results` before and after each."""
+    from benchmarks import gpu_clips, gpu_steps
 
     for step in (s for s in steps() if s.lane == lane and s.title not in done):
         _write(results, {"step": step.title, "begun": time.time()})
@@ -81,13 +83,20 @@ def work(lane: str, results: Path, place: Any, done: set[str]) -> None:
         signal.signal(signal.SIGALRM, functools.partial(_out_of_time, step.budget))
         signal.setitimer(signal.ITIMER_REAL, step.budget)
         try:
-            row |= {"ok": True, "figures": getattr(gpu_steps, step.name)(*_given(step, place))}
+            row |= {
+                "ok": True,
+                "figures": _function(step, gpu_steps, gpu_clips)(*_given(step, place)),
+            }
         except Exception as error:  # noqa: BLE001 - one step's failure ends no other
             row |= {"ok": False, "error": f"{type(error).__name__}: {error}"[-4000:]}
             row["where"] = "".join(traceback.format_exception(error))[-3000:]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         _write(results, row | {"seconds": round(time.monotonic() - begun, 2)})
+
+
+def _function(step: Step, *modules: Any) -> Callable[..., dict[str, Any]]:
+    return next(getattr(m, step.name) for m in modules if hasattr(m, step.name))
 
 
 def _given(step: Step, place: Any) -> tuple[Any, ...]:
@@ -119,7 +128,11 @@ class Lane:
 
     def rows(self) -> list[dict[str, Any]]:
         """What its process has written."""
-        return [json.loads(x) for x in self.results.read_text().splitlines()] if self.results.exists() else []
+        return (
+            [json.loads(x) for x in self.results.read_text().splitlines()]
+            if self.results.exists()
+            else []
+        )
 
     def finished(self) -> list[dict[str, Any]]:
         return [row for row in self.rows() if "ok" in row]
@@ -130,11 +143,19 @@ class Lane:
         return rows[-1] if rows and "ok" not in rows[-1] else None
 
     def start(self, threads: int) -> None:
-        command = [sys.executable, "-m", "benchmarks.gpu", "--lane", self.name, "--work", str(self.folder)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.gpu",
+            "--lane",
+            self.name,
+            "--work",
+            str(self.folder),
+        ]
         command += ["--out", str(self.given.out), "--device", self.given.device]
         command += ["--quick"] if self.given.quick else []
         with (self.folder / f"{self.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - this program
+            self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=REPOSITORY, start_new_session=True,
                 env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
@@ -196,14 +217,23 @@ def page(report: dict[str, Any]) -> str:
     failed = [row for row in rows if not row["ok"]]
     machine = next((r["figures"] for r in rows if r["step"] == "the machine" and r["ok"]), {})
     lines = [f"# orster on {machine.get('card', report['device'])}", ""]
-    lines += [f"- {report['date']}, {report['seconds']:.0f} s, {len(rows) - len(failed)} steps of {len(rows)} passed"]
+    lines += [
+        f"- {report['date']}, {report['seconds']:.0f} s, "
+        f"{len(rows) - len(failed)} steps of {len(rows)} passed"
+    ]
     lines += [f"- {name}: {value}" for name, value in machine.items()]
     lines += ["", "| step | | s | figures |", "|---|---|---|---|"]
     for row in rows:
-        figures = {k: v for k, v in row.get("figures", {}).items() if not isinstance(v, list | dict)}
-        shown = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items())
+        figures = {
+            k: v for k, v in row.get("figures", {}).items() if not isinstance(v, list | dict)
+        }
+        shown = ", ".join(
+            f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in figures.items()
+        )
         what = shown if row["ok"] else row["error"].splitlines()[0][:200].replace("|", "/")
-        lines.append(f"| {row['step']} | {'yes' if row['ok'] else '**no**'} | {row['seconds']} | {what} |")
+        lines.append(
+            f"| {row['step']} | {'yes' if row['ok'] else '**no**'} | {row['seconds']} | {what} |"
+        )
     for row in failed:
         lines += ["", f"## {row['step']}", "", "```", row.get("where", row["error"])[-2500:], "```"]
     return "\n".join(lines) + "\n"
@@ -215,7 +245,9 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="the smallest sizes")
     parser.add_argument("--jobs", type=int, default=4, help="lanes at once")
-    parser.add_argument("--seconds", type=float, default=200.0, help="after which what runs is ended")
+    parser.add_argument(
+        "--seconds", type=float, default=200.0, help="after which what runs is ended"
+    )
     parser.add_argument("--only", default="", help="lanes, separated by commas")
     parser.add_argument("--lane", help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -239,7 +271,9 @@ def main() -> int:
         def write() -> dict[str, Any]:
             found = {row["step"]: row for lane in lanes for row in lane.finished()}
             rows = [
-                found.get(s.title, {"step": s.title, "ok": False, "error": "not reached", "seconds": 0})
+                found.get(
+                    s.title, {"step": s.title, "ok": False, "error": "not reached", "seconds": 0}
+                )
                 for s in plan
             ]
             rows += [row for title, row in found.items() if title == "(start)"]

@@ -6,13 +6,11 @@ than `PARITY`. B videos, T frames, H W pixels.
 
 from __future__ import annotations
 
-import math
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,16 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CREATURE = REPOSITORY / "examples" / "creature.glb"
 PARITY = 1e-3  # largest relative difference of a float32 loss from the CPU's
 LOW_PARITY = 3e-2  # the same of a bfloat16 loss
-STAGES = ("vae", "encoder", "teacher 3d", "teacher video", "pretrain", "distill", "align", "finetune")
+STAGES = (
+    "vae",
+    "encoder",
+    "teacher 3d",
+    "teacher video",
+    "pretrain",
+    "distill",
+    "align",
+    "finetune",
+)
 Figures = dict[str, Any]
 
 
@@ -42,23 +49,12 @@ class Place:
             torch.cuda.synchronize(self.device)
 
 
-def _differs(name: str, value: float, expected: float, most: float) -> float:
+def differs(name: str, value: float, expected: float, most: float) -> float:
     """The relative difference. AssertionError: it is more than `most`, or not a number."""
     difference = abs(value - expected) / max(abs(expected), 1e-12)
     if not difference <= most:
         raise AssertionError(f"{name}: {value:.6g}, on the CPU {expected:.6g}")
     return difference
-
-
-def call(*arguments: str | Path) -> str:
-    """One command line of orster in this process; what it says. RuntimeError: its exit code is not 0."""
-    from tests.helpers.cli import quiet
-
-    try:
-        quiet(*arguments)
-    except AssertionError as error:
-        raise RuntimeError(str(error)[-1500:]) from None
-    return " ".join(map(str, arguments))
 
 
 def machine(place: Place) -> Figures:
@@ -94,7 +90,10 @@ def _milliseconds(place: Place, task: Callable[[], object], rounds: int = 20) ->
 def doctor(place: Place) -> Figures:
     """`orster doctor`."""
     done = subprocess.run(
-        [sys.executable, "-m", "orster_cli", "doctor"], capture_output=True, text=True, cwd=REPOSITORY
+        [sys.executable, "-m", "orster_cli", "doctor"],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
     )
     del place
     if done.returncode:
@@ -127,7 +126,9 @@ def tiny_data(place: Place) -> Path:
     return folder if folder.exists() else dataset(CREATURE, folder)
 
 
-def one_stage(stage: str, place: Place, device: torch.device, precision: str) -> tuple[list[float], float]:
+def one_stage(
+    stage: str, place: Place, device: torch.device, precision: str
+) -> tuple[list[float], float]:
     """Three steps of a stage of tiny models from the same weights each time: its losses, and seconds."""
     from accelerate.state import AcceleratorState
 
@@ -166,7 +167,9 @@ def one_stage(stage: str, place: Place, device: torch.device, precision: str) ->
     scratch.mkdir(parents=True, exist_ok=True)
     (scratch / LOG).unlink(missing_ok=True)
     begun = time.perf_counter()
-    ready = build_stage(command, role or "4d", cfg, replace(source(tiny_data(place)), device=device), given)
+    ready = build_stage(
+        command, role or "4d", cfg, replace(source(tiny_data(place)), device=device), given
+    )
     accelerator = make_accelerator(own, cpu=device.type == "cpu")
     train(ready.task, ready.feed, Run(own, scratch, accelerator, Silent(), StopFlag(), stage))
     ready.finish()
@@ -180,10 +183,17 @@ def stage(name: str, place: Place) -> Figures:
     expected, _ = one_stage(name, place, torch.device("cpu"), "fp32")
     single, seconds = one_stage(name, place, place.device, "fp32")
     half, _ = one_stage(name, place, place.device, "bf16")
-    worst = max(_differs(f"{name}: loss", a, b, PARITY) for a, b in zip(single, expected, strict=True))
+    worst = max(
+        differs(f"{name}: loss", a, b, PARITY) for a, b in zip(single, expected, strict=True)
+    )
     # one step: the weights of later ones have moved by the sign of rounded gradients
-    low = _differs(f"{name}: first loss in bf16", half[0], expected[0], LOW_PARITY)
-    return {"loss": single[-1], "difference": worst, "bf16 difference": low, "seconds": round(seconds, 2)}
+    low = differs(f"{name}: first loss in bf16", half[0], expected[0], LOW_PARITY)
+    return {
+        "loss": single[-1],
+        "difference": worst,
+        "bf16 difference": low,
+        "seconds": round(seconds, 2),
+    }
 
 
 def shipped_data(place: Place) -> Path:
@@ -219,7 +229,9 @@ def finetuning(place: Place, batch: int, precision: str) -> Figures:
     )  # fmt: skip
     AcceleratorState._reset_state(reset_partial_state=True)
     where = replace(source(shipped_data(place)), device=place.device)
-    ready = build_stage("finetune", "4d", Config(finetune=own), where, Models(start=open_model(SHIPPED).load()))
+    ready = build_stage(
+        "finetune", "4d", Config(finetune=own), where, Models(start=open_model(SHIPPED).load())
+    )
     scratch = place.folder / f"finetuning-{batch}-{precision}"
     scratch.mkdir()
     if place.device.type == "cuda":
@@ -256,7 +268,9 @@ def trunk_step(place: Place, batch: int, form: str) -> Figures:
         motion=torch.full((batch,), 0.02, device=device),
     )
     times = torch.randint(0, 1000, (batch,), device=device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True, capturable=form == "graph")
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1e-6, fused=True, capturable=form == "graph"
+    )
     run = torch.compile(model) if form == "compiled" else model
 
     def step() -> None:
@@ -294,149 +308,3 @@ def _captured(step: Callable[[], None]) -> Callable[[], None]:
 
 def _count(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-# -- sampling and evaluation
-
-
-def sampling(place: Place) -> Figures:
-    """`sample-video` with the shipped model, against the CPU's clip of the same seed."""
-    from orster_cli.api.clips import open_clip
-
-    clips = {}
-    out: Figures = {}
-    for device in dict.fromkeys(("cpu", place.device.type)):
-        folder = place.folder / f"sampled-{device}"
-        begun = time.perf_counter()
-        call("sample-video", "--text", "a frog jumping", "-o", folder, "--device", device, "--force")
-        out[f"{device} s"] = round(time.perf_counter() - begun, 2)
-        clips[device] = open_clip(folder).frames
-    begun = time.perf_counter()
-    again = place.folder / "sampled-again"
-    call("sample-video", "--text", "a frog jumping", "-o", again, "--device", place.device.type, "--force")
-    out["warm s"] = round(time.perf_counter() - begun, 2)
-    first, second = clips["cpu"], clips[place.device.type]
-    error = float((first - second).square().mean())
-    out["PSNR to the CPU's clip"] = round(-10 * math.log10(max(error, 1e-10)), 2)
-    if not out["PSNR to the CPU's clip"] > 30:
-        raise AssertionError(f"the clips differ: {out}")
-    return out
-
-
-def evaluation(place: Place) -> Figures:
-    """`evaluate` of the sampled clip against that of the CPU, with networks on the device."""
-    import json
-
-    folder = place.folder / "report"
-    subject, reference = place.folder / "sampled-again", place.folder / "sampled-cpu"
-    metrics = ("--metrics", "psnr,ssim,clip-o", "--reference", reference, "--force")
-    values = {}
-    for device in dict.fromkeys(("cpu", place.device.type)):
-        out = folder / device
-        cache = ("--cache", folder / f"cache-{device}")
-        call("evaluate", subject, *metrics, *cache, "-o", out, "--device", device)
-        values[device] = json.loads((out / "report.json").read_text())["summary"]
-    found = {name: value["mean"] for name, value in values[place.device.type].items()}
-    for name, value in found.items():
-        _differs(name, value, values["cpu"][name]["mean"], PARITY)
-    return found
-
-
-# -- construct
-
-
-@contextmanager
-def _backend(name: str) -> Iterator[None]:
-    """Fits render with the backend `name`."""
-    from functools import partial
-
-    from orster_cli.construction import fit
-
-    before = fit.rasterize
-    fit.rasterize = partial(before, backend=name)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        fit.rasterize = before
-
-
-def orbits(place: Place, side: int) -> tuple[Any, Any]:
-    """The creature's moving and static orbit of 24 frames of `side` pixels, rendered once."""
-    from benchmarks.construct_cpu import orbit
-    from orster_cli.config.prepare import PrepareConfig
-    from orster_cli.dataset.views import normalize_object
-    from orster_cli.gltf.load import load_gltf
-
-    cfg = PrepareConfig(frames=24, resolution=side)
-    placed = normalize_object(load_gltf(CREATURE), 0, cfg)
-    return orbit(placed, cfg, 0.0), orbit(placed, cfg, 0.0, still=True)
-
-
-def constructing(place: Place, backend: str, side: int, steps: int, gaussians: int) -> Figures:
-    """A short fit: PSNR at its frames, and milliseconds an iteration (its first tenth does not count)."""
-    from orster_cli.config.construct import ConstructConfig
-    from orster_cli.construction.fit import Fit
-    from orster_cli.construction.fit_asset import measure_quality
-    from orster_cli.construction.hull import surface_points
-    from orster_cli.construction.recurrence import Recurrence
-    from orster_cli.construction.trainable_asset import TrainableAsset
-    from orster_cli.construction.training_views import build_views
-
-    if place.quick:
-        side, steps, gaussians = 64, 30, 1000
-    moving, still = orbits(place, side)
-    cfg = ConstructConfig(
-        resolution=side, gaussians=gaussians, max_gaussians=2 * gaussians,
-        static_steps=steps * 2 // 5, coarse_steps=steps // 5, fine_steps=steps * 2 // 5,
-    )  # fmt: skip
-    views = build_views([moving], still, Recurrence(), mirror_weight=0.0, device=place.device)
-    points = surface_points(still, gaussians, misses=0, seed=0)
-    fit = Fit(cfg, views, TrainableAsset(points.to(place.device), cfg))
-    times = []
-    with _backend(backend):
-        while fit.step < fit.total:
-            begun = time.perf_counter()
-            fit._train_step()
-            place.wait()
-            times.append(1e3 * (time.perf_counter() - begun))
-    asset = fit.model.result()
-    quality = measure_quality(asset, [moving])["mean"]
-    kept = times[len(times) // 10 :]
-    return {
-        "side": side, "steps": steps, "Gaussians": len(asset.canonical),
-        "ms an iteration": round(statistics.median(kept), 2),
-        "PSNR": round(quality["psnr"], 2),
-    }  # fmt: skip
-
-
-def construct_command(place: Place) -> Figures:
-    """`orster construct` of the sampled clip, and its asset opened and rendered again."""
-    from orster_cli.api.assets import load_asset
-
-    steps = 10 if place.quick else 100
-    parts = [f"construct.{name}_steps={steps}" for name in ("static", "coarse", "fine")]
-    sets = [word for part in parts for word in ("--set", part)]
-    folder = place.folder / "asset"
-    begun = time.perf_counter()
-    call(
-        "construct", place.folder / "sampled-cpu", "-m", "mini", "-o", folder,
-        "--device", place.device.type, "--force", *sets,
-    )  # fmt: skip
-    asset = load_asset(folder)
-    return {"s": round(time.perf_counter() - begun, 1), "Gaussians": len(asset), **asset.quality}
-
-
-def kernels(place: Place) -> Figures:
-    """gsplat's kernels, loaded or built."""
-    begun = time.perf_counter()
-    if place.device.type == "cuda":
-        from orster_cli.splatting.gsplat_raster import load_gsplat
-
-        load_gsplat()
-    from importlib.util import find_spec
-
-    prebuilt = find_spec("gsplat.csrc")
-    return {
-        "s": round(time.perf_counter() - begun, 1),
-        "prebuilt": bool(prebuilt and prebuilt.origin),
-    }
