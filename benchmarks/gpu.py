@@ -4,8 +4,8 @@
     python -m benchmarks.gpu --out OUT --device cpu --quick --jobs 1
 
 The second rehearses the first on a CPU, at the smallest sizes. Steps run in several processes, each with
-its own time budget; one that fails, hangs or crashes ends no other. The first lanes run at the same time, the
-last alone, since it measures speed. OUT gets `gpu.json`, written after every step, and the page `gpu.md`.
+its own time budget; one that fails, hangs or crashes ends no other. The first lanes run at the same time,
+the last alone, since they measure speed. OUT gets `gpu.json`, written after every step, and a page `gpu.md`.
 Exits with 1 where a step failed.
 """
 
@@ -30,6 +30,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 GRACE = 10.0  # seconds after its budget at which a process that does not stop is killed
 PARITY = "tests/gpu/test_gsplat_parity.py"
+TRUNK = ("trunk", "--sizes", "shipped,paper", "--precision", "bf16", "--rounds", "3")
 ALONE = ("speed", "compiled")  # lanes that run by themselves, after the others
 
 
@@ -59,6 +60,13 @@ def steps() -> list[Step]:
         Step("clips", "construct", "construct_command", 90),
         Step("gsplat", "gsplat's kernels", "kernels", 150),
         Step("gsplat", "gsplat's parity", "pytest", 90, (PARITY,)),
+        Step(
+            "memory",
+            "memory beside the plan",
+            "benchmark",
+            90,
+            ("memory_plan", "--template", "small"),
+        ),
         Step("speed", "the machine", "machine", 20),
         Step("speed", "finetune, 64 clips, fp32", "finetuning", 40, (64, "fp32")),
         Step("speed", "finetune, 64 clips, bf16", "finetuning", 30, (64, "bf16")),
@@ -68,12 +76,13 @@ def steps() -> list[Step]:
         Step("speed", "construct, gsplat, 128 px", "constructing", 40, ("auto", 128, 500, 10_000)),
         Step("speed", "construct, gsplat, 512 px", "constructing", 40, ("auto", 512, 300, 60_000)),
         Step("speed", "construct, torch, 128 px", "constructing", 40, ("torch", 128, 50, 10_000)),
+        Step("compiled", "the trunk beside diffusers'", "benchmark", 50, TRUNK),
         Step("compiled", "model alone, 64 clips, compiled", "trunk_step", 60, (64, "compiled")),
     ]
 
 
 def work(lane: str, results: Path, place: Any, done: set[str]) -> None:
-    """The steps of `lane` that are not `done`, in this process: lines of `results` before and after each."""
+    """The steps of `lane` that are not `done`, in this process; `results` gets lines before and after."""
     from benchmarks import gpu_clips, gpu_steps
 
     for step in (s for s in steps() if s.lane == lane and s.title not in done):

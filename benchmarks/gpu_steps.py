@@ -115,6 +115,22 @@ def pytest(place: Place, *arguments: str) -> Figures:
     return {"tests": last}
 
 
+def benchmark(place: Place, module: str, *arguments: str) -> Figures:
+    """Another benchmark's page on the device; `quick`: at the size "mini"."""
+    mini = ("mini", "--rounds", "1") if module == "trunk" else ("mini",)
+    words = [arguments[0], *mini] if place.quick else list(arguments)
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", "--device", place.device.type, *words],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    if done.returncode:
+        raise RuntimeError((done.stdout + done.stderr)[-3000:])
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    return {"rows": len(rows), "table": rows}
+
+
 # -- training
 
 
