@@ -5,7 +5,7 @@
 
 The second rehearses the first on a CPU, at the smallest sizes. Steps run in several processes, each with
 its own time budget; one that fails, hangs or crashes ends no other. The first lanes run at the same time,
-the last alone, since they measure speed. OUT gets `gpu.json`, written after every step, and a page `gpu.md`.
+the last alone, since they measure speed. OUT gets `gpu.json`, written after every step, and `gpu.md`.
 Exits with 1 where a step failed.
 """
 
@@ -272,7 +272,12 @@ def main() -> int:
         return 0
     begun = time.monotonic()
     given.out.mkdir(parents=True, exist_ok=True)
-    plan = [s for s in steps() if not given.only or s.lane in given.only.split(",")]
+    wanted = (
+        given.only.split(",") if given.only else [s.lane for s in steps() if s.lane != "memory"]
+    )
+    if not given.only and not given.quick:
+        wanted.append("memory")  # on a CPU it takes minutes: ask for it by --only
+    plan = [s for s in steps() if s.lane in wanted]
     names = list(dict.fromkeys(step.lane for step in plan))
     with tempfile.TemporaryDirectory() as folder:
         lanes = [Lane(name, given, Path(folder)) for name in names]

@@ -88,17 +88,23 @@ def _milliseconds(place: Place, task: Callable[[], object], rounds: int = 20) ->
 
 
 def doctor(place: Place) -> Figures:
-    """`orster doctor`."""
+    """`orster doctor`. An old ffmpeg may be what was carried here: it is told, and is no failure."""
+    del place
     done = subprocess.run(
         [sys.executable, "-m", "orster_cli", "doctor"],
         capture_output=True,
         text=True,
         cwd=REPOSITORY,
     )
-    del place
-    if done.returncode:
-        raise RuntimeError((done.stdout + done.stderr)[-1500:])
-    return {"lines": done.stdout.splitlines()}
+    lines = done.stdout.splitlines()
+    failed = [line for line in lines if line.startswith("[NO]")]
+    if not lines or [line for line in failed if not line.startswith("[NO] ffmpeg")]:
+        raise RuntimeError((done.stdout + done.stderr)[-3000:])
+    return {
+        "checks": sum(line.startswith("[") for line in lines),
+        "failed": len(failed),
+        "lines": lines,
+    }
 
 
 def pytest(place: Place, *arguments: str) -> Figures:

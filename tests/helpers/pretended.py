@@ -88,7 +88,7 @@ class _Compute(TorchDispatchMode):
             raise RuntimeError(f"{name}: Expected a 'cuda' device type for generator")
         if there and name not in _COPIES:
             self._check(name, tensors, args)
-        if kwargs.pop("pin_memory", False):
+        if kwargs.pop("pin_memory", False) and on_gpu:
             raise RuntimeError(f"{name}: only dense CPU tensors can be pinned")
         held = {id(x.held): x for x in there}
 
@@ -110,7 +110,9 @@ class _Compute(TorchDispatchMode):
         """RuntimeError: tensors of both devices. A single number may come from the host."""
         if name in _INDEXED and isinstance(args[0], OnGPU):
             tensors = [x for x in (args[0], *tree_leaves(args[2:])) if isinstance(x, Tensor)]
-        others = [x for x in tensors if not isinstance(x, OnGPU) and x.ndim]
+        # `add_`, `out=`: what is written must be there as well
+        written = isinstance(args[0], Tensor) and name.endswith("_") and args[0]
+        others = [x for x in tensors if not isinstance(x, OnGPU) and (x.ndim or x is written)]
         if others:
             shapes = [tuple(x.shape) for x in others]
             raise RuntimeError(

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from orster_cli.config.sample import SampleConfig
+from orster_cli.config.train import ModelConfig
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle
@@ -19,7 +20,7 @@ from orster_cli.training.log import read_log
 from orster_cli.training.loop import LOG, Run, make_accelerator, train
 from orster_cli.training.prepared import Models
 from tests.helpers.pretended import GPU, OnGPU, pretended_gpu
-from tests.helpers.training import CFG, bundle, merged, source, teachers, tiny_vae
+from tests.helpers.training import CFG, bundle, dataset, merged, source, teachers, tiny_vae
 
 CPU = torch.device("cpu")
 STAGES = (
@@ -42,12 +43,32 @@ def test_it_refuses_what_a_gpu_refuses() -> None:
         with pytest.raises(RuntimeError, match="same device"):
             here + there
         with pytest.raises(RuntimeError, match="same device"):
+            torch.zeros(()).add_(there.sum())
+        with pytest.raises(RuntimeError, match="same device"):
             here[torch.tensor([0], device=device)]
         assert there[torch.tensor([0])].device == GPU  # indices may come from the host
         with pytest.raises(RuntimeError, match="generator"):
             torch.randn(2, device=device, generator=torch.Generator())
         with pytest.raises(TypeError, match="numpy"):
             np.asarray(there)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.1])
+@pytest.mark.usefixtures("new_accelerator")
+def test_a_student_of_residuals_keeps_its_best_step(
+    memory: float, creature: Path, tmp_path: Path
+) -> None:
+    """From a grid of views, with the latents read for each batch or held on the device."""
+    from accelerate.state import AcceleratorState
+
+    data = dataset(creature, tmp_path / "grid", grid=4)
+    form = replace(CFG.model, parametrization="residual")
+    own = {"keep": "best", "data_memory": memory, "reference_noise": 0.1, "still": 0.5}
+    expected = _losses("pretrain", data, tmp_path, CPU, form, **own)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pretended_gpu() as device:
+        found = _losses("pretrain", data, tmp_path, device, form, **own)
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def _models(stage: str, folder: Path) -> Models:
@@ -62,13 +83,21 @@ def _models(stage: str, folder: Path) -> Models:
     return Models(start=Bundle(**vars(bundle() if stage == "pretrain" else merged("4d"))))
 
 
-def _losses(stage: str, data: Path, place: Path, device: torch.device) -> list[float]:
+def _losses(
+    stage: str,
+    data: Path,
+    place: Path,
+    device: torch.device,
+    form: ModelConfig = CFG.model,
+    **settings: object,
+) -> list[float]:
     command, _, role = stage.partition(" ")
     section = command
     if command in ("vae", "encoder", "teacher"):
         command, role = "pretrain", role or command
     own = replace(getattr(CFG, section), checkpoint_seconds=0.0, held_out=0.5, held_out_every=1)
-    cfg = replace(CFG, **{section: own})
+    own = replace(own, **settings)
+    cfg = replace(CFG, model=form, **{section: own})
     torch.manual_seed(0)
     models = _models(stage, place / "teachers")
     ready = build_stage(command, role or "4d", cfg, replace(source(data), device=device), models)
