@@ -10,4 +10,4 @@ minutes=$2 parts=$3
 shift 3
 # shellcheck disable=SC2086
 "${PYTHON:-python3}" -u -m tools.timed_training --pack "$@" --vae "$parts/vae" --encoder "$parts/encoder" \
-  --out "$(mktemp -d)" --minutes "$minutes" --mirror --export "$out" ${MORE:-}
+  --out "$(mktemp -d)" --minutes "$minutes" --mirror --graphs --export "$out" ${MORE:-}

@@ -39,13 +39,15 @@ FIELDS = ("caption", "also", "who", "what", "source", "clip", "motion")
 WORDS = ("caption", "also", "who", "what")
 ORBITS = ("static", "dynamic")
 MIRRORED = "mirrored"
-_CHUNK = 256  # frames in one pass of the VAE
+_CHUNK = 1024  # frames in one pass of the VAE
 _HANDS = {"left": "right", "right": "left"}
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "pb": 0}]
 
 
 class PackedDataset(Dataset):
     """Samples without frames of their own: a clip has what the frame VAE makes of its latents."""
+
+    has_frames = False
 
     def __init__(
         self, root: Path, samples: dict[str, dict[str, Any]], store: PackedLatents
@@ -119,7 +121,7 @@ class PackedLatents(LatentCache):
         left and right."""
         names = list(self.latents)
         again: dict[tuple[str, str], Tensor] = {}
-        for some in (names[k : k + _CHUNK // 8] for k in range(0, len(names), _CHUNK // 8)):
+        for some in (names[k : k + _CHUNK // 32] for k in range(0, len(names), _CHUNK // 32)):
             z = [self.latents[name] for name in some]
             frames = self.decoded(torch.cat(z)).flip(-1)
             parts = self.vae.encode(frames, chunk=_CHUNK).half().cpu().split([len(x) for x in z])

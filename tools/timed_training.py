@@ -1,13 +1,17 @@
 """Train the mini family from packs of latents in a given time, on one device, in one process.
 
 python -m tools.timed_training --pack PACK... --vae VAE --encoder ENCODER --out OUT --minutes 8
-    [--config templates/weights-gpu.toml] [--device cuda] [--mirror] [--export FOLDER]
+    [--config templates/weights-gpu.toml] [--device cuda] [--mirror] [--graphs] [--export FOLDER]
 
 The stages are those of the paper. Each gets a share of the time; how many steps these are follows from the
 time of a few steps before it begins. What is left over goes to the last stage. OUT has a model of each
-stage and times.json. `--export`: what is taken home from a borrowed machine, in half precision, without
-frame VAE and encoder, in tar files cut into parts of 15 MiB: every two minutes the averaged weights of the
-last stage, at the end the models of `EXPORTED` and all logs. `cat NAME.tar.* | tar x` opens one.
+stage and times.json.
+
+--graphs    the models of most stages run as CUDA graphs, if a first attempt in a process of its own gives
+            the same gradients; otherwise in plain passes
+--export    what is taken home from a borrowed machine, in half precision, without frame VAE and encoder, in
+            tar files cut into parts of 15 MiB: every two minutes the averaged weights of the last stage, at
+            the end the models of `EXPORTED` and all logs. `cat NAME.tar.* | tar x` opens one
 """
 
 from __future__ import annotations
@@ -15,10 +19,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +41,7 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
 from orster_cli.training.build import build_stage
 from orster_cli.training.data_memory import DataMemory
+from orster_cli.training.graphed_model import GraphedModel, Inputs
 from orster_cli.training.latent_store import LatentStore
 from orster_cli.training.loop import LOG, make_accelerator
 from orster_cli.training.prepared import Models, PreparedStage
@@ -43,12 +51,12 @@ from orster_cli.training.training_data import Source
 from tools.latent_pack import unpack
 
 SHARES = {  # of the time, in the paper's order
-    "teacher-3d": 0.12,
-    "teacher-video": 0.08,
-    "pretrained": 0.10,
-    "distilled": 0.14,
+    "teacher-3d": 0.10,
+    "teacher-video": 0.06,
+    "pretrained": 0.08,
+    "distilled": 0.15,
     "aligned": 0.03,
-    "finetuned": 0.53,
+    "finetuned": 0.58,
 }
 COMMANDS = {
     "teacher-3d": ("pretrain", "3d", "teacher"),
@@ -64,8 +72,15 @@ STARTS = {
     "aligned": "distilled",
     "finetuned": "aligned",
 }
-TAUGHT = ("distilled", "finetuned")
+TAUGHT = ("distilled",)
+GRAPHED = (
+    "teacher-3d",
+    "teacher-video",
+    "pretrained",
+    "finetuned",
+)  # one set of inputs at every step
 EXPORTED = ("finetuned", "pretrained")  # pretrained still has two channels
+PROBE_SECONDS = 40
 PART_BYTES = 15 * 2**20
 SNAPSHOT = "snapshot"
 WARM, TIMED = 4, 8  # steps before a stage begins
@@ -101,6 +116,7 @@ class TimedTraining:
         self.device = choose_device(given.device)
         self.until = began + 60 * given.minutes
         self.times: dict[str, Any] = {}
+        probe = started_probe(given) if given.graphs else None
         vae = load_bundle(open_artifact(given.vae, kind="model").path).vae
         encoder = load_bundle(open_artifact(given.encoder, kind="model").path).encoder
         assert vae is not None
@@ -130,6 +146,8 @@ class TimedTraining:
             stores=stores,
         )
         self._lap("loaded", began)
+        self.graphs = probe is not None and passed(probe)
+        self._lap("graphs" if self.graphs else "no graphs", began)
         print(f"{len(data[TRAIN])} training samples, {len(data[HELD_OUT])} held out", flush=True)
 
     def run(self) -> None:
@@ -213,7 +231,20 @@ class TimedTraining:
             teacher_3d=self.out / "teacher-3d" if taught else None,
             teacher_video=self.out / "teacher-video" if taught else None,
         )
-        return config, build_stage(command, role, config, self.source, models)
+        prepared = build_stage(command, role, config, self.source, models)
+        if self.graphs and name in GRAPHED:
+            self._capture(prepared, list(range(train.batch)))
+        prepared.feed = AheadFeed(prepared.feed)  # its thread must not run during a capture
+        return config, prepared
+
+    def _capture(self, prepared: PreparedStage, indices: list[int]) -> None:
+        task = prepared.task
+        assert isinstance(task, DiffusionStage)
+        try:
+            task.graphed = graphed(task, prepared.feed.batch(0, indices), indices)
+        except RuntimeError as error:
+            print(f"no graphs from here on: {error}", flush=True)
+            self.graphs = False
 
     def _with_snapshots(
         self, config: Config, prepared: PreparedStage, every: int
@@ -222,12 +253,11 @@ class TimedTraining:
         start = load_bundle(self.out / STARTS["finetuned"])
         task = prepared.task
         assert isinstance(task, DiffusionStage)
-        draw = prepared.sheet
 
         def snapshot() -> Tensor:
             bundle = replace(start, std4d=task.model, vae=None, encoder=None, known=None)
             in_parts({SNAPSHOT: bundle}, [], self.given.export, SNAPSHOT)
-            return draw() if draw is not None else torch.ones(3, 8, 8)
+            return torch.ones(3, 8, 8)  # in place of a contact sheet, which takes seconds
 
         train = replace(config.finetune, sample_every=every)
         return config, replace(prepared, sheet=snapshot), train
@@ -247,6 +277,67 @@ def in_parts(bundles: Mapping[str, Bundle], files: Sequence[Path], out: Path, na
     data = whole.getvalue()
     for number, start in enumerate(range(0, len(data), PART_BYTES)):
         (out / f"{name}.tar.{number}").write_bytes(data[start : start + PART_BYTES])
+
+
+class AheadFeed:
+    """Batches of `feed`, each made by a thread while the one before is trained on."""
+
+    def __init__(self, feed: Any) -> None:
+        self.feed = feed
+        self.held_out = feed.held_out
+        self._pool = ThreadPoolExecutor(1)
+        self._next: tuple[int, list[int], Future[Any]] | None = None
+
+    def captions(self) -> list[str]:
+        """As the feed's."""
+        return list(self.feed.captions())
+
+    def batch(self, step: int, indices: Sequence[int]) -> Any:
+        """The videos at `indices` of the whole batch of `step`."""
+        mine, made = list(indices), None
+        if self._next is not None:
+            number, some, future = self._next
+            made = future.result() if (number, some) == (step, mine) else None
+        batch = self.feed.batch(step, mine) if made is None else made
+        self._next = step + 1, mine, self._pool.submit(self.feed.batch, step + 1, mine)
+        return batch
+
+
+def graphed(task: DiffusionStage, batch: Any, indices: Sequence[int]) -> GraphedModel:
+    """The model of a stage as graphs for batches like `batch`."""
+    return GraphedModel(task.model, example_of(task, batch, indices), precision_of(task))
+
+
+def example_of(task: DiffusionStage, batch: Any, indices: Sequence[int]) -> Inputs:
+    """What the stage gives its model for a batch."""
+    task.train()
+    noisy = task.noisy_batch(batch, 0, indices, 1.0)
+    noise = None
+    if task.model.disentangle is not None:
+        device = task.context.device
+        noise = (noisy.draws.normal(device), noisy.draws.normal(device))
+    return noisy.noisy, noisy.timesteps, noisy.cond, noise
+
+
+def precision_of(task: DiffusionStage) -> torch.dtype | None:
+    """Of the stage's autocast."""
+    return torch.bfloat16 if task.cfg.precision == "bf16" else None
+
+
+def started_probe(given: argparse.Namespace) -> subprocess.Popen[bytes]:
+    """A process that captures graphs of a model of these settings: what fails there fails there alone."""
+    words = [sys.executable, "-m", "tools.graph_probe", "--config", str(given.config)]
+    words += [word for one in given.assignments or [] for word in ("--set", one)]
+    return subprocess.Popen(words)
+
+
+def passed(probe: subprocess.Popen[bytes]) -> bool:
+    """Whether the graphs were captured and have the model's gradients."""
+    try:
+        return probe.wait(PROBE_SECONDS) == 0
+    except subprocess.TimeoutExpired:
+        probe.kill()
+        return False
 
 
 def step_seconds(prepared: PreparedStage, train: Any, device: torch.device) -> float:
@@ -285,6 +376,7 @@ def main() -> None:
     parser.add_argument("--set", dest="assignments", action="append")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--mirror", action="store_true")
+    parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--export", type=Path)
     parser.add_argument("--snapshot-seconds", type=float, default=120.0)
     parser.add_argument("--most", type=int, default=0, help="steps of a stage, to rehearse")

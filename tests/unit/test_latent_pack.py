@@ -136,6 +136,7 @@ def test_every_stage_is_trained_from_a_pack_and_the_last_from_the_one_before(
         vae=vae_folder,
         encoder=encoder,
         mirror=True,
+        graphs=False,
         most=2,
         export=tmp_path / "export",
         snapshot_seconds=0,
