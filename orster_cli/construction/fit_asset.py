@@ -116,10 +116,8 @@ def construct(
     return Constructed(content=content, run={"seconds": round(seconds, 1)})
 
 
-def _write_viewer(
-    folder: Path, asset: Gaussians4D, clip: OrbitClip, reporter: Reporter
-) -> None:
-    """The page that plays `asset`. Where it cannot show the asset the fit is not lost: a warning says so."""
+def _write_viewer(folder: Path, asset: Gaussians4D, clip: OrbitClip, reporter: Reporter) -> None:
+    """The page that plays `asset`; a warning where it cannot show it, so that the fit is not lost."""
     try:
         found = write_viewer(
             asset, folder / VIEWER, title=clip.prompt or "orster asset", frames=len(clip)

@@ -88,7 +88,9 @@ class BakedMotion:
 
         quats = self.quats
         if len(quats) > 1:  # a whole cycle may end on the other side of the sphere
-            facing = torch.where((quats[first] * quats[second]).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+            facing = torch.where(
+                (quats[first] * quats[second]).sum(-1, keepdim=True) < 0, -1.0, 1.0
+            )
             rotation = torch.lerp(quats[first], facing * quats[second], weight)
         else:
             rotation = quats[0]
@@ -151,9 +153,7 @@ def knot_counts(asset: Gaussians4D, most: int = MAX_KNOTS) -> list[int]:
 def bake_at(asset: Gaussians4D, knots: int) -> BakedMotion:
     """All Gaussians of `asset` at `knots` knots."""
     timeline = asset.motion.timeline
-    shown = [
-        asset.motion(asset.canonical, phase) for phase in knot_phases(knots, timeline.looping)
-    ]
+    shown = [asset.motion(asset.canonical, phase) for phase in knot_phases(knots, timeline.looping)]
     values = {
         "means": torch.stack([g.means for g in shown]),
         "quats": _same_side(torch.stack([g.quats for g in shown])),

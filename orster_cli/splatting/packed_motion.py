@@ -2,8 +2,8 @@
 
 K knots, N Gaussians, C components. A JSON head and one deflate block: each component is quantised in its
 range over all Gaussians and knots. Gaussians are in Morton order, so that neighbours in the file are
-neighbours in space; what is stored is the difference to the knot before, and in the first knot to
-the Gaussian before.
+neighbours in space and move alike; what is stored is the difference to the knot before, less that
+of the Gaussian before.
 """
 
 from __future__ import annotations
@@ -195,8 +195,7 @@ def _planes(bits: int) -> int:
 
 def _encoded(codes: np.ndarray, bits: int) -> bytes:
     """Codes [K,N,C] as zigzag differences modulo 2^bits, [C,K,N]: all low bytes, then all high bytes."""
-    difference = np.diff(codes, axis=0, prepend=0)
-    difference[0] = np.diff(codes[0], axis=0, prepend=0)
+    difference = np.diff(np.diff(codes, axis=0, prepend=0), axis=1, prepend=0)
     half = 1 << (bits - 1)
     signed = (difference + half) % (2 * half) - half
     zigzag = ((signed << 1) ^ (signed >> 63)).transpose(2, 0, 1)
@@ -212,8 +211,7 @@ def _decoded(data: bytes, shape: tuple[int, int, int], bits: int) -> np.ndarray:
     if len(planes) > 1:
         zigzag |= planes[1].astype(np.int64) << 8
     signed = (zigzag >> 1) ^ -(zigzag & 1)
-    signed[:, 0] = np.cumsum(signed[:, 0], axis=-1)
-    codes = np.cumsum(signed, axis=1) % (1 << bits)
+    codes = np.cumsum(np.cumsum(signed, axis=2), axis=1) % (1 << bits)
     return codes.transpose(1, 2, 0)
 
 

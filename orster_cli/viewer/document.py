@@ -21,7 +21,9 @@ from orster_cli.core.names import printable
 PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("motion.js", "renderer.js", "controls.js")
 _PLACE = re.compile(r"%%([a-z]+)%%")
-_MOTION = re.compile(r'<script type="application/octet-stream" id="motion">([A-Za-z0-9+/=]*)</script>')
+_MOTION = re.compile(
+    r'<script type="application/octet-stream" id="motion">([A-Za-z0-9+/=]*)</script>'
+)
 
 
 def script_text() -> str:

@@ -45,7 +45,9 @@ class ViewerReport:
 
     def describe(self) -> str:
         """One line for a terminal."""
-        left_out = f", {counted(self.dropped, 'invisible Gaussian')} left out" if self.dropped else ""
+        left_out = (
+            f", {counted(self.dropped, 'invisible Gaussian')} left out" if self.dropped else ""
+        )
         return (
             f"{self.gaussians} Gaussians at {self.knots} knots, {self.bytes / 1e6:.2f} MB, "
             f"{self.db:.1f} dB to the asset (worst moment {self.worst_db:.1f}){left_out}"
@@ -133,7 +135,7 @@ def _webp(image: Tensor) -> bytes:
     """[4,H,W] in [0,1] as a lossy WebP picture."""
     pixels = (image.permute(1, 2, 0).cpu() * 255).round().to(torch.uint8).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=POSTER_QUALITY, method=6)
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=POSTER_QUALITY, alpha_quality=80, method=4)
     return buffer.getvalue()
 
 

@@ -139,7 +139,9 @@ def test_it_plays_pauses_and_ends_as_told(shown: Watched) -> None:
     until(page, "document.getElementById('clock').textContent === '0.50 s'")
 
 
-def test_mouse_touch_and_keys_move_the_camera(shown: Watched, browser: Any, page_file: Path) -> None:
+def test_mouse_touch_and_keys_move_the_camera(
+    shown: Watched, browser: Any, page_file: Path
+) -> None:
     page = shown.page
     first = state(page)
     page.mouse.move(350, 200)

@@ -53,7 +53,9 @@ def moving_asset(
         field.head.weight.copy_(torch.randn(field.head.weight.shape, generator=generator))
         # deltas of standard deviation 1 in each output, around 0, then of the sizes asked for
         layers = [*field.trunk, field.head]
-        deltas = torch.cat([apply_layers(field.features(canonical.means, t), layers) for t in TIMES])
+        deltas = torch.cat(
+            [apply_layers(field.features(canonical.means, t), layers) for t in TIMES]
+        )
         sizes = torch.tensor([amount] * 3 + [4 * amount] * 7 + [6 * amount] * (config.outputs - 10))
         scale = sizes / deltas.std(dim=0)
         field.head.weight.mul_(scale[:, None])

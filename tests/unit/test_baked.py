@@ -1,4 +1,4 @@
-"""Baked motion: it shows what the field shows, between the knots too; its bytes come back, bad ones are named."""
+"""Baked motion shows what the field shows, between knots too; its bytes come back, bad ones are named."""
 
 from __future__ import annotations
 

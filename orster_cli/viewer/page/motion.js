@@ -25,18 +25,17 @@ async function readMotion(text) {
   return motion;
 }
 
-// Undoes the differences: to the knot before, in the first knot to the Gaussian before.
+// Undoes the differences: to the knot before, less that of the Gaussian before.
 function decode(body, start, texels, count, { knots, bits, low }, layer) {
   const size = low.length * knots * count, mask = (1 << bits) - 1, wide = bits > 8;
   let at = start;
   for (let c = 0; c < low.length; c++) {
     for (let k = 0; k < knots; k++) {
-      let before = 0;
+      let moved = 0;
       for (let i = 0, to = k * layer + c; i < count; i++, at++, to += 4) {
         const zigzag = body[at] | (wide ? body[at + size] << 8 : 0);
-        const delta = (zigzag >>> 1) ^ -(zigzag & 1);
-        before = ((k ? texels[to - layer] : before) + delta) & mask;
-        texels[to] = before;
+        moved += (zigzag >>> 1) ^ -(zigzag & 1);
+        texels[to] = ((k ? texels[to - layer] : 0) + moved) & mask;
       }
     }
   }
