@@ -123,9 +123,7 @@ def export(
     asset: Annotated[
         Path | None, typer.Argument(help="An asset, or the folder that `generate` made.")
     ] = None,
-    to: Annotated[
-        str, typer.Option("--to", help="Comma-separated formats, e.g. glb,mp4.")
-    ] = "",
+    to: Annotated[str, typer.Option("--to", help="Comma-separated formats, e.g. glb,mp4.")] = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the files.", rich_help_panel=RUN)
     ] = None,
@@ -167,7 +165,9 @@ def _print_table(sink: Out) -> None:
     sink.result(values, Table([list(row) for row in rows()], header))
 
 
-def _options(motion: MotionFlags, pictures: PictureFlags) -> tuple[ExportOptions, MeshChoice | None]:
+def _options(
+    motion: MotionFlags, pictures: PictureFlags
+) -> tuple[ExportOptions, MeshChoice | None]:
     """The flags as options. ConfigError."""
     from orster_cli.core.errors import ConfigError
     from orster_cli.core.names import did_you_mean

@@ -1,9 +1,9 @@
 """A glTF file with the primitives, textures and materials of another one, moved by morph targets or a skin.
 
-The parts that do not move are copied as they are stored: indices, texture coordinates, vertex colours, images,
-materials. So are positions and normals, unless the file itself poses them by a skin or by morph targets: then
-the pose is written. The file's own animations, skins, cameras and lights are left out.
-V vertices of all drawn primitives, K key frames, M = K - 1 morph targets (the first key is the pose itself).
+The parts that do not move are copied as they are stored: indices, texture coordinates, vertex colours,
+images, materials. So are positions and normals, unless the file itself poses them by a skin or by morph
+targets: then the pose is written. The file's own animations, skins, cameras and lights are left out.
+V vertices of all drawn primitives, K key frames. Morph targets: one a key, but for a key that is the pose.
 Source: glTF 2.0 specification, 3.7 (meshes, morph targets, skins) and 3.11 (animations).
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from orster_cli.core import limits
+from orster_cli.export.pose_math import aligned, is_trs, unit_vectors
 from orster_cli.export.skinning import INFLUENCES, Skinning
 from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
 from orster_cli.gltf.scene import Instance
@@ -27,17 +28,24 @@ _DROPPED = ("TANGENT", "JOINTS_", "WEIGHTS_")  # of a posed primitive; the last 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeshMotion:
-    """How the vertices move: `positions` [K,V,3] in the asset's coordinates, the first of them the pose;
-    `rotations` [K,V,3,3] turn the normals; `seconds` [K], and `closing`, the time at which a loop is back
-    at its first key (None: it does not loop). `skin` replaces positions and rotations, where given, with
-    `bones_of` [V] the row of its weights for each vertex."""
+    """How the vertices move: `positions` [K,V,3] in the asset's coordinates; `rotations` [K,V,3,3] turn the
+    normals; `seconds` [K], and `closing`, the time at which a loop is back at its first key (None: it does
+    not loop). `pose_key`: the key at which the mesh is as the file has it; None: there is none. `skin`
+    replaces positions and rotations, where given, with `points_of` [V] the row of its weights for each
+    vertex."""
 
     positions: np.ndarray
     rotations: np.ndarray
     seconds: np.ndarray
     closing: float | None = None
+    pose_key: int | None = 0
     skin: Skinning | None = None
     points_of: np.ndarray | None = None
+
+    @property
+    def target_keys(self) -> list[int]:
+        """The key of each morph target."""
+        return [k for k in range(len(self.seconds)) if k != self.pose_key]
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,9 @@ class Copied:
     left_out: tuple[str, ...]
 
 
-def write_animated_mesh(source: SourceMesh, motion: MeshMotion, *, name: str) -> tuple[bytes, Copied]:
+def write_animated_mesh(
+    source: SourceMesh, motion: MeshMotion, *, name: str
+) -> tuple[bytes, Copied]:
     """The bytes of the `.glb` and what it holds of the source."""
     build = _Build(source, motion, name)
     return build.run()
@@ -108,7 +118,9 @@ class _Build:
 
     def _extensions(self) -> None:
         """Those that what was copied still uses."""
-        text = str([self.out.root.get(key) for key in ("materials", "textures", "images", "meshes")])
+        text = str(
+            [self.out.root.get(key) for key in ("materials", "textures", "images", "meshes")]
+        )
         for key in ("extensionsUsed", "extensionsRequired"):
             named = [n for n in self.document.root.get(key, []) if isinstance(n, str)]
             stored = [n for n in named if n == "KHR_mesh_quantization" and self.kept]
@@ -135,17 +147,17 @@ class _Build:
         """A node with the drawn primitives of node `number` of the source, at its place in the world."""
         source = self.document.items("nodes")[number]
         world = self.source.world[number]
-        posed = any(self._is_posed(instance) for instance, _ in group) or not _is_trs(world)
+        posed = any(self._is_posed(instance) for instance, _ in group) or not is_trs(world)
         entries = [self._primitive(instance, part, posed, world) for instance, part in group]
         mesh_index = source["mesh"]
         mesh: dict[str, Any] = {"primitives": entries}
         title = self.document.items("meshes")[mesh_index].get("name") or source.get("name")
         if title:
             mesh["name"] = title
-        count = len(self.motion.seconds) - 1
-        if self.motion.skin is None and count:
-            mesh["weights"] = [0.0] * count
-            names = [f"{seconds:.3f} s" for seconds in self.motion.seconds[1:]]
+        keys = self.motion.target_keys
+        if self.motion.skin is None and keys:
+            mesh["weights"] = [0.0] * len(keys)
+            names = [f"{self.motion.seconds[k]:.3f} s" for k in keys]
             mesh["extras"] = {"targetNames": names}
         node: dict[str, Any] = {"mesh": self.out.add("meshes", mesh)}
         if source.get("name"):
@@ -188,7 +200,7 @@ class _Build:
             rest = self.source.to_file(mesh.vertices[part] - offset).astype(np.float32)
             attributes["POSITION"] = self.out.accessor(rest, target=VERTICES, bounds=True)
             if has_normals:
-                turned = _unit_vectors(mesh.normals[part] @ TO_Z_UP).astype(np.float32)
+                turned = unit_vectors(mesh.normals[part] @ TO_Z_UP).astype(np.float32)
                 attributes["NORMAL"] = self.out.accessor(turned, target=VERTICES)
         else:
             self.kept += 1
@@ -198,7 +210,7 @@ class _Build:
         entry |= {"attributes": attributes}
         if "indices" in source:
             entry["indices"] = self._copy(source["indices"], f"{where}.indices", INDICES)
-        if self.motion.skin is None and len(self.motion.seconds) > 1:
+        if self.motion.skin is None and self.motion.target_keys:
             entry["targets"] = self._targets(part, linear, has_normals)
         return entry
 
@@ -208,10 +220,11 @@ class _Build:
         inverse = np.linalg.inv(linear)
         rest = mesh.vertices[part]
         upright = mesh.normals[part] @ TO_Z_UP
-        own = _unit_vectors(upright @ linear)  # normals go back by the transpose
+        own = unit_vectors(upright @ linear)  # normals go back by the transpose
         found = []
-        for positions, rotations in zip(motion.positions[1:], motion.rotations[1:], strict=True):
-            moved = self.source.to_file(positions[part] - rest) @ inverse.T
+        for key in motion.target_keys:
+            rotations = motion.rotations[key]
+            moved = self.source.to_file(motion.positions[key][part] - rest) @ inverse.T
             target = {
                 "POSITION": self.out.accessor(
                     moved.astype(np.float32), target=VERTICES, bounds=True
@@ -219,8 +232,10 @@ class _Build:
             }
             if normals:
                 turn = TO_Z_UP.T @ rotations[part] @ TO_Z_UP
-                now = _unit_vectors(np.einsum("vij,vj->vi", turn, upright) @ linear)
-                target["NORMAL"] = self.out.accessor((now - own).astype(np.float32), target=VERTICES)
+                now = unit_vectors(np.einsum("vij,vj->vi", turn, upright) @ linear)
+                target["NORMAL"] = self.out.accessor(
+                    (now - own).astype(np.float32), target=VERTICES
+                )
             found.append(target)
         return found
 
@@ -245,16 +260,14 @@ class _Build:
                 channels.append({"sampler": len(samplers) - 1, "target": target})
 
         if motion.skin is None:
-            weights = np.eye(len(motion.seconds))[order, 1:]
+            weights = np.eye(len(motion.seconds))[order][:, motion.target_keys]
             animate(weights.reshape(-1), "weights", nodes)
         else:
             turns, places = self._joint_poses(motion.skin)
             for bone, joint in enumerate(joints[1:]):
-                animate(_aligned(turns[order, bone]), "rotation", [joint])
+                animate(aligned(turns[order, bone]), "rotation", [joint])
                 animate(places[order, bone], "translation", [joint])
-        self.out.add(
-            "animations", {"name": self.name, "samplers": samplers, "channels": channels}
-        )
+        self.out.add("animations", {"name": self.name, "samplers": samplers, "channels": channels})
 
     def _pivots(self, skin: Skinning) -> np.ndarray:
         """[B,3] the middle of what each bone moves, in the asset's coordinates: its joint stands there."""
@@ -321,28 +334,3 @@ class _Build:
             "JOINTS_0": self.out.accessor(joints.astype(kind), target=VERTICES),
             "WEIGHTS_0": self.out.accessor(values, target=VERTICES),
         }
-
-
-def _is_trs(world: np.ndarray) -> bool:
-    """Whether a matrix is a rotation and a scale, without shear, and can be inverted."""
-    linear = world[:3, :3]
-    gram = linear.T @ linear
-    size = float(np.abs(np.diag(gram)).max())
-    if size <= 0 or float(np.diag(gram).min()) < 1e-12 * size:
-        return False
-    return bool(np.abs(gram - np.diag(np.diag(gram))).max() < 1e-6 * size)
-
-
-def _unit_vectors(vectors: np.ndarray) -> np.ndarray:
-    """[V,3] unit vectors; +Y for a zero vector, which glTF does not allow as a normal."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.where(length > 1e-12, vectors / np.maximum(length, 1e-12), (0.0, 1.0, 0.0))
-
-
-def _aligned(quats: np.ndarray) -> np.ndarray:
-    """[K,4] quaternions with signs that go the short way from each key to the next."""
-    quats = quats.copy()
-    for k in range(1, len(quats)):
-        if quats[k] @ quats[k - 1] < 0:
-            quats[k] = -quats[k]
-    return quats

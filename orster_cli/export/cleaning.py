@@ -42,23 +42,26 @@ class Cleaned:
 def clean(asset: Gaussians4D) -> Cleaned:
     """The asset without Gaussians that are not finite at some moment, that are invisible at all of them, or
     absurd at some. InputError: none is left."""
+    whole = len(asset.canonical)
+    start = _finite(asset.canonical)
+    # the field's kernel reads memory by position: it must not see what is not a number
+    asset = replace(asset, canonical=pick(asset.canonical, start)) if not start.all() else asset
     canonical = asset.canonical
     count = len(canonical)
+    if not count:
+        raise InputError("no Gaussian of the asset can be exported: none is finite")
     finite = torch.ones(count, dtype=torch.bool)
-    for values in _tensors(canonical):
-        finite &= torch.isfinite(values.reshape(count, -1)).all(dim=1)
     visible = torch.zeros(count, dtype=torch.bool)
     sane = torch.ones(count, dtype=torch.bool)
-    middle, size = _box(canonical, finite)
+    middle, size = _box(canonical)
     for i in range(MOMENTS):
         now = asset.at(i / (MOMENTS - 1))
-        for values in _tensors(now):
-            finite &= torch.isfinite(values.reshape(count, -1)).all(dim=1)
+        finite &= _finite(now)
         visible |= now.opacity_logits.sigmoid() >= ALPHA_MIN
         far = (now.means - middle).abs().amax(dim=1) > FAR * size
         sane &= ~far & (now.log_scales.amax(dim=1).exp() < LARGE * size)
     reasons = {
-        "not finite": int((~finite).sum()),
+        "not finite": whole - count + int((~finite).sum()),
         "invisible": int((finite & ~visible).sum()),
         "absurdly large or far": int((finite & visible & ~sane).sum()),
     }
@@ -81,17 +84,20 @@ def pick(gaussians: Gaussians, keep: Tensor) -> Gaussians:
     )
 
 
-def _tensors(gaussians: Gaussians) -> tuple[Tensor, ...]:
-    return (
+def _finite(gaussians: Gaussians) -> Tensor:
+    """[N] whether all values of a Gaussian are finite."""
+    count = len(gaussians)
+    parts = (
         gaussians.means, gaussians.log_scales, gaussians.quats, gaussians.opacity_logits,
         gaussians.sh,
     )  # fmt: skip
+    found = [torch.isfinite(values.reshape(count, -1)).all(dim=1) for values in parts]
+    return torch.stack(found).all(dim=0).cpu()
 
 
-def _box(gaussians: Gaussians, finite: Tensor) -> tuple[Tensor, float]:
+def _box(gaussians: Gaussians) -> tuple[Tensor, float]:
     """Middle [3] and longest side of the box that holds all but the outermost percents."""
-    means = gaussians.means[finite]
-    if not len(means):
-        return torch.zeros(3), 1.0
-    low, high = torch.quantile(means, torch.tensor([0.02, 0.98]).to(means), dim=0)
+    low, high = torch.quantile(
+        gaussians.means, torch.tensor([0.02, 0.98]).to(gaussians.means), dim=0
+    )
     return (low + high) / 2, float((high - low).max().clamp_min(1e-6))

@@ -27,9 +27,11 @@ class ExportJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What was written: `psnr` in dB of what was read back to the asset, `facts` for JSON, `note` one line
+    """What was written: `psnr` in dB of what was read back to the asset; `least`: what it must
+    reach, None: what the format must; `facts` for JSON, `note` one line
     for people."""
 
     psnr: float
+    least: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     note: str = ""

@@ -8,14 +8,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from orster_cli.core.errors import ConfigError, NumericalError
 from orster_cli.export.animated_mesh import MeshMotion, write_animated_mesh
 from orster_cli.export.job import ExportJob, Outcome
-from orster_cli.export.measure import against_asset, check_cameras, mean_psnr, splat_images
+from orster_cli.export.measure import (
+    against_asset,
+    check_cameras,
+    mean_psnr,
+    some_of,
+    splat_images,
+)
 from orster_cli.export.mesh_motion import transfer_motion
-from orster_cli.export.moments import check_moves, key_moments
+from orster_cli.export.moments import Moments, check_moves, key_moments
 from orster_cli.export.source_mesh import SourceMesh
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.gltf.container import read_gltf
@@ -23,7 +30,10 @@ from orster_cli.gltf.load import load_gltf, read_scene
 from orster_cli.mesh_render.render import render_mesh
 
 EXACT = 1e-4  # of the diagonal: how far a vertex that is read back may be from where it was put
-PLACED = 16.0  # dB: a mesh at rest that is further from the asset at time 0 lies elsewhere
+PLACED = 16.0  # dB: a mesh that is further from the asset at all moments lies elsewhere
+BINDINGS = 12  # moments among which that of binding is sought
+SURFACE_DB = 15.0  # that a surface of the Gaussians must reach
+CLOSER = 1.0  # dB by which a moment after the first must be closer to the mesh
 LARGE_BYTES = 100 * 1024**2
 MOST_BONES = 256
 
@@ -37,13 +47,10 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
     if bones and not 2 <= bones <= MOST_BONES:
         raise ConfigError(f"--skin: expected 2 to {MOST_BONES} bones, got {bones}")
     moments = key_moments(job.asset, job.frames, job.options.fps, job.options.times)
-    if job.mesh is None:
-        from orster_cli.export.surface import write_surface_glb
-
-        return write_surface_glb(job, path, moments)
-    source = job.mesh
+    source = job.mesh or _approximate(job, path.with_name("surface.glb"))
     job.reporter.step("move the mesh", 0, 1)
-    moved = transfer_motion(job.asset, source.mesh, moments, bones=bones)
+    bind, at_bind = binding_time(job, source, moments)
+    moved = transfer_motion(job.asset, source.mesh, moments, bind=bind, bones=bones)
     motion = moved.motion
     data, copied = write_animated_mesh(source, motion, name=job.prompt or "motion")
     if len(data) > LARGE_BYTES:
@@ -61,23 +68,23 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
         )
     if copied.left_out:
         job.reporter.info(f"not in {path.name}: " + "; ".join(copied.left_out))
-    at_rest = _at_rest(job, source)
-    first = len(motion.seconds) - len(moments.times)
     psnr = against_asset(
-        job.asset, moments.times, lambda i: mesh_images(_played(path, source, motion, first + i))
+        job.asset, moments.times, lambda i: mesh_images(_played(path, source, motion, i))
     )
-    still = against_asset(job.asset, moments.times, lambda i: mesh_images(source.mesh))
+    still = against_asset(job.asset, moments.times, lambda _: mesh_images(source.mesh))
     if psnr < still:
         job.reporter.warn(
             f"the moving mesh is further from the asset ({psnr:.1f} dB) than the mesh at rest "
             f"({still:.1f} dB)"
         )
     vertices, keys = len(source.mesh.vertices), len(motion.seconds)
-    kind = f"{bones} bones" if bones else f"{keys - 1} morph targets"
+    kind = f"{bones} bones" if bones else f"{len(motion.target_keys)} morph targets"
     return Outcome(
         psnr=psnr,
+        least=SURFACE_DB if job.mesh is None else 0.0,
         facts={
-            "source": source.path.name,
+            "source": None if job.mesh is None else source.path.name,
+            "approximate": job.mesh is None,
             "animation": source.clip,
             "vertices": vertices,
             "triangles": len(source.mesh.triangles),
@@ -90,11 +97,24 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
             "vertex_error": error,
             "skin_error": moved.skin_error,
             "psnr_at_rest": still,
-            "psnr_at_start": at_rest,
+            "bound_at": bind,
+            "psnr_at_binding": at_bind,
         },
-        note=f"{source.path.name}: {vertices} vertices, {kind}, "
+        note=f"{'approximate surface' if job.mesh is None else source.path.name}: "
+        f"{vertices} vertices, {kind}, "
         f"{float(motion.closing or motion.seconds[-1]):.2f} s; the mesh at rest: {still:.1f} dB",
     )
+
+
+def _approximate(job: ExportJob, path: Path) -> SourceMesh:
+    """A surface of the Gaussians, where the asset came from no mesh."""
+    from orster_cli.export.surface import surface_source
+
+    job.reporter.warn(
+        "the asset came from no mesh: the surface is made from its Gaussians, which is approximate"
+    )
+    with torch.no_grad():
+        return surface_source(job.asset.at(0.0), path)
 
 
 def read_back_error(path: Path, source: SourceMesh, motion: MeshMotion) -> float:
@@ -124,12 +144,21 @@ def _played(path: Path, source: SourceMesh, motion: MeshMotion, key: int) -> Mes
     return mesh.transformed(place.scale, place.offset)
 
 
-def _at_rest(job: ExportJob, source: SourceMesh) -> float:
-    """PSNR in dB of the mesh at rest to the asset at time 0, with a warning where it lies elsewhere."""
-    found = mean_psnr(mesh_images(source.mesh), splat_images(job.asset.at(0.0)))
-    if found < PLACED:
+@torch.no_grad()
+def binding_time(job: ExportJob, source: SourceMesh, moments: Moments) -> tuple[float, float]:
+    """The moment at which the asset looks most like the mesh as the file has it, and the PSNR there: 0,
+    unless another is closer by `CLOSER` dB. A clip that a model sampled need not begin in the mesh's pose.
+
+    Warns where the mesh lies elsewhere at all moments."""
+    wanted = mesh_images(source.mesh)
+    some = [moments.times[i] for i in some_of(moments.times, BINDINGS)]
+    times = [0.0, *(t for t in some if t != 0.0)]
+    found = [mean_psnr(splat_images(job.asset.at(time)), wanted) for time in times]
+    best = max(range(len(times)), key=found.__getitem__)
+    best = best if found[best] > found[0] + CLOSER else 0
+    if found[best] < PLACED:
         job.reporter.warn(
-            f"{source.path.name} at rest is {found:.1f} dB from the asset at time 0: is the asset made "
-            "from this file and this animation (--mesh file.glb#NUMBER)?"
+            f"{source.path.name} is at best {found[best]:.1f} dB from the asset: is the asset made from "
+            "this file and this animation (--mesh file.glb#NUMBER)?"
         )
-    return found
+    return times[best], found[best]

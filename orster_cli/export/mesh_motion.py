@@ -5,7 +5,7 @@ V vertices, W welded points, N Gaussians, K key frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,52 +28,45 @@ class Transferred:
 
 
 def transfer_motion(
-    asset: Gaussians4D, mesh: Mesh, moments: Moments, *, bones: int = 0
+    asset: Gaussians4D, mesh: Mesh, moments: Moments, *, bind: float = 0.0, bones: int = 0
 ) -> Transferred:
-    """The motion of `mesh`, which is where the asset is at time 0, at `moments`. `bones`: write it as a skin
-    of so many bones; 0: every vertex on its own.
-
-    Where the first moment is not time 0, the pose is written as the first key all the same."""
+    """The motion of `mesh` at `moments`. `bind`: the time at which the asset is where the mesh is; `bones`:
+    write the motion as a skin of so many bones, 0: every vertex on its own."""
     surface = weld(mesh.vertices, mesh.triangles)
     points = mesh.vertices[surface.first]
-    moved = move_points(asset, points, surface.edges, moments.times)
+    moved = move_points(asset, points, surface.edges, moments.times, bind=bind)
     rigidity = Rigidity(points, surface.edges)
-    seconds, closing = moments.seconds, moments.closing
-    if moments.times[0] != 0.0:  # the pose comes first, as a key of its own that no weight shows
-        moved = np.concatenate([points[None], moved])
-        step = float(seconds[1] - seconds[0]) if len(seconds) > 1 else 1.0
-        seconds = np.concatenate([[0.0], seconds + step])
-        closing = None
     turned = np.stack([rigidity.rotations(now) for now in moved])
     spread = surface.point_of
     motion = MeshMotion(
-        positions=moved[:, spread], rotations=turned[:, spread], seconds=seconds, closing=closing
+        positions=moved[:, spread],
+        rotations=turned[:, spread],
+        seconds=moments.seconds,
+        closing=moments.closing,
+        pose_key=moments.times.index(bind) if bind in moments.times else None,
     )
     if not bones:
         return Transferred(motion)
     skin = fit_skinning(points, moved, bones)
-    # the first key is the pose: every bone begins at the identity
-    skin.rotations[0], skin.translations[0] = np.eye(3), 0.0
     fitted = skin.positions(points)
     size = max(float(np.linalg.norm(np.ptp(points, axis=0))), 1e-12)
     error = float(np.linalg.norm(fitted - moved, axis=2).mean()) / size
-    motion = MeshMotion(
-        positions=fitted[:, spread],
-        rotations=turned[:, spread],
-        seconds=seconds,
-        closing=closing,
-        skin=skin,
-        points_of=spread,
+    return Transferred(
+        replace(motion, positions=fitted[:, spread], skin=skin, points_of=spread), error
     )
-    return Transferred(motion, error)
 
 
 @torch.no_grad()
 def move_points(
-    asset: Gaussians4D, points: np.ndarray, edges: np.ndarray, times: tuple[float, ...]
+    asset: Gaussians4D,
+    points: np.ndarray,
+    edges: np.ndarray,
+    times: tuple[float, ...],
+    *,
+    bind: float = 0.0,
 ) -> np.ndarray:
-    """[K,W,3] `points` [W,3] of a surface, which are where the asset is at time 0, at `times` [K]."""
-    means = [asset.at(time).means.double().cpu().numpy() for time in (0.0, *times)]
+    """[K,W,3] `points` [W,3] of a surface, which are where the asset is at time `bind`, at `times` [K]."""
+    means = [asset.at(time).means.double().cpu().numpy() for time in (bind, *times)]
     opacity = asset.canonical.opacity_logits.sigmoid().double().cpu().numpy()
     targets = follow(points, np.stack(means), opacity)[1:]
     if not len(edges):

@@ -68,14 +68,16 @@ def key_moments(
     if times is not None:
         return Moments(times, (np.array(times) - times[0]) * whole)
     cells = asset.motion.field.config.hexplane.time_resolution
-    most = MOST_KEYS
-    for factor in range(2, most):
+    cycle = 1.0 / timeline.cycles if timeline.looping else 1.0
+
+    def keys(factor: int) -> np.ndarray:
         count = factor * cells if timeline.looping else factor * (cells - 1) + 1
-        count = min(count, most)
-        cycle = 1.0 / timeline.cycles if timeline.looping else 1.0
-        found = np.linspace(0, cycle, count, endpoint=not timeline.looping)
-        if count == most or _departure(asset, found) <= CLOSE:
-            break
+        return np.linspace(0, cycle, count, endpoint=not timeline.looping)
+
+    factor = 2
+    while len(keys(factor + 1)) <= MOST_KEYS and _departure(asset, keys(factor)) > CLOSE:
+        factor += 1
+    found = keys(factor)
     closing = whole * cycle if timeline.looping else None
     return Moments(tuple(found.tolist()), found * whole, closing)
 

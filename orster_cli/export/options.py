@@ -21,8 +21,8 @@ PROGRAMS = {"supersplat": "-y", "unity": "-y", "blender": "z", "three": "y"}
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """`times`: moments in [0,1] (None: the clip's own); `fps`; `at`: the moment of a still; `size`: width and
-    height in pixels; `background`: a name, #rrggbb, "transparent" or "" (what the format holds best);
+    """`times`: moments in [0,1] (None: the clip's own); `fps`; `at`: the moment of a still; `size`: width
+    and height in pixels; `background`: a name, #rrggbb, "transparent" or "" (what the format holds best);
     `camera`: "orbit", "fixed" or a file; `up`: the axis that points up in files of Gaussians ("": the
     format's own); `bones` of a skin; `quality` of lossy pictures, 0 to 100."""
 
@@ -78,7 +78,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """Width and height of "512" or "640x360". ConfigError."""
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     sides = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 16 <= min(sides) or max(sides) > VIDEO_MAX_SIDE:
+    if not min(sides) >= 16 or max(sides) > VIDEO_MAX_SIDE:
         raise ConfigError(
             f"--size: expected pixels as 512 or 640x360, 16 to {VIDEO_MAX_SIDE}, got {text!r}"
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orster_cli.core.compositing import over, premultiplied_over
+from orster_cli.core.compositing import over
 from orster_cli.core.errors import ConfigError, LimitError
 from orster_cli.core.limits import CLIP_MAX_BYTES
 from orster_cli.core.strict_json import read_json
@@ -20,7 +20,12 @@ from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.io.animations import read_animation, write_animation
 from orster_cli.io.clip_files import FORMAT, parse_cameras
 from orster_cli.io.images import read_image, write_png
-from orster_cli.io.transforms_json import TRANSFORMS, read_cameras, read_transforms, write_transforms
+from orster_cli.io.transforms_json import (
+    TRANSFORMS,
+    read_cameras,
+    read_transforms,
+    write_transforms,
+)
 from orster_cli.io.video import read_video, write_video
 from orster_cli.metrics.psnr import psnr
 from orster_cli.splatting.render_asset import render_frame
@@ -34,7 +39,9 @@ def write_mp4(job: ExportJob, path: Path) -> Outcome:
         job.reporter.warn("mp4 holds no transparency: on white")
     film = _film(job, transparent=False)
     write_video(path, film.frames(), fps=job.options.fps)
-    found = read_video(path, job.reporter)[:, :, : film.clip.cameras.height, : film.clip.cameras.width]
+    found = read_video(path, job.reporter)[
+        :, :, : film.clip.cameras.height, : film.clip.cameras.width
+    ]
     return film.outcome(found)
 
 
@@ -151,8 +158,8 @@ def _film(job: ExportJob, *, transparent: bool) -> _Film:
 
 
 def camera_path(text: str, frames: int, size: tuple[int, int], elevation: float) -> Cameras:
-    """"orbit": once around; "fixed": one place; or the path in a cameras.json or transforms.json, which has a
-    camera for each frame, or one. Resized to `size` (width, height), pixels stay square.
+    """Cameras "orbit", once around; "fixed", in one place; or those of a cameras.json or transforms.json,
+    which has one for each frame, or one in all. Resized to `size` (width, height), pixels stay square.
 
     ConfigError: another name, or another number of cameras; InputError: a file that cannot be read."""
     width, height = size

@@ -60,10 +60,11 @@ def export_asset(
         try:
             made = draft / path.name
             outcome = one.write(job, made)
-            if outcome.psnr < one.least:
+            least = one.least if outcome.least is None else outcome.least
+            if outcome.psnr < least:
                 raise GateError(
                     f"{path.name}: {outcome.psnr:.1f} dB to the asset when read back, at least "
-                    f"{one.least:g} is needed",
+                    f"{least:g} is needed",
                     hint="nothing is written; another format, or other options",
                     code="E-EXPORT-LOSS",
                 )

@@ -1,6 +1,7 @@
 """Linear blend skinning of a moving point set: smooth skinning decomposition with rigid bones (SSDR).
 
-Le and Deng, Smooth Skinning Decomposition with Rigid Bones, SIGGRAPH Asia 2012. W points, K moments, B bones.
+Le and Deng, Smooth Skinning Decomposition with Rigid Bones, SIGGRAPH Asia 2012.
+W points, K moments, B bones.
 x_w(k) = sum_b weights[w,b] (R_b(k) rest_w + t_b(k)), at most `INFLUENCES` weights a point, which sum to 1.
 """
 
@@ -44,9 +45,7 @@ def fit_skinning(rest: np.ndarray, moved: np.ndarray, bones: int) -> Skinning:
     for _ in range(ROUNDS):
         weights = _weights(rest, moved, rotations, translations)
         rotations, translations = _transforms(rest, moved, weights, rotations, translations)
-    return Skinning(
-        _weights(rest, moved, rotations, translations), rotations, translations
-    )
+    return Skinning(_weights(rest, moved, rotations, translations), rotations, translations)
 
 
 def _moved(rest: np.ndarray, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
@@ -63,7 +62,9 @@ def _clusters(rest: np.ndarray, moved: np.ndarray, bones: int) -> np.ndarray:
         seed = int(own.argmax())
         if own[seed] < 1e-14:
             break
-        near = np.argsort(((rest - rest[seed]) ** 2).sum(axis=1))[: max(len(rest) // (4 * bones), 4)]
+        near = np.argsort(((rest - rest[seed]) ** 2).sum(axis=1))[
+            : max(len(rest) // (4 * bones), 4)
+        ]
         labels[near] = labels.max() + 1
         for _ in range(2):
             labels = _errors(rest, moved, labels).argmin(axis=1)
@@ -136,7 +137,9 @@ def _transforms(
             left = moved[k] - total + parts[:, b]  # what this bone has to explain
             centre = (share**2) @ rest / mass
             centre_now = share @ left / mass
-            second = np.einsum("w,wi,wj->ij", share, left - share[:, None] * centre_now, rest - centre)
+            second = np.einsum(
+                "w,wi,wj->ij", share, left - share[:, None] * centre_now, rest - centre
+            )
             turn = nearest_rotations(second[None])[0]
             rotations[k, b], translations[k, b] = turn, centre_now - turn @ centre
             new = share[:, None] * (rest @ turn.T + translations[k, b])

@@ -1,7 +1,7 @@
 """The mesh that an asset came from, placed where the asset is.
 
-An asset made from a mesh file lives in normalised coordinates (docs/conventions.md): the file's +Y up turned
-to +Z up, then one scale and one offset. V vertices of all drawn primitives, in the file's own order.
+An asset made from a mesh file lives in normalised coordinates (docs/conventions.md): the file's +Y up is
+turned to +Z up, then one scale and one offset. V vertices of all drawn primitives, in the file's own order.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def write_splat_glb(job: ExportJob, path: Path) -> Outcome:
 
 
 def splat_glb(gaussians: Gaussians) -> bytes:
-    """The file. Scales are linear, rotations xyzw, opacities after the sigmoid, SH coefficients raw; COLOR_0
-    holds linear colour and opacity for programs that draw points."""
+    """The file. Scales are linear, rotations xyzw, opacities after the sigmoid, SH coefficients raw;
+    COLOR_0 holds linear colour and opacity for programs that draw points."""
     turned_up = turned(flat_colors(gaussians), "y")
     quats = torch.nn.functional.normalize(turned_up.quats, dim=-1)
     opacity = turned_up.opacity_logits.sigmoid()

@@ -3,8 +3,8 @@
 V vertices, W welded vertices (distinct positions), E edges, N Gaussians, K moments. All in the asset's
 coordinates. Three steps, each measured on true animations (docs/export.md):
 
-1. A vertex follows its nearest Gaussians at time 0, not the field at its own position: the field is
-   trained where Gaussians are, and they need not lie on the surface.
+1. A vertex follows its nearest Gaussians at the time of binding, at which asset and mesh agree, not the
+   field at its own position: the field is trained where Gaussians are, which need not be on the surface.
 2. The mesh is kept as rigid as possible (Sorkine and Alexa 2007), with these positions as a soft target.
 3. Each vertex turns by the rotation of its edges, which moves its normal.
 """
@@ -50,11 +50,11 @@ def weld(vertices: np.ndarray, triangles: np.ndarray) -> Surface:
 def follow(
     points: np.ndarray, means: np.ndarray, opacity: np.ndarray, *, neighbours: int = NEIGHBOURS
 ) -> np.ndarray:
-    """[K,W,3] positions of `points` [W,3] at time 0 as the Gaussians move, `means` [K,N,3] with the first
-    moment at time 0 and `opacity` [N] in [0,1].
+    """[K,W,3] positions of `points` [W,3] as the Gaussians move: `means` [K,N,3], the first moment that of
+    binding, and `opacity` [N] in [0,1].
 
-    A point's displacement is the mean of its neighbours', weighted by opacity and by a bell of the distance
-    whose width is that of the farthest neighbour."""
+    A point's displacement is the mean of its neighbours', weighted by opacity and by a bell of the
+    distance, whose width is that of the farthest neighbour."""
     solid = np.flatnonzero(opacity > OPAQUE)
     if not len(solid):
         solid = np.arange(len(opacity))

@@ -90,9 +90,7 @@ class _SceneReader:
                     self._check_joints(primitive, skin, where)
                 vertices += len(primitive.positions)
                 triangles += len(primitive.triangles)
-                instances.append(
-                    Instance(node=node, primitive=primitive, skin=skin, index=index)
-                )
+                instances.append(Instance(node=node, primitive=primitive, skin=skin, index=index))
             if vertices > limits.GLTF_MAX_VERTICES or triangles > limits.GLTF_MAX_TRIANGLES:
                 raise LimitError(
                     f"{document.path}: more than {limits.GLTF_MAX_VERTICES} vertices or "

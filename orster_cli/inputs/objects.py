@@ -39,9 +39,9 @@ def source_object(asset: Artifact) -> SourceObject | None:
         folders = [Path(), *asset.path.resolve().parents[:2]]
         for folder in folders:
             path = folder / entry.name
-            if path.is_file() and path.stat().st_size == entry.size:
-                if hash_file(path)[0] == entry.sha256:
-                    return SourceObject(path)
+            same = path.is_file() and path.stat().st_size == entry.size
+            if same and hash_file(path)[0] == entry.sha256:
+                return SourceObject(path)
     return None
 
 
@@ -60,8 +60,8 @@ def named_objects(asset: Artifact) -> list[InputFile]:
 
 
 def animation_of(asset: Artifact, mesh: Path) -> int | None:
-    """The number of the animation of `mesh` that the asset was constructed from, by the key of its clip in a
-    dataset ("wolf-03"); None: not known."""
+    """The number of the animation of `mesh` that the asset was constructed from, by the key of its clip in
+    a dataset ("wolf-03"); None: not known."""
     keys = asset.manifest.config.get("clips")
     for key in keys if isinstance(keys, list) else []:
         match = re.fullmatch(r"(.*)-(\d{2,})(?::\w+)?", str(key))

@@ -32,7 +32,9 @@ CONDITION = "condition.png"  # image condition (the first view), stored with a c
 STATIC = (
     "static"  # folder of the object's static orbit, a clip of its own, where one came with a clip
 )
-OBJECT = "object"  # object.glb or object.gltf: the mesh that a clip was sampled of, or an asset shows
+OBJECT = (
+    "object"  # object.glb or object.gltf: the mesh that a clip was sampled of, or an asset shows
+)
 OBJECT_SUFFIXES = (".glb", ".gltf")
 FORMAT = "orster-cameras"
 _KEYS = ("format", "version", "conventions", "width", "height", "prompt", "frames")

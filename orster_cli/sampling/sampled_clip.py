@@ -18,7 +18,12 @@ SHEET_FRAMES = 8
 
 
 def write_sampled(
-    folder: Path, sampled: SampledClip, facts: Facts, *, image: Tensor | None, mesh: Path | None = None
+    folder: Path,
+    sampled: SampledClip,
+    facts: Facts,
+    *,
+    image: Tensor | None,
+    mesh: Path | None = None,
 ) -> dict[str, Any]:
     """Write `sampled` into `folder`; returns the manifest's content. `image` [3,H,W]: the image that it
     was conditioned on; `mesh`: the file of the object, of which the clip keeps a copy."""
