@@ -239,8 +239,10 @@ def _export(
     from orster_cli.artifacts.outputs import check_collection
     from orster_cli.export.run import check_targets, export_asset
 
-    check_collection(folder, "exported files")
-    check_targets(formats, name, folder, force=run.force)
+    for place in (folder, *folder.absolute().parents):
+        check_collection(place, "exported files")
+    read = [] if choice is None else [choice.path]
+    check_targets(formats, name, folder, force=run.force, reads=read)
     if run.dry_run:
         listed = [str(folder / one.file_name(name)) for one in formats]
         values = {"status": "dry run", "files": listed, **dataclasses.asdict(options)}

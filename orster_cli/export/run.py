@@ -25,15 +25,24 @@ class Exported:
     outcome: Outcome
 
 
-def check_targets(formats: Sequence[Format], name: str, folder: Path, *, force: bool) -> None:
-    """ConflictError: something that an export would write exists; MissingResourceError: the folder cannot
-    be written. Checked before anything is computed."""
+def check_targets(
+    formats: Sequence[Format],
+    name: str,
+    folder: Path,
+    *,
+    force: bool,
+    reads: Sequence[Path] = (),
+) -> None:
+    """ConflictError: something that an export would write exists, or is an input in `reads`, also with
+    `force`; MissingResourceError: the folder cannot be written. Checked before anything is computed."""
     if folder.exists() and not folder.is_dir():
         raise ConflictError(f"{folder}: expected a folder, found a file", hint="choose another -o")
     for one in formats:
         path = folder / one.file_name(name)
         if not os.path.lexists(path):
             continue
+        if any(source.exists() and path.exists() and path.samefile(source) for source in reads):
+            raise ConflictError(f"{path}: is an input", hint="choose another -o")
         if path.is_symlink() or path.is_dir() != one.is_folder:
             raise ConflictError(f"{path}: is something else", hint="choose another -o")
         if not force:

@@ -138,7 +138,25 @@ def test_several_formats_and_what_exists_already(ball: Path, tmp_path: Path, cal
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before  # mp4 was not begun
     call(*words, "--to", "mp4,gif,png-sequence", "--force")
     assert sorted(p.name for p in out.iterdir()) == sorted([*names, "ball.mp4"])
-    call("export", ball, "--to", "gif", "-o", ball, check=6)  # not into the asset
+
+
+def test_no_input_and_no_artifact_is_written_to(
+    ball: Path, creature: Path, tmp_path: Path, call: Call
+) -> None:
+    for place in (ball, ball / "new", ball / "new" / "below"):
+        said = call("export", ball, "--to", "gif", "-o", place, "--force", check=6)
+        assert "found an asset" in said.err
+    mesh = tmp_path / "out" / "ball.glb"
+    mesh.parent.mkdir()
+    shutil.copyfile(creature, mesh)
+    words = ("export", ball, "--to", "glb", "--mesh", mesh, "-o", mesh.parent, "--force")
+    assert "is an input" in call(*words, check=6).err
+    assert mesh.read_bytes() == creature.read_bytes()
+    other = mesh.with_name("other.glb")
+    mesh.rename(other)
+    mesh.symlink_to(other)
+    call("export", ball, "--to", "glb", "--mesh", other, "-o", mesh.parent, "--force", check=6)
+    assert other.read_bytes() == creature.read_bytes()
 
 
 def test_what_is_wrong_is_said_before_anything_is_written(
