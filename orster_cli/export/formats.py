@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """`suffix`: of the file, or "/" and the end of the folder's name; `least`: dB that what is read back
-    must reach, whole images on white; `writer`: "module:function" of this package."""
+    must reach, whole images on white; `writer`: "module:function" below `orster_cli`."""
 
     name: str
     suffix: str
@@ -41,7 +41,7 @@ class Format:
     def write(self, job: ExportJob, path: Path) -> Outcome:
         """Write `path`, a new file or folder; errors leave a part of it behind."""
         module, _, function = self.writer.partition(":")
-        found = import_module(f"orster_cli.export.{module}")
+        found = import_module(f"orster_cli.{module}")
         outcome: Outcome = getattr(found, function)(job, path)
         return outcome
 
@@ -53,7 +53,7 @@ _ALL = (
         holds="your own mesh with its UVs, textures and materials, animated",
         loses="what the mesh cannot show: colour changes; without a mesh, detail",
         least=0.0,  # the mesh is the file's own: its vertices are checked, not its looks
-        writer="mesh_file:write_mesh_glb",
+        writer="export.mesh_file:write_mesh_glb",
     ),
     Format(
         name="ply-sequence",
@@ -61,7 +61,7 @@ _ALL = (
         holds="all Gaussians at each moment (3DGS PLY), fps and up axis beside",
         loses="motion between the moments",
         least=35.0,
-        writer="splats:write_ply_sequence",
+        writer="export.splats:write_ply_sequence",
     ),
     Format(
         name="glb-splats",
@@ -69,7 +69,7 @@ _ALL = (
         holds="all Gaussians at one moment (--at), KHR_gaussian_splatting",
         loses="motion",
         least=35.0,
-        writer="splats:write_splat_glb",
+        writer="export.splats:write_splat_glb",
     ),
     Format(
         name="mp4",
@@ -77,7 +77,7 @@ _ALL = (
         holds="a video along a camera path, H.264",
         loses="transparency, other views, half the resolution of colour",
         least=30.0,
-        writer="pictures:write_mp4",
+        writer="export.pictures:write_mp4",
     ),
     Format(
         name="webp",
@@ -85,7 +85,7 @@ _ALL = (
         holds="an endless animation with transparency",
         loses="other views, some detail",
         least=32.0,
-        writer="pictures:write_webp",
+        writer="export.pictures:write_webp",
     ),
     Format(
         name="gif",
@@ -93,7 +93,7 @@ _ALL = (
         holds="an endless animation",
         loses="other views, all but 256 colours, soft edges where transparent",
         least=25.0,
-        writer="pictures:write_gif",
+        writer="export.pictures:write_gif",
     ),
     Format(
         name="png-sequence",
@@ -101,7 +101,7 @@ _ALL = (
         holds="RGBA pictures along a camera path",
         loses="other views",
         least=35.0,
-        writer="pictures:write_png_sequence",
+        writer="export.pictures:write_png_sequence",
     ),
     Format(
         name="transforms",
@@ -109,7 +109,7 @@ _ALL = (
         holds="RGBA pictures with their cameras and times, for nerfstudio and `orster construct`",
         loses="other views",
         least=35.0,
-        writer="pictures:write_transforms_folder",
+        writer="export.pictures:write_transforms_folder",
     ),
 )
 FORMATS = {one.name: one for one in _ALL}
