@@ -26,7 +26,9 @@ from orster_cli.export.run import export_asset
 from orster_cli.export.splats import read_splat_glb, splat_glb
 from orster_cli.export.surface import extract_surface, surface_nets, vertex_normals
 from orster_cli.geometry.orbit import orbit_cameras
+from orster_cli.splatting.packed_motion import unpack
 from orster_cli.splatting.render_asset import render_frame
+from orster_cli.viewer.document import packed_motion_of
 from tests.helpers.assets import ellipsoid, moving
 from tests.helpers.validator import validate
 
@@ -91,6 +93,15 @@ def test_a_ply_sequence_is_what_programs_take(tmp_path: Path) -> None:
     assert np.allclose(vertices["x"], wanted[:, 0], atol=1e-5)
     assert np.allclose(vertices["y"], -wanted[:, 2], atol=1e-5)
     assert np.allclose(vertices["z"], wanted[:, 1], atol=1e-5)
+
+
+def test_a_page_holds_the_motion_of_the_asset(tmp_path: Path) -> None:
+    made = next(iter(export_asset(job(), parse_formats("html"), tmp_path, force=False)))
+    motion = unpack(packed_motion_of(made.path.read_text("utf-8")))
+    assert made.outcome.psnr > 40
+    for time in (0.0, 0.25, 0.6):
+        wanted, found = (splat_images(thing.at(time)) for thing in (job().asset, motion))
+        assert mean_psnr(found, wanted) > 40
 
 
 @pytest.mark.parametrize("name", ["mp4", "webp", "gif", "png-sequence", "transforms"])
