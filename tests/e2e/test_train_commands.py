@@ -24,6 +24,7 @@ from orster_cli.io.sharded import read_sharded
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.chain import CHAIN, SETTINGS, STEPS, paths_below
 from tests.helpers.cli import Said, orster
+from tests.helpers.marks import slow
 from tests.helpers.starts import ended, start_orster
 from tests.helpers.training import FRAMES, SIDE, dataset
 
@@ -278,7 +279,7 @@ def test_a_text_goes_through_the_object_at_rest_and_construct_has_its_orbit(
     assert {p["kind"] for p in said.data["parents"]} == {"clip"}  # no model: nothing to sample
 
 
-@pytest.mark.parametrize("step", [1, 9])
+@pytest.mark.parametrize("step", [slow(1), 9])
 def test_a_killed_run_goes_on_to_the_same_weights(chain: Path, tmp_path: Path, step: int) -> None:
     _kill_and_resume(chain, tmp_path, "finetune @dataset -m @aligned", step, steps=12)
 
