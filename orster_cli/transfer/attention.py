@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orster_cli.diffusion.precision import full_precision
+from orster_cli.diffusion.precision import as_computed, full_precision
 from orster_cli.transfer.kernel import JointKernel
 
 SHARPNESS = 6.0  # logit of a token with itself at the start, for L = 1; measured, see PairAttention
@@ -75,7 +75,7 @@ class PairAttention(nn.Module):
     # Eq. 12-13
     def average(self, tokens: Tensor, kernel: JointKernel | None, pair: Pair | None) -> Tensor:
         """f_bar [N,L,C], before it is pulled back."""
-        rest = centred(tokens)
+        rest = as_computed(centred(tokens))  # one copy for both projections
         queries, keys = (
             F.normalize(project(rest).float(), dim=-1, eps=SMALLEST_NORM)
             for project in (self.query, self.key)

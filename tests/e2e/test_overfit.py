@@ -36,7 +36,7 @@ batch = 16
 steps = 100
 batch = 32
 """
-STEPS = {"teacher": 320, "pretrain": 450, "distill": 150, "align": 60, "finetune": 150}
+STEPS = {"teacher": 320, "pretrain": 450, "distill": 150, "align": 240, "finetune": 150}
 RATES = {"teacher": 1e-3, "pretrain": 1e-3, "distill": 7e-4, "align": 3e-4, "finetune": 1e-3}
 # command, its model, the term that must fall, and by which factor from the first lines to the last
 CHAIN = [

@@ -76,7 +76,13 @@ def test_the_chain_of_stages_leaves_whole_models_with_their_lineage(chain: Path)
     assert all(torch.equal(v, ours[n]) for n, v in opened.state_dict().items())
 
 
-@pytest.mark.parametrize(("out", "line"), CHAIN, ids=[out for out, _ in CHAIN])
+@pytest.mark.parametrize(  # a video teacher is planned as a 3D one
+    ("out", "line"),
+    [
+        slow(*case, id=case[0]) if case[0] == "video" else pytest.param(*case, id=case[0])
+        for case in CHAIN
+    ],
+)
 def test_each_of_them_plans_its_memory_before_anything_is_loaded(
     out: str, line: str, chain: Path, call: Call, tmp_path: Path
 ) -> None:
