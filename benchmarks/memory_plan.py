@@ -93,6 +93,7 @@ def on_cuda(stage: str, cfg: Config, models: Path, device: torch.device) -> list
     """A row: MiB of the plan, and of two real steps."""
     own = getattr(cfg, stage)
     plan = plan_stage(lambda where: ready(stage, cfg, models, where), own, section=stage)
+    torch.cuda.init()  # statistics are there from then on
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)

@@ -42,7 +42,9 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
 
 
 class Dataset:
-    """The samples of a dataset folder, by key."""
+    """The samples of a dataset folder, by key. `has_frames`: as they were rendered."""
+
+    has_frames = True
 
     def __init__(self, root: Path, samples: dict[str, dict[str, Any]]) -> None:
         self.root = root

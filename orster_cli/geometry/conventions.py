@@ -33,16 +33,23 @@ def invert_rigid(matrix: Tensor) -> Tensor:
 def opengl_c2w_to_w2c(c2w: Tensor) -> Tensor:
     """OpenCV w2c of OpenGL/Blender camera-to-world matrices [..., 4, 4] (x right, y up, z
     backward); the world stays the same."""
-    return invert_rigid(c2w @ FLIP_YZ.to(c2w))
+    return invert_rigid(_yz_flipped(c2w))
 
 
 def w2c_to_opengl_c2w(w2c: Tensor) -> Tensor:
     """The inverse of `opengl_c2w_to_w2c`."""
-    return invert_rigid(w2c) @ FLIP_YZ.to(w2c)
+    return _yz_flipped(invert_rigid(w2c))
+
+
+def _yz_flipped(matrix: Tensor) -> Tensor:
+    """Matrices [..., 4, 4] times `FLIP_YZ`, without a copy of it to their device."""
+    x, y, z, w = matrix.unbind(-1)
+    return torch.stack([x, -y, -z, w], dim=-1)
 
 
 def videomv_condition(w2c: Tensor) -> Tensor:
     """[T,16] camera condition of VideoMV: OpenGL camera-to-world matrices in VideoMV's world,
     flattened, not normalised."""
     c2w = w2c_to_opengl_c2w(w2c.double())
-    return (WORLD_TO_VIDEOMV.to(c2w) @ c2w).flatten(-2).float()
+    x, y, z, w = c2w.unbind(-2)  # WORLD_TO_VIDEOMV, without a copy of it to the device
+    return torch.stack([-y, x, z, w], dim=-2).flatten(-2).float()

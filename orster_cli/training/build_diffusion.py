@@ -127,7 +127,7 @@ def prepare_diffusion(
         merge_lora(model)
         known = bundle.known
         own = feed.feed if isinstance(feed, LessonFeed) else feed
-        if learns and isinstance(own, LatentFeed):
+        if learns and isinstance(own, LatentFeed) and own.cache.dataset.has_frames:
             seen = known_data(
                 own.cache.dataset,
                 own.keys,

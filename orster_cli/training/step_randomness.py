@@ -6,14 +6,20 @@ B videos, C latent channels, T frames, h w latent pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from orster_cli.core.seeding import derive_seed
 from orster_cli.training.host_copies import to_device
+
+_MANY = 16  # videos from which on the numbers are drawn by several threads
+_THREADS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +34,13 @@ class Draws:
 
     def normal(self, device: torch.device) -> Tensor:
         """Further noise of the same shape."""
-        shape = self.noise.shape[1:]
-        more = [torch.randn(shape, generator=generator) for generator in self.generators]
-        return to_device(torch.stack(more), device)
+        more = torch.empty(self.noise.shape)
+
+        def fill(number: int) -> None:
+            torch.randn(more.shape[1:], generator=self.generators[number], out=more[number])
+
+        _each(fill, len(more))
+        return to_device(more, device)
 
     def to(self, device: torch.device) -> Draws:
         """On `device`, without waiting for it."""
@@ -48,22 +58,46 @@ def draw(
     """For latents of `shape` [C,T,h,w] at `indices` of the whole batch of `step`.
 
     `offset`: strength of offset noise, the same at all pixels (VideoMV's image branch: 0.1)."""
-    noise, level, chance, generators = [], [], [], []
-    for index in indices:
-        generator = torch.Generator().manual_seed(derive_seed(seed, "draw", step, index))
-        level.append(torch.rand((), generator=generator))
-        chance.append(torch.rand(3, generator=generator))
-        sample = torch.randn(tuple(shape), generator=generator)
+    count, shape = len(indices), tuple(shape)
+    generators = [
+        torch.Generator().manual_seed(derive_seed(seed, "draw", step, index)) for index in indices
+    ]
+    noise = torch.empty(count, *shape)
+    level, chance = torch.empty(count), torch.empty(count, 3)
+
+    def fill(number: int) -> None:
+        generator = generators[number]
+        level[number] = torch.rand((), generator=generator)
+        chance[number] = torch.rand(3, generator=generator)
+        torch.randn(shape, generator=generator, out=noise[number])
         if offset:
-            sample = sample + offset * torch.randn((*shape[:2], 1, 1), generator=generator)
-        noise.append(sample)
-        generators.append(generator)
-    return Draws(
-        noise=torch.stack(noise),
-        level=torch.stack(level),
-        chance=torch.stack(chance),
-        generators=generators,
-    )
+            noise[number] += offset * torch.randn((*shape[:2], 1, 1), generator=generator)
+
+    _each(fill, count)
+    return Draws(noise=noise, level=level, chance=chance, generators=generators)
+
+
+def _each(task: Callable[[int], None], count: int) -> None:
+    """`task` of the numbers below `count`. A GPU would wait for the numbers of a large batch: several
+    threads draw them."""
+    pool = _pool() if count >= _MANY else None
+    if pool is None:
+        for number in range(count):
+            task(number)
+        return
+    size = -(-count // _THREADS)
+
+    def some(start: int) -> None:
+        for number in range(start, min(start + size, count)):
+            task(number)
+
+    list(pool.map(some, range(0, count, size)))
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor | None:
+    """None: this machine has few processors."""
+    return ThreadPoolExecutor(_THREADS) if (os.cpu_count() or 1) >= _THREADS else None
 
 
 def uniform(seed: int, purpose: str, step: int, indices: Sequence[int]) -> Tensor:

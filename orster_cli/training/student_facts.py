@@ -5,9 +5,10 @@ B videos, C latent channels, T frames, h w latent pixels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-import torch
+from torch import Tensor
 
 from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
 from orster_cli.diffusion.bundle import Facts
@@ -42,14 +43,14 @@ def residual_scale(feed: LatentFeed, vae: FrameVAE) -> float:
     moves. Equal on every process: each encodes those that are missing."""
     count = min(len(feed.keys), MEASURED)
     feed.cache.encode(feed.keys[:count], vae)
-    total = torch.zeros((), dtype=torch.float64)
+    total: Tensor | float = 0.0
     numbers = 0
     for start in range(0, count, AT_ONCE):
         chosen = list(range(start, min(start + AT_ONCE, count)))
         batch = feed.of(chosen, 0, chosen)
         moves = batch.motion != MOTIONLESS
         residual = (batch.latents - batch.static_latents)[moves].double()
-        total += residual.square().sum()
+        total = total + residual.square().sum()
         numbers += residual.numel()
-    scale = float((total / max(numbers, 1)).sqrt())
+    scale = math.sqrt(float(total) / max(numbers, 1))
     return scale if scale > 0 else 1.0

@@ -5,6 +5,7 @@ B texts, L tokens, D width, P pooled width.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -33,6 +34,7 @@ class TextTable:
     ) -> None:
         self.encoder, self.device, self.home = encoder, device, home
         self._rows: dict[str, int] = {}
+        self._adding = threading.Lock()  # batches may be made by a thread beside the measuring one
         self._tokens = self._pooled = torch.empty(0)  # [M,L,D] and [M,P], M of them in use or more
         first = list(dict.fromkeys(["", *texts]))
         for start in range(0, len(first), CHUNK):
@@ -45,9 +47,10 @@ class TextTable:
 
     def of(self, texts: Sequence[str]) -> Encoded:
         """`tokens` [B,L,D] and `pooled` [B,P] of `texts`, on the device."""
-        for text in dict.fromkeys(texts):
-            if text not in self._rows:
-                self._add([text], room=2 * len(self))
+        with self._adding:
+            for text in dict.fromkeys(texts):
+                if text not in self._rows:
+                    self._add([text], room=2 * len(self))
         rows = torch.tensor([self._rows[text] for text in texts])
         return Encoded(
             rows_of(self._tokens, rows, self.device), rows_of(self._pooled, rows, self.device)

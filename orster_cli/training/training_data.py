@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -32,7 +33,8 @@ VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # that a model of a 
 class Source:
     """A dataset and where it is trained on. `part`: this process and their number. `held_out`: a dataset
     whose clips are measured and never trained on, and its id. `placeholder`: for a memory plan, batches
-    have the right sizes and no content, and on the meta device teachers have no weights."""
+    have the right sizes and no content, and on the meta device teachers have no weights. `stores`:
+    latents that are in memory already, by the id of their dataset, for several stages in one process."""
 
     dataset: Dataset
     id: str
@@ -42,6 +44,7 @@ class Source:
     part: tuple[int, int] = (0, 1)
     held_out: tuple[Dataset, str] | None = None
     placeholder: bool = False
+    stores: Mapping[str, LatentStore] = field(default_factory=dict)
 
 
 def latent_feed(
@@ -67,14 +70,24 @@ def latent_feed(
         )
     if train.gives_texts():
         captioned(source.dataset, source.reporter)
-    cache = _latents(source, source.dataset, source.id, vae, resolution)
     memory = DataMemory(source.device, train.data_memory, source.part[1])
     texts = None if encoder is None else _texts(source, encoder, memory)
     student = train if isinstance(train, StudentConfig) else None
 
-    def feed(cache: LatentCache, store: LatentStore, keys: list[str], dynamic: float) -> LatentFeed:
+    def store(dataset: Dataset, identity: str) -> LatentStore:
+        if identity in source.stores:
+            return source.stores[identity]
+        return LatentStore(
+            _latents(source, dataset, identity, vae, resolution),
+            frames,
+            device=source.device,
+            memory=memory,
+            reporter=source.reporter,
+        )
+
+    def feed(store: LatentStore, keys: list[str], dynamic: float) -> LatentFeed:
         return LatentFeed(
-            cache,
+            store.cache,
             view=view,
             frames=frames,
             batch=train.batch,
@@ -90,21 +103,15 @@ def latent_feed(
             drop_what=train.drop_what,
         )
 
-    def store(cache: LatentCache) -> LatentStore:
-        return LatentStore(
-            cache, frames, device=source.device, memory=memory, reporter=source.reporter
-        )
-
-    own = store(cache)
+    own = store(source.dataset, source.id)
     kept = _held_out(train, source, view)
-    out = feed(cache, own, without(source.dataset.keys(), kept), train.dynamic)
+    out = feed(own, without(source.dataset.keys(), kept), train.dynamic)
     if source.held_out is not None:
         data, its = source.held_out
-        cache = _latents(source, data, its, vae, resolution)
-        own, theirs = store(cache), data.keys()
-        kept = [key for key in theirs if view in cache.views(key)]
+        own = store(data, its)
+        kept = [key for key in list(data.keys()) if view in own.cache.views(key)]
     if kept:
-        measured = feed(cache, own, kept, 1.0)
+        measured = feed(own, kept, 1.0)
         out.held_out = HeldOut(measured, len(measured.keys))
     return out
 

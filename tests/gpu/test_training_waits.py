@@ -27,6 +27,9 @@ pytestmark = [
 
 def _trained(data: Path, place: Path, device: str, steps: int) -> int:
     """Waits while `steps` steps of fine-tuning run."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # of another device before
     own = replace(CFG.finetune, steps=steps, log_every=5, held_out=0.0, checkpoint_seconds=1e9)
     start = Bundle(**vars(merged("4d")))
     where = replace(source(data), device=torch.device(device))

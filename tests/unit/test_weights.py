@@ -124,7 +124,7 @@ def test_what_ships_is_half_as_large_and_says_where_it_comes_from(
     assert "{{" not in card
     assert "| a green frog with a hat, sad (`frog.glb`) | jumping | me |" in card
     assert "| finetuned | 20 x 2 | 7 | diffusion | 0.5000 | 0.5000 | 0.2 |" in card
-    assert "steps = 50" in (out / "sample.toml").read_text()
+    assert "steps = 20" in (out / "sample.toml").read_text()
 
 
 def test_figures_that_were_measured_later_go_into_the_card_alone(
