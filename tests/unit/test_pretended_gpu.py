@@ -33,6 +33,7 @@ STAGES = (
     "align",
     "finetune",
 )
+QUICK = ("vae", "encoder", "finetune")  # the others with --slow
 
 
 def test_it_refuses_what_a_gpu_refuses() -> None:
@@ -53,6 +54,7 @@ def test_it_refuses_what_a_gpu_refuses() -> None:
             np.asarray(there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.0, 0.1])
 @pytest.mark.usefixtures("new_accelerator")
 def test_a_student_of_residuals_keeps_its_best_step(
@@ -113,7 +115,10 @@ def _losses(
 
 
 @pytest.mark.usefixtures("new_accelerator")
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in STAGES],
+)
 def test_a_stage_has_the_losses_of_a_cpu(stage: str, tiny_dataset: Path, tmp_path: Path) -> None:
     from accelerate.state import AcceleratorState
 
@@ -190,7 +195,9 @@ def test_a_fit_goes_as_on_a_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         asset = resumed.model.result()
         assert not isinstance(asset.canonical.means, OnGPU)
     assert len(asset.canonical) == len(expected.canonical) > 64
-    torch.testing.assert_close(asset.canonical.means, expected.canonical.means, rtol=0, atol=1e-3)
+    # the rounding of two rasterizers, which the optimizer's first steps enlarge where gradients are near 0
+    apart = (asset.canonical.means - expected.canonical.means).abs()
+    assert (float(apart.median()) < 1e-5) and (float(apart.max()) < 5e-3)
 
 
 def test_networks_measure_as_on_a_cpu() -> None:
