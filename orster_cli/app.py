@@ -32,6 +32,7 @@ COMMANDS = {
     "generate": ("generate", "generate"),
     "construct": ("construct", "construct"),
     "evaluate": ("evaluate", "evaluate"),
+    "export": ("export", "export"),
     "show": ("show", "show"),
     "verify": ("verify", "verify"),
     "doctor": ("doctor", "doctor"),
@@ -42,7 +43,7 @@ GROUPS = {"import": "import_weights", "config": "config"}
 # the commands as --help groups them, in its order
 PANELS = {
     "Make": ("generate", "sample-video", "construct"),
-    "Look": ("show", "verify"),
+    "Look": ("show", "export", "verify"),
     "Train": ("prepare-data", "pretrain", "distill", "align", "finetune", "import"),
     "Measure": ("evaluate",),
     "Manage": ("init", "config", "doctor"),

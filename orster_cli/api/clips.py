@@ -21,7 +21,7 @@ from orster_cli.geometry.orbit import FOV_DEG, RADIUS
 from orster_cli.inputs import clips as inputs
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.video import OrbitFlags
-from orster_cli.io.clip_files import CONDITION, write_clip, write_priors
+from orster_cli.io.clip_files import CONDITION, keep_object, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, to_bytes
 
 SHEET_FRAMES = 8
@@ -167,6 +167,7 @@ def _written(clip: Clip, origin: Origin, out: Path, force: bool) -> Folder:
         write_priors(draft.dir, clip.priors)
         if opened.condition is not None:
             (draft.dir / CONDITION).write_bytes(opened.condition.read_bytes())
+        keep_object(draft.dir, opened.mesh)
         return draft.commit({"frames": len(clip), "prompt": clip.prompt})
 
     return make(

@@ -144,7 +144,9 @@ def sample(
             sampler = plan.sampler(resolved.config.sample, device=device, reporter=messages)
             condition = plan.condition(sampler)
             sampled = next(sampler.sample(condition, [seed]))
-            content = write_sampled(draft.dir, sampled, sampler.bundle.facts, image=condition.image)
+            content = write_sampled(
+                draft.dir, sampled, sampler.bundle.facts, image=condition.image, mesh=plan.mesh
+            )
             return draft.commit(content, warnings=messages.warnings[:MOST_WARNINGS])
 
         folder = make(

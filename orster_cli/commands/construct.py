@@ -120,9 +120,15 @@ def construct(
         artifact,
         summary=f"{content['gaussians']} Gaussians in {content['seconds']:.0f} s, "
         f"PSNR {content['psnr']:.2f} dB at the input frames",
-        next_step=f"look at {out / 'preview.mp4'}",
+        next_step=look_at(out),
         values=content,
     )
+
+
+def look_at(asset: Path) -> str:
+    """What to open first: the viewer, or the preview of an asset without one."""
+    page = asset / "viewer.html"
+    return f"open {page}" if page.is_file() else f"look at {asset / 'preview.mp4'}"
 
 
 def construct_asset(

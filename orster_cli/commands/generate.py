@@ -32,7 +32,7 @@ def generate(
     The same as sample-video into OUT/clip and construct into OUT/asset.
     Example: orster generate "a frog jumping" -o frog/"""
     from orster_cli.artifacts.outputs import check_collection, check_output
-    from orster_cli.commands.construct import construct_asset
+    from orster_cli.commands.construct import construct_asset, look_at
     from orster_cli.commands.sample_video import Sampling, sample_clip
     from orster_cli.commands.stage import Stage
     from orster_cli.config.load import preset_template
@@ -83,14 +83,14 @@ def generate(
         device=condition.device,
         announce=False,
     )
-    preview = out / "asset" / "preview.mp4"
+    next_step = look_at(out / "asset")
     if artifact is None:
         values = {"status": "up to date", "path": str(out)}
-        second.out.report(values, f"{out}: up to date; look at {preview}")
+        second.out.report(values, f"{out}: up to date; {next_step}")
         return
     second.done(
         artifact,
         summary=f"clip in {out / 'clip'}, {artifact.content['gaussians']} Gaussians",
-        next_step=f"look at {preview}",
+        next_step=next_step,
         values=artifact.content | artifact.run,
     )

@@ -274,7 +274,7 @@ def sample_clip(
         sampler = sampling.sampler(stage)
         condition = sampling.plan.condition(sampler)
         made = next(sampler.sample(condition, [seed]))
-        return _write(stage, draft, made, sampler, condition)
+        return _write(stage, draft, made, sampler, condition, sampling.plan.mesh)
 
 
 def _seed_folder(folder: Path, seed: int) -> Path:
@@ -297,18 +297,23 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
         for made in sampler.sample(condition, list(by_seed)):
             one, draft = by_seed[made.seed]
             with draft:
-                _write(one, draft, made, sampler, condition)
+                _write(one, draft, made, sampler, condition, sampling.plan.mesh)
     text = f"{len(waiting)} clips made, {len(seeds) - len(waiting)} up to date, in {folder}"
     values = {"status": "made" if waiting else "up to date", "path": str(folder)}
     stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)
 
 
 def _write(
-    stage: Stage, draft: Draft, made: SampledClip, sampler: Sampler, condition: SampleRequest
+    stage: Stage,
+    draft: Draft,
+    made: SampledClip,
+    sampler: Sampler,
+    condition: SampleRequest,
+    mesh: Path | None,
 ) -> Artifact:
     from orster_cli.sampling.sampled_clip import write_sampled
 
-    content = write_sampled(draft.dir, made, sampler.bundle.facts, image=condition.image)
+    content = write_sampled(draft.dir, made, sampler.bundle.facts, image=condition.image, mesh=mesh)
     return draft.commit(content, warnings=stage.out.warnings[:100])
 
 

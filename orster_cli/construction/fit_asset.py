@@ -21,7 +21,7 @@ from orster_cli.construction.preview import write_preview, write_sheet
 from orster_cli.construction.recurrence import Recurrence, find_recurrence
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import build_views
-from orster_cli.core.errors import InputError
+from orster_cli.core.errors import InputError, NumericalError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
@@ -29,9 +29,11 @@ from orster_cli.metrics.psnr import masked_psnr, psnr
 from orster_cli.metrics.ssim import ssim
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.render_asset import render_clip
+from orster_cli.viewer.write import write_viewer
 
 MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS = 0.75, 2  # cells of the planes along time
+VIEWER = "viewer.html"
 MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual hull
 
 
@@ -65,7 +67,7 @@ def construct(
     reporter: Reporter,
     stop: StopFlag,
 ) -> Constructed:
-    """Fit an asset; write it, its preview and its quality into `folder`.
+    """Fit an asset; write it, its preview, its viewer and its quality into `folder`.
 
     Checkpoints go to `scratch`. Raises InputError for clips that cannot be fitted, Preempted if
     stopped, NumericalError if the fit keeps diverging."""
@@ -95,9 +97,10 @@ def construct(
     Fit(cfg, views, model, perceptual=perceptual).run(scratch, reporter, stop)
     asset = model.result()
     seconds = time.monotonic() - started
-    reporter.info("writing the asset, its preview and its quality")
+    reporter.info("writing the asset, its preview, its viewer and its quality")
     save_asset(folder, asset)
     write_preview(folder / "preview.mp4", asset)
+    _write_viewer(folder, asset, inputs.clips[0], reporter)
     quality = measure_quality(asset, clips)
     write_sheet(folder / "sheet.png", clips[0], quality.pop("renders"))
     quality_text = json.dumps(quality, indent=1)
@@ -111,6 +114,18 @@ def construct(
         "psnr": quality["mean"]["psnr"],
     }
     return Constructed(content=content, run={"seconds": round(seconds, 1)})
+
+
+def _write_viewer(folder: Path, asset: Gaussians4D, clip: OrbitClip, reporter: Reporter) -> None:
+    """The page that plays `asset`; a warning where it cannot show it, so that the fit is not lost."""
+    try:
+        found = write_viewer(
+            asset, folder / VIEWER, title=clip.prompt or "orster asset", frames=len(clip)
+        )
+    except (InputError, NumericalError) as error:
+        reporter.warn(f"no {VIEWER}: {error}")
+    else:
+        reporter.info(f"{VIEWER}: {found.describe()}")
 
 
 def limit_to_clip_detail(

@@ -28,6 +28,11 @@ GLTF_MAX_KEYFRAMES = 2_000_000  # of one animation channel
 GLTF_MAX_MORPH_TARGETS = 1_024  # of one primitive
 GLTF_MAX_TEXTURE_SIDE = 8192
 
+# packed motions
+MOTION_MAX_GAUSSIANS = 5_000_000
+MOTION_MAX_KNOTS = 1_024
+MOTION_MAX_BODY_BYTES = 4 * GiB  # unpacked, at 16 bits a value
+
 # text formats
 TOML_MAX_BYTES = 64 * 1024
 TOML_MAX_LINE = 4096  # dotted keys cost the square of their length

@@ -1,1 +1,1 @@
-"""Reads glTF: node hierarchy, animations, skins, morph targets and materials."""
+"""Reads glTF: node hierarchy, animations, skins, morph targets and materials; writes `.glb` files."""

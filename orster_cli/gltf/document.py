@@ -198,6 +198,19 @@ class GltfDocument:
         InputError: a type outside `types`, data out of bounds or, with `finite`, a NaN or infinity;
         LimitError: more than `max_count` elements.
         """
+        values, entry, where = self._stored(index, where, types, max_count)
+        component = int(entry["componentType"])
+        return self._finish(entry, where, values, component, entry["type"], finite)
+
+    def stored(self, index: object, where: str, *, max_count: int) -> np.ndarray:
+        """The values [count, width] of accessor `index` as the file stores them: integers are not
+        normalised, nothing is checked to be finite. Errors as `accessor`."""
+        return self._stored(index, where, tuple(_TYPES), max_count)[0]
+
+    def _stored(
+        self, index: object, where: str, types: tuple[str, ...], max_count: int
+    ) -> tuple[np.ndarray, dict[str, Any], str]:
+        """The stored values, the accessor's JSON and its place in the file, checked."""
         entry = self.item("accessors", index, where)
         where = f"{where} -> accessors[{index}]"
         component = entry.get("componentType")
@@ -227,7 +240,7 @@ class GltfDocument:
             raise self.fail(where, "a bufferView or sparse values", "neither")
         if "sparse" in entry:
             values = self._sparse(entry, where, values, count, width, dtype)
-        return self._finish(entry, where, values, component, kind, finite)
+        return values, entry, where
 
     def _strided(
         self, view: object, where: str, offset: int, count: int, width: int, dtype: np.dtype

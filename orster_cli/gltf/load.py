@@ -25,12 +25,19 @@ def load_gltf(path: Path) -> Scene:
     """Read an animated object from a `.glb` or `.gltf` file.
 
     InputError: malformed, compressed, external data, or no triangles; LimitError."""
-    return _SceneReader(read_gltf(Path(path))).scene()
+    return read_scene(read_gltf(Path(path)))
+
+
+def read_scene(document: GltfDocument, *, unweld: bool = True) -> Scene:
+    """The scene of a file that is read. `unweld` False keeps every vertex as the file has it, also where
+    flat shading needs vertices that triangles do not share: positions are right, such normals are not."""
+    return _SceneReader(document, unweld).scene()
 
 
 class _SceneReader:
-    def __init__(self, document: GltfDocument) -> None:
+    def __init__(self, document: GltfDocument, unweld: bool) -> None:
         self.document = document
+        self.unweld = unweld
         self.warnings: list[str] = []
         self.uv_sources: list[tuple[UvSource, UvSource]] = []
 
@@ -61,7 +68,7 @@ class _SceneReader:
     def _instances(self, drawn: list[int], materials: list[Material]) -> list[Instance]:
         document = self.document
         nodes = document.items("nodes")
-        primitives: dict[int, list[Primitive]] = {}
+        primitives: dict[int, list[tuple[int, Primitive]]] = {}
         skins: dict[int, Skin] = {}
         instances: list[Instance] = []
         vertices = triangles = 0
@@ -78,12 +85,12 @@ class _SceneReader:
                 skin = skins[index]
             if mesh not in primitives:
                 primitives[mesh] = self._mesh(mesh, where, len(materials) - 1)
-            for primitive in primitives[mesh]:
+            for index, primitive in primitives[mesh]:
                 if skin is not None:
                     self._check_joints(primitive, skin, where)
                 vertices += len(primitive.positions)
                 triangles += len(primitive.triangles)
-                instances.append(Instance(node=node, primitive=primitive, skin=skin))
+                instances.append(Instance(node=node, primitive=primitive, skin=skin, index=index))
             if vertices > limits.GLTF_MAX_VERTICES or triangles > limits.GLTF_MAX_TRIANGLES:
                 raise LimitError(
                     f"{document.path}: more than {limits.GLTF_MAX_VERTICES} vertices or "
@@ -94,9 +101,10 @@ class _SceneReader:
             raise document.fail("scene", "a mesh with triangles", "none")
         return instances
 
-    def _mesh(self, index: int, where: str, default_material: int) -> list[Primitive]:
+    def _mesh(self, index: int, where: str, default_material: int) -> list[tuple[int, Primitive]]:
+        """The primitives with triangles, each with its number in the mesh."""
         document = self.document
-        reader = PrimitiveReader(document, self.uv_sources, self.warn)
+        reader = PrimitiveReader(document, self.uv_sources, self.warn, unweld=self.unweld)
         entry = document.item("meshes", index, f"{where}.mesh")
         primitives = []
         for k, item in enumerate(document.sequence(entry, "primitives", f"meshes[{index}]")):
@@ -105,7 +113,7 @@ class _SceneReader:
                 raise document.fail(place, "an object", item)
             primitive = reader.read(item, place, default_material)
             if primitive is not None:
-                primitives.append(primitive)
+                primitives.append((k, primitive))
         return primitives
 
     def _skin(self, index: int, where: str) -> Skin:

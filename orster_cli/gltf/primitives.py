@@ -20,17 +20,20 @@ from orster_cli.gltf.scene import Primitive
 class PrimitiveReader:
     """Reads the primitives of `document`. `uv_sources` holds, for each material, where the texture
     coordinates of its base colour and of its emission come from; `warn` receives messages about
-    repairs."""
+    repairs. `unweld` False keeps the vertices of primitives without normals as the file has them."""
 
     def __init__(
         self,
         document: GltfDocument,
         uv_sources: list[tuple[UvSource, UvSource]],
         warn: Callable[[str], None],
+        *,
+        unweld: bool = True,
     ) -> None:
         self.document = document
         self.uv_sources = uv_sources
         self.warn = warn
+        self.unweld = unweld
 
     def read(self, entry: dict[str, Any], where: str, default_material: int) -> Primitive | None:
         """One primitive of a mesh; None where it holds no triangles. InputError, LimitError."""
@@ -72,7 +75,7 @@ class PrimitiveReader:
             target_positions=deltas,
             target_normals=normal_deltas,
         )
-        return primitive if normals is not None else _unweld(primitive)
+        return primitive if normals is not None or not self.unweld else _unweld(primitive)
 
     def _vectors(
         self, attributes: dict[str, Any], name: str, where: str, count: int | None

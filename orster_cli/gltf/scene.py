@@ -48,11 +48,13 @@ class Skin:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Instance:
-    """A primitive at a node. A skin, if any, replaces the node's transform."""
+    """A primitive at a node. A skin, if any, replaces the node's transform. `index`: which primitive of
+    the node's mesh it is in the file."""
 
     node: int
     primitive: Primitive
     skin: Skin | None
+    index: int = 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,7 +90,7 @@ class Scene:
         (None: the rest pose)."""
         vertices, normals = [], []
         with np.errstate(over="ignore", invalid="ignore"):  # damaged files; checked in `placement`
-            world, weights = self._pose(clip, time_s)
+            world, weights = self.pose(clip, time_s)
             for instance in self.instances:
                 points, directions = _deform(instance, world, weights.get(instance.node))
                 vertices.append(points)
@@ -120,7 +122,7 @@ class Scene:
             np.concatenate(ids),
         )
 
-    def _pose(self, clip: int | None, time_s: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    def pose(self, clip: int | None, time_s: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         """World matrices [N,4,4] of all nodes (glTF axes) and the morph weights by node."""
         nodes = self.nodes
         translation, rotation, scale = nodes.translation, nodes.rotation, nodes.scale

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 class OpenedClip:
     """A clip, the static orbit and the priors O^s, O^t (tokens by name) that came with it, and where they
     came from. `key`: what was chosen inside a dataset, "" elsewhere; `condition`: the first view that it
-    was sampled from; `assumed_orbit`: it had no cameras and got an orbit from flags."""
+    was sampled from; `mesh`: the file of the object that it was sampled of; `assumed_orbit`: it had no
+    cameras and got an orbit from flags."""
 
     clip: OrbitClip
     static: OrbitClip | None = None
@@ -40,6 +41,7 @@ class OpenedClip:
     key: str = ""
     priors: dict[str, Tensor] = field(default_factory=dict)
     condition: Path | None = None
+    mesh: Path | None = None
     assumed_orbit: bool = False
 
 
@@ -121,7 +123,14 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.inputs.files import input_file
     from orster_cli.inputs.video import read_frames_clip
-    from orster_cli.io.clip_files import CAMERAS, CONDITION, STATIC, read_clip, read_priors
+    from orster_cli.io.clip_files import (
+        CAMERAS,
+        CONDITION,
+        STATIC,
+        find_object,
+        read_clip,
+        read_priors,
+    )
     from orster_cli.io.transforms_json import TRANSFORMS, read_transforms
 
     first_view = path / CONDITION
@@ -137,6 +146,7 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
             inputs=files,
             priors=read_priors(path),
             condition=condition,
+            mesh=find_object(path),
         )
     if (path / TRANSFORMS).is_file():
         return OpenedClip(read_transforms(path), inputs=files)

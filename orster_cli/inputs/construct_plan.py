@@ -114,7 +114,7 @@ def run_construct(
     checkpoints. Errors as `construct.fit_asset.construct`."""
     from orster_cli.construction.fit_asset import ConstructInput, construct
     from orster_cli.core.devices import choose_device
-    from orster_cli.io.clip_files import CONDITION
+    from orster_cli.io.clip_files import CONDITION, keep_object
 
     static = plan.static
     if plan.model is not None:
@@ -138,6 +138,7 @@ def run_construct(
     )
     if first.condition is not None:
         shutil.copyfile(first.condition, folder / CONDITION)
+    keep_object(folder, first.mesh)
     return replace(made, content={**made.content, "prompt": first.clip.prompt})
 
 

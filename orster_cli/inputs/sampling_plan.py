@@ -40,6 +40,12 @@ class SamplingPlan:
     anyway: bool = False
 
     @property
+    def mesh(self) -> Path | None:
+        """The file of the object, where it is one."""
+        given = self.static_object
+        return given.mesh if isinstance(given, OpenedClip) else given
+
+    @property
     def parents(self) -> list[Parent]:
         """The artifacts that are read."""
         given = self.static_object

@@ -21,7 +21,7 @@ from orster_cli.core.names import printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import opengl_c2w_to_w2c, w2c_to_opengl_c2w
-from orster_cli.io.camera_values import check_pose, check_times, parse_numbers
+from orster_cli.io.camera_values import check_pose, check_times, parse_numbers, parse_side
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 
@@ -80,6 +80,33 @@ def read_transforms(path: Path) -> OrbitClip:
         alpha=alpha,
         cameras=cameras,
         times=check_times(torch.stack(times), str(path)),
+    )
+
+
+def read_cameras(path: Path) -> Cameras:
+    """The cameras of `path` alone, in the file's own image size `w` x `h`; no image is opened. Errors as
+    `read_transforms`."""
+    value = read_json(path)
+    frames = value.get("frames") if isinstance(value, dict) else None
+    if not isinstance(frames, list) or not 1 <= len(frames) <= TRANSFORMS_MAX_FRAMES:
+        raise InputError(f"{path}: expected an object with 1 to {TRANSFORMS_MAX_FRAMES} frames")
+    _check_model(value, str(path))
+    width, height = parse_side(value, "w", str(path)), parse_side(value, "h", str(path))
+    poses, Ks = [], []
+    for i, entry in enumerate(frames):
+        where = f"{path}: frame {i}"
+        if not isinstance(entry, dict):
+            raise InputError(f"{where}: expected an object")
+        _check_model(entry, where)
+        pose = parse_numbers(entry.get("transform_matrix"), (4, 4), f"{where}: transform_matrix")
+        check_pose(pose, f"{where}: transform_matrix")
+        poses.append(pose)
+        Ks.append(_intrinsics({**value, **entry, "w": width, "h": height}, width, height, where))
+    return Cameras(
+        K=torch.stack(Ks).float(),
+        w2c=opengl_c2w_to_w2c(torch.stack(poses)).float(),
+        width=width,
+        height=height,
     )
 
 

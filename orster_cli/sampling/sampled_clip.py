@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.diffusion.bundle import Facts
-from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
+from orster_cli.io.clip_files import CONDITION, STATIC, keep_object, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.sampling.sample_clips import SampledClip
 
@@ -18,15 +18,21 @@ SHEET_FRAMES = 8
 
 
 def write_sampled(
-    folder: Path, sampled: SampledClip, facts: Facts, *, image: Tensor | None
+    folder: Path,
+    sampled: SampledClip,
+    facts: Facts,
+    *,
+    image: Tensor | None,
+    mesh: Path | None = None,
 ) -> dict[str, Any]:
     """Write `sampled` into `folder`; returns the manifest's content. `image` [3,H,W]: the image that it
-    was conditioned on."""
+    was conditioned on; `mesh`: the file of the object, of which the clip keeps a copy."""
     clip = sampled.clip
     write_clip(folder, clip)
     write_priors(folder, sampled.priors)
     if image is not None:
         write_png(folder / CONDITION, image)
+    keep_object(folder, mesh)
     if sampled.static is not None:
         write_clip(folder / STATIC, sampled.static)
     pick = torch.linspace(0, len(clip) - 1, min(SHEET_FRAMES, len(clip))).round().long()

@@ -50,7 +50,9 @@ def test_dataset_to_asset_to_report(dataset: Path, tmp_path: Path, call: Call) -
     value = made.data
     assert value["status"] == "made"
     assert value["static_orbit"] is True
-    for name in ("canonical.ply", "motion.safetensors", "preview.mp4", "sheet.png", "quality.json"):
+    names = ["canonical.ply", "motion.safetensors", "preview.mp4", "sheet.png", "quality.json"]
+    assert "viewer.html: " in made.err
+    for name in [*names, "viewer.html"]:
         assert (asset / name).stat().st_size > 0
         assert (asset / name).stat().st_mode & 0o044 == 0o044  # others may read it
     again = call("construct", clip, "-o", asset, *SMALL)
@@ -73,6 +75,7 @@ def test_a_plain_video_and_bad_ones(tmp_path: Path, call: Call) -> None:
     write_video(video, list(frames))
     made = call("construct", video, "-o", tmp_path / "asset", "--turns", 0, *SMALL)
     assert "assumed 6 frames, a camera that stands still" in made.err
+    assert f"open {tmp_path / 'asset' / 'viewer.html'}" in made.out + made.err
     assert "cannot be known" in made.err
     cases = {
         "one.mp4": (frames[:1], 3, "at least 2"),

@@ -43,6 +43,8 @@ def test_a_text_becomes_an_asset_and_both_orbits_are_sampled_as_the_model_says(
         sampled = made.manifest.config["sample"]
         assert {key: sampled[key] for key in best} == best
     assert (out / "asset" / "preview.mp4").stat().st_size > 0
+    assert "viewer.html" in {file.path for file in asset.manifest.files}
+    assert "<h1>a frog jumping</h1>" in (out / "asset" / "viewer.html").read_text(encoding="utf-8")
     again = orster(capsys, *words, *SETTINGS)
     assert again.data["status"] == "up to date"
     apart = tmp_path / "apart"

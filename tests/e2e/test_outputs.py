@@ -54,6 +54,8 @@ INTO = {  # commands that write several artifacts below a folder, and their name
     "generate --object @clip": {"clip": "clip", "asset": "asset"},
     "sample-video --object @clip -m @model --seeds 3-4": {"clip": "seed-0004"},
 }
+# commands that write files for other programs, which are no artifacts: tests/e2e/test_export.py
+FILES = ["export @asset --to glb --mesh @x.glb"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -220,7 +222,7 @@ def _with_output(command: click.Command, name: str = "") -> Iterator[str]:
 def test_every_command_that_writes_is_in_these_tables() -> None:
     names = set(_with_output(typer.main.get_command(build())))
     assert {"construct", "import clip", "evaluate"} <= names
-    lines = [*WRITES, *INTO]
+    lines = [*WRITES, *INTO, *FILES]
     assert {n for n in names if not any(line.startswith(f"{n} ") for line in lines)} == set()
 
 

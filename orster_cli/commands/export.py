@@ -1,0 +1,326 @@
+"""`orster export`: an asset in the formats of other programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orster_cli.ui.options import (
+    RUN,
+    SETTINGS,
+    DryRunOption,
+    ForceOption,
+    JsonOption,
+    QuietOption,
+    command,
+)
+
+if TYPE_CHECKING:
+    from orster_cli.artifacts.store import Artifact
+    from orster_cli.export.formats import Format
+    from orster_cli.export.job import ExportJob
+    from orster_cli.export.options import ExportOptions, MeshChoice
+    from orster_cli.export.run import Exported
+    from orster_cli.ui.out import Out
+
+PICTURES, MOTION = "Videos and pictures", "Motion"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionFlags:
+    """Which moments, and how a mesh moves."""
+
+    times: Annotated[
+        str | None,
+        typer.Option(
+            help="FIRST:LAST:COUNT in [0,1], as 0:1:24; by default what the format needs.",
+            rich_help_panel=MOTION,
+        ),
+    ] = None
+    fps: Annotated[
+        float, typer.Option(help="Frames a second.", rich_help_panel=MOTION, min=0.1, max=240)
+    ] = 12.0
+    at: Annotated[
+        float,
+        typer.Option(help="Moment of a still, in [0,1].", rich_help_panel=MOTION, min=0, max=1),
+    ] = 0.0
+    mesh: Annotated[
+        str | None,
+        typer.Option(
+            help="The file that the asset came from, file.glb or file.glb#ANIMATION, where the asset "
+            "does not hold it.",
+            rich_help_panel=MOTION,
+        ),
+    ] = None
+    skin: Annotated[
+        int,
+        typer.Option(
+            help="Move the mesh by a skin of N bones, a smaller file; 0: every vertex on its own.",
+            rich_help_panel=MOTION,
+            min=0,
+        ),
+    ] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFlags:
+    """How videos and pictures look, and which way is up."""
+
+    size: Annotated[
+        str, typer.Option(help="Pixels, as 512 or 640x360.", rich_help_panel=PICTURES)
+    ] = "512"
+    background: Annotated[
+        str,
+        typer.Option(
+            help="white, black, grey, #rrggbb or transparent; by default transparent where the format "
+            "holds it well.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = ""
+    camera: Annotated[
+        str,
+        typer.Option(
+            help="orbit, fixed, or a cameras.json or transforms.json.", rich_help_panel=PICTURES
+        ),
+    ] = "orbit"
+    elevation: Annotated[
+        float,
+        typer.Option(help="Degrees above the horizon.", rich_help_panel=PICTURES, min=-89, max=89),
+    ] = 10.0
+    up: Annotated[
+        str,
+        typer.Option(
+            help="Axis that points up in files of Gaussians: z, y or -y.", rich_help_panel=SETTINGS
+        ),
+    ] = ""
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="supersplat, unity, blender or three: the up axis that it expects.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRun:
+    """As other commands that write."""
+
+    force: ForceOption = False
+    dry_run: DryRunOption = False
+    as_json: JsonOption = False
+    quiet: QuietOption = False
+
+
+@command
+def export(
+    *,
+    asset: Annotated[
+        Path | None, typer.Argument(help="An asset, or the folder that `generate` made.")
+    ] = None,
+    to: Annotated[str, typer.Option("--to", help="Comma-separated formats, e.g. glb,mp4.")] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the files.", rich_help_panel=RUN)
+    ] = None,
+    motion: MotionFlags,
+    pictures: PictureFlags,
+    run: ExportRun,
+) -> None:
+    """Write an asset in the formats of other programs.
+
+    glb: the asset's own mesh, animated. html: a page that plays it. Also ply-sequence, glb-splats, mp4,
+    webp, gif, png-sequence and transforms; without --to, a table of what each holds and loses. Every file is read
+    back and measured.
+    Examples: orster export out/asset --to glb ; orster export asset/ --to mp4,gif -o files/"""
+    from orster_cli.core.errors import ConfigError
+    from orster_cli.export.formats import FORMATS, parse_formats
+    from orster_cli.ui.out import Out
+
+    sink = Out(as_json=run.as_json, quiet=run.quiet)
+    if not to:
+        if asset is None:
+            _print_table(sink)
+            return
+        raise ConfigError("--to: no format is given", hint="one of " + ", ".join(FORMATS))
+    formats = parse_formats(to)
+    if asset is None:
+        raise ConfigError("no asset is given", hint=f"orster export asset/ --to {to}")
+    options, choice = _options(motion, pictures)
+    artifact = _open(asset)
+    folder = out or Path(f"{artifact.path}-export")
+    name = _name(artifact.path)
+    _export(artifact, formats, options, choice, folder, name, run, sink)
+
+
+def _print_table(sink: Out) -> None:
+    from orster_cli.export.formats import rows
+    from orster_cli.ui.out import Table
+
+    header = ["format", "writes", "holds", "loses"]
+    values = {"formats": [dict(zip(header, row, strict=True)) for row in rows()]}
+    sink.result(values, Table([list(row) for row in rows()], header))
+
+
+def _options(
+    motion: MotionFlags, pictures: PictureFlags
+) -> tuple[ExportOptions, MeshChoice | None]:
+    """The flags as options. ConfigError."""
+    from orster_cli.core.errors import ConfigError
+    from orster_cli.core.names import did_you_mean
+    from orster_cli.export.moments import parse_times
+    from orster_cli.export.options import (
+        PROGRAMS,
+        UP,
+        ExportOptions,
+        parse_color,
+        parse_mesh,
+        parse_size,
+    )
+
+    up = pictures.up
+    if pictures.program is not None:
+        if pictures.program not in PROGRAMS:
+            guess = did_you_mean(pictures.program, list(PROGRAMS))
+            raise ConfigError(f"--for: expected {', '.join(PROGRAMS)}{guess}")
+        if up:
+            raise ConfigError("--for and --up both say which axis points up: give one of them")
+        up = PROGRAMS[pictures.program]
+    if up and up not in UP:
+        raise ConfigError(f"--up: expected z, y or -y, got {up!r}")
+    if pictures.background:
+        parse_color(pictures.background)
+    options = ExportOptions(
+        times=None if motion.times is None else parse_times(motion.times),
+        fps=motion.fps,
+        at=motion.at,
+        size=parse_size(pictures.size),
+        background=pictures.background,
+        camera=pictures.camera,
+        elevation=pictures.elevation,
+        up=up,
+        bones=motion.skin,
+    )
+    return options, None if motion.mesh is None else parse_mesh(motion.mesh)
+
+
+def _open(path: Path) -> Artifact:
+    """The asset in `path`, or in the folder of that name inside, as `generate` leaves it."""
+    from orster_cli.artifacts.outputs import artifact_kind
+    from orster_cli.artifacts.store import open_artifact
+
+    inside = path / "asset"
+    if artifact_kind(path) is None and artifact_kind(inside) == "asset":
+        path = inside
+    return open_artifact(path, kind="asset")
+
+
+def _name(path: Path) -> str:
+    """The name of the files: of the asset's folder, or of the folder around one called "asset"."""
+    from orster_cli.core.names import slug
+
+    whole = path.absolute()
+    return slug(whole.parent.name if whole.name == "asset" and whole.parent.name else whole.name)
+
+
+def _export(
+    artifact: Artifact,
+    formats: list[Format],
+    options: ExportOptions,
+    choice: MeshChoice | None,
+    folder: Path,
+    name: str,
+    run: ExportRun,
+    sink: Out,
+) -> None:
+    from orster_cli.artifacts.outputs import check_collection
+    from orster_cli.export.run import check_targets, export_asset
+
+    for place in (folder, *folder.absolute().parents):
+        check_collection(place, "exported files")
+    read = [] if choice is None else [choice.path]
+    check_targets(formats, name, folder, force=run.force, reads=read)
+    if run.dry_run:
+        listed = [str(folder / one.file_name(name)) for one in formats]
+        values = {"status": "dry run", "files": listed, **dataclasses.asdict(options)}
+        sink.result(values, "\n".join(f"would write {one}" for one in listed))
+        return
+    sink.status("loading ...")
+    job = _job(artifact, formats, options, choice, name, sink)
+    done = []
+    for one in export_asset(job, formats, folder, force=run.force):
+        done.append(one)
+        if not run.as_json and not run.quiet:
+            sink.result({}, _line(one))
+    if run.as_json:
+        sink.result({"status": "made", "path": str(folder), "files": [_facts(x) for x in done]}, "")
+
+
+def _job(
+    artifact: Artifact,
+    formats: list[Format],
+    options: ExportOptions,
+    choice: MeshChoice | None,
+    name: str,
+    sink: Out,
+) -> ExportJob:
+    """The asset without what other programs stumble over, and its mesh where a format needs it."""
+    from orster_cli.construction.asset import load_asset
+    from orster_cli.export.cleaning import clean
+    from orster_cli.export.job import ExportJob
+    from orster_cli.export.source_mesh import open_source_mesh
+    from orster_cli.inputs.objects import SourceObject, animation_of, named_objects, source_object
+
+    cleaned = clean(load_asset(artifact.path))
+    if cleaned.dropped:
+        sink.warn(cleaned.describe())
+    counts = artifact.content.get("frames")
+    frames = int(counts[0]) if isinstance(counts, list) and counts else 24
+    wants_mesh = any(one.name == "glb" for one in formats)
+    found = None
+    if choice is not None:
+        clip = animation_of(artifact, choice.path) if choice.clip is None else choice.clip
+        found = SourceObject(choice.path, clip)
+        if not wants_mesh:
+            sink.warn("--mesh is used by glb alone")
+    elif wants_mesh:
+        found = source_object(artifact)
+        lost = named_objects(artifact) if found is None else []
+        if lost:
+            sink.warn(
+                f"the asset came from {lost[0].name}, which is not here: --mesh {lost[0].name} exports "
+                "that very mesh"
+            )
+    mesh = None
+    if found is not None and wants_mesh:
+        mesh = open_source_mesh(found.path, clip=found.clip, frames=frames)
+    return ExportJob(
+        name=name,
+        asset=cleaned.asset,
+        options=options,
+        reporter=sink,
+        frames=frames,
+        mesh=mesh,
+        prompt=artifact.content.get("prompt"),
+    )
+
+
+def _line(one: Exported) -> str:
+    return (
+        f"{one.path}{'/' if one.format.is_folder else ''}: {one.size:,} bytes, {one.outcome.note}; "
+        f"read back: {one.outcome.psnr:.1f} dB to the asset"
+    )
+
+
+def _facts(one: Exported) -> dict[str, Any]:
+    return {
+        "format": one.format.name,
+        "path": str(one.path),
+        "bytes": one.size,
+        "psnr": round(one.outcome.psnr, 2),
+        **one.outcome.facts,
+    }

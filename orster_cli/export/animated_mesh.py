@@ -1,0 +1,336 @@
+"""A glTF file with the primitives, textures and materials of another one, moved by morph targets or a skin.
+
+The parts that do not move are copied as they are stored: indices, texture coordinates, vertex colours,
+images, materials. So are positions and normals, unless the file itself poses them by a skin or by morph
+targets: then the pose is written. The file's own animations, skins, cameras and lights are left out.
+V vertices of all drawn primitives, K key frames. Morph targets: one a key, but for a key that is the pose.
+Source: glTF 2.0 specification, 3.7 (meshes, morph targets, skins) and 3.11 (animations).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from orster_cli.core import limits
+from orster_cli.export.pose_math import aligned, is_trs, unit_vectors
+from orster_cli.export.skinning import INFLUENCES, Skinning
+from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
+from orster_cli.gltf.scene import Instance
+from orster_cli.gltf.writing import INDICES, VERTICES, GlbWriter
+
+_POSED = ("POSITION", "NORMAL")
+_DROPPED = ("TANGENT", "JOINTS_", "WEIGHTS_")  # of a posed primitive; the last two always
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeshMotion:
+    """How the vertices move: `positions` [K,V,3] in the asset's coordinates; `rotations` [K,V,3,3] turn the
+    normals; `seconds` [K], and `closing`, the time at which a loop is back at its first key (None: it does
+    not loop). `pose_key`: the key at which the mesh is as the file has it; None: there is none. `skin`
+    replaces positions and rotations, where given, with `points_of` [V] the row of its weights for each
+    vertex."""
+
+    positions: np.ndarray
+    rotations: np.ndarray
+    seconds: np.ndarray
+    closing: float | None = None
+    pose_key: int | None = 0
+    skin: Skinning | None = None
+    points_of: np.ndarray | None = None
+
+    @property
+    def target_keys(self) -> list[int]:
+        """The key of each morph target."""
+        return [k for k in range(len(self.seconds)) if k != self.pose_key]
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of the source: primitives whose positions are the file's own bytes, primitives whose pose
+    was written, and `left_out`, parts of the file that the export has not, in words."""
+
+    kept: int
+    posed: int
+    left_out: tuple[str, ...]
+
+
+def write_animated_mesh(
+    source: SourceMesh, motion: MeshMotion, *, name: str
+) -> tuple[bytes, Copied]:
+    """The bytes of the `.glb` and what it holds of the source."""
+    build = _Build(source, motion, name)
+    return build.run()
+
+
+class _Build:
+    def __init__(self, source: SourceMesh, motion: MeshMotion, name: str) -> None:
+        self.source, self.motion, self.name = source, motion, name
+        self.document = source.document
+        self.out = GlbWriter()
+        self.copied: dict[int, int] = {}
+        self.kept = self.posed = 0
+        self.tangents = 0
+
+    def run(self) -> tuple[bytes, Copied]:
+        self._materials()
+        skin = self.motion.skin
+        joints = [] if skin is None else self._joints(skin)
+        groups: dict[int, list[tuple[Instance, slice]]] = {}
+        for instance, part in zip(self.source.scene.instances, self.source.slices(), strict=True):
+            groups.setdefault(instance.node, []).append((instance, part))
+        nodes = [self._node(number, group, joints) for number, group in groups.items()]
+        self.out.root["scenes"] = [{"nodes": [*nodes, *joints[:1]]}]
+        self._animation(nodes, joints)
+        self._extensions()
+        return self.out.to_bytes(), Copied(self.kept, self.posed, self._left_out())
+
+    # -- what does not move ----------------------------------------------------------------------
+
+    def _materials(self) -> None:
+        """Materials, textures, samplers and images under their own indices."""
+        root = self.document.root
+        for key in ("materials", "textures", "samplers"):
+            if root.get(key):
+                self.out.root[key] = root[key]
+        for index, image in enumerate(self.document.items("images")):
+            entry = dict(image)
+            if "bufferView" in image:
+                data, _ = self.document.view(image["bufferView"], f"images[{index}]")
+                entry["bufferView"] = self.out.view(bytes(data))
+            self.out.add("images", entry)
+        if "copyright" in root["asset"]:
+            self.out.root["asset"]["copyright"] = root["asset"]["copyright"]
+
+    def _copy(self, index: int, where: str, target: int) -> int:
+        """The accessor `index` of the source, with its values as they are stored."""
+        if index not in self.copied:
+            entry = self.document.item("accessors", index, where)
+            count = 3 * limits.GLTF_MAX_TRIANGLES
+            values = self.document.stored(index, where, max_count=count)
+            more = {k: entry[k] for k in ("normalized", "min", "max", "name") if k in entry}
+            bounds = where.endswith("POSITION") and not {"min", "max"} <= more.keys()
+            self.copied[index] = self.out.accessor(values, target=target, bounds=bounds, **more)
+        return self.copied[index]
+
+    def _extensions(self) -> None:
+        """Those that what was copied still uses."""
+        text = str(
+            [self.out.root.get(key) for key in ("materials", "textures", "images", "meshes")]
+        )
+        for key in ("extensionsUsed", "extensionsRequired"):
+            named = [n for n in self.document.root.get(key, []) if isinstance(n, str)]
+            stored = [n for n in named if n == "KHR_mesh_quantization" and self.kept]
+            found = [n for n in named if f"'{n}'" in text or n in stored]
+            if found:
+                self.out.root[key] = found
+
+    def _left_out(self) -> tuple[str, ...]:
+        root, found = self.document.root, []
+        for key in ("animations", "cameras"):
+            if root.get(key):
+                found.append(f"{len(root[key])} {key}")
+        if root.get("skins"):
+            found.append("its skin: the pose at the start is written instead")
+        if self.tangents:
+            found.append(f"tangents of {self.tangents} primitives: viewers compute them")
+        extensions = root.get("extensionsUsed") or []
+        gone = set(extensions) - set(self.out.root.get("extensionsUsed", []))
+        return (*found, *(str(name) for name in sorted(map(str, gone))))
+
+    # -- meshes ----------------------------------------------------------------------------------
+
+    def _node(self, number: int, group: list[tuple[Instance, slice]], joints: list[int]) -> int:
+        """A node with the drawn primitives of node `number` of the source, at its place in the world."""
+        source = self.document.items("nodes")[number]
+        world = self.source.world[number]
+        posed = any(self._is_posed(instance) for instance, _ in group) or not is_trs(world)
+        entries = [self._primitive(instance, part, posed, world) for instance, part in group]
+        mesh_index = source["mesh"]
+        mesh: dict[str, Any] = {"primitives": entries}
+        title = self.document.items("meshes")[mesh_index].get("name") or source.get("name")
+        if title:
+            mesh["name"] = title
+        keys = self.motion.target_keys
+        if self.motion.skin is None and keys:
+            mesh["weights"] = [0.0] * len(keys)
+            names = [f"{self.motion.seconds[k]:.3f} s" for k in keys]
+            mesh["extras"] = {"targetNames": names}
+        node: dict[str, Any] = {"mesh": self.out.add("meshes", mesh)}
+        if source.get("name"):
+            node["name"] = source["name"]
+        if self.motion.skin is not None:
+            node["skin"] = self._skin(np.eye(4) if posed else world, joints)
+        elif not posed and not np.allclose(world, np.eye(4), rtol=0, atol=1e-12):
+            node["matrix"] = world.T.reshape(-1).tolist()
+        return self.out.add("nodes", node)
+
+    def _is_posed(self, instance: Instance) -> bool:
+        """Whether the file moves this instance by more than its node."""
+        if instance.skin is not None and instance.primitive.joints is not None:
+            return True
+        weights = self.source.scene.pose(self.source.clip, self.source.seconds)[1]
+        active = weights.get(instance.node)
+        moved = instance.primitive.target_positions is not None and active is not None
+        return bool(moved and np.abs(active).max(initial=0.0) > 0)
+
+    def _primitive(
+        self, instance: Instance, part: slice, posed: bool, world: np.ndarray
+    ) -> dict[str, Any]:
+        meshes = self.document.items("meshes")
+        node = self.document.items("nodes")[instance.node]
+        source = meshes[node["mesh"]]["primitives"][instance.index]
+        where = f"meshes[{node['mesh']}].primitives[{instance.index}]"
+        attributes: dict[str, int] = {}
+        for name, index in source["attributes"].items():
+            if name.startswith(_DROPPED[1:]) or (posed and name in (*_POSED, "TANGENT")):
+                self.tangents += posed and name == "TANGENT"
+                continue
+            attributes[name] = self._copy(index, f"{where}.{name}", VERTICES)
+        has_normals = "NORMAL" in source["attributes"]
+        linear = world[:3, :3]
+        mesh = self.source.mesh
+        if posed:
+            self.posed += 1
+            linear = np.eye(3)
+            offset = self.source.normalization.offset
+            rest = self.source.to_file(mesh.vertices[part] - offset).astype(np.float32)
+            attributes["POSITION"] = self.out.accessor(rest, target=VERTICES, bounds=True)
+            if has_normals:
+                turned = unit_vectors(mesh.normals[part] @ TO_Z_UP).astype(np.float32)
+                attributes["NORMAL"] = self.out.accessor(turned, target=VERTICES)
+        else:
+            self.kept += 1
+        if self.motion.skin is not None:
+            attributes |= self._influences(part)
+        entry = {k: source[k] for k in ("mode", "material") if k in source}
+        entry |= {"attributes": attributes}
+        if "indices" in source:
+            entry["indices"] = self._copy(source["indices"], f"{where}.indices", INDICES)
+        if self.motion.skin is None and self.motion.target_keys:
+            entry["targets"] = self._targets(part, linear, has_normals)
+        return entry
+
+    def _targets(self, part: slice, linear: np.ndarray, normals: bool) -> list[dict[str, int]]:
+        """Displacements of positions and normals in the node's own coordinates, one target a key."""
+        mesh, motion = self.source.mesh, self.motion
+        inverse = np.linalg.inv(linear)
+        rest = mesh.vertices[part]
+        upright = mesh.normals[part] @ TO_Z_UP
+        own = unit_vectors(upright @ linear)  # normals go back by the transpose
+        found = []
+        for key in motion.target_keys:
+            rotations = motion.rotations[key]
+            moved = self.source.to_file(motion.positions[key][part] - rest) @ inverse.T
+            target = {
+                "POSITION": self.out.accessor(
+                    moved.astype(np.float32), target=VERTICES, bounds=True
+                )
+            }
+            if normals:
+                turn = TO_Z_UP.T @ rotations[part] @ TO_Z_UP
+                now = unit_vectors(np.einsum("vij,vj->vi", turn, upright) @ linear)
+                target["NORMAL"] = self.out.accessor(
+                    (now - own).astype(np.float32), target=VERTICES
+                )
+            found.append(target)
+        return found
+
+    # -- motion ----------------------------------------------------------------------------------
+
+    def _animation(self, nodes: list[int], joints: list[int]) -> None:
+        motion = self.motion
+        if len(motion.seconds) < 2:
+            return
+        seconds, order = motion.seconds.astype(np.float32), list(range(len(motion.seconds)))
+        if motion.closing is not None:
+            seconds, order = np.append(seconds, np.float32(motion.closing)), [*order, 0]
+        clock = self.out.accessor(seconds, bounds=True)
+        samplers: list[dict[str, Any]] = []
+        channels: list[dict[str, Any]] = []
+
+        def animate(values: np.ndarray, path: str, moved: list[int]) -> None:
+            table = values.astype(np.float32)
+            samplers.append({"input": clock, "output": self.out.accessor(table)})
+            for node in moved:
+                target = {"node": node, "path": path}
+                channels.append({"sampler": len(samplers) - 1, "target": target})
+
+        if motion.skin is None:
+            weights = np.eye(len(motion.seconds))[order][:, motion.target_keys]
+            animate(weights.reshape(-1), "weights", nodes)
+        else:
+            turns, places = self._joint_poses(motion.skin)
+            for bone, joint in enumerate(joints[1:]):
+                animate(aligned(turns[order, bone]), "rotation", [joint])
+                animate(places[order, bone], "translation", [joint])
+        self.out.add("animations", {"name": self.name, "samplers": samplers, "channels": channels})
+
+    def _pivots(self, skin: Skinning) -> np.ndarray:
+        """[B,3] the middle of what each bone moves, in the asset's coordinates: its joint stands there."""
+        assert self.motion.points_of is not None
+        weights = skin.weights[self.motion.points_of]
+        total = np.maximum(weights.sum(axis=0), 1e-12)
+        return weights.T @ self.source.mesh.vertices / total[:, None]
+
+    def _joint_poses(self, skin: Skinning) -> tuple[np.ndarray, np.ndarray]:
+        """Rotations [K,B,4] xyzw and translations [K,B,3] of the joints in the file's coordinates."""
+        pivots, offset = self._pivots(skin), self.source.normalization.offset
+        now = np.einsum("kbij,bj->kbi", skin.rotations, pivots) + skin.translations
+        turns = TO_Z_UP.T @ skin.rotations @ TO_Z_UP
+        quats = Rotation.from_matrix(turns.reshape(-1, 3, 3)).as_quat()
+        return quats.reshape(*turns.shape[:2], 4), self.source.to_file(now - offset)
+
+    def _joints(self, skin: Skinning) -> list[int]:
+        """Nodes of a root and of one joint a bone, at the first key."""
+        turns, places = self._joint_poses(skin)
+        names = range(skin.weights.shape[1])
+        bones = [
+            self.out.add(
+                "nodes",
+                {
+                    "name": f"bone{b}",
+                    "rotation": turns[0, b].tolist(),
+                    "translation": places[0, b].tolist(),
+                },
+            )
+            for b in names
+        ]
+        return [self.out.add("nodes", {"name": "bones", "children": bones}), *bones]
+
+    def _skin(self, world: np.ndarray, joints: list[int]) -> int:
+        """A skin for vertices whose own coordinates `world` [4,4] takes to the file's."""
+        assert self.motion.skin is not None
+        offset = self.source.normalization.offset
+        pivots = self.source.to_file(self._pivots(self.motion.skin) - offset)
+        inverse = np.tile(world, (len(pivots), 1, 1))
+        inverse[:, :3, 3] -= pivots
+        inverse[:, 3] = (0.0, 0.0, 0.0, 1.0)
+        columns = inverse.transpose(0, 2, 1).reshape(-1, 16).astype(np.float32)
+        return self.out.add(
+            "skins",
+            {
+                "joints": joints[1:],
+                "skeleton": joints[0],
+                "inverseBindMatrices": self.out.accessor(columns),
+            },
+        )
+
+    def _influences(self, part: slice) -> dict[str, int]:
+        assert self.motion.skin is not None
+        assert self.motion.points_of is not None
+        weights = self.motion.skin.weights[self.motion.points_of[part]]
+        if weights.shape[1] < INFLUENCES:
+            weights = np.pad(weights, ((0, 0), (0, INFLUENCES - weights.shape[1])))
+        joints = np.argsort(-weights, axis=1)[:, :INFLUENCES]
+        values = np.take_along_axis(weights, joints, axis=1).astype(np.float32)
+        values /= values.sum(axis=1, keepdims=True)
+        joints = np.where(values > 0, joints, 0)
+        kind = np.uint8 if weights.shape[1] <= 256 else np.uint16
+        return {
+            "JOINTS_0": self.out.accessor(joints.astype(kind), target=VERTICES),
+            "WEIGHTS_0": self.out.accessor(values, target=VERTICES),
+        }

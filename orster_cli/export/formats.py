@@ -1,0 +1,146 @@
+"""The formats of `orster export`: what each holds, what it loses, and how close it must come.
+
+One table. This module imports nothing heavy: --help prints it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from orster_cli.core.errors import ConfigError
+from orster_cli.core.names import did_you_mean, printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orster_cli.export.job import ExportJob, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """`suffix`: of the file, or "/" and the end of the folder's name; `least`: dB that what is read back
+    must reach, whole images on white; `writer`: "module:function" below `orster_cli`."""
+
+    name: str
+    suffix: str
+    holds: str
+    loses: str
+    least: float
+    writer: str
+
+    @property
+    def is_folder(self) -> bool:
+        return self.suffix.startswith("/")
+
+    def file_name(self, name: str) -> str:
+        """Of the file or folder for an asset `name`."""
+        return f"{name}-{self.suffix[1:]}" if self.is_folder else f"{name}{self.suffix}"
+
+    def write(self, job: ExportJob, path: Path) -> Outcome:
+        """Write `path`, a new file or folder; errors leave a part of it behind."""
+        module, _, function = self.writer.partition(":")
+        found = import_module(f"orster_cli.{module}")
+        outcome: Outcome = getattr(found, function)(job, path)
+        return outcome
+
+
+_ALL = (
+    Format(
+        name="glb",
+        suffix=".glb",
+        holds="your own mesh with its UVs, textures and materials, animated",
+        loses="what the mesh cannot show: colour changes; without a mesh, detail",
+        least=0.0,  # the mesh is the file's own: its vertices are checked, not its looks
+        writer="export.mesh_file:write_mesh_glb",
+    ),
+    Format(
+        name="html",
+        suffix=".html",
+        holds="a page that plays the asset from every side, in any browser, offline",
+        loses="detail below 16 bit places and 8 bit turns, sizes and colours",
+        least=35.0,
+        writer="export.viewer_page:write_html",
+    ),
+    Format(
+        name="ply-sequence",
+        suffix="/ply",
+        holds="all Gaussians at each moment (3DGS PLY), fps and up axis beside",
+        loses="motion between the moments",
+        least=35.0,
+        writer="export.splats:write_ply_sequence",
+    ),
+    Format(
+        name="glb-splats",
+        suffix="-splats.glb",
+        holds="all Gaussians at one moment (--at), KHR_gaussian_splatting",
+        loses="motion",
+        least=35.0,
+        writer="export.splats:write_splat_glb",
+    ),
+    Format(
+        name="mp4",
+        suffix=".mp4",
+        holds="a video along a camera path, H.264",
+        loses="transparency, other views, half the resolution of colour",
+        least=30.0,
+        writer="export.pictures:write_mp4",
+    ),
+    Format(
+        name="webp",
+        suffix=".webp",
+        holds="an endless animation with transparency",
+        loses="other views, some detail",
+        least=32.0,
+        writer="export.pictures:write_webp",
+    ),
+    Format(
+        name="gif",
+        suffix=".gif",
+        holds="an endless animation",
+        loses="other views, all but 256 colours, soft edges where transparent",
+        least=25.0,
+        writer="export.pictures:write_gif",
+    ),
+    Format(
+        name="png-sequence",
+        suffix="/png",
+        holds="RGBA pictures along a camera path",
+        loses="other views",
+        least=35.0,
+        writer="export.pictures:write_png_sequence",
+    ),
+    Format(
+        name="transforms",
+        suffix="/transforms",
+        holds="RGBA pictures with their cameras and times, for nerfstudio and `orster construct`",
+        loses="other views",
+        least=35.0,
+        writer="export.pictures:write_transforms_folder",
+    ),
+)
+FORMATS = {one.name: one for one in _ALL}
+
+
+def parse_formats(text: str) -> list[Format]:
+    """The formats of "glb,mp4", each once. ConfigError: an unknown one, or none."""
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not names:
+        raise ConfigError("--to: no format is given", hint="one of " + ", ".join(FORMATS))
+    for name in names:
+        if name not in FORMATS:
+            raise ConfigError(
+                f"--to: no format {printable(name)!r}{did_you_mean(name, list(FORMATS))}",
+                hint="one of " + ", ".join(FORMATS),
+                code="E-FORMAT",
+            )
+    return [FORMATS[name] for name in names]
+
+
+def rows() -> list[tuple[str, str, str, str]]:
+    """Name, what is written, what it holds, what it loses: for --help and the documentation."""
+    return [
+        (one.name, one.file_name("NAME") + ("/" if one.is_folder else ""), one.holds, one.loses)
+        for one in _ALL
+    ]

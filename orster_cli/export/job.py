@@ -1,0 +1,37 @@
+"""One asset to export, and what each format reports of what it wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from orster_cli.core.reporting import Reporter
+from orster_cli.export.options import ExportOptions
+from orster_cli.export.source_mesh import SourceMesh
+from orster_cli.splatting.gaussians4d import Gaussians4D
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob:
+    """`name`: of the files; `asset`: cleaned; `frames`: of the clip that it was constructed from; `mesh`:
+    the mesh that it came from, or None; `prompt`: its text."""
+
+    name: str
+    asset: Gaussians4D
+    options: ExportOptions
+    reporter: Reporter
+    frames: int = 24
+    mesh: SourceMesh | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What was written: `psnr` in dB of what was read back to the asset; `least`: what it must
+    reach, None: what the format must; `facts` for JSON, `note` one line
+    for people."""
+
+    psnr: float
+    least: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    note: str = ""

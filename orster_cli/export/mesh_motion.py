@@ -1,0 +1,75 @@
+"""The motion of an asset, given to the mesh that it came from.
+
+V vertices, W welded points, N Gaussians, K key frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from orster_cli.export.animated_mesh import MeshMotion
+from orster_cli.export.moments import Moments
+from orster_cli.export.skinning import fit_skinning
+from orster_cli.export.vertex_motion import Rigidity, follow, weld
+from orster_cli.geometry.mesh import Mesh
+from orster_cli.splatting.gaussians4d import Gaussians4D
+
+
+@dataclass(frozen=True, eq=False)
+class Transferred:
+    """`motion` to write, and `skin_error`: how far the skin's vertices are from the moved ones on average,
+    over the mesh's diagonal (0 without a skin)."""
+
+    motion: MeshMotion
+    skin_error: float = 0.0
+
+
+def transfer_motion(
+    asset: Gaussians4D, mesh: Mesh, moments: Moments, *, bind: float = 0.0, bones: int = 0
+) -> Transferred:
+    """The motion of `mesh` at `moments`. `bind`: the time at which the asset is where the mesh is; `bones`:
+    write the motion as a skin of so many bones, 0: every vertex on its own."""
+    surface = weld(mesh.vertices, mesh.triangles)
+    points = mesh.vertices[surface.first]
+    moved = move_points(asset, points, surface.edges, moments.times, bind=bind)
+    rigidity = Rigidity(points, surface.edges)
+    turned = np.stack([rigidity.rotations(now) for now in moved])
+    spread = surface.point_of
+    motion = MeshMotion(
+        positions=moved[:, spread],
+        rotations=turned[:, spread],
+        seconds=moments.seconds,
+        closing=moments.closing,
+        pose_key=moments.times.index(bind) if bind in moments.times else None,
+    )
+    if not bones:
+        return Transferred(motion)
+    skin = fit_skinning(points, moved, bones)
+    fitted = skin.positions(points)
+    size = max(float(np.linalg.norm(np.ptp(points, axis=0))), 1e-12)
+    error = float(np.linalg.norm(fitted - moved, axis=2).mean()) / size
+    return Transferred(
+        replace(motion, positions=fitted[:, spread], skin=skin, points_of=spread), error
+    )
+
+
+@torch.no_grad()
+def move_points(
+    asset: Gaussians4D,
+    points: np.ndarray,
+    edges: np.ndarray,
+    times: tuple[float, ...],
+    *,
+    bind: float = 0.0,
+) -> np.ndarray:
+    """[K,W,3] `points` [W,3] of a surface, which are where the asset is at time `bind`, at `times` [K]."""
+    means = [asset.at(time).means.double().cpu().numpy() for time in (bind, *times)]
+    opacity = asset.canonical.opacity_logits.sigmoid().double().cpu().numpy()
+    targets = follow(points, np.stack(means), opacity)[1:]
+    if not len(edges):
+        return targets
+    rigidity = Rigidity(points, edges)
+    return np.stack([t if (t == points).all() else rigidity.settle(t) for t in targets])

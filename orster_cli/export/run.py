@@ -1,0 +1,107 @@
+"""Writes an asset in several formats: each is read back and measured before it gets its name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orster_cli.core.errors import ConflictError, GateError, MissingResourceError
+from orster_cli.export.formats import Format
+from orster_cli.export.job import ExportJob, Outcome
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One file or folder that was written."""
+
+    format: Format
+    path: Path
+    size: int
+    outcome: Outcome
+
+
+def check_targets(
+    formats: Sequence[Format],
+    name: str,
+    folder: Path,
+    *,
+    force: bool,
+    reads: Sequence[Path] = (),
+) -> None:
+    """ConflictError: something that an export would write exists, or is an input in `reads`, also with
+    `force`; MissingResourceError: the folder cannot be written. Checked before anything is computed."""
+    if folder.exists() and not folder.is_dir():
+        raise ConflictError(f"{folder}: expected a folder, found a file", hint="choose another -o")
+    for one in formats:
+        path = folder / one.file_name(name)
+        if not os.path.lexists(path):
+            continue
+        if any(source.exists() and path.exists() and path.samefile(source) for source in reads):
+            raise ConflictError(f"{path}: is an input", hint="choose another -o")
+        if path.is_symlink() or path.is_dir() != one.is_folder:
+            raise ConflictError(f"{path}: is something else", hint="choose another -o")
+        if not force:
+            raise ConflictError(
+                f"{path}: exists", hint="choose another -o, or replace it with --force"
+            )
+    above = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise MissingResourceError(f"{above}: cannot be written", hint="choose another -o")
+
+
+def export_asset(
+    job: ExportJob, formats: Sequence[Format], folder: Path, *, force: bool
+) -> Iterator[Exported]:
+    """Write `job` in each of the `formats` into `folder`, one after another.
+
+    GateError: what was read back is further from the asset than the format allows; ConflictError and
+    MissingResourceError as `check_targets`. A file or folder appears whole, or not at all."""
+    check_targets(formats, job.name, folder, force=force)
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in formats:
+        path = folder / one.file_name(job.name)
+        draft = Path(tempfile.mkdtemp(prefix=".orster-export-", dir=folder))
+        try:
+            made = draft / path.name
+            outcome = one.write(job, made)
+            least = one.least if outcome.least is None else outcome.least
+            if outcome.psnr < least:
+                raise GateError(
+                    f"{path.name}: {outcome.psnr:.1f} dB to the asset when read back, at least "
+                    f"{least:g} is needed",
+                    hint="nothing is written; another format, or other options",
+                    code="E-EXPORT-LOSS",
+                )
+            size = _synced(made)
+            _move(made, path, draft / "replaced")
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        yield Exported(one, path, size, outcome)
+
+
+def _synced(path: Path) -> int:
+    """Sync a file, or the files of a folder, to disk; returns their bytes."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    return sum(file.stat().st_size for file in files)
+
+
+def _move(made: Path, path: Path, aside: Path) -> None:
+    """Rename `made` to `path`; a folder that is there is put aside first, and back if that fails."""
+    if not path.is_dir():
+        made.replace(path)
+        return
+    path.rename(aside)
+    try:
+        made.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            aside.rename(path)
+        raise

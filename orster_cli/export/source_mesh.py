@@ -1,0 +1,81 @@
+"""The mesh that an asset came from, placed where the asset is.
+
+An asset made from a mesh file lives in normalised coordinates (docs/conventions.md): the file's +Y up is
+turned to +Z up, then one scale and one offset. V vertices of all drawn primitives, in the file's own order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.errors import InputError
+from orster_cli.dataset.views import clip_seconds, normalize_object
+from orster_cli.geometry.conventions import GLTF_TO_WORLD
+from orster_cli.geometry.mesh import Mesh
+from orster_cli.gltf.container import read_gltf
+from orster_cli.gltf.document import GltfDocument
+from orster_cli.gltf.load import read_scene
+from orster_cli.gltf.normalization import Normalization
+from orster_cli.gltf.scene import Scene
+
+TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
+
+
+@dataclass(frozen=True, eq=False)
+class SourceMesh:
+    """A mesh file at the pose from which an asset starts: the beginning of animation `clip`, or the rest
+    pose where it is None. `scene` has the file's own vertices."""
+
+    document: GltfDocument
+    scene: Scene
+    clip: int | None
+    normalization: Normalization
+
+    @property
+    def path(self) -> Path:
+        return self.scene.path
+
+    @property
+    def seconds(self) -> float:
+        """The moment of the pose, in seconds of the animation."""
+        return clip_seconds(self.scene, self.clip, 0.0)
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The pose in the asset's coordinates."""
+        mesh = self.scene.evaluate(self.clip, self.seconds)
+        return mesh.transformed(self.normalization.scale, self.normalization.offset)
+
+    @cached_property
+    def world(self) -> np.ndarray:
+        """[N,4,4] matrices of the file's nodes in the pose, +Y up."""
+        return self.scene.pose(self.clip, self.seconds)[0]
+
+    def to_file(self, displacements: np.ndarray) -> np.ndarray:
+        """[...,3] displacements in the asset's coordinates, in the file's units and axes."""
+        return displacements / self.normalization.scale @ TO_Z_UP
+
+    def slices(self) -> list[slice]:
+        """The vertices of each instance of `scene`."""
+        ends = np.cumsum([len(i.primitive.positions) for i in self.scene.instances]).tolist()
+        return [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def open_source_mesh(path: Path, *, clip: int | None = None, frames: int = 24) -> SourceMesh:
+    """The mesh of `path`, normalised as `sample-video --object` and `prepare-data` do for clips of `frames`
+    moments. `clip`: the animation that the asset shows; None: the first, if the file has any.
+
+    InputError: not a readable glTF file, or no such animation."""
+    document = read_gltf(path)
+    scene = read_scene(document, unweld=False)
+    if clip is not None and not 0 <= clip < len(scene.clips):
+        raise InputError(f"{path}: no animation {clip}, the file has {len(scene.clips)}")
+    if clip is None and scene.clips:
+        clip = 0
+    normalized = normalize_object(scene, clip, PrepareConfig(frames=max(frames, 2)))
+    return SourceMesh(document, scene, clip, normalized.normalization)

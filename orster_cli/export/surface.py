@@ -1,0 +1,205 @@
+"""A surface made from Gaussians, for assets that came from no mesh: approximate.
+
+The opacity of the Gaussians at time 0 is drawn on a grid, and what they enclose is filled. Surface nets
+(Gibson 1998) make the mesh: one vertex in each cell that the surface crosses, one square across each grid
+edge that it cuts. Colours are those of the nearest Gaussians. N Gaussians, X Y Z grid points, V vertices.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse
+import torch
+from scipy.ndimage import binary_closing, binary_erosion, binary_fill_holes, gaussian_filter
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.types import Gaussians
+from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
+from orster_cli.geometry.mesh import srgb_to_linear
+from orster_cli.gltf.container import read_gltf
+from orster_cli.gltf.load import read_scene
+from orster_cli.gltf.normalization import Normalization
+from orster_cli.gltf.writing import INDICES, VERTICES, GlbWriter
+from orster_cli.splatting.raster_rules import ALPHA_MAX, ALPHA_MIN
+
+CELLS = 96  # along the longest side
+REACH = 3.0  # standard deviations to which a Gaussian is drawn
+LEVEL = 0.22  # opacity at the surface: what renders closest to the Gaussians at this grid (docs/export.md)
+CLOSING = 2  # cells: gaps of this width do not open the inside
+SMOOTHING = 0.6  # cells
+SMALL_PART = 0.02  # of the vertices: smaller loose parts are left out
+COLOR_NEIGHBOURS = 6
+
+
+def surface_source(gaussians: Gaussians, path: Path) -> SourceMesh:
+    """A mesh of `gaussians` (the asset at time 0), written to `path` as a still `.glb` in the asset's own
+    coordinates. InputError: they enclose nothing."""
+    vertices, triangles = extract_surface(gaussians)
+    normals = vertex_normals(vertices, triangles)
+    out = GlbWriter()
+    rgb = srgb_to_linear(_colors(gaussians, vertices))
+    attributes = {
+        "POSITION": out.accessor(
+            (vertices @ TO_Z_UP).astype(np.float32), target=VERTICES, bounds=True
+        ),
+        "NORMAL": out.accessor((normals @ TO_Z_UP).astype(np.float32), target=VERTICES),
+        "COLOR_0": out.accessor(rgb.astype(np.float32), target=VERTICES),
+    }
+    kind = np.uint16 if len(vertices) < 65_535 else np.uint32
+    indices = out.accessor(triangles.reshape(-1).astype(kind), target=INDICES)
+    # the colours hold the light already
+    unlit = {"KHR_materials_unlit": {}}
+    look = {"baseColorFactor": [1.0, 1.0, 1.0, 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0}
+    material = out.add("materials", {"pbrMetallicRoughness": look, "extensions": unlit})
+    primitive = {"attributes": attributes, "indices": indices, "material": material}
+    mesh = out.add("meshes", {"primitives": [primitive], "name": "surface"})
+    out.root["scenes"] = [{"nodes": [out.add("nodes", {"mesh": mesh})]}]
+    out.root["extensionsUsed"] = ["KHR_materials_unlit"]
+    path.write_bytes(out.to_bytes())
+    document = read_gltf(path)
+    same = Normalization(scale=1.0, offset=np.zeros(3), reason="unit")
+    return SourceMesh(document, read_scene(document, unweld=False), None, same)
+
+
+def extract_surface(gaussians: Gaussians, *, cells: int = CELLS) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V,3] and triangles [F,3], seen from outside counter-clockwise. InputError."""
+    low, high = _box(gaussians)
+    step = float((high - low).max()) / cells
+    margin = 4 * step
+    axes = [np.arange(a - margin, b + margin + step, step) for a, b in zip(low, high, strict=True)]
+    values = gaussian_filter(_outside(gaussians, axes, step), SMOOTHING)
+    vertices, triangles = surface_nets(values)
+    if not len(triangles):
+        raise InputError("no surface is found around the Gaussians", code="E-NO-SURFACE")
+    origin = np.array([axis[0] for axis in axes])
+    return _large_parts(vertices * step + origin, triangles)
+
+
+def surface_nets(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [V,3] in units of the grid and triangles [F,3] of the surface at which `values` [X,Y,Z] pass
+    through 0; positive is outside. Triangles are counter-clockwise seen from outside."""
+    inside = values < 0
+    shape = np.array(values.shape) - 1
+    total, count = np.zeros((*shape, 3)), np.zeros(tuple(shape))
+    corners = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+    for a in corners:  # the 12 edges of every cell
+        for axis in range(3):
+            if a[axis]:
+                continue
+            b = tuple(1 if d == axis else a[d] for d in range(3))
+            first, second = _corner(values, a, shape), _corner(values, b, shape)
+            crossed = (first < 0) != (second < 0)
+            along = np.where(crossed, first / np.where(crossed, first - second, 1.0), 0.0)
+            place = np.array(a, float) + along[..., None] * (np.array(b) - np.array(a))
+            total += crossed[..., None] * place
+            count += crossed
+    used = count > 0
+    number = np.full(used.shape, -1)
+    number[used] = np.arange(int(used.sum()))
+    vertices = np.argwhere(used) + total[used] / count[used][:, None]
+    squares = []
+    for axis in range(3):  # an edge of the grid is cut: its four cells make a square
+        u, v = (axis + 1) % 3, (axis + 2) % 3
+        start = [slice(None)] * 3
+        end = [slice(None)] * 3
+        start[axis], end[axis] = slice(None, -1), slice(1, None)
+        cut = np.argwhere(inside[tuple(start)] != inside[tuple(end)])
+        cut = cut[
+            (cut[:, u] > 0) & (cut[:, v] > 0) & (cut[:, u] < shape[u]) & (cut[:, v] < shape[v])
+        ]
+        around = []
+        for du, dv in ((-1, -1), (0, -1), (0, 0), (-1, 0)):
+            cell = cut.copy()
+            cell[:, u] += du
+            cell[:, v] += dv
+            around.append(number[tuple(cell.T)])
+        square = np.stack(around, axis=1)
+        outward = inside[tuple(cut.T)]  # from inside to outside along the axis
+        squares.append(np.where(outward[:, None], square, square[:, ::-1]))
+    quads = np.concatenate(squares)
+    return vertices, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+
+
+def _corner(values: np.ndarray, corner: tuple[int, ...], shape: np.ndarray) -> np.ndarray:
+    x, y, z = corner
+    return values[x : x + shape[0], y : y + shape[1], z : z + shape[2]]
+
+
+def _outside(gaussians: Gaussians, axes: list[np.ndarray], step: float) -> np.ndarray:
+    """[X,Y,Z] `LEVEL` minus how opaque the Gaussians are at each point, 1 - prod(1 - alpha); positive
+    outside. What they enclose is inside."""
+    clear = np.zeros([len(axis) for axis in axes])  # log of the product
+    scales = gaussians.log_scales.double().exp().clamp_min(0.5 * step).cpu().numpy()
+    quats = torch.nn.functional.normalize(gaussians.quats.double(), dim=-1).cpu().numpy()
+    turns = Rotation.from_quat(quats[:, [1, 2, 3, 0]]).as_matrix()
+    opacity = gaussians.opacity_logits.sigmoid().double().cpu().numpy()
+    means = gaussians.means.double().cpu().numpy()
+    # half the side of the box that holds REACH standard deviations
+    sides = REACH * np.sqrt(np.einsum("nij,nj->ni", turns**2, scales**2))
+    origin = np.array([axis[0] for axis in axes])
+    first = np.maximum(np.ceil((means - sides - origin) / step), 0).astype(int)
+    last = np.minimum(np.floor((means + sides - origin) / step), np.array(clear.shape) - 1).astype(
+        int
+    )
+    for n in np.flatnonzero((last >= first).all(axis=1) & (opacity >= ALPHA_MIN)):
+        box = tuple(slice(a, b + 1) for a, b in zip(first[n], last[n], strict=True))
+        grid = np.meshgrid(*(axes[d][box[d]] - means[n, d] for d in range(3)), indexing="ij")
+        local = np.stack(grid, axis=-1) @ turns[n] / scales[n]
+        alpha = opacity[n] * np.exp(-0.5 * (local**2).sum(axis=-1))
+        clear[box] += np.log1p(-np.minimum(alpha, ALPHA_MAX))
+    values = LEVEL - (1.0 - np.exp(clear))
+    solid = binary_fill_holes(binary_closing(values < 0, iterations=CLOSING))
+    values[binary_erosion(solid, iterations=CLOSING + 1)] = -1.0
+    return values
+
+
+def _box(gaussians: Gaussians) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of the box of the Gaussians, without the outermost few."""
+    means = gaussians.means.double().cpu().numpy()
+    return np.quantile(means, 0.001, axis=0), np.quantile(means, 0.999, axis=0)
+
+
+def _large_parts(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without small loose parts and without vertices that no triangle uses."""
+    count = len(vertices)
+    links = scipy.sparse.coo_matrix(
+        (
+            np.ones(2 * len(triangles)),
+            (triangles[:, [0, 1]].T.reshape(-1), np.tile(triangles[:, 2], 2)),
+        ),
+        (count, count),
+    )
+    _, part = scipy.sparse.csgraph.connected_components(links, directed=False)
+    sizes = np.bincount(part, minlength=part.max() + 1)
+    kept = (sizes >= max(SMALL_PART * count, 1))[part[triangles[:, 0]]]
+    triangles = triangles[kept]
+    used, renamed = np.unique(triangles, return_inverse=True)
+    return vertices[used], renamed.reshape(-1, 3)
+
+
+def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """[V,3] unit normals, the mean of the triangles' by area; +Z where they cancel."""
+    corners = vertices[triangles]
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(vertices)
+    for c in range(3):
+        np.add.at(normals, triangles[:, c], faces)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 1e-14, normals / np.maximum(length, 1e-14), (0.0, 0.0, 1.0))
+
+
+def _colors(gaussians: Gaussians, vertices: np.ndarray) -> np.ndarray:
+    """[V,3] sRGB in [0,1]: the mean of the nearest Gaussians', weighted by opacity."""
+    opacity = gaussians.opacity_logits.sigmoid().double().cpu().numpy()
+    colors = gaussians.colors.clamp(0, 1).double().cpu().numpy()
+    count = min(COLOR_NEIGHBOURS, len(colors))
+    distance, which = cKDTree(gaussians.means.double().cpu().numpy()).query(vertices, k=count)
+    distance, which = distance.reshape(len(vertices), -1), which.reshape(len(vertices), -1)
+    width = np.maximum(distance[:, -1:], 1e-12)
+    weights = np.exp(-2.0 * (distance / width) ** 2) * (opacity[which] + 1e-6)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.einsum("vk,vkc->vc", weights, colors[which])

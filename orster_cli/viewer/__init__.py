@@ -1,0 +1,1 @@
+"""The viewer of an animated asset: one HTML file that asks for nothing."""
