@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from orster_cli.config.sample import SampleConfig
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
+FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingPlan:
@@ -95,7 +97,9 @@ class SamplingPlan:
 
             cameras = cameras_for(sampler.bundle.facts, sampler.cfg)
             orbit = render_object_orbit(self.static_object, cameras)
-            return SampleRequest(text=self.text, object_orbit=orbit)
+            side = max(FIT_PIXELS, cameras.width)
+            views = render_object_orbit(self.static_object, cameras.resized(side, side))
+            return SampleRequest(text=self.text, object_orbit=orbit, object_views=views)
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
         return SampleRequest(text=self.text)

@@ -35,12 +35,13 @@ class SampleRequest:
     """The conditions of a clip: a `text`; the first view `image` [3,H,W]; or `object_orbit`, the orbit of
     a static object from the cameras of `cameras_for`. Image and object may have a text too.
 
-    `start`: a clip from the same cameras to begin from, with noise; `strength` in (0,1]: how much noise, as
+    `object_views`: the same orbit in more pixels, for a fit (None: `object_orbit`). `start`: a clip from the same cameras to begin from, with noise; `strength` in (0,1]: how much noise, as
     a share of the sampling steps (SDEdit, Meng et al. 2022)."""
 
     text: str | None = None
     image: Tensor | None = None
     object_orbit: OrbitClip | None = None
+    object_views: OrbitClip | None = None
     start: OrbitClip | None = None
     strength: float = 1.0
 
@@ -59,7 +60,7 @@ class SampleRequest:
 @dataclass(frozen=True)
 class SampledClip:
     """A clip on white; `priors`: tokens [M,P] of O^s and O^t by name; `static`: the orbit of the object at
-    rest from the same cameras, where it was sampled first."""
+    rest, as it was given, or sampled first."""
 
     seed: int
     clip: OrbitClip
@@ -163,7 +164,7 @@ class Sampler:
         self._bring(bundle.vae)
         for i, (seed, prior) in enumerate(zip(seeds, priors, strict=True)):
             clip = self._decoded(z[i], cameras, clip_times(len(cameras)).float(), request.text)
-            static = None
+            static = request.object_views or request.object_orbit
             if sampled and rest is not None:
                 static = self._decoded(rest[i], cameras, torch.zeros(len(cameras)), request.text)
             yield SampledClip(seed, clip, prior, static)

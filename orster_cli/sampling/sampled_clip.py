@@ -1,5 +1,5 @@
 """The files of a sampled clip: frames, cameras, priors, the image condition, the static orbit that was
-sampled first, and a contact sheet."""
+given or sampled first, and a contact sheet."""
 
 from __future__ import annotations
 
