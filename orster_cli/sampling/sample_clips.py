@@ -35,8 +35,9 @@ class SampleRequest:
     """The conditions of a clip: a `text`; the first view `image` [3,H,W]; or `object_orbit`, the orbit of
     a static object from the cameras of `cameras_for`. Image and object may have a text too.
 
-    `object_views`: the same orbit in more pixels, for a fit (None: `object_orbit`). `start`: a clip from the same cameras to begin from, with noise; `strength` in (0,1]: how much noise, as
-    a share of the sampling steps (SDEdit, Meng et al. 2022)."""
+    `object_views`: the same orbit in more pixels, for a fit (None: `object_orbit`). `start`: a clip from
+    the same cameras to begin from, with noise; `strength` in (0,1]: how much noise, as a share of the
+    sampling steps (SDEdit, Meng et al. 2022)."""
 
     text: str | None = None
     image: Tensor | None = None

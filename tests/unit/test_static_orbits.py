@@ -93,7 +93,9 @@ def test_it_is_done_where_the_model_was_trained_so_or_the_settings_ask_for_it() 
     plain = merged("4d")
     assert sampled(TEXT, bundle=plain)[0].static is None
     assert sampled(TEXT, replace(CFG, through_rest="on"), plain)[0].static is not None
-    assert sampled(SampleRequest(object_orbit=still_clip()))[0].static is None  # it is given
+    given, views = still_clip(), still_clip()
+    assert sampled(SampleRequest(object_orbit=given))[0].static is given  # not a sampled one
+    assert sampled(SampleRequest(object_orbit=given, object_views=views))[0].static is views
     with pytest.raises(ConfigError, match="no object at rest"):
         sampled(TEXT, replace(CFG, through_rest="on"), merged("video"))
 
