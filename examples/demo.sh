@@ -14,6 +14,9 @@ orster prepare-data "$here/creature.glb" -o "$out/dataset" --resolution 128 --ev
 orster construct "$out/dataset#creature-00" -o "$out/asset" --preset fast
 orster evaluate "$out/asset" --reference "$out/dataset#creature-00:eval" -o "$out/report"
 
+orster export "$out/asset" --to glb --mesh "$here/creature.glb" -o "$out" --force
+
 echo
-echo "assets, turning while they move: $out/frog/asset/preview.mp4 and $out/asset/preview.mp4"
 echo "reports: $out/frog-report/report.html and $out/report/report.html"
+echo "the creature's own mesh, animated: $out/asset.glb"
+echo "turn the assets in a browser: open $out/frog/asset/viewer.html and $out/asset/viewer.html"
