@@ -56,7 +56,7 @@ def view(
         )
     out = Out(as_json=as_json, quiet=quiet)
     feed = Feed(Catalog(folder), describe)
-    server = GalleryServer(feed, host, port, token=token)
+    server = GalleryServer(feed, host, port, token=token, reporter=out)
     try:
         feed.start()
         found = feed.artifacts()

@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,9 +101,9 @@ class Catalog:
         return sorted(found, key=_order, reverse=True)[:MAX_ARTIFACTS]
 
     def _walk(self) -> Iterator[Entry]:
-        waiting = [(self.root, 0)]
+        waiting = deque([(self.root, 0)])  # what is near comes first
         while waiting:
-            folder, depth = waiting.pop()
+            folder, depth = waiting.popleft()
             if len(self._seen) >= MAX_FOLDERS:
                 self.left_out = f"more than {MAX_FOLDERS} folders: the rest was not looked at"
                 return

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from orster_cli.artifacts.leftovers import SCRATCH
 from orster_cli.core.errors import ConfigError, MissingResourceError
 from orster_cli.core.live import LATEST
+from orster_cli.core.reporting import Reporter
 from orster_cli.gallery.access import (
     TOKEN,
     Refused,
@@ -76,7 +77,9 @@ class GalleryServer(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 32
 
-    def __init__(self, feed: Feed, host: str, port: int, *, token: str | None = None) -> None:
+    def __init__(
+        self, feed: Feed, host: str, port: int, *, token: str | None = None, reporter: Reporter
+    ) -> None:
         if token is not None and not TOKEN.fullmatch(token):
             raise ConfigError(
                 "--token: expected 16 to 256 letters, digits, '-', '_', '.' or '~'",
@@ -84,7 +87,7 @@ class GalleryServer(ThreadingHTTPServer):
             )
         if token is None and not is_loopback(host):
             raise ConfigError(f"--host {host}: others can reach it, so it needs a --token")
-        self.feed, self.token = feed, token
+        self.feed, self.token, self.reporter = feed, token, reporter
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._free = threading.Semaphore(MAX_CONNECTIONS)
         self.streams = threading.Semaphore(MAX_STREAMS)
@@ -180,8 +183,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._route(target)
         except Refused as refused:
             self._fail(refused.status, str(refused))
-        except (BrokenPipeError, ConnectionError, TimeoutError):
+        except OSError:  # the reader left, or the file's disk refuses
             self.close_connection = True
+        except Exception as error:  # noqa: BLE001 - one request must not end the others
+            self.server.reporter.warn(f"{self.path[:200]}: {type(error).__name__}: {error}")
+            self._fail(500, "a bug of orster")
 
     def _welcome(self, target: Target, token: str) -> None:
         """The first visit brings the token in its address: it moves into a cookie."""
