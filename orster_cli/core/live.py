@@ -35,9 +35,11 @@ class LiveReporter:
         self._path = folder / PROGRESS
         self._reporter = reporter
         self._kind, self._curve = kind, curve
-        self._points: list[list[float]] | None = None
+        self._points = _earlier_points(self._path)
+        self._resumed = bool(self._points)
         self._stage, self._first = "", 0
         self._begun = self._written = 0.0
+        self._last: dict[str, Any] = {"done": 0, "total": 0, "eta_s": None, "figures": {}}
         self._message = ""
 
     def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
@@ -48,13 +50,15 @@ class LiveReporter:
             self._written = 0.0
         self._add_point(done, figures.get(self._curve))
         if done >= total or now - self._written >= INTERVAL:
+            self._last = self._figures(done, total, now, dict(figures))
             self._written = now
-            self._write(stage, done, total, now, dict(figures))
+            self._write(now)
         self._reporter.step(stage, done, total, **figures)
 
     def info(self, message: str) -> None:
         """See `Reporter.info`."""
         self._message = message
+        self._write(time.time())
         self._reporter.info(message)
 
     def warn(self, message: str) -> None:
@@ -62,8 +66,9 @@ class LiveReporter:
         self._reporter.warn(message)
 
     def _add_point(self, done: int, value: object) -> None:
-        if self._points is None:
-            self._points = _earlier_points(self._path, done)
+        if self._resumed:  # the earlier run went further than its last checkpoint
+            self._points = [point for point in self._points if point[0] <= done]
+            self._resumed = False
         points = self._points
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return
@@ -72,20 +77,21 @@ class LiveReporter:
         if len(points) > 2 * POINTS:
             del points[1:-1:2]
 
-    def _write(
-        self, stage: str, done: int, total: int, now: float, figures: dict[str, Any]
-    ) -> None:
+    def _figures(
+        self, done: int, total: int, now: float, figures: dict[str, Any]
+    ) -> dict[str, Any]:
         eta = figures.pop("eta_s", None)
         finished = done - self._first
         if eta is None and finished > 0:
             eta = (now - self._begun) / finished * (total - done)
+        shown = {name: value for name, value in figures.items() if _is_plain(value)}
+        return {"done": done, "total": total, "eta_s": eta, "figures": shown}
+
+    def _write(self, now: float) -> None:
         values = {
             "kind": self._kind,
-            "stage": stage,
-            "done": done,
-            "total": total,
-            "eta_s": eta,
-            "figures": {k: v for k, v in figures.items() if _is_plain(v)},
+            "stage": self._stage,
+            **self._last,
             "message": self._message,
             "updated": round(now, 3),
             "curve": {"name": self._curve, "points": self._points},
@@ -98,12 +104,12 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str) or (isinstance(value, (int, float)) and math.isfinite(value))
 
 
-def _earlier_points(path: Path, done: int) -> list[list[float]]:
-    """The points up to `done` of an earlier run; [] where there are none."""
+def _earlier_points(path: Path) -> list[list[float]]:
+    """The points of an earlier run; [] where there are none."""
     if path.is_symlink() or not path.is_file():
         return []
     try:
         points = read_json(path, maximum=MAX_BYTES)["curve"]["points"]
-        return [[x, y] for x, y in points if x <= done]
+        return [[float(x), float(y)] for x, y in points]
     except (InputError, KeyError, TypeError, ValueError):
         return []

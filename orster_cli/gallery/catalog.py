@@ -89,7 +89,7 @@ class Catalog:
         self.root = self.root.resolve()
 
     def scan(self) -> list[Entry]:
-        """What is there now: drafts first, then the newest first."""
+        """What is there now: first what is being made, then the newest."""
         self.left_out = ""
         self._seen: set[Path] = set()
         found = list(self._walk())
@@ -170,7 +170,7 @@ class Catalog:
             key=self._key(folder),
             name=self._name(folder.with_name(output)),
             folder=folder,
-            state=MAKING if is_under_way(folder.with_name(output), progress) else STOPPED,
+            state=MAKING if is_under_way(folder, folder.with_name(output), progress) else STOPPED,
             progress=progress,
         )
 
@@ -189,7 +189,7 @@ def refreshed(entry: Entry) -> Entry:
         return entry
     progress = read_progress(entry.folder)
     output = output_of_draft(entry.folder.name) or ""
-    alive = is_under_way(entry.folder.with_name(output), progress)
+    alive = is_under_way(entry.folder, entry.folder.with_name(output), progress)
     return Entry(
         key=entry.key,
         name=entry.name,
@@ -220,4 +220,4 @@ def _is_ours(path: Path) -> bool:
 
 def _order(entry: Entry) -> tuple[bool, str, str]:
     made = entry.manifest.created if entry.manifest is not None else ""
-    return entry.state in DRAFTS, made, entry.name
+    return entry.state == MAKING, made, entry.name

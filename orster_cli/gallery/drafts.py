@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orster_cli.artifacts.leftovers import SCRATCH
-from orster_cli.artifacts.lock import lock_owner
+from orster_cli.artifacts.leftovers import ARTIFACT, SCRATCH
+from orster_cli.artifacts.lock import lock_owner, lock_path
 from orster_cli.core.errors import InputError
 from orster_cli.core.live import LATEST, MAX_BYTES, PROGRESS
 from orster_cli.core.names import printable
@@ -19,6 +19,7 @@ from orster_cli.core.strict_json import parse_json
 from orster_cli.gallery.plain_files import open_plain
 
 FRESH = 15.0  # seconds after its last word for which a run whose process cannot be seen counts as running
+CLOCK_STEP = 0.02  # seconds: file systems round times
 MAX_TEXT, MAX_FIGURES, MAX_POINTS = 400, 12, 1000
 
 
@@ -74,15 +75,18 @@ def read_progress(draft: Path) -> Progress | None:
     )
 
 
-def is_under_way(output: Path, progress: Progress | None) -> bool:
-    """Whether a process writes `output`: its lock file names a process that runs, or it said something
-    just now."""
+def is_under_way(draft: Path, output: Path, progress: Progress | None) -> bool:
+    """Whether a process builds `output` in `draft`: it said something just now, or the lock file names a
+    process that runs and is not younger than the draft, which a run begins by emptying."""
     if progress is not None and abs(time.time() - progress.updated) < FRESH:
         return True
     owner = lock_owner(output)
     if not owner:
         return False
     try:
+        locked = os.lstat(lock_path(output)).st_mtime
+        if os.lstat(draft / ARTIFACT).st_mtime < locked - CLOCK_STEP:
+            return False
         os.kill(owner, 0)  # no signal: asks whether the process is there
     except PermissionError:
         return True

@@ -9,13 +9,11 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import socketserver
 import threading
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, BinaryIO
+from http.server import ThreadingHTTPServer
+from typing import Any
 
 from orster_cli.artifacts.leftovers import SCRATCH
 from orster_cli.core.errors import ConfigError, MissingResourceError
@@ -31,42 +29,15 @@ from orster_cli.gallery.access import (
     parse_target,
     same,
 )
+from orster_cli.gallery.answers import NO_SCRIPT, SANDBOX, TYPES, Answers, json_bytes
 from orster_cli.gallery.catalog import COMPLETE, DRAFTS
 from orster_cli.gallery.document import gallery_page
 from orster_cli.gallery.feed import Feed
 from orster_cli.gallery.plain_files import open_plain
-from orster_cli.gallery.ranges import byte_range
 
 MAX_CONNECTIONS, MAX_STREAMS = 64, 16
 PATIENCE = 10.0  # seconds that a connection may stay silent
 HEARTBEAT = 10.0  # seconds between signs of life of an event stream
-CHUNK = 256 * 1024
-NOBODY_ELSE = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-# what is inside artifacts may come from elsewhere: a page of theirs runs with an origin of its own
-SANDBOX = (
-    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; img-src data: blob:; media-src data: blob:; font-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-)
-NO_SCRIPT = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-TEXT = "text/plain; charset=utf-8"
-TYPES = {
-    "html": "text/html; charset=utf-8",
-    "png": "image/png",
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "webp": "image/webp",
-    "gif": "image/gif",
-    "svg": "image/svg+xml",
-    "mp4": "video/mp4",
-    "webm": "video/webm",
-    **dict.fromkeys(("json", "jsonl", "csv", "md", "txt", "toml"), TEXT),
-}
 
 
 class GalleryServer(ThreadingHTTPServer):
@@ -142,9 +113,8 @@ class GalleryServer(ThreadingHTTPServer):
         """A connection that broke off is nobody's business; the others go on."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Answers):
     server: GalleryServer
-    protocol_version = "HTTP/1.1"
     timeout = PATIENCE
 
     def do_GET(self) -> None:
@@ -152,22 +122,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self._answer()
-
-    def _refuse_method(self) -> None:
-        self._fail(405, "GET and HEAD only", {"Allow": "GET, HEAD"})
-
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse_method
-
-    def version_string(self) -> str:
-        return "orster"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged."""
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the base class refuses, such as a malformed request line."""
-        del explain
-        self._fail(code, message or "")
 
     # -- one request
 
@@ -182,36 +136,36 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self._route(target)
         except Refused as refused:
-            self._fail(refused.status, str(refused))
+            self.fail(refused.status, str(refused))
         except OSError:  # the reader left, or the file's disk refuses
             self.close_connection = True
         except Exception as error:  # noqa: BLE001 - one request must not end the others
             self.server.reporter.warn(f"{self.path[:200]}: {type(error).__name__}: {error}")
-            self._fail(500, "a bug of orster")
+            self.fail(500, "a bug of orster")
 
     def _welcome(self, target: Target, token: str) -> None:
         """The first visit brings the token in its address: it moves into a cookie."""
         if target.parts != ("",) or not same(target.query.get("token", ""), token):
             raise Refused(401, "open the whole address that `orster view` printed, with its token")
         cookie = f"{self.server.cookie}={token}; HttpOnly; SameSite=Lax; Path=/"
-        self._head(303, {"Location": "/", "Set-Cookie": cookie, "Content-Length": "0"})
+        self.head(303, {"Location": "/", "Set-Cookie": cookie, "Content-Length": "0"})
 
     def _route(self, target: Target) -> None:
         match target.parts:
             case ("",):
                 body, policy = gallery_page()
-                self._send(body, TYPES["html"], policy)
+                self.send(body, TYPES["html"], policy)
             case ("favicon.ico",):
-                self._head(204, {})
+                self.head(204, {})
             case ("events",):
                 self._events()
             case ("api", "artifacts"):
-                self._json(self.server.feed.artifacts())
+                self.json(self.server.feed.artifacts())
             case ("api", "artifact", key):
                 found = self.server.feed.detail(key)
                 if found is None:
                     raise Refused(404, "no such artifact")
-                self._json(found)
+                self.json(found)
             case ("live", key, name) if name == LATEST:
                 self._live(key)
             case ("file", key, *names) if names:
@@ -228,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             raise Refused(404, "no picture yet") from None
         with file:
-            self._stream(file, size, TYPES["png"], None, {"Cache-Control": "no-store"})
+            self.stream(file, size, TYPES["png"], None, {"Cache-Control": "no-store"})
 
     def _file(self, key: str, name: str) -> None:
         """A file of an artifact: its manifest lists it, with this size."""
@@ -250,47 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             if kind == "application/octet-stream":
                 headers["Content-Disposition"] = "attachment"
             policy = SANDBOX if kind == TYPES["html"] else NO_SCRIPT
-            self._stream(file, size, kind, f'"{listed.sha256}"', headers, policy)
-
-    def _stream(
-        self,
-        file: BinaryIO,
-        size: int,
-        kind: str,
-        tag: str | None,
-        headers: dict[str, str],
-        policy: str = NO_SCRIPT,
-    ) -> None:
-        """A file, or the part of it that is asked for."""
-        headers = {"Content-Type": kind, "Content-Security-Policy": policy, **headers}
-        if tag is not None:
-            headers |= {"ETag": tag, "Accept-Ranges": "bytes"}
-            if tag in self.headers.get("If-None-Match", ""):
-                self._head(304, headers)
-                return
-        wanted = self.headers.get("Range") if tag is not None else None
-        if self.headers.get("If-Range", tag) != tag:
-            wanted = None
-        try:
-            part = byte_range(wanted, size)
-        except ValueError:
-            self._fail(416, "the file has no such bytes", {"Content-Range": f"bytes */{size}"})
-            return
-        first, last = part or (0, size - 1)
-        if part is not None:
-            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-        length = last - first + 1
-        self._head(200 if part is None else 206, headers | {"Content-Length": str(length)})
-        if self.command == "HEAD":
-            return
-        file.seek(first)
-        while length:
-            data = file.read(min(CHUNK, length))
-            if not data:  # it was cut short meanwhile
-                self.close_connection = True
-                return
-            self.wfile.write(data)
-            length -= len(data)
+            self.stream(file, size, kind, f'"{listed.sha256}"', headers, policy)
 
     def _events(self) -> None:
         """Changes, until the reader leaves or the server stops."""
@@ -299,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(503, "too many pages are open")
         try:
             self.close_connection = True
-            self._head(
+            self.head(
                 200,
                 {
                     "Content-Type": "text/event-stream; charset=utf-8",
@@ -325,39 +239,5 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b":\n\n")
             else:
                 version, values = found
-                self.wfile.write(b"data: " + _bytes(values) + b"\n\n")
+                self.wfile.write(b"data: " + json_bytes(values) + b"\n\n")
             self.wfile.flush()
-
-    # -- answers
-
-    def _json(self, values: dict[str, Any]) -> None:
-        self._send(_bytes(values), "application/json", NO_SCRIPT)
-
-    def _send(self, body: bytes, kind: str, policy: str, status: int = 200, **more: str) -> None:
-        headers = {
-            "Content-Type": kind,
-            "Content-Length": str(len(body)),
-            "Content-Security-Policy": policy,
-            "Cache-Control": "no-store",
-            **more,
-        }
-        self._head(status, headers)
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def _head(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in (NOBODY_ELSE | headers).items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def _fail(self, status: int, why: str, headers: dict[str, str] | None = None) -> None:
-        """A short plain answer; the connection ends, since a body may follow that nobody reads."""
-        self.close_connection = True
-        phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else ""
-        body = f"{status} {phrase}: {why}\n".encode()
-        self._send(body, TEXT, NO_SCRIPT, status, **{"Connection": "close", **(headers or {})})
-
-
-def _bytes(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=True, allow_nan=False).encode()

@@ -81,7 +81,7 @@ def test_a_construct_is_followed_from_its_first_step_to_its_viewer(
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
         card.get_by_text("construct: ").wait_for()
         assert "gaussians" in card.inner_text()
-        page.get_by_role("button", name="being made").click()
+        page.get_by_role("button", name="unfinished").click()
         page.get_by_role("heading", name="dataset").wait_for(state="detached")
         card.get_by_role("link", name="asset", exact=True).click()  # its page follows the run
         page.locator("#detail .curve polyline").wait_for()

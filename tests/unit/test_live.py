@@ -43,6 +43,8 @@ def test_progress_is_passed_on_and_written_once_a_second(
     heard = Heard()
     reporter = LiveReporter(tmp_path, heard, kind="asset", curve="psnr")
     reporter.info("hello")
+    early = written(tmp_path)
+    assert (early["kind"], early["message"], early["total"]) == ("asset", "hello", 0)
     reporter.step("fit", 10, 100, psnr=20.0, gaussians=5, eta_s=7.0)
     first = written(tmp_path)
     assert first["kind"] == "asset"
@@ -85,6 +87,7 @@ def test_a_resumed_run_goes_on_with_its_curve(tmp_path: Path, clock: list[float]
         clock[0] += 2
         first.step("train", step, 9, loss=float(step))
     again = LiveReporter(tmp_path, Silent(), kind="model", curve="loss")
+    again.info("going on from step 2 of 9")
     again.step("train", 2, 9)  # its last checkpoint was at step 2
     again.step("train", 9, 9, loss=9.0)
     assert written(tmp_path)["curve"]["points"] == [[1, 1.0], [2, 2.0], [9, 9.0]]

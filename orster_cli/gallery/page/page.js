@@ -201,7 +201,9 @@ function curve(progress) {
   svg.setAttribute("viewBox", "0 0 100 40");
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("role", "img");
-  svg.setAttribute("aria-label", `${progress.curve}: ${low} to ${high}`);
+  const label = document.createElementNS(space, "title");
+  label.textContent = `${progress.curve}: ${Number(low.toPrecision(4))} to ${Number(high.toPrecision(4))} over ${last} steps`;
+  svg.append(label);
   const line = document.createElementNS(space, "polyline");
   line.setAttribute("points", points.map(([x, y]) =>
     `${((100 * x) / last).toFixed(2)},${(38 - (36 * (y - low)) / (high - low || 1)).toFixed(2)}`).join(" "));
@@ -242,11 +244,11 @@ function showCards() {
 }
 
 function showKinds() {
-  const box = byId("kinds"), count = (kind) => state.artifacts.filter((one) => one.kind === kind && !isDraft(one)).length;
+  const box = byId("kinds");
   const making = state.artifacts.filter(isDraft).length;
   const options = [["", "all", state.artifacts.length], ...KINDS.map((kind) => [kind, `${kind}s`, state.artifacts.filter((one) => one.kind === kind).length])];
-  if (making || state.kind === "making") options.push(["making", "being made", making]);
-  const json = JSON.stringify([options, state.kind, count("asset")]);
+  if (making || state.kind === "making") options.push(["making", "unfinished", making]);
+  const json = JSON.stringify([options, state.kind]);
   if (box.dataset.json === json) return;
   box.dataset.json = json;
   const focused = box.contains(document.activeElement);
