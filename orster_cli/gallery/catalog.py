@@ -95,7 +95,7 @@ class Catalog:
         found = list(self._walk())
         for cache in (self._listings, self._manifests):
             for path in [path for path in cache if path not in self._seen]:
-                del cache[path]  # type: ignore[attr-defined]
+                del cache[path]
         if len(found) > MAX_ARTIFACTS:
             self.left_out = f"{len(found)} artifacts: the newest {MAX_ARTIFACTS} are shown"
         return sorted(found, key=_order, reverse=True)[:MAX_ARTIFACTS]
