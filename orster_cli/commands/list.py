@@ -18,7 +18,7 @@ def list_artifacts(
     folder: Annotated[Path, typer.Argument(help="The folder to search.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """List the artifacts under a folder, and those that are being made.
+    """List the artifacts under a folder, finished or not.
 
     Examples: orster list ; orster list runs/ --json"""
     from orster_cli.core.errors import InputError

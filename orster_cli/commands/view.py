@@ -37,7 +37,7 @@ def view(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Show the artifacts under a folder in the browser, also while they are made.
+    """Show artifacts in the browser, also while they are made.
 
     Ctrl-C ends it. It only reads, and answers this machine alone.
     Examples: orster view ; orster view runs/ --port 9000 --no-open"""
