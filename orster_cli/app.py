@@ -33,6 +33,8 @@ COMMANDS = {
     "construct": ("construct", "construct"),
     "evaluate": ("evaluate", "evaluate"),
     "export": ("export", "export"),
+    "list": ("list", "list_artifacts"),
+    "view": ("view", "view"),
     "show": ("show", "show"),
     "verify": ("verify", "verify"),
     "doctor": ("doctor", "doctor"),
@@ -43,7 +45,7 @@ GROUPS = {"import": "import_weights", "config": "config"}
 # the commands as --help groups them, in its order
 PANELS = {
     "Make": ("generate", "sample-video", "construct"),
-    "Look": ("show", "export", "verify"),
+    "Look": ("list", "view", "show", "export", "verify"),
     "Train": ("prepare-data", "pretrain", "distill", "align", "finetune", "import"),
     "Measure": ("evaluate",),
     "Manage": ("init", "config", "doctor"),

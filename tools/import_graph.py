@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "sampling construction evaluation",
         "training report",
         "inputs export diagnosis",
+        "gallery",
         "api commands",
         "app",
         "__main__",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -19,6 +20,15 @@ ARTIFACT, SCRATCH, REPLACED = "artifact", "scratch", "replaced"  # the folders i
 def draft_folder(out: Path, request: str) -> Path:
     """The draft of `out` for a request: a hidden sibling, so that it is on the same disk."""
     return out.parent / f".{out.name}.draft-{request[:16]}"
+
+
+_DRAFT = re.compile(r"\.(.+)\.draft-[0-9a-f]{16}", re.DOTALL)
+
+
+def output_of_draft(name: str) -> str | None:
+    """The name of the output that a draft folder named `name` is for; None: it is no draft."""
+    found = _DRAFT.fullmatch(name)
+    return found[1] if found else None
 
 
 def check_draft(draft: Path) -> None:

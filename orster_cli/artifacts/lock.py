@@ -23,6 +23,22 @@ def lock_path(out: Path) -> Path:
     return out.parent / f".{out.name}.lock"
 
 
+def lock_owner(out: Path) -> int | None:
+    """The process that wrote its number into the lock file of `out`, which it may have left behind; None:
+    there is no such file. It is only read, never locked or followed."""
+    try:
+        descriptor = os.open(lock_path(out), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        text = os.read(descriptor, 20).decode("ascii", "replace")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return int(text) if text.isdecimal() and text.isascii() else None
+
+
 class WriterLock:
     """The right to write `out`.
 

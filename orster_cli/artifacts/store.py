@@ -61,6 +61,7 @@ from orster_cli.core.errors import (
     MissingResourceError,
 )
 from orster_cli.core.limits import JSON_MAX_BYTES
+from orster_cli.core.live import LIVE_FILES
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter, Silent
 
@@ -160,7 +161,7 @@ class Draft:
             check_draft(self._root)
             sweep(self.out, keep=self._root)
             self._check_still_free()
-            self.resumed = self.scratch.is_dir() and any(self.scratch.iterdir())
+            self.resumed = self._has_work()
             if self.dir.exists():  # half-written files of a dead run; only scratch is kept
                 shutil.rmtree(self.dir)
             self.dir.mkdir(parents=True)
@@ -177,11 +178,16 @@ class Draft:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None or not any(self.scratch.iterdir() if self.scratch.is_dir() else ()):
+        if kind is None or not self._has_work():
             shutil.rmtree(self._root, ignore_errors=True)  # nothing that the next run could use
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def _has_work(self) -> bool:
+        """Whether scratch holds something that the next run could use: more than what shows progress."""
+        found = self.scratch.iterdir() if self.scratch.is_dir() else ()
+        return any(path.name not in LIVE_FILES for path in found)
 
     def commit(
         self,

@@ -10,6 +10,7 @@ N Gaussians, H W pixels.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -22,15 +23,19 @@ from orster_cli.construction.losses import LossWeights, Perceptual, splatting_lo
 from orster_cli.construction.time_left import TimeLeft
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import View, ViewSet
+from orster_cli.core.atomic import replacing
 from orster_cli.core.errors import NumericalError, Preempted
+from orster_cli.core.live import LATEST
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import Gaussians
 from orster_cli.io.checkpoints import load_latest, save_checkpoint
+from orster_cli.io.images import write_png
 from orster_cli.splatting.rasterize import Render, rasterize
 
 CHECKPOINT_SECONDS = 15.0
+PICTURE_SECONDS = 2.0  # between pictures of the fit as it is
 SNAPSHOT_STEPS = 100  # steps between snapshots for a rollback
 RETRIES = 3  # rollbacks before the run fails
 REFINE_EVERY = 100  # steps between density refinements in the static stage
@@ -53,6 +58,7 @@ class Fit:
         self.model = model
         self.perceptual = perceptual
         self.step = 0
+        self._pictures = 0
         self.failures = 0  # rollbacks so far; not part of the state that a rollback restores
         self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
         self._recent_error = math.nan
@@ -159,7 +165,7 @@ class Fit:
         diverges after RETRIES rollbacks with halved learning rates."""
         self._resume(scratch, reporter)
         good = self.state()
-        saved = time.monotonic()
+        saved, shown = time.monotonic(), -math.inf
         while self.step < self.total:
             stopping = due = False
             stage, begun = self.stage(self.step), time.monotonic()
@@ -178,6 +184,9 @@ class Fit:
                 good = self.state()
             if self.step % REPORT_EVERY == 0 or self.step == self.total:
                 self._report(reporter)
+                if time.monotonic() - shown > PICTURE_SECONDS:
+                    self._show(scratch)
+                    shown = time.monotonic()
             if due:
                 save_checkpoint(scratch, self.step, self.state())
                 saved = time.monotonic()
@@ -206,6 +215,19 @@ class Fit:
             self.load_state(found[1])
             self.failures = round(-math.log2(self.model.rate_scale))
             reporter.info(f"resuming from step {self.step} of {self.total}")
+
+    @torch.no_grad()
+    def _show(self, folder: Path) -> None:
+        """Write `latest.png`: an input frame on the left, the fit on the right, a frame further each time.
+        It is for looking at only: where it fails, the fit goes on."""
+        views = self.views.static if self.step < self.cfg.static_steps else self.views.observed
+        view = views[self._pictures % len(views)]
+        self._pictures += 1
+        with contextlib.suppress(OSError, NumericalError):
+            render = self.render(self.model.at(view.phase), view)
+            fitted = render.rgb[0] + (1 - render.alpha[0]) * self._background
+            with replacing(folder / LATEST) as part:
+                write_png(part, torch.cat([view.rgb, fitted], dim=1).permute(2, 0, 1))
 
     def _report(self, reporter: Reporter) -> None:
         psnr = -10 * math.log10(max(self._recent_error, 1e-12))

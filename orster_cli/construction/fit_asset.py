@@ -22,6 +22,7 @@ from orster_cli.construction.recurrence import Recurrence, find_recurrence
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import build_views
 from orster_cli.core.errors import InputError, NumericalError
+from orster_cli.core.live import LiveReporter
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
@@ -69,9 +70,10 @@ def construct(
 ) -> Constructed:
     """Fit an asset; write it, its preview, its viewer and its quality into `folder`.
 
-    Checkpoints go to `scratch`. Raises InputError for clips that cannot be fitted, Preempted if
-    stopped, NumericalError if the fit keeps diverging."""
+    Checkpoints, progress and the latest picture go to `scratch`. Raises InputError for clips that cannot
+    be fitted, Preempted if stopped, NumericalError if the fit keeps diverging."""
     started = time.monotonic()
+    reporter = LiveReporter(scratch, reporter, kind="asset", curve="psnr")
     cfg = limit_to_clip_detail(cfg, inputs.clips, reporter)
     clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
     static = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,8 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from orster_cli.config.train import TrainConfig
+from orster_cli.core.atomic import replacing
+from orster_cli.core.live import LATEST, LiveReporter
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import save_bundle
@@ -45,6 +48,8 @@ def run_stage(
     Raises Preempted when stopped, NumericalError for a loss that is not finite."""
     prepared = build()  # each process encodes its share of the latents
     accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        reporter = LiveReporter(scratch, reporter, kind="model", curve="loss")
     run = Run(cfg, scratch, accelerator, reporter, stop, name)
     sheets = scratch / SHEETS
     if cfg.sample_every and accelerator.is_main_process and prepared.sheet is not None:
@@ -82,5 +87,9 @@ def run_stage(
 
 
 def _draw(sheet: Callable[[], Tensor], folder: Path, step: int) -> None:
+    """Write the sheet of `step` into `folder`, and as the latest picture beside it."""
     folder.mkdir(exist_ok=True)
-    write_png(folder / f"{step:06d}.png", sheet())
+    picture = sheet()
+    write_png(folder / f"{step:06d}.png", picture)
+    with contextlib.suppress(OSError), replacing(folder.parent / LATEST) as part:
+        write_png(part, picture)

@@ -9,9 +9,11 @@ import torch
 
 from orster_cli.construction.fit import Fit
 from orster_cli.core.errors import NumericalError, Preempted
+from orster_cli.core.live import LATEST
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.io.checkpoints import load_latest, save_checkpoint
+from orster_cli.io.images import read_image
 from tests.helpers.constructing import TINY, mean_psnr, tiny_fit
 from tests.helpers.marks import slow
 
@@ -55,9 +57,14 @@ def test_it_learns_the_object_and_its_motion(whole_run: tuple[Fit, float]) -> No
 
 @pytest.mark.parametrize("stop_at", [[60, 70, 60], slow([125, 20, 15])])
 def test_interrupted_is_uninterrupted(
-    tmp_path: Path, stop_at: list[int], whole_run: tuple[Fit, float]
+    tmp_path: Path,
+    stop_at: list[int],
+    whole_run: tuple[Fit, float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stopped in every phase and gone on from its checkpoints, it ends in the same bytes."""
+    """Stopped in every phase and gone on from its checkpoints, with pictures drawn at every chance, it ends
+    in the same bytes."""
+    monkeypatch.setattr("orster_cli.construction.fit.PICTURE_SECONDS", -1.0)
     for after in stop_at:
         with pytest.raises(Preempted):
             tiny_fit().run(tmp_path / "b", Silent(), _StopAt(after))
@@ -67,6 +74,11 @@ def test_interrupted_is_uninterrupted(
     assert first.keys() == second.keys()
     different = [name for name in first if not torch.equal(first[name], second[name])]
     assert different == []
+    shown = read_image(tmp_path / "b" / LATEST)
+    assert shown.shape == (3, 48, 96)
+    given, fitted = shown[..., :48], shown[..., 48:]
+    assert float((given - fitted).square().mean()) < 0.02, "the same moment from the same place"
+    assert float(given.std()) > 0.1
 
 
 class _Poison(StopFlag):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from orster_cli.core.errors import ConfigError, InputError, Preempted
+from orster_cli.core.live import LATEST, PROGRESS
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, Facts, load_bundle, save_bundle
@@ -339,6 +341,13 @@ def test_looking_at_a_stage_and_trackers_that_fail_change_nothing(
         assert torch.equal(value, weights_of(seen)[name]), name
     sheets = sorted(p.name for p in (tmp_path / "watched" / "model" / "samples").iterdir())
     assert sheets == ["000002.png"]
+    sheet = tmp_path / "watched" / "model" / "samples" / sheets[0]
+    scratch = tmp_path / "watched" / "scratch"
+    assert (scratch / LATEST).read_bytes() == sheet.read_bytes()
+    progress = json.loads((scratch / PROGRESS).read_text())
+    assert (progress["kind"], progress["stage"]) == ("model", "finetune")
+    assert progress["done"] == progress["total"] == watched.steps
+    assert progress["figures"]["loss"] == progress["curve"]["points"][-1][1]
     assert any("no-such" in text for text in reporter.warnings)
 
 
