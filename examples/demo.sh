@@ -18,5 +18,5 @@ orster export "$out/asset" --to glb --mesh "$here/creature.glb" -o "$out" --forc
 
 echo
 echo "reports: $out/frog-report/report.html and $out/report/report.html"
-echo "the creature's own mesh, animated: $out/asset.glb"
+echo "the creature's own mesh, animated:" "$out"/*.glb
 echo "turn the assets in a browser: open $out/frog/asset/viewer.html and $out/asset/viewer.html"
