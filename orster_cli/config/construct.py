@@ -55,6 +55,9 @@ class ConstructConfig:
     grow_gradient: float = setting(
         4e-4, "screen-space gradient above which a Gaussian is cloned or split", minimum=0
     )
+    antialiased: bool = setting(
+        False, "rasterize with opacity compensation (the 2D filter of Mip-Splatting)"
+    )
     # deformation field
     plane_channels: int = setting(
         16, "feature channels of each HexPlane plane (multiple of 8)", minimum=8

@@ -111,6 +111,8 @@ class Fit:
             view.K[None],
             width,
             height,
+            eps2d=view.eps2d,
+            antialiased=gaussians.fitted is not None and gaussians.fitted.antialiased,
         )
 
     def _train_step(self) -> None:

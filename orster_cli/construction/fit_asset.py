@@ -20,7 +20,7 @@ from orster_cli.construction.losses import load_perceptual
 from orster_cli.construction.preview import write_preview, write_sheet
 from orster_cli.construction.recurrence import Recurrence, find_recurrence
 from orster_cli.construction.trainable_asset import TrainableAsset
-from orster_cli.construction.training_views import build_views
+from orster_cli.construction.training_views import build_views, fit_scale
 from orster_cli.core.errors import InputError, NumericalError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
@@ -83,7 +83,10 @@ def construct(
     if cfg.recurrence == "auto":
         recurrence = find_recurrence(clips, static)
         reporter.info(recurrence.describe())
-    views = build_views(clips, static, recurrence, mirror_weight=cfg.mirror_weight, device=device)
+    fitted = fit_scale(clips, antialiased=cfg.antialiased)
+    views = build_views(
+        clips, static, recurrence, mirror_weight=cfg.mirror_weight, fitted=fitted, device=device
+    )
     hull_clip = static if static is not None else clips[0]
     misses = 0 if static is not None else int(MISS_FRACTION * len(hull_clip))
     points = surface_points(hull_clip, cfg.gaussians, misses=misses, seed=cfg.seed)
@@ -92,6 +95,7 @@ def construct(
         cfg,
         spatial_prior=inputs.spatial_prior if cfg.spatial_prior else None,
         temporal_prior=inputs.temporal_prior if cfg.temporal_prior else None,
+        fitted=fitted,
     )
     perceptual = load_perceptual(device) if cfg.lpips else None
     Fit(cfg, views, model, perceptual=perceptual).run(scratch, reporter, stop)

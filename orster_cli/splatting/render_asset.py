@@ -5,6 +5,8 @@ T frames, H W pixels.
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import torch
 from torch import Tensor
 
@@ -14,9 +16,25 @@ from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.rasterize import rasterize
 
 
+class LowPass(TypedDict, total=False):
+    """Arguments of `rasterize`; empty: its defaults."""
+
+    eps2d: float
+    antialiased: bool
+
+
+def low_pass(gaussians: Gaussians, K: Tensor, w2c: Tensor) -> LowPass:
+    """The low-pass of `gaussians` in a camera `K` [3,3], `w2c` [4,4]."""
+    fitted = gaussians.fitted
+    if fitted is None:
+        return {}
+    return {"eps2d": fitted.eps2d_at(K, w2c), "antialiased": fitted.antialiased}
+
+
 @torch.no_grad()
 def render_frame(gaussians: Gaussians, cameras: Cameras, index: int) -> tuple[Tensor, Tensor]:
-    """Premultiplied colour [3,H,W] and alpha [1,H,W] of static Gaussians in camera `index`."""
+    """Premultiplied colour [3,H,W] and alpha [1,H,W] of static Gaussians in camera `index`, with the
+    low-pass of their fit at the camera's scale."""
     out = rasterize(
         gaussians.means,
         gaussians.quats,
@@ -27,6 +45,7 @@ def render_frame(gaussians: Gaussians, cameras: Cameras, index: int) -> tuple[Te
         cameras.K[index : index + 1],
         cameras.width,
         cameras.height,
+        **low_pass(gaussians, cameras.K[index], cameras.w2c[index]),
     )
     return out.rgb[0].permute(2, 0, 1).clamp(0, 1), out.alpha[0].permute(2, 0, 1).clamp(0, 1)
 
