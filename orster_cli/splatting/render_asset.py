@@ -5,30 +5,14 @@ T frames, H W pixels.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import torch
 from torch import Tensor
 
 from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.low_pass import low_pass
 from orster_cli.splatting.rasterize import rasterize
-
-
-class LowPass(TypedDict, total=False):
-    """Arguments of `rasterize`; empty: its defaults."""
-
-    eps2d: float
-    antialiased: bool
-
-
-def low_pass(gaussians: Gaussians, K: Tensor, w2c: Tensor) -> LowPass:
-    """The low-pass of `gaussians` in a camera `K` [3,3], `w2c` [4,4]."""
-    fitted = gaussians.fitted
-    if fitted is None:
-        return {}
-    return {"eps2d": fitted.eps2d_at(K, w2c), "antialiased": fitted.antialiased}
 
 
 @torch.no_grad()
