@@ -18,6 +18,7 @@ from orster_cli.construction.fit_input import prepare_clip
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.losses import load_perceptual
 from orster_cli.construction.preview import write_preview, write_sheet
+from orster_cli.construction.quality import measure_quality
 from orster_cli.construction.recurrence import Recurrence, find_recurrence
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import build_views, fit_scale
@@ -25,14 +26,11 @@ from orster_cli.core.errors import InputError, NumericalError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
-from orster_cli.metrics.psnr import masked_psnr, psnr
-from orster_cli.metrics.ssim import ssim
 from orster_cli.splatting.gaussians4d import Gaussians4D
-from orster_cli.splatting.render_asset import render_clip
 from orster_cli.viewer.write import write_viewer
 
 MIN_GAUSSIANS = 300  # at the start of a fit
-CELLS_PER_MOMENT, MIN_TIME_CELLS = 0.75, 2  # cells of the planes along time
+CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
 VIEWER = "viewer.html"
 MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual hull
 
@@ -105,8 +103,10 @@ def construct(
     save_asset(folder, asset)
     write_preview(folder / "preview.mp4", asset)
     _write_viewer(folder, asset, inputs.clips[0], reporter)
-    quality = measure_quality(asset, clips)
-    write_sheet(folder / "sheet.png", clips[0], quality.pop("renders"))
+    own = [prepare_clip(clip, 0, where=f"clip {i}") for i, clip in enumerate(inputs.clips)]
+    fit_side = max(clips[0].cameras.width, clips[0].cameras.height)
+    quality = measure_quality(asset, own, fit_side=fit_side)
+    write_sheet(folder / "sheet.png", own[0], quality.pop("renders"))
     quality_text = json.dumps(quality, indent=1)
     (folder / "quality.json").write_text(quality_text, encoding="utf-8")
     content = {
@@ -135,11 +135,12 @@ def _write_viewer(folder: Path, asset: Gaussians4D, clip: OrbitClip, reporter: R
 def limit_to_clip_detail(
     cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter
 ) -> ConstructConfig:
-    """`cfg` with fewer Gaussians and time cells where `clips` have little detail.
+    """`cfg` with fewer Gaussians where `clips` have little detail, and time cells for their moments.
 
     If frames are enlarged for the fit, the number of Gaussians per pixel of the clip stays the same: more
-    would fit the interpolation and leave holes from other views. If there are few moments, the planes
-    have three quarters as many cells in time: with more, the motion wanders between frames."""
+    would fit the interpolation and leave holes from other views. The planes have three quarters as many
+    cells in time as there are moments: with more, the motion wanders between frames; with fewer, a long
+    clip's moments are blurred into each other. A `time_resolution` other than 0 is an upper limit."""
     side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
     if side < cfg.resolution:  # a resolution of 0 is the clips' own
         fraction = (side / cfg.resolution) ** 2
@@ -148,36 +149,11 @@ def limit_to_clip_detail(
         reporter.info(f"frames of {side} pixels: {first} Gaussians at the start, at most {most}")
         cfg = replace(cfg, gaussians=first, max_gaussians=most)
     moments = len({round(float(time), 6) for clip in clips for time in clip.times})
-    cells = max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS)
-    if cells < cfg.time_resolution:
+    cells = min(max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS), MAX_TIME_CELLS)
+    if cfg.time_resolution == 0 or cells < cfg.time_resolution:
         reporter.info(f"{moments} moments: planes of {cells} cells in time")
         cfg = replace(cfg, time_resolution=cells)
     return cfg
-
-
-def measure_quality(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:
-    """PSNR (whole image and inside the mask) and SSIM at the frames of `clips`, per frame and averaged;
-    "renders" [T,3,H,W]: the asset rendered with the cameras and times of the first clip."""
-    frames: list[dict[str, Any]] = []
-    first = None
-    for number, clip in enumerate(clips):
-        rendered = render_clip(asset, clip.cameras, clip.times).frames.cpu()
-        first = rendered if first is None else first
-        assert clip.alpha is not None
-        target = clip.over()
-        rows = zip(
-            psnr(rendered, target),
-            masked_psnr(rendered, target, clip.alpha),
-            ssim(rendered, target),
-            strict=True,
-        )
-        for i, (plain, masked, similarity) in enumerate(rows):
-            entry = {"clip": number, "frame": i, "time": float(clip.times[i])}
-            values = {"psnr": plain, "psnr_masked": masked, "ssim": similarity}
-            frames.append({**entry, **{k: round(float(v), 4) for k, v in values.items()}})
-    names = ("psnr", "psnr_masked", "ssim")
-    mean = {n: round(sum(f[n] for f in frames) / len(frames), 4) for n in names}
-    return {"mean": mean, "frames": frames, "renders": first}
 
 
 def _check_same_size(clips: list[OrbitClip], static: OrbitClip | None) -> None:

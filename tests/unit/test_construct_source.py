@@ -146,6 +146,15 @@ def test_few_moments_get_few_cells_in_time() -> None:
     assert limit_to_clip_detail(cfg, [many], Silent()) is cfg
 
 
+def test_by_default_cells_in_time_follow_the_moments_up_and_down() -> None:
+    cfg = ConstructConfig(resolution=32)
+    for moments, cells in ((2, 2), (8, 6), (24, 18), (72, 54)):
+        clip = ball_clip(moments, side=32)
+        assert limit_to_clip_detail(cfg, [clip], Silent()).time_resolution == cells
+    long = ball_clip(400, side=4)
+    assert limit_to_clip_detail(cfg, [long], Silent()).time_resolution == 256
+
+
 def test_folders_of_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a clip"):
         read_frames_clip(tmp_path, OrbitFlags(), Silent())
