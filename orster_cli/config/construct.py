@@ -58,7 +58,7 @@ class ConstructConfig:
         4e-4, "screen-space gradient above which a Gaussian is cloned or split", minimum=0
     )
     antialiased: bool = setting(
-        False, "rasterize with opacity compensation (the 2D filter of Mip-Splatting)"
+        True, "rasterize with opacity compensation (the 2D filter of Mip-Splatting)"
     )
     # deformation field
     plane_channels: int = setting(

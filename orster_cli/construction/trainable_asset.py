@@ -28,6 +28,7 @@ PLANES_RATE, NETWORK_RATE = 2e-2, 2e-3
 FINAL_SCALE = 0.05  # of a learning rate at the end of its decay
 BOX_MARGIN = 0.05  # world units around the canonical means
 PRIOR_WIDTH = 32
+TIME_CELLS = 16  # where the settings leave them open and no clip decides
 
 
 class TrainableAsset:
@@ -124,7 +125,7 @@ class TrainableAsset:
                 hexplane=HexPlaneConfig(
                     channels=cfg.plane_channels,
                     resolution=cfg.plane_resolution,
-                    time_resolution=cfg.time_resolution,
+                    time_resolution=cfg.time_resolution or TIME_CELLS,
                     scales=cfg.plane_scales,
                     periodic=timeline.looping,
                 ),
