@@ -100,6 +100,7 @@ def _views(
         w2c, K = clip.cameras.w2c[i], clip.cameras.K[i]
         time = float(clip.times[i])
         phase = None if timeline is None else timeline.phase(time)
+        eps2d = EPS2D if fitted is None else fitted.eps2d_at(K, w2c)
         if reflection is not None:
             rgb, alpha = rgb.flip(-1), alpha.flip(-1)
             w2c, K = mirrored_camera(w2c, K, clip.cameras.width, reflection)
@@ -115,7 +116,7 @@ def _views(
                 time=time,
                 weight=weight,
                 mirrored=reflection is not None,
-                eps2d=EPS2D if fitted is None else fitted.eps2d_at(K, w2c),
+                eps2d=eps2d,
             )
         )
     return out
