@@ -72,7 +72,7 @@ class ConstructConfig:
     )
     time_resolution: int = setting(
         0,
-        "cells of the planes along time, at most (0: three quarters of the clip's moments)",
+        "cells of the planes along time, at most (0: by the clip's moments and motion)",
         minimum=0,
     )
     width: int = setting(64, "width of the MLP that reads the planes' features", minimum=8)

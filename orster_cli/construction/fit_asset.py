@@ -14,13 +14,13 @@ from torch import Tensor
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import save_asset
 from orster_cli.construction.fit import Fit
-from orster_cli.construction.fit_input import prepare_clip
+from orster_cli.construction.fit_input import picture_travel, prepare_clip
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.losses import load_perceptual
 from orster_cli.construction.preview import write_preview, write_sheet
 from orster_cli.construction.quality import measure_quality
 from orster_cli.construction.recurrence import Recurrence, find_recurrence
-from orster_cli.construction.trainable_asset import TrainableAsset
+from orster_cli.construction.trainable_asset import TIME_CELLS, TrainableAsset
 from orster_cli.construction.training_views import build_views, fit_scale
 from orster_cli.core.errors import InputError, NumericalError
 from orster_cli.core.reporting import Reporter
@@ -31,6 +31,7 @@ from orster_cli.viewer.write import write_viewer
 
 MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
+FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
 VIEWER = "viewer.html"
 MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual hull
 
@@ -138,9 +139,11 @@ def limit_to_clip_detail(
     """`cfg` with fewer Gaussians where `clips` have little detail, and time cells for their moments.
 
     If frames are enlarged for the fit, the number of Gaussians per pixel of the clip stays the same: more
-    would fit the interpolation and leave holes from other views. The planes have three quarters as many
-    cells in time as there are moments: with more, the motion wanders between frames; with fewer, a long
-    clip's moments are blurred into each other. A `time_resolution` other than 0 is an upper limit."""
+    would fit the interpolation and leave holes from other views. The planes have at most three quarters as
+    many cells in time as there are moments: with more, the motion wanders between frames. A clip whose
+    pictures travel far gets all of these, so that its moments are not blurred into each other; another one
+    at most `TIME_CELLS`, which steadies its motion. A `time_resolution` other than 0 replaces this choice and
+    is lowered only."""
     side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
     if side < cfg.resolution:  # a resolution of 0 is the clips' own
         fraction = (side / cfg.resolution) ** 2
@@ -150,6 +153,8 @@ def limit_to_clip_detail(
         cfg = replace(cfg, gaussians=first, max_gaussians=most)
     moments = len({round(float(time), 6) for clip in clips for time in clip.times})
     cells = min(max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS), MAX_TIME_CELLS)
+    if cfg.time_resolution == 0 and max(map(picture_travel, clips)) < FAR_TRAVEL:
+        cells = min(cells, TIME_CELLS)
     if cfg.time_resolution == 0 or cells < cfg.time_resolution:
         reporter.info(f"{moments} moments: planes of {cells} cells in time")
         cfg = replace(cfg, time_resolution=cells)
