@@ -142,8 +142,8 @@ def limit_to_clip_detail(
     would fit the interpolation and leave holes from other views. The planes have at most three quarters as
     many cells in time as there are moments: with more, the motion wanders between frames. A clip whose
     pictures travel far gets all of these, so that its moments are not blurred into each other; another one
-    at most `TIME_CELLS`, which steadies its motion. A `time_resolution` other than 0 replaces this choice and
-    is lowered only."""
+    at most `TIME_CELLS`, which steadies its motion. A `time_resolution` other than 0 is only
+    lowered."""
     side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
     if side < cfg.resolution:  # a resolution of 0 is the clips' own
         fraction = (side / cfg.resolution) ** 2
