@@ -32,7 +32,9 @@ class ConstructConfig:
     # losses; the paper publishes no weights
     l1: float = setting(1.0, "weight of the L1 image loss (Eq. 18)", minimum=0)
     lpips: float = setting(0.0, "weight of LPIPS (Eq. 18); slow on a CPU", minimum=0)
-    lpips_every: int = setting(4, "steps between LPIPS evaluations", minimum=1)
+    lpips_every: int = setting(
+        4, "steps between LPIPS evaluations, each of which counts as often", minimum=1
+    )
     depth: float = setting(0.01, "weight of depth smoothness in the fine stage (Eq. 18)", minimum=0)
     hex: float = setting(
         1.0, "weight of L_hex, the squared image error of the moving frames", minimum=0
@@ -55,6 +57,9 @@ class ConstructConfig:
     grow_gradient: float = setting(
         4e-4, "screen-space gradient above which a Gaussian is cloned or split", minimum=0
     )
+    antialiased: bool = setting(
+        True, "rasterize with opacity compensation (the 2D filter of Mip-Splatting)"
+    )
     # deformation field
     plane_channels: int = setting(
         16, "feature channels of each HexPlane plane (multiple of 8)", minimum=8
@@ -65,7 +70,11 @@ class ConstructConfig:
     plane_scales: tuple[int, ...] = setting(
         (1, 2), "scales of the HexPlane, as multiples of plane_resolution", minimum=1
     )
-    time_resolution: int = setting(16, "cells of the planes along time", minimum=2)
+    time_resolution: int = setting(
+        0,
+        "cells of the planes along time, at most (0: by the clip's moments and motion)",
+        minimum=0,
+    )
     width: int = setting(64, "width of the MLP that reads the planes' features", minimum=8)
     hidden: int = setting(1, "hidden layers of that MLP", minimum=0, maximum=8)
     moving_color: bool = setting(False, "the field also changes colours (shading, lights)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_json
+from orster_cli.core.types import FitScale
 from orster_cli.io.ply import read_ply, write_ply
 from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
@@ -18,6 +19,7 @@ from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
 FORMAT = "orster-asset"
+VERSION = 2  # 1 has no "fit": its low-pass is the same number of pixels at every size
 
 
 def save_asset(folder: Path, asset: Gaussians4D) -> None:
@@ -25,13 +27,15 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
     write_ply(folder / CANONICAL, asset.canonical)
     motion = asset.motion
     write_tensors(folder / MOTION, motion.state_dict())
-    value = {
+    value: dict[str, Any] = {
         "format": FORMAT,
-        "version": 1,
+        "version": VERSION if asset.canonical.fitted is not None else 1,
         "gaussians": len(asset.canonical),
         "timeline": asdict(motion.timeline),
         "field": motion.field.config.to_dict(),
     }
+    if asset.canonical.fitted is not None:
+        value["fit"] = asdict(asset.canonical.fitted)
     (folder / DESCRIPTION).write_text(json.dumps(value, indent=1), encoding="utf-8")
 
 
@@ -39,9 +43,15 @@ def load_asset(folder: Path) -> Gaussians4D:
     """The asset in `folder`. Raises InputError that names the invalid file."""
     path = folder / DESCRIPTION
     value = read_json(path)
-    if not isinstance(value, dict) or value.get("format") != FORMAT or value.get("version") != 1:
-        raise InputError(f"{path}: expected {FORMAT} version 1")
-    canonical = read_ply(folder / CANONICAL)
+    versions = range(1, VERSION + 1)
+    if (
+        not isinstance(value, dict)
+        or value.get("format") != FORMAT
+        or value.get("version") not in versions
+    ):
+        raise InputError(f"{path}: expected {FORMAT} version 1 to {VERSION}")
+    fitted = _fitted(value, path) if value["version"] > 1 else None
+    canonical = replace(read_ply(folder / CANONICAL), fitted=fitted)
     tensors = read_tensors(folder / MOTION)
     try:
         motion = _motion(value, tensors)
@@ -53,6 +63,20 @@ def load_asset(folder: Path) -> Gaussians4D:
         ) from error
     motion.eval().requires_grad_(False)
     return Gaussians4D(canonical=canonical, motion=motion)
+
+
+def _fitted(value: dict[str, Any], path: Path) -> FitScale:
+    found = value.get("fit")
+    try:
+        if not isinstance(found["antialiased"], bool):
+            raise TypeError("antialiased is no boolean")
+        numbers = {name: float(found[name]) for name in ("focal", "radius", "eps2d")}
+        return FitScale(**numbers, antialiased=found["antialiased"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: fit: expected focal, radius, eps2d and antialiased, got {found!r}",
+            hint="the asset is damaged; construct it again",
+        ) from error
 
 
 def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:

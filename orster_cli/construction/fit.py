@@ -86,7 +86,8 @@ class Fit:
         if self.stage(step) == "coarse":
             # L1 in addition to Eq. 17: the squared error alone does not move limbs that are far off
             return LossWeights(l1=cfg.l1, lpips=0.0, depth=0.0, hex=cfg.hex, mask=cfg.mask)
-        perceptual = cfg.lpips if step % cfg.lpips_every == 0 else 0.0
+        # evaluated now and then, with the weight of all steps until the next time
+        perceptual = cfg.lpips * cfg.lpips_every if step % cfg.lpips_every == 0 else 0.0
         depth = cfg.depth if self.stage(step) == "fine" else 0.0
         return LossWeights(l1=cfg.l1, lpips=perceptual, depth=depth, hex=cfg.hex, mask=cfg.mask)
 
@@ -117,6 +118,8 @@ class Fit:
             view.K[None],
             width,
             height,
+            eps2d=view.eps2d,
+            antialiased=gaussians.fitted is not None and gaussians.fitted.antialiased,
         )
 
     def _train_step(self) -> None:

@@ -14,26 +14,25 @@ from torch import Tensor
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import save_asset
 from orster_cli.construction.fit import Fit
-from orster_cli.construction.fit_input import prepare_clip
+from orster_cli.construction.fit_input import picture_travel, prepare_clip
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.losses import load_perceptual
 from orster_cli.construction.preview import write_preview, write_sheet
+from orster_cli.construction.quality import measure_quality
 from orster_cli.construction.recurrence import Recurrence, find_recurrence
-from orster_cli.construction.trainable_asset import TrainableAsset
-from orster_cli.construction.training_views import build_views
+from orster_cli.construction.trainable_asset import TIME_CELLS, TrainableAsset
+from orster_cli.construction.training_views import build_views, fit_scale
 from orster_cli.core.errors import InputError, NumericalError
 from orster_cli.core.live import LiveReporter
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
-from orster_cli.metrics.psnr import masked_psnr, psnr
-from orster_cli.metrics.ssim import ssim
 from orster_cli.splatting.gaussians4d import Gaussians4D
-from orster_cli.splatting.render_asset import render_clip
 from orster_cli.viewer.write import write_viewer
 
 MIN_GAUSSIANS = 300  # at the start of a fit
-CELLS_PER_MOMENT, MIN_TIME_CELLS = 0.75, 2  # cells of the planes along time
+CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
+FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
 VIEWER = "viewer.html"
 MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual hull
 
@@ -85,7 +84,10 @@ def construct(
     if cfg.recurrence == "auto":
         recurrence = find_recurrence(clips, static)
         reporter.info(recurrence.describe())
-    views = build_views(clips, static, recurrence, mirror_weight=cfg.mirror_weight, device=device)
+    fitted = fit_scale(clips, antialiased=cfg.antialiased)
+    views = build_views(
+        clips, static, recurrence, mirror_weight=cfg.mirror_weight, fitted=fitted, device=device
+    )
     hull_clip = static if static is not None else clips[0]
     misses = 0 if static is not None else int(MISS_FRACTION * len(hull_clip))
     points = surface_points(hull_clip, cfg.gaussians, misses=misses, seed=cfg.seed)
@@ -94,6 +96,7 @@ def construct(
         cfg,
         spatial_prior=inputs.spatial_prior if cfg.spatial_prior else None,
         temporal_prior=inputs.temporal_prior if cfg.temporal_prior else None,
+        fitted=fitted,
     )
     perceptual = load_perceptual(device) if cfg.lpips else None
     Fit(cfg, views, model, perceptual=perceptual).run(scratch, reporter, stop)
@@ -103,8 +106,10 @@ def construct(
     save_asset(folder, asset)
     write_preview(folder / "preview.mp4", asset)
     _write_viewer(folder, asset, inputs.clips[0], reporter)
-    quality = measure_quality(asset, clips)
-    write_sheet(folder / "sheet.png", clips[0], quality.pop("renders"))
+    own = [prepare_clip(clip, 0, where=f"clip {i}") for i, clip in enumerate(inputs.clips)]
+    fit_side = max(clips[0].cameras.width, clips[0].cameras.height)
+    quality = measure_quality(asset, own, fit_side=fit_side)
+    write_sheet(folder / "sheet.png", own[0], quality.pop("renders"))
     quality_text = json.dumps(quality, indent=1)
     (folder / "quality.json").write_text(quality_text, encoding="utf-8")
     content = {
@@ -133,11 +138,14 @@ def _write_viewer(folder: Path, asset: Gaussians4D, clip: OrbitClip, reporter: R
 def limit_to_clip_detail(
     cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter
 ) -> ConstructConfig:
-    """`cfg` with fewer Gaussians and time cells where `clips` have little detail.
+    """`cfg` with fewer Gaussians where `clips` have little detail, and time cells for their moments.
 
     If frames are enlarged for the fit, the number of Gaussians per pixel of the clip stays the same: more
-    would fit the interpolation and leave holes from other views. If there are few moments, the planes
-    have three quarters as many cells in time: with more, the motion wanders between frames."""
+    would fit the interpolation and leave holes from other views. The planes have at most three quarters as
+    many cells in time as there are moments: with more, the motion wanders between frames. A clip whose
+    pictures travel far gets all of these, so that its moments are not blurred into each other; another one
+    at most `TIME_CELLS`, which steadies its motion. A `time_resolution` other than 0 is only
+    lowered."""
     side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
     if side < cfg.resolution:  # a resolution of 0 is the clips' own
         fraction = (side / cfg.resolution) ** 2
@@ -146,36 +154,13 @@ def limit_to_clip_detail(
         reporter.info(f"frames of {side} pixels: {first} Gaussians at the start, at most {most}")
         cfg = replace(cfg, gaussians=first, max_gaussians=most)
     moments = len({round(float(time), 6) for clip in clips for time in clip.times})
-    cells = max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS)
-    if cells < cfg.time_resolution:
+    cells = min(max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS), MAX_TIME_CELLS)
+    if cfg.time_resolution == 0 and max(map(picture_travel, clips)) < FAR_TRAVEL:
+        cells = min(cells, TIME_CELLS)
+    if cfg.time_resolution == 0 or cells < cfg.time_resolution:
         reporter.info(f"{moments} moments: planes of {cells} cells in time")
         cfg = replace(cfg, time_resolution=cells)
     return cfg
-
-
-def measure_quality(asset: Gaussians4D, clips: list[OrbitClip]) -> dict[str, Any]:
-    """PSNR (whole image and inside the mask) and SSIM at the frames of `clips`, per frame and averaged;
-    "renders" [T,3,H,W]: the asset rendered with the cameras and times of the first clip."""
-    frames: list[dict[str, Any]] = []
-    first = None
-    for number, clip in enumerate(clips):
-        rendered = render_clip(asset, clip.cameras, clip.times).frames.cpu()
-        first = rendered if first is None else first
-        assert clip.alpha is not None
-        target = clip.over()
-        rows = zip(
-            psnr(rendered, target),
-            masked_psnr(rendered, target, clip.alpha),
-            ssim(rendered, target),
-            strict=True,
-        )
-        for i, (plain, masked, similarity) in enumerate(rows):
-            entry = {"clip": number, "frame": i, "time": float(clip.times[i])}
-            values = {"psnr": plain, "psnr_masked": masked, "ssim": similarity}
-            frames.append({**entry, **{k: round(float(v), 4) for k, v in values.items()}})
-    names = ("psnr", "psnr_masked", "ssim")
-    mean = {n: round(sum(f[n] for f in frames) / len(frames), 4) for n in names}
-    return {"mean": mean, "frames": frames, "renders": first}
 
 
 def _check_same_size(clips: list[OrbitClip], static: OrbitClip | None) -> None:

@@ -6,6 +6,7 @@ N Gaussians.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from orster_cli.construction.densify import DensifyRule, DensityController
 from orster_cli.construction.hull import SurfacePoints
 from orster_cli.construction.rigidity import growth_loss, isometry_loss, nearest_neighbours
 from orster_cli.core.errors import NumericalError
-from orster_cli.core.types import SH_C0, Gaussians
+from orster_cli.core.types import SH_C0, FitScale, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
@@ -27,6 +28,7 @@ PLANES_RATE, NETWORK_RATE = 2e-2, 2e-3
 FINAL_SCALE = 0.05  # of a learning rate at the end of its decay
 BOX_MARGIN = 0.05  # world units around the canonical means
 PRIOR_WIDTH = 32
+TIME_CELLS = 16  # where the settings leave them open and no clip decides
 
 
 class TrainableAsset:
@@ -40,6 +42,7 @@ class TrainableAsset:
         *,
         spatial_prior: Tensor | None = None,
         temporal_prior: Tensor | None = None,
+        fitted: FitScale | None = None,
     ) -> None:
         n = len(points.positions)
         initial = {
@@ -50,6 +53,7 @@ class TrainableAsset:
             "sh0": ((points.colors - 0.5) / SH_C0)[:, None].clone(),
         }
         self.cfg = cfg
+        self.fitted = fitted
         self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in initial.items()}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         for name, value in self.params.items():
@@ -77,6 +81,7 @@ class TrainableAsset:
             quats=torch.nn.functional.normalize(read(self.params["quats"]), dim=-1),
             opacity_logits=read(self.params["opacities"]),
             sh=read(self.params["sh0"]),
+            fitted=self.fitted,
         )
 
     def at(self, phase: float | None, *, detach_canonical: bool = False) -> Gaussians:
@@ -91,7 +96,8 @@ class TrainableAsset:
         canonical = self.canonical(detach=True)
         assert self.motion is not None
         return Gaussians4D(
-            canonical=Gaussians(
+            canonical=replace(
+                canonical,
                 means=canonical.means.cpu(),
                 log_scales=canonical.log_scales.cpu(),
                 quats=canonical.quats.cpu(),
@@ -119,7 +125,7 @@ class TrainableAsset:
                 hexplane=HexPlaneConfig(
                     channels=cfg.plane_channels,
                     resolution=cfg.plane_resolution,
-                    time_resolution=cfg.time_resolution,
+                    time_resolution=cfg.time_resolution or TIME_CELLS,
                     scales=cfg.plane_scales,
                     periodic=timeline.looping,
                 ),

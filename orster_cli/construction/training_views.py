@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from orster_cli.construction.recurrence import Recurrence
-from orster_cli.core.types import OrbitClip
+from orster_cli.core.types import FitScale, OrbitClip
 from orster_cli.splatting.gaussians4d import Timeline
+from orster_cli.splatting.raster_rules import EPS2D
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
     """`rgb` [H,W,3] on the background, `alpha` [H,W,1], `w2c` [4,4], `K` [3,3]; `phase` in [0,1) of the
-    motion, or None for the canonical pose; `time` in [0,1] of its frame."""
+    motion, or None for the canonical pose; `time` in [0,1] of its frame; `eps2d`: the low-pass, pixels
+    squared."""
 
     rgb: Tensor
     alpha: Tensor
@@ -30,6 +32,19 @@ class View:
     time: float
     weight: float = 1.0
     mirrored: bool = False
+    eps2d: float = EPS2D
+
+
+def fit_scale(clips: list[OrbitClip], *, antialiased: bool = False) -> FitScale:
+    """The scale of a fit to `clips`: the geometric mean of focal lengths and of the cameras' distances."""
+    K, w2c = (
+        torch.cat([getattr(c.cameras, name) for c in clips]).double() for name in ("K", "w2c")
+    )
+    focal = (K[:, 0, 0] * K[:, 1, 1]).abs().log().mean() / 2
+    radius = w2c[:, :3, 3].norm(dim=-1).clamp_min(1e-3).log().mean()
+    return FitScale(
+        focal=float(focal.exp()), radius=float(radius.exp()), eps2d=EPS2D, antialiased=antialiased
+    )
 
 
 def mirror_matrix(azimuth: float, offset: float = 0.0) -> Tensor:
@@ -73,6 +88,7 @@ def _views(
     reflection: Tensor | None = None,
     shift: float = 0.0,
     weight: float = 1.0,
+    fitted: FitScale | None = None,
     device: torch.device,
 ) -> list[View]:
     """The frames of `clip` as views; `timeline` None: the canonical pose; `reflection` [4,4]: mirrored,
@@ -84,6 +100,7 @@ def _views(
         w2c, K = clip.cameras.w2c[i], clip.cameras.K[i]
         time = float(clip.times[i])
         phase = None if timeline is None else timeline.phase(time)
+        eps2d = EPS2D if fitted is None else fitted.eps2d_at(K, w2c)
         if reflection is not None:
             rgb, alpha = rgb.flip(-1), alpha.flip(-1)
             w2c, K = mirrored_camera(w2c, K, clip.cameras.width, reflection)
@@ -99,6 +116,7 @@ def _views(
                 time=time,
                 weight=weight,
                 mirrored=reflection is not None,
+                eps2d=eps2d,
             )
         )
     return out
@@ -110,17 +128,19 @@ def build_views(
     recurrence: Recurrence,
     *,
     mirror_weight: float,
+    fitted: FitScale | None = None,
     device: torch.device,
 ) -> ViewSet:
     """Views of `clips` (one motion, one timeline) and of the `static` orbit, composited on white.
 
     Without a static orbit the static stage uses the moving frames and fits a blur of all poses, from
     which the motion starts. Mirrored frames share the weight `mirror_weight` among the clips: the more
-    sides are observed, the less an inferred one adds."""
+    sides are observed, the less an inferred one adds. `fitted`: as of `fit_scale`."""
     white = torch.ones(3)
     timeline = Timeline(looping=recurrence.looping)
-    driving = [v for clip in clips for v in _views(clip, white, timeline=timeline, device=device)]
-    canonical = _views(static, white, timeline=None, device=device) if static is not None else []
+    always = {"background": white, "fitted": fitted, "device": device}
+    driving = [v for clip in clips for v in _views(clip, timeline=timeline, **always)]
+    canonical = _views(static, timeline=None, **always) if static is not None else []
     at_zero = [replace(view, phase=0.0) for view in canonical]
     mirrored: list[View] = []
     if recurrence.mirror_azimuth is not None and mirror_weight > 0:
@@ -131,12 +151,11 @@ def build_views(
         for clip in [*clips, *static_clips]:
             mirrored += _views(
                 clip,
-                white,
                 timeline=timeline,
                 reflection=reflection,
                 shift=recurrence.mirror_shift,
                 weight=mirror_weight / len(clips),
-                device=device,
+                **always,
             )
     # a frame of the motion counts twice, because the static orbit has as many frames and is easier
     observed = driving * (2 if at_zero else 1) + at_zero

@@ -7,6 +7,7 @@ quaternions, world +Z up, float32.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from orster_cli.core.compositing import WHITE, over
 
 SH_C0 = 0.28209479177387814  # of the spherical-harmonic band of degree 0
+NEAREST_RADIUS = 0.1  # of the fit's radius: cameras nearer than that count as this far
 
 
 def _check(name: str, tensor: Tensor, *shape: int | None) -> None:
@@ -121,15 +123,52 @@ class OrbitClip:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FitScale:
+    """The scale at which Gaussians were fitted: `focal` in pixels, `radius`, the distance of the camera to
+    the origin, and `eps2d`, the low-pass of the rasterizer in pixels squared. `antialiased`: with opacity
+    compensation.
+
+    The low-pass is part of what was fitted: shown larger or smaller, it has to grow or shrink as well."""
+
+    focal: float
+    radius: float
+    eps2d: float
+    antialiased: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("focal", "radius", "eps2d"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"FitScale.{name}: expected a positive number, got {value}")
+
+    @property
+    def variance(self) -> float:
+        """The low-pass at the distance of the origin, in world units squared."""
+        return self.eps2d * (self.radius / self.focal) ** 2
+
+    def eps2d_at(self, K: Tensor, w2c: Tensor) -> float:
+        """The low-pass in pixels squared for a camera `K` [3,3], `w2c` [4,4]: `eps2d` times the square of
+        how much larger the object appears than in the fit."""
+        squared_focal = abs(float(K[0, 0]) * float(K[1, 1]))
+        squared_distance = float(w2c[:3, 3].double().square().sum())
+        nearest = (NEAREST_RADIUS * self.radius) ** 2
+        return self.variance * squared_focal / max(squared_distance, nearest)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gaussians:
     """Static 3D Gaussians: `means` [N,3], `log_scales` [N,3], `quats` [N,4] wxyz (any norm),
-    `opacity_logits` [N], `sh` [N,K,3] (K = 1, 4, 9 or 16; colour = 0.5 + SH_C0 * sh[:,0])."""
+    `opacity_logits` [N], `sh` [N,K,3] (K = 1, 4, 9 or 16; colour = 0.5 + SH_C0 * sh[:,0]).
+
+    `fitted`: the scale of their fit; None: not known, the low-pass is the same number of pixels at every
+    size."""
 
     means: Tensor
     log_scales: Tensor
     quats: Tensor
     opacity_logits: Tensor
     sh: Tensor
+    fitted: FitScale | None = None
 
     def __post_init__(self) -> None:
         _check("Gaussians.means", self.means, None, 3)

@@ -75,7 +75,8 @@ def clean(asset: Gaussians4D) -> Cleaned:
 
 def pick(gaussians: Gaussians, keep: Tensor) -> Gaussians:
     """Those that `keep` [N] marks or lists."""
-    return Gaussians(
+    return replace(
+        gaussians,
         means=gaussians.means[keep],
         log_scales=gaussians.log_scales[keep],
         quats=gaussians.quats[keep],

@@ -28,6 +28,7 @@ from orster_cli.geometry.mesh import Mesh
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.load import load_gltf, read_scene
 from orster_cli.mesh_render.render import render_mesh
+from orster_cli.splatting.low_pass import with_low_pass
 
 EXACT = 1e-4  # of the diagonal: how far a vertex that is read back may be from where it was put
 PLACED = 16.0  # dB: a mesh that is further from the asset at all moments lies elsewhere
@@ -114,7 +115,7 @@ def _approximate(job: ExportJob, path: Path) -> SourceMesh:
         "the asset came from no mesh: the surface is made from its Gaussians, which is approximate"
     )
     with torch.no_grad():
-        return surface_source(job.asset.at(0.0), path)
+        return surface_source(with_low_pass(job.asset.at(0.0)), path)
 
 
 def read_back_error(path: Path, source: SourceMesh, motion: MeshMotion) -> float:

@@ -24,6 +24,7 @@ from orster_cli.geometry.mesh import srgb_to_linear
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.writing import VERTICES, GlbWriter
 from orster_cli.io.ply import read_ply, write_ply
+from orster_cli.splatting.low_pass import with_low_pass, without_low_pass
 
 SEQUENCE = "sequence.json"
 EXTENSION = "KHR_gaussian_splatting"
@@ -68,7 +69,8 @@ def write_ply_sequence(job: ExportJob, folder: Path) -> Outcome:
     (folder / "README.txt").write_text(text, encoding="utf-8")
 
     def drawn(index: int) -> Tensor:
-        return splat_images(turned(read_ply(folder / frame_name(index + 1)), up, back=True))
+        found = turned(read_ply(folder / frame_name(index + 1)), up, back=True)
+        return splat_images(_as_written(job, found))
 
     psnr = against_asset(job.asset, moments.times, drawn)
     return Outcome(
@@ -85,7 +87,7 @@ def write_splat_glb(job: ExportJob, path: Path) -> Outcome:
 
     def drawn(index: int) -> Tensor:
         del index
-        return splat_images(read_splat_glb(path))
+        return splat_images(_as_written(job, read_splat_glb(path)))
 
     psnr = against_asset(job.asset, [job.options.at], drawn)
     return Outcome(
@@ -158,10 +160,16 @@ def read_splat_glb(path: Path) -> Gaussians:
 
 
 def _at(job: ExportJob, time: float) -> Gaussians:
-    """The Gaussians at `time`, with colours that turn with them and sizes that programs can hold."""
+    """The Gaussians at `time`, with colours that turn with them and sizes that programs can hold: these
+    know no scale of the fit, so its low-pass is part of the sizes."""
     with torch.no_grad():
-        found = flat_colors(job.asset.at(time))
+        found = with_low_pass(flat_colors(job.asset.at(time)))
     return replace(found, log_scales=found.log_scales.clamp_min(SMALLEST_LOG_SCALE))
+
+
+def _as_written(job: ExportJob, found: Gaussians) -> Gaussians:
+    """What was read back, to be rendered without the low-pass that `_at` made part of the sizes."""
+    return found if job.asset.canonical.fitted is None else without_low_pass(found)
 
 
 def _floats(values: Tensor) -> np.ndarray:

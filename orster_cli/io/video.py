@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -37,6 +37,7 @@ from orster_cli.core.limits import (
 )
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.io.images import to_bytes
+from orster_cli.io.video_encoder import VideoEncoder
 
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
 DECODERS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mjpeg,png,rawvideo"
@@ -248,23 +249,26 @@ def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = Non
 
 def write_video(path: Path, frames: Iterable[Tensor], *, fps: float = 12.0) -> None:
     """Write [3,H,W] frames in [0,1] as H.264 MP4 (yuv420p, BT.709); odd sizes are padded with a white
-    line. Equal frames give equal bytes. ValueError: no frame, or frames of different sizes."""
-    writer, first = None, None
+    line. Equal frames give equal bytes.
+
+    ValueError: no frame, or frames of different sizes; MissingResourceError: ffmpeg could not write them
+    all. Then no file is left."""
+    encoder: VideoEncoder | None = None
     try:
         for frame in frames:
-            pixels = _even(to_bytes(frame))
-            if writer is None:
-                first = pixels.shape
-                writer = _encoder(path, (pixels.shape[1], pixels.shape[0]), fps)
-                writer.send(None)
-            if pixels.shape != first:
-                raise ValueError(f"write_video: frames of {first} and of {pixels.shape}")
-            writer.send(np.ascontiguousarray(pixels))
-    finally:
-        if writer is not None:
-            writer.close()
-    if writer is None:
-        raise ValueError("write_video: expected at least one frame")
+            pixels = np.ascontiguousarray(_even(to_bytes(frame)))
+            if encoder is None:
+                encoder = VideoEncoder(path, pixels.shape, fps)
+            if pixels.shape != encoder.shape:
+                raise ValueError(f"write_video: frames of {encoder.shape} and of {pixels.shape}")
+            encoder.write(pixels)
+        if encoder is None:
+            raise ValueError("write_video: expected at least one frame")
+        encoder.finish()
+    except BaseException:
+        if encoder is not None:
+            encoder.abort()
+        raise
 
 
 def _even(pixels: np.ndarray) -> np.ndarray:
@@ -274,26 +278,6 @@ def _even(pixels: np.ndarray) -> np.ndarray:
     padded = np.full((height, width, 3), 255, np.uint8)
     padded[: pixels.shape[0], : pixels.shape[1]] = pixels
     return padded
-
-
-def _encoder(
-    path: Path, size: tuple[int, int], fps: float
-) -> Generator[None, np.ndarray | None, None]:
-    writer: Generator[None, np.ndarray | None, None] = imageio_ffmpeg.write_frames(
-        str(path),
-        size,
-        fps=fps,
-        codec="libx264",
-        pix_fmt_out="yuv420p",
-        macro_block_size=1,
-        ffmpeg_log_level="error",
-        output_params=[
-            *("-crf", "18", "-movflags", "+faststart", "-bitexact", "-threads", "1"),
-            *("-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709"),
-            *("-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
-        ],
-    )
-    return writer
 
 
 def _header_text(path: Path) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.errors import InputError
-from orster_cli.core.types import SH_C0, Gaussians
+from orster_cli.core.types import SH_C0, FitScale, Gaussians
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.splatting.gaussians4d import Gaussians4D, Timeline
 from orster_cli.splatting.raster_rules import ALPHA_MIN
@@ -38,7 +38,7 @@ class BakedMotion:
 
     `knots` is K. An attribute that does not move is stored once: [1,N,...]. Knot i is at phase i / K when
     the timeline loops, at i / (K - 1) otherwise. `dropped`: Gaussians of the asset that are left out, see
-    `without_unseen`."""
+    `without_unseen`. `fitted`: the scale of the asset's fit, or None."""
 
     knots: int
     timeline: Timeline
@@ -48,6 +48,7 @@ class BakedMotion:
     opacities: Tensor
     colors: Tensor
     dropped: int = 0
+    fitted: FitScale | None = None
 
     def __post_init__(self) -> None:
         n = self.means.shape[1] if self.means.ndim == 3 else -1
@@ -100,6 +101,7 @@ class BakedMotion:
             log_scales=mixed(self.log_scales),
             opacity_logits=torch.logit(mixed(self.opacities)[:, 0], eps=1e-6),
             sh=(mixed(self.colors)[:, None] - 0.5) / SH_C0,
+            fitted=self.fitted,
         )
 
     def select(self, index: Tensor) -> BakedMotion:
@@ -162,7 +164,8 @@ def bake_at(asset: Gaussians4D, knots: int) -> BakedMotion:
         "colors": torch.stack([g.colors for g in shown]),
     }
     once = {name: _once_if_still(value.float().cpu()) for name, value in values.items()}
-    return BakedMotion(knots=knots, timeline=timeline, **once)
+    fitted = asset.canonical.fitted
+    return BakedMotion(knots=knots, timeline=timeline, fitted=fitted, **once)
 
 
 def _same_side(quats: Tensor) -> Tensor:

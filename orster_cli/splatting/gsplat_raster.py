@@ -88,6 +88,7 @@ def rasterize_gsplat(scene: RasterInput) -> RasterOutput:
         eps2d=scene.eps2d,
         packed=False,
         render_mode="RGB+D",
+        rasterize_mode="antialiased" if scene.antialiased else "classic",
     )
     if meta["means2d"].requires_grad:
         meta["means2d"].register_hook(copy_gradient_into(means2d_grad))

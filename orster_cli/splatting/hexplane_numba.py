@@ -7,6 +7,7 @@ not depend on their count. N points, C channels, R cells a side, F features.
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -16,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orster_cli.core.errors import NumericalError
 from orster_cli.core.jit import device_function, kernel
 from orster_cli.splatting.hexplane_reference import SPATIAL, TEMPORAL, time_cells
+from orster_cli.splatting.numba_records import count_nonfinite
 from orster_cli.splatting.simd import (
     LANES,
     any_nonzero,
@@ -298,7 +301,16 @@ class _Sample(torch.autograd.Function):
 def sample_planes_fused(
     points: Tensor, t: float, planes: list[list[Tensor]], aabb: Tensor, periodic: bool
 ) -> Tensor:
-    """As `hexplane_reference.sample_planes`, for float32 on the CPU and C a multiple of 8."""
+    """As `hexplane_reference.sample_planes`, for float32 on the CPU and C a multiple of 8.
+
+    NumericalError: a point or the time is not finite; the kernels would read outside the planes."""
+    bad = count_nonfinite(_flat(points).view(np.uint32))
+    if bad or not math.isfinite(t):
+        what = f"{bad} coordinates of {points.numel()} of the means" if bad else f"the time {t}"
+        raise NumericalError(
+            f"HexPlane: not finite: {what}",
+            hint="lower the learning rates, or start again from the last good checkpoint",
+        )
     return _Sample.apply(t, aabb, periodic, points, *(p for grid in planes for p in grid))
 
 

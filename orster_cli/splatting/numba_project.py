@@ -133,6 +133,7 @@ def project(  # type: ignore[no-untyped-def]
     height,
     near,
     eps2d,
+    antialiased,
     records,
     ids,
     radii,
@@ -141,7 +142,8 @@ def project(  # type: ignore[no-untyped-def]
 ):
     """Write the records and ids of the visible Gaussians and the radii of all; returns M.
 
-    Inputs, float32: `means` [3N], `quats` [4N], `scales` [3N], `opacities` [N], `camera` [16].
+    Inputs, float32: `means` [3N], `quats` [4N], `scales` [3N], `opacities` [N], `camera` [16];
+    `antialiased`: lower opacities by the root of the determinants' ratio (see `rasterize`).
     Outputs: `records` [16N] float32, `ids` [N] int32, `radii` [N] int32, `depths` [N] float64 of the
     visible Gaussians for the sort. `work`: 8 int32 and 128 float32.
     """
@@ -177,10 +179,16 @@ def project(  # type: ignore[no-untyped-def]
         d0, d1 = fnma(m01, m10, m00 * m11), fnma(m02, m10, m00 * m12)
         d2 = fnma(m02, m11, m01 * m12)
         eps = broadcast(eps2d)
-        det = dot3(d0, d0, d1, d1, d2, d2) + eps * (xx + yy + eps)
+        before = dot3(d0, d0, d1, d1, d2, d2)
+        det = before + eps * (xx + yy + eps)
         xx, yy = xx + eps, yy + eps
 
         mx, my = fma(fxz, x, broadcast(cx)), fma(fyz, y, broadcast(cy))
+        if antialiased:
+            store(fields, nr.EXTENT2 * LANES, before / det)
+            for lane in range(LANES):
+                ratio = max(fields[nr.EXTENT2 * LANES + lane], _TINY)
+                fields[nr.LOGOP * LANES + lane] += _HALF * math.log(ratio) * _LOG2E
         logop = load(fields, nr.LOGOP * LANES)
         extent2 = logop - broadcast(_LOG2_ALPHA_MIN)
         sigmas = minimum(sqrt(extent2 * broadcast(nr.UNWHITEN)), broadcast(_EXTENT))

@@ -30,6 +30,7 @@ from orster_cli.splatting.simd import (
 
 _F = np.float32
 _ZERO, _HALF, _ONE, _TWO = _F(0), _F(0.5), _F(1), _F(2)
+_TINY = _F(1e-24)
 
 
 @device_function
@@ -46,6 +47,28 @@ def _whitened_gradient(sums, records, at, fields):  # type: ignore[no-untyped-de
     gxy = l11 * fma(l21, uu, l22 * uw)
     gyy = fma(l21, fma(l21, uu, broadcast(_TWO) * l22 * uw), l22 * l22 * ww)
     return gx, gy, gxx, gxy, gyy
+
+
+@device_function
+def _compensation_gradient(m, n, o, eps):  # type: ignore[no-untyped-def]
+    """Gradient of half the log of det(C) / det(C + eps I) with respect to C, whose factor has the columns
+    `m`, `n`, `o`: ((1 - r) (C + eps I)^-1 - eps / det(C + eps I) I) / 2r with r the ratio."""
+    xx, yy = dot3(m[0], m[0], n[0], n[0], o[0], o[0]), dot3(m[1], m[1], n[1], n[1], o[1], o[1])
+    xy = dot3(m[0], m[1], n[0], n[1], o[0], o[1])
+    d0, d1 = fnma(n[0], m[1], m[0] * n[1]), fnma(o[0], m[1], m[0] * o[1])
+    d2 = fnma(o[0], n[1], n[0] * o[1])
+    before = maximum(dot3(d0, d0, d1, d1, d2, d2), broadcast(_TINY))
+    added = eps * (xx + yy + eps)
+    det = before + added
+    # (1 - r) / (2 r det) = added / (2 before det); eps / (2 r det) = eps / (2 before)
+    half = broadcast(_HALF) / before
+    share = half * added / det
+    less = half * eps
+    return (
+        fma(share, yy + eps, broadcast(_ZERO) - less),
+        broadcast(_ZERO) - share * xy,
+        fma(share, xx + eps, broadcast(_ZERO) - less),
+    )
 
 
 @device_function
@@ -97,7 +120,21 @@ def _quaternion_gradient(w, x, y, z, inverse, r0, r1, r2):  # type: ignore[no-un
 
 @kernel
 def project_backward(  # type: ignore[no-untyped-def]
-    means, quats, scales, opacities, camera, width, height, records, ids, count, sums, grads, work
+    means,
+    quats,
+    scales,
+    opacities,
+    camera,
+    width,
+    height,
+    eps2d,
+    antialiased,
+    records,
+    ids,
+    count,
+    sums,
+    grads,
+    work,
 ):
     """Add the gradients of the Gaussians to `grads`: means [3N], quats [4N], scales [3N], opacities
     [N], colors [3N]; write those of the image-space centres [2N].
@@ -125,8 +162,13 @@ def project_backward(  # type: ignore[no-untyped-def]
         p1 = camera_column(camera, q[1], q[4], q[7], s1)
         p2 = camera_column(camera, q[2], q[5], q[8], s2)
         gx, gy, gxx, gxy, gyy = _whitened_gradient(sums, records, 0, rows)
-        g = (gxx, gxy, gyy)
         m = image_column(p0, a, b, fxz, fyz)
+        if antialiased:
+            n, o = image_column(p1, a, b, fxz, fyz), image_column(p2, a, b, fxz, fyz)
+            cxx, cxy, cyy = _compensation_gradient(m, n, o, broadcast(eps2d))
+            v = gather(sums, rows, 0, SUMS, 0)
+            gxx, gxy, gyy = fma(v, cxx, gxx), fma(v, cxy, gxy), fma(v, cyy, gyy)
+        g = (gxx, gxy, gyy)
         d0 = _image_column_backward(p0, m[0], m[1], g, a, b, fxz, fyz)
         m = image_column(p1, a, b, fxz, fyz)
         d1 = _image_column_backward(p1, m[0], m[1], g, a, b, fxz, fyz)

@@ -73,6 +73,7 @@ class _Frame(NamedTuple):
     threads: int
     near: float
     eps2d: float
+    antialiased: bool
 
 
 def _scratch() -> tuple[np.ndarray, np.ndarray]:
@@ -112,6 +113,7 @@ def _forward_view(
         _F(frame.height),
         _F(frame.near),
         _F(frame.eps2d),
+        frame.antialiased,
         records,
         ids,
         radii,
@@ -177,6 +179,8 @@ def _backward_view(
         view.camera,
         _F(frame.width),
         _F(frame.height),
+        _F(frame.eps2d),
+        frame.antialiased,
         view.records,
         view.ids,
         view.count,
@@ -250,6 +254,7 @@ def rasterize_numba(scene: RasterInput, *, threads: int | None = None) -> Raster
         min(threads, scene.height),
         scene.near,
         scene.eps2d,
+        scene.antialiased,
     )
     means2d_grad = torch.zeros(len(scene.viewmats), len(scene.means), 2)
     rgb, alpha, depth, radii = _Rasterize.apply(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from orster_cli.core.limits import (
     MOTION_MAX_KNOTS,
 )
 from orster_cli.core.strict_json import parse_json
+from orster_cli.core.types import FitScale
 from orster_cli.splatting import raster_rules
 from orster_cli.splatting.baked import ATTRIBUTES, WIDTHS, BakedMotion
 from orster_cli.splatting.gaussians4d import Timeline
@@ -64,19 +66,33 @@ def pack(motion: BakedMotion, *, mean_bits: int = BITS["means"]) -> bytes:
         "knots": motion.knots,
         "looping": motion.timeline.looping,
         "cycles": motion.timeline.cycles,
-        "raster": {
-            "eps2d": raster_rules.EPS2D,
-            "alpha_min": raster_rules.ALPHA_MIN,
-            "alpha_max": raster_rules.ALPHA_MAX,
-            "near": raster_rules.NEAR,
-            "margin": raster_rules.FRUSTUM_MARGIN,
-        },
+        "raster": _raster(motion.fitted),
         "attributes": described,
     }
     text = json.dumps(head, separators=(",", ":")).encode()
     return b"".join(
         [MAGIC, len(text).to_bytes(LENGTH_BYTES, "little"), text, zlib.compress(b"".join(body), 9)]
     )
+
+
+def _raster(fitted: FitScale | None) -> dict[str, Any]:
+    """The constants of rasterization, and the scale of the fit where it is known."""
+    rules = {
+        "eps2d": raster_rules.EPS2D,
+        "alpha_min": raster_rules.ALPHA_MIN,
+        "alpha_max": raster_rules.ALPHA_MAX,
+        "near": raster_rules.NEAR,
+        "margin": raster_rules.FRUSTUM_MARGIN,
+    }
+    return rules if fitted is None else rules | asdict(fitted)
+
+
+def _fitted(raster: dict[str, Any]) -> FitScale | None:
+    """The inverse of `_raster`. KeyError, TypeError, ValueError: damaged."""
+    if "focal" not in raster:
+        return None
+    numbers = {name: float(raster[name]) for name in ("focal", "radius", "eps2d")}
+    return FitScale(**numbers, antialiased=bool(raster["antialiased"]))
 
 
 def unpack(data: bytes, *, where: str = "packed motion") -> BakedMotion:
@@ -103,6 +119,7 @@ def unpack(data: bytes, *, where: str = "packed motion") -> BakedMotion:
         }
         timeline = Timeline(looping=bool(head["looping"]), cycles=_count(head["cycles"]))
         dropped = int(head["dropped"])
+        fitted = _fitted(dict(head.get("raster", {})))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(where, f"its head: {type(error).__name__}: {error}") from error
     sizes = {n: math.prod(shapes[n]) * _planes(bits[n]) for n in ATTRIBUTES}
@@ -113,7 +130,7 @@ def unpack(data: bytes, *, where: str = "packed motion") -> BakedMotion:
         low, step = ranges[name]
         values[name] = torch.from_numpy((low + codes * step).astype(np.float32))
         start += sizes[name]
-    return BakedMotion(knots=knots, timeline=timeline, dropped=dropped, **values)
+    return BakedMotion(knots=knots, timeline=timeline, dropped=dropped, fitted=fitted, **values)
 
 
 def _head(data: bytes, where: str) -> tuple[dict[str, Any], bytes]:

@@ -27,6 +27,7 @@ class RasterInput(NamedTuple):
     height: int
     near: float = NEAR
     eps2d: float = EPS2D
+    antialiased: bool = False
 
     @property
     def gaussians(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

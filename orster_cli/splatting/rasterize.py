@@ -125,6 +125,7 @@ def rasterize(
     background: Tensor | None = None,
     near: float = NEAR,
     eps2d: float = EPS2D,
+    antialiased: bool = False,
     backend: str = "auto",
     threads: int | None = None,
 ) -> Render:
@@ -132,8 +133,10 @@ def rasterize(
 
     `means` [N,3] world, `quats` [N,4] wxyz of any nonzero norm, `scales` [N,3] > 0 world units,
     `opacities` [N] in [0,1], `colors` [N,3], `viewmats` [C,4,4] world to camera, `Ks` [C,3,3]
-    pixels, `background` [3] or [C,3] or None (black). `threads`: of the CPU backend, by default
-    `torch.get_num_threads()`.
+    pixels, `background` [3] or [C,3] or None (black). `eps2d`: the low-pass, pixels squared.
+    `antialiased`: opacities are lowered by what the low-pass adds to a Gaussian's area (Yu et al. 2024,
+    Mip-Splatting, the 2D Mip filter), as gsplat's mode of this name. `threads`: of the CPU backend, by
+    default `torch.get_num_threads()`.
 
     Gradients reach means, quats, scales, opacities, colors and background from rgb, alpha and
     depth; cameras only with backend="torch".
@@ -141,7 +144,18 @@ def rasterize(
     cannot take these tensors, MissingResourceError where gsplat cannot be built.
     """
     scene = RasterInput(
-        means, quats, scales, opacities, colors, viewmats, Ks, width, height, near, eps2d
+        means,
+        quats,
+        scales,
+        opacities,
+        colors,
+        viewmats,
+        Ks,
+        width,
+        height,
+        near,
+        eps2d,
+        antialiased,
     )
     _check_shapes(scene)
     _check_finite(scene)

@@ -11,12 +11,14 @@ from torch import Tensor
 from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.low_pass import low_pass
 from orster_cli.splatting.rasterize import rasterize
 
 
 @torch.no_grad()
 def render_frame(gaussians: Gaussians, cameras: Cameras, index: int) -> tuple[Tensor, Tensor]:
-    """Premultiplied colour [3,H,W] and alpha [1,H,W] of static Gaussians in camera `index`."""
+    """Premultiplied colour [3,H,W] and alpha [1,H,W] of static Gaussians in camera `index`, with the
+    low-pass of their fit at the camera's scale."""
     out = rasterize(
         gaussians.means,
         gaussians.quats,
@@ -27,6 +29,7 @@ def render_frame(gaussians: Gaussians, cameras: Cameras, index: int) -> tuple[Te
         cameras.K[index : index + 1],
         cameras.width,
         cameras.height,
+        **low_pass(gaussians, cameras.K[index], cameras.w2c[index]),
     )
     return out.rgb[0].permute(2, 0, 1).clamp(0, 1), out.alpha[0].permute(2, 0, 1).clamp(0, 1)
 

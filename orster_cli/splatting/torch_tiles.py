@@ -25,12 +25,14 @@ from orster_cli.splatting.raster_types import RasterInput, RasterOutput
 
 class Projected(NamedTuple):
     """Gaussians in one image: `means2d` [N,2] pixels, `conics` [N,3] (xx, xy, yy of the inverse
-    covariance), `depths` [N], `radii` [N,2] integer pixels, 0 if the Gaussian is not visible."""
+    covariance), `depths` [N], `radii` [N,2] integer pixels, 0 if the Gaussian is not visible, `opacities`
+    [N], compensated where that is asked for."""
 
     means2d: Tensor
     conics: Tensor
     depths: Tensor
     radii: Tensor
+    opacities: Tensor
 
 
 def rotation_matrices(quats: Tensor) -> Tensor:
@@ -56,6 +58,7 @@ def project(
     *,
     near: float,
     eps2d: float,
+    antialiased: bool = False,
 ) -> Projected:
     """EWA projection of Gaussians into one camera (`viewmat` [4,4], `K` [3,3])."""
     in_camera = means @ viewmat[:3, :3].T + viewmat[:3, 3]
@@ -82,10 +85,17 @@ def project(
         dim=-2,
     )
     half = jacobian @ viewmat[:3, :3] @ (rotation_matrices(quats) * scales[:, None, :])
-    cov = half @ half.transpose(-1, -2) + eps2d * torch.eye(2, dtype=means.dtype).to(means)
+    cov = half @ half.transpose(-1, -2)
+    before = cov[:, 0, 0] * cov[:, 1, 1] - cov[:, 0, 1].square()
+    cov = cov + eps2d * torch.eye(2, dtype=means.dtype).to(means)
     xx, xy, yy = cov[:, 0, 0], cov[:, 0, 1], cov[:, 1, 1]
     determinant = xx * yy - xy * xy
     conics = torch.stack([yy / determinant, -xy / determinant, xx / determinant], dim=-1)
+    if antialiased:  # the integral over the image stays what it was without the low-pass
+        ratio = before / determinant
+        held = ratio > 0  # the root has no gradient at 0
+        kept = torch.where(held, ratio, torch.ones_like(ratio)).sqrt()
+        opacities = opacities * torch.where(held, kept, torch.zeros_like(ratio))
 
     with torch.no_grad():
         sigmas = (2 * torch.log(opacities.clamp_min(ALPHA_MIN) / ALPHA_MIN)).sqrt()
@@ -95,7 +105,7 @@ def project(
         inside = ((means2d + radii > 0) & (means2d - radii < size)).all(dim=-1)
         visible = in_front & inside & (determinant > 0) & (opacities >= ALPHA_MIN)
         radii = torch.where(visible[:, None], radii, torch.zeros_like(radii))
-    return Projected(means2d, conics, z, radii)
+    return Projected(means2d, conics, z, radii, opacities)
 
 
 def _blend_tile(
@@ -118,10 +128,10 @@ def _blend_tile(
 
 
 def _blend(
-    projected: Projected, opacities: Tensor, features: Tensor, width: int, height: int, tile: int
+    projected: Projected, features: Tensor, width: int, height: int, tile: int
 ) -> tuple[Tensor, Tensor]:
     """Blends `features` [N,F] to [H,W,F] and alpha [H,W,1] in square tiles of `tile` pixels."""
-    means2d, conics, depths, radii = projected
+    means2d, conics, depths, radii, opacities = projected
     visible = torch.nonzero(radii[:, 0] > 0)[:, 0]
     order = visible[torch.argsort(depths.detach()[visible], stable=True)]
     means2d, conics, radii = means2d[order], conics[order], radii[order]
@@ -184,11 +194,12 @@ def rasterize_tiles(scene: RasterInput, *, tile: int | None = None) -> RasterOut
             height,
             near=scene.near,
             eps2d=scene.eps2d,
+            antialiased=scene.antialiased,
         )
         if projected.means2d.requires_grad:
             projected.means2d.register_hook(copy_gradient_into(means2d_grad[camera]))
         features = torch.cat([scene.colors, projected.depths[:, None]], dim=-1)
-        image, alpha = _blend(projected, scene.opacities, features, width, height, tile)
+        image, alpha = _blend(projected, features, width, height, tile)
         images.append(image)
         alphas.append(alpha)
         radii.append(projected.radii.amax(dim=-1).to(torch.int32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
+from orster_cli.core.types import FitScale
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.packed_motion import pack
 from orster_cli.viewer.document import viewer_html
@@ -79,7 +81,7 @@ def shown(browser: Any, page_file: Path) -> Iterator[Watched]:
     watched.page.close()
 
 
-@pytest.mark.parametrize("name", ["fitted loop", "shaded", "loop of two cycles"])
+@pytest.mark.parametrize("name", ["fitted loop", "shaded", "loop of two cycles", "fitted smaller"])
 def test_it_shows_what_the_rasterizer_shows(
     name: str, browser: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -89,6 +91,9 @@ def test_it_shows_what_the_rasterizer_shows(
         asset = moving_asset(1500, looping=False, shading=True, seed=1)
     else:
         asset = moving_asset(1500, cycles=2, seed=2)
+    if name == "fitted smaller":
+        scale = FitScale(focal=140.0, radius=1.8, eps2d=0.2, antialiased=True)
+        asset = replace(asset, canonical=replace(asset.canonical, fitted=scale))
     report = write_viewer(asset, tmp_path / "viewer.html", title=name)
     watched = opened(browser, report.path, "playing=0")
     found = [shot_psnr(watched.page, asset, shot) for shot in shots()]

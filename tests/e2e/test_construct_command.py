@@ -61,7 +61,14 @@ def test_dataset_to_asset_to_report(dataset: Path, tmp_path: Path, call: Call) -
     assert "--force" in other.err
     call("verify", asset, dataset)
     call("evaluate", asset, "--reference", clip, "-o", report)
-    psnr = json.loads((asset / "quality.json").read_text())["mean"]["psnr"]
+    quality = json.loads((asset / "quality.json").read_text())
+    psnr = quality["mean"]["psnr"]
+    assert quality["size"] == 48
+    assert quality["twice"]["psnr"] > 20
+    assert quality["between"]["pairs"] == 8
+    described = json.loads((asset / "asset.json").read_text())
+    assert described["version"] == 2
+    assert described["fit"]["focal"] == pytest.approx(48 * 50 / 36, rel=0.01)
     means = json.loads((report / "report.json").read_text())["subjects"][0]["mean"]
     assert means["psnr"] == pytest.approx(psnr, abs=0.05)
     call("evaluate", asset, "--reference", clip, "-o", report, "--fail-under", "psnr=99", check=7)

@@ -19,7 +19,8 @@ pytestmark = [
     ("count", "size", "width", "height"),
     [(2000, 0.75, 64, 64), (300, 3.0, 48, 64), (300, 1.0, 33, 17), (1, 5.0, 33, 17)],
 )
-def test_values_and_gradients_agree_with_float64(count, size, width, height):
+@pytest.mark.parametrize("settings", [{}, {"antialiased": True}, {"eps2d": 1.2}])
+def test_values_and_gradients_agree_with_float64(count, size, width, height, settings):
     scene, views = shell(count, seed=1, size=size), cameras(2, width, height)
     results = []
     for device, dtype, backend in (
@@ -28,7 +29,7 @@ def test_values_and_gradients_agree_with_float64(count, size, width, height):
     ):
         leaves = {n: scene[n].to(device, dtype).requires_grad_() for n in NAMES}
         cams = {n: v.to(device, dtype) for n, v in views.items()}
-        out = rasterize(**leaves, **cams, width=width, height=height, backend=backend)
+        out = rasterize(**leaves, **cams, width=width, height=height, backend=backend, **settings)
         results.append((out, leaves))
     (fast, leaves), (reference, doubles) = results
     worst = (fast.rgb.detach().cpu() - reference.rgb.detach()).abs().amax(-1, keepdim=True)

@@ -19,7 +19,8 @@ def gsplat():
 
 
 @pytest.mark.parametrize("spread", [1.0, 8.0], ids=["in view", "across the frustum's margin"])
-def test_projection_is_gsplats(gsplat, spread):
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_projection_is_gsplats(gsplat, spread, antialiased):
     scene = {name: value.double() for name, value in shell(400, seed=11).items()}
     scene["means"] *= spread
     scene["opacities"] = torch.ones(400, dtype=torch.float64)
@@ -29,12 +30,14 @@ def test_projection_is_gsplats(gsplat, spread):
         leaves = [scene[n].clone().requires_grad_() for n in ("means", "quats", "scales")]
         if theirs:
             covars, _ = gsplat._quat_scale_to_covar_preci(leaves[1], leaves[2], True, False)
-            radii, centres, depths, conics, _ = gsplat._fully_fused_projection(
-                leaves[0], covars, view["viewmats"], view["Ks"], 60, 44, EPS2D, NEAR
+            radii, centres, depths, conics, kept = gsplat._fully_fused_projection(
+                *(leaves[0], covars, view["viewmats"], view["Ks"], 60, 44, EPS2D, NEAR),
+                calc_compensations=antialiased,
             )
             radii, centres, depths, conics = radii[0], centres[0], depths[0], conics[0]
+            opacities = kept[0] if antialiased else scene["opacities"]
         else:
-            centres, conics, depths, radii = project(
+            centres, conics, depths, radii, opacities = project(
                 *leaves,
                 scene["opacities"],
                 view["viewmats"][0],
@@ -43,18 +46,20 @@ def test_projection_is_gsplats(gsplat, spread):
                 44,
                 near=NEAR,
                 eps2d=EPS2D,
+                antialiased=antialiased,
             )
         seen = radii.amin(-1) > 0
         weights = torch.linspace(0.5, 2, 400, dtype=torch.float64)[:, None] * seen[:, None]
-        (weights * torch.cat([centres, conics, depths[:, None]], -1)).sum().backward()
-        results.append((radii, centres, conics, depths, [leaf.grad for leaf in leaves]))
+        found = torch.cat([centres, conics, depths[:, None], opacities[:, None]], -1)
+        (weights * found).sum().backward()
+        results.append((radii, centres, conics, depths, opacities, [leaf.grad for leaf in leaves]))
     ours, theirs = results
     both = (ours[0].amin(-1) > 0) & (theirs[0].amin(-1) > 0)
     assert both.sum() > 20
     torch.testing.assert_close(ours[0][both], theirs[0][both].double(), rtol=0, atol=1)
-    for a, b in zip(ours[1:4], theirs[1:4], strict=True):
+    for a, b in zip(ours[1:5], theirs[1:5], strict=True):
         torch.testing.assert_close(a[both], b[both], rtol=1e-10, atol=1e-10)
-    for a, b, name in zip(ours[4], theirs[4], ("means", "quats", "scales"), strict=True):
+    for a, b, name in zip(ours[5], theirs[5], ("means", "quats", "scales"), strict=True):
         assert_close(a[both], b[both], name, rtol=1e-8, atol=1e-8, relative_l2=1e-9)
 
 
@@ -65,13 +70,15 @@ def test_rotations_are_gsplats_and_known_by_hand(gsplat):
     torch.testing.assert_close(quarter @ torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0]))
 
 
-def test_gradients_of_the_reference_are_finite_differences():
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_gradients_of_the_reference_are_finite_differences(antialiased):
     scene = {name: value.double() for name, value in shell(3, seed=1, size=0.9).items()}
     view = {name: value.double() for name, value in cameras(1, 6, 5).items()}
     leaves = [value.clone().requires_grad_() for value in (*scene.values(), *view.values())]
 
     def outputs(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(rasterize_tiles(RasterInput(*tensors, 6, 5), tile=4)[:3])
+        scene = RasterInput(*tensors, 6, 5, antialiased=antialiased)
+        return tuple(rasterize_tiles(scene, tile=4)[:3])
 
     assert torch.autograd.gradcheck(outputs, leaves, eps=1e-7, atol=1e-5, rtol=1e-4)
 

@@ -81,12 +81,13 @@ def _settled(fast: Render, reference: Render) -> torch.Tensor:
     return mask
 
 
+@pytest.mark.parametrize("antialiased", [False, True])
 @pytest.mark.parametrize("name", SCENES)
-def test_values_and_gradients_agree_with_float64(name):
+def test_values_and_gradients_agree_with_float64(name, antialiased):
     scene, width, height = SCENES[name]
-    views = cameras(2, width, height)
-    fast, leaves = _render(scene, views, width, height, torch.float32, threads=2)
-    reference, doubles = _render(scene, views, width, height, torch.float64)
+    views, how = cameras(2, width, height), {"antialiased": antialiased}
+    fast, leaves = _render(scene, views, width, height, torch.float32, threads=2, **how)
+    reference, doubles = _render(scene, views, width, height, torch.float64, **how)
     mask = _settled(fast, reference)
     generator = torch.Generator().manual_seed(5)
     for key in OUTPUTS:

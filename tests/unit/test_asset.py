@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from orster_cli.construction.asset import load_asset, save_asset
 from orster_cli.core.errors import InputError
-from orster_cli.core.types import Gaussians
+from orster_cli.core.types import FitScale, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
@@ -72,7 +73,11 @@ def _describe(folder: Path, **changes: Any) -> None:
         {"field": []},
         {"timeline": {"begin": 1}},
         {"timeline": None},
+        {"version": 3},
         {"version": 2},
+        {"version": 2, "fit": {"focal": 0, "radius": 2, "eps2d": 0.3, "antialiased": False}},
+        {"version": 2, "fit": {"focal": 100, "radius": "2 m", "eps2d": 0.3, "antialiased": False}},
+        {"version": 2, "fit": {"focal": 100, "radius": 2, "eps2d": 0.3, "antialiased": "no"}},
         {"format": "other"},
     ],
 )
@@ -81,6 +86,16 @@ def test_a_description_that_is_not_ours_is_named(tmp_path: Path, changes: dict[s
     _describe(tmp_path, **changes)
     with pytest.raises(InputError, match=r"asset\.json|deformation config"):
         load_asset(tmp_path)
+
+
+def test_the_scale_of_the_fit_comes_back_and_older_assets_have_none(tmp_path: Path) -> None:
+    asset = _asset()
+    save_asset(tmp_path, asset)
+    assert json.loads((tmp_path / "asset.json").read_text())["version"] == 1
+    assert load_asset(tmp_path).at(0.3).fitted is None
+    fitted = FitScale(focal=177.7, radius=2.0, eps2d=0.3, antialiased=True)
+    save_asset(tmp_path, replace(asset, canonical=replace(asset.canonical, fitted=fitted)))
+    assert load_asset(tmp_path).at(0.3).fitted == fitted
 
 
 def test_a_motion_that_is_cut_short_or_of_another_asset_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.schema import Config
 from orster_cli.construction.fit_asset import limit_to_clip_detail
-from orster_cli.construction.fit_input import prepare_clip
+from orster_cli.construction.fit_input import picture_travel, prepare_clip
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
@@ -144,6 +144,33 @@ def test_few_moments_get_few_cells_in_time() -> None:
     )  # the same moments again
     assert limit_to_clip_detail(cfg, [ball_clip(2, side=32)], Silent()).time_resolution == 2
     assert limit_to_clip_detail(cfg, [many], Silent()) is cfg
+
+
+def _swinging(moments: int, swings: int) -> OrbitClip:
+    """A ball that swings from side to side."""
+    clip = ball_clip(moments, side=32)
+    places = (6 * torch.sin(2 * math.pi * swings * clip.times)).round().long().tolist()
+    moved = [
+        [x.roll(p, -1) for x, p in zip(v, places, strict=True)] for v in (clip.frames, clip.alpha)
+    ]
+    return replace(clip, frames=torch.stack(moved[0]), alpha=torch.stack(moved[1]))
+
+
+def test_by_default_cells_in_time_follow_moments_and_motion_up_and_down() -> None:
+    cfg = ConstructConfig(resolution=32)
+    for moments, slow, quick in ((2, 2, 2), (8, 6, 6), (72, 16, 54), (400, 16, 256)):
+        for swings, cells in ((1, slow), (8, quick)):
+            clip = _swinging(moments, swings)
+            found = limit_to_clip_detail(cfg, [clip], Silent()).time_resolution
+            assert found == cells, (moments, swings)
+
+
+def test_travel_does_not_depend_on_the_frame_rate() -> None:
+    for swings, low, high in ((1, 2, 5), (8, 15, 33)):
+        found = [picture_travel(_swinging(moments, swings)) for moments in (64, 128, 256)]
+        assert low < min(found) <= max(found) < high
+        assert max(found) < 1.25 * min(found)
+    assert picture_travel(ball_clip(8, side=32)) == 0
 
 
 def test_folders_of_images(tmp_path: Path) -> None:

@@ -103,6 +103,16 @@ class _Poison(StopFlag):
         pass
 
 
+def test_a_perceptual_loss_now_and_then_weighs_what_it_weighs_always() -> None:
+    """The mean weight over the steps is the configured one, however seldom it is evaluated."""
+    for every in (1, 4, 5):
+        fit = tiny_fit(replace(TINY, lpips=0.2, lpips_every=every))
+        steps = range(fit.total - 20, fit.total)
+        weights = [fit._loss_weights(step).lpips for step in steps]
+        assert sum(weights) / len(weights) == pytest.approx(0.2)
+        assert sum(weight > 0 for weight in weights) == 20 / every
+
+
 def test_nan_rolls_back(tmp_path: Path) -> None:
     """A NaN that appears once costs a rollback and half the rates, not the run."""
     fit, reporter = tiny_fit(), Silent()

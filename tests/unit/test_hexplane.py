@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orster_cli.core.errors import ConfigError
+from orster_cli.core.errors import ConfigError, NumericalError
 from orster_cli.splatting.hexplane import (
     AXES,
     SPATIAL,
@@ -35,6 +35,17 @@ def test_names_order_and_shapes_are_those_of_4dgaussians():
     assert shapes["grids.1.5"] == (3, 8, 16)  # and is not refined with scale
     assert [AXES[i] for i in SPATIAL] == [(0, 1), (0, 2), (1, 2)]
     assert [AXES[i] for i in TEMPORAL] == [(0, 3), (1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused_by_name(bad):
+    """The fused kernel would read outside the planes."""
+    field, points = _ones(), torch.zeros(20, 3)
+    points[7, 1] = bad
+    with pytest.raises(NumericalError, match="1 coordinates of 60"):
+        field(points, 0.5)
+    with pytest.raises(NumericalError, match="time"):
+        field(torch.zeros(20, 3), bad)
 
 
 def test_planes_start_near_one_and_still():

@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.reporting import Silent
 from orster_cli.io.video import iterate_frames, probe, read_video, write_video
 from tests.helpers.ffmpeg import bars, ffmpeg
+
+
+@pytest.mark.parametrize("limit", [600, 0])
+def test_a_video_that_cannot_be_written_is_an_error_and_no_file(tmp_path: Path, limit: int) -> None:
+    """A disk that is full (a limit on the size of files), and a folder that is not there."""
+    path = tmp_path / "a.mp4" if limit else tmp_path / "none" / "a.mp4"
+    frames = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(i)) for i in range(30)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        if limit:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        with pytest.raises(MissingResourceError, match="could not be written"):
+            write_video(path, frames)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not path.exists()
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(Path("run:1.mp4"), [torch.rand(3, 16, 16)] * 3)
+    assert len(read_video(Path("run:1.mp4"), Silent())) == 3
 
 
 def ramp(count: int, height: int, width: int) -> torch.Tensor:

@@ -5,12 +5,12 @@ const literal = (x) => Number(x).toExponential(); // as GLSL writes a float
 
 const vertexShader = (rules) => `#version 300 es
 precision highp float; precision highp int; precision highp usampler2DArray;
-const float EPS2D = ${literal(rules.eps2d)}, ALPHA_MIN = ${literal(rules.alpha_min)};
+const float ALPHA_MIN = ${literal(rules.alpha_min)};
 const float NEAR = ${literal(rules.near)}, MARGIN = ${literal(rules.margin)};
 uniform usampler2DArray means, quats, log_scales, shades;
 uniform vec4 means_low, means_step, quats_low, quats_step;
 uniform vec4 log_scales_low, log_scales_step, shades_low, shades_step;
-uniform ivec2 knots; uniform float weight;
+uniform ivec2 knots; uniform float weight, eps;
 uniform mat4 w2c; uniform vec2 focal, size;
 in uint which;
 out vec2 at; flat out vec4 shade;
@@ -38,31 +38,28 @@ mat3 rotation() {
     2.0 * (x * y - w * z), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z + w * x),
     2.0 * (x * z + w * y), 2.0 * (y * z - w * x), 1.0 - 2.0 * (x * x + y * y));
 }
-float cross2(vec2 a, vec2 b) { return a.x * b.y - a.y * b.x; }
 
 void main() {
   gl_Position = vec4(2.0, 2.0, 2.0, 1.0); // outside, unless it is seen
   shade = max(mixed(shades, shades_low, shades_step), 0.0);
   at = vec2(0.0);
   vec3 p = (w2c * vec4(mixed(means, means_low, means_step).xyz, 1.0)).xyz;
-  if (p.z <= NEAR || shade.a < ALPHA_MIN) return;
+  if (p.z <= NEAR) return;
   vec2 centre = focal * p.xy / p.z + 0.5 * size;
   vec2 limit = (0.5 + MARGIN) * size / focal;
   vec2 slope = clamp(p.xy / p.z, -limit, limit);
   vec3 scale = exp(mixed(log_scales, log_scales_low, log_scales_step).xyz);
-  mat3 axes = mat3(w2c) * rotation();
-  vec2 h[3]; // columns of Jacobian x axes
-  for (int j = 0; j < 3; j++) {
-    vec3 axis = axes[j] * scale[j];
-    h[j] = focal / p.z * (axis.xy - slope * axis.z);
-  }
-  float xx = h[0].x * h[0].x + h[1].x * h[1].x + h[2].x * h[2].x;
-  float yy = h[0].y * h[0].y + h[1].y * h[1].y + h[2].y * h[2].y;
-  float xy = h[0].x * h[0].y + h[1].x * h[1].y + h[2].x * h[2].y;
-  vec3 minors = vec3(cross2(h[0], h[1]), cross2(h[1], h[2]), cross2(h[2], h[0]));
-  float det = dot(minors, minors) + EPS2D * (xx + yy) + EPS2D * EPS2D; // of cov + EPS2D
+  mat3 axes = transpose(mat3(w2c) * rotation());
+  // rows of Jacobian x axes
+  vec3 x = focal.x / p.z * scale * (axes[0] - slope.x * axes[2]);
+  vec3 y = focal.y / p.z * scale * (axes[1] - slope.y * axes[2]);
+  float xx = dot(x, x), yy = dot(y, y), xy = dot(x, y);
+  vec3 minors = cross(x, y);
+  float own = dot(minors, minors), det = own + eps * (xx + yy + eps); // of cov + eps
+  ${rules.antialiased ? "shade.a *= sqrt(own / det);" : ""}
+  if (shade.a < ALPHA_MIN) return;
   float half_gap = length(vec2(0.5 * (xx - yy), xy));
-  float large = 0.5 * (xx + yy) + EPS2D + half_gap, small = det / large;
+  float large = 0.5 * (xx + yy) + eps + half_gap, small = det / large;
   float angle = half_gap > 0.0 ? 0.5 * atan(xy, 0.5 * (xx - yy)) : 0.0;
   vec2 axis = vec2(cos(angle), sin(angle));
   float reach = sqrt(2.0 * log(shade.a / ALPHA_MIN));
@@ -215,6 +212,9 @@ class Renderer {
     gl.useProgram(splat.program);
     gl.uniform2i(splat.knots, between.first, between.second);
     gl.uniform1f(splat.weight, between.weight);
+    const { eps2d, focal: f, radius } = this.motion.head.raster; // f: of the fit
+    const far = Math.max(Math.hypot(w2c[3], w2c[7], w2c[11]), radius / 10);
+    gl.uniform1f(splat.eps, f ? eps2d * ((focal * radius) / (f * far)) ** 2 : eps2d);
     gl.uniformMatrix4fv(splat.w2c, true, w2c);
     gl.uniform2f(splat.focal, focal, focal);
     gl.uniform2f(splat.size, width, height);
