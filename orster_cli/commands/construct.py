@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, Run, command
+from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, StageRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
@@ -72,7 +72,7 @@ def construct(
     ] = None,
     device: DeviceOption = "auto",
     orbit: OrbitOptions,
-    run: Run,
+    run: StageRun,
 ) -> None:
     """Fit animated 3D Gaussians to orbital clips.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orster_cli.ui.options import DeviceOption, Run, command
+from orster_cli.ui.options import DeviceOption, StageRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Draft
@@ -58,7 +58,7 @@ def evaluate(
         typer.Option(help="Folder of the cached network features; by default in the user's cache."),
     ] = None,
     device: DeviceOption = "auto",
-    run: Run,
+    run: StageRun,
 ) -> None:
     """Measure assets and clips, and write a report.
 
@@ -132,7 +132,7 @@ def _run(
         cfg,
         reference=reference,
         device=device,
-        cache=(cache or _cache_folder()) / "features",
+        cache=(cache or cache_folder()) / "features",
         reporter=stage.out,
     )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -149,7 +149,7 @@ def _run(
     check_available(values["unavailable"], cfg, stage.out)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """The default folder of the cached features."""
     if user := os.environ.get("XDG_CACHE_HOME"):
         return Path(user) / "orster"

@@ -101,6 +101,7 @@ def _settings(resolved: Resolved, template: str | None) -> str:
     import dataclasses
     import json
 
+    from orster_cli.config.load import DEFAULT
     from orster_cli.config.schema import Config
 
     origin = f"from the template {template}" if template else "none yet: all have their defaults"
@@ -116,7 +117,7 @@ def _settings(resolved: Resolved, template: str | None) -> str:
         chosen = [
             (one.name, one.metadata["help"])
             for one in dataclasses.fields(getattr(resolved.config, section.name))
-            if resolved.origins[f"{section.name}.{one.name}"] != "default"
+            if resolved.origins[f"{section.name}.{one.name}"] != DEFAULT
         ]
         if chosen:
             lines += ["", f"[{section.name}]"]
