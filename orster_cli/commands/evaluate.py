@@ -96,17 +96,25 @@ def evaluate(
 
 
 def compare_reports(first: Path, second: Path, out: Out) -> None:
-    """`--compare`: print the paired differences of two reports (folders or report.json files)."""
+    """`--compare`: print the paired differences of two reports (folders or report.json files), as Markdown
+    unless the reader is a terminal."""
     from orster_cli.report.comparison import (
+        COMPARED,
         compare_report_files,
         comparison_markdown,
+        comparison_text,
         not_compared,
     )
+    from orster_cli.ui.out import Table
 
     result = compare_report_files(first, second)
     if count := not_compared(result):
         out.warn(f"subjects that are not compared, because both reports do not have them: {count}")
-    out.result(result, comparison_markdown(result))
+    if out.draws:
+        head, rows, notes = comparison_text(result)
+        out.result(result, [head, Table(rows, COMPARED), *notes])
+    else:
+        out.result(result, comparison_markdown(result))
 
 
 def _run(

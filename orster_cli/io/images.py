@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -121,12 +122,25 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for r, (row, caption) in enumerate(zip(rows, captions, strict=True)):
         top = margin + r * (cell + band + margin)
-        text = caption.encode("ascii", "replace").decode()[: width // 6]
+        text = drawable(caption)[: width // 6]
         draw.text((margin, top), text, fill=(60, 60, 60))
         for c, frame in enumerate(row):
             picture = _fitted(Image.fromarray(to_bytes(on_white(frame))), cell)
             sheet.paste(picture, (margin + c * (cell + margin), top + band))
     return torch.from_numpy(np.array(sheet)).permute(2, 0, 1).float() / 255
+
+
+def drawable(text: str) -> str:
+    """`text` in the letters of Pillow's font, which are ASCII: without accents, "?" for other letters; a
+    note where it has nothing else."""
+    spelled = text.translate({ord("ß"): "ss", ord("ø"): "o", ord("æ"): "ae", ord("œ"): "oe"})
+    plain = "".join(
+        c for c in unicodedata.normalize("NFKD", spelled) if not unicodedata.combining(c)
+    )
+    drawn = plain.encode("ascii", "replace").decode()
+    if text.strip() and not any(c.isalnum() for c in drawn):
+        return "(a text in letters that cannot be drawn)"
+    return drawn
 
 
 def _fitted(picture: Image.Image, cell: int) -> Image.Image:
