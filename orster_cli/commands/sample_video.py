@@ -332,9 +332,8 @@ def _texts(stage: Stage, condition: ConditionOptions, model: OpenedModel, texts:
             ]._sampler  # loaded once, at the first that needs it
         made += sample_clip(one, sampling, condition.seed, announce=False) is not None
     values = {"status": "made" if made else "up to date", "path": str(stage.out_path)}
-    folders = [str(one.out_path) for one in stages]
     text = f"{made} clips made, {len(texts) - made} up to date, in {stage.out_path}"
-    stage.out.report({**values, "made": made, "clips": folders}, text)
+    stage.out.report({**values, "made": made, "clips": [str(one.out_path) for one in stages]}, text)
 
 
 def _write(
