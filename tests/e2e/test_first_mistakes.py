@@ -218,3 +218,37 @@ def test_an_update_replaces_what_other_settings_made(
     assert "error" not in said.err
     assert "up to date" in orster(capsys, *words, "flicker", "--set", "evaluate.seed=3").out
     assert orster(capsys, "evaluate", "a", "-o", here / "asset", "--update").code == 6
+
+
+def test_the_commands_of_a_projects_readme_exist(tmp_path: Path, capsys: Capture) -> None:
+    assert orster(capsys, "init", tmp_path / "p").code == 0
+    text = (tmp_path / "p" / "README.md").read_text()
+    makefile = (tmp_path / "p" / "Makefile").read_text()
+    lines = [line.partition("#")[0].strip() for line in text.splitlines() if line[:4] == "    "]
+    parts = [part.split() for line in lines for part in line.split(" && ")]
+    assert len(parts) >= 6
+    for words in parts:
+        if words[0] == "make":
+            targets = [word for word in words[1:] if "=" not in word and "$" not in word][:1]
+            for target in targets:
+                known = f"\n{target}:" in makefile or target.endswith("/report/manifest.json")
+                assert known or target.startswith("PROMPT"), target
+        else:
+            assert words[0] == "orster"
+            options = {word for word in words if word.startswith("--")}
+            assert options <= set(orster(capsys, words[1], "--help").out.split()), words
+
+
+def test_impossible_outputs_are_no_bugs(here: Path, capsys: Capture) -> None:
+    for words in (
+        ["sample-video", "a frog", "-o", "/proc/x"],
+        ["construct", "a", "-o", "/proc/x"],
+        ["evaluate", "a", "--metrics", "flicker", "-o", "/proc/x"],
+        ["prepare-data", "frog.glb", "-o", "/proc/x"],
+        ["align", "dataset", "-m", "mini", "-o", "note.txt/x"],
+        ["init", "note.txt"],
+        ["construct", "a", "-o", "note.txt"],
+    ):
+        said = orster(capsys, *words, "--json")
+        assert said.code in (2, 3, 4, 6), (words, said.err)
+        assert said.failure["code"] != "E-BUG", words
