@@ -7,12 +7,12 @@ B videos.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from orster_cli.diffusion.precision import as_computed, full_precision
 from orster_cli.transfer.kernel import JointKernel
 
 SHARPNESS = 6.0  # logit of a token with itself at the start, for L = 1; measured, see PairAttention
@@ -21,13 +21,6 @@ MOST_SETS = 32_768  # a call of a fused kernel: some put the sets on a grid axis
 SMALLEST_NORM = 1e-4  # of a centred token, for directions
 
 Pair = tuple[Tensor, Tensor]  # of standardised features: the 3D teacher's and the video teacher's
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Autocast off: kappa's logarithm needs float32."""
-    if device.type == "meta":  # has no autocast
-        return nullcontext()
-    return torch.autocast(device.type, enabled=False)
 
 
 def centred(tokens: Tensor) -> Tensor:
@@ -82,12 +75,12 @@ class PairAttention(nn.Module):
     # Eq. 12-13
     def average(self, tokens: Tensor, kernel: JointKernel | None, pair: Pair | None) -> Tensor:
         """f_bar [N,L,C], before it is pulled back."""
-        rest = centred(tokens)
+        rest = as_computed(centred(tokens))  # one copy for both projections
         queries, keys = (
             F.normalize(project(rest).float(), dim=-1, eps=SMALLEST_NORM)
             for project in (self.query, self.key)
         )
-        with full_precision(tokens.device):
+        with full_precision(tokens.device):  # kappa's logarithm needs float32
             sharpness = (SHARPNESS + math.log(tokens.shape[1])) * self.log_sharpness.exp()
             queries = sharpness * queries
             if kernel is not None and pair is not None:

@@ -206,7 +206,8 @@ class OrsterTransfer(nn.Module):
             self._observe(teachers, band)
         values: dict[str, list[Tensor]] = {}
         kappas = []
-        for place, features in zip(self.places, teachers, strict=True):
+        for place in self.places:
+            features = teachers.pop(0)  # no longer than its tap: the last tap is the fullest moment
             pair = place.pair(features, band)
             if place.kernel is not None and pair is not None:
                 with torch.no_grad():

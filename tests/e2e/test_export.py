@@ -61,7 +61,7 @@ def ball(tmp_path: Path) -> Path:
     return tmp_path / "ball"
 
 
-@pytest.mark.parametrize("bones", [0, 12])
+@pytest.mark.parametrize("bones", [0, pytest.param(12, marks=pytest.mark.slow)])
 def test_the_mesh_moves_as_the_animation_did(
     walking: Path, creature: Path, tmp_path: Path, call: Call, bones: int
 ) -> None:
@@ -116,6 +116,7 @@ def test_an_object_given_to_generate_comes_back_animated(
     assert made["approximate"] is False
 
 
+@pytest.mark.slow
 def test_an_asset_without_a_mesh_gets_an_approximate_surface(ball: Path, call: Call) -> None:
     said = call("export", ball, "--to", "glb", "--json")
     made = said.data["files"][0]

@@ -18,6 +18,7 @@ from orster_cli.diffusion.published_models import CLIP, I2VGEN_XL, MODELSCOPE, V
 from orster_cli.io.images import write_png
 from tests.helpers.cli import Said, orster
 from tests.helpers.clip_models import clip_folder
+from tests.helpers.marks import slow
 from tests.helpers.teachers import i2vgen_folder, modelscope_folder
 from tests.helpers.videomv import TINY_IMAGE, random_weights, write_videomv
 
@@ -154,7 +155,7 @@ def test_the_archive_holds_both_branches(place: Path, tmp_path: Path, capsys: Ca
     assert (said.code, "by its name the other" in said.failure["error"]) == (3, True)
 
 
-@pytest.mark.parametrize("student", ["videomv", "i2vgen-xl"])
+@pytest.mark.parametrize("student", ["videomv", slow("i2vgen-xl")])
 def test_the_stages_from_imported_models_to_a_clip_from_an_image(
     student: str, place: Path, capsys: Capture
 ) -> None:

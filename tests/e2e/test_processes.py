@@ -11,15 +11,15 @@ import pytest
 
 from orster_cli.training.log import read_log
 from tests.helpers import processes
+from tests.helpers.marks import slow
 from tests.helpers.starts import ended, start_group
 
 pytestmark = pytest.mark.usefixtures("new_accelerator")
 REPOSITORY = Path(__file__).resolve().parents[2]
-STAGES = ("pretrain", "distill", "align", "finetune")
 
 
-def assert_same_losses(first: Path, second: Path) -> None:
-    for stage in STAGES:
+def assert_same_losses(first: Path, second: Path, stages: tuple[str, ...]) -> None:
+    for stage in stages:
         one, two = (read_log(out / stage / "train.jsonl") for out in (first, second))
         assert len(one) == len(two) == 4
         for a, b in zip(one, two, strict=True):
@@ -27,15 +27,19 @@ def assert_same_losses(first: Path, second: Path) -> None:
             assert b["gradient_norm"] == pytest.approx(a["gradient_norm"], rel=1e-3)
 
 
+@pytest.mark.parametrize(  # pretraining and fine-tuning compute what the other two do, and less
+    "stages", [("distill", "align"), slow(("pretrain", "finetune"))], ids="-".join
+)
 def test_two_processes_give_the_losses_of_one(
-    tiny_dataset: Path, tiny_family: Path, tmp_path: Path
+    stages: tuple[str, ...], tiny_dataset: Path, tiny_family: Path, tmp_path: Path
 ) -> None:
     talk = tmp_path / "talk.txt"
-    group = start_group(talk, 2, processes.main, tiny_dataset, tiny_family, tmp_path / "two")
-    processes.main(tiny_dataset, tiny_family, tmp_path / "one")
+    given = (tiny_dataset, tiny_family)
+    group = start_group(talk, 2, processes.main, *given, tmp_path / "two", stages)
+    processes.main(*given, tmp_path / "one", stages)
     for process in group:
         assert ended(process, talk) == 0, talk.read_text()[-3000:]
-    assert_same_losses(tmp_path / "one", tmp_path / "two")
+    assert_same_losses(tmp_path / "one", tmp_path / "two", stages)
 
 
 def test_dropout_is_that_of_one_process_with_as_many_parts(tmp_path: Path) -> None:
@@ -67,4 +71,4 @@ def test_torchrun_starts_such_processes(
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert_same_losses(tmp_path / "one", tmp_path / "two")
+    assert_same_losses(tmp_path / "one", tmp_path / "two", processes.STAGES)

@@ -24,6 +24,7 @@ from orster_cli.io.sharded import read_sharded
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.chain import CHAIN, SETTINGS, STEPS, paths_below
 from tests.helpers.cli import Said, orster
+from tests.helpers.marks import slow
 from tests.helpers.starts import ended, start_orster
 from tests.helpers.training import FRAMES, SIDE, dataset
 
@@ -75,7 +76,13 @@ def test_the_chain_of_stages_leaves_whole_models_with_their_lineage(chain: Path)
     assert all(torch.equal(v, ours[n]) for n, v in opened.state_dict().items())
 
 
-@pytest.mark.parametrize(("out", "line"), CHAIN, ids=[out for out, _ in CHAIN])
+@pytest.mark.parametrize(  # a video teacher is planned as a 3D one
+    ("out", "line"),
+    [
+        slow(*case, id=case[0]) if case[0] == "video" else pytest.param(*case, id=case[0])
+        for case in CHAIN
+    ],
+)
 def test_each_of_them_plans_its_memory_before_anything_is_loaded(
     out: str, line: str, chain: Path, call: Call, tmp_path: Path
 ) -> None:
@@ -278,7 +285,7 @@ def test_a_text_goes_through_the_object_at_rest_and_construct_has_its_orbit(
     assert {p["kind"] for p in said.data["parents"]} == {"clip"}  # no model: nothing to sample
 
 
-@pytest.mark.parametrize("step", [1, 9])
+@pytest.mark.parametrize("step", [slow(1), 9])
 def test_a_killed_run_goes_on_to_the_same_weights(chain: Path, tmp_path: Path, step: int) -> None:
     _kill_and_resume(chain, tmp_path, "finetune @dataset -m @aligned", step, steps=12)
 

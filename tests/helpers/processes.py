@@ -1,4 +1,4 @@
-"""All four stages in one process group: what each logs. Run alone or by torchrun.
+"""The stages in one process group: what each logs. Run alone or by torchrun.
 
 Usage: processes.py DATASET FAMILY OUT; OUT/<stage>/train.jsonl is the first process's log."""
 
@@ -22,10 +22,12 @@ from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.prepared import Models
 from tests.helpers.training import CFG, bundle, merged, source
 
+STAGES = ("pretrain", "distill", "align", "finetune")
 
-def main(data: Path, family: Path, out: Path) -> None:
+
+def main(data: Path, family: Path, out: Path, stages: Sequence[str] = STAGES) -> None:
     torch.set_num_threads(1)
-    for stage in ("pretrain", "distill", "align", "finetune"):
+    for stage in stages:
         cfg = replace(getattr(CFG, stage), steps=4, batch=4, clip=1.0)
         whole = replace(CFG, **{stage: cfg})
         accelerator = make_accelerator(cfg, cpu=True)

@@ -110,7 +110,7 @@ def test_the_counter_sees_each_way_to_read_a_value() -> None:
 
 def _waits(stage: str, data: Path, family: Path, place: Path, steps: int) -> Waits:
     own = replace(
-        getattr(CFG, stage), steps=steps, log_every=5, held_out=0.0, checkpoint_seconds=1e9
+        getattr(CFG, stage), steps=steps, log_every=2, held_out=0.0, checkpoint_seconds=1e9
     )
     start = bundle() if stage in ("pretrain", "distill") else merged("4d")
     models = Models(
@@ -129,7 +129,7 @@ def _waits(stage: str, data: Path, family: Path, place: Path, steps: int) -> Wai
 def test_one_wait_a_line_of_the_log(
     stage: str, tiny_dataset: Path, tiny_family: Path, tmp_path: Path
 ) -> None:
-    few = _waits(stage, tiny_dataset, tiny_family, tmp_path / "few", 5)
-    many = _waits(stage, tiny_dataset, tiny_family, tmp_path / "many", 25)
-    assert many.total - few.total == 4, (few.by, many.by)  # of 20 more steps, 4 are logged
+    few = _waits(stage, tiny_dataset, tiny_family, tmp_path / "few", 2)
+    many = _waits(stage, tiny_dataset, tiny_family, tmp_path / "many", 6)
+    assert many.total - few.total == 2, (few.by, many.by)  # of 4 more steps, 2 are logged
     assert few.total <= 4, few.by

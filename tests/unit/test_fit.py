@@ -13,6 +13,7 @@ from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from tests.helpers.constructing import TINY, mean_psnr, tiny_fit
+from tests.helpers.marks import slow
 
 
 class _StopAt(StopFlag):
@@ -32,10 +33,17 @@ class _StopAt(StopFlag):
         pass
 
 
-def test_it_learns_the_object_and_its_motion(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Fit, float]:
+    """A fit that nothing interrupted, and the PSNR that it had at the start."""
     fit = tiny_fit()
     at_start = mean_psnr(fit, fit.views.static)
-    fit.run(tmp_path, Silent(), StopFlag())
+    fit.run(tmp_path_factory.mktemp("whole"), Silent(), StopFlag())
+    return fit, at_start
+
+
+def test_it_learns_the_object_and_its_motion(whole_run: tuple[Fit, float]) -> None:
+    fit, at_start = whole_run
     still = fit.model.canonical(detach=True)
     moving = mean_psnr(fit, fit.views.driving)
     at_rest = mean_psnr(fit, [replace(view, phase=None) for view in fit.views.driving])
@@ -45,17 +53,9 @@ def test_it_learns_the_object_and_its_motion(tmp_path: Path) -> None:
     assert float((moved.means - still.means).detach().norm(dim=1).max()) > 0.01
 
 
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """The state at the end of a fit that nothing interrupts."""
-    fit = tiny_fit()
-    fit.run(tmp_path_factory.mktemp("whole"), Silent(), StopFlag())
-    return fit.state()
-
-
-@pytest.mark.parametrize("stop_at", [[60, 70, 60], [125, 20, 15]])
+@pytest.mark.parametrize("stop_at", [[60, 70, 60], slow([125, 20, 15])])
 def test_interrupted_is_uninterrupted(
-    tmp_path: Path, stop_at: list[int], whole_run: dict[str, torch.Tensor]
+    tmp_path: Path, stop_at: list[int], whole_run: tuple[Fit, float]
 ) -> None:
     """Stopped in every phase and gone on from its checkpoints, it ends in the same bytes."""
     for after in stop_at:
@@ -63,7 +63,7 @@ def test_interrupted_is_uninterrupted(
             tiny_fit().run(tmp_path / "b", Silent(), _StopAt(after))
     last = tiny_fit()
     last.run(tmp_path / "b", Silent(), StopFlag())
-    first, second = whole_run, last.state()
+    first, second = whole_run[0].state(), last.state()
     assert first.keys() == second.keys()
     different = [name for name in first if not torch.equal(first[name], second[name])]
     assert different == []

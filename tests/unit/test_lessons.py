@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.bundle import Bundle
@@ -17,7 +18,7 @@ from orster_cli.training.prepared import Models
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.taught_stage import TaughtStage
 from tests.helpers.stages import begun, made, run
-from tests.helpers.training import CFG, merged, teachers
+from tests.helpers.training import CFG, CONFIG, bundle, merged, teachers
 
 TAUGHT = replace(CFG, distill=replace(CFG.distill, lessons="teachers", batch=4, lesson_share=0.5))
 
@@ -152,7 +153,35 @@ def test_the_weight_falls_to_nothing_in_finetuning_and_the_channels_become_one(
         made("distill", data, replace(family, teacher_video=None), TAUGHT)
 
 
-@pytest.mark.parametrize("steps", [25, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("form", ["whole", "bypassed"])
+def test_the_merge_after_the_last_step_changes_no_prediction_of_whole_channels(
+    form: str, data: Path, family: Models, tmp_path: Path
+) -> None:
+    """At the end of five steps, over most of which the channels become one. Bypassed ones do not."""
+    start = bundle("4d", replace(CONFIG, channel_form=form))
+    own = replace(TAUGHT.distill, steps=5, fade=0.8, batch=2, lr=1e-3, ema=0.0)
+    cfg = replace(TAUGHT, distill=own)
+    ready = begun("distill", data, replace(family, start=Bundle(**vars(start))), cfg)
+    run(ready, "distill", tmp_path, cfg=cfg)
+    task = ready.task
+    assert isinstance(task, TaughtStage)
+    two = _prediction(task, ready.feed)
+    task.model = ready.finish().std4d  # type: ignore[assignment]
+    one = _prediction(task, ready.feed)
+    change = float((one - two).norm() / two.norm())
+    assert (change < 1e-4) if form == "whole" else (change > 0.1), change
+
+
+def _prediction(task: TaughtStage, feed: Feed) -> Tensor:
+    """Of two videos with noise that training did not draw."""
+    task.eval()
+    with torch.no_grad():
+        batch = feed.batch(1000, [0, 1])
+        return task.diffuse(batch.own, 1000, [0, 1])[1].prediction
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [25, 200])
 @pytest.mark.parametrize("form", ["whole", "bypassed"])
 def test_merging_after_both_stages_changes_the_loss_by_less_than_a_twentieth(
     form: str, steps: int, data: Path, family: Models, tmp_path: Path

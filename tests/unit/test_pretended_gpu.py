@@ -1,9 +1,8 @@
-"""Every stage, sampling and a fit on a pretended GPU: no mix of devices, and the CPU's numbers."""
+"""Every stage and sampling on a pretended GPU: no mix of devices, and the CPU's numbers."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ STAGES = (
     "align",
     "finetune",
 )
+QUICK = ("vae", "encoder", "finetune")  # the others with --slow
 
 
 def test_it_refuses_what_a_gpu_refuses() -> None:
@@ -53,6 +53,7 @@ def test_it_refuses_what_a_gpu_refuses() -> None:
             np.asarray(there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [0.0, 0.1])
 @pytest.mark.usefixtures("new_accelerator")
 def test_a_student_of_residuals_keeps_its_best_step(
@@ -113,7 +114,10 @@ def _losses(
 
 
 @pytest.mark.usefixtures("new_accelerator")
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in STAGES],
+)
 def test_a_stage_has_the_losses_of_a_cpu(stage: str, tiny_dataset: Path, tmp_path: Path) -> None:
     from accelerate.state import AcceleratorState
 
@@ -145,52 +149,6 @@ def test_a_sample_is_that_of_a_cpu(asked: str, offload: bool) -> None:
     with pretended_gpu() as device:
         found = sampled(device)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
-
-
-def test_a_fit_goes_as_on_a_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With the torch rasterizer in gsplat's place: static, coarse and fine steps, a refinement, a
-    checkpoint that is resumed, and the asset."""
-    from orster_cli.construction import fit as fitting
-    from orster_cli.construction.fit import Fit
-    from orster_cli.construction.hull import surface_points
-    from orster_cli.construction.recurrence import Recurrence
-    from orster_cli.construction.trainable_asset import TrainableAsset
-    from orster_cli.construction.training_views import build_views
-    from tests.helpers.constructing import TINY, ball_clip
-
-    monkeypatch.setattr(fitting, "rasterize", partial(fitting.rasterize, backend="torch"))
-    monkeypatch.setattr(fitting, "REFINE_EVERY", 2)
-    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
-    clip = ball_clip(frames=4, side=24)
-    cfg = replace(
-        TINY,
-        resolution=24,
-        gaussians=64,
-        static_steps=4,
-        coarse_steps=2,
-        fine_steps=2,
-        grow_gradient=1e-9,
-    )
-    points = surface_points(clip, cfg.gaussians, misses=0, seed=0)
-    prior = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
-
-    def fitted(device: torch.device, steps: int) -> Fit:
-        views = build_views([clip], clip, Recurrence(), mirror_weight=0.3, device=device)
-        model = TrainableAsset(points.to(device), cfg, spatial_prior=prior, temporal_prior=prior)
-        fit = Fit(cfg, views, model)
-        fit.total = steps
-        fit.run(tmp_path / device.type, Silent(), StopFlag())
-        return fit
-
-    expected = fitted(CPU, 8).model.result()
-    with pretended_gpu() as device:
-        fitted(device, 5)
-        resumed = fitted(device, 8)
-        assert all(isinstance(p, OnGPU) for p in resumed.model.params.values())
-        asset = resumed.model.result()
-        assert not isinstance(asset.canonical.means, OnGPU)
-    assert len(asset.canonical) == len(expected.canonical) > 64
-    torch.testing.assert_close(asset.canonical.means, expected.canonical.means, rtol=0, atol=1e-3)
 
 
 def test_networks_measure_as_on_a_cpu() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.training.lora import add_lora
 from tests.helpers.diffusion import CONFIG, STEPS, given_to, latents, shaken
+from tests.helpers.marks import few
 
 MINI = replace(
     CONFIG,
@@ -104,9 +106,20 @@ def _low_rank(model: STD4D) -> None:
                 parameter += 0.01
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-@pytest.mark.parametrize("change", [_as_it_is, _recomputed, _low_rank])
-@pytest.mark.parametrize("channel", [SPATIAL, TEMPORAL])
+@pytest.mark.parametrize(
+    ("channel", "change", "bf16"),
+    few(  # fast: each change in each channel, with and without bfloat16
+        [
+            *itertools.product(
+                (SPATIAL, TEMPORAL), (_as_it_is, _recomputed, _low_rank), (False, True)
+            )
+        ],
+        fast={
+            *itertools.product((SPATIAL,), (_as_it_is, _recomputed, _low_rank), (False,)),
+            *itertools.product((TEMPORAL,), (_as_it_is, _recomputed, _low_rank), (True,)),
+        },
+    ),
+)
 def test_a_channel_trains_its_units_as_the_merged_model_would_and_no_other(
     channel: Channel, change: Callable[[STD4D], None], bf16: bool
 ) -> None:
