@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from orster_cli.artifacts.manifest import Kind
-from orster_cli.artifacts.store import open_artifact
+from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.config.load import resolve
 from orster_cli.io.clip_files import write_clip
 from orster_cli.io.video import write_video
@@ -166,6 +167,47 @@ def test_clips_of_two_sizes_are_named_and_lengths_are_said(here: Path, capsys: C
     said = orster(capsys, "construct", "a", "b", "-o", "out", "--dry-run")
     assert said.code == 0, said.err
     assert "clips of 4 and 6 frames" in said.err
+
+
+def test_clips_of_two_sizes_are_named(here: Path, capsys: Capture, tmp_path: Path) -> None:
+    write_clip(tmp_path / "wide", disc_clip(4, width=40))
+    said = orster(capsys, "construct", "a", tmp_path / "wide", "-o", "out", "--json")
+    assert (said.code, "the clips differ in size" in said.failure["error"]) == (3, True)
+    assert "32x24" in said.failure["error"]
+    assert "40x24" in said.failure["error"]
+
+
+def test_a_sampled_clip_without_an_object_points_at_the_model(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    draft = begin(tmp_path / "clip", kind="clip", command="sample-video", config={})
+    assert draft is not None
+    noise = torch.rand(4, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    with draft:
+        write_clip(draft.dir, replace(disc_clip(4), frames=noise, alpha=None))
+        draft.commit({"frames": 4})
+    words = ("construct", tmp_path / "clip", "--preset", "fast", "--device", "cpu", "--json")
+    said = orster(capsys, *words, "-o", tmp_path / "out")
+    assert (said.code, said.failure["code"]) == (3, "E-MATTE")
+    assert "a model sampled these frames" in said.failure["error"]
+    assert "sheet.png" in said.failure["hint"]
+    assert "give frames with alpha" not in said.failure["hint"]
+
+
+def test_reports_are_compared_in_a_table_on_a_terminal_and_in_markdown_elsewhere(
+    here: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("evaluate", "a", "--metrics", "flicker", "-o")
+    for name in ("one", "two"):
+        assert orster(capsys, *words, tmp_path / name).code == 0
+    compare = ("evaluate", "--compare", tmp_path / "one", tmp_path / "two")
+    assert "| flicker" in orster(capsys, *compare).out
+    monkeypatch.setattr("orster_cli.ui.out.is_screen", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    said = orster(capsys, *compare)
+    assert said.code == 0
+    assert "flicker" in said.out
+    assert "|" not in said.out
 
 
 def test_show_lists_the_artifacts_of_a_folder(here: Path, capsys: Capture) -> None:
