@@ -20,6 +20,7 @@ from orster_cli.core.systems import require_current_folder, require_posix
 from orster_cli.ui.errors import BROKEN_PIPE, INTERRUPTED, USAGE, explain
 from orster_cli.ui.help import laid_out
 from orster_cli.ui.out import Out, ReaderGone, is_screen
+from orster_cli.ui.usage import meant
 
 # command -> (module, function); the module is small and imports the heavy parts when it runs
 COMMANDS = {
@@ -187,7 +188,7 @@ def _report(error: Exception, arguments: list[str]) -> int:
     """Print what went wrong and what to do next; returns the exit code."""
     out = Out(as_json="--json" in arguments)
     if isinstance(error, UsageError):
-        return _report_usage(error, out)
+        return _report_usage(error, arguments, out)
     if os.environ.get("ORSTER_DEBUG"):
         traceback.print_exception(error)
     failure = explain(error)
@@ -199,15 +200,16 @@ def _report(error: Exception, arguments: list[str]) -> int:
     return failure.exit
 
 
-def _report_usage(error: Any, out: Out) -> int:
+def _report_usage(error: Any, arguments: list[str], out: Out) -> int:
     """Print what is wrong with the command line."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return USAGE
     message = error.format_message()
     path = error.ctx.command_path if error.ctx is not None else "orster"
-    hint = f"{path} --help"
-    out.error("E-USAGE", message, hint, USAGE)
+    out.error(
+        "E-USAGE", message, meant(path.removeprefix("orster").strip(), arguments, message), USAGE
+    )
     return USAGE
 
 

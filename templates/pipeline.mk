@@ -12,10 +12,14 @@ PRESET ?= balanced
 WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
 with := --config $(CONFIG)
 
-# run a command; replace an output that was made from other inputs or settings (exit code 6)
+# run a command; --update replaces an output that was made from other inputs or settings
 define update
-@$(1) || { test $$? -eq 6 && $(1) --force; }
+@$(1) --update
 @touch $@
+endef
+# which of the steps of `make all` follows
+define step
+@echo "== step $(1) of 12: $(2)"
 endef
 man = $(1)/manifest.json
 # the prompt: the shell reads the first caption of the dataset when the clip is made
@@ -37,27 +41,36 @@ $(OBJECTS)/clips.csv:
 	@echo "$@ is used as it is; edit it to say more, and make again"
 
 $(call man,dataset): $(CONFIG) $(CAPTIONS) $(wildcard $(OBJECTS)/*)
+	$(call step,1,dataset)
 	$(call update,$(ORSTER) prepare-data $(OBJECTS) -o dataset --workers $(WORKERS) $(if $(CAPTIONS),--captions $(CAPTIONS)) $(with))
 
 $(call man,models/vae): $(call man,dataset)
+	$(call step,2,frame VAE)
 	$(call update,$(TRAIN) pretrain dataset --role vae -o models/vae $(with))
 $(call man,models/encoder): $(call man,dataset)
+	$(call step,3,encoder of texts and frames)
 	$(call update,$(TRAIN) pretrain dataset --role encoder -o models/encoder $(with))
 parts := $(call man,models/vae) $(call man,models/encoder)
 from_parts := --vae models/vae --encoder models/encoder
 $(call man,models/teacher-3d): $(parts)
+	$(call step,4,3D teacher)
 	$(call update,$(TRAIN) pretrain dataset --role 3d $(from_parts) -o models/teacher-3d $(with))
 $(call man,models/teacher-video): $(parts)
+	$(call step,6,video teacher)
 	$(call update,$(TRAIN) pretrain dataset --role video $(from_parts) -o models/teacher-video $(with))
 
 # the four stages of the paper, Sec. 4.1 to 4.4
 $(call man,models/pretrained): $(call man,models/teacher-3d)
+	$(call step,5,4D diffusion)
 	$(call update,$(TRAIN) pretrain dataset --role 4d -m models/teacher-3d -o models/pretrained $(with))
 $(call man,models/distilled): $(call man,models/pretrained) $(call man,models/teacher-video)
+	$(call step,7,transfer from the teachers)
 	$(call update,$(TRAIN) distill dataset -m models/pretrained --teacher-3d models/teacher-3d --teacher-video models/teacher-video -o models/distilled $(with))
 $(call man,models/aligned): $(call man,models/distilled)
+	$(call step,8,alignment)
 	$(call update,$(TRAIN) align dataset -m models/distilled -o models/aligned $(with))
 $(call man,models/finetuned): $(call man,models/aligned) $(call man,models/teacher-video)
+	$(call step,9,fine-tuning)
 	$(call update,$(TRAIN) finetune dataset -m models/aligned --teacher-3d models/teacher-3d --teacher-video models/teacher-video -o models/finetuned $(with))
 
 # train the VAE's decoder alone for longer: the latents stay the same, so it can replace the old one
@@ -65,10 +78,13 @@ $(call man,models/decoder): $(call man,models/vae)
 	$(call update,$(TRAIN) pretrain dataset --role vae -m models/vae -o models/decoder $(DECODER) $(with))
 
 $(call man,clip): $(call man,models/finetuned)
+	$(call step,10,clip)
 	$(call update,$(ORSTER) sample-video -m models/finetuned --text "$(text)" -o clip $(with))
 $(call man,asset): $(call man,clip)
+	$(call step,11,asset)
 	$(call update,$(ORSTER) construct clip -m models/finetuned --preset $(PRESET) -o asset $(with))
 $(call man,report): $(call man,asset)
+	$(call step,12,report)
 	$(call update,$(ORSTER) evaluate asset --reference clip -o report $(with))
 
 # one clip of the dataset, without any model: make KEY/report/manifest.json; `orster show dataset` lists the keys

@@ -55,6 +55,17 @@ def artifact_kind(folder: Path) -> str | None:
     return found if isinstance(found, str) and found in get_args(Kind) else None
 
 
+def what_for(path: Path, kind: str) -> str:
+    """What to do with an artifact of `kind` that is not what a command expects."""
+    return {
+        "asset": f"it is finished: open {path / 'viewer.html'}; orster export and orster evaluate read it",
+        "clip": f"orster construct {path} -o asset/ makes an asset of a clip",
+        "dataset": f"orster show {path} lists its clips; one of them is {path}#KEY",
+        "model": f"it is given as -m {path}",
+        "report": f"open {path / 'report.html'}",
+    }[kind]
+
+
 def with_article(word: str) -> str:
     """ "a clip", "an asset"."""
     return f"{'an' if word[:1] in 'aeiou' else 'a'} {word}"

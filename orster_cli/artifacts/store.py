@@ -50,7 +50,7 @@ from orster_cli.artifacts.manifest import (
     request_digest,
     validated,
 )
-from orster_cli.artifacts.outputs import InputPath, check_output, with_article
+from orster_cli.artifacts.outputs import InputPath, check_output, what_for, with_article
 from orster_cli.artifacts.provenance import environment
 from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.errors import (
@@ -114,7 +114,10 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     file is missing or has another size."""
     manifest = read_manifest(path)
     if kind is not None and manifest.kind != kind:
-        raise InputError(f"{path}: expected an artifact of kind {kind}, got {manifest.kind}")
+        raise InputError(
+            f"{path}: expected an artifact of kind {kind}, got {manifest.kind}",
+            hint=what_for(path, manifest.kind),
+        )
     call = manifest.command  # of the command line, or a function of Python with a dot in its name
     remake = f"make it again with `{call if '.' in call else f'orster {call} --force'}`"
     for entry in manifest.files:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, Run, command
+from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, StageRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
@@ -72,7 +72,7 @@ def construct(
     ] = None,
     device: DeviceOption = "auto",
     orbit: OrbitOptions,
-    run: Run,
+    run: StageRun,
 ) -> None:
     """Fit animated 3D Gaussians to orbital clips.
 
@@ -142,10 +142,13 @@ def construct_asset(
     announce: bool = True,
 ) -> Artifact | None:
     """The asset of `clips`; None when there was nothing to do."""
+    from orster_cli.core.devices import choose_device
     from orster_cli.inputs.clips import open_clip
     from orster_cli.inputs.construct_plan import plan_construct, run_construct
 
     orbit.check()
+    if not stage.dry_run:
+        choose_device(device)  # before anything is said or sampled
     opened = [open_clip(text, orbit, stage.out) for text in clips]
     still = (
         open_clip(static_orbit, orbit, stage.out, default_view="static") if static_orbit else None

@@ -13,8 +13,8 @@ LONGEST = 160  # characters of one fact
 UNITS = {"psnr": "dB", "psnr_masked": "dB", "seconds": "s", "resolution": "px"}
 
 
-def headline(manifest: Manifest) -> str:
-    """The artifact in one line: "16 frames, 64 px, 145 kB"."""
+def headline(manifest: Manifest, *, maximum: int = LONGEST) -> str:
+    """The artifact in one line of at most `maximum` characters: "16 frames, 64 px, 145 kB"."""
     content = manifest.content
     settings = content.get("settings")
     values = {**settings, **content} if isinstance(settings, dict) else content
@@ -32,7 +32,7 @@ def headline(manifest: Manifest) -> str:
         size(sum(entry.size for entry in manifest.files)),
         _text(values, "prompt", '"{}"'),
     ]
-    return _cut(", ".join(part for part in parts if part))
+    return _cut(", ".join(part for part in parts if part), maximum)
 
 
 def facts(content: Mapping[str, Any]) -> list[str]:
@@ -123,5 +123,5 @@ def _fact(key: str, value: Any, *, inner: bool = False) -> str:
     return f"{value} {unit}" if unit else str(value)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+def _cut(text: str, maximum: int = LONGEST) -> str:
+    return text if len(text) <= maximum else text[: maximum - 3] + "..."

@@ -10,6 +10,7 @@ import typer
 from orster_cli.ui.options import JsonOption
 from orster_cli.ui.out import Out
 
+LICENCE_SHOWN = 90  # characters
 _MARK = {"ok": "ok", "warn": "--", "fail": "NO"}
 
 
@@ -21,6 +22,17 @@ def doctor(
     warm: Annotated[
         bool,
         typer.Option("--warm", help="Compile all CPU kernels into the cache and show the time."),
+    ] = False,
+    licences: Annotated[
+        bool, typer.Option("--licences", help="With --weights: their licences in full.")
+    ] = False,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache", help="List what orster keeps to save time, with sizes, and stop."),
+    ] = False,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean-cache", help="Remove of it what is made again where it is needed."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,14 +46,19 @@ def doctor(
 
     out = Out(as_json=as_json)
     if weights:
-        _weights(out)
+        _weights(out, licences=licences)
         return
     if warm:
         _warm(out)
         return
+    if cache or clean:
+        _caches(out, clean=clean)
+        return
     findings = diagnose()
     lines = [f"[{_MARK[f.state]}] {f.name}: {f.detail}" for f in findings]
     lines += [f"     -> {f.hint}" for f in findings if f.state == "fail" and f.hint]
+    if any(f.state == "warn" for f in findings):
+        lines.append("[--]: no command fails without it; `orster doctor --weights` says what for")
     values = {"checks": [{"name": f.name, "state": f.state, "detail": f.detail} for f in findings]}
     out.result(values, "\n".join(lines))
     broken = [f for f in findings if f.state == "fail"]
@@ -50,6 +67,32 @@ def doctor(
             f"{len(broken)} checks failed: {', '.join(f.name for f in broken)}",
             hint=broken[0].hint,
         )
+
+
+def _caches(out: Out, *, clean: bool) -> None:
+    """List the caches; with `clean`, remove those that hold no unfinished work."""
+    import dataclasses
+
+    from orster_cli.commands.describe import size
+    from orster_cli.commands.evaluate import cache_folder
+    from orster_cli.diagnosis.caches import list_caches, remove_cache
+
+    rows = list_caches(Path.cwd(), cache_folder())
+    lines, freed = [], 0
+    for row in rows:
+        removed = clean and row.removable
+        if removed:
+            remove_cache(row)
+            freed += row.size
+        word = "removed" if removed else ("kept" if row.removable else "kept: unfinished work")
+        lines.append(
+            f"{size(row.size):>10}  {row.path}: {row.about}" + (f"; {word}" if clean else "")
+        )
+    lines = lines or ["nothing is cached in this folder or by evaluate"]
+    if clean:
+        lines.append(f"{size(freed)} freed")
+    values = [{**dataclasses.asdict(row), "path": str(row.path)} for row in rows]
+    out.result({"caches": values, "freed": freed}, "\n".join(lines))
 
 
 def _warm(out: Out) -> None:
@@ -83,7 +126,11 @@ def _warm(out: Out) -> None:
         raise MissingResourceError(f"kernels do not run: {', '.join(failed)}")
 
 
-def _weights(out: Out) -> None:
+def _cut(text: str) -> str:
+    return text if len(text) <= LICENCE_SHOWN else text[: LICENCE_SHOWN - 3] + "..."
+
+
+def _weights(out: Out, *, licences: bool) -> None:
     """Downloads nothing; missing weights are not a failure."""
     import dataclasses
 
@@ -94,7 +141,9 @@ def _weights(out: Out) -> None:
     for row in rows:
         mark, about = ("ok", "") if row.path else ("--", "about ")
         lines.append(f"[{mark}] {row.name}: {about}{_size(row.size)}, for {row.use}")
-        lines.append(f"     {row.licence}")
+        # of weights that are here, whose terms hold already, the whole text
+        whole = row.path is not None or licences
+        lines.append(f"     {row.licence if whole else _cut(row.licence)}")
         lines.append(f"     in {row.path}" if row.path else f"     get it: {row.fetch}")
     values = []
     for row in rows:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orster_cli.ui.options import DeviceOption, Run, command
+from orster_cli.ui.options import DeviceOption, StageRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Draft
@@ -58,7 +58,7 @@ def evaluate(
         typer.Option(help="Folder of the cached network features; by default in the user's cache."),
     ] = None,
     device: DeviceOption = "auto",
-    run: Run,
+    run: StageRun,
 ) -> None:
     """Measure assets and clips, and write a report.
 
@@ -96,17 +96,25 @@ def evaluate(
 
 
 def compare_reports(first: Path, second: Path, out: Out) -> None:
-    """`--compare`: print the paired differences of two reports (folders or report.json files)."""
+    """`--compare`: print the paired differences of two reports (folders or report.json files), as Markdown
+    unless the reader is a terminal."""
     from orster_cli.report.comparison import (
+        COMPARED,
         compare_report_files,
         comparison_markdown,
+        comparison_text,
         not_compared,
     )
+    from orster_cli.ui.out import Table
 
     result = compare_report_files(first, second)
     if count := not_compared(result):
         out.warn(f"subjects that are not compared, because both reports do not have them: {count}")
-    out.result(result, comparison_markdown(result))
+    if out.draws:
+        head, rows, notes = comparison_text(result)
+        out.result(result, [head, Table(rows, COMPARED), *notes])
+    else:
+        out.result(result, comparison_markdown(result))
 
 
 def _run(
@@ -132,7 +140,7 @@ def _run(
         cfg,
         reference=reference,
         device=device,
-        cache=(cache or _cache_folder()) / "features",
+        cache=(cache or cache_folder()) / "features",
         reporter=stage.out,
     )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -149,7 +157,7 @@ def _run(
     check_available(values["unavailable"], cfg, stage.out)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """The default folder of the cached features."""
     if user := os.environ.get("XDG_CACHE_HOME"):
         return Path(user) / "orster"

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orster_cli.commands.sample_video import ConditionOptions, OptionalOut
-from orster_cli.ui.options import SETTINGS, Run, command
+from orster_cli.ui.options import SETTINGS, StageRun, command
 
 
 @command
@@ -25,7 +25,7 @@ def generate(
     static_orbit: Annotated[
         bool, typer.Option(help="Also sample an orbit of the static object, for construct.")
     ] = True,
-    run: Run,
+    run: StageRun,
 ) -> None:
     """Turn a text, image or static object into an animated asset.
 

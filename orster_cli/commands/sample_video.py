@@ -101,14 +101,10 @@ class ConditionOptions:
 
     def folder(self, suffix: str = "") -> Path:
         """A folder's name from the text, the image or the object, and the seed if it is not 0."""
-        from orster_cli.core.names import slug
+        from orster_cli.inputs.prompts import folder_of
 
-        name = self.text or (self.image.stem if self.image else "")
-        if not name and self.object_:
-            path, _, key = self.object_.partition("#")
-            name = key or Path(path).stem
         seed = f"-seed-{self.seed}" if self.seed else ""
-        return Path(f"{slug(name, maximum=60).lower()}{suffix}{seed}")
+        return Path(f"{folder_of(self.text, self.image, self.object_)}{suffix}{seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +164,12 @@ def sample_video(
     seeds: Annotated[
         str | None, typer.Option(help="Several, as 0-7 or 1,5,9: a clip in OUT/seed-N for each.")
     ] = None,
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            "--texts", help="A file with a text in each line: a clip in OUT/TEXT for each."
+        ),
+    ] = None,
     run: TemplateRun,
 ) -> None:
     """Sample an orbital video of a moving object.
@@ -176,6 +178,7 @@ def sample_video(
     Examples: orster sample-video "a frog jumping" -o clip/ ; or --image x.png, --object y.glb"""
     from orster_cli.artifacts.outputs import check_output
     from orster_cli.commands.stage import Stage
+    from orster_cli.core.errors import ConfigError
     from orster_cli.inputs.models import (
         MINI,
         SHIPPED,
@@ -183,9 +186,14 @@ def sample_video(
         open_model_or_default,
         sampling_of,
     )
+    from orster_cli.inputs.prompts import parse_seeds, read_texts
 
     condition = condition.with_text()
-    named, out = out, out or condition.folder("-clip")
+    if texts is not None and (condition.text is not None or seeds is not None):
+        raise ConfigError("--texts: not with another text or --seeds")
+    listed = [] if texts is None else read_texts(texts)
+    default = condition.folder("-clip") if texts is None else Path(f"{texts.stem}-clips")
+    named, out = out, out or default
     model = model_folder(condition.model)
     flags = {**asdict(sampler), "motion": condition.motion}
     flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
@@ -193,14 +201,17 @@ def sample_video(
         "sample",
         command="sample-video",
         kind="clip",
-        reads=[condition.image, condition.object_, model],
+        reads=[condition.image, condition.object_, model, texts],
         out=out,
         flags={f"sample.{name}": value for name, value in flags.items()},
         model=sampling_of(model),
-        several=seeds is not None,
+        several=seeds is not None or texts is not None,
         **run.for_stage(),
     )
     seed = condition.seed
+    if listed:
+        _texts(stage, condition, open_model_or_default(condition.model), listed)
+        return
     numbers = [] if seeds is None else parse_seeds(seeds)
     for number in numbers:
         check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
@@ -303,6 +314,28 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
     stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)
 
 
+def _texts(stage: Stage, condition: ConditionOptions, model: OpenedModel, texts: list[str]) -> None:
+    """A clip of each text below the output folder; all texts are checked before the first is sampled, and
+    the model is loaded once."""
+    from orster_cli.artifacts.outputs import check_output
+    from orster_cli.inputs.prompts import folders_of
+
+    stages = [replace(stage, out_path=stage.out_path / name) for name in folders_of(texts)]
+    for one in stages:
+        check_output(one.out_path, kind="clip", reads=stage.reads)
+    every = [Sampling.of(replace(condition, text=text), model, stage) for text in texts]
+    made = 0
+    for number, (one, sampling) in enumerate(zip(stages, every, strict=True)):
+        if number:
+            sampling._sampler = every[
+                number - 1
+            ]._sampler  # loaded once, at the first that needs it
+        made += sample_clip(one, sampling, condition.seed, announce=False) is not None
+    values = {"status": "made" if made else "up to date", "path": str(stage.out_path)}
+    text = f"{made} clips made, {len(texts) - made} up to date, in {stage.out_path}"
+    stage.out.report({**values, "made": made, "clips": [str(one.out_path) for one in stages]}, text)
+
+
 def _write(
     stage: Stage,
     draft: Draft,
@@ -315,17 +348,3 @@ def _write(
 
     content = write_sampled(draft.dir, made, sampler.bundle.facts, image=condition.image, mesh=mesh)
     return draft.commit(content, warnings=stage.out.warnings[:100])
-
-
-def parse_seeds(text: str) -> list[int]:
-    """ "0-7" or "1,5,9", or both: at most 10,000. ConfigError."""
-    from orster_cli.core.errors import ConfigError
-
-    found: list[int] = []
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        high = high if dash else low
-        if not (low.isdecimal() and high.isdecimal()) or int(high) - int(low) not in range(10_000):
-            raise ConfigError(f"--seeds: expected 0-7 or 1,5,9, got {text!r}")
-        found += range(int(low), int(high) + 1)
-    return list(dict.fromkeys(found))

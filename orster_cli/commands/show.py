@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import Manifest, Parent
 
 _GENERATIONS = 8
+MOST_LISTED = 1000
 
 
 def show(
-    artifact: Annotated[Path, typer.Argument(help="An artifact folder.")],
+    artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder of them.")],
     captions: Annotated[
         bool, typer.Option("--captions", help="A dataset's captions alone, each once, a line each.")
     ] = False,
@@ -27,12 +28,18 @@ def show(
 ) -> None:
     """Print what an artifact is and what it was made from.
 
-    Example: orster show asset/"""
+    Of any other folder: the artifacts in it.
+    Examples: orster show asset/ ; orster show ."""
+    from orster_cli.artifacts.manifest import MANIFEST
     from orster_cli.artifacts.store import open_artifact
 
     if captions:
         found = _captions(open_artifact(artifact, kind="dataset").path)
         Out(as_json=as_json).result({"captions": found}, "\n".join(found))
+        return
+    if artifact.is_dir() and not (artifact / MANIFEST).exists() and (inside := _inside(artifact)):
+        values = [{"path": str(path), "kind": m.kind, "id": m.id} for path, m in inside]
+        Out(as_json=as_json).result({"artifacts": values}, _listed(inside))
         return
     manifest = open_artifact(artifact).manifest
     lineage = [_ancestor(parent, artifact, _GENERATIONS) for parent in manifest.parents]
@@ -41,6 +48,31 @@ def show(
     if keys:
         values["keys"] = keys
     Out(as_json=as_json).result(values, "\n".join(_lines(manifest, lineage, keys)))
+
+
+def _inside(folder: Path) -> list[tuple[Path, Manifest]]:
+    """The artifacts in `folder` and in its folders, as `generate` and a project's `make` leave them."""
+    found = []
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir() or child.name.startswith("."):
+            continue
+        if (manifest := _manifest(child)) is not None:
+            found.append((child, manifest))
+        else:
+            inner = (path for path in sorted(child.iterdir()) if path.is_dir())
+            found += [(p, m) for p in inner if (m := _manifest(p)) and not p.name.startswith(".")]
+        if len(found) > MOST_LISTED:
+            break
+    return found[:MOST_LISTED]
+
+
+def _listed(artifacts: Sequence[tuple[Path, Manifest]]) -> str:
+    """A line for each artifact."""
+    wide = max(len(str(path)) for path, _ in artifacts)
+    return "\n".join(
+        f"{str(path).ljust(wide)}  {m.kind.ljust(7)}  {headline(m, maximum=70)}"
+        for path, m in artifacts
+    )
 
 
 def _captions(dataset: Path) -> list[str]:

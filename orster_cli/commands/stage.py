@@ -21,6 +21,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,7 +29,8 @@ from typing import Any
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
 from orster_cli.artifacts.outputs import InputPath, check_collection, check_output
 from orster_cli.artifacts.store import Artifact, Draft, begin
-from orster_cli.config.load import Resolved, find_template, resolve, to_toml
+from orster_cli.config.load import DEFAULT, Resolved, find_template, resolve, to_toml
+from orster_cli.core.errors import ConflictError
 from orster_cli.core.stopping import StopFlag
 from orster_cli.ui.out import Human, Out, Table
 
@@ -46,6 +48,7 @@ class Stage:
     out: Out
     force: bool
     dry_run: bool
+    update: bool = False
     stop: StopFlag = field(default_factory=StopFlag)
 
     @classmethod
@@ -67,10 +70,12 @@ class Stage:
         quiet: bool,
         model: Path | None = None,
         several: bool = False,
+        update: bool = False,
     ) -> Stage:
         """Resolve the config, open the output sink and handle signals.
 
-        `several`: `out` is a folder of artifacts, which are planned and checked one by one.
+        `several`: `out` is a folder of artifacts, which are planned and checked one by one; `update`: an
+        artifact of other inputs or settings is replaced.
         ConflictError: `out` must not be written (`check_output`)."""
         resolved = resolve(
             template=template,
@@ -87,7 +92,7 @@ class Stage:
             check_collection(out, "several artifacts")
         else:
             check_output(out, kind=kind, reads=read)
-        stage = cls(section, command, kind, read, out, resolved, sink, force, dry_run)
+        stage = cls(section, command, kind, read, out, resolved, sink, force, dry_run, update)
         listen(stage.stop, sink)
         return stage
 
@@ -106,7 +111,8 @@ class Stage:
         `extra`: what the result depends on in addition to the section's settings; `announce`: report
         that it is up to date; `preview`: what a dry run prints in addition, as values and as text."""
         config = {self.section: self.resolved.recorded(self.section), **(extra or {})}
-        draft = begin(
+        start = partial(
+            begin,
             self.out_path,
             kind=self.kind,
             command=self.command,
@@ -114,10 +120,16 @@ class Stage:
             parents=parents,
             inputs=inputs,
             seeds=seeds,
-            force=self.force,
             reporter=self.out,
             reads=self.reads,
         )
+        try:
+            draft = start(force=self.force)
+        except ConflictError:
+            if not self.update:
+                raise
+            draft = start(force=True)  # raises again where nothing may be replaced
+            self.out.info(f"{self.out_path}: its inputs or settings changed; it is made again")
         if draft is None:
             if not announce:
                 return None
@@ -150,8 +162,11 @@ class Stage:
             "inputs": [i.model_dump() for i in inputs],
             **more[0],
         }
-        toml = to_toml(self.resolved, [self.section])
-        parts = ["\n".join(lines), toml.rstrip(), more[1]]
+        chosen = to_toml(self.resolved, [self.section], defaults=False).rstrip()
+        origins = (self.resolved.origins[f"{self.section}.{key}"] for key in values["config"])
+        count = sum(origin == DEFAULT for origin in origins)
+        rest = f"# {count} more have their defaults: orster config show --section {self.section}"
+        parts = ["\n".join(lines), f"{chosen}\n{rest}", more[1]]
         self.out.result(values, "\n\n".join(filter(None, parts)))
 
     def done(
@@ -167,7 +182,8 @@ class Stage:
         shown = [figures] if isinstance(figures, (str, Table)) else list(figures)
         if not self.out.quiet:
             made = f"{artifact.kind} {artifact.id[:12]} in {artifact.path}"
-            shown += [summary, made, *([f"next: {next_step}"] if next_step else [])]
+            shown += [summary, made]
+            shown += [f"next: {next_step}"] if next_step and not self.update else []
         about = {"status": "made", "kind": artifact.kind, "id": artifact.id}
         self.out.result({**about, "path": str(artifact.path), **(values or {})}, shown)
 

@@ -26,6 +26,7 @@ from orster_cli.core.limits import TOML_MAX_BYTES, TOML_MAX_LINE
 from orster_cli.core.names import did_you_mean, printable
 
 RENAMED = {("model", "prediction"): 'model.parametrization, one of "epsilon", "v" and "residual"'}
+DEFAULT = "default"  # origin of a value that nothing sets
 Values = dict[str, dict[str, Any]]
 
 
@@ -93,7 +94,7 @@ def resolve(
         f.name: _section_type(f.name)(**values.get(f.name, {})) for f in dataclasses.fields(Config)
     }
     for section, key in _all_keys():
-        origins.setdefault(f"{section}.{key}", "default")
+        origins.setdefault(f"{section}.{key}", DEFAULT)
     return Resolved(Config(**sections), origins)
 
 
@@ -249,12 +250,15 @@ def _checked(section: str, key: str, value: Any, origin: str) -> Any:
     return setting_value(value, typing.get_type_hints(kind)[key], fields[key].metadata, where)
 
 
-def to_toml(resolved: Resolved, sections: list[str]) -> str:
-    """The config as TOML that `--config` reads back, each value with its origin as a comment."""
+def to_toml(resolved: Resolved, sections: list[str], *, defaults: bool = True) -> str:
+    """The config as TOML that `--config` reads back, each value with its origin as a comment; without
+    `defaults` only the values that have another origin."""
     lines = []
     for name in sections:
         lines.append(f"[{name}]")
         for key, value in resolved.section(name).items():
+            if not defaults and resolved.origins[f"{name}.{key}"] == DEFAULT:
+                continue
             if value is None:
                 lines.append(f"# {key} is unset")
                 continue

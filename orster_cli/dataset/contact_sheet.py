@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from orster_cli.dataset.samples import STRIP_FRAMES, STRIP_SIDE
 
 ROWS = 24  # clips per page
+NO_CAPTION = "no caption"
 _TEXT_WIDTH = 340
 _LINE = 15
 
@@ -51,7 +52,8 @@ def _draw(page: list[SheetRow]) -> Image.Image:
         with Image.open(row.strip) as strip:
             sheet.paste(Image.fromarray(np.asarray(strip.convert("RGB"))), (_TEXT_WIDTH, top))
         for i, line in enumerate(_lines(row.record, font)):
-            pen.text((6, top + 4 + i * _LINE), line, fill="black", font=font)
+            fill = "red" if line == NO_CAPTION else "black"
+            pen.text((6, top + 4 + i * _LINE), line, fill=fill, font=font)
         pen.line([(0, top), (width, top)], fill=(225, 225, 225))
     return sheet
 
@@ -64,7 +66,7 @@ def _lines(record: dict[str, Any], font: ImageFont.ImageFont | ImageFont.FreeTyp
     if "motion" in record:
         lines.append(f"motion {record['motion']:.5f}")
     line = ""
-    for word in str(record.get("caption") or "").split():
+    for word in str(record.get("caption") or NO_CAPTION).split():
         longer = f"{line} {word}".strip()
         if line and font.getlength(longer) > _TEXT_WIDTH - 12:
             lines.append(line)

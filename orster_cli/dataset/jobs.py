@@ -24,6 +24,8 @@ from orster_cli.dataset.shards import png_bytes
 from orster_cli.dataset.sources import DIFFUSION4D, GLTF, Source
 from orster_cli.gltf.scene import Scene
 
+NO_ROW = "no row in the captions file"
+
 
 @dataclass(frozen=True)
 class Scratch:
@@ -163,7 +165,7 @@ def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
     if job.captions is None:
         return Caption(text="", use=True), None
     if clip not in job.captions:
-        return Caption(text="", use=False), "no row in the captions file"
+        return Caption(text="", use=False), NO_ROW
     row = job.captions[clip]
     return row, None if row.use else "use = 0 in the captions file"
 

@@ -7,6 +7,7 @@ order of the sources, so that the result is bit-identical for any number of work
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,16 +18,19 @@ import torch
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError, MissingResourceError, Preempted
+from orster_cli.core.names import counted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.assemble import ShardWriter, write_dataset
 from orster_cli.dataset.captions import Caption
-from orster_cli.dataset.jobs import Scratch, SourceJob, process_source
+from orster_cli.dataset.jobs import NO_ROW, Scratch, SourceJob, process_source
 from orster_cli.dataset.pool import for_each
 from orster_cli.dataset.sources import Source
 from orster_cli.mesh_render.blender import require_bpy
 
 _MAX_LICENCES = 100
+_MAX_REASONS = 1000
+_NOT_RENDERED = {"key", "reason", "source", "clip", "clip_name"}  # all of the record of such a clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +90,7 @@ def prepare(
             )
     shards.close()
     if kept == 0:
-        raise InputError(
-            f"no clip was kept of {len(sources)} objects, {dropped} were dropped: "
-            + _reasons(sources, workspace),
-            hint="--set prepare.curate=false keeps clips that only curation drops",
-        )
+        raise _nothing_kept(sources, workspace, dropped)
     return PrepareResult(
         kept=kept,
         dropped=dropped,
@@ -125,7 +125,18 @@ def _check_device(name: str) -> None:
         ) from None
 
 
-def _reasons(sources: list[Source], workspace: Scratch) -> str:
-    """The reasons of the first three dropped clips."""
-    found = (f"{r['key']}: {r['reason']}" for s in sources for r in workspace.records(s.key))
-    return "; ".join(islice(found, 3))
+def _nothing_kept(sources: list[Source], workspace: Scratch, dropped: int) -> InputError:
+    """The error of a run without a clip, with the first reasons and what would keep one, if anything would.
+    Removes the results: no other run could go on from them."""
+    records = list(islice((r for s in sources for r in workspace.records(s.key)), _MAX_REASONS))
+    shutil.rmtree(workspace.root, ignore_errors=True)
+    hint = None
+    if any(set(record) - _NOT_RENDERED for record in records):
+        hint = "--set prepare.curate=false keeps clips that only curation drops"
+    elif any(record["reason"] == NO_ROW for record in records):
+        hint = "orster prepare-data OBJECTS --write-captions writes a row for each clip, to edit"
+    shown = "; ".join(f"{record['key']}: {record['reason']}" for record in records[:3])
+    return InputError(
+        f"no clip was kept of {counted(len(sources), 'object')}, {dropped} dropped: {shown}",
+        hint=hint,
+    )

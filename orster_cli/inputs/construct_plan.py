@@ -89,6 +89,7 @@ def plan_construct(
     given = [static_orbit.clip] if static_orbit else [one.static for one in clips if one.static]
     static = given[0] if given else None
     model = model if static is None else None
+    _check_alike(clips, reporter)
     if static is None and model is None:
         reporter.info("no static orbit: the object's shape comes from the moving frames alone")
     return ConstructPlan(
@@ -122,24 +123,58 @@ def run_construct(
     if static is not None and static.alpha is None and plan.static_orbit is None:
         static = _matted(static, reporter)
     first = plan.clips[0]
-    made = construct(
-        ConstructInput(
-            clips=[one.clip for one in plan.clips],
-            static=static,
-            spatial_prior=first.priors.get("spatial"),
-            temporal_prior=first.priors.get("temporal"),
-        ),
-        plan.config.construct,
-        folder=folder,
-        scratch=scratch,
-        device=choose_device(device),
-        reporter=reporter,
-        stop=stop or StopFlag(),
+    given = ConstructInput(
+        clips=[one.clip for one in plan.clips],
+        static=static,
+        spatial_prior=first.priors.get("spatial"),
+        temporal_prior=first.priors.get("temporal"),
     )
+    try:
+        made = construct(
+            given,
+            plan.config.construct,
+            folder=folder,
+            scratch=scratch,
+            device=choose_device(device),
+            reporter=reporter,
+            stop=stop or StopFlag(),
+        )
+    except InputError as error:
+        raise _of_samples(error, plan.clips) from error
     if first.condition is not None:
         shutil.copyfile(first.condition, folder / CONDITION)
     keep_object(folder, first.mesh)
     return replace(made, content={**made.content, "prompt": first.clip.prompt})
+
+
+def _check_alike(clips: Sequence[OpenedClip], reporter: Reporter) -> None:
+    """InputError: the clips differ in size. Says what several lengths are taken for."""
+    sizes = {(one.clip.cameras.width, one.clip.cameras.height): _name_of(one) for one in clips}
+    if len(sizes) > 1:
+        shown = ", ".join(f"{name} has {w}x{h}" for (w, h), name in sizes.items())
+        raise InputError(f"the clips differ in size: {shown} pixels", hint="use clips of one size")
+    lengths = list(dict.fromkeys(len(one.clip) for one in clips))
+    if len(lengths) > 1:
+        shown = " and ".join(map(str, lengths))
+        reporter.info(f"clips of {shown} frames: each is taken to last the whole motion")
+
+
+def _name_of(one: OpenedClip) -> str:
+    names = [parent.name for parent in one.parents] + [file.name for file in one.inputs]
+    return f"{names[0] if names else 'a clip'}{'#' if one.key else ''}{one.key}"
+
+
+def _of_samples(error: InputError, clips: Sequence[OpenedClip]) -> InputError:
+    """`error`; where sampled frames show no object on a plain background, with a hint to the model."""
+    folders = [one.sampled for one in clips if one.sampled is not None]
+    if not folders or not error.code.startswith("E-MATTE"):
+        return error
+    return InputError(
+        f"{error}; a model sampled these frames",
+        hint=f"look at {folders[0] / 'sheet.png'}: a model that is trained longer, another seed or another "
+        "text gives an object on a plain background",
+        code=error.code,
+    )
 
 
 def _sampled_orbit(

@@ -132,8 +132,9 @@ def plan_evaluation(
     subject's folder. `cache`: folder of the cached features, None: no cache. InputError,
     ConfigError: what cannot be opened or paired, an unknown metric."""
     from orster_cli.evaluation.features import Features
-    from orster_cli.evaluation.metrics import METRICS, check_names, networks_of
+    from orster_cli.evaluation.metrics import ALL, METRICS, check_names, networks_of
     from orster_cli.evaluation.networks import Networks
+    from orster_cli.evaluation.views import NEED_REFERENCE
     from orster_cli.inputs.models import SHIPPED
 
     names = check_names(cfg.metrics)
@@ -142,7 +143,12 @@ def plan_evaluation(
     if reference is None and found:
         reporter.info(f"reference: {', '.join(map(str, found))}")
     references = [one for text in found for one in open_subjects(str(text), cfg, reporter)]
-    strict = reference is not None and any(METRICS[name].paired for name in names)
+    paired = [name for name in names if METRICS[name].paired]
+    if paired and not references and ALL not in cfg.metrics:
+        raise MissingResourceError(
+            f"{', '.join(paired)}: no reference is given", hint=f"{NEED_REFERENCE}"
+        )
+    strict = reference is not None and bool(paired)
     pairs = pair(subjects, references, strict=strict)
     if not cfg.spare:
         pairs = replace(pairs, unused=[])

@@ -1,13 +1,15 @@
-"""Foreign files as hashed inputs of an artifact."""
+"""Foreign files as hashed inputs of an artifact, and artifacts whose bytes are checked."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from orster_cli.artifacts.hashing import hash_file
-from orster_cli.artifacts.manifest import InputFile
-from orster_cli.core.errors import InputError
+from orster_cli.artifacts.hashing import hash_file, hash_files
+from orster_cli.artifacts.manifest import InputFile, Kind
+from orster_cli.artifacts.store import Artifact, open_artifact
+from orster_cli.core.errors import InputError, IntegrityError
 from orster_cli.core.names import printable
+from orster_cli.core.reporting import Silent
 
 
 def input_file(path: Path) -> InputFile:
@@ -19,3 +21,19 @@ def input_file(path: Path) -> InputFile:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     return InputFile(name=printable(path.name), size=size, sha256=digest)
+
+
+def open_intact(path: Path, kind: Kind) -> Artifact:
+    """`open_artifact` of a clip or an asset, a few MB, with the hashes of its files checked.
+
+    IntegrityError: a file is not what the manifest says. Files that it does not list are no damage."""
+    artifact = open_artifact(path, kind=kind)
+    expected = {entry.path: entry.sha256 for entry in artifact.manifest.files}
+    hashes = hash_files(path, sorted(expected), Silent(), stage="verify")
+    wrong = [str(path / name) for name, digest, _ in hashes if digest != expected[name]]
+    if wrong:
+        raise IntegrityError(
+            f"damaged, so it is not used: {', '.join(wrong[:3])}: the bytes differ from the manifest's",
+            hint=f"make it again with `orster {artifact.manifest.command} --force`, or restore a copy",
+        )
+    return artifact

@@ -27,7 +27,9 @@ def pair(subjects: Sequence[Subject], references: Sequence[Subject], *, strict: 
     3. Without one of its name, it takes the reference that shares an entry of `made_from` with it: the clip
        that it was made from, or another subject of the same clip of a dataset.
 
-    InputError: several references fit a subject, or none does and `strict` is set."""
+    InputError: several references fit a subject, or none does and `strict` is set; a reference was made
+    from its subject."""
+    _refuse_swapped(subjects, references)
     if len(references) == 1:
         return Pairs({subject.name: references[0] for subject in subjects}, [])
     found: dict[str, Subject] = {}
@@ -56,3 +58,17 @@ def pair(subjects: Sequence[Subject], references: Sequence[Subject], *, strict: 
         )
     used = {id(one) for one in found.values()}
     return Pairs(found, [one for one in references if id(one) not in used])
+
+
+def _refuse_swapped(subjects: Sequence[Subject], references: Sequence[Subject]) -> None:
+    """InputError: a subject is a clip, and a reference the asset that was made from it."""
+    clips = {one.id: one for one in subjects if one.kind == "clip"}
+    for reference in references:
+        for made_from in reference.made_from if reference.kind == "asset" else ():
+            if made_from in clips:
+                subject = clips[made_from].name
+                raise InputError(
+                    f"the reference {reference.name} is an asset that was made from the clip {subject}: "
+                    "what is measured and what it should look like are swapped",
+                    hint=f"orster evaluate {reference.name} --reference {subject}",
+                )

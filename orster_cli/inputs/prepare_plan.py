@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.config.prepare import PrepareConfig, check_grid
+from orster_cli.core.errors import InputError
+from orster_cli.core.names import counted, did_you_mean, printable
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.inputs.files import input_file
@@ -77,10 +79,35 @@ def plan_prepare(
     from orster_cli.dataset.sources import find_sources, take_part
 
     check_grid(cfg)
-    sources = take_part(find_sources(list(objects)), part)
-    rows = read_captions(captions) if captions else None
+    found = find_sources(list(objects))
+    sources = take_part(found, part)
+    rows = None
+    if captions is not None:
+        rows = read_captions(captions)
+        _check_files(captions, rows, found, reporter)
     inputs = _hashed(sources, reporter) + ([input_file(captions)] if captions else [])
     return PreparePlan(cfg=cfg, sources=sources, captions=rows, inputs=inputs, part=part)
+
+
+def _check_files(
+    path: Path, rows: dict[tuple[str, int], Caption], sources: list[Source], reporter: Reporter
+) -> None:
+    """InputError: no row names a file of the objects; warns of rows that name none of them."""
+    there = sorted({source.path.name for source in sources})
+    strangers = sorted({name for name, _ in rows}.difference(there))
+    if not strangers:
+        return
+    first = f"{printable(strangers[0])}{did_you_mean(strangers[0], there)}"
+    if len(strangers) == len({name for name, _ in rows}):
+        raise InputError(
+            f"{path}: its rows name {first}, which is not among the objects: {', '.join(there[:3])}"
+            f"{', ...' if len(there) > 3 else ''}",
+            hint="the column `file` has the object's file name, as --write-captions writes it",
+            code="E-CAPTIONS",
+        )
+    reporter.warn(
+        f"{path}: rows of {counted(len(strangers), 'file')} that are not among the objects: {first}"
+    )
 
 
 def _hashed(sources: list[Source], reporter: Reporter) -> list[InputFile]:

@@ -1,14 +1,17 @@
-"""Prompts that a model can follow: refused before anything is loaded where no word means anything."""
+"""Prompts that a model can follow, refused before anything is loaded where no word means anything; lists of
+prompts and of seeds.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from orster_cli.core.errors import InputError
-from orster_cli.core.names import printable
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.names import printable, slug
 from orster_cli.diffusion.known_texts import content_words, read_known_texts, words_of
 
 CODE = "E-PROMPT"
+TEXTS_MAX_BYTES = 1 << 20
 
 
 def check_prompt(
@@ -37,3 +40,52 @@ def check_prompt(
         hint=f"it knows {known.summary()}; to sample nevertheless: --anyway",
         code=CODE,
     )
+
+
+def read_texts(path: Path) -> list[str]:
+    """The lines of `path` that are not blank and do not begin with #, each once. InputError: no such file,
+    or no text in it."""
+    try:
+        if path.stat().st_size > TEXTS_MAX_BYTES:
+            raise InputError(f"{path}: more than {TEXTS_MAX_BYTES:,} bytes")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file in UTF-8") from None
+    stripped = (line.strip() for line in lines)
+    texts = list(dict.fromkeys(line for line in stripped if line and not line.startswith("#")))
+    if not texts:
+        raise InputError(f"{path}: no text in it", hint="write a text in each line")
+    return texts
+
+
+def folder_of(text: str | None, image: Path | None, static_object: str | None) -> str:
+    """A folder's name from the text, the image or the object (a path, or ``dataset#key``)."""
+    name = text or (image.stem if image else "")
+    if not name and static_object:
+        path, _, key = static_object.partition("#")
+        name = key or Path(path).stem
+    return slug(name, maximum=60).lower()
+
+
+def folders_of(texts: list[str]) -> list[str]:
+    """A folder name for each text; equal names get a number."""
+    names: list[str] = []
+    for text in texts:
+        name = folder_of(text, None, None)
+        count = sum(one == name or one.startswith(f"{name}--") for one in names)
+        names.append(f"{name}--{count + 1}" if count else name)
+    return names
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "0-7" or "1,5,9", or both: at most 10,000. ConfigError."""
+    found: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        high = high if dash else low
+        if not (low.isdecimal() and high.isdecimal()) or int(high) - int(low) not in range(10_000):
+            raise ConfigError(f"--seeds: expected 0-7 or 1,5,9, got {text!r}")
+        found += range(int(low), int(high) + 1)
+    return list(dict.fromkeys(found))

@@ -43,10 +43,13 @@ class LoadedSubject:
 @dataclass(kw_only=True)
 class Subject:
     """A subject that is found but not loaded. `key`: its key in a dataset, "" elsewhere; `made_from`: keys
-    of datasets and ids of clips that it shows or was made from, by which `pair` finds its reference."""
+    of datasets and ids of clips that it shows or was made from, by which `pair` finds its reference;
+    `kind`, `id`: of a clip or asset artifact, "" elsewhere."""
 
     name: str
     load: Callable[[], LoadedSubject]
+    kind: str = ""
+    id: str = ""
     parents: list[Parent] = field(default_factory=list)
     inputs: list[InputFile] = field(default_factory=list)
     key: str = ""
@@ -97,6 +100,8 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         return _gaussians(path)
     if path.is_file():
         return _video(path, cfg, reporter)
+    if path.is_dir() and not any(path.iterdir()):
+        raise InputError(f"{path}: the folder is empty", hint=FORMS)
     if "#" not in text and not (path.is_dir() and _is_artifact_or_clip(path)):
         raise InputError(f"{printable(text)}: no such clip, or one without cameras", hint=FORMS)
     if path.is_dir() and _kind(path) not in (None, "clip", "dataset"):
@@ -111,12 +116,14 @@ def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
 
     path = Path(text)
     if path.is_dir() and _kind(path) == "clip":  # its frames are read by `load`
-        from orster_cli.artifacts.store import open_artifact
+        from orster_cli.inputs.files import open_intact
 
-        artifact = open_artifact(path, kind="clip")
+        artifact = open_intact(path, kind="clip")
         name = _folder_name(path)
         return Subject(
             name=name,
+            kind="clip",
+            id=artifact.id,
             load=partial(_load_clip, text, name, cfg, reporter),
             parents=[artifact.parent()],
             made_from=(artifact.id, *_dataset_keys(artifact.manifest.config)),
@@ -186,9 +193,11 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
 def _video(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     """A video or animated image."""
     from orster_cli.inputs.files import input_file
+    from orster_cli.inputs.video import refuse_other_files
     from orster_cli.io.animations import is_animation
     from orster_cli.io.video import probe
 
+    refuse_other_files(path)
     if not is_animation(path):
         probe(path)  # an error now, before anything is computed
     name = slug(path.stem)
@@ -207,9 +216,9 @@ def _video(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
 
 
 def _asset(path: Path) -> Subject:
-    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.inputs.files import open_intact
 
-    artifact = open_artifact(path, kind="asset")
+    artifact = open_intact(path, kind="asset")
 
     def load() -> LoadedSubject:
         from orster_cli.construction.asset import load_asset
@@ -225,7 +234,12 @@ def _asset(path: Path) -> Subject:
     clips = [parent.id for parent in artifact.manifest.parents if parent.kind == "clip"]
     made_from = (*clips, *_dataset_keys(artifact.manifest.config))
     return Subject(
-        name=_folder_name(path), load=load, parents=[artifact.parent()], made_from=made_from
+        name=_folder_name(path),
+        kind="asset",
+        id=artifact.id,
+        load=load,
+        parents=[artifact.parent()],
+        made_from=made_from,
     )
 
 

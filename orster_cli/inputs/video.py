@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orster_cli.core.errors import ConfigError, InputError, LimitError
+from orster_cli.core.errors import ConfigError, InputError, LimitError, MissingResourceError
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.reporting import Reporter
+from orster_cli.core.system_errors import SYSTEM
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS, clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.io.animations import is_animation, read_animation
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
@@ -113,8 +115,7 @@ def clip_from_frames(
 def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
     """A video or animated image on an orbit given by flags. InputError: another file, or one picture."""
     orbit.check()
-    if is_photograph(path):
-        raise one_picture(path)
+    refuse_other_files(path)
     frames, alpha = read_moving(path, reporter, maximum_side=VIDEO_SIDE)
     if len(frames) == 1 and is_animation(path):
         raise one_picture(path)
@@ -128,10 +129,45 @@ def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitC
     )
 
 
-def is_photograph(path: Path) -> bool:
-    """Whether `path` is a JPEG file, by its first bytes."""
-    with path.open("rb") as file:
-        return file.read(3) == b"\xff\xd8\xff"
+def refuse_other_files(path: Path) -> None:
+    """InputError: `path` is a picture, a mesh, Gaussians or a text, by its first bytes, and no video; says
+    what takes it. MissingResourceError: it may not be read."""
+    named = shlex.quote(str(path))
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except PermissionError as error:
+        raise MissingResourceError(
+            f"{path}: no permission to read it", hint=f"chmod u+r {named}", code=SYSTEM
+        ) from error
+    if start.startswith(b"\xff\xd8\xff"):
+        raise one_picture(path)
+    if start.startswith(b"glTF") or path.suffix.lower() in GLTF_SUFFIXES:
+        raise InputError(
+            f"{path}: expected a video, found a 3D object",
+            hint=f'orster generate --object {named} --text "..." -o out/ animates it; orster prepare-data '
+            f"{named} -o dataset/ renders its own animations",
+        )
+    if start.startswith(b"ply"):
+        raise InputError(
+            f"{path}: expected a video, found a PLY file",
+            hint=f"orster sample-video --object {named}",
+        )
+    if not start:
+        raise InputError(f"{path}: expected a video, found an empty file")
+    if b"\0" not in start and _is_text(start):
+        raise InputError(
+            f"{path}: expected a video, found a text file",
+            hint='a text is given as it is: orster generate "a frog jumping" -o out/',
+        )
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        start[: -4 if len(start) == 512 else None].decode()  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def one_picture(path: Path) -> InputError:
@@ -160,7 +196,12 @@ def read_frames_clip(folder: Path, orbit: OrbitFlags, reporter: Reporter) -> Orb
     if len(paths) > CLIP_MAX_FRAMES:
         raise LimitError(f"{folder}: {len(paths)} images, at most {CLIP_MAX_FRAMES}")
     if not paths:
-        raise InputError(f"{folder}: expected a clip, a dataset, transforms.json or images")
+        found = sorted(path.name for path in folder.iterdir())
+        shown = f"only {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}" if found else ""
+        raise InputError(
+            f"{folder}: expected a clip, a dataset, transforms.json or images, found "
+            f"{shown or 'an empty folder'}"
+        )
     images: list[Tensor] = []
     for index in thinned(len(paths), folder.name, reporter).tolist():
         image = read_image(paths[index])

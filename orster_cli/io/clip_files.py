@@ -70,9 +70,12 @@ def cameras_value(clip: OrbitClip) -> dict[str, Any]:
     }
 
 
-def write_clip(folder: Path, clip: OrbitClip, *, fps: float = 12.0) -> None:
+def write_clip(
+    folder: Path, clip: OrbitClip, *, fps: float = 12.0, side: int = 0, loops: int = 1
+) -> None:
     """Write `clip` into `folder`, which is created if missing: lossless frames, cameras, and a preview
-    video on white."""
+    video on white. `side`: least pixels of the preview, reached by whole factors; `loops`: how often it
+    shows the clip."""
     (folder / "frames").mkdir(parents=True, exist_ok=True)
     value = cameras_value(clip)
     for i, entry in enumerate(value["frames"]):
@@ -80,9 +83,10 @@ def write_clip(folder: Path, clip: OrbitClip, *, fps: float = 12.0) -> None:
         write_png(folder / entry["file"], _image(clip, i))
     text = json.dumps(value, indent=1, ensure_ascii=False)
     (folder / CAMERAS).write_text(text + "\n", encoding="utf-8")
-    write_video(
-        folder / "preview.mp4", (on_white(_image(clip, i)) for i in range(len(clip))), fps=fps
-    )
+    factor = max(1, -(-side // max(clip.cameras.width, clip.cameras.height)))
+    shown = (on_white(_image(clip, i % len(clip))) for i in range(loops * len(clip)))
+    enlarged = (f.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for f in shown)
+    write_video(folder / "preview.mp4", enlarged, fps=fps)
 
 
 def _image(clip: OrbitClip, index: int) -> Tensor:

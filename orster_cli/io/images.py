@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import struct
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -109,10 +110,15 @@ def write_png(path: Path, image: Tensor) -> None:
 
 
 def contact_sheet(
-    rows: list[list[Tensor]], captions: list[str], *, cell: int = 128, margin: int = 4
+    rows: list[list[Tensor]],
+    captions: list[str],
+    *,
+    cell: int = 128,
+    margin: int = 4,
+    tiles: list[list[str]] | None = None,
 ) -> Tensor:
     """[3,H,W] image of captioned rows of frames ([3,h,w] or [4,h,w], composited on white). Frames are
-    resized to fit `cell` pixels."""
+    resized to fit `cell` pixels. `tiles`: a few words for each frame, at its foot."""
     columns = max((len(row) for row in rows), default=1)
     band = 14
     width = columns * (cell + margin) + margin
@@ -121,12 +127,29 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for r, (row, caption) in enumerate(zip(rows, captions, strict=True)):
         top = margin + r * (cell + band + margin)
-        text = caption.encode("ascii", "replace").decode()[: width // 6]
+        text = drawable(caption)[: width // 6]
         draw.text((margin, top), text, fill=(60, 60, 60))
         for c, frame in enumerate(row):
             picture = _fitted(Image.fromarray(to_bytes(on_white(frame))), cell)
-            sheet.paste(picture, (margin + c * (cell + margin), top + band))
+            left = margin + c * (cell + margin)
+            sheet.paste(picture, (left, top + band))
+            if tiles is not None:
+                foot = top + band + cell - band
+                draw.text((left + 2, foot), drawable(tiles[r][c]), fill=(110, 110, 110))
     return torch.from_numpy(np.array(sheet)).permute(2, 0, 1).float() / 255
+
+
+def drawable(text: str) -> str:
+    """`text` in the letters of Pillow's font, which are ASCII: without accents, "?" for other letters; a
+    note where it has nothing else."""
+    spelled = text.translate({ord("ß"): "ss", ord("ø"): "o", ord("æ"): "ae", ord("œ"): "oe"})
+    plain = "".join(
+        c for c in unicodedata.normalize("NFKD", spelled) if not unicodedata.combining(c)
+    )
+    drawn = plain.encode("ascii", "replace").decode()
+    if text.strip() and not any(c.isalnum() for c in drawn):
+        return "(a text in letters that cannot be drawn)"
+    return drawn
 
 
 def _fitted(picture: Image.Image, cell: int) -> Image.Image:

@@ -27,6 +27,11 @@ from orster_cli.report.tabular import (
 DESCRIPTIVE = {"about", "description", "title", "source"}  # of a protocol: no figure depends on it
 SAME_OBJECT = ("reference", "condition", "times")  # equal keys of a subject in both reports
 
+COMPARED = [
+    *("metric", "first", "second", "difference"),
+    *("95 % interval", "better / worse", "objects"),
+]
+
 
 def compare_report_files(first: Path, second: Path) -> dict[str, Any]:
     """`compare_reports` of two report folders or report.json files, called by their paths."""
@@ -207,18 +212,7 @@ def comparison_markdown(result: Mapping[str, Any]) -> str:
         f"protocol {escape_markdown(protocol_title(result['protocol']))}; "
         f"subjects in both: {len(subjects['paired'])}.",
         "",
-        *markdown_table(
-            [
-                "metric",
-                "first",
-                "second",
-                "difference",
-                "95 % interval",
-                "better / worse",
-                "objects",
-            ],
-            [_row(name, found) for name, found in result["metrics"].items()],
-        ),
+        *markdown_table(COMPARED, [_row(name, f) for name, f in result["metrics"].items()]),
         "",
     ]
     for name, why in result["metrics_left_out"].items():
@@ -231,6 +225,23 @@ def comparison_markdown(result: Mapping[str, Any]) -> str:
                 f"- only in {code_span(where)}: {escape_markdown(', '.join(subjects[key]))}"
             )
     return "\n".join(lines).rstrip()
+
+
+def comparison_text(result: Mapping[str, Any]) -> tuple[str, list[list[str]], list[str]]:
+    """The result of `compare_reports` for a terminal: a line before the table, the rows below `COMPARED`,
+    and the lines after it."""
+    first, second = result["names"]
+    subjects = result["subjects"]
+    head = (
+        f"second ({second}) minus first ({first}), protocol {protocol_title(result['protocol'])}, "
+        f"subjects in both: {len(subjects['paired'])}"
+    )
+    left_out = {**result["metrics_left_out"], **subjects["left_out"]}
+    notes = [f"{name} is left out: {why}" for name, why in left_out.items()]
+    for key, where in (("only_first", first), ("only_second", second)):
+        if subjects[key]:
+            notes.append(f"only in {where}: {', '.join(subjects[key])}")
+    return head, [_row(name, found) for name, found in result["metrics"].items()], notes
 
 
 def _row(name: str, found: Mapping[str, Any]) -> list[str]:

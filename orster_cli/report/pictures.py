@@ -20,7 +20,7 @@ from orster_cli.report.page import SideBySide
 
 MOST_SHOWN = 48  # subjects with a sheet and a video: more make a page that no browser opens
 VIDEO_SIDE = 256  # pixels at most, of the page's videos
-SHEET_COLUMNS = 12
+SHEET_COLUMNS = 8
 
 
 class ReportPictures:
@@ -62,14 +62,16 @@ def _encoded(frames: Tensor, scratch: Path) -> bytes:
 
 
 def write_sheet(path: Path, subject: Video, reference: Video | None, *, frames: int) -> None:
-    """PNG with rows of the reference, of the subject and of their absolute difference (black: equal), up to
-    `SHEET_COLUMNS` frames a row; `frames` of them, evenly spaced. Without a reference the subject alone."""
+    """PNG with rows of the reference, of the subject and of their absolute difference (white: equal; red),
+    up to `SHEET_COLUMNS` frames a row; `frames` of them, evenly spaced. Without a reference the subject
+    alone."""
     count = len(subject)
     picked = torch.linspace(0, count - 1, min(frames, count)).round().long().tolist()
     rows: list[list[Tensor]] = []
     captions = []
-    for start in range(0, len(picked), SHEET_COLUMNS):
-        band = picked[start : start + SHEET_COLUMNS]
+    columns = -(-len(picked) // max(-(-len(picked) // SHEET_COLUMNS), 1))  # rows of equal length
+    for start in range(0, len(picked), columns):
+        band = picked[start : start + columns]
         span = f"frames {band[0]} to {band[-1]}"
         if reference is not None:
             rows.append([reference.frames[i] for i in band])
@@ -77,6 +79,12 @@ def write_sheet(path: Path, subject: Video, reference: Video | None, *, frames: 
         rows.append([subject.frames[i] for i in band])
         captions.append(f"{subject.name}, {span}")
         if reference is not None:
-            rows.append([(reference.frames[i] - subject.frames[i]).abs() for i in band])
-            captions.append(f"|difference|, {span}")
+            rows.append([in_red(reference.frames[i] - subject.frames[i]) for i in band])
+            captions.append(f"|difference|, white: equal, {span}")
     write_png(path, contact_sheet(rows, captions))
+
+
+def in_red(difference: Tensor) -> Tensor:
+    """[3,H,W]: the largest absolute difference of the three colours [3,H,W], from white (0) to red (1)."""
+    size = difference.abs().amax(0).clamp(0, 1)
+    return torch.stack([torch.ones_like(size), 1 - size, 1 - size])

@@ -58,10 +58,12 @@ def metric_label(name: str, about: Mapping[str, Any]) -> str:
 
 
 def subject_rows(values: Mapping[str, Any], places: int) -> tuple[list[list[str]], list[str]]:
-    """Rows and header of a report's means: a row a subject, a column a metric that has values of subjects.
-    No columns: every metric is one of sets."""
+    """Rows and header of a report's means: a row a subject, a column a metric that has a value for one.
+    No columns: every metric is one of sets, or has no value."""
     about = values["metrics"]
+    means = [one["mean"] for one in values["subjects"]]
     names = [name for name in about if about[name]["scope"] != "set"]
+    names = [name for name in names if finite([mean.get(name) for mean in means])]
     header = ["", *(f"{n} ({about[n]['unit']})" if about[n]["unit"] else n for n in names)]
     rows = [
         [one["name"], *(format_number(one["mean"].get(name), places) for name in names)]

@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orster_cli.core.compositing import WHITE, over
+from orster_cli.core.errors import InputError
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.io.clip_files import CONDITION, STATIC, keep_object, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, write_png
+from orster_cli.io.matting import matte
 from orster_cli.sampling.sample_clips import SampledClip
 
 SHEET_FRAMES = 8
+VISIBLE, PADDING = 0.3, 2  # alpha; pixels around the object
+PREVIEW_SIDE, PREVIEW_LOOPS = 384, 3  # pixels, times: a clip of 16 frames lasts 1.3 s
 
 
 def write_sampled(
@@ -28,20 +33,14 @@ def write_sampled(
     """Write `sampled` into `folder`; returns the manifest's content. `image` [3,H,W]: the image that it
     was conditioned on; `mesh`: the file of the object, of which the clip keeps a copy."""
     clip = sampled.clip
-    write_clip(folder, clip)
+    write_clip(folder, clip, side=PREVIEW_SIDE, loops=PREVIEW_LOOPS)
     write_priors(folder, sampled.priors)
     if image is not None:
         write_png(folder / CONDITION, image)
     keep_object(folder, mesh)
     if sampled.static is not None:
         write_clip(folder / STATIC, sampled.static)
-    pick = torch.linspace(0, len(clip) - 1, min(SHEET_FRAMES, len(clip))).round().long()
-    rows = [[clip.frames[i] for i in pick]]
-    labels = [clip.prompt or "no text"]
-    if sampled.static is not None:
-        rows.append([sampled.static.frames[i] for i in pick])
-        labels.append("at rest")
-    write_png(folder / "sheet.png", contact_sheet(rows, labels))
+    write_png(folder / "sheet.png", sampled_sheet(sampled, image))
     static = {} if sampled.static is None else {"static_orbit": True}
     return {
         "frames": len(clip),
@@ -52,3 +51,42 @@ def write_sampled(
         "priors": {name: list(tokens.shape) for name, tokens in sampled.priors.items()},
         **static,
     }
+
+
+def sampled_sheet(sampled: SampledClip, image: Tensor | None) -> Tensor:
+    """[3,H,W]: frames of the clip, cut to the object and on white where that can be told, with azimuth and
+    time; below them the same frames of the object at rest, and in front the image it was sampled from."""
+    clip = sampled.clip
+    pick = torch.linspace(0, len(clip) - 1, min(SHEET_FRAMES, len(clip))).round().long()
+    turned = clip.cameras.azimuths
+    words = [
+        f"{float(turned[i]) % 360:.0f} deg  t {float(clip.times[i]):.2f}" for i in pick.tolist()
+    ]
+    rows, labels, tiles = [cut_to_object(clip.frames[pick])], [clip.prompt or "no text"], [words]
+    if sampled.static is not None:
+        rows.append(cut_to_object(sampled.static.frames[pick]))
+        labels.append("at rest")
+        tiles.append(words)
+    if image is not None:
+        rows.append([image])
+        labels.append("sampled from this image")
+        tiles.append([""])
+    return contact_sheet(rows, labels, tiles=tiles)
+
+
+def cut_to_object(frames: Tensor) -> list[Tensor]:
+    """Frames [T,3,H,W] on white, all cut to the square that holds the object in each of them; as they are
+    where they show no object on a plain background."""
+    try:
+        found = matte(frames, where="frames")
+    except InputError:
+        return list(frames)
+    seen = found.alpha.amax(0)[0] > VISIBLE
+    rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    top, bottom, left, right = (int(v) for v in (rows[0], rows[-1], columns[0], columns[-1]))
+    height, width = seen.shape
+    side = min(max(bottom - top, right - left) + 1 + 2 * PADDING, height, width)
+    y = min(max((top + bottom + 1 - side) // 2, 0), height - side)
+    x = min(max((left + right + 1 - side) // 2, 0), width - side)
+    white = over(found.frames, found.alpha, WHITE)
+    return list(white[:, :, y : y + side, x : x + side])

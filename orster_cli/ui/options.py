@@ -25,6 +25,14 @@ ForceOption = Annotated[
     bool,
     typer.Option("--force", help="Replace what the output folder holds.", rich_help_panel=RUN),
 ]
+UpdateOption = Annotated[
+    bool,
+    typer.Option(
+        "--update",
+        help="Replace an output of other inputs or settings, as make does; no next step is printed.",
+        rich_help_panel=RUN,
+    ),
+]
 DryRunOption = Annotated[
     bool,
     typer.Option("--dry-run", "-n", help="Print the resolved plan and stop.", rich_help_panel=RUN),
@@ -81,7 +89,14 @@ class Run(Outcome):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemplateRun(Run):
+class StageRun(Run):
+    """Options of a command that a project's Makefile runs."""
+
+    update: UpdateOption = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateRun(StageRun):
     """Options of a command whose settings may start from a template."""
 
     template: TemplateOption = None

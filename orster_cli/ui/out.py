@@ -58,6 +58,11 @@ class Out:
         self._pace = Pace()
         self.warnings: list[str] = []
 
+    @property
+    def draws(self) -> bool:
+        """Whether results go to a terminal, which gets ruled tables."""
+        return not self.as_json and is_screen(self._stdout)
+
     # -- data
 
     def result(self, values: dict[str, Any], human: Human) -> None:

@@ -188,3 +188,20 @@ def test_a_clip_of_the_shipped_model_before_it_brought_what_it_knows(
     assert shipped_model_of(["clip"]) is None
     monkeypatch.setattr(models, "SHIPPED_BEFORE", (parent.id,))
     assert shipped_model_of(["clip"]) == Path("other").resolve()
+
+
+def test_a_file_of_texts_gives_a_clip_of_each(capsys: Capture) -> None:
+    Path("texts.txt").write_text("# two\na frog jumping\n\na horse walking\na frog jumping\n")
+    said = sampled(capsys, "--texts", "texts.txt", "-o", "clips")
+    assert said.data["clips"] == ["clips/a-frog-jumping", "clips/a-horse-walking"]
+    prompts = [read_clip(Path(folder)).prompt for folder in said.data["clips"]]
+    assert prompts == ["a frog jumping", "a horse walking"]
+    alone = sampled(capsys, "a horse walking", "-o", "alone")
+    assert alone.data["id"] == open_artifact(Path("clips/a-horse-walking")).id
+    again = sampled(capsys, "--texts", "texts.txt", "-o", "clips")
+    assert (again.data["status"], again.data["made"]) == ("up to date", 0)
+    Path("bad.txt").write_text("a frog\nxyzzy\n")
+    said = orster(capsys, "sample-video", "--texts", "bad.txt", "-o", "none", *QUICK)
+    assert (said.code, Path("none").exists()) == (3, False)  # before anything is sampled
+    said = orster(capsys, "sample-video", "a cow", "--texts", "bad.txt", "-o", "none", *QUICK)
+    assert said.code == 2

@@ -287,15 +287,18 @@ def test_sheet_shows_reference_ours_and_difference(tmp_path: Path) -> None:
     write_sheet(tmp_path / "sheet.png", ours, reference, frames=14)
     sheet = read_image(tmp_path / "sheet.png")
     cell, margin, band = 128, 4, 14
-    assert sheet.shape == (3, 6 * (cell + band + margin) + margin, 12 * (cell + margin) + margin)
+    assert sheet.shape == (3, 6 * (cell + band + margin) + margin, 7 * (cell + margin) + margin)
 
     def tile(row: int, column: int) -> torch.Tensor:
         top = margin + row * (cell + band + margin) + band
         left = margin + column * (cell + margin)
         return sheet[:, top : top + cell, left : left + cell]
 
-    for row, column, frame in [(0, 11, 11), (3, 1, 13)]:
+    for row, column, frame in [(0, 6, 6), (3, 4, 11), (3, 6, 13)]:
         assert torch.allclose(tile(row, column), reference.frames[frame], atol=0.003)
         assert torch.allclose(tile(row + 1, column), ours.frames[frame], atol=0.003)
-        difference = reference.frames[frame] - ours.frames[frame]
-        assert torch.allclose(tile(row + 2, column), difference, atol=0.003)
+        largest = (reference.frames[frame] - ours.frames[frame]).amax(0)
+        red, green, blue = tile(row + 2, column)
+        assert float(red.min()) == 1.0
+        assert torch.allclose(green, 1 - largest, atol=0.003)
+        assert torch.equal(green, blue)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from orster_cli.core.errors import InputError
-from orster_cli.io.images import contact_sheet, read_image, to_bytes, write_png
+from orster_cli.io.images import contact_sheet, drawable, read_image, to_bytes, write_png
 
 
 def gradient(height: int = 6, width: int = 9) -> np.ndarray:
@@ -123,6 +123,20 @@ def test_contact_sheet_places_frames(tmp_path: Path) -> None:
         pixel = sheet[:, 4 + row * 58 + 14 + 20, 4 + column * 44 + 20]
         assert pixel.tolist() == color
     assert float(sheet[:, 4:18, 4:60].min()) < 0.5  # a caption was drawn
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("a frog", "a frog"),
+        ("ein Hund läuft, größer", "ein Hund lauft, grosser"),
+        ("a 青蛙 jumps", "a ?? jumps"),
+        ("青蛙跳", "(a text in letters that cannot be drawn)"),
+        ("", ""),
+    ],
+)
+def test_captions_in_other_letters(text: str, drawn: str) -> None:
+    assert drawable(text) == drawn
 
 
 def test_contact_sheet_fits_frames_into_its_cells() -> None:

@@ -177,7 +177,7 @@ def test_clips_without_a_row_are_not_used(creature: Path, tmp_path: Path) -> Non
 def test_a_dataset_without_samples_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "objects").mkdir()
     (tmp_path / "objects" / "broken.glb").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match="no clip was kept of 1 objects, 1 were dropped: broken"):
+    with pytest.raises(InputError, match="no clip was kept of 1 object, 1 dropped: broken"):
         run(tmp_path / "objects", tmp_path)
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orster_cli.commands.sample_video import parse_seeds
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.reporting import Silent
@@ -17,6 +16,7 @@ from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.diffusion.solvers import SOLVERS
+from orster_cli.inputs.prompts import parse_seeds
 from orster_cli.sampling.denoise import condition_kinds, denoise, guided, starting_noise
 from orster_cli.sampling.priors import pooled_priors
 from orster_cli.sampling.sample_clips import (

@@ -1,0 +1,296 @@
+"""The mistakes that a newcomer makes first: each message says what is wrong and what to do instead."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+from orster_cli.artifacts.manifest import Kind
+from orster_cli.artifacts.store import begin, open_artifact
+from orster_cli.config.load import resolve
+from orster_cli.io.clip_files import write_clip
+from orster_cli.io.video import write_video
+from tests.helpers.artifacts import make
+from tests.helpers.cli import orster
+from tests.helpers.clips import disc_clip
+
+Capture = pytest.CaptureFixture[str]
+CREATURE = Path(__file__).parents[2] / "examples" / "creature.glb"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an artifact of each kind and files of other programs."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    for kind in get_args(Kind):
+        make(folder / kind, kind=kind)
+    made = open_artifact(folder / "clip")
+    make(folder / "made-from-clip", kind="asset", parents=[made.parent()])
+    for name, clip in (("a", disc_clip(4)), ("b", disc_clip(6))):
+        write_clip(folder / name, clip)
+    (folder / "empty").mkdir()
+    (folder / "notes").mkdir()
+    (folder / "notes" / "todo.txt").write_text("x")
+    (folder / "note.txt").write_text("a frog jumping\n" * 60)
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(60))
+    (folder / "scan.ply").write_bytes(b"ply\nformat binary_little_endian 1.0\n")
+    (folder / "nothing.mp4").touch()
+    (folder / "bad.glb").write_bytes(b"glTF\0\0\0")
+    shutil.copyfile(CREATURE, folder / "frog.glb")
+    (folder / "misspelt.csv").write_text("file,clip,caption\nfrgo.glb,0,a frog\n")
+    (folder / "half.csv").write_text("file,clip,caption\nfrog.glb,7,a frog\n")
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(place)
+    before = sorted(os.listdir(place))
+    yield place
+    assert sorted(os.listdir(place)) == before  # neither an output nor a draft is left
+
+
+# command line -> the exit code, and words of the message and of the next step
+MISTAKES = {
+    "construct note.txt -o out": (3, "found a text file", "orster generate"),
+    "construct photo.jpg -o out": (3, "one picture is no orbit", "generate --image photo.jpg"),
+    "construct scan.ply -o out": (3, "found a PLY file", "--object scan.ply"),
+    "construct nothing.mp4 -o out": (3, "an empty file", ""),
+    "construct frog.glb -o out": (3, "found a 3D object", "generate --object frog.glb"),
+    "construct empty -o out": (3, "found an empty folder", ""),
+    "construct notes -o out": (3, "found only todo.txt", ""),
+    "construct asset -o out": (3, "of kind clip, got asset", "asset/viewer.html"),
+    "construct model -o out": (3, "of kind clip, got model", "-m model"),
+    "construct clip#frog -o out": (3, "a clip has no keys", "give it as clip"),
+    "construct a --device cuda:99 -o out": (4, "", "--device cpu"),
+    "construct a --preset fsat -o out": (2, "did you mean 'fast'", "balanced, fast, fine, paper"),
+    "construct a -o asset": (6, "an asset", "--force"),
+    "construct a --prompt x -o out": (2, "No such option", "orster generate"),
+    "sample-video x --resolution 256": (2, "No such option", "64 px"),
+    "evaluate a b": (2, "unexpected extra argument", "one subject"),
+    "evaluate a -o out": (4, "psnr, ssim: no reference", "--reference"),
+    "evaluate a --metrics psnr,flicker -o out": (4, "psnr: no reference", "--reference"),
+    "evaluate empty --reference a -o out": (3, "holds nothing", "give an asset"),
+    "evaluate note.txt --reference a -o out": (3, "found a text file", ""),
+    "prepare-data nosuch -o out": (3, "no such file or folder", ""),
+    "prepare-data bad.glb -o out": (3, "no clip was kept of 1 object,", ""),
+    "prepare-data frog.glb --captions misspelt.csv -o out": (3, "'frog.glb'", "--write-captions"),
+    "prepare-data frog.glb --captions half.csv -o out": (3, "no row", "--write-captions"),
+    "align clip -m mini -o out": (3, "of kind dataset, got clip", "orster construct clip"),
+    "verify empty": (3, "no artifact:", "manifest.json"),
+    "show empty": (3, "found no manifest.json", ""),
+    "init out --template mnii": (2, "did you mean 'mini'", "mini, small, paper, card-24gb"),
+    "init out --template construct-fast": (2, "of a project", "mini, small, paper, card-24gb"),
+    "version": (2, "No such command", "orster --version"),
+    "view asset": (2, "No such command", "viewer.html"),
+    "render asset": (2, "No such command", "orster export"),
+    "list": (2, "No such command", "orster show FOLDER"),
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_says_what_to_do_instead(here: Path, capsys: Capture, line: str) -> None:
+    code, message, hint = MISTAKES[line]
+    said = orster(capsys, *line.split(), "--json")
+    assert said.code == code, said.err
+    assert message in said.failure["error"]
+    assert hint in (said.failure["hint"] or ("" if not hint else "none"))
+    if not hint:
+        assert "curate" not in (said.failure["hint"] or "")
+
+
+def test_presets_and_projects_name_no_templates_of_other_commands(
+    here: Path, capsys: Capture
+) -> None:
+    said = orster(capsys, "construct", "a", "--preset", "ultra", "-o", "out", "--json")
+    assert "construct-" not in said.failure["hint"]
+    said = orster(capsys, "init", "out", "--template", "tiny", "--json")
+    assert "weights-" not in said.failure["hint"]
+
+
+def test_a_video_without_permission_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    write_video(tmp_path / "locked.mp4", torch.zeros(4, 3, 16, 16))
+    (tmp_path / "locked.mp4").chmod(0)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)  # root may read everything
+    try:
+        said = orster(capsys, "construct", "locked.mp4", "-o", "out", "--json")
+    finally:
+        os.seteuid(before)
+    assert said.code == 4
+    assert "no permission to read" in said.failure["error"]
+
+
+def test_a_subject_and_its_reference_that_are_swapped(here: Path, capsys: Capture) -> None:
+    said = orster(
+        capsys, "evaluate", "clip", "--reference", "made-from-clip", "-o", "out", "--json"
+    )
+    assert said.code == 3
+    assert "are swapped" in said.failure["error"]
+    assert said.failure["hint"] == "orster evaluate made-from-clip --reference clip"
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("evaluate {} --reference a", "clip"),
+        ("evaluate {} --reference a", "asset"),
+        ("evaluate a --reference {}", "clip"),
+        ("construct {}", "clip"),
+    ],
+)
+def test_a_damaged_artifact_is_not_read(
+    tmp_path: Path, place: Path, capsys: Capture, line: str, kind: Kind
+) -> None:
+    artifact = make(tmp_path / "damaged", kind=kind)
+    file = artifact.path / "cameras.json"
+    file.write_bytes(file.read_bytes()[:-1] + b" ")
+    words = [str(place / "a") if w == "a" else w.format(artifact.path) for w in line.split()]
+    said = orster(capsys, *words, "-o", tmp_path / "out", "--json")
+    assert (said.code, said.failure["code"]) == (3, "E-INTEGRITY")
+    assert "damaged/cameras.json" in said.failure["error"]
+
+
+def test_clips_of_two_sizes_are_named_and_lengths_are_said(here: Path, capsys: Capture) -> None:
+    said = orster(capsys, "construct", "a", "b", "-o", "out", "--dry-run")
+    assert said.code == 0, said.err
+    assert "clips of 4 and 6 frames" in said.err
+
+
+def test_clips_of_two_sizes_are_named(here: Path, capsys: Capture, tmp_path: Path) -> None:
+    write_clip(tmp_path / "wide", disc_clip(4, width=40))
+    said = orster(capsys, "construct", "a", tmp_path / "wide", "-o", "out", "--json")
+    assert (said.code, "the clips differ in size" in said.failure["error"]) == (3, True)
+    assert "32x24" in said.failure["error"]
+    assert "40x24" in said.failure["error"]
+
+
+def test_a_sampled_clip_without_an_object_points_at_the_model(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    draft = begin(tmp_path / "clip", kind="clip", command="sample-video", config={})
+    assert draft is not None
+    noise = torch.rand(4, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    with draft:
+        write_clip(draft.dir, replace(disc_clip(4), frames=noise, alpha=None))
+        draft.commit({"frames": 4})
+    words = ("construct", tmp_path / "clip", "--preset", "fast", "--device", "cpu", "--json")
+    said = orster(capsys, *words, "-o", tmp_path / "out")
+    assert (said.code, said.failure["code"]) == (3, "E-MATTE")
+    assert "a model sampled these frames" in said.failure["error"]
+    assert "sheet.png" in said.failure["hint"]
+    assert "give frames with alpha" not in said.failure["hint"]
+
+
+def test_reports_are_compared_in_a_table_on_a_terminal_and_in_markdown_elsewhere(
+    here: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("evaluate", "a", "--metrics", "flicker", "-o")
+    for name in ("one", "two"):
+        assert orster(capsys, *words, tmp_path / name).code == 0
+    compare = ("evaluate", "--compare", tmp_path / "one", tmp_path / "two")
+    assert "| flicker" in orster(capsys, *compare).out
+    monkeypatch.setattr("orster_cli.ui.out.is_screen", lambda stream: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    said = orster(capsys, *compare)
+    assert said.code == 0
+    assert "flicker" in said.out
+    assert "|" not in said.out
+
+
+def test_show_lists_the_artifacts_of_a_folder(here: Path, capsys: Capture) -> None:
+    found = orster(capsys, "show", ".", "--json").data["artifacts"]
+    kinds = ["asset", "clip", "dataset", "asset", "model", "report"]
+    assert [one["kind"] for one in found] == kinds
+    said = orster(capsys, "show", ".")
+    assert said.out.splitlines()[0].split()[:2] == ["asset", "asset"]
+
+
+def test_a_dry_run_prints_the_settings_that_are_no_defaults(here: Path, capsys: Capture) -> None:
+    words = ("--preset", "fast", "--set", "construct.seed=4")
+    lines = orster(capsys, "construct", "a", "-o", "out", "-n", *words).out.splitlines()
+    assert "seed = 4  # --set" in lines
+    assert not [line for line in lines if line.endswith("# default")]
+    counted = [line for line in lines if "have their defaults" in line]
+    assert len(counted) == 1
+    values = orster(capsys, "construct", "a", "-o", "out", "-n", *words, "--json").data["config"]
+    shown = [line for line in lines if " = " in line]
+    assert int(counted[0].split()[1]) + len(shown) == len(values)
+
+
+@pytest.mark.parametrize("template", ["mini", "paper", None])
+def test_a_projects_settings_are_those_of_its_template_with_their_meaning(
+    tmp_path: Path, capsys: Capture, template: str | None
+) -> None:
+    more = [] if template is None else ["--template", template]
+    assert orster(capsys, "init", tmp_path / "p", *more).code == 0
+    file = tmp_path / "p" / "orster.toml"
+    assert resolve(file=file).config == resolve(template=template).config
+    lines = file.read_text().splitlines()
+    settings = [i for i, line in enumerate(lines) if line and line[0] not in "#["]
+    chosen = [o for o in resolve(template=template).origins.values() if o != "default"]
+    assert len(settings) == len(chosen)
+    assert all(lines[i - 1].startswith("# ") for i in settings)
+
+
+def test_an_update_replaces_what_other_settings_made(
+    here: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "report"
+    words = ("evaluate", "a", "-o", out, "--metrics")
+    assert orster(capsys, *words, "flicker").code == 0
+    assert orster(capsys, *words, "motion,flicker").code == 6
+    assert orster(capsys, *words, "flicker", "--set", "evaluate.seed=3").code == 6
+    said = orster(capsys, *words, "flicker", "--set", "evaluate.seed=3", "--update")
+    assert said.code == 0
+    assert "settings changed; it is made again" in said.err
+    assert "next:" not in said.out
+    assert "error" not in said.err
+    assert "up to date" in orster(capsys, *words, "flicker", "--set", "evaluate.seed=3").out
+    assert orster(capsys, "evaluate", "a", "-o", here / "asset", "--update").code == 6
+
+
+def test_the_commands_of_a_projects_readme_exist(tmp_path: Path, capsys: Capture) -> None:
+    assert orster(capsys, "init", tmp_path / "p").code == 0
+    text = (tmp_path / "p" / "README.md").read_text()
+    makefile = (tmp_path / "p" / "Makefile").read_text()
+    lines = [line.partition("#")[0].strip() for line in text.splitlines() if line[:4] == "    "]
+    parts = [part.split() for line in lines for part in line.split(" && ")]
+    assert len(parts) >= 6
+    for words in parts:
+        if words[0] == "make":
+            targets = [word for word in words[1:] if "=" not in word and "$" not in word][:1]
+            for target in targets:
+                known = f"\n{target}:" in makefile or target.endswith("/report/manifest.json")
+                assert known or target.startswith("PROMPT"), target
+        else:
+            assert words[0] == "orster"
+            options = {word for word in words if word.startswith("--")}
+            assert options <= set(orster(capsys, words[1], "--help").out.split()), words
+
+
+def test_impossible_outputs_are_no_bugs(here: Path, capsys: Capture) -> None:
+    for words in (
+        ["sample-video", "a frog", "-o", "/proc/x"],
+        ["construct", "a", "-o", "/proc/x"],
+        ["evaluate", "a", "--metrics", "flicker", "-o", "/proc/x"],
+        ["prepare-data", "frog.glb", "-o", "/proc/x"],
+        ["align", "dataset", "-m", "mini", "-o", "note.txt/x"],
+        ["init", "note.txt"],
+        ["construct", "a", "-o", "note.txt"],
+    ):
+        said = orster(capsys, *words, "--json")
+        assert said.code in (2, 3, 4, 6), (words, said.err)
+        assert said.failure["code"] != "E-BUG", words
