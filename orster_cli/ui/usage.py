@@ -8,9 +8,7 @@ from collections.abc import Sequence
 # word in the place of a command -> what does it
 COMMANDS = {
     "version": "orster --version",
-    "list": "orster show FOLDER lists the artifacts in a folder",
     "ls": "orster show FOLDER lists the artifacts in a folder",
-    "view": "open ASSET/viewer.html in a browser; orster show ASSET says what it is",
     "open": "open ASSET/viewer.html in a browser; orster show ASSET says what it is",
     "render": "orster export ASSET --to mp4 (or png-sequence, gif, webp)",
     "convert": "orster export ASSET --to glb (or ply-sequence, mp4, gif)",

@@ -89,9 +89,7 @@ MISTAKES = {
     "init out --template mnii": (2, "did you mean 'mini'", "mini, small, paper, card-24gb"),
     "init out --template construct-fast": (2, "of a project", "mini, small, paper, card-24gb"),
     "version": (2, "No such command", "orster --version"),
-    "view asset": (2, "No such command", "viewer.html"),
     "render asset": (2, "No such command", "orster export"),
-    "list": (2, "No such command", "orster show FOLDER"),
 }
 
 
