@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from orster_cli.core.errors import InputError
+from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.core.reporting import Silent
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle
@@ -140,10 +140,17 @@ def unreadable(name: str) -> Iterator[Path]:
 def test_a_file_without_read_permission_is_said_to_be_one() -> None:
     for name in ("locked.png", "locked.mp4"):
         with unreadable(name) as path:
-            for read in (read_image, lambda p: read_video_clip(p, OrbitFlags(), Silent())):
-                with pytest.raises(PermissionError) as failure:
+            for read, message, hint in (
+                (read_image, "Permission denied", "check the permissions"),
+                (_read_clip, "no permission to read it", "chmod u+r"),
+            ):
+                with pytest.raises((PermissionError, MissingResourceError)) as failure:
                     read(path)
                 shown = explain(failure.value)
                 assert (shown.exit, shown.code) == (4, "E-SYSTEM")
-                assert shown.message == f"{path}: Permission denied"
-                assert "check the permissions" in (shown.hint or "")
+                assert shown.message == f"{path}: {message}"
+                assert hint in (shown.hint or "")
+
+
+def _read_clip(path: Path) -> object:
+    return read_video_clip(path, OrbitFlags(), Silent())
