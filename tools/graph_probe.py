@@ -22,30 +22,17 @@ from orster_cli.config.train import ModelConfig
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.std4d import STD4DConfig
-from orster_cli.diffusion.trunk_config import TrunkConfig
 from orster_cli.training.graphed_model import LARGEST_ERROR, GraphedModel, Inputs, gradient_error
+from orster_cli.training.start_model import new_config
 
 PASSES = 10
 
 
 def config_of(model: ModelConfig, *, merged: bool) -> STD4DConfig:
     """Of a new model of these settings."""
-    trunk = TrunkConfig(
-        in_channels=model.latent_channels,
-        out_channels=model.latent_channels,
-        block_out_channels=model.widths,
-        attention=model.attention,
-        layers_per_block=model.layers,
-        cross_attention_dim=model.context_width,
-        attention_head_dim=model.head_width,
-        norm_num_groups=model.groups,
-        temporal_dropout=0.0,
-        transformer_in_heads=model.widths[0] // model.head_width,
-    )
-    around = STD4DConfig.around(trunk, (model.encoder_width,) * 3, object_tokens=False)
-    return replace(
-        around, joint_attention=model.joint_attention, merged=merged, reference_mask=True
-    )
+    still = replace(model, dropout=0.0)  # two passes are to be compared
+    config = new_config(still, model.latent_channels, (model.encoder_width,) * 3)
+    return replace(config, merged=merged, reference_mask=True)
 
 
 def example(model: ModelConfig, batch: int, side: int, device: str, *, noisy: bool) -> Inputs:

@@ -37,6 +37,7 @@ from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.config.load import resolve
 from orster_cli.config.schema import Config
 from orster_cli.core.devices import choose_device
+from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
 from orster_cli.training.build import build_stage
@@ -90,15 +91,8 @@ BESIDES = 1.1  # the log and held-out losses
 TRAIN, HELD_OUT = "pack", "pack of held-out clips"  # ids of the datasets
 
 
-class Lines:
+class Lines(Silent):
     """A reporter that prints what is said and no progress."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
-        """Nothing."""
-        del stage, done, total, figures
 
     def info(self, message: str) -> None:
         """Print `message`."""
@@ -106,7 +100,7 @@ class Lines:
 
     def warn(self, message: str) -> None:
         """Print `message`."""
-        self.warnings.append(message)
+        super().warn(message)
         print(f"warning: {message}", flush=True)
 
 

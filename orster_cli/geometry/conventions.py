@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-FLIP_YZ = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64))
 # glTF is +Y up with its front along +Z; in our world up is +Z and the front faces -Y
 GLTF_TO_WORLD = torch.tensor(
     [[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]], dtype=torch.float64
@@ -42,7 +41,7 @@ def w2c_to_opengl_c2w(w2c: Tensor) -> Tensor:
 
 
 def _yz_flipped(matrix: Tensor) -> Tensor:
-    """Matrices [..., 4, 4] times `FLIP_YZ`, without a copy of it to their device."""
+    """Matrices [..., 4, 4] with the second and third axis reversed; nothing is copied from the host."""
     x, y, z, w = matrix.unbind(-1)
     return torch.stack([x, -y, -z, w], dim=-1)
 

@@ -44,24 +44,8 @@ def _new_model(
             hint="give --vae and --encoder (orster pretrain --role vae, --role encoder), or --model",
         )
     encoder = models.encoder
-    trunk = TrunkConfig(
-        in_channels=models.vae.channels,
-        out_channels=models.vae.channels,
-        block_out_channels=model.widths,
-        attention=model.attention,
-        layers_per_block=model.layers,
-        cross_attention_dim=model.context_width,
-        attention_head_dim=model.head_width,
-        norm_num_groups=model.groups,
-        temporal_dropout=model.dropout,
-        transformer_in_heads=model.widths[0] // model.head_width,
-    )
     widths = (encoder.text_width, encoder.image_width, encoder.pooled_width)
-    config = replace(
-        STD4DConfig.around(trunk, widths, object_tokens=model.object_tokens),
-        channel_form=model.channel_form,
-        joint_attention=model.joint_attention,
-    )
+    config = new_config(model, models.vae.channels, widths)
     schedule = NoiseSchedule(
         prediction_type=PREDICTION.get(model.parametrization, PREDICTION["v"]),
         beta_schedule=model.beta_schedule,
@@ -74,6 +58,27 @@ def _new_model(
     facts = model_facts(role, model, resolution_of(model, source))
     std4d = weights.create(config, seed)
     return WholeBundle(facts, std4d, models.vae, encoder, schedule)
+
+
+def new_config(model: ModelConfig, channels: int, widths: tuple[int, int, int]) -> STD4DConfig:
+    """Of a new model for latents of `channels`; `widths`: of an encoder's text, image, pooled text."""
+    trunk = TrunkConfig(
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=model.widths,
+        attention=model.attention,
+        layers_per_block=model.layers,
+        cross_attention_dim=model.context_width,
+        attention_head_dim=model.head_width,
+        norm_num_groups=model.groups,
+        temporal_dropout=model.dropout,
+        transformer_in_heads=model.widths[0] // model.head_width,
+    )
+    return replace(
+        STD4DConfig.around(trunk, widths, object_tokens=model.object_tokens),
+        channel_form=model.channel_form,
+        joint_attention=model.joint_attention,
+    )
 
 
 def required_start(models: Models) -> WholeBundle:

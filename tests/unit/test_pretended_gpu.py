@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.gpu_steps import STAGES
 from orster_cli.config.sample import SampleConfig
 from orster_cli.config.train import ModelConfig
 from orster_cli.core.reporting import Silent
@@ -22,16 +23,6 @@ from tests.helpers.pretended import GPU, OnGPU, pretended_gpu
 from tests.helpers.training import CFG, bundle, dataset, merged, source, teachers, tiny_vae
 
 CPU = torch.device("cpu")
-STAGES = (
-    "vae",
-    "encoder",
-    "teacher 3d",
-    "teacher video",
-    "pretrain",
-    "distill",
-    "align",
-    "finetune",
-)
 QUICK = ("vae", "encoder", "finetune")  # the others with --slow
 
 
