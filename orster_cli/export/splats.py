@@ -6,6 +6,7 @@ N Gaussians.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def write_ply_sequence(job: ExportJob, folder: Path) -> Outcome:
     up = options.up or "-y"
     folder.mkdir()
     for number, time in enumerate(moments.times, 1):
-        write_ply(folder / frame_name(number), turned(_at(job, time), up))
+        write_ply(folder / frame_name(number), turned(gaussians_at(job, time), up))
         job.reporter.step("ply-sequence", number, len(moments.times))
     looping = moments.closing is not None
     count = len(moments.times)
@@ -64,30 +65,40 @@ def write_ply_sequence(job: ExportJob, folder: Path) -> Outcome:
     }
     (folder / SEQUENCE).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     text = README.format(
-        frames=count, fps=options.fps, loop=", a loop" if looping else "", up=_words(up)
+        frames=count, fps=options.fps, loop=", a loop" if looping else "", up=axis_words(up)
     )
     (folder / "README.txt").write_text(text, encoding="utf-8")
 
     def drawn(index: int) -> Tensor:
         found = turned(read_ply(folder / frame_name(index + 1)), up, back=True)
-        return splat_images(_as_written(job, found))
+        return splat_images(as_written(job, found))
 
     psnr = against_asset(job.asset, moments.times, drawn)
     return Outcome(
         psnr=psnr,
         facts={k: facts[k] for k in ("frames", "fps", "up")},
-        note=f"{count} moments at {options.fps:g} a second, {_words(up)} up",
+        note=f"{count} moments at {options.fps:g} a second, {axis_words(up)} up",
     )
 
 
 def write_splat_glb(job: ExportJob, path: Path) -> Outcome:
     """One moment as a glTF point primitive with KHR_gaussian_splatting, +Y up."""
-    gaussians = _at(job, job.options.at)
-    path.write_bytes(splat_glb(gaussians))
+    return write_still(job, path, splat_glb, read_splat_glb)
+
+
+def write_still(
+    job: ExportJob,
+    path: Path,
+    encoded: Callable[[Gaussians], bytes],
+    read: Callable[[Path], Gaussians],
+) -> Outcome:
+    """The moment `--at` as the bytes of `encoded`, which `read` reads back."""
+    gaussians = gaussians_at(job, job.options.at)
+    path.write_bytes(encoded(gaussians))
 
     def drawn(index: int) -> Tensor:
         del index
-        return splat_images(_as_written(job, read_splat_glb(path)))
+        return splat_images(as_written(job, read(path)))
 
     psnr = against_asset(job.asset, [job.options.at], drawn)
     return Outcome(
@@ -105,12 +116,12 @@ def splat_glb(gaussians: Gaussians) -> bytes:
     opacity = turned_up.opacity_logits.sigmoid()
     color = srgb_to_linear(gaussians.colors.clamp(0, 1).double().cpu().numpy())
     columns = {
-        "POSITION": _floats(turned_up.means),
+        "POSITION": floats(turned_up.means),
         "COLOR_0": np.concatenate([color, opacity[:, None].cpu().numpy()], 1).astype(np.float32),
-        f"{EXTENSION}:ROTATION": _floats(quats[:, [1, 2, 3, 0]]),
-        f"{EXTENSION}:SCALE": _floats(turned_up.log_scales.exp()),
-        f"{EXTENSION}:OPACITY": _floats(opacity),
-        f"{EXTENSION}:SH_DEGREE_0_COEF_0": _floats(turned_up.sh[:, 0]),
+        f"{EXTENSION}:ROTATION": floats(quats[:, [1, 2, 3, 0]]),
+        f"{EXTENSION}:SCALE": floats(turned_up.log_scales.exp()),
+        f"{EXTENSION}:OPACITY": floats(opacity),
+        f"{EXTENSION}:SH_DEGREE_0_COEF_0": floats(turned_up.sh[:, 0]),
     }
     out = GlbWriter()
     attributes = {
@@ -159,7 +170,7 @@ def read_splat_glb(path: Path) -> Gaussians:
     raise document.fail("meshes", f"a primitive with {EXTENSION}", "none")
 
 
-def _at(job: ExportJob, time: float) -> Gaussians:
+def gaussians_at(job: ExportJob, time: float) -> Gaussians:
     """The Gaussians at `time`, with colours that turn with them and sizes that programs can hold: these
     know no scale of the fit, so its low-pass is part of the sizes."""
     with torch.no_grad():
@@ -167,16 +178,17 @@ def _at(job: ExportJob, time: float) -> Gaussians:
     return replace(found, log_scales=found.log_scales.clamp_min(SMALLEST_LOG_SCALE))
 
 
-def _as_written(job: ExportJob, found: Gaussians) -> Gaussians:
-    """What was read back, to be rendered without the low-pass that `_at` made part of the sizes."""
+def as_written(job: ExportJob, found: Gaussians) -> Gaussians:
+    """What was read back, to be rendered without the low-pass that `gaussians_at` made part of the sizes."""
     return found if job.asset.canonical.fitted is None else without_low_pass(found)
 
 
-def _floats(values: Tensor) -> np.ndarray:
+def floats(values: Tensor) -> np.ndarray:
+    """As float32 on the CPU."""
     return values.detach().cpu().numpy().astype(np.float32)
 
 
-def _words(up: str) -> str:
+def axis_words(up: str) -> str:
     """ "+Z"."""
     assert up in MATRICES
     return f"-{up[1:].upper()}" if up.startswith("-") else f"+{up.upper()}"

@@ -1,0 +1,126 @@
+"""USD: moving Gaussians as ParticleField3DGaussianSplat with time samples, by usd-core (extra `usd`).
+
+N Gaussians. The schema (OpenUSD 26.03 and later) holds linear sizes, quaternions, opacities between 0 and 1
+and SH coefficients as they are. Readers interpolate linearly between time samples.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from orster_cli.core.errors import MissingResourceError
+from orster_cli.core.types import Gaussians
+from orster_cli.export.axes import check_up
+from orster_cli.export.job import ExportJob, Outcome
+from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured, needed
+from orster_cli.export.splats import axis_words, floats
+
+PRIM = "/Gaussians"
+SAME = 1e-6  # what differs by less at all keys is written once
+
+
+def write_usd(job: ExportJob, path: Path) -> Outcome:
+    """The motion as a binary USD file."""
+    check_schema()
+    up = check_up(job, "usd", UPS)
+    keys = keys_of(job, "usd", up)
+    fps = job.options.fps
+    write_stage(keys, path, up, fps)
+    stage = needed("pxr.Usd", "usd").Stage.Open(str(path))
+    psnr = measured(job, keys, up, lambda second: read_at(stage, second * fps))
+    count = len(keys.moments.times)
+    return Outcome(
+        psnr=psnr,
+        facts={"keys": count, "seconds": keys.duration, "up": up},
+        note=f"{count} key frames in {keys.duration:.2f} s, {axis_words(up)} up",
+    )
+
+
+def check_schema() -> None:
+    """MissingResourceError: no usd-core, or one without the schema."""
+    if not hasattr(needed("pxr.UsdVol", "usd"), "ParticleField3DGaussianSplat"):
+        raise MissingResourceError(
+            "usd-core is too old: it has no ParticleField3DGaussianSplat",
+            hint="pip install --upgrade 'usd-core>=26.3'",
+            code="E-EXTRA",
+        )
+
+
+def write_stage(keys: Keys, path: Path, up: str, fps: float) -> None:
+    """One prim, the default of its stage; a time code is a frame at `fps`."""
+    usd, geom, vol = (needed(f"pxr.{name}", "usd") for name in ("Usd", "UsdGeom", "UsdVol"))
+    stage = usd.Stage.CreateNew(str(path))
+    geom.SetStageUpAxis(stage, {"z": geom.Tokens.z, "y": geom.Tokens.y}[up])
+    geom.SetStageMetersPerUnit(stage, 1.0)
+    stage.SetTimeCodesPerSecond(fps)
+    stage.SetFramesPerSecond(fps)
+    codes = keys.seconds * fps
+    stage.SetStartTimeCode(0.0)
+    stage.SetEndTimeCode(float(codes[-1]))
+    splats = vol.ParticleField3DGaussianSplat.Define(stage, PRIM)
+    stage.SetDefaultPrim(splats.GetPrim())
+    splats.CreateRadianceSphericalHarmonicsDegreeAttr(0)
+    columns = [_columns(one) for one in keys.gaussians]
+    for name, attribute in _attributes(splats).items():
+        values = [one[name] for one in columns]
+        if all(np.abs(value - values[0]).max() < SAME for value in values):
+            attribute.Set(_vt(name, values[0]))
+            continue
+        for code, value in zip(codes, values, strict=True):
+            attribute.Set(_vt(name, value), float(code))
+    stage.GetRootLayer().Save()
+
+
+def read_at(stage: Any, code: float) -> Gaussians:
+    """The Gaussians of the default prim at a time code, in its own world."""
+    splats = needed("pxr.UsdVol", "usd").ParticleField3DGaussianSplat(stage.GetDefaultPrim())
+    found = {name: attribute.Get(code) for name, attribute in _attributes(splats).items()}
+
+    def tensor(name: str) -> torch.Tensor:
+        return torch.from_numpy(np.array(found[name], np.float32))
+
+    return Gaussians(
+        means=tensor("positions"),
+        log_scales=tensor("scales").log(),
+        quats=tensor("orientations")[:, [3, 0, 1, 2]],
+        opacity_logits=tensor("opacities").logit(1e-7),
+        sh=tensor("coefficients")[:, None],
+    )
+
+
+def _attributes(splats: Any) -> dict[str, Any]:
+    return {
+        "positions": splats.CreatePositionsAttr(),
+        "scales": splats.CreateScalesAttr(),
+        "orientations": splats.CreateOrientationsAttr(),
+        "opacities": splats.CreateOpacitiesAttr(),
+        "coefficients": splats.CreateRadianceSphericalHarmonicsCoefficientsAttr(),
+        "extent": splats.CreateExtentAttr(),
+    }
+
+
+def _columns(gaussians: Gaussians) -> dict[str, np.ndarray]:
+    """Float32 arrays by attribute; orientations xyzw. The extent is that of three sizes around each."""
+    means, sizes = floats(gaussians.means), floats(gaussians.log_scales.exp())
+    reach = 3 * sizes.max(axis=1, keepdims=True)
+    return {
+        "positions": means,
+        "scales": sizes,
+        "orientations": floats(torch.nn.functional.normalize(gaussians.quats, dim=-1))[
+            :, [1, 2, 3, 0]
+        ],
+        "opacities": floats(gaussians.opacity_logits.sigmoid()),
+        "coefficients": floats(gaussians.sh[:, 0]),
+        "extent": np.stack([(means - reach).min(axis=0), (means + reach).max(axis=0)]),
+    }
+
+
+def _vt(name: str, values: np.ndarray) -> Any:
+    """USD's own array of a column."""
+    vt = needed("pxr.Vt", "usd")
+    kinds = {"orientations": vt.QuatfArray, "opacities": vt.FloatArray}
+    return kinds.get(name, vt.Vec3fArray).FromNumpy(np.ascontiguousarray(values))
