@@ -133,9 +133,9 @@ def export(
 ) -> None:
     """Write an asset in the formats of other programs.
 
-    glb: the asset's own mesh, animated. html: a page that plays it. Also ply-sequence, glb-splats, mp4,
-    webp, gif, png-sequence and transforms; without --to, a table of what each holds and loses. Every file
-    is read back and measured.
+    glb: the asset's own mesh, animated. html: a page that plays it. Gaussians: ply-sequence,
+    glb-splats, spz, compressed-ply, 4dgs, usd. Pictures: mp4, webp, gif, png-sequence, transforms. Without
+    --to, a table of what each holds and loses. Every file is read back and measured.
     Examples: orster export out/asset --to glb ; orster export asset/ --to mp4,gif -o files/"""
     from orster_cli.core.errors import ConfigError
     from orster_cli.export.formats import FORMATS, parse_formats

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from orster_cli.core.errors import ConfigError
+from orster_cli.core.errors import ConfigError, MissingResourceError
 from orster_cli.core.names import did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """`suffix`: of the file, or "/" and the end of the folder's name; `least`: dB that what is read back
-    must reach, whole images on white; `writer`: "module:function" below `orster_cli`."""
+    must reach, whole images on white; `writer`: "module:function" below `orster_cli`; `extra`: of the
+    package that installs `module`, which the writer imports."""
 
     name: str
     suffix: str
@@ -29,6 +31,8 @@ class Format:
     loses: str
     least: float
     writer: str
+    extra: str = ""
+    module: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -37,6 +41,15 @@ class Format:
     def file_name(self, name: str) -> str:
         """Of the file or folder for an asset `name`."""
         return f"{name}-{self.suffix[1:]}" if self.is_folder else f"{name}{self.suffix}"
+
+    def check_installed(self) -> None:
+        """MissingResourceError: its library is not there."""
+        if self.module and find_spec(self.module) is None:
+            raise MissingResourceError(
+                f"{self.name}: the library {self.module} is not installed",
+                hint=f"pip install 'orster[{self.extra}]'",
+                code="E-EXTRA",
+            )
 
     def write(self, job: ExportJob, path: Path) -> Outcome:
         """Write `path`, a new file or folder; errors leave a part of it behind."""
@@ -102,6 +115,8 @@ _ALL = (
         loses="2 % of a size, colours beyond 8 bits; turns and sizes are steps",
         least=35.0,
         writer="export.fourdgs_file:write_4dgs",
+        extra="4dgs",
+        module="fourdgs",
     ),
     Format(
         name="usd",
@@ -110,6 +125,8 @@ _ALL = (
         loses="the way between key frames, which is straight",
         least=35.0,
         writer="export.usd_file:write_usd",
+        extra="usd",
+        module="pxr",
     ),
     Format(
         name="mp4",

@@ -15,7 +15,7 @@ import torch
 from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.export.axes import check_up
 from orster_cli.export.job import ExportJob, Outcome
-from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured, needed
+from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured
 from orster_cli.export.splats import axis_words, floats
 
 LIBRARY = "orster"
@@ -26,11 +26,12 @@ PROFILE = "fine"  # of the library: half a step of 8 bits for colours, 2 % of th
 
 def write_4dgs(job: ExportJob, path: Path) -> Outcome:
     """The motion as `.4dgs`."""
-    needed("fourdgs", "4dgs")
+    from fourdgs.keyframe_delta_file import decode_streamed
+
     up = check_up(job, "4dgs", UPS)
     keys = keys_of(job, "4dgs", up)
     path.write_bytes(fourdgs_bytes(keys, up))
-    decoded = needed("fourdgs.keyframe_delta_file", "4dgs").decode_streamed(path.read_bytes())
+    decoded = decode_streamed(path.read_bytes())
     last = keys.duration * (1 - 1e-6)  # a file ends before its last second
 
     psnr = measured(job, keys, up, lambda second: read_at(decoded, min(second, last)))
@@ -45,21 +46,22 @@ def write_4dgs(job: ExportJob, path: Path) -> Outcome:
 def fourdgs_bytes(keys: Keys, up: str) -> bytes:
     """The file. The library writes no attributes into the header of this model, and all offsets count from
     the header: its place is kept by a longer name of the library."""
-    files = needed("fourdgs.keyframe_delta_file", "4dgs")
-    records = needed("fourdgs.records", "4dgs")
-    serialization = needed("fourdgs.serialization", "4dgs")
+    from fourdgs.keyframe_delta_file import write_sequence
+    from fourdgs.records import Header
+    from fourdgs.serialization import MAGIC, iter_records
+
     attributes = {"coordinate_system": COORDINATES[up], "color_space": "srgb-rec709-display"}
-    plain = records.Header(duration_sec=0, gaussian_count=0, aabb=[0.0] * 6, library=LIBRARY)
-    longer = records.Header(
+    plain = Header(duration_sec=0, gaussian_count=0, aabb=[0.0] * 6, library=LIBRARY)
+    longer = Header(
         duration_sec=0, gaussian_count=0, aabb=[0.0] * 6, library=LIBRARY, attributes=attributes
     )
     room = len(longer.encode()) - len(plain.encode())
-    data: bytes = files.write_sequence(
+    data: bytes = write_sequence(
         _samples(keys), keys.duration, profile=PROFILE, library=LIBRARY + " " * room
     )
-    start = len(serialization.MAGIC)
-    first = next(iter(serialization.iter_records(data, start)))
-    header = records.Header.parse(first.content)
+    start = len(MAGIC)
+    first = next(iter(iter_records(data, start)))
+    header = Header.parse(first.content)
     old = header.encode()
     header.library, header.attributes = LIBRARY, attributes
     new: bytes = header.encode()
@@ -70,7 +72,9 @@ def fourdgs_bytes(keys: Keys, up: str) -> bytes:
 
 def read_at(decoded: Any, second: float) -> Gaussians:
     """The Gaussians of a decoded file at a second, in its own world."""
-    state = needed("fourdgs.keyframe_delta_file", "4dgs").render_at(decoded, second)
+    from fourdgs.keyframe_delta_file import render_at
+
+    state = render_at(decoded, second)
 
     def tensor(name: str) -> torch.Tensor:
         return torch.from_numpy(np.asarray(state[name], np.float32))
@@ -86,15 +90,16 @@ def read_at(decoded: Any, second: float) -> Gaussians:
 
 def _samples(keys: Keys) -> list[Any]:
     """The library's samples: one from each key frame to the next."""
-    sample = needed("fourdgs.keyframe_delta_writer", "4dgs").Sample
-    model = needed("fourdgs.model", "4dgs")
+    from fourdgs.keyframe_delta_writer import Sample
+    from fourdgs.model import GaussianSet
+
     count = len(keys.gaussians[0])
     found = []
     for i, (now, then) in enumerate(zip(keys.gaussians, keys.gaussians[1:], strict=False)):
         begins, ends = (float(second) for second in keys.seconds[i : i + 2])
         opacity = floats(now.opacity_logits.sigmoid())[:, None]
         colors = floats(now.colors.clamp(0, 1))
-        gaussians = model.GaussianSet(
+        gaussians = GaussianSet(
             positions=floats(now.means),
             scales=floats(now.log_scales.exp()),
             rotations=floats(torch.nn.functional.normalize(now.quats, dim=-1))[:, [1, 2, 3, 0]],
@@ -105,5 +110,5 @@ def _samples(keys: Keys) -> list[Any]:
             win_lo=np.zeros(count),
             win_hi=np.full(count, keys.duration),
         )
-        found.append(sample(t0=begins, ids=np.arange(count), gaussians=gaussians))
+        found.append(Sample(t0=begins, ids=np.arange(count), gaussians=gaussians))
     return found

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
+from torch import Tensor
 
-from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.types import Gaussians
 from orster_cli.export.axes import turned
 from orster_cli.export.job import ExportJob
@@ -32,18 +31,6 @@ class Keys:
     @property
     def duration(self) -> float:
         return float(self.seconds[-1])
-
-
-def needed(module: str, extra: str) -> Any:
-    """The optional `module`. MissingResourceError: it is not installed; the hint names the extra."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingResourceError(
-            f"{module.partition('.')[0]} is not installed",
-            hint=f"pip install 'orster[{extra}]'",
-            code="E-EXTRA",
-        ) from error
 
 
 def keys_of(job: ExportJob, what: str, up: str) -> Keys:
@@ -70,10 +57,10 @@ def measured(job: ExportJob, keys: Keys, up: str, read: Callable[[float], Gaussi
     """Mean PSNR in dB to the asset of the Gaussians that `read` returns for a second of the file: at keys
     and half way between two."""
     times = keys.moments.times
-    between = [(first + second) / 2 for first, second in zip(times, times[1:], strict=False)]
+    between = [(first + second) / 2 for first, second in pairwise(times)]
     picked = [times[i] for i in some_of(times, 2)] + [between[i] for i in some_of(between, 2)]
 
-    def drawn(index: int) -> Any:
+    def drawn(index: int) -> Tensor:
         second = float(np.interp(picked[index], times, keys.moments.seconds))
         return splat_images(as_written(job, turned(read(second), up, back=True)))
 

@@ -21,7 +21,9 @@ def pack_quats(quats: np.ndarray, code: Callable[[np.ndarray], np.ndarray]) -> n
     largest = np.abs(unit).argmax(axis=1)
     rows = np.arange(len(unit))
     unit *= np.where(unit[rows, largest] < 0, -1.0, 1.0)[:, None]
-    codes = code(np.clip(unit[rows[:, None], _others()[largest]] / LARGEST, -1, 1)).astype(np.uint32)
+    codes = code(np.clip(unit[rows[:, None], _others()[largest]] / LARGEST, -1, 1)).astype(
+        np.uint32
+    )
     packed = largest.astype(np.uint32) << 30
     for i, shift in enumerate(_SHIFTS):
         packed |= codes[:, i] << shift

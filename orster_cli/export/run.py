@@ -34,7 +34,10 @@ def check_targets(
     reads: Sequence[Path] = (),
 ) -> None:
     """ConflictError: something that an export would write exists, or is an input in `reads`, also with
-    `force`; MissingResourceError: the folder cannot be written. Checked before anything is computed."""
+    `force`; MissingResourceError: the folder cannot be written, or a library is not installed. Checked
+    before anything is computed."""
+    for one in formats:
+        one.check_installed()
     if folder.exists() and not folder.is_dir():
         raise ConflictError(f"{folder}: expected a folder, found a file", hint="choose another -o")
     for one in formats:

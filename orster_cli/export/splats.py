@@ -179,7 +179,7 @@ def gaussians_at(job: ExportJob, time: float) -> Gaussians:
 
 
 def as_written(job: ExportJob, found: Gaussians) -> Gaussians:
-    """What was read back, to be rendered without the low-pass that `gaussians_at` made part of the sizes."""
+    """What was read back, to be rendered without the low-pass that `gaussians_at` put into the sizes."""
     return found if job.asset.canonical.fitted is None else without_low_pass(found)
 
 

@@ -24,7 +24,9 @@ from orster_cli.export.packed_quats import pack_quats, unpack_quats
 from orster_cli.export.splats import floats, write_still
 
 MAGIC, VERSION = 0x5053474E, 3  # "NGSP"
-HEADER = struct.Struct("<IIIBBBB")  # magic, version, count, SH degree, fraction bits, flags, nothing
+HEADER = struct.Struct(
+    "<IIIBBBB"
+)  # magic, version, count, SH degree, fraction bits, flags, nothing
 ROW_BYTES = 9 + 1 + 3 + 3 + 4
 MOST_FRACTION_BITS = 16  # of a position: 1.5e-5; all but the largest objects fit
 COLOR_SCALE = 0.15  # of a coefficient of degree 0: bytes hold colours from -0.44 to 1.44

@@ -16,7 +16,7 @@ from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.types import Gaussians
 from orster_cli.export.axes import check_up
 from orster_cli.export.job import ExportJob, Outcome
-from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured, needed
+from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured
 from orster_cli.export.splats import axis_words, floats
 
 PRIM = "/Gaussians"
@@ -25,12 +25,14 @@ SAME = 1e-6  # what differs by less at all keys is written once
 
 def write_usd(job: ExportJob, path: Path) -> Outcome:
     """The motion as a binary USD file."""
+    from pxr import Usd
+
     check_schema()
     up = check_up(job, "usd", UPS)
     keys = keys_of(job, "usd", up)
     fps = job.options.fps
     write_stage(keys, path, up, fps)
-    stage = needed("pxr.Usd", "usd").Stage.Open(str(path))
+    stage = Usd.Stage.Open(str(path))
     psnr = measured(job, keys, up, lambda second: read_at(stage, second * fps))
     count = len(keys.moments.times)
     return Outcome(
@@ -41,8 +43,10 @@ def write_usd(job: ExportJob, path: Path) -> Outcome:
 
 
 def check_schema() -> None:
-    """MissingResourceError: no usd-core, or one without the schema."""
-    if not hasattr(needed("pxr.UsdVol", "usd"), "ParticleField3DGaussianSplat"):
+    """MissingResourceError: a usd-core without the schema."""
+    from pxr import UsdVol
+
+    if not hasattr(UsdVol, "ParticleField3DGaussianSplat"):
         raise MissingResourceError(
             "usd-core is too old: it has no ParticleField3DGaussianSplat",
             hint="pip install --upgrade 'usd-core>=26.3'",
@@ -52,16 +56,17 @@ def check_schema() -> None:
 
 def write_stage(keys: Keys, path: Path, up: str, fps: float) -> None:
     """One prim, the default of its stage; a time code is a frame at `fps`."""
-    usd, geom, vol = (needed(f"pxr.{name}", "usd") for name in ("Usd", "UsdGeom", "UsdVol"))
-    stage = usd.Stage.CreateNew(str(path))
-    geom.SetStageUpAxis(stage, {"z": geom.Tokens.z, "y": geom.Tokens.y}[up])
-    geom.SetStageMetersPerUnit(stage, 1.0)
+    from pxr import Usd, UsdGeom, UsdVol
+
+    stage = Usd.Stage.CreateNew(str(path))
+    UsdGeom.SetStageUpAxis(stage, {"z": UsdGeom.Tokens.z, "y": UsdGeom.Tokens.y}[up])
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
     stage.SetTimeCodesPerSecond(fps)
     stage.SetFramesPerSecond(fps)
     codes = keys.seconds * fps
     stage.SetStartTimeCode(0.0)
     stage.SetEndTimeCode(float(codes[-1]))
-    splats = vol.ParticleField3DGaussianSplat.Define(stage, PRIM)
+    splats = UsdVol.ParticleField3DGaussianSplat.Define(stage, PRIM)
     stage.SetDefaultPrim(splats.GetPrim())
     splats.CreateRadianceSphericalHarmonicsDegreeAttr(0)
     columns = [_columns(one) for one in keys.gaussians]
@@ -77,7 +82,9 @@ def write_stage(keys: Keys, path: Path, up: str, fps: float) -> None:
 
 def read_at(stage: Any, code: float) -> Gaussians:
     """The Gaussians of the default prim at a time code, in its own world."""
-    splats = needed("pxr.UsdVol", "usd").ParticleField3DGaussianSplat(stage.GetDefaultPrim())
+    from pxr import UsdVol
+
+    splats = UsdVol.ParticleField3DGaussianSplat(stage.GetDefaultPrim())
     found = {name: attribute.Get(code) for name, attribute in _attributes(splats).items()}
 
     def tensor(name: str) -> torch.Tensor:
@@ -121,6 +128,7 @@ def _columns(gaussians: Gaussians) -> dict[str, np.ndarray]:
 
 def _vt(name: str, values: np.ndarray) -> Any:
     """USD's own array of a column."""
-    vt = needed("pxr.Vt", "usd")
-    kinds = {"orientations": vt.QuatfArray, "opacities": vt.FloatArray}
-    return kinds.get(name, vt.Vec3fArray).FromNumpy(np.ascontiguousarray(values))
+    from pxr import Vt
+
+    kinds = {"orientations": Vt.QuatfArray, "opacities": Vt.FloatArray}
+    return kinds.get(name, Vt.Vec3fArray).FromNumpy(np.ascontiguousarray(values))

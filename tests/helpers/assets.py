@@ -10,7 +10,7 @@ import torch
 
 from orster_cli.artifacts.store import Artifact, begin
 from orster_cli.construction.asset import save_asset
-from orster_cli.core.types import Gaussians
+from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
@@ -56,3 +56,24 @@ def asset_artifact(out: Path, asset: Gaussians4D, **content: Any) -> Artifact:
     with draft:
         save_asset(draft.dir, asset)
         return draft.commit({"gaussians": len(asset.canonical), "frames": [8], **content})
+
+
+def lopsided(count: int = 600) -> Gaussians:
+    """An object that no turn and no mirror maps onto itself: a green head at the top (+Z), a yellow hand
+    towards +X and -Y. Sizes, opacities and colours differ, some near their limits."""
+    g = torch.Generator().manual_seed(3)
+    body = ellipsoid(count)
+    means, color = body.means.clone(), body.colors.clone()
+    head, hand = slice(0, count // 6), slice(count // 6, count // 4)
+    means[head] = 0.3 * means[head] + torch.tensor([0.0, 0.0, 0.48])
+    color[head] = torch.tensor([0.1, 0.8, 0.2])
+    means[hand] = 0.2 * means[hand] + torch.tensor([0.36, -0.16, 0.1])
+    color[hand] = torch.tensor([0.95, 0.9, 0.05])
+    color = (color + 0.1 * (torch.rand(count, 3, generator=g) - 0.5)).clamp(0, 1)
+    return replace(
+        body,
+        means=means,
+        log_scales=body.log_scales + 0.6 * torch.randn(count, 3, generator=g),
+        opacity_logits=2 + 2 * torch.randn(count, generator=g),
+        sh=((color - 0.5) / SH_C0)[:, None],
+    )
