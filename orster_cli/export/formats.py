@@ -148,7 +148,7 @@ _ALL = (
         name="gif",
         suffix=".gif",
         holds="an endless animation",
-        loses="other views, all but 256 colours, soft edges where transparent",
+        loses="other views, all but 256 colours, soft edges, times below 1/100 s",
         least=25.0,
         writer="export.pictures:write_gif",
     ),
