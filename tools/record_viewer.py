@@ -133,6 +133,9 @@ def gallery(root: Path) -> Image.Image:
         page.goto(address)
         page.locator(".card").first.wait_for(timeout=WAIT)
         page.wait_for_timeout(SETTLE)
+        page.evaluate(
+            "(name) => { document.getElementById('root').textContent = name; }", root.name
+        )
         return shot(page)
 
 

@@ -95,7 +95,7 @@ _ALL = (
     Format(
         name="spz",
         suffix=".spz",
-        holds="all Gaussians at one moment (--at), SPZ 3: a tenth of a PLY's size",
+        holds="all Gaussians at one moment (--at), SPZ 3: a quarter of a PLY's size",
         loses="motion, 3 % of a size, colours beyond 8 bits",
         least=35.0,
         writer="export.spz:write_spz",

@@ -121,7 +121,7 @@ def seen(folder: Path, matrix: np.ndarray) -> dict[str, int]:
             x, y, z = matrix @ (world_to_camera @ np.append(points.mean(axis=0), 1))[:3]
             column = frame["fl_x"] * x / -z + frame["cx"]
             row = frame["fl_y"] * -y / -z + frame["cy"]
-            if 0 <= row < about["h"] and 0 <= column < about["w"]:
+            if z < 0 and 0 <= row < about["h"] and 0 <= column < about["w"]:
                 found = picture[int(row), int(column)]
                 counts[name] += int(np.abs(colors[name] - found).sum() < 0.6)
     return counts

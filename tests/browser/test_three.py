@@ -1,0 +1,167 @@
+"""What three.js draws of exported files in Chromium, beside the asset: the animated mesh, Gaussians."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from orster_cli.core.compositing import WHITE, premultiplied_over
+from orster_cli.core.reporting import Silent
+from orster_cli.core.types import Cameras
+from orster_cli.export.formats import FORMATS
+from orster_cli.export.job import ExportJob
+from orster_cli.export.options import ExportOptions
+from orster_cli.export.run import export_asset
+from orster_cli.geometry.orbit import orbit_cameras
+from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.render_asset import render_frame
+from tests.helpers.assets import lopsided, moving
+from tests.helpers.browser import WAIT, chromium, missing, playwright_driver
+from tests.helpers.readers import npm
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here"),
+]
+SIDE, ADDRESS = 128, "http://three.test"
+PAGE = """<!doctype html><body style="margin:0">
+<script type="importmap">{"imports": {
+  "three": "/three/build/three.webgpu.js", "three/webgpu": "/three/build/three.webgpu.js",
+  "three/tsl": "/three/build/three.tsl.js", "three/addons/": "/three/examples/jsm/"}}</script>
+<script type="module">
+import * as THREE from "three/webgpu";
+import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
+import { GLTFGaussianSplatLoaderExtension } from "three/addons/loaders/GLTFGaussianSplatLoaderExtension.js";
+import { SPZLoader } from "three/addons/loaders/SPZLoader.js";
+import { GaussianSplat } from "three/addons/objects/GaussianSplat.js";
+const file = new URLSearchParams(location.search).get("file");
+const renderer = new THREE.WebGPURenderer({ forceWebGL: true, preserveDrawingBuffer: true });
+await renderer.init();
+renderer.setSize(SIDE, SIDE);
+renderer.setClearColor(0xffffff, 1);
+document.body.append(renderer.domElement);
+const scene = new THREE.Scene();
+let mixer, seconds = 1;
+// three blends the colours of Gaussians as they are stored, which is display sRGB: they need no encoding
+const display = () => { renderer.outputColorSpace = THREE.LinearSRGBColorSpace; };
+if (file.endsWith(".spz")) {
+  display();
+  scene.add(new GaussianSplat(await new SPZLoader().loadAsync(file)));
+} else {
+  const loader = new GLTFLoader();
+  loader.register((parser) => new GLTFGaussianSplatLoaderExtension(parser));
+  const found = await loader.loadAsync(file);
+  scene.add(found.scene);
+  found.scene.traverse((one) => { one.frustumCulled = false; if (one.isGaussianSplat) display(); });
+  if (found.animations.length) {
+    mixer = new THREE.AnimationMixer(found.scene);
+    mixer.clipAction(found.animations[0]).play();
+    seconds = found.animations[0].duration;
+  }
+}
+window.show = async (place, fov, time) => {
+  const camera = new THREE.PerspectiveCamera(fov, 1, 0.1, 10);
+  camera.position.set(...place);
+  camera.lookAt(0, 0, 0);
+  mixer?.setTime(time * seconds);
+  await renderer.renderAsync(scene, camera);
+  await renderer.renderAsync(scene, camera); // the order of the Gaussians is that of the last picture
+};
+window.ready = true;
+</script>""".replace("SIDE", str(SIDE))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright_driver() as driver, chromium(driver) as found:
+        yield found
+
+
+def asset() -> Gaussians4D:
+    return moving(lopsided(1500), amount=0.05)
+
+
+def export(folder: Path, name: str) -> Path:
+    job = ExportJob(
+        name="thing", asset=asset(), options=ExportOptions(), reporter=Silent(), frames=12
+    )
+    return next(iter(export_asset(job, [FORMATS[name]], folder, force=False))).path
+
+
+def cameras() -> Cameras:
+    return orbit_cameras(torch.tensor([30.0, 150.0]), elevation=20, width=SIDE, height=SIDE)
+
+
+def own(time: float) -> np.ndarray:
+    """[2,H,W,3] the asset as the rasterizer draws it."""
+    with torch.no_grad():
+        drawn = [render_frame(asset().at(time), cameras(), i) for i in range(2)]
+    images = [premultiplied_over(rgb, alpha, WHITE) for rgb, alpha in drawn]
+    return torch.stack(images).permute(0, 2, 3, 1).numpy()
+
+
+def in_three(browser: Any, path: Path, time: float) -> np.ndarray:
+    """[2,H,W,3] the file as three.js draws it, from the same places."""
+    package = npm("three")
+    page = browser.new_page(viewport={"width": SIDE, "height": SIDE})
+    errors: list[str] = []
+    page.on("console", lambda said: said.type == "error" and errors.append(said.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+
+    def answer(route: Any) -> None:
+        place = route.request.url.removeprefix(ADDRESS).partition("?")[0]
+        if place == "/":
+            route.fulfill(body=PAGE, content_type="text/html")
+        elif place == f"/{path.name}":
+            route.fulfill(body=path.read_bytes(), content_type="application/octet-stream")
+        elif place.startswith("/three/"):
+            file = package / place.removeprefix("/three/")
+            route.fulfill(body=file.read_bytes(), content_type="text/javascript")
+        else:
+            route.fulfill(status=404)
+
+    page.route("**/*", answer)
+    page.goto(f"{ADDRESS}/?file=/{path.name}")
+    page.wait_for_function("window.ready", timeout=WAIT)
+    shown = []
+    for camera in cameras():
+        x, y, z = (float(v) for v in camera.c2w[0, :3, 3])
+        focal = float(camera.K[0, 1, 1])
+        fov = float(np.degrees(2 * np.arctan(SIDE / 2 / focal)))
+        page.evaluate("([place, fov, time]) => show(place, fov, time)", [[x, z, -y], fov, time])
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        shown.append(np.asarray(picture) / 255)
+    page.close()
+    assert [text for text in errors if "favicon" not in text] == []
+    return np.stack(shown)
+
+
+def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(-10 * np.log10(np.square(found - wanted).mean()))
+
+
+def looks_like(found: np.ndarray, wanted: np.ndarray, least: float) -> None:
+    """Near, and nearer than the mirror image, the picture upside down, and the other view."""
+    near = decibels(found, wanted)
+    others = (found[:, :, ::-1], found[:, ::-1], found[::-1])
+    assert near > least
+    assert max(decibels(other, wanted) for other in others) < near - 5
+
+
+@pytest.mark.parametrize("name", ["glb-splats", "spz"])
+def test_three_draws_the_gaussians(browser: Any, tmp_path: Path, name: str) -> None:
+    found = in_three(browser, export(tmp_path, name), 0.0)
+    looks_like(found, own(0.0), 21.0)  # it cuts off their soft ends: 24 dB
+
+
+def test_three_plays_the_mesh(browser: Any, tmp_path: Path) -> None:
+    path = export(tmp_path, "glb")
+    for time in (0.0, 0.5):
+        looks_like(in_three(browser, path, time), own(time), 15.0)
