@@ -1,4 +1,4 @@
-"""What three.js draws of exported files in Chromium, beside the asset: the animated mesh, Gaussians."""
+"""What three.js draws of exported files in Chromium, beside the asset."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ renderer.setSize(SIDE, SIDE);
 renderer.setClearColor(0xffffff, 1);
 document.body.append(renderer.domElement);
 const scene = new THREE.Scene();
-let mixer, seconds = 1;
 // three blends the colours of Gaussians as they are stored, which is display sRGB: they need no encoding
 const display = () => { renderer.outputColorSpace = THREE.LinearSRGBColorSpace; };
 if (file.endsWith(".spz")) {
@@ -60,17 +59,11 @@ if (file.endsWith(".spz")) {
   const found = await loader.loadAsync(file);
   scene.add(found.scene);
   found.scene.traverse((one) => { one.frustumCulled = false; if (one.isGaussianSplat) display(); });
-  if (found.animations.length) {
-    mixer = new THREE.AnimationMixer(found.scene);
-    mixer.clipAction(found.animations[0]).play();
-    seconds = found.animations[0].duration;
-  }
 }
-window.show = async (place, fov, time) => {
+window.show = async (place, fov) => {
   const camera = new THREE.PerspectiveCamera(fov, 1, 0.1, 10);
   camera.position.set(...place);
   camera.lookAt(0, 0, 0);
-  mixer?.setTime(time * seconds);
   await renderer.renderAsync(scene, camera);
   await renderer.renderAsync(scene, camera); // the order of the Gaussians is that of the last picture
 };
@@ -99,15 +92,15 @@ def cameras() -> Cameras:
     return orbit_cameras(torch.tensor([30.0, 150.0]), elevation=20, width=SIDE, height=SIDE)
 
 
-def own(time: float) -> np.ndarray:
+def own() -> np.ndarray:
     """[2,H,W,3] the asset as the rasterizer draws it."""
     with torch.no_grad():
-        drawn = [render_frame(asset().at(time), cameras(), i) for i in range(2)]
+        drawn = [render_frame(asset().at(0.0), cameras(), i) for i in range(2)]
     images = [premultiplied_over(rgb, alpha, WHITE) for rgb, alpha in drawn]
     return torch.stack(images).permute(0, 2, 3, 1).numpy()
 
 
-def in_three(browser: Any, path: Path, time: float) -> np.ndarray:
+def in_three(browser: Any, path: Path) -> np.ndarray:
     """[2,H,W,3] the file as three.js draws it, from the same places."""
     package = npm("three")
     page = browser.new_page(viewport={"width": SIDE, "height": SIDE})
@@ -135,7 +128,7 @@ def in_three(browser: Any, path: Path, time: float) -> np.ndarray:
         x, y, z = (float(v) for v in camera.c2w[0, :3, 3])
         focal = float(camera.K[0, 1, 1])
         fov = float(np.degrees(2 * np.arctan(SIDE / 2 / focal)))
-        page.evaluate("([place, fov, time]) => show(place, fov, time)", [[x, z, -y], fov, time])
+        page.evaluate("([place, fov]) => show(place, fov)", [[x, z, -y], fov])
         picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         shown.append(np.asarray(picture) / 255)
     page.close()
@@ -152,18 +145,10 @@ def looks_like(found: np.ndarray, wanted: np.ndarray, least: float, *, margin: f
     near = decibels(found, wanted)
     others = (found[:, :, ::-1], found[:, ::-1], found[::-1])
     assert near > least
-    assert max(decibels(other, wanted) for other in others) < near - margin
+    assert max(decibels(other, wanted) for other in others) < near - 5
 
 
 @pytest.mark.parametrize("name", ["glb-splats", "spz"])
 def test_three_draws_the_gaussians(browser: Any, tmp_path: Path, name: str) -> None:
-    found = in_three(browser, export(tmp_path, name), 0.0)
-    looks_like(found, own(0.0), 21.0)  # it cuts off their soft ends: 24 dB
-
-
-@pytest.mark.slow
-def test_three_plays_the_mesh(browser: Any, tmp_path: Path) -> None:
-    """A surface of so few Gaussians is a rough one; it is at the right place at the right time."""
-    path = export(tmp_path, "glb")
-    for time in (0.0, 0.5):
-        looks_like(in_three(browser, path, time), own(time), 13.0, margin=3.0)
+    found = in_three(browser, export(tmp_path, name))
+    looks_like(found, own(), 21.0)  # it cuts off their soft ends: 24 dB
