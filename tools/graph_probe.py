@@ -1,13 +1,14 @@
 """Which form of a model's training pass is the fastest on this GPU (`orster_cli.training.fast_model.Form`).
 
 python -m tools.graph_probe --config templates/weights-gpu.toml [--set SECTION.KEY=VALUE] [--forms FORM...]
-    [--seconds 60] [--batch N] [--device cuda] [--out ROWS.jsonl]
+    [--compare SECTION.KEY=VALUE...] [--seconds 60] [--batch N] [--device cuda] [--out ROWS.jsonl]
 
 Each form is tried in turn until the seconds are over: milliseconds of a forward and a backward pass of the
 merged model (the shortest of several, since other work may share the card), how far its gradients are from
 those of float32 beside how far autocast's are, the seconds until its first pass was done, and the memory.
-A line is printed and written as soon as it is known, so a crash of a later form loses none. Exit code 0:
-at least one form has the gradients of autocast's.
+A line is printed and written as soon as it is known, so a crash of a later form loses none. With --compare
+the first forms are tried for a model of these settings too, such as model.head_width=40. Exit code 0: at
+least one form has the gradients of autocast's.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from orster_cli.training.fast_model import (
 from orster_cli.training.start_model import new_config
 
 PASSES = 8
+COMPARED = 3  # forms of other settings
 FORMS = (  # the likely gain first, what takes long to compile last
     "graphs",
     "half graphs",
@@ -197,7 +199,11 @@ def rows_of(probe: Probe, until: float) -> list[Row]:
         process.kill()
         process.wait()
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    return [row for row in map(json.loads, filter(_complete, lines)) if "set" not in row]
+
+
+def _complete(line: str) -> bool:
+    return line.endswith("}")
 
 
 def main() -> None:
@@ -206,6 +212,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", dest="assignments", action="append")
     parser.add_argument("--forms", nargs="+")
+    parser.add_argument("--compare", nargs="+")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--device", default="cuda")
@@ -221,14 +228,19 @@ def main() -> None:
             with given.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 
-    rows = probe(
-        config.model,
-        given.batch or config.finetune.batch,
-        given.device,
-        given.forms or (FORMS if given.device == "cuda" else NO_GRAPHS[1:]),
-        began + given.seconds,
-        tell,
-    )
+    forms = given.forms or (FORMS if given.device == "cuda" else NO_GRAPHS[1:])
+    batch = given.batch or config.finetune.batch
+    until = began + given.seconds
+    if given.compare:
+        assignments = [*(given.assignments or []), *given.compare]
+        other = resolve(file=given.config, environ={}, assignments=assignments).config.model
+
+        def tell_other(row: Row) -> None:
+            tell({**row, "set": " ".join(given.compare)})
+
+        probe(other, batch, given.device, forms[:COMPARED], until, tell_other)
+    rows = probe(config.model, batch, given.device, forms, until, tell)
+    print(f"the fastest for 2,000 steps: {fastest(rows, 2000)}", flush=True)
     sys.exit(0 if any(row["ok"] for row in rows[1:]) else 1)
 
 

@@ -50,8 +50,8 @@ class Form:
 
     @classmethod
     def of(cls, words: str) -> Form:
-        """Of the names that are set, between spaces; "plain": none. ValueError: an unknown one."""
-        names = [word for word in words.split() if word != "plain"]
+        """Of the names that are set, between spaces or "+"; "plain": none. ValueError: an unknown one."""
+        names = [word for word in words.replace("+", " ").split() if word != "plain"]
         unknown = set(names) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"no form {min(unknown)!r}")

@@ -93,6 +93,7 @@ def test_other_calls_run_the_model_itself(capture: Capture, what: str) -> None:
 
 def test_a_form_is_named_by_what_it_sets() -> None:
     assert Form.of("half graphs") == Form(half=True, graphs=True)
+    assert Form.of("half+graphs") == Form.of("half graphs")
     assert Form.of("plain") == Form()
     for form in (Form(), Form(half=True, products=True, units=True)):
         assert Form.of(str(form)) == form
