@@ -253,13 +253,16 @@ class TimedTraining:
         return build_stage(command, role, config, self.source, models)
 
     def _start(self, name: str) -> Bundle | None:
-        """What `name` goes on from: the stage before it, the model that was given, or a new one (None: the
-        stage makes it)."""
-        before = STARTS.get(name)
-        if before in self.stages:
-            return replace(load_bundle(self.out / str(before)), known=None)
+        """What `name` goes on from: the last trained stage before it, the model that was given, or a new
+        one (None: the stage makes it)."""
         if name in TEACHERS:
             return None
+        before = STARTS[name]
+        while before in STARTS and before not in self.stages:
+            before = STARTS[before]
+        given_first = before in TEACHERS and self.given.start is not None
+        if before in self.stages and not given_first:
+            return replace(load_bundle(self.out / before), known=None)
         if self.given.start is not None:
             given = opened(self.given.start)
             return replace(given, vae=self.vae, encoder=self.encoder, known=None)

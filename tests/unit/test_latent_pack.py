@@ -250,6 +250,34 @@ def test_the_time_of_steps_is_measured_without_training(
 
 
 @pytest.mark.parametrize(
+    ("stages", "start", "name", "expected"),
+    [
+        (["teacher-3d", "distilled", LAST], None, LAST, "distilled"),
+        (["teacher-3d", LAST], None, LAST, "teacher-3d"),
+        (["teacher-3d", "pretrained"], "home", "pretrained", "home"),
+        (["aligned", LAST], "home", LAST, "aligned"),
+        (["aligned", LAST], "home", "aligned", "home"),
+        (["pretrained"], None, "pretrained", None),
+        (["teacher-3d"], "home", "teacher-3d", None),
+    ],
+)
+def test_a_stage_goes_on_from_the_last_before_it_or_from_what_was_given(
+    stages: list[str], start: str | None, name: str, expected: str | None, tmp_path: Path
+) -> None:
+    """Told apart by their numbers of frames."""
+    folders = [*stages, *([start] if start else [])]
+    for number, folder in enumerate(folders):
+        save_bundle(Bundle(Facts(role="4d", frames=number + 1)), tmp_path / folder)
+    training = TimedTraining.__new__(TimedTraining)
+    training.out, training.stages = tmp_path, stages
+    training.given = SimpleNamespace(start=start and tmp_path / start)  # type: ignore[assignment]
+    training.vae = training.encoder = None  # type: ignore[assignment]
+    begun = training._start(name)
+    found = None if begun is None else folders[begun.facts.frames - 1]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
     ("given", "stages"),
     [
         ({}, list(SHARES)),
