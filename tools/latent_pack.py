@@ -12,10 +12,13 @@ T frames, C latent channels, h w latent pixels, H W pixels.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import lzma
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -93,12 +96,16 @@ class PackedLatents(LatentCache):
         """All are there."""
         return True
 
+    def encode(self, *_: object) -> None:
+        """All are there."""
+
     def read_bytes(self, key: str, view: str, frames: int) -> LatentClip:
         """As `LatentCache.read_bytes`. ValueError: another number of frames."""
         z, info = self.latents[key, view], self.dataset.info(key)
         if frames not in (0, len(z)):
             raise ValueError(f"{self.folder}: {len(z)} frames, asked for {frames}")
-        w2c = _cameras(info, view, self.resolution).w2c
+        turns, start = _way(info, view)
+        w2c = _w2c(info["frames"][view], turns, start, self.resolution)
         return LatentClip(z.float(), w2c, self._first[key, view])
 
     @torch.no_grad()
@@ -141,8 +148,20 @@ def _other_hand(value: Any) -> Any:
     return value
 
 
+@cache
+def _w2c(frames: int, turns: float, start: float, side: int) -> Tensor:
+    """World-to-camera matrices [T,4,4], which the static and the dynamic orbit of a sample share."""
+    azimuths = orbit_azimuths(frames, start=start, turns=turns)
+    return orbit_cameras(azimuths, width=side, height=side).w2c
+
+
+def _way(info: Mapping[str, Any], view: str) -> tuple[float, float]:
+    """Turns and first azimuth of a view."""
+    return (0.0, 0.0) if view == "front" else (info["direction"], info["start"])
+
+
 def _cameras(info: Mapping[str, Any], view: str, side: int) -> Any:
-    turns, start = (0.0, 0.0) if view == "front" else (info["direction"], info["start"])
+    turns, start = _way(info, view)
     azimuths = orbit_azimuths(info["frames"][view], start=start, turns=turns)
     return orbit_cameras(azimuths, width=side, height=side)
 
@@ -237,11 +256,17 @@ def unpack(folders: Sequence[Path], vae: FrameVAE) -> dict[str, PackedLatents]:
     for folder, index in zip(folders, heads, strict=True):
         if index["vae"] != vae.id:
             raise ValueError(f"{folder}: of frame VAE {index['vae'][:12]}, got {vae.id[:12]}")
-        with lzma.open(folder / LATENTS, "rb") as file:
+    with ThreadPoolExecutor() as pool:  # a pack is one stream: several are unpacked at once
+        streams = pool.map(_unpacked, folders)
+        for index, file in zip(heads, streams, strict=True):
             for split in SPLITS:
                 for key, entry in index[split].items():
                     out[split].add(key, entry, _views(file, entry, index, blank))
     return out
+
+
+def _unpacked(folder: Path) -> BinaryIO:
+    return io.BytesIO(lzma.decompress((folder / LATENTS).read_bytes()))
 
 
 def _views(

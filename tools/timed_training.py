@@ -1,14 +1,18 @@
 """Train the mini family from packs of latents in a given time, on one device, in one process.
 
 python -m tools.timed_training --pack PACK... --vae VAE --encoder ENCODER --out OUT --minutes 8
-    [--config templates/weights-gpu.toml] [--device cuda] [--mirror] [--graphs] [--export FOLDER]
+    [--stages STAGE...] [--from MODEL] [--steps STAGE=N]... [--form auto] [--mirror] [--export FOLDER]
+    [--config templates/weights-gpu.toml] [--set SECTION.KEY=VALUE]... [--device cuda]
 
-The stages are those of the paper. Each gets a share of the time; how many steps these are follows from the
-time of a few steps before it begins. What is left over goes to the last stage. OUT has a model of each
-stage and times.json.
+The stages are those of the paper, `--stages` some of them. A stage has the steps that --steps says, or a
+share of the time that is left when it begins: how many steps these are follows from the time of a few,
+whose effect is undone. OUT has a model of each stage and times.json.
 
---graphs    the models of most stages run as CUDA graphs, if a first attempt in a process of its own gives
-            the same gradients; otherwise in plain passes
+--from      a model folder, or NAME for the parts NAME.tar.0 ... of --export: the first stage of the student
+            goes on from it. Without --stages only the last stage is trained. The optimizer begins anew,
+            so the learning rate rises again
+--form      how the passes run (`orster_cli.training.fast_model.Form`), such as "half graphs", or "plain";
+            auto: the fastest that tools.graph_probe finds here
 --export    what is taken home from a borrowed machine, in half precision, without frame VAE and encoder, in
             tar files cut into parts of 15 MiB: every two minutes the averaged weights of the last stage, at
             the end the models of `EXPORTED` and all logs. `cat NAME.tar.* | tar x` opens one
@@ -17,15 +21,9 @@ stage and times.json.
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import subprocess
-import sys
-import tarfile
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,19 +37,23 @@ from orster_cli.config.schema import Config
 from orster_cli.core.devices import choose_device
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
-from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
+from orster_cli.diffusion.bundle import Bundle, load_bundle
 from orster_cli.training.build import build_stage
+from orster_cli.training.build_diffusion import student_feed
 from orster_cli.training.data_memory import DataMemory
-from orster_cli.training.ema import Ema
-from orster_cli.training.graphed_model import GraphedModel, Inputs
+from orster_cli.training.datafeed import LatentFeed
+from orster_cli.training.fast_model import Form
 from orster_cli.training.latent_store import LatentStore
 from orster_cli.training.loop import LOG, make_accelerator
-from orster_cli.training.optimizer import make_optimizer
 from orster_cli.training.prepared import Models, PreparedStage
-from orster_cli.training.stages import DiffusionStage
+from orster_cli.training.start_model import start_or_new
+from orster_cli.training.student_facts import with_parametrization
 from orster_cli.training.train_stage import run_stage
 from orster_cli.training.training_data import Source
+from tools.exported import in_parts, opened
+from tools.graph_probe import Probe, fastest, rows_of, started_probe
 from tools.latent_pack import unpack
+from tools.timed_stage import AheadFeed, set_settings, speed_up, step_seconds
 
 SHARES = {  # of the time, in the paper's order
     "teacher-3d": 0.10,
@@ -75,19 +77,15 @@ STARTS = {
     "aligned": "distilled",
     "finetuned": "aligned",
 }
+LAST = "finetuned"
+TEACHERS = ("teacher-3d", "teacher-video")
 TAUGHT = ("distilled",)
-GRAPHED = (
-    "teacher-3d",
-    "teacher-video",
-    "pretrained",
-    "finetuned",
-)  # one set of inputs at every step
-EXPORTED = ("finetuned", "pretrained")  # pretrained still has two channels
-PROBE_SECONDS = 40
-PART_BYTES = 15 * 2**20
+ONE_FORM = ("teacher-3d", "teacher-video", "pretrained", LAST)  # like inputs at every step
+WORTH_A_FORM = 40.0  # seconds of a stage from which on preparing a faster form pays
+EXPORTED = (LAST, "pretrained")  # pretrained still has two channels
+PROBE_SECONDS = 60.0  # from the beginning
 SNAPSHOT = "snapshot"
-WARM, TIMED = 4, 10  # steps before a stage begins
-BESIDES = 1.1  # the log and held-out losses
+ENDING = 8.0  # seconds in which a stage is written
 TRAIN, HELD_OUT = "pack", "pack of held-out clips"  # ids of the datasets
 
 
@@ -105,23 +103,40 @@ class Lines(Silent):
 
 
 class TimedTraining:
-    """All stages, each within its share of `seconds` from now."""
+    """The stages `given.stages`, within `given.minutes` from the time `began`."""
 
     def __init__(self, given: argparse.Namespace, config: Config, began: float) -> None:
         self.given, self.config, self.out = given, config, Path(given.out)
         self.device = choose_device(given.device)
         self.until = began + 60 * given.minutes
+        self.stages = chosen_stages(given)
         self.times: dict[str, Any] = {}
-        probe = started_probe(given) if given.graphs else None
+        probe = self._probe() if given.form == "auto" else None
         vae = load_bundle(open_artifact(given.vae, kind="model").path).vae
         encoder = load_bundle(open_artifact(given.encoder, kind="model").path).encoder
         assert vae is not None
         assert encoder is not None
         self.vae, self.encoder = vae.to(self.device).eval(), encoder
+        self.source = self._data(began)
+        if probe is not None:
+            rows = rows_of(probe, began + PROBE_SECONDS)
+            self.form = fastest(rows, 10 * (self.until - time.monotonic()))
+            self.times["forms"] = {"rows": rows}
+        else:
+            self.form = Form.of(given.form)
+        self._lap("forms", began, form=str(self.form))
+
+    def _probe(self) -> Probe:
+        given = self.given
+        words = [word for one in given.assignments or [] for word in ("--set", one)]
+        words += ["--config", str(given.config), "--device", self.device.type]
+        return started_probe(self.out / "forms.jsonl", PROBE_SECONDS - 10, words)
+
+    def _data(self, began: float) -> Source:
         stores = {}
-        every = unpack(given.pack, self.vae)
+        every = unpack(self.given.pack, self.vae)
         self._lap("unpacked", began)
-        if given.mirror:
+        if self.given.mirror:
             every["train"].add_mirrored()
             self._lap("mirrored", began)
         for name, split in ((TRAIN, "train"), (HELD_OUT, "val")):
@@ -132,7 +147,7 @@ class TimedTraining:
                 packed, 0, device=self.device, memory=memory, reporter=Lines()
             )
         data = {name: store.cache.dataset for name, store in stores.items()}
-        self.source = Source(
+        source = Source(
             dataset=data[TRAIN],
             id=TRAIN,
             device=self.device,
@@ -142,18 +157,20 @@ class TimedTraining:
             stores=stores,
         )
         self._lap("loaded", began)
-        self.graphs = probe is not None and passed(probe)
-        self._lap("graphs" if self.graphs else "no graphs", began)
         print(f"{len(data[TRAIN])} training samples, {len(data[HELD_OUT])} held out", flush=True)
+        return source
 
     def run(self) -> None:
-        """Train all stages."""
-        names = list(SHARES)
-        for number, name in enumerate(names):
-            left = self.until - time.monotonic()
-            share = SHARES[name] / sum(SHARES[other] for other in names[number:])
+        """Train the stages."""
+        steps = dict(part.split("=") for part in self.given.steps or [])
+        for number, name in enumerate(self.stages):
             began = time.monotonic()
-            self._stage(name, left * share)
+            if name in steps:
+                self._stage(name, None, int(steps[name]))
+            else:
+                after = [other for other in self.stages[number:] if other not in steps]
+                share = SHARES[name] / sum(SHARES[other] for other in after)
+                self._stage(name, (self.until - began) * share, None)
             self._lap(name, began)
             (self.out / "times.json").write_text(json.dumps(self.times, indent=2), encoding="utf-8")
         if self.given.export is not None:
@@ -161,35 +178,44 @@ class TimedTraining:
 
     def _export(self, out: Path) -> None:
         for name in EXPORTED:
-            bundle = load_bundle(self.out / name)
-            in_parts({name: replace(bundle, vae=None, encoder=None)}, [], out, name)
+            if name in self.stages:
+                in_parts({name: load_bundle(self.out / name)}, [], out, name)
         logs = sorted(self.out.glob(f"*/{LOG}"))
         in_parts({}, [self.out / "times.json", *logs], out, "logs")
         for path in out.glob(f"{SNAPSHOT}.tar.*"):
             path.unlink()
 
-    def _lap(self, name: str, began: float) -> None:
-        self.times.setdefault(name, {})["seconds"] = round(time.monotonic() - began, 2)
-        print(f"{name}: {self.times[name]}", flush=True)
+    def _lap(self, name: str, began: float, **more: object) -> None:
+        found = self.times.setdefault(name, {})
+        found |= {"seconds": round(time.monotonic() - began, 2), **more}
+        print(f"{name}: {found}", flush=True)
 
-    def _stage(self, name: str, seconds: float) -> None:
-        """Train `name` for about so many `seconds`, with what it takes to begin and to write."""
+    def _stage(self, name: str, seconds: float | None, steps: int | None) -> None:
+        """Train `name` for so many `steps`, or for about so many `seconds`, with what it takes to begin and
+        to write."""
         began = time.monotonic()
         section = COMMANDS[name][2]
-        config, prepared = self._built(name, 1000)
-        each = step_seconds(prepared, getattr(config, section), self.device)
-        del prepared
-        left = seconds - 2 * (time.monotonic() - began)  # it is built once more
-        steps = max(int(left / each), 10)
+        train = replace(getattr(self.config, section), steps=steps or 1000)
+        prepared = self._built(name, replace(self.config, **{section: train}))
+        long = seconds is None or seconds > WORTH_A_FORM
+        form = speed_up(prepared, train, self.form) if name in ONE_FORM and long else Form()
+        prepared.feed = AheadFeed(prepared.feed)  # its thread must not run during a capture
+        row: dict[str, Any] = {"batch": train.batch, "form": str(form)}
+        row["begun"] = round(time.monotonic() - began, 2)
+        each = step_seconds(prepared, train, self.device) if seconds is not None else None
+        if seconds is not None and each is not None:
+            left = seconds - ENDING - (time.monotonic() - began)
+            train = replace(train, steps=max(int(left / each), 10))
+            row["ms"] = round(1e3 * each, 2)
         if self.given.most:
-            steps = min(steps, self.given.most)
-        config, prepared = self._built(name, steps)
-        train = getattr(config, section)
-        self.times[name] = {"steps": steps, "batch": train.batch, "ms": round(1e3 * each, 2)}
+            train = replace(train, steps=min(train.steps, self.given.most))
+        set_settings(prepared, train)
+        self.times[name] = {"steps": train.steps, **row}
         print(f"{name}: {self.times[name]}", flush=True)
-        if name == "finetuned" and self.given.export is not None:
-            every = max(int(self.given.snapshot_seconds / each), 1)
-            config, prepared, train = self._with_snapshots(config, prepared, every)
+        if name == LAST and self.given.export is not None:
+            every = max(int(self.given.snapshot_seconds / (each or 0.15)), 1)
+            train = replace(train, sample_every=every)
+            prepared = replace(prepared, sheet=self._snapshots(prepared))
         draft = begin(
             self.out / name,
             kind="model",
@@ -213,150 +239,65 @@ class TimedTraining:
             draft.commit(content, run_files=[LOG])
         self.times[name] |= {"kept": content["kept"], "last": content["last"]}
 
-    def _built(self, name: str, steps: int) -> tuple[Config, PreparedStage]:
-        command, role, section = COMMANDS[name]
-        train = replace(getattr(self.config, section), steps=steps)
-        config = replace(self.config, **{section: train})
-        start = STARTS.get(name)
+    def _built(self, name: str, config: Config) -> PreparedStage:
+        command, role, _ = COMMANDS[name]
+        start = self._start(name)
         taught = name in TAUGHT
-        begun = replace(load_bundle(self.out / start), known=None) if start else None
         models = Models(
-            start=begun,
+            start=start,
             vae=None if start else self.vae,
             encoder=None if start else self.encoder,
             teacher_3d=self.out / "teacher-3d" if taught else None,
             teacher_video=self.out / "teacher-video" if taught else None,
         )
-        prepared = build_stage(command, role, config, self.source, models)
-        if self.graphs and name in GRAPHED:
-            self._capture(prepared, list(range(train.batch)))
-        prepared.feed = AheadFeed(prepared.feed)  # its thread must not run during a capture
-        return config, prepared
+        return build_stage(command, role, config, self.source, models)
 
-    def _capture(self, prepared: PreparedStage, indices: list[int]) -> None:
-        task = prepared.task
-        assert isinstance(task, DiffusionStage)
-        try:
-            task.graphed = graphed(task, prepared.feed.batch(0, indices), indices)
-        except RuntimeError as error:
-            print(f"no graphs from here on: {error}", flush=True)
-            self.graphs = False
+    def _start(self, name: str) -> Bundle | None:
+        """What `name` goes on from: the last trained stage before it, the model that was given, or a new
+        one (None: the stage makes it)."""
+        if name in TEACHERS:
+            return None
+        before = STARTS[name]
+        while before in STARTS and before not in self.stages:
+            before = STARTS[before]
+        given_first = before in TEACHERS and self.given.start is not None
+        if before in self.stages and not given_first:
+            return replace(load_bundle(self.out / before), known=None)
+        if self.given.start is not None:
+            given = opened(self.given.start)
+            return replace(given, vae=self.vae, encoder=self.encoder, known=None)
+        if name == "pretrained":
+            return None
+        train = getattr(self.config, COMMANDS[name][2])
+        models = Models(vae=self.vae, encoder=self.encoder)
+        new = start_or_new(self.config.model, self.source, models, "4d", train.seed)
+        feed = student_feed(train, self.source, new)
+        assert isinstance(feed, LatentFeed)
+        facts = replace(new.facts, motion=feed.motion())
+        facts = with_parametrization(facts, self.config.model, feed, self.vae)
+        return Bundle(**{**vars(new), "facts": facts})
 
-    def _with_snapshots(
-        self, config: Config, prepared: PreparedStage, every: int
-    ) -> tuple[Config, PreparedStage, Any]:
-        """The last stage, which writes its averaged weights every so many steps."""
-        start = load_bundle(self.out / STARTS["finetuned"])
-        task = prepared.task
-        assert isinstance(task, DiffusionStage)
+    def _snapshots(self, prepared: PreparedStage) -> Callable[[], Tensor]:
+        """Writes the model as it is now, in place of a contact sheet, which takes seconds."""
 
         def snapshot() -> Tensor:
-            bundle = replace(start, std4d=task.model, vae=None, encoder=None, known=None)
-            in_parts({SNAPSHOT: bundle}, [], self.given.export, SNAPSHOT)
-            return torch.ones(3, 8, 8)  # in place of a contact sheet, which takes seconds
+            in_parts({SNAPSHOT: prepared.finish()}, [], self.given.export, SNAPSHOT)
+            return torch.ones(3, 8, 8)
 
-        train = replace(config.finetune, sample_every=every)
-        return config, replace(prepared, sheet=snapshot), train
+        return snapshot
 
 
-def in_parts(bundles: Mapping[str, Bundle], files: Sequence[Path], out: Path, name: str) -> None:
-    """Write models, by the names of their folders and in half precision, and files into a tar file that is
-    cut into parts `out`/`name`.tar.0 and so on."""
-    out.mkdir(parents=True, exist_ok=True)
-    whole = io.BytesIO()
-    with tempfile.TemporaryDirectory() as work, tarfile.open(fileobj=whole, mode="w") as tar:
-        for folder, bundle in bundles.items():
-            save_bundle(bundle, Path(work) / folder, torch.float16)
-            tar.add(Path(work) / folder, folder)
-        for path in files:
-            tar.add(path, f"{path.parent.name}/{path.name}")
-    data = whole.getvalue()
-    for number, start in enumerate(range(0, len(data), PART_BYTES)):
-        (out / f"{name}.tar.{number}").write_bytes(data[start : start + PART_BYTES])
-
-
-class AheadFeed:
-    """Batches of `feed`, each made by a thread while the one before is trained on."""
-
-    def __init__(self, feed: Any) -> None:
-        self.feed = feed
-        self.held_out = feed.held_out
-        self._pool = ThreadPoolExecutor(1)
-        self._next: tuple[int, list[int], Future[Any]] | None = None
-
-    def captions(self) -> list[str]:
-        """As the feed's."""
-        return list(self.feed.captions())
-
-    def batch(self, step: int, indices: Sequence[int]) -> Any:
-        """The videos at `indices` of the whole batch of `step`."""
-        mine, made = list(indices), None
-        if self._next is not None:
-            number, some, future = self._next
-            made = future.result() if (number, some) == (step, mine) else None
-        batch = self.feed.batch(step, mine) if made is None else made
-        self._next = step + 1, mine, self._pool.submit(self.feed.batch, step + 1, mine)
-        return batch
-
-
-def graphed(task: DiffusionStage, batch: Any, indices: Sequence[int]) -> GraphedModel:
-    """The model of a stage as graphs for batches like `batch`."""
-    return GraphedModel(task.model, example_of(task, batch, indices), precision_of(task))
-
-
-def example_of(task: DiffusionStage, batch: Any, indices: Sequence[int]) -> Inputs:
-    """What the stage gives its model for a batch."""
-    task.train()
-    noisy = task.noisy_batch(batch, 0, indices, 1.0)
-    noise = None
-    if task.model.disentangle is not None:
-        device = task.context.device
-        noise = (noisy.draws.normal(device), noisy.draws.normal(device))
-    return noisy.noisy, noisy.timesteps, noisy.cond, noise
-
-
-def precision_of(task: DiffusionStage) -> torch.dtype | None:
-    """Of the stage's autocast."""
-    return torch.bfloat16 if task.cfg.precision == "bf16" else None
-
-
-def started_probe(given: argparse.Namespace) -> subprocess.Popen[bytes]:
-    """A process that captures graphs of a model of these settings: what fails there fails there alone."""
-    words = [sys.executable, "-m", "tools.graph_probe", "--config", str(given.config)]
-    words += [word for one in given.assignments or [] for word in ("--set", one)]
-    return subprocess.Popen(words)
-
-
-def passed(probe: subprocess.Popen[bytes]) -> bool:
-    """Whether the graphs were captured and have the model's gradients."""
-    try:
-        return probe.wait(PROBE_SECONDS) == 0
-    except subprocess.TimeoutExpired:
-        probe.kill()
-        return False
-
-
-def step_seconds(prepared: PreparedStage, train: Any, device: torch.device) -> float:
-    """Seconds of a training step. The stage is not to be used any more."""
-    accelerator = make_accelerator(train, cpu=device.type == "cpu")
-    task, indices = prepared.task, list(range(train.batch))
-    optimizer, average = make_optimizer(task, train), Ema(task, train.ema)
-    wait: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    warm, timed = (WARM, TIMED) if device.type == "cuda" else (1, 1)
-    began = 0.0
-    for step in range(warm + timed):
-        if step == warm:
-            wait()
-            began = time.monotonic()
-        with accelerator.autocast():
-            loss, _ = task(prepared.feed.batch(step, indices), step, indices)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(task.parameters(), train.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average.update(task, step)
-    wait()
-    return BESIDES * (time.monotonic() - began) / timed
+def chosen_stages(given: argparse.Namespace) -> list[str]:
+    """In the paper's order. ValueError: one is unknown, or its teachers are not trained."""
+    names = given.stages or ([LAST] if given.start is not None else list(SHARES))
+    told = [part.partition("=")[0] for part in given.steps or []]
+    unknown = [name for name in (*names, *told) if name not in SHARES]
+    if unknown:
+        raise ValueError(f"no stage {unknown[0]!r}: {', '.join(SHARES)}")
+    missing = [name for name in TEACHERS if name not in names]
+    if missing and set(TAUGHT) & set(names):
+        raise ValueError(f"distilled needs {missing[0]}: add it to --stages")
+    return [name for name in SHARES if name in names]
 
 
 def _plain(train: Any) -> dict[str, Any]:
@@ -371,11 +312,14 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--stages", nargs="+")
+    parser.add_argument("--from", dest="start", type=Path)
+    parser.add_argument("--steps", nargs="+", metavar="STAGE=N")
+    parser.add_argument("--form", default="auto")
     parser.add_argument("--config", type=Path, default=Path("templates/weights-gpu.toml"))
     parser.add_argument("--set", dest="assignments", action="append")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--mirror", action="store_true")
-    parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--export", type=Path)
     parser.add_argument("--snapshot-seconds", type=float, default=120.0)
     parser.add_argument("--most", type=int, default=0, help="steps of a stage, to rehearse")

@@ -154,13 +154,14 @@ class TemporalConvLayer(nn.Module):
         return x + from_clips(h, (x.shape[2], x.shape[3]))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, *, products: bool = False) -> Tensor:
     """Attention of [N,heads,T,width] to [N,heads,L,width]. Few keys (the frames of a pixel) on a CPU are
-    multiplied directly: the fused kernel costs more per row than that."""
-    if q.device.type != "cpu":
-        return attend_by_parts(q, k, v, MOST_ROWS)
-    if k.shape[-2] > FEW_KEYS:
-        return F.scaled_dot_product_attention(q, k, v)
+    multiplied directly: the fused kernel costs more per row than that. `products`: always so."""
+    if not products:
+        if q.device.type != "cpu":
+            return attend_by_parts(q, k, v, MOST_ROWS)
+        if k.shape[-2] > FEW_KEYS:
+            return F.scaled_dot_product_attention(q, k, v)
     return (q * q.shape[-1] ** -0.5 @ k.transpose(-1, -2)).softmax(dim=-1) @ v
 
 
@@ -181,6 +182,7 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * head_width
         self.heads = heads
+        self.products = False  # as in `attend`; not saved
         self.to_q = Linear(width, inner, bias=False)
         self.to_k = Linear(context or width, inner, bias=False)
         self.to_v = Linear(context or width, inner, bias=False)
@@ -202,7 +204,7 @@ class Attention(nn.Module):
         else:
             parts = (self.to_q(x), self.to_k(context), self.to_v(context))
         q, k, v = (self._split(part, rows) for part in parts)
-        out = attend(q, k, v)
+        out = attend(q, k, v, products=self.products)
         return self.to_out[0](out.transpose(1, 2).flatten(2))
 
 

@@ -22,7 +22,7 @@ from orster_cli.diffusion.parametrization import rest_of
 from orster_cli.diffusion.std4d import NONE, STD4D, STD4DOutput
 from orster_cli.diffusion.trunk import temporal_partner
 from orster_cli.training.datafeed import LatentBatch
-from orster_cli.training.graphed_model import GraphedModel
+from orster_cli.training.fast_model import FastModel
 from orster_cli.training.stage_losses import (
     Features,
     Loss,
@@ -58,7 +58,7 @@ class DiffusionStage(nn.Module):
     def __init__(self, model: STD4D, cfg: TrainConfig, context: StageContext) -> None:
         super().__init__()
         self.model, self.cfg, self.context = model, cfg, context
-        self.graphed: GraphedModel | None = None  # runs the model instead, where it can
+        self.fast: FastModel | None = None  # runs the model instead, where it can
 
     def forward(self, batch: LatentBatch, step: int, indices: Sequence[int]) -> Loss:
         _, _, loss, terms = self.diffuse(batch, step, indices)
@@ -81,7 +81,7 @@ class DiffusionStage(nn.Module):
         if disentangle is not None and self.training:
             device = self.context.device
             latent_noise = (noisy.draws.normal(device), noisy.draws.normal(device))
-        run = self.graphed or self.model
+        run = self.fast or self.model
         out = run(
             noisy.noisy, noisy.timesteps, noisy.cond, wanted=wanted, latent_noise=latent_noise
         )
