@@ -44,7 +44,7 @@ _TASK = {"asset": ["text-to-3d"], "clip": ["text-to-video"], "dataset": ["text-t
 
 
 def card(manifest: Manifest, repository: Repository, *, name: str, about: str) -> str:
-    """The page. `name`: the folder's, the title where there is no prompt; `about`: the artifact in a line."""
+    """The page. `name`: of the folder, the title where there is no prompt; `about`: what it is, one line."""
     folder = repository.name.partition("/")[2]
     lines = [
         "---",
@@ -72,7 +72,10 @@ def card(manifest: Manifest, repository: Repository, *, name: str, about: str) -
         "|---|---|---|",
         f"| this | {manifest.kind} | `{manifest.id}` |",
         *(f"| made from {_escaped(p.name)} | {p.kind} | `{p.id}` |" for p in manifest.parents),
-        *(f"| made from {_escaped(i.name)} | file, SHA-256 | `{i.sha256}` |" for i in manifest.inputs),
+        *(
+            f"| made from {_escaped(i.name)} | file, SHA-256 | `{i.sha256}` |"
+            for i in manifest.inputs
+        ),
         "",
         f"Made by `orster {_code(manifest.command)}` on {_escaped(manifest.created)}. Settings, seeds and "
         "versions are in `manifest.json`.",
@@ -154,5 +157,3 @@ def _escaped(text: str) -> str:
 def _code(text: str) -> str:
     """`text` inside backticks."""
     return printable(text).replace("`", "'")
-
-

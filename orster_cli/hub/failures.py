@@ -9,7 +9,7 @@ from orster_cli.core.errors import ConfigError, MissingResourceError, OrsterErro
 from orster_cli.core.names import printable
 
 NO_REPOSITORY, NO_REVISION = "E-HUB-REPO", "E-HUB-REVISION"
-TOKEN, REFUSED = "E-HUB-TOKEN", "E-HUB-REFUSED"  # noqa: S105 - names of errors
+TOKEN, REFUSED = "E-HUB-TOKEN", "E-HUB-REFUSED"
 NETWORK, SERVER = "E-HUB-NETWORK", "E-HUB"
 
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token from the hub's settings"
@@ -25,7 +25,11 @@ _STATUS = {
         "this token may not do that",
         "give a token with the right to write there, or ask the owner of the repository",
     ),
-    404: (NO_REPOSITORY, "not found", "check the name; a private repository needs a token: " + LOG_IN),
+    404: (
+        NO_REPOSITORY,
+        "not found",
+        "check the name; a private repository needs a token: " + LOG_IN,
+    ),
     409: (SERVER, "somebody else changes the repository", "run the same command again"),
     412: (SERVER, "the repository was changed meanwhile", "run the same command again"),
     413: (SERVER, "more than the hub takes at once", "push a smaller artifact"),

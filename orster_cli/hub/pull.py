@@ -30,9 +30,10 @@ from orster_cli.hub.fetch import download, remote_manifest
 from orster_cli.hub.repository import MAIN, Address, Remote, Repository, look
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    pass
 
 _WORKERS = 8
+_PATIENCE = 3.0  # seconds that threads get to end their files after an error
 _LOOK_EVERY = 0.5  # seconds between looks at how much has arrived
 _FILES_OF_THE_HUB = {CARD, ".gitattributes"}
 
@@ -153,7 +154,9 @@ def pull(found: Found, out: Path, *, force: bool, reporter: Reporter) -> Artifac
             except IntegrityError as error:
                 raise _damaged(remote, str(error).splitlines()[1:]) from error
         except BaseException:
-            shutil.rmtree(draft.scratch, ignore_errors=True)  # nothing is left of a pull that failed
+            shutil.rmtree(
+                draft.scratch, ignore_errors=True
+            )  # nothing is left of a pull that failed
             raise
 
 
@@ -162,7 +165,7 @@ def _download_all(
 ) -> None:
     """Write all `names` below `folder`, several at a time.
 
-    The threads are daemons: after an error or Ctrl-C nobody waits for the file that one is reading."""
+    The threads are daemons: after an error or Ctrl-C nobody waits long for the file that one is reading."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 
@@ -187,9 +190,7 @@ def _download_all(
                 return
             finished.put(None)
 
-    threads = [
-        threading.Thread(target=work, daemon=True) for _ in range(min(_WORKERS, len(names)))
-    ]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_WORKERS, len(names)))]
     try:
         for thread in threads:
             thread.start()
@@ -212,6 +213,10 @@ def _download_all(
         reporter.step("pull", total, total, files=counted(done, "file"))
     finally:
         stop.set()
+        end = time.monotonic() + _PATIENCE
+        for thread in threads:  # so that none makes a file again that is being removed
+            if thread.is_alive():
+                thread.join(max(end - time.monotonic(), 0))
 
 
 def _bytes_below(folder: Path) -> int:

@@ -23,7 +23,7 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.hub.card import CARD, is_generated
 from orster_cli.hub.failures import NO_REVISION, hub_errors, no_token
 from orster_cli.hub.fetch import fetched, remote_manifest
-from orster_cli.hub.repository import MAIN, Remote, RepoType, Repository, look
+from orster_cli.hub.repository import MAIN, Remote, Repository, RepoType, look
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

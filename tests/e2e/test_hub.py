@@ -36,13 +36,22 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
     home = tmp_path / "home"
     with running() as found:
-        monkeypatch.setattr(settings, "ENDPOINT", found.url)
+        serve_at(monkeypatch, found.url)
         monkeypatch.setattr(settings, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(settings, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(settings, "HF_HUB_CACHE", str(home / "cache"))
         monkeypatch.setattr(settings, "HF_TOKEN_PATH", str(home / "token"))
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield found
+
+
+def serve_at(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The client's hub is at `url`, as HF_ENDPOINT says it to a new process."""
+    import huggingface_hub.constants as settings
+
+    monkeypatch.setattr(settings, "ENDPOINT", url)
+    path = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(settings, "HUGGINGFACE_CO_URL_TEMPLATE", url + path)
 
 
 @pytest.fixture
@@ -81,7 +90,7 @@ def test_there_and_back_to_the_byte(hub: Hub, here: Path, capsys: Capture) -> No
     assert set(repo.head()) == {*FILES, MANIFEST, CARD, ".gitattributes"}
     assert said.data["commit"] == repo.branches["main"]
     assert said.data["status"] == "pushed"
-    assert len(hub.asked("PUT", "/storage/")) == 2  # the manifest and one frame are large
+    assert len(hub.asked("PUT", "/storage/")) == 3  # manifest, card and a frame are large
     back = orster(capsys, "pull", "me/frog", "-o", "back", "--json")
     assert back.code == 0, back.err
     assert contents(Path("back")) == contents(Path("clip"))
@@ -183,9 +192,7 @@ def test_a_tampered_file_is_refused(hub: Hub, here: Path, capsys: Capture, name:
     nothing_else(here, "clip")
 
 
-def test_a_missing_file_and_another_size_are_refused(
-    hub: Hub, here: Path, capsys: Capture
-) -> None:
+def test_a_missing_file_and_another_size_are_refused(hub: Hub, here: Path, capsys: Capture) -> None:
     pushed(capsys)
     repo = hub.repos[DATASET]
     whole = dict(repo.head())
@@ -363,9 +370,7 @@ def test_refusals_of_the_hub(
     assert str(status) in said.failure["error"]
 
 
-def test_a_gated_repository_and_an_unknown_revision(
-    hub: Hub, here: Path, capsys: Capture
-) -> None:
+def test_a_gated_repository_and_an_unknown_revision(hub: Hub, here: Path, capsys: Capture) -> None:
     pushed(capsys)
     said = orster(capsys, "pull", "me/frog@v9", "--json")
     assert (said.code, said.failure["code"]) == (4, "E-HUB-REVISION")
@@ -380,16 +385,14 @@ def test_a_gated_repository_and_an_unknown_revision(
     nothing_else(here, "clip")
 
 
-def test_no_network(
-    hub: Hub, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_network(hub: Hub, here: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants as settings
 
     make(Path("clip"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    monkeypatch.setattr(settings, "ENDPOINT", f"http://127.0.0.1:{port}")
+    serve_at(monkeypatch, f"http://127.0.0.1:{port}")
     for words in (("push", "clip", "me/frog"), ("pull", "me/frog")):
         said = orster(capsys, *words, "--json")
         assert (said.code, said.failure["code"]) == (4, "E-HUB-NETWORK"), words
@@ -542,7 +545,10 @@ def test_licences_as_the_hub_names_them() -> None:
 def test_the_origin_is_no_part_of_the_artifact(hub: Hub, here: Path, capsys: Capture) -> None:
     pushed(capsys)
     assert orster(capsys, "pull", "me/frog", "-o", "back").code == 0
-    assert json.loads(Path("back", ORIGIN).read_text())["commit"] == hub.repos[DATASET].branches["main"]
+    assert (
+        json.loads(Path("back", ORIGIN).read_text())["commit"]
+        == hub.repos[DATASET].branches["main"]
+    )
     assert orster(capsys, "push", "back", "me/toad").code == 0
     assert ORIGIN not in hub.repos["dataset", "me/toad"].head()
     assert issubclass(ConfigError, OrsterError)

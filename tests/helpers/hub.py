@@ -64,7 +64,7 @@ class Hub:
     repos: dict[tuple[str, str], Repo] = field(default_factory=dict)
     storage: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    refuse: Callable[[str, str], Refusal | None] = lambda method, path: None  # noqa: E731
+    refuse: Callable[[str, str], Refusal | None] = lambda method, path: None
     ignored: set[str] = field(default_factory=set)  # names that a .gitignore there keeps out
     cut: set[str] = field(default_factory=set)  # names whose download breaks off half-way
 
@@ -254,9 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 return self._json({"error": f"unknown key {line['key']}"}, 400)
         made = repo.commit(branch, files, header["summary"])
-        return self._json(
-            {"commitUrl": f"{self.hub.url}/{place}/commit/{made}", "commitOid": made}
-        )
+        return self._json({"commitUrl": f"{self.hub.url}/{place}/commit/{made}", "commitOid": made})
 
     # -- reading
 
