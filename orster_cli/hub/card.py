@@ -44,7 +44,7 @@ _TASK = {"asset": ["text-to-3d"], "clip": ["text-to-video"], "dataset": ["text-t
 
 
 def card(manifest: Manifest, repository: Repository, *, name: str, about: str) -> str:
-    """The page. `name`: of the folder, the title where there is no prompt; `about`: what it is, one line."""
+    """The page. `name`: of the folder, the title where there is no prompt; `about`: one line of facts."""
     folder = repository.name.partition("/")[2]
     lines = [
         "---",

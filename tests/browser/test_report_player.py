@@ -63,7 +63,7 @@ def watched(browser: Any, page_file: Path) -> Iterator[Watched]:
         ready=".clips .transport:not([hidden])",
         viewport={"width": 1000, "height": 800},
     )
-    until(found.page, "orster.players.every((one) => one.length > 0)")
+    until(found.page, "orster.players.every((one) => one.frames)")
     found.page.evaluate("orster.players.forEach((one) => one.seek(0))")
     yield found
     assert found.requests == []
@@ -72,17 +72,11 @@ def watched(browser: Any, page_file: Path) -> Iterator[Watched]:
 
 
 def frames_shown(page: Any, player: int = 0) -> list[float]:
-    """The number of the frame that each video of a player shows, read from its grey."""
-    settled = "one.videos.every((v) => !v.seeking && v.readyState >= 2)"
-    until(page, f"((one) => {settled})(orster.players[{player}])")
-    page.wait_for_timeout(120)  # the picture follows the event
+    """The number of the frame that each picture of a player shows, read from its grey."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     greys: list[float] = page.evaluate(
-        """(player) => orster.players[player].videos.map((video) => {
-          const canvas = document.createElement("canvas");
-          canvas.width = canvas.height = 8;
-          const context = canvas.getContext("2d");
-          context.drawImage(video, 0, 0, 8, 8);
-          return context.getImageData(4, 4, 1, 1).data[1];
+        """(player) => orster.players[player].canvases.map((canvas) => {
+          return canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[1];
         })""",
         player,
     )
@@ -90,7 +84,7 @@ def frames_shown(page: Any, player: int = 0) -> list[float]:
 
 
 def at_frame(page: Any, expected: int, player: int = 0) -> None:
-    """Both videos show the frame `expected`, and the clock says so."""
+    """Both pictures show the frame `expected`, and the clock says so."""
     text = page.locator(".clips .clock").nth(player)
     assert text.text_content() == f"frame {expected + 1} of {FRAMES}"
     for frame in frames_shown(page, player):
@@ -191,8 +185,9 @@ def test_all_start_at_one_moment(watched: Watched) -> None:
 def test_the_difference_is_of_the_same_moment(watched: Watched) -> None:
     page = watched.page
     page.evaluate("orster.players[0].seek(0.5)")
-    until(page, "!document.querySelector('.difference').hidden")
-    page.wait_for_timeout(200)
+    at_frame(page, 6)
+    assert page.locator(".difference").first.is_visible()
+    assert page.locator("video").first.is_hidden()  # the canvas stands in its place
     grey = page.evaluate(
         """() => {
           const canvas = document.querySelector(".difference canvas");
@@ -200,6 +195,25 @@ def test_the_difference_is_of_the_same_moment(watched: Watched) -> None:
         }"""
     )
     assert abs(grey - (255 - SHIFT)) <= 6
+
+
+def test_frames_are_held_only_while_in_sight(watched: Watched) -> None:
+    page = watched.page
+    page.evaluate("orster.players[0].watch(false)")
+    assert page.evaluate("orster.players[0].frames") is None
+    page.evaluate("orster.players[0].watch(true)")
+    until(page, "orster.players[0].frames")
+    page.evaluate("orster.players[0].seek(0.25)")
+    at_frame(page, 3)
+
+
+def test_a_video_that_cannot_be_played_keeps_its_controls(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(report_page(report(1), {"object-00": SideBySide(b"no video")}), "utf-8")
+    found = opened(browser, path, ready="figure.unplayable", viewport={"width": 800, "height": 600})
+    assert found.page.locator("video[controls]").first.is_visible()
+    assert not found.page.locator(".clips .transport").first.is_visible()
+    found.page.close()
 
 
 def test_it_fits_a_narrow_screen_and_has_names(browser: Any, page_file: Path) -> None:

@@ -2,42 +2,82 @@
 // their own controls then.
 const HELP = "Space: play or pause. Comma, period or arrows: one frame. Home, End: first, last. L: loop.";
 
+// The frames of a video as bitmaps: what a <video> shows while it is sought is not always that frame.
+async function decode(video, count) {
+  const event = (name) => new Promise((resolve, reject) => {
+    video.addEventListener(name, resolve, { once: true });
+    video.addEventListener("error", reject, { once: true });
+  });
+  if (video.error) throw video.error;
+  if (video.readyState < 1) await event("loadedmetadata");
+  video.pause();
+  const frames = [];
+  for (let i = 0; i < count; i++) {
+    const sought = event("seeked");
+    video.currentTime = ((i + 0.5) / count) * video.duration;
+    await sought;
+    if (video.readyState < 2) await event("canplay");
+    frames.push(await createImageBitmap(video));
+  }
+  return frames;
+}
+
 class ClipPlayer extends Clock {
   constructor(figure, marks) {
     const bar = figure.querySelector(".transport"), part = (name) => bar.querySelector("." + name);
     super({ time: 0, speed: 1, playing: 0 }, () => part("repeat").value);
-    Object.assign(this, { figure, bar, part, marks, seen: false, length: 0 });
     this.videos = [...figure.querySelectorAll("video")];
+    Object.assign(this, { figure, bar, part, marks, seen: false, length: 0, drawn: -1 });
     this.count = Number(figure.dataset.frames) || 24;
-    const difference = figure.querySelector(".difference");
-    if (difference) this.difference = { box: difference, canvas: difference.querySelector("canvas") };
-    for (const video of this.videos) {
-      video.controls = video.loop = false;
-      const ready = () => { this.length = Math.max(this.length, video.duration); this.follow(); };
-      if (video.readyState >= 1) ready();
-      else video.addEventListener("loadedmetadata", ready);
-      for (const event of ["loadeddata", "seeked"]) video.addEventListener(event, () => this.subtract());
-    }
-    bar.hidden = false;
+    this.difference = figure.querySelector(".difference");
     bar.title = HELP;
     part("play").addEventListener("click", () => this.play(!this.state.playing));
     part("time").addEventListener("input", () => this.seek(Number(part("time").value)));
-    part("speed").addEventListener("input", () => { this.state.speed = Number(part("speed").value); this.follow(); });
+    part("speed").addEventListener("input", () => (this.state.speed = Number(part("speed").value)));
+  }
+
+  // Holds the frames while the clip is in sight. A video that cannot be played keeps its own controls.
+  async watch(seen) {
+    this.seen = seen;
+    if (!seen) this.release();
+    if (!seen || this.frames || this.loading) return;
+    this.loading = true;
+    try {
+      const frames = await Promise.all(this.videos.map((video) => decode(video, this.count)));
+      this.length = Math.max(...this.videos.map((video) => video.duration));
+      this.show(frames);
+    } catch {
+      this.figure.classList.add("unplayable");
+    }
+    this.loading = false;
+    if (!this.seen) this.release();
+  }
+
+  show(frames) {
+    this.canvases ??= this.videos.map((video) => {
+      const canvas = document.createElement("canvas");
+      canvas.width = video.videoWidth;
+      canvas.height = video.videoHeight;
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", video.getAttribute("aria-label"));
+      video.after(canvas);
+      video.hidden = true;
+      return canvas;
+    });
+    this.frames = frames;
+    this.bar.hidden = false;
+    this.drawn = -1;
+    this.stale = true;
+  }
+
+  release() {
+    this.frames?.flat().forEach((bitmap) => bitmap.close());
+    this.frames = null;
   }
 
   // Frame 0, 1, ... that is shown.
   get frame() {
     return Math.min(Math.floor(this.state.time * this.count), this.count - 1);
-  }
-
-  // Whether the videos run by themselves: forwards, all at one pace.
-  get runs() {
-    return this.state.playing && this.seen && this.direction > 0;
-  }
-
-  play(on) {
-    super.play(on);
-    this.follow();
   }
 
   seek(time) {
@@ -50,54 +90,17 @@ class ClipPlayer extends Clock {
     this.seek((at + 0.5) / this.count);
   }
 
-  // Puts a video at the middle of the frame that is shown.
-  place(video) {
-    if (!video.duration) return;
-    const at = ((this.frame + 0.5) / this.count) * video.duration;
-    if (Math.abs(video.currentTime - at) > 1e-3) video.currentTime = at;
-  }
-
-  follow() {
-    for (const video of this.videos) {
-      if (video.duration && this.length) {
-        video.playbackRate = clamp((this.state.speed * video.duration) / this.length, 0.0625, 16);
-      }
-      if (this.runs) video.play().catch(() => {});
-      else {
-        video.pause();
-        this.place(video);
-      }
-    }
-    this.stale = true;
-  }
-
   tick(passed) {
-    if (this.state.playing && this.length) {
-      const direction = this.direction, before = this.state.time;
-      this.advance(passed / this.length);
-      const turned = direction !== this.direction || this.state.time < before;
-      if (turned && this.state.playing) this.follow();
-      for (const video of this.seen ? this.videos : []) {
-        if (!video.duration || video.seeking) continue;
-        const drift = Math.abs(video.currentTime / video.duration - this.state.time) * video.duration;
-        if (!this.runs || turned || drift > 0.12 || video.paused) {
-          this.place(video);
-          if (this.runs && video.paused) video.play().catch(() => {});
-        }
-      }
-      this.subtract();
-    }
-    if (this.stale) this.show();
-  }
-
-  show() {
-    const { time, playing } = this.state, { part } = this, count = `frame ${this.frame + 1} of ${this.count}`;
+    if (this.state.playing && this.frames) this.advance(passed / this.length);
+    if (!this.stale || !this.frames) return;
+    this.stale = false;
+    const { time, playing } = this.state, { part } = this, said = `frame ${this.frame + 1} of ${this.count}`;
+    if (this.frame !== this.drawn) this.draw(this.frame);
     part("time").value = time;
-    part("time").setAttribute("aria-valuetext", count);
-    part("clock").textContent = count;
+    part("time").setAttribute("aria-valuetext", said);
+    part("clock").textContent = said;
     part("play").classList.toggle("playing", Boolean(playing));
     part("play").setAttribute("aria-label", playing ? "Pause" : "Play");
-    this.stale = false;
     if (!this.chosen) return;
     for (const mark of this.marks) { // this moment in the curves
       const last = Math.max(mark.dataset.frames - 1, 1);
@@ -107,25 +110,24 @@ class ClipPlayer extends Clock {
     }
   }
 
-  // White where the two pictures are equal.
-  subtract() {
-    const [ours, reference] = this.videos;
-    if (!this.difference || ours.readyState < 2 || reference.readyState < 2) return;
-    if (ours.videoWidth !== reference.videoWidth || ours.videoHeight !== reference.videoHeight) return;
-    if (Math.abs(ours.currentTime - reference.currentTime) > 0.03) return; // not the same moment
-    const { box, canvas } = this.difference;
-    if (canvas.width !== ours.videoWidth || canvas.height !== ours.videoHeight) {
-      canvas.width = ours.videoWidth;
-      canvas.height = ours.videoHeight;
+  // All pictures at once, so that they are of the same moment.
+  draw(frame) {
+    const bitmaps = this.frames.map((one) => one[frame]), [ours, reference] = bitmaps;
+    this.canvases.forEach((canvas, i) => canvas.getContext("2d").drawImage(bitmaps[i], 0, 0));
+    this.drawn = frame;
+    if (!this.difference || ours.width !== reference.width || ours.height !== reference.height) return;
+    const canvas = this.difference.querySelector("canvas"), context = canvas.getContext("2d");
+    if (this.difference.hidden) {
+      canvas.width = ours.width;
+      canvas.height = ours.height;
+      this.difference.hidden = false;
     }
-    const context = canvas.getContext("2d");
     context.globalCompositeOperation = "copy";
     context.drawImage(reference, 0, 0);
     context.globalCompositeOperation = "difference";
     context.drawImage(ours, 0, 0);
     context.fillStyle = "white";
-    context.fillRect(0, 0, canvas.width, canvas.height); // inverts
-    box.hidden = false;
+    context.fillRect(0, 0, canvas.width, canvas.height); // inverts: white where the two are equal
   }
 
   loop() {
@@ -168,11 +170,9 @@ if (players.length) {
   });
   const watch = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      const player = players.find((one) => one.figure === target);
-      player.seen = isIntersecting;
-      player.follow();
+      players.find((one) => one.figure === target).watch(isIntersecting);
     }
-  }, { rootMargin: "100px" });
+  }, { rootMargin: "300px" });
   players.forEach((player) => watch.observe(player.figure));
   all.hidden = players.length < 2;
   button.addEventListener("click", () => {
