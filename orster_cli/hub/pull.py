@@ -167,7 +167,7 @@ def _download_all(
 
     The threads are daemons: after an error or Ctrl-C nobody waits long for the file that one is reading."""
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     disable_progress_bars()
     api = HfApi(library_name="orster")

@@ -188,7 +188,7 @@ def _commit(
 ) -> str:
     """Upload and commit everything at once; returns the commit's id."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
     disable_progress_bars()  # what is told goes through the reporter
     repository = remote.repository

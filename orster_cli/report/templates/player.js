@@ -2,6 +2,19 @@
 // their own controls then.
 const HELP = "Space: play or pause. Comma, period or arrows: one frame. Home, End: first, last. L: loop.";
 
+const PATIENCE = 1000; // ms until a frame is taken as presented
+
+// Resolves when the frame at the time `at` is on the screen, which may be after the event "seeked".
+const presented = (video, at, length) => new Promise((resolve) => {
+  if (!video.requestVideoFrameCallback) return resolve();
+  const look = (now, { mediaTime }) => {
+    if (Math.abs(mediaTime + length / 2 - at) < 0.6 * length) resolve();
+    else video.requestVideoFrameCallback(look);
+  };
+  video.requestVideoFrameCallback(look);
+  return setTimeout(resolve, PATIENCE);
+});
+
 // The frames of a video as bitmaps: what a <video> shows while it is sought is not always that frame.
 async function decode(video, count) {
   const event = (name) => new Promise((resolve, reject) => {
@@ -11,11 +24,12 @@ async function decode(video, count) {
   if (video.error) throw video.error;
   if (video.readyState < 1) await event("loadedmetadata");
   video.pause();
-  const frames = [];
+  const frames = [], length = video.duration / count;
   for (let i = 0; i < count; i++) {
-    const sought = event("seeked");
-    video.currentTime = ((i + 0.5) / count) * video.duration;
+    const sought = event("seeked"), seen = presented(video, (i + 0.5) * length, length);
+    video.currentTime = (i + 0.5) * length;
     await sought;
+    await seen;
     if (video.readyState < 2) await event("canplay");
     frames.push(await createImageBitmap(video));
   }
@@ -61,7 +75,9 @@ class ClipPlayer extends Clock {
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", video.getAttribute("aria-label"));
       video.after(canvas);
-      video.hidden = true;
+      video.controls = false;
+      video.setAttribute("aria-hidden", "true");
+      video.classList.add("behind"); // still on the screen, or it would present no frames
       return canvas;
     });
     this.frames = frames;
