@@ -38,6 +38,8 @@ COMMANDS = {
     "view": ("view", "view"),
     "show": ("show", "show"),
     "verify": ("verify", "verify"),
+    "push": ("push", "push"),
+    "pull": ("pull", "pull"),
     "doctor": ("doctor", "doctor"),
     "init": ("init", "init"),
 }
@@ -49,7 +51,7 @@ PANELS = {
     "Look": ("list", "view", "show", "export", "verify"),
     "Train": ("prepare-data", "pretrain", "distill", "align", "finetune", "import"),
     "Measure": ("evaluate",),
-    "Manage": ("init", "config", "doctor"),
+    "Manage": ("init", "push", "pull", "config", "doctor"),
 }
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
 _ORDER = list(_PANEL_OF)

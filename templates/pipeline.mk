@@ -17,9 +17,12 @@ define update
 @$(1) --update
 @touch $@
 endef
-# which of the steps of `make all` follows
+# which of the steps of `make all` follows, and those after it; each says how long it takes itself
+steps := dataset frame-VAE encoder 3D-teacher 4D-diffusion video-teacher transfer alignment fine-tuning clip asset report
+later = $(wordlist 2,12,$(wordlist $(1),12,$(steps)))
 define step
 @echo "== step $(1) of 12: $(2)"
+@echo "   then: $(or $(call later,$(1)),nothing more)"
 endef
 man = $(1)/manifest.json
 # the prompt: the shell reads the first caption of the dataset when the clip is made

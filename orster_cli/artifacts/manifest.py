@@ -32,6 +32,7 @@ from orster_cli.core.names import safe_relative_path
 from orster_cli.core.strict_json import read_json
 
 MANIFEST = "manifest.json"
+ORIGIN = ".orster-origin.json"  # where a downloaded artifact is from; no part of it
 SCHEMA_VERSION = 2
 REQUEST_VERSION = 1  # of what `request_digest` hashes; another one makes every output out of date
 # fields that the id leaves out, by schema version

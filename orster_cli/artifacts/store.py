@@ -38,6 +38,7 @@ from orster_cli.artifacts.leftovers import (
 from orster_cli.artifacts.lock import WriterLock
 from orster_cli.artifacts.manifest import (
     MANIFEST,
+    ORIGIN,
     SCHEMA_VERSION,
     FileEntry,
     InputFile,
@@ -103,7 +104,7 @@ class Artifact:
         for name, digest, size in hash_files(self.path, sorted(present), reporter, stage="verify"):
             if (digest, size) != (expected[name].sha256, expected[name].size):
                 wrong.append(f"{self.path / name}: the bytes differ from the manifest's")
-        extra = set(file_names(self.path)) - set(expected) - {MANIFEST}
+        extra = set(file_names(self.path)) - set(expected) - {MANIFEST, ORIGIN}
         return wrong + [f"{self.path / name}: not in the manifest" for name in sorted(extra)]
 
 
@@ -154,6 +155,7 @@ class Draft:
         self._root = draft_folder(out, request)
         self.dir = self._root / ARTIFACT
         self.scratch = self._root / SCRATCH
+        self.replaced = self._root / REPLACED  # where an old artifact goes at commit
         self._lock: WriterLock | None = None
         self.resumed = False
 
@@ -211,7 +213,7 @@ class Draft:
         volatile = {"warnings": warnings or [], "run": run or {}}
         try:
             manifest = self._seal(content, together, volatile, run_files)
-            move_into_place(self.dir, self.out, self._root / REPLACED)
+            move_into_place(self.dir, self.out, self.replaced)
         except OSError as error:
             raise MissingResourceError(
                 f"{self.out}: cannot be written: {error.strerror or error}",

@@ -31,6 +31,7 @@ def show(
     Of any other folder: the artifacts in it.
     Examples: orster show asset/ ; orster show ."""
     from orster_cli.artifacts.manifest import MANIFEST
+    from orster_cli.artifacts.receiving import origin_of
     from orster_cli.artifacts.store import open_artifact
 
     if captions:
@@ -47,7 +48,11 @@ def show(
     keys = _keys(artifact) if manifest.kind == "dataset" else []
     if keys:
         values["keys"] = keys
-    Out(as_json=as_json).result(values, "\n".join(_lines(manifest, lineage, keys)))
+    lines = _lines(manifest, lineage, keys)
+    if (origin := origin_of(artifact)) is not None:
+        values["origin"] = origin
+        lines.insert(2, f"pulled from {origin.get('repository')}, commit {origin.get('commit')}")
+    Out(as_json=as_json).result(values, "\n".join(lines))
 
 
 def _inside(folder: Path) -> list[tuple[Path, Manifest]]:

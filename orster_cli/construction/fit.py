@@ -25,6 +25,7 @@ from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import View, ViewSet
 from orster_cli.core.atomic import replacing
 from orster_cli.core.errors import NumericalError, Preempted
+from orster_cli.core.estimates import WORTH, duration
 from orster_cli.core.live import LATEST
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed
@@ -63,6 +64,7 @@ class Fit:
         self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
         self._recent_error = math.nan
         steps = {"static": cfg.static_steps, "coarse": cfg.coarse_steps, "fine": cfg.fine_steps}
+        self._told = False  # how long it will take
         self._time_left = TimeLeft(steps, priors=model.has_priors)
         self._background = torch.ones(3, device=model.params["means"].device)
 
@@ -236,6 +238,11 @@ class Fit:
         psnr = -10 * math.log10(max(self._recent_error, 1e-12))
         left = self._time_left.after(self.step)
         eta = {} if left is None else {"eta_s": left}
+        if left is not None and not self._told:
+            self._told = True
+            if left >= WORTH:
+                steps = self.total - self.step
+                reporter.info(f"construct: about {duration(left)} for {steps:,} steps")
         reporter.step(
             f"construct: {self.stage(self.step - 1)}",
             self.step,

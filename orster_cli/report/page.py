@@ -22,6 +22,7 @@ from orster_cli.report.tabular import (
     protocol_items,
     protocol_title,
 )
+from orster_cli.viewer.document import clock_script, transport_html, transport_style
 
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; "
@@ -51,8 +52,8 @@ def report_page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> s
     return render(
         "page.html.j2",
         policy=POLICY,
-        style=source_text("page.css"),
-        script=source_text("page.js"),
+        style=Markup(transport_style() + "\n") + source_text("page.css"),  # noqa: S704 - our own
+        script=_script(),
         title=protocol_title(values["protocol"]),
         settings=protocol_items(values["protocol"]),
         changed=", ".join(values["protocol"].get("changed", [])),
@@ -67,11 +68,25 @@ def report_page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> s
         intervals=[name for name, found in values["summary"].items() if found["interval"]],
         strips=_strips(values, places),
         clips=clips,
+        frames_of=_frames,
+        transport=lambda prefix: Markup(transport_html(prefix)),  # noqa: S704 - our own
         curves=_curves(values),
         published=published_tables(),
         arrows=ARROWS,
         better=BETTER,
     )
+
+
+def _script() -> Markup:
+    """Sorting, the viewer's clock, and the players of clips that run by it."""
+    parts = (source_text("page.js"), clock_script(), source_text("player.js"))
+    return Markup("\n".join(parts))  # noqa: S704 - our own
+
+
+def _frames(subject: Mapping[str, Any]) -> int:
+    """Frames of a subject's video; 0 where the report does not say."""
+    counts = [len(values) for values in subject["frames"].values()]
+    return len(subject["times"] or ()) or max(counts, default=0)
 
 
 def _without_value(values: Mapping[str, Any]) -> list[str]:

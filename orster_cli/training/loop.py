@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from orster_cli.config.train import EncoderConfig, TrainConfig, VaeConfig
 from orster_cli.core.errors import ConfigError, Preempted
+from orster_cli.core.estimates import Announcement
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.stopping import StopFlag
@@ -115,6 +116,7 @@ class _Training:
         log = RunLog(run.scratch / LOG, self.step) if self.accelerator.is_main_process else None
         row = log.last() if log is not None else {}
         since, logged = time.monotonic(), self.step
+        estimate = Announcement(run.name, self.step, cfg.steps, run.reporter)
         self.model.train()
         if self.step < cfg.steps:
             run.reporter.step(run.name, self.step, cfg.steps)
@@ -133,6 +135,7 @@ class _Training:
                 since, logged = time.monotonic(), self.step
             shown = {"loss": round(row["loss"], 5)} if row else {}  # of the last line of the log
             run.reporter.step(run.name, self.step, cfg.steps, **shown)
+            estimate.after(self.step)
             if run.sample is not None and cfg.sample_every and self.step % cfg.sample_every == 0:
                 self.metrics.check()
                 with self._averaged():

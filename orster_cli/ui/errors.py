@@ -24,7 +24,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
     (
         errors.MissingResourceError,
         MISSING,
-        "missing resource: weights, GPU, compiler, extra, disk, memory, permission",
+        "missing resource: weights, GPU, compiler, extra, disk, memory, permission, network",
     ),
     (errors.NumericalError, 5, "numerical failure: not finite after rollback"),
     (

@@ -19,7 +19,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
 
 PAGE = Path(__file__).with_name("page")
-SCRIPTS = ("motion.js", "renderer.js", "controls.js")
+SCRIPTS = ("motion.js", "renderer.js", "clock.js", "controls.js")
 _PLACE = re.compile(r"%%([a-z]+)%%")
 _MOTION = re.compile(
     r'<script type="application/octet-stream" id="motion">([A-Za-z0-9+/=]*)</script>'
@@ -34,7 +34,7 @@ def script_text() -> str:
 def viewer_html(packed: bytes, *, title: str, about: Mapping[str, Any], poster: bytes) -> str:
     """The page that plays `packed`. `about`: `seconds` and `frames` of the clip, `name` of saved pictures,
     `figures` (lines of text); `poster`: a WebP picture, shown where the page cannot play."""
-    style, script = _source("page.css"), script_text()
+    style, script = f"{transport_style()}\n{_source('page.css')}", script_text()
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -45,11 +45,27 @@ def viewer_html(packed: bytes, *, title: str, about: Mapping[str, Any], poster: 
         "title": escape(printable(title)),
         "style": style,
         "script": script,
+        "transport": transport_html(),
         "poster": _base64(poster),
         "about": json.dumps(about).replace("<", "\\u003c"),
         "motion": _base64(packed),
     }
     return _PLACE.sub(lambda found: values[found[1]], _source("page.html"))
+
+
+def transport_html(prefix: str = "") -> str:
+    """The controls of a player: play, time, speed, what happens at the end. `prefix`: of their ids."""
+    return _source("transport.html").replace("%%prefix%%", escape(prefix))
+
+
+def transport_style() -> str:
+    """The style of `transport_html` in an element of the class "transport"."""
+    return _source("transport.css")
+
+
+def clock_script() -> str:
+    """JavaScript of the clock behind `transport_html`."""
+    return _source("clock.js")
 
 
 def packed_motion_of(html: str, *, where: str = "viewer") -> bytes:

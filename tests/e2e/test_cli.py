@@ -372,6 +372,10 @@ def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_pat
     steps = [line for line in done.stdout.splitlines() if line.startswith("== step ")]
     assert [line.split()[2] for line in steps] == [str(i + 1) for i in range(12)]
     assert {line.split()[4] for line in steps} == {"12:"}
+    left = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("   then: ")]
+    assert [len(names) for names in left[:-1]] == list(range(11, 0, -1))
+    assert left[0][-1] == left[-2][0] == "report"
+    assert left[-1] == ["nothing", "more"]
     log.unlink()
     assert "objects/clips.csv is used as it is; edit it" in done.stdout
     assert run().returncode == 0

@@ -68,8 +68,11 @@ class Watched:
     errors: list[str] = field(default_factory=list)
 
 
-def opened(browser: Any, path: Path, fragment: str = "", **options: Any) -> Watched:
-    """The viewer `path` in a new page, drawn once. `options`: of playwright's `new_page`."""
+def opened(
+    browser: Any, path: Path, fragment: str = "", *, ready: str = DRAWN, **options: Any
+) -> Watched:
+    """The page `path`, where the selector `ready` matches: by default a viewer, drawn once. `options`: of
+    playwright's `new_page`."""
     page = browser.new_page(**{"viewport": {"width": SIDE, "height": SIDE}, **options})
     watched = Watched(page)
     address = path.resolve().as_uri()
@@ -86,7 +89,7 @@ def opened(browser: Any, path: Path, fragment: str = "", **options: Any) -> Watc
     page.on("console", said)
     page.on("pageerror", lambda error: watched.errors.append(str(error)))
     page.goto(address + (f"#{fragment}" if fragment else ""))
-    page.wait_for_selector(DRAWN, state="attached", timeout=WAIT)
+    page.wait_for_selector(ready, state="attached", timeout=WAIT)
     return watched
 
 

@@ -18,24 +18,18 @@ const GROUNDS = { white: "#ffffff", grey: "#808080", black: "#000000" };
 
 const byId = (id) => document.getElementById(id);
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 
-class Viewer {
+class Viewer extends Clock {
   constructor(motion, about) {
-    this.motion = motion;
-    this.about = about;
-    this.canvas = byId("view");
-    this.renderer = new Renderer(this.canvas, motion);
-    this.home = { azimuth: 30, elevation: 10, distance: 2, x: 0, y: 0, z: 0 };
+    const home = { azimuth: 30, elevation: 10, distance: 2, x: 0, y: 0, z: 0 };
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    this.state = { ...this.home, time: 0, speed: 1, playing: still ? 0 : 1 };
+    const state = { ...home, time: 0, speed: 1, playing: still ? 0 : 1 };
     for (const [name, value] of new URLSearchParams(location.hash.slice(1)))
-      if (name in this.state && value !== "" && isFinite(value)) this.state[name] = Number(value);
-    this.state.time = clamp(this.state.time, 0, 1);
-    this.direction = 1;
-    this.stale = true;
-    this.frames = [];
-    this.script = [];
+      if (name in state && value !== "" && isFinite(value)) state[name] = Number(value);
+    state.time = clamp(state.time, 0, 1);
+    super(state, () => byId("repeat").value);
+    Object.assign(this, { motion, about, home, canvas: byId("view"), frames: [], script: [] });
+    this.renderer = new Renderer(this.canvas, motion);
     this.listen();
     this.fit();
     this.tick = this.tick.bind(this);
@@ -86,7 +80,7 @@ class Viewer {
   tick(now) {
     const passed = Math.min((now - (this.before ?? now)) / 1000, 0.25);
     this.before = now;
-    if (this.state.playing) this.advance(passed);
+    if (this.state.playing) this.advance(passed / this.about.seconds);
     else this.frames = [];
     if (this.stale) {
       this.draw();
@@ -95,27 +89,6 @@ class Viewer {
       this.show(now);
     }
     requestAnimationFrame(this.tick);
-  }
-
-  advance(seconds) {
-    const step = (this.direction * seconds * this.state.speed) / this.about.seconds;
-    let time = this.state.time + step;
-    const ends = byId("repeat").value;
-    if (ends === "loop") time = ((time % 1) + 1) % 1;
-    else if (time > 1 || time < 0) {
-      time = clamp(time, 0, 1);
-      if (ends === "bounce") this.direction = time ? -1 : 1;
-      else this.play(false);
-    }
-    this.state.time = time;
-    this.stale = true;
-  }
-
-  play(on) {
-    if (on && byId("repeat").value === "once" && this.state.time >= 1) this.state.time = 0;
-    if (byId("repeat").value !== "bounce") this.direction = 1;
-    this.state.playing = Number(on);
-    this.stale = true;
   }
 
   show(now) {
@@ -178,23 +151,24 @@ class Viewer {
   }
 
   figures() {
-    const hidden = (byId("figures").hidden = !byId("figures").hidden);
+    const box = byId("figures"), hidden = (box.hidden = !box.hidden);
     byId("info").setAttribute("aria-pressed", String(!hidden));
     this.said = undefined;
     this.stale = true;
   }
 
   nextGround() {
-    byId("ground").selectedIndex = (byId("ground").selectedIndex + 1) % byId("ground").length;
+    const ground = byId("ground");
+    ground.selectedIndex = (ground.selectedIndex + 1) % ground.length;
     this.stale = true;
   }
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || byId("keys").open) return;
     const kind = event.target.tagName, arrow = event.key.startsWith("Arrow"), space = event.key === " ";
-    const own = { SELECT: true, INPUT: arrow || space, BUTTON: space }; // keys that act there
+    const own = { SELECT: true, INPUT: arrow || space, BUTTON: space }; // its keys
     if (own[kind]) return;
-    const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const steps = { Left: [-1, 0], Right: [1, 0], Up: [0, -1], Down: [0, 1] };
     const act = {
       " ": () => this.play(!this.state.playing),
       ",": () => this.step(-1), ".": () => this.step(1),
@@ -203,7 +177,7 @@ class Viewer {
       h: () => document.body.classList.toggle("bare"), "?": () => byId("keys").showModal(),
     }[event.key.toLowerCase()];
     if (arrow) {
-      const [dx, dy] = steps[event.key];
+      const [dx, dy] = steps[event.key.slice(5)];
       if (event.shiftKey) this.move(20 * dx, 20 * dy);
       else this.turn(6 * dx, 6 * dy);
     } else if (act) act();
@@ -212,7 +186,7 @@ class Viewer {
   }
 
   listen() {
-    const canvas = this.canvas, pointers = new Map();
+    const { canvas } = this, pointers = new Map();
     const middle = () => {
       const [a, b] = [...pointers.values()];
       return { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2, gap: Math.hypot(a.x - b.x, a.y - b.y) || 1 };
@@ -225,7 +199,7 @@ class Viewer {
     canvas.addEventListener("pointermove", (event) => {
       const before = pointers.get(event.pointerId), ratio = canvas.width / canvas.clientWidth;
       if (!before) return;
-      const pinch = pointers.size === 2 ? middle() : null;
+      const pinch = pointers.size === 2 && middle();
       const dx = event.clientX - before.x, dy = event.clientY - before.y;
       Object.assign(before, { x: event.clientX, y: event.clientY });
       if (pinch) {

@@ -1,4 +1,4 @@
-// Packed motion (docs/formats.md) -> integer arrays, as the textures take them.
+// Packed motion (docs/formats.md) -> arrays for the textures.
 
 const WIDE = 1024; // texels of a texture's row
 const MAGIC = "ORSTER4D";

@@ -1,7 +1,7 @@
-// WebGL2: Gaussians mixed between knots in the vertex shader, drawn as quads, near to far.
-// The projection and the constants are those of the rasterizer (gsplat's rules).
+// Gaussians mixed between knots in the vertex shader, drawn as quads, near to far.
+// Projection and constants are the rasterizer's (gsplat's rules).
 
-const literal = (x) => Number(x).toExponential(); // as GLSL writes a float
+const literal = (x) => Number(x).toExponential();
 
 const vertexShader = (rules) => `#version 300 es
 precision highp float; precision highp int; precision highp usampler2DArray;
@@ -97,7 +97,7 @@ class Renderer {
     if (rows > gl.getParameter(gl.MAX_TEXTURE_SIZE) || head.knots > layers)
       throw new Error(`${count} Gaussians at ${head.knots} knots are too many for this device`);
     Object.assign(this, { gl, canvas, motion, count });
-    // Without a float target each Gaussian rounds: from far to near that shows less.
+    // Without a float target each Gaussian rounds: far to near shows less of it.
     this.float = Boolean(gl.getExtension("EXT_color_buffer_float"));
     this.order = new Uint32Array(count);
     this.depths = new Float32Array(count);

@@ -1,0 +1,1 @@
+"""Artifacts to and from repositories of the Hugging Face hub."""
