@@ -33,7 +33,7 @@ from orster_cli.gallery.answers import NO_SCRIPT, SANDBOX, TYPES, Answers, json_
 from orster_cli.gallery.catalog import COMPLETE, DRAFTS
 from orster_cli.gallery.document import gallery_page
 from orster_cli.gallery.feed import Feed
-from orster_cli.gallery.plain_files import open_plain
+from orster_cli.core.plain_files import open_plain
 
 MAX_CONNECTIONS, MAX_STREAMS = 64, 16
 PATIENCE = 10.0  # seconds that a connection may stay silent
