@@ -48,8 +48,9 @@ def find_beside(gltf: Path, uri: str) -> Path | None:
 
 
 def read_beside(gltf: Path, uri: str, where: str) -> bytes:
-    """The bytes of the file that `uri` names beside `gltf`. InputError: it leads out of the folder, or there
-    is no such file; LimitError: too large."""
+    """The bytes of the file that `uri` names beside `gltf`.
+
+    InputError: it leads out of the folder, or there is no such file; LimitError: too large."""
     named, shown = candidates(uri), printable(uri)[:80]
     if not named:
         raise InputError(

@@ -26,7 +26,8 @@ from orster_cli.gltf.scene import Instance, Primitive, Scene, Skin
 def load_gltf(path: Path) -> Scene:
     """Read an animated object from a `.glb` or `.gltf` file.
 
-    InputError: malformed, compressed without its decoder, files that are missing, or no triangles; LimitError."""
+    InputError: malformed, compressed and no decoder installed, a file beside it missing, or no triangles;
+    LimitError."""
     return read_scene(read_gltf(Path(path)))
 
 
@@ -97,7 +98,7 @@ class _SceneReader:
                 if skin is not None:
                     self.warn(f"{where}: {INSTANCING} of a mesh with a skin is not read")
                     places = [None]
-            for index, primitive in primitives[mesh]:
+            for _, primitive in primitives[mesh]:
                 if skin is not None:
                     self._check_joints(primitive, skin, where)
                 vertices += len(places) * len(primitive.positions)

@@ -55,7 +55,7 @@ def _decoded(document: GltfDocument, entry: dict[str, Any], where: str) -> bytes
         raise document.fail(f"{where}.byteStride", "a multiple of 4", stride)
     if mode != "ATTRIBUTES" and stride not in (2, 4):
         raise document.fail(f"{where}.byteStride", "2 or 4", stride)
-    if kind == "OCTAHEDRAL" and stride not in (4, 8) or kind == "QUATERNION" and stride != 8:
+    if (kind == "OCTAHEDRAL" and stride not in (4, 8)) or (kind == "QUATERNION" and stride != 8):
         raise document.fail(f"{where}.byteStride", "the filter's", stride)
     document.count_decoded(where, count * stride)
     source = bytes(data[offset : offset + length])

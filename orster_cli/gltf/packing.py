@@ -85,8 +85,8 @@ def _is_fallback(buffer: dict[str, Any]) -> bool:
 
 
 def keep_object(folder: Path, mesh: Path | None) -> None:
-    """Put a copy of `mesh` into the folder of a clip or an asset: one file, with what lay beside it. Nothing
-    for other files and None. InputError: a file beside it is missing."""
+    """Put a copy of `mesh` into the folder of a clip or an asset: one file, with what lay beside it.
+    Nothing for other files and None. InputError: a file beside it is missing."""
     if mesh is None or mesh.suffix.lower() not in OBJECT_SUFFIXES:
         return
     document = read_gltf(mesh)

@@ -222,8 +222,8 @@ class PrimitiveReader:
         return moved, turned
 
     def _texcoords(self, values: np.ndarray, where: str) -> np.ndarray:
-        """Texture coordinates [V,2]. KHR_mesh_quantization allows integers that are not normalised: they are
-        taken as they are, and the texture's transform brings them to its size."""
+        """Texture coordinates [V,2]. KHR_mesh_quantization allows integers that are not normalised: they
+        are taken as they are, and the texture's transform brings them to its size."""
         if values.dtype.kind != "f" and QUANTIZATION in self._extensions():
             return values.astype(np.float64)
         return self._unit_floats(values, where)
@@ -237,8 +237,8 @@ class PrimitiveReader:
         ]
 
     def _unit_floats(self, values: np.ndarray, where: str) -> np.ndarray:
-        """Floats unchanged; integers without the `normalized` flag, which is not valid, scaled to [0,1], the
-        only sensible reading of colours and weights."""
+        """Floats unchanged; integers without the `normalized` flag, which is not valid, scaled to [0,1],
+        the only sensible reading of colours and weights."""
         if values.dtype.kind == "f":
             return values
         self.warn(f"{where}: integers without `normalized` are read as if they had it")

@@ -7,6 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.marks import split_mark
 from orster_cli.core.names import printable, slug
 from orster_cli.diffusion.known_texts import content_words, read_known_texts, words_of
 
@@ -64,7 +65,7 @@ def folder_of(text: str | None, image: Path | None, static_object: str | None) -
     """A folder's name from the text, the image or the object (a path, or ``dataset#key``)."""
     name = text or (image.stem if image else "")
     if not name and static_object:
-        path, _, key = static_object.partition("#")
+        path, _, key = split_mark(static_object)
         name = key or Path(path).stem
     return slug(name, maximum=60).lower()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.marks import split_mark
 from orster_cli.core.names import key_slug, printable, slug
 from orster_cli.gltf.container import GLTF_SUFFIXES
 
@@ -59,7 +60,7 @@ class Subject:
 def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Subject]:
     """All subjects that `text` names, each with a name of its own. InputError: there are none."""
     path = Path(text)
-    if "#" in text or not path.is_dir():
+    if split_mark(text)[1] or not path.is_dir():
         return [open_subject(text, cfg, reporter)]
     if _kind(path) == "dataset":
         return _of_dataset(path, cfg)
@@ -73,7 +74,7 @@ def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Su
     for child, subject in zip(inside, found, strict=True):
         if child.parent != path:  # what `generate` leaves: NAME/clip, NAME/asset
             subject.name = f"{slug(child.parent.name)}-{subject.name}"
-    found += [one for child in meshes for one in _animations(child, cfg)]
+    found += [one for child in meshes for one in _animations(child, cfg, reporter)]
     for i, subject in enumerate(found):
         if any(subject.name == other.name for other in found[:i]):
             subject.name = f"{subject.name}-{i}"
@@ -91,18 +92,18 @@ def datasets_in(text: str) -> list[Path]:
 def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     """The one subject that `text` names."""
     path = Path(text)
-    name, _, animation = text.partition("#")
+    name, mark, animation = split_mark(text)
     if Path(name).suffix.lower() in GLTF_SUFFIXES and Path(name).is_file():
-        return _mesh(Path(name), animation, cfg)
+        return _mesh(Path(name), animation, cfg, reporter)
     if path.is_dir() and _kind(path) == "asset":
         return _asset(path)
     if path.is_file() and path.suffix.lower() == ".ply":
-        return _gaussians(path)
+        return _gaussians(path, cfg, reporter)
     if path.is_file():
         return _video(path, cfg, reporter)
     if path.is_dir() and not any(path.iterdir()):
         raise InputError(f"{path}: the folder is empty", hint=FORMS)
-    if "#" not in text and not (path.is_dir() and _is_artifact_or_clip(path)):
+    if not mark and not (path.is_dir() and _is_artifact_or_clip(path)):
         raise InputError(f"{printable(text)}: no such clip, or one without cameras", hint=FORMS)
     if path.is_dir() and _kind(path) not in (None, "clip", "dataset"):
         raise InputError(f"{path}: expected frames, found a {_kind(path)} artifact", hint=FORMS)
@@ -243,21 +244,23 @@ def _asset(path: Path) -> Subject:
     )
 
 
-def _gaussians(path: Path) -> Subject:
+def _gaussians(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
+    """Gaussians in a .ply, placed as meshes are."""
     from orster_cli.inputs.files import input_file
 
     def load() -> LoadedSubject:
+        from orster_cli.dataset.splat_placement import read_placed
         from orster_cli.evaluation.videos import GaussianScene, StaticGaussians
-        from orster_cli.io.ply import read_ply
 
-        return LoadedSubject(content=GaussianScene(StaticGaussians(read_ply(path))))
+        gaussians = read_placed(path, cfg.up, reporter)
+        return LoadedSubject(content=GaussianScene(StaticGaussians(gaussians)))
 
     return Subject(name=slug(path.stem), load=load, inputs=[input_file(path)])
 
 
-def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
+def _mesh(path: Path, animation: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     """One animation of a file; the first where `animation` is ""."""
-    from orster_cli.inputs.files import input_file
+    from orster_cli.inputs.objects import object_files
 
     if animation and not animation.isdecimal():
         raise InputError(
@@ -266,22 +269,24 @@ def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
     key = f"{key_slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
     return Subject(
         name=key,
-        load=partial(_load_mesh, path, int(animation or 0), cfg),
-        inputs=[input_file(path)],
+        load=partial(_load_mesh, path, int(animation or 0), cfg, reporter),
+        inputs=object_files(path),
         key=key,
         made_from=(key,),
     )
 
 
-def _animations(path: Path, cfg: EvaluateConfig) -> list[Subject]:
+def _animations(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> list[Subject]:
     """Each animation of a file, under the key that `prepare-data` gives it."""
     from orster_cli.gltf.load import load_gltf
 
     count = max(len(load_gltf(path).clips), 1)
-    return [_mesh(path, str(i), cfg) for i in range(count)]
+    return [_mesh(path, str(i), cfg, reporter) for i in range(count)]
 
 
-def _load_mesh(path: Path, animation: int, cfg: EvaluateConfig) -> LoadedSubject:
+def _load_mesh(
+    path: Path, animation: int, cfg: EvaluateConfig, reporter: Reporter
+) -> LoadedSubject:
     from orster_cli.config.prepare import PrepareConfig
     from orster_cli.dataset.views import normalize_object
     from orster_cli.evaluation.videos import MeshScene
@@ -289,6 +294,8 @@ def _load_mesh(path: Path, animation: int, cfg: EvaluateConfig) -> LoadedSubject
 
     prepare = PrepareConfig(resolution=cfg.resolution)  # the defaults of `prepare-data`
     scene = load_gltf(path)
+    for warning in scene.warnings if animation == 0 else ():  # once per file
+        reporter.warn(f"{printable(path.name)}: {warning}")
     clip = animation if scene.clips or animation else None
     return LoadedSubject(content=MeshScene(normalize_object(scene, clip, prepare), prepare))
 

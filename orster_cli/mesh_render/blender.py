@@ -138,8 +138,8 @@ def _plain_materials(bpy: Any) -> None:
 
 
 def _cull_backfaces(tree: Any) -> None:
-    """Make the backs of faces transparent: Cycles draws them whatever `use_backface_culling` says, which the
-    importer sets where `doubleSided` is false."""
+    """Make the backs of faces transparent: Cycles draws them whatever `use_backface_culling` says, which
+    the importer sets where `doubleSided` is false."""
     for output in [node for node in tree.nodes if node.type == "OUTPUT_MATERIAL"]:
         surface = output.inputs["Surface"]
         if not surface.links:

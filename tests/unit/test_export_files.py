@@ -14,7 +14,7 @@ from plyfile import PlyData
 from orster_cli.core.errors import ConfigError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
-from orster_cli.export.axes import MATRICES, turned
+from orster_cli.geometry.axes import MATRICES, turned
 from orster_cli.export.cleaning import clean
 from orster_cli.export.formats import FORMATS, parse_formats
 from orster_cli.export.job import ExportJob
