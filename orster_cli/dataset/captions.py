@@ -1,9 +1,9 @@
 """Reads the captions file, which selects animations and describes them.
 
-A CSV with a header. The columns `file` (the object's file, by its name or by its path) and `clip` (index of
-the animation) are required; `caption`, `also` (alternative captions, separated by `|`) and `use` (0 or 1) are
-optional, as are `who` and `what`: the object and its action, each with alternatives separated by `|`,
-from which captions are composed. Other columns are not read, which is said.
+A CSV with a header. The columns `file` (the object's file, by its name or by its path) and `clip` (index
+of the animation) are required; `caption`, `also` (alternative captions, separated by `|`) and `use` (0 or
+1) are optional, as are `who` and `what`: the object and its action, each with alternatives separated by
+`|`, from which captions are composed. Other columns are not read, which is said.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ def prepare(
     """Render, curate and pack all clips of `sources` into `out` (shards, index.json, contact
     sheets); `scratch` holds finished clips between runs.
 
-    `captions` by (file name or path, clip) selects the clips; None selects all. Damaged sources are listed as
-    dropped. InputError: no clip is accepted; Preempted: `stop` was requested; MissingResourceError:
+    `captions` by (file name or path, clip) selects the clips; None selects all. Damaged sources are listed
+    as dropped. InputError: no clip is accepted; Preempted: `stop` was requested; MissingResourceError:
     the renderer or device of `cfg` is missing."""
     if cfg.renderer == "blender":
         require_bpy()

@@ -1,8 +1,8 @@
 """Normalises an object: one scale and one offset for a whole clip (docs/conventions.md).
 
 The bounding box over all times is centred at the origin. The longest side of the box at the first time is
-scaled to 1, or to less where the box over all times would exceed 1.25 or a vertex would leave the frame of an
-orbit at the given elevation. Where the object has no size at the first time, its box over all times counts.
+scaled to 1, or to less where the box over all times would exceed 1.25 or a vertex would leave the frame
+of an orbit at the given elevation. Where it has no size at the first time, its box over all times counts.
 """
 
 from __future__ import annotations

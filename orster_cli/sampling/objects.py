@@ -51,11 +51,10 @@ def _at_start(scene: Scene, cfg: PrepareConfig, reporter: Reporter) -> Normalize
     where the object has no size at the start."""
     normalized = normalize_object(scene, 0 if scene.clips else None, cfg)
     scale = normalized.normalization.scale
-    if scene.clips and not has_size_at_start(scene, 0, scene.clips[0].start, scale):
-        if has_size_at_start(scene, None, 0.0, scale):
-            name = printable(scene.path.name)
-            reporter.warn(
-                f"{name}: it has no size at its animation's start: its rest pose is shown"
-            )
-            return normalize_object(scene, None, cfg)
-    return normalized
+    if not scene.clips or has_size_at_start(scene, 0, scene.clips[0].start, scale):
+        return normalized
+    name = printable(scene.path.name)
+    if not has_size_at_start(scene, None, 0.0, scale):
+        raise InputError(f"{name}: it has no size at its animation's start, nor in its rest pose")
+    reporter.warn(f"{name}: it has no size at its animation's start: its rest pose is shown")
+    return normalize_object(scene, None, cfg)
