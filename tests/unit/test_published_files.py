@@ -77,7 +77,9 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         read_weights(tmp_path, STEM, TORCH_STEM)
     _shards(tmp_path, *LAYOUTS["bin"])
     (tmp_path / "pytorch_model-00002-of-00002.bin").unlink()
-    with pytest.raises(InputError, match="lists 2 files, of which 1 are not there: pytorch_model-00002"):
+    with pytest.raises(
+        InputError, match="lists 2 files, of which 1 are not there: pytorch_model-00002"
+    ):
         read_weights(tmp_path, STEM, TORCH_STEM)
 
 
