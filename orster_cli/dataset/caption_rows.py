@@ -22,9 +22,9 @@ class Matched:
     strangers: list[str]
 
 
-def match_rows(rows: Rows, sources: list[Source]) -> Matched:
+def match_rows(rows: Rows, sources: list[Source], where: str = "captions") -> Matched:
     """The rows of `sources`. A row names its object by the path below the folder that was given
-    ("a/walk.glb"), by the end of that path, or by the file's name.
+    ("a/walk.glb"), by the end of that path, or by the file's name. `where` names the file in errors.
 
     InputError: a name is that of several objects, or two rows describe one clip."""
     exact = {source.name: source for source in sources}
@@ -41,14 +41,14 @@ def match_rows(rows: Rows, sources: list[Source]) -> Matched:
         known = name if name in ends else plain.lstrip("/")
         named = [exact[known]] if known in exact else ends.get(known, [])
         if len(named) > 1:
-            raise _ambiguous(name, named)
+            raise _ambiguous(where, name, named)
         if not named:
             strangers[name] = None
             continue
         key = named[0].name, clip
         if key in found:
             raise InputError(
-                f"captions: expected each clip once, got {printable(written[key])} {clip} and "
+                f"{where}: expected each clip once, got {printable(written[key])} {clip} and "
                 f"{printable(name)} {clip}, which are the same",
                 code="E-CAPTIONS",
             )
@@ -63,11 +63,11 @@ def row_name(source: Source, sources: list[Source]) -> str:
     return name if len(same) == 1 else source.name
 
 
-def _ambiguous(name: str, named: list[Source]) -> InputError:
+def _ambiguous(where: str, name: str, named: list[Source]) -> InputError:
     paths = sorted(source.name for source in named)
     shown = ", ".join(printable(path) for path in paths[:6])
     return InputError(
-        f"captions: {printable(name)!r} is the name of {len(paths)} objects: {shown}"
+        f"{where}: {printable(name)!r} is the name of {len(paths)} objects: {shown}"
         f"{', ...' if len(paths) > 6 else ''}",
         hint=f"name each by its path, as {paths[0]}; --write-captions does so",
         code="E-CAPTIONS",

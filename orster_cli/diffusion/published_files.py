@@ -28,8 +28,8 @@ def read_weights(folder: Path, stem: str, torch_stem: str | None = None) -> Mapp
                 return found
     there = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
     raise InputError(
-        f"{folder}: no weights: neither {stem}.safetensors nor {torch_stem or stem}.bin, whole or in shards "
-        f"with an index, is there; found {printable(', '.join(there)) or 'nothing'}",
+        f"{folder}: no weights: neither {stem}.safetensors nor {torch_stem or stem}.bin, whole or in "
+        f"shards with an index, is there; found {printable(', '.join(there)) or 'nothing'}",
         hint="fetch the whole repository: --fetch",
     )
 

@@ -86,7 +86,7 @@ def plan_prepare(
     sources = take_part(found, part)
     rows = None
     if captions is not None:
-        matched = match_rows(read_captions(captions, reporter), found)
+        matched = match_rows(read_captions(captions, reporter), found, str(captions))
         _check_files(captions, matched, found, reporter)
         names = {source.name for source in sources}
         rows = {key: row for key, row in matched.rows.items() if key[0] in names}

@@ -52,10 +52,12 @@ def test_the_cases(cases: Path) -> None:
         ("a/walk.glb", 0): "a creature",
         ("b/walk.glb", 0): "a box",
     }
-    with pytest.raises(InputError, match="'walk.glb' is the name of 2 objects: a/walk.glb, b/walk"):
+    with pytest.raises(
+        InputError, match=r"'walk\.glb' is the name of 2 objects: a/walk\.glb, b/walk"
+    ):
         _plan(objects, folder / "crlf.csv")
     with pytest.raises(
-        InputError, match="unquoted.csv, line 2: expected 3 fields, got 4"
+        InputError, match=r"unquoted\.csv, line 2: expected 3 fields, got 4"
     ) as caught:
         _plan(objects, folder / "unquoted.csv")
     assert '"a box, that hops"' in (caught.value.hint or "")

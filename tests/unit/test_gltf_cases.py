@@ -106,7 +106,7 @@ def _facing(*, double_sided: bool, mirrored: bool = False, skin: bool = False) -
     """A red square that faces the front (+Z of the file), as a part of an object with a blue one behind."""
     glb = Glb()
     for depth, color in ((0.5, [1, 0, 0, 1]), (-0.5, [0, 0, 1, 1])):
-        corners = np.array(QUAD, float) + [0, 0, depth]
+        corners = np.array(QUAD, float) + np.array([0, 0, depth])
         primitive = glb.mesh(corners, SIDES)
         look = {"pbrMetallicRoughness": {"baseColorFactor": color}, "doubleSided": double_sided}
         primitive["material"] = len(glb.root.setdefault("materials", []))
@@ -261,7 +261,7 @@ def test_instances_stand_where_their_attributes_say(tmp_path: Path) -> None:
     assert scene.warnings == ()
     file = scene.evaluate(None, 0.0).vertices[:, [0, 2, 1]] * [1, 1, -1]  # back to +Y up
     turned = TRIANGLE[:, [1, 0, 2]] * [-1, 1, 1]  # 90 degrees about z
-    assert file[:3] == pytest.approx(TRIANGLE + [1, 0, 5])
+    assert file[:3] == pytest.approx(TRIANGLE + np.array([1, 0, 5]))
     assert file[3:] == pytest.approx(3 * turned + [0, 2, 5], abs=1e-6)
 
 
@@ -289,7 +289,7 @@ def test_pictures_of_other_formats_have_a_fallback(tmp_path: Path) -> None:
         _assert_alike(path, plain)
         assert any("fallback" in text for text in load_gltf(path).warnings)
         del glb.root["textures"][0]["source"]
-        with pytest.raises(InputError, match="without a fallback|PNG, JPEG or WebP"):
+        with pytest.raises(InputError, match=r"without a fallback|PNG, JPEG or WebP"):
             load_gltf(glb.save(path))
 
 
@@ -342,7 +342,7 @@ def test_no_link_and_no_pipe_is_read(tmp_path: Path) -> None:
     secret = tmp_path / "secret.bin"
     shutil.move(path.parent / "s.bin", secret)
     (path.parent / "s.bin").symlink_to(secret)
-    with pytest.raises(InputError, match="links are not followed|cannot be read"):
+    with pytest.raises(InputError, match=r"links are not followed|cannot be read"):
         load_gltf(path)
     assert files_of(path) == [path, path.parent / "t" / "a.png"]
     (path.parent / "s.bin").unlink()
