@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.marks import split_mark
-from orster_cli.core.names import printable, slug
+from orster_cli.core.names import as_text, printable, slug
 from orster_cli.diffusion.known_texts import content_words, read_known_texts, words_of
 
 CODE = "E-PROMPT"
@@ -18,8 +18,14 @@ TEXTS_MAX_BYTES = 1 << 20
 def check_prompt(
     text: str, model: Path, *, anyway: bool = False, with_picture: bool = False
 ) -> None:
-    """InputError: `text` has no words or, unless `anyway` or an image or object is given with it
-    (`with_picture`), none that the model in the folder `model` knows."""
+    """InputError: `text` is not UTF-8, has no words or, unless `anyway` or an image or object is given with
+    it (`with_picture`), none that the model in the folder `model` knows."""
+    if any(0xD800 <= ord(c) <= 0xDFFF for c in text):  # bytes of the command line that are no text
+        raise InputError(
+            f"the text is not UTF-8: {as_text(text)[:80]!r}",
+            hint="type it in a terminal of UTF-8, or give a file with --texts",
+            code=CODE,
+        )
     if not words_of(text):
         shown = f"expected words, got {printable(text)[:80]!r}" if text.strip() else "it is empty"
         hint = (

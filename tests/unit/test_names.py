@@ -10,14 +10,16 @@ import pytest
 
 from orster_cli.artifacts.outputs import check_output
 from orster_cli.config.evaluate import EvaluateConfig
+from orster_cli.core.errors import InputError
 from orster_cli.core.marks import split_mark
 from orster_cli.core.names import as_text
 from orster_cli.core.reporting import Silent
 from orster_cli.dataset.reader import Dataset
 from orster_cli.export.options import parse_mesh
+from orster_cli.inputs.models import SHIPPED
 from orster_cli.inputs.objects import object_files
 from orster_cli.inputs.prepare_plan import plan_prepare
-from orster_cli.inputs.prompts import folder_of
+from orster_cli.inputs.prompts import check_prompt, folder_of
 from orster_cli.inputs.subjects import open_subject, open_subjects
 from tests.helpers.preparing import TINY
 
@@ -65,6 +67,12 @@ def test_bytes_that_are_no_utf8_and_long_names(creature: Path, tmp_path: Path) -
     for name in names:
         path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
         assert object_files(path)[0].name.encode()  # text that a manifest can hold
+
+
+def test_a_text_that_is_no_utf8_is_refused_with_its_bytes() -> None:
+    text = os.fsdecode(b"a fr\xf6g jumping")
+    with pytest.raises(InputError, match=r"the text is not UTF-8: 'a fr.*xf6g jumping'"):
+        check_prompt(text, SHIPPED, anyway=True)
 
 
 @pytest.mark.parametrize("name", ["plain.glb", "ünïcode – x.glb", "a\\b.glb"])
