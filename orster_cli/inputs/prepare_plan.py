@@ -122,7 +122,7 @@ def _alike(name: str, there: list[str]) -> str:
 
 def _hashed(sources: list[Source], reporter: Reporter) -> list[InputFile]:
     """Every file of every source, under its name relative to what the user named."""
-    found: dict[str, InputFile] = {}
+    found: dict[Path, InputFile] = {}
     for done, source in enumerate(sources, start=1):
         root = source.path if source.path.is_dir() else source.path.parent
         files = files_of(source.path)
@@ -132,7 +132,7 @@ def _hashed(sources: list[Source], reporter: Reporter) -> list[InputFile]:
         for path in files:
             inner = as_text(path.relative_to(root).as_posix())
             name = source.name if path == source.path else f"{above}/{inner}".lstrip("/")
-            if name not in found:  # several objects may share a picture
-                found[name] = input_file(path).model_copy(update={"name": name})
+            if path not in found:  # several objects may share a picture
+                found[path] = input_file(path).model_copy(update={"name": name})
         reporter.step("hash inputs", done, len(sources))
     return list(found.values())

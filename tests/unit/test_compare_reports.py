@@ -415,5 +415,5 @@ def test_a_report_from_before_a_setting_compares_with_one_of_its_default() -> No
     second["protocol"]["up"] = "z"
     assert compare(first, second)["metrics"]["psnr"]["difference"] == 0
     second["protocol"]["up"] = "-y"
-    with pytest.raises(InputError, match="up is 'z' in .* and '-y' in "):
+    with pytest.raises(InputError, match=r"up is 'z' in .* and '-y' in "):
         compare(first, second)
