@@ -154,7 +154,7 @@ def _prepare(
         summary=f"{counted(done.kept, 'clip')} of {counted(len(plan.sources), 'object')} kept"
         f", {done.dropped} dropped"
         + (f": {causes} (orster show: each)" if done.dropped else "")
-        + (f"; {silent} of the kept without a caption (--write-captions)" if silent else ""),
+        + (f"; {silent} without a caption (to write some: --write-captions)" if silent else ""),
         next_step=f"look at {stage.out_path / 'contact_sheet.png'}",
         values={"samples": done.kept, "dropped": done.dropped, "without_caption": silent},
     )
