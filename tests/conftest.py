@@ -61,6 +61,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of inputs as people report them, beside the repository; skips without it."""
+    root = Path(os.environ.get("ORSTER_SHARED", REPOSITORY.parent / "shared")) / "cases"
+    if not root.is_dir():
+        pytest.skip(f"no cases at {root}")
+    return root
+
+
+@pytest.fixture(scope="session")
 def creature() -> Path:
     """The demo's animated object."""
     return REPOSITORY / "examples" / "creature.glb"

@@ -18,10 +18,11 @@ from orster_cli.artifacts.store import Artifact, Draft
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
+from orster_cli.gltf.packing import keep_object
 from orster_cli.inputs import clips as inputs
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.video import OrbitFlags
-from orster_cli.io.clip_files import CONDITION, keep_object, write_clip, write_priors
+from orster_cli.io.clip_files import CONDITION, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, to_bytes
 
 SHEET_FRAMES = 8

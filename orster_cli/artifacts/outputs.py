@@ -12,6 +12,7 @@ from typing import get_args
 
 from orster_cli.artifacts.manifest import MANIFEST, Kind
 from orster_cli.core.errors import ConfigError, ConflictError, InputError
+from orster_cli.core.marks import split_mark
 from orster_cli.core.strict_json import read_json
 
 CODE = "E-OUTPUT"
@@ -95,9 +96,7 @@ def _check_inputs(out: Path, kind: Kind, reads: Iterable[InputPath]) -> None:
 
 def _path(name: InputPath) -> Path | None:
     """The file or folder of an input; of "dataset#key" the dataset."""
-    text = "" if name is None else os.fspath(name)
-    if not os.path.exists(text):
-        text = text.partition("#")[0]
+    text = "" if name is None else split_mark(os.fspath(name))[0]
     return Path(text) if text else None
 
 

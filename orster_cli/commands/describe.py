@@ -40,6 +40,18 @@ def facts(content: Mapping[str, Any]) -> list[str]:
     return [f"{key}: {_cut(_fact(key, value))}" for key, value in content.items()]
 
 
+def dropped(entries: Any) -> list[str]:
+    """A line for each clip that a dataset has not, with the whole reason."""
+    if not isinstance(entries, list):
+        return []
+    lines = [
+        f"dropped {entry.get('key')} of {entry.get('source')}: {entry.get('reason')}"
+        for entry in entries
+        if isinstance(entry, dict)
+    ]
+    return [f"dropped: {len(lines) or 'none'}", *lines]
+
+
 def files(entries: list[FileEntry]) -> list[str]:
     """A line for each file, or for each folder of many; the largest have their own."""
     folders: dict[str, list[FileEntry]] = {}

@@ -46,6 +46,9 @@ def evaluate(
     protocol: Annotated[
         str | None, typer.Option(help="orster (the default), diffusion4d or consistent4d.")
     ] = None,
+    up: Annotated[
+        str | None, typer.Option(help="Axis of a .ply that points up: z (the default), y or -y.")
+    ] = None,
     fail_under: Annotated[
         list[str] | None, typer.Option(help="Exit with 7 where a mean is less, e.g. psnr=16.")
     ] = None,
@@ -88,7 +91,7 @@ def evaluate(
         kind="report",
         reads=[subject, reference],
         out=out or report_folder(subject),
-        flags={"evaluate.metrics": names},
+        flags={"evaluate.metrics": names, "evaluate.up": up},
         template=protocol_template(protocol),
         **run.for_stage(),
     )

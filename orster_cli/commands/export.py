@@ -298,6 +298,8 @@ def _job(
     mesh = None
     if found is not None and wants_mesh:
         mesh = open_source_mesh(found.path, clip=found.clip, frames=frames)
+        for warning in mesh.scene.warnings:
+            sink.warn(f"{found.path.name}: {warning}")
     return ExportJob(
         name=name,
         asset=cleaned.asset,

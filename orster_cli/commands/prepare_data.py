@@ -144,14 +144,16 @@ def _prepare(
         )
         warnings = stage.out.warnings[:100]
         artifact = draft.commit(done.content, licences=done.licences, warnings=warnings)
+    from orster_cli.dataset.drops import count_causes
     from orster_cli.dataset.reader import Dataset
 
+    causes = count_causes(one["reason"] for one in done.content["dropped"])
     silent = sum(not texts for texts in Dataset.read(artifact.path).texts().values())
     stage.done(
         artifact,
-        summary=f"{counted(done.kept, 'clip')} of {counted(len(plan.sources), 'object')} kept, "
-        f"{done.dropped} dropped "
-        "(reasons in the manifest)"
+        summary=f"{counted(done.kept, 'clip')} of {counted(len(plan.sources), 'object')} kept"
+        f", {done.dropped} dropped"
+        + (f": {causes} (orster show: each)" if done.dropped else "")
         + (f"; {silent} without a caption (to write some: --write-captions)" if silent else ""),
         next_step=f"look at {stage.out_path / 'contact_sheet.png'}",
         values={"samples": done.kept, "dropped": done.dropped, "without_caption": silent},

@@ -138,6 +138,10 @@ class SamplerOptions:
     scheduler: Annotated[
         str | None, typer.Option(help="ddim or dpm++.", rich_help_panel=SETTINGS)
     ] = None
+    up: Annotated[
+        str | None,
+        typer.Option(help="Axis of a .ply that points up: z, y or -y.", rich_help_panel=SETTINGS),
+    ] = None
     batch: Annotated[int | None, typer.Option(help="Videos at once.", rich_help_panel=SETTINGS)] = (
         None
     )
@@ -179,13 +183,7 @@ def sample_video(
     from orster_cli.artifacts.outputs import check_output
     from orster_cli.commands.stage import Stage
     from orster_cli.core.errors import ConfigError
-    from orster_cli.inputs.models import (
-        MINI,
-        SHIPPED,
-        model_folder,
-        open_model_or_default,
-        sampling_of,
-    )
+    from orster_cli.inputs import models
     from orster_cli.inputs.prompts import parse_seeds, read_texts
 
     condition = condition.with_text()
@@ -194,7 +192,7 @@ def sample_video(
     listed = [] if texts is None else read_texts(texts)
     default = condition.folder("-clip") if texts is None else Path(f"{texts.stem}-clips")
     named, out = out, out or default
-    model = model_folder(condition.model)
+    model = models.model_folder(condition.model)
     flags = {**asdict(sampler), "motion": condition.motion}
     flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
@@ -204,24 +202,24 @@ def sample_video(
         reads=[condition.image, condition.object_, model, texts],
         out=out,
         flags={f"sample.{name}": value for name, value in flags.items()},
-        model=sampling_of(model),
+        model=models.sampling_of(model),
         several=seeds is not None or texts is not None,
         **run.for_stage(),
     )
     seed = condition.seed
     if listed:
-        _texts(stage, condition, open_model_or_default(condition.model), listed)
+        _texts(stage, condition, models.open_model_or_default(condition.model), listed)
         return
     numbers = [] if seeds is None else parse_seeds(seeds)
     for number in numbers:
         check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
-    sampling = Sampling.of(condition, open_model_or_default(condition.model), stage)
+    sampling = Sampling.of(condition, models.open_model_or_default(condition.model), stage)
     if named is None:
         stage.out.info(f"writing {out}/ (choose another folder with -o)")
     if seeds is None:
         made = sample_clip(stage, sampling, seed)
         if made is not None:
-            name = MINI if model == SHIPPED else shlex.quote(str(model))
+            name = models.MINI if model == models.SHIPPED else shlex.quote(str(model))
             stage.done(
                 made,
                 summary=f"{made.content['frames']} frames, seed {seed}",

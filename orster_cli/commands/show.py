@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orster_cli.commands.describe import ROWS, facts, files, headline, more
+from orster_cli.commands.describe import ROWS, dropped, facts, files, headline, more
 from orster_cli.ui.options import JsonOption
 from orster_cli.ui.out import Out
 
@@ -115,7 +115,8 @@ def _lines(
         *_tree(lineage, "from"),
         *(f"from {i.name} {i.sha256[:12]}" for i in manifest.inputs[:ROWS]),
         *more(len(manifest.inputs), "from"),
-        *facts(manifest.content | manifest.run),
+        *facts({k: v for k, v in (manifest.content | manifest.run).items() if k != "dropped"}),
+        *dropped(manifest.content.get("dropped")),
         *(f"clip {key}" for key in keys[:ROWS]),
         *more(len(keys), "clip"),
         *licences,

@@ -16,6 +16,9 @@ class EvaluateConfig:
         "background behind transparent pixels, in subject and reference",
         choices=("white", "grey", "black"),
     )
+    up: str = setting(
+        "z", "axis of a .ply file that points up (most programs write -y)", choices=("z", "y", "-y")
+    )
     # cameras of a rendered subject whose reference has none
     resolution: int = setting(256, "pixels per side", minimum=16, maximum=2048)
     frames: int = setting(24, "frames of an orbit and of a front view", minimum=2, maximum=1000)

@@ -31,6 +31,11 @@ class SampleConfig:
     motion: float | None = setting(
         None, "strength of the motion (0: none; none: the model's)", minimum=0
     )
+    up: str = setting(
+        "z",
+        "axis of an object's .ply file that points up (most programs write -y)",
+        choices=("z", "y", "-y"),
+    )
     through_rest: str = setting(
         "auto",
         "from a text or an image, sample the object at rest first, then its motion (auto: where the "

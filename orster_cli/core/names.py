@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from difflib import get_close_matches
@@ -63,6 +64,12 @@ def printable(text: str) -> str:
         c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co") else "\ufffd"
         for c in text
     )
+
+
+def as_text(name: str) -> str:
+    """The name of a file as text that can be written: bytes that are not UTF-8 become escapes (``\\xf6``),
+    so that different names stay different."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def counted(number: int, word: str) -> str:

@@ -13,12 +13,14 @@ from pathlib import Path
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter
+from orster_cli.dataset.caption_rows import row_name
 from orster_cli.dataset.captions import COLUMNS
 from orster_cli.dataset.sources import GLTF, Source
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _COPY = re.compile(r"\.[0-9]{3}$")  # Blender's number of a copy
 _SAYS_NOTHING = re.compile(r"armature|^mixamo\.com$|^(base)?layer ?[0-9]*$", re.IGNORECASE)
+_UNTOLD = ("scene", "model", "object", "untitled")
 LONGEST_CAPTION = 200
 
 
@@ -40,12 +42,10 @@ def skeleton(sources: list[Source], reporter: Reporter) -> list[Row]:
     skipped: list[str] = []
     for done, source in enumerate(sources, start=1):
         try:
-            found = _rows(source)
+            found = _rows(source, sources)
         except InputError as error:
             skipped.append(str(error))
             found = []
-        if any((row.file, row.clip) in rows for row in found):
-            reporter.warn(f"{source.name}: shares its rows with another object of that file name")
         for row in found:
             rows.setdefault((row.file, row.clip), row)
         reporter.step("read", done, len(sources))
@@ -79,9 +79,9 @@ def csv_text(rows: list[Row]) -> str:
     return text.getvalue()
 
 
-def _rows(source: Source) -> list[Row]:
+def _rows(source: Source, sources: list[Source]) -> list[Row]:
     """Of one object. InputError: it cannot be read, has no clip, or a name that no CSV can hold."""
-    name = source.path.name
+    name = row_name(source, sources)
     if name != name.strip() or printable(name) != name:
         raise InputError(f"{source.name}: expected a file name of plain text")
     clips = [("", True)]
@@ -92,7 +92,7 @@ def _rows(source: Source) -> list[Row]:
         clips = [(clip.name, bool(clip.channels)) for clip in found]
         if not clips:
             raise InputError(f"{source.name}: no animation")
-    texts = [caption_of(name, clip_name) for clip_name, _ in clips]
+    texts = [caption_of(_telling(name), clip_name) for clip_name, _ in clips]
     return [
         Row(
             file=name,
@@ -102,6 +102,12 @@ def _rows(source: Source) -> list[Row]:
         )
         for index, (text, (_, moves)) in enumerate(zip(texts, clips, strict=True))
     ]
+
+
+def _telling(name: str) -> str:
+    """The part of a path that says what an object is: "dog" of "dog/scene.gltf"."""
+    path = Path(name)
+    return path.parent.name if path.parent.name and path.stem.lower() in _UNTOLD else path.name
 
 
 def _words(text: str) -> list[str]:

@@ -1,9 +1,9 @@
 """Reads the captions file, which selects animations and describes them.
 
-A CSV with a header. The columns `file` (name of the object's file) and `clip` (index of the animation)
-are required; `caption`, `also` (alternative captions, separated by `|`) and `use` (0 or 1) are
-optional, as are `who` and `what`: the object and its action, each with alternatives separated by `|`,
-from which captions are composed. Other columns are ignored.
+A CSV with a header. The columns `file` (the object's file, by its name or by its path) and `clip` (index
+of the animation) are required; `caption`, `also` (alternative captions, separated by `|`) and `use` (0 or
+1) are optional, as are `who` and `what`: the object and its action, each with alternatives separated by
+`|`, from which captions are composed. Other columns are not read, which is said.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import Any
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.names import printable
+from orster_cli.core.reporting import Reporter
 from orster_cli.core.seeding import derive_seed
 
 COLUMNS = ("file", "clip", "use", "caption", "also")
+_READ = (*COLUMNS, "who", "what")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +50,26 @@ class Factors:
         return [compose(who, what) for who, what in pairs]
 
 
-def read_captions(path: Path) -> dict[tuple[str, int], Caption]:
-    """Captions by (file name, clip index). InputError names the invalid line."""
+def read_captions(path: Path, reporter: Reporter | None = None) -> dict[tuple[str, int], Caption]:
+    """Captions by (name or path as written, clip index). `reporter` is warned of columns that are not read.
+    InputError names the invalid line."""
     found: dict[tuple[str, int], Caption] = {}
     try:
         if path.stat().st_size > limits.CAPTIONS_MAX_BYTES:
             raise LimitError(f"{path}: more than {limits.CAPTIONS_MAX_BYTES} bytes")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = {"file", "clip"} - set(reader.fieldnames or ())
-            if missing:
-                raise _wrong(path, 1, "columns file and clip", reader.fieldnames)
-            for row in reader:
+            reader = csv.reader(file)
+            columns = _columns(path, next(reader, []))
+            unread = [name for name in columns if name not in _READ]
+            if unread and reporter is not None:
+                shown = ", ".join(printable(name)[:40] or '""' for name in unread[:6])
+                reporter.warn(f"{path}: columns that are not read: {shown}")
+            for fields in reader:
+                if not any(fields):
+                    continue  # an empty line
+                if len(fields) > len(columns):
+                    raise _surplus(path, reader.line_num, columns, fields)
+                row = dict(zip(columns, fields, strict=False))
                 key, caption = _row(path, reader.line_num, row)
                 if key in found:
                     raise _wrong(path, reader.line_num, "each clip once", f"{key[0]} {key[1]}")
@@ -70,9 +81,39 @@ def read_captions(path: Path) -> dict[tuple[str, int], Caption]:
     return found
 
 
-def _row(path: Path, line: int, row: dict[str, str | None]) -> tuple[tuple[str, int], Caption]:
+def _columns(path: Path, header: list[str]) -> list[str]:
+    """The columns that the header names, in small letters. InputError: file or clip is missing, or one is
+    there twice."""
+    columns = [name.strip().lower() for name in header]
+    if {"file", "clip"} <= set(columns):
+        twice = [name for name in _READ if columns.count(name) > 1]
+        if twice:
+            raise _wrong(path, 1, "each column once", twice[0])
+        return columns
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise InputError(
+                f"{path}, line 1: expected columns separated by commas, got {word}",
+                hint=f"save it as a CSV with commas: {word} are not read",
+                code="E-CAPTIONS",
+            )
+    raise _wrong(path, 1, "columns file and clip", header)
+
+
+def _surplus(path: Path, line: int, columns: list[str], fields: list[str]) -> InputError:
+    """The error of a line of more fields than the header has: a comma in a text without quotes."""
+    text = ",".join(fields[len(columns) - 1 :]).strip()
+    return InputError(
+        f"{path}, line {line}: expected {len(columns)} fields, got {len(fields)}: "
+        f"{','.join(fields)[:80]!r}",
+        hint=f'a text with a comma needs quotes: "{printable(text)[:80]}"',
+        code="E-CAPTIONS",
+    )
+
+
+def _row(path: Path, line: int, row: dict[str, str]) -> tuple[tuple[str, int], Caption]:
     name, clip = (row.get("file") or "").strip(), (row.get("clip") or "").strip()
-    use, text = (row.get("use") or "1").strip(), (row.get("caption") or "").strip()
+    use, text = (row.get("use") or "1").strip(), _folded(row.get("caption"))
     if not name:
         raise _wrong(path, line, "a file name", name)
     if not clip.isdecimal() or len(clip) > 6:
@@ -97,7 +138,12 @@ def _row(path: Path, line: int, row: dict[str, str | None]) -> tuple[tuple[str, 
 
 
 def _alternatives(cell: str | None) -> tuple[str, ...]:
-    return tuple(filter(None, (part.strip() for part in (cell or "").split("|"))))
+    return tuple(filter(None, (_folded(part) for part in (cell or "").split("|"))))
+
+
+def _folded(text: str | None) -> str:
+    """`text` on one line: line breaks and runs of spaces become one space."""
+    return " ".join((text or "").split())
 
 
 def _wrong(path: Path, line: int, expected: str, got: object) -> InputError:

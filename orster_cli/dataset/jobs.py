@@ -16,6 +16,7 @@ from typing import Any
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.atomic import write_bytes
 from orster_cli.core.errors import InputError
+from orster_cli.core.names import as_text, counted
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.captions import Caption, caption_fields
 from orster_cli.dataset.curation import in_test_set
@@ -119,6 +120,12 @@ def _process_gltf(
     licence.append(scene.copyright)
     if not scene.clips:
         raise InputError(f"{job.source.name}: no animation")
+    beyond = [clip for clip in job.captions or {} if clip >= len(scene.clips)]
+    if beyond:
+        warnings.append(
+            f"rows of the captions file for clip {', '.join(map(str, sorted(beyond)[:8]))}, which it has "
+            f"not: {counted(len(scene.clips), 'animation')}"
+        )
     for index, animation in enumerate(scene.clips):
         key = f"{job.source.key}-{index:02d}"
         clips.append(key)
@@ -213,5 +220,5 @@ def _write_dropped(job: SourceJob, key: str, metadata: dict[str, Any], reason: s
     folder that the source lies in."""
     if reason.startswith(path := str(job.source.path)):
         reason = job.source.name + reason[len(path) :]
-    record = {"key": key, "reason": reason, "source": job.source.name, **metadata}
+    record = {"key": key, "reason": as_text(reason), "source": job.source.name, **metadata}
     _write(job.scratch.clip(key, ".json"), json_bytes(record))

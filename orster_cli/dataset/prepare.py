@@ -22,7 +22,9 @@ from orster_cli.core.names import counted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.assemble import ShardWriter, write_dataset
+from orster_cli.dataset.caption_rows import match_rows
 from orster_cli.dataset.captions import Caption
+from orster_cli.dataset.drops import count_causes
 from orster_cli.dataset.jobs import NO_ROW, Scratch, SourceJob, process_source
 from orster_cli.dataset.pool import for_each
 from orster_cli.dataset.sources import Source
@@ -58,8 +60,8 @@ def prepare(
     """Render, curate and pack all clips of `sources` into `out` (shards, index.json, contact
     sheets); `scratch` holds finished clips between runs.
 
-    `captions` by (file name, clip) selects the clips; None selects all. Damaged sources are listed as
-    dropped. InputError: no clip is accepted; Preempted: `stop` was requested; MissingResourceError:
+    `captions` by (file name or path, clip) selects the clips; None selects all. Damaged sources are listed
+    as dropped. InputError: no clip is accepted; Preempted: `stop` was requested; MissingResourceError:
     the renderer or device of `cfg` is missing."""
     if cfg.renderer == "blender":
         require_bpy()
@@ -107,10 +109,10 @@ def _jobs(
 ) -> Iterator[tuple[SourceJob, bool]]:
     """Yields each source with its captions, and whether it is still to be processed."""
     by_name: dict[str, dict[int, Caption]] = {}
-    for (name, clip), row in (captions or {}).items():
+    for (name, clip), row in match_rows(captions or {}, sources).rows.items():
         by_name.setdefault(name, {})[clip] = row
     for source in sources:
-        rows = None if captions is None else by_name.get(source.path.name, {})
+        rows = None if captions is None else by_name.get(source.name, {})
         job = SourceJob(source=source, captions=rows, scratch=workspace, cfg=cfg)
         yield job, not workspace.is_done(source.key)
 
@@ -136,7 +138,9 @@ def _nothing_kept(sources: list[Source], workspace: Scratch, dropped: int) -> In
     elif any(record["reason"] == NO_ROW for record in records):
         hint = "orster prepare-data OBJECTS --write-captions writes a row for each clip, to edit"
     shown = "; ".join(f"{record['key']}: {record['reason']}" for record in records[:3])
+    causes = count_causes(record["reason"] for record in records)
+    more = f" (all: {causes})" if len(records) > 3 else ""
     return InputError(
-        f"no clip was kept of {counted(len(sources), 'object')}, {dropped} dropped: {shown}",
+        f"no clip was kept of {counted(len(sources), 'object')}, {dropped} dropped: {shown}{more}",
         hint=hint,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
-from orster_cli.core.names import key_slug
+from orster_cli.core.names import as_text, key_slug
 from orster_cli.dataset.shards import check_sample_key
 from orster_cli.gltf.container import GLTF_SUFFIXES
 
@@ -20,7 +20,7 @@ GLTF, DIFFUSION4D, FRAMES = "gltf", "diffusion4d", "frames"
 class Source:
     """One object: a glTF file, a folder in Diffusion4D's layout, or a folder of frames.
 
-    `name` is its path relative to the user's path; `key` is the prefix of its sample keys."""
+    `name` is its path relative to the user's path, as text; `key` is the prefix of its sample keys."""
 
     path: Path
     name: str
@@ -54,7 +54,7 @@ def find_sources(paths: list[Path]) -> list[Source]:
                 hint="expected .glb or .gltf files, or folders with multi_frame0.png (Diffusion4D) "
                 "or transforms.json",
             )
-    entries = sorted((name, str(path), kind) for path, (name, kind) in found.items())
+    entries = sorted((as_text(name), str(path), kind) for path, (name, kind) in found.items())
     stems = [_slug(name) for name, _, _ in entries]
     uses = Counter(stems)
     sources = []

@@ -19,6 +19,8 @@ from orster_cli.core import limits
 from orster_cli.export.pose_math import aligned, is_trs, unit_vectors
 from orster_cli.export.skinning import INFLUENCES, Skinning
 from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
+from orster_cli.gltf.extensions import DRACO, INSTANCING, MESHOPT
+from orster_cli.gltf.packing import embedded
 from orster_cli.gltf.scene import Instance
 from orster_cli.gltf.writing import INDICES, VERTICES, GlbWriter
 
@@ -79,10 +81,10 @@ class _Build:
         self._materials()
         skin = self.motion.skin
         joints = [] if skin is None else self._joints(skin)
-        groups: dict[int, list[tuple[Instance, slice]]] = {}
+        groups: dict[tuple[int, int], list[tuple[Instance, slice]]] = {}
         for instance, part in zip(self.source.scene.instances, self.source.slices(), strict=True):
-            groups.setdefault(instance.node, []).append((instance, part))
-        nodes = [self._node(number, group, joints) for number, group in groups.items()]
+            groups.setdefault((instance.node, instance.copy), []).append((instance, part))
+        nodes = [self._node(number, group, joints) for (number, _), group in groups.items()]
         self.out.root["scenes"] = [{"nodes": [*nodes, *joints[:1]]}]
         self._animation(nodes, joints)
         self._extensions()
@@ -101,6 +103,10 @@ class _Build:
             if "bufferView" in image:
                 data, _ = self.document.view(image["bufferView"], f"images[{index}]")
                 entry["bufferView"] = self.out.view(bytes(data))
+            elif not str(image.get("uri")).startswith("data:"):  # a file beside the source
+                held, kind = embedded(self.document, index)
+                entry |= {"bufferView": self.out.view(held), "mimeType": kind}
+                del entry["uri"]
             self.out.add("images", entry)
         if "copyright" in root["asset"]:
             self.out.root["asset"]["copyright"] = root["asset"]["copyright"]
@@ -139,6 +145,7 @@ class _Build:
             found.append(f"tangents of {self.tangents} primitives: viewers compute them")
         extensions = root.get("extensionsUsed") or []
         gone = set(extensions) - set(self.out.root.get("extensionsUsed", []))
+        gone -= {DRACO, *MESHOPT, INSTANCING}  # written as plain data, and as a node each
         return (*found, *(str(name) for name in sorted(map(str, gone))))
 
     # -- meshes ----------------------------------------------------------------------------------
@@ -146,8 +153,9 @@ class _Build:
     def _node(self, number: int, group: list[tuple[Instance, slice]], joints: list[int]) -> int:
         """A node with the drawn primitives of node `number` of the source, at its place in the world."""
         source = self.document.items("nodes")[number]
-        world = self.source.world[number]
+        world = group[0][0].matrix(self.source.world)
         posed = any(self._is_posed(instance) for instance, _ in group) or not is_trs(world)
+        posed |= self.motion.skin is not None and bool(np.linalg.det(world[:3, :3]) < 0)
         entries = [self._primitive(instance, part, posed, world) for instance, part in group]
         mesh_index = source["mesh"]
         mesh: dict[str, Any] = {"primitives": entries}
@@ -208,7 +216,11 @@ class _Build:
             attributes |= self._influences(part)
         entry = {k: source[k] for k in ("mode", "material") if k in source}
         entry |= {"attributes": attributes}
-        if "indices" in source:
+        triangles = self.source.triangles_of(instance)
+        if posed and not np.array_equal(triangles, instance.primitive.triangles):  # mirrored
+            flat = triangles.reshape(-1).astype(np.uint32)
+            entry |= {"mode": 4, "indices": self.out.accessor(flat, target=INDICES)}
+        elif "indices" in source:
             entry["indices"] = self._copy(source["indices"], f"{where}.indices", INDICES)
         if self.motion.skin is None and self.motion.target_keys:
             entry["targets"] = self._targets(part, linear, has_normals)

@@ -10,6 +10,7 @@ from torch import Tensor, tensor
 
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.limits import VIDEO_MAX_SIDE
+from orster_cli.core.marks import split_mark
 from orster_cli.core.names import did_you_mean, printable
 
 COLORS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
@@ -87,8 +88,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parse_mesh(text: str) -> MeshChoice:
     """ "file.glb" or "file.glb#2". ConfigError."""
-    name, mark, clip = text.rpartition("#")
-    if not mark or Path(text).is_file():
+    name, mark, clip = split_mark(text)
+    if not mark:
         return MeshChoice(Path(text))
     if not clip.isdecimal():
         raise ConfigError(f"--mesh: expected file.glb or file.glb#NUMBER, got {printable(text)!r}")

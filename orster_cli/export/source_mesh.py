@@ -21,7 +21,7 @@ from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.document import GltfDocument
 from orster_cli.gltf.load import read_scene
 from orster_cli.gltf.normalization import Normalization
-from orster_cli.gltf.scene import Scene
+from orster_cli.gltf.scene import Instance, Scene
 
 TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
 
@@ -64,6 +64,15 @@ class SourceMesh:
         """The vertices of each instance of `scene`."""
         ends = np.cumsum([len(i.primitive.positions) for i in self.scene.instances]).tolist()
         return [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+    def triangles_of(self, instance: Instance) -> np.ndarray:
+        """[F,3] the triangles of an instance of `scene` in the pose, by its own vertices."""
+        parts = zip(self.scene.instances, self.slices(), strict=True)
+        first = next(part.start for other, part in parts if other is instance)
+        found: np.ndarray = self.mesh.triangles
+        count = len(instance.primitive.positions)
+        inside = (found[:, 0] >= first) & (found[:, 0] < first + count)
+        return found[inside] - first
 
 
 def open_source_mesh(path: Path, *, clip: int | None = None, frames: int = 24) -> SourceMesh:

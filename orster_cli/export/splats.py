@@ -16,11 +16,11 @@ from torch import Tensor
 
 from orster_cli.core.limits import PLY_MAX_VERTICES
 from orster_cli.core.types import Gaussians
-from orster_cli.export.axes import MATRICES, flat_colors, turned
 from orster_cli.export.cleaning import SMALLEST_LOG_SCALE
 from orster_cli.export.job import ExportJob, Outcome
 from orster_cli.export.measure import against_asset, splat_images
 from orster_cli.export.moments import check_moves, frame_moments
+from orster_cli.geometry.axes import MATRICES, flat_colors, turned
 from orster_cli.geometry.mesh import srgb_to_linear
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.writing import VERTICES, GlbWriter

@@ -15,8 +15,8 @@ from orster_cli.artifacts.lock import lock_owner, lock_path
 from orster_cli.core.errors import InputError
 from orster_cli.core.live import LATEST, MAX_BYTES, PROGRESS
 from orster_cli.core.names import printable
+from orster_cli.core.plain_files import open_plain
 from orster_cli.core.strict_json import parse_json
-from orster_cli.gallery.plain_files import open_plain
 
 FRESH = 15.0  # seconds after its last word for which a run whose process cannot be seen counts as running
 CLOCK_STEP = 0.02  # seconds: file systems round times

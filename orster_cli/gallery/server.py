@@ -18,6 +18,7 @@ from typing import Any
 from orster_cli.artifacts.leftovers import SCRATCH
 from orster_cli.core.errors import ConfigError, MissingResourceError
 from orster_cli.core.live import LATEST
+from orster_cli.core.plain_files import open_plain
 from orster_cli.core.reporting import Reporter
 from orster_cli.gallery.access import (
     TOKEN,
@@ -33,7 +34,6 @@ from orster_cli.gallery.answers import NO_SCRIPT, SANDBOX, TYPES, Answers, json_
 from orster_cli.gallery.catalog import COMPLETE, DRAFTS
 from orster_cli.gallery.document import gallery_page
 from orster_cli.gallery.feed import Feed
-from orster_cli.gallery.plain_files import open_plain
 
 MAX_CONNECTIONS, MAX_STREAMS = 64, 16
 PATIENCE = 10.0  # seconds that a connection may stay silent

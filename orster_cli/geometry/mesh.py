@@ -25,7 +25,8 @@ class Texture:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Material:
-    """Surface properties. Metalness, roughness and normal maps are not rendered."""
+    """Surface properties. Metalness, roughness and normal maps are not rendered. Triangles that are not
+    `double_sided` are seen from the side on which their vertices run counter-clockwise."""
 
     base_color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     emissive: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -34,6 +35,7 @@ class Material:
     alpha_mode: int = OPAQUE
     alpha_cutoff: float = 0.5
     unlit: bool = False
+    double_sided: bool = True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,7 +44,8 @@ class Mesh:
 
     `vertices` [V,3] and unit `normals` [V,3] float64; `colors` [V,4] linear float32; `uvs` [V,4]
     float32: base colour (u, v), emission (u, v), v down from the image's top; `triangles` [F,3]
-    and `material_ids` [F] int32. Only the first two change over time.
+    and `material_ids` [F] int32. Over time the first two change, and the direction of triangles that
+    become mirrored.
     """
 
     vertices: np.ndarray

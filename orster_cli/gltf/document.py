@@ -2,7 +2,8 @@
 
 Everything that a file claims (lengths, counts, offsets, types, references) is checked before memory
 is allocated for it; whatever is wrong raises `InputError` or `LimitError` with the place in the
-file. Buffers and images outside the file are refused, never opened.
+file. Buffers and pictures beside a `.gltf` file are read from its folder (`external`); what leads out of
+that folder is refused, never opened.
 Source: glTF 2.0 specification, section 3.6 (buffers, accessors).
 """
 
@@ -18,36 +19,33 @@ import numpy as np
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
+from orster_cli.gltf.external import read_beside
 
 _COMPONENTS = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _NORMALISED_MAX = {5120: 127.0, 5121: 255.0, 5122: 32767.0, 5123: 65535.0}
 _TYPES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
-_COMPRESSED = {
-    "KHR_draco_mesh_compression": "Draco",
-    "EXT_meshopt_compression": "meshopt",
-    "KHR_meshopt_compression": "meshopt",
-    "KHR_texture_basisu": "Basis/KTX2 texture",
-}
-_UNDERSTOOD = {
-    "KHR_texture_transform",
-    "KHR_mesh_quantization",
-    "KHR_materials_unlit",
-    "KHR_materials_pbrSpecularGlossiness",
-    "KHR_lights_punctual",
-    "EXT_texture_webp",
-}
 
 
 class GltfDocument:
-    """A parsed file: typed access to its JSON and its binary data."""
+    """A parsed file: typed access to its JSON and its binary data; `repairs`: what its container had
+    that is not valid, in words."""
 
-    def __init__(self, path: Path, root: dict[str, Any], glb_bin: memoryview | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        root: dict[str, Any],
+        glb_bin: memoryview | None,
+        repairs: tuple[str, ...] = (),
+    ) -> None:
         self.path = path
         self.root = root
+        self.repairs = repairs
         self._bin = glb_bin
         self._buffers: dict[int, memoryview] = {}
         self._decoded = 0
         self._items: dict[str, list[dict[str, Any]]] = {}
+        self._views: dict[int, tuple[memoryview, int]] = {}  # by `set_view`
+        self._decompressed: dict[int, np.ndarray] = {}  # by `set_values`
 
     # -- errors and typed JSON access ------------------------------------------------------------
 
@@ -138,28 +136,25 @@ class GltfDocument:
         if index not in self._buffers:
             length = self.integer(entry, "byteLength", f"buffers[{index}]")
             if "uri" in entry:
-                data = memoryview(self.data_uri(entry["uri"], f"buffers[{index}].uri"))
+                data = memoryview(self.uri_bytes(entry["uri"], f"buffers[{index}].uri"))
             elif index == 0 and self._bin is not None:
                 data = self._bin
             else:
-                raise self.fail(f"buffers[{index}]", "a GLB binary chunk or a data: URI", entry)
+                raise self.fail(f"buffers[{index}]", "a GLB binary chunk or a URI", entry)
             if len(data) < length:
                 raise self.fail(f"buffers[{index}]", f"{length} bytes", f"{len(data)} bytes")
             self._buffers[index] = data[:length]
         return self._buffers[index]
 
-    def data_uri(self, uri: object, where: str) -> bytes:
-        """The bytes of a base64 `data:` URI. InputError: any other URI (a file, a URL)."""
+    def uri_bytes(self, uri: object, where: str) -> bytes:
+        """The bytes of a base64 `data:` URI, or of a file beside this one. InputError: any other URI."""
         if not isinstance(uri, str):
             raise self.fail(where, "a string", uri)
         head, comma, body = uri.partition(",")
         if not head.startswith("data:") or not comma:
-            raise self.fail(
-                where,
-                "data embedded in the file (external URIs are not opened)",
-                uri[:60],
-                hint="pack the object into one .glb file, e.g. with gltf-transform or Blender",
-            )
+            data = read_beside(self.path, uri, where)
+            self.count_decoded(where, len(data))
+            return data
         if not head.endswith(";base64"):
             raise self.fail(where, "base64 data", head[:60])
         self.count_decoded(where, len(body))
@@ -172,9 +167,8 @@ class GltfDocument:
         """The bytes of bufferView `index` and its byteStride (0: tightly packed)."""
         entry = self.item("bufferViews", index, where)
         where = f"bufferViews[{index}]"
-        for name in self.mapping(entry, "extensions", where):
-            if name in _COMPRESSED:
-                raise self._compressed(name)
+        if index in self._views:
+            return self._views[index]  # type: ignore[index]
         data = self.buffer(entry.get("buffer"), f"{where}.buffer")
         offset = self.integer(entry, "byteOffset", where, 0)
         length = self.integer(entry, "byteLength", where)
@@ -182,6 +176,21 @@ class GltfDocument:
             raise self.fail(where, f"bytes inside its buffer of {len(data)}", offset + length)
         stride = self.integer(entry, "byteStride", where, 0, maximum=252)
         return data[offset : offset + length], stride
+
+    def set_view(self, index: int, data: bytes, stride: int) -> None:
+        """Let bufferView `index` have the bytes `data`, which were decompressed, and the byteStride."""
+        self._views[index] = memoryview(data), stride
+
+    def set_values(self, index: int, values: np.ndarray) -> None:
+        """Let accessor `index` have `values` [count, width], which were decompressed, in its own type."""
+        self._decompressed[index] = values
+
+    def component(self, index: object, where: str) -> np.dtype:
+        """The type of the numbers of accessor `index`."""
+        code = self.item("accessors", index, where).get("componentType")
+        if type(code) is not int or code not in _COMPONENTS:
+            raise self.fail(f"{where}.componentType", f"one of {sorted(_COMPONENTS)}", code)
+        return np.dtype(_COMPONENTS[code])
 
     def accessor(
         self,
@@ -213,14 +222,12 @@ class GltfDocument:
         """The stored values, the accessor's JSON and its place in the file, checked."""
         entry = self.item("accessors", index, where)
         where = f"{where} -> accessors[{index}]"
-        component = entry.get("componentType")
-        if type(component) is not int or component not in _COMPONENTS:
-            raise self.fail(f"{where}.componentType", f"one of {sorted(_COMPONENTS)}", component)
+        dtype = self.component(index, where)
         kind = entry.get("type")
         if kind not in types:
             raise self.fail(f"{where}.type", " or ".join(types), kind)
-        if kind.startswith("MAT") and component != 5126:
-            raise self.fail(f"{where}.componentType", "float for a matrix", component)
+        if kind.startswith("MAT") and dtype.kind != "f":
+            raise self.fail(f"{where}.componentType", "float for a matrix", dtype)
         count = self.integer(entry, "count", where)
         if count < 1:
             raise self.fail(f"{where}.count", "at least 1", count)
@@ -229,15 +236,17 @@ class GltfDocument:
                 f"{self.path}: {where}: {count} elements, more than {max_count} are not read",
                 hint="simplify the object",
             )
-        dtype, width = np.dtype(_COMPONENTS[component]), _TYPES[kind]
+        width = _TYPES[kind]
         self.count_decoded(where, count * width * 4)
-        if "bufferView" in entry:
+        if index in self._decompressed:
+            values = self._decompressed[index]
+            if values.shape != (count, width):
+                raise self.fail(where, f"{count} x {width} numbers", values.shape)
+        elif "bufferView" in entry:
             offset = self.integer(entry, "byteOffset", where, 0)
             values = self._strided(entry["bufferView"], where, offset, count, width, dtype)
-        elif "sparse" in entry:
+        else:  # zeros (3.6.2.1), unless sparse values or an extension say otherwise
             values = np.zeros((count, width), dtype)
-        else:
-            raise self.fail(where, "a bufferView or sparse values", "neither")
         if "sparse" in entry:
             values = self._sparse(entry, where, values, count, width, dtype)
         return values, entry, where
@@ -322,21 +331,3 @@ class GltfDocument:
             side = int(_TYPES[kind] ** 0.5)
             values = values.reshape(-1, side, side).transpose(0, 2, 1)  # glTF is column-major
         return values
-
-    def _compressed(self, name: str) -> InputError:
-        return InputError(
-            f"{self.path}: compressed with {name} ({_COMPRESSED[name]}), which is not read",
-            hint="decompress it first: gltf-transform copy in.glb out.glb, or Blender's importer",
-            code="E-GLTF-COMPRESSED",
-        )
-
-    def check_extensions(self) -> None:
-        """InputError for files that require an unsupported extension."""
-        required = self.root.get("extensionsRequired", [])
-        if not isinstance(required, list) or not all(isinstance(n, str) for n in required):
-            raise self.fail("extensionsRequired", "an array of names", required)
-        for name in required:
-            if name in _COMPRESSED:
-                raise self._compressed(name)
-            if name not in _UNDERSTOOD and not name.startswith("KHR_materials_"):
-                raise self.fail("extensionsRequired", "extensions that are understood", name)

@@ -15,6 +15,8 @@ from orster_cli.geometry.mesh import Material
 from orster_cli.gltf.animations import ClipReader
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.document import GltfDocument
+from orster_cli.gltf.extensions import INSTANCING, not_read
+from orster_cli.gltf.instancing import copies_of
 from orster_cli.gltf.materials import MaterialReader, UvSource
 from orster_cli.gltf.nodes import read_nodes
 from orster_cli.gltf.primitives import PrimitiveReader
@@ -24,7 +26,8 @@ from orster_cli.gltf.scene import Instance, Primitive, Scene, Skin
 def load_gltf(path: Path) -> Scene:
     """Read an animated object from a `.glb` or `.gltf` file.
 
-    InputError: malformed, compressed, external data, or no triangles; LimitError."""
+    InputError: malformed, compressed and no decoder installed, a file beside it missing, or no triangles;
+    LimitError."""
     return read_scene(read_gltf(Path(path)))
 
 
@@ -47,7 +50,11 @@ class _SceneReader:
 
     def scene(self) -> Scene:
         document = self.document
-        materials, self.uv_sources = MaterialReader(document).materials()
+        for repair in document.repairs:
+            self.warn(repair)
+        if (left_out := not_read(document.root)) is not None:
+            self.warn(left_out)
+        materials, self.uv_sources = MaterialReader(document, self.warn).materials()
         nodes, drawn = read_nodes(document)
         instances = self._instances(drawn, materials)
         morphed = {i.node for i in instances if i.primitive.target_positions is not None}
@@ -85,18 +92,30 @@ class _SceneReader:
                 skin = skins[index]
             if mesh not in primitives:
                 primitives[mesh] = self._mesh(mesh, where, len(materials) - 1)
-            for index, primitive in primitives[mesh]:
+            places: list[np.ndarray | None] = [None]
+            if INSTANCING in document.mapping(entry, "extensions", where):
+                places = list(copies_of(document, entry, where))
+                if skin is not None:
+                    self.warn(f"{where}: {INSTANCING} of a mesh with a skin is not read")
+                    places = [None]
+            for _, primitive in primitives[mesh]:
                 if skin is not None:
                     self._check_joints(primitive, skin, where)
-                vertices += len(primitive.positions)
-                triangles += len(primitive.triangles)
-                instances.append(Instance(node=node, primitive=primitive, skin=skin, index=index))
+                vertices += len(places) * len(primitive.positions)
+                triangles += len(places) * len(primitive.triangles)
             if vertices > limits.GLTF_MAX_VERTICES or triangles > limits.GLTF_MAX_TRIANGLES:
                 raise LimitError(
                     f"{document.path}: more than {limits.GLTF_MAX_VERTICES} vertices or "
                     f"{limits.GLTF_MAX_TRIANGLES} triangles",
                     hint="simplify the object",
                 )
+            instances += [
+                Instance(
+                    node=node, primitive=primitive, skin=skin, index=index, copy=copy, local=local
+                )
+                for copy, local in enumerate(places)
+                for index, primitive in primitives[mesh]
+            ]
         if not instances:
             raise document.fail("scene", "a mesh with triangles", "none")
         return instances

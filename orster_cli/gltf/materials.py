@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from orster_cli.core import limits
-from orster_cli.core.errors import LimitError
+from orster_cli.core.errors import InputError, LimitError
 from orster_cli.geometry.mesh import (
     BLEND,
     CLAMP,
@@ -23,6 +24,7 @@ from orster_cli.geometry.mesh import (
     mip_levels,
 )
 from orster_cli.gltf.document import GltfDocument
+from orster_cli.gltf.extensions import BASISU, WEBP
 
 _WRAPS = {10497: REPEAT, 33071: CLAMP, 33648: MIRROR}
 _ALPHA_MODES = {"OPAQUE": OPAQUE, "MASK": MASK, "BLEND": BLEND}
@@ -38,10 +40,11 @@ class UvSource:
 
 
 class MaterialReader:
-    """Reads the materials of a document, each texture once."""
+    """Reads the materials of a document, each texture once; `warn` receives what is not drawn."""
 
-    def __init__(self, document: GltfDocument) -> None:
+    def __init__(self, document: GltfDocument, warn: Callable[[str], None]) -> None:
         self._document = document
+        self._warn = warn
         self._textures: dict[int, Texture] = {}
 
     def materials(self) -> tuple[list[Material], list[tuple[UvSource, UvSource]]]:
@@ -49,7 +52,7 @@ class MaterialReader:
         coordinates. The last one is the default material of the specification."""
         entries = self._document.items("materials")
         read = [self._material(entry, f"materials[{i}]") for i, entry in enumerate(entries)]
-        read.append((Material(), (UvSource(), UvSource())))
+        read.append((Material(double_sided=False), (UvSource(), UvSource())))
         return [material for material, _ in read], [sources for _, sources in read]
 
     def _material(
@@ -85,6 +88,7 @@ class MaterialReader:
             alpha_mode=_ALPHA_MODES[mode],
             alpha_cutoff=float(cutoff[0]),
             unlit="KHR_materials_unlit" in extensions,
+            double_sided=entry.get("doubleSided", False) is True,
         )
         return material, (source, emission_source)
 
@@ -117,9 +121,7 @@ class MaterialReader:
         document = self._document
         entry = document.item("textures", index, where)
         where = f"textures[{index}]"
-        webp = document.mapping(entry, "extensions", where).get("EXT_texture_webp")
-        source = webp.get("source") if isinstance(webp, dict) else entry.get("source")
-        pixels = self._image(source, f"{where}.source")
+        pixels = self._pixels(entry, where)
         sampler: dict[str, Any] = {}
         if "sampler" in entry:
             sampler = document.item("samplers", entry["sampler"], f"{where}.sampler")
@@ -135,6 +137,40 @@ class MaterialReader:
         )
         return self._textures[index]
 
+    def _pixels(self, entry: dict[str, Any], where: str) -> np.ndarray:
+        """The picture of a texture, [h,w,4] uint8: an extension's, else the plain one, which is its
+        fallback."""
+        document = self._document
+        extensions = document.mapping(entry, "extensions", where)
+        webp = extensions.get(WEBP)
+        if isinstance(webp, dict):
+            try:
+                return self._image(webp.get("source"), f"{where}.{WEBP}")
+            except LimitError:
+                raise
+            except InputError as error:
+                if "source" not in entry:
+                    raise
+                self._warn(f"{where}: its fallback picture is used: {error}")
+        others = [
+            n for n, e in extensions.items() if n != WEBP and isinstance(e, dict) and "source" in e
+        ]
+        if "source" in entry:
+            for name in others:
+                self._warn(f"{where}: {name[:60]} is not read: its fallback picture is used")
+            return self._image(entry["source"], f"{where}.source")
+        if others:
+            tool = "ktxdecompress" if BASISU in others else "png"
+            raise InputError(
+                f"{document.path}: {where}: a picture in {others[0][:60]}, which is not read, without a "
+                "fallback",
+                hint=f"npx @gltf-transform/cli {tool} in.glb out.glb",
+                code="E-GLTF-COMPRESSED",
+            )
+        if "source" not in entry:  # to be supplied by whoever draws (3.8.1)
+            self._warn(f"{where}: it names no picture and is drawn white")
+        return np.full((1, 1, 4), 255, np.uint8)
+
     def _image(self, index: object, where: str) -> np.ndarray:
         """Image `index` as [h,w,4] uint8; the size is checked before decoding."""
         document = self._document
@@ -143,7 +179,7 @@ class MaterialReader:
         if "bufferView" in entry:
             data = bytes(document.view(entry["bufferView"], where)[0])
         else:
-            data = document.data_uri(entry.get("uri"), f"{where}.uri")
+            data = document.uri_bytes(entry.get("uri"), f"{where}.uri")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

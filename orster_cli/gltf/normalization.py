@@ -1,13 +1,14 @@
 """Normalises an object: one scale and one offset for a whole clip (docs/conventions.md).
 
-The bounding box over all times is centred at the origin. The longest side of the box at the first time
-is scaled to 1, or to less where the box over all times would exceed 1.25 or a vertex would leave the
-frame of an orbit at the given elevation.
+The bounding box over all times is centred at the origin. The longest side of the box at the first time is
+scaled to 1, or to less where the box over all times would exceed 1.25 or a vertex would leave the frame
+of an orbit at the given elevation. Where it has no size at the first time, its box over all times counts.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ def normalize_clip(
     """The normalisation of animation `clip` over the times `times_s` [T] in seconds, the first of which
     is t = 0. `elevation` in degrees; None omits the bound by the frame.
 
-    InputError: the object has no extent, or its vertices are not finite."""
+    InputError: the object has no extent at any time, or its vertices are not finite."""
     low = np.full(3, np.inf)
     high = np.full(3, -np.inf)
     first = np.zeros(3)
@@ -47,16 +48,39 @@ def normalize_clip(
         low, high = np.minimum(low, vertices.min(axis=0)), np.maximum(high, vertices.max(axis=0))
         if k == 0:
             first = high - low
-    if not first.max() > 1e-12:
-        raise InputError(f"{scene.path}: the object has no extent at the start of clip {clip}")
+    whole = float((high - low).max())
+    if not whole > 1e-12:
+        raise InputError(f"{scene.path}: the object has no extent at any time of clip {clip}")
     centre = (low + high) / 2
-    bounds = {"unit": 1.0 / first.max(), "clip box": MAX_CLIP_SIDE / (high - low).max()}
+    start = first.max() if has_size(first, whole) else whole
+    bounds = {"unit": 1.0 / start, "clip box": MAX_CLIP_SIDE / whole}
     if elevation is not None:
         rings = _rings(scene, clip, times_s, centre, low[2], high[2])
         bounds["frame"] = _frame_bound(rings, elevation)
     reason = min(bounds, key=lambda name: bounds[name])
     scale = float(bounds[reason])
     return Normalization(scale=scale, offset=-scale * centre, reason=reason)
+
+
+def has_size(box: np.ndarray, whole: float) -> bool:
+    """Whether an object of the sides `box` [3] can be seen beside one of side `whole`."""
+    return bool(box.max() > 1e-6 * whole)
+
+
+def has_size_at_start(scene: Scene, clip: int | None, seconds: float, scale: float) -> bool:
+    """Whether the object, which `scale` brings to side 1, can be seen at `seconds` of animation `clip`."""
+    return has_size(np.ptp(_drawn_vertices(scene, clip, seconds), axis=0), 1.0 / scale)
+
+
+def place_points(points: np.ndarray, elevation: float = 0.0) -> Normalization:
+    """The normalisation of an object that does not move, from its points [N,3] in the +Z-up world."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre = (low + high) / 2
+    side = max(float((high - low).max()), 1e-12)
+    rings = _enclosing([points], centre, low[2], high[2])
+    bounds = {"unit": 1.0 / side, "frame": _frame_bound(rings, elevation)}
+    reason = min(bounds, key=lambda name: bounds[name])
+    return Normalization(scale=bounds[reason], offset=-bounds[reason] * centre, reason=reason)
 
 
 def _drawn_vertices(scene: Scene, clip: int | None, time: float) -> np.ndarray:
@@ -79,14 +103,21 @@ def _rings(
     bottom: float,
     top: float,
 ) -> np.ndarray:
-    """[2 R,2] rings (distance from the vertical axis, height) that enclose all vertices at all times:
+    """[2 R,2] rings that enclose all vertices at all times."""
+    moments = (_drawn_vertices(scene, clip, time) for time in times_s)
+    return _enclosing(moments, centre, bottom, top)
+
+
+def _enclosing(
+    moments: Iterable[np.ndarray], centre: np.ndarray, bottom: float, top: float
+) -> np.ndarray:
+    """[2 R,2] rings (distance from the vertical axis, height) that enclose the points [N,3] of all moments:
     for each of R slices of height its largest distance, at its lower and its upper end."""
     thickness = max((top - bottom) / _RINGS, 1e-12)
     reach = np.full(_RINGS, -1.0)
-    for time in times_s:
-        vertices = _drawn_vertices(scene, clip, time)
-        distance = np.hypot(vertices[:, 0] - centre[0], vertices[:, 1] - centre[1])
-        slot = np.clip(((vertices[:, 2] - bottom) / thickness).astype(int), 0, _RINGS - 1)
+    for points in moments:
+        distance = np.hypot(points[:, 0] - centre[0], points[:, 1] - centre[1])
+        slot = np.clip(((points[:, 2] - bottom) / thickness).astype(int), 0, _RINGS - 1)
         np.maximum.at(reach, slot, distance)
     slots = np.flatnonzero(reach >= 0)
     lower = bottom + slots * thickness - centre[2]

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from orster_cli.core import limits
-from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.errors import LimitError
 from orster_cli.gltf.document import GltfDocument
+from orster_cli.gltf.draco import decode_primitive
+from orster_cli.gltf.extensions import DRACO, QUANTIZATION
 from orster_cli.gltf.materials import UvSource
 from orster_cli.gltf.scene import Primitive
 
@@ -38,12 +40,8 @@ class PrimitiveReader:
     def read(self, entry: dict[str, Any], where: str, default_material: int) -> Primitive | None:
         """One primitive of a mesh; None where it holds no triangles. InputError, LimitError."""
         document = self.document
-        if "KHR_draco_mesh_compression" in document.mapping(entry, "extensions", where):
-            raise InputError(
-                f"{document.path}: {where}: compressed with Draco, which is not read",
-                hint="decompress it first: gltf-transform copy in.glb out.glb",
-                code="E-GLTF-COMPRESSED",
-            )
+        if DRACO in document.mapping(entry, "extensions", where):
+            decode_primitive(document, entry, where)
         mode = document.integer(entry, "mode", where, 4, maximum=6)
         if mode < 4:
             self.warn(f"{where}: points and lines are not drawn")
@@ -133,7 +131,9 @@ class PrimitiveReader:
                 max_count=limits.GLTF_MAX_VERTICES,
             )
             self._same_length(found, count, f"{where}.COLOR_0")
-            colors[:, : found.shape[1]] = np.clip(self._unit_floats(found), 0.0, 1.0)
+            colors[:, : found.shape[1]] = np.clip(
+                self._unit_floats(found, f"{where}.COLOR_0"), 0.0, 1.0
+            )
         return colors
 
     def _uvs(self, attributes: dict[str, Any], where: str, count: int, material: int) -> np.ndarray:
@@ -150,7 +150,7 @@ class PrimitiveReader:
                 max_count=limits.GLTF_MAX_VERTICES,
             )
             self._same_length(found, count, f"{where}.{name}")
-            uv = self._unit_floats(found)
+            uv = self._texcoords(found, f"{where}.{name}")
             if source.transform is not None:
                 uv = uv @ source.transform[:, :2].T + source.transform[:, 2]
             if np.abs(uv).max() > 1e6:
@@ -180,7 +180,9 @@ class PrimitiveReader:
             return None, None
         if any(part.dtype.kind != "u" for part in joints):
             raise self.document.fail(f"{where}.JOINTS", "unsigned integers", joints[0].dtype)
-        weight = np.concatenate([self._unit_floats(part) for part in weights], axis=1)
+        weight = np.concatenate(
+            [self._unit_floats(part, f"{where}.WEIGHTS") for part in weights], axis=1
+        )
         joint = np.concatenate(joints, axis=1).astype(np.int64)
         bad = ~np.isfinite(weight) | (weight < 0)
         if bad.any():
@@ -219,12 +221,27 @@ class PrimitiveReader:
                 turned[k] = self._vectors(target, "NORMAL", place, count)
         return moved, turned
 
-    @staticmethod
-    def _unit_floats(values: np.ndarray) -> np.ndarray:
-        """Floats unchanged; integers scaled to [0,1] even without the `normalized` flag, the only
-        sensible reading of colours, weights and texture coordinates."""
+    def _texcoords(self, values: np.ndarray, where: str) -> np.ndarray:
+        """Texture coordinates [V,2]. KHR_mesh_quantization allows integers that are not normalised: they
+        are taken as they are, and the texture's transform brings them to its size."""
+        if values.dtype.kind != "f" and QUANTIZATION in self._extensions():
+            return values.astype(np.float64)
+        return self._unit_floats(values, where)
+
+    def _extensions(self) -> list[str]:
+        root = self.document.root
+        return [
+            name
+            for key in ("extensionsUsed", "extensionsRequired")
+            for name in self.document.sequence(root, key, "root")
+        ]
+
+    def _unit_floats(self, values: np.ndarray, where: str) -> np.ndarray:
+        """Floats unchanged; integers without the `normalized` flag, which is not valid, scaled to [0,1],
+        the only sensible reading of colours and weights."""
         if values.dtype.kind == "f":
             return values
+        self.warn(f"{where}: integers without `normalized` are read as if they had it")
         return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
 
 

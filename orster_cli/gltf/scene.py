@@ -49,12 +49,20 @@ class Skin:
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Instance:
     """A primitive at a node. A skin, if any, replaces the node's transform. `index`: which primitive of
-    the node's mesh it is in the file."""
+    the node's mesh it is in the file. `local` [4,4]: of a node that draws its mesh several times
+    (EXT_mesh_gpu_instancing), the place of copy `copy` in the node's own coordinates."""
 
     node: int
     primitive: Primitive
     skin: Skin | None
     index: int = 0
+    copy: int = 0
+    local: np.ndarray | None = None
+
+    def matrix(self, world: np.ndarray) -> np.ndarray:
+        """[4,4] its place, from the matrices [N,4,4] of all nodes."""
+        own: np.ndarray = world[self.node]
+        return own if self.local is None else own @ self.local
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,23 +96,35 @@ class Scene:
     def evaluate(self, clip: int | None, time_s: float) -> Mesh:
         """The mesh in the +Z-up world, in the file's units, at `time_s` seconds of animation `clip`
         (None: the rest pose)."""
-        vertices, normals = [], []
+        vertices, normals, mirrored = [], [], []
         with np.errstate(over="ignore", invalid="ignore"):  # damaged files; checked in `placement`
             world, weights = self.pose(clip, time_s)
             for instance in self.instances:
-                points, directions = _deform(instance, world, weights.get(instance.node))
+                points, directions, inside_out = _deform(
+                    instance, world, weights.get(instance.node)
+                )
                 vertices.append(points)
                 normals.append(directions)
+                mirrored.append(inside_out)
         colors, uvs, triangles, material_ids = self._fixed
         return Mesh(
             vertices=np.concatenate(vertices) @ _TO_Z_UP.T,
             normals=np.concatenate(normals) @ _TO_Z_UP.T,
             colors=colors,
             uvs=uvs,
-            triangles=triangles,
+            triangles=self._turned(triangles, mirrored),
             material_ids=material_ids,
             materials=self.materials,
         )
+
+    def _turned(self, triangles: np.ndarray, mirrored: list[bool]) -> np.ndarray:
+        """`triangles` with those of mirrored instances the other way round, so that all are seen from
+        outside counter-clockwise (3.7.4: the determinant of the node's transform)."""
+        if not any(mirrored):
+            return triangles
+        counts = [len(i.primitive.triangles) for i in self.instances]
+        turned = np.repeat(np.array(mirrored), counts)
+        return np.where(turned[:, None], triangles[:, [0, 2, 1]], triangles)
 
     @cached_property
     def _fixed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -168,8 +188,8 @@ def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) ->
 
 def _deform(
     instance: Instance, world: np.ndarray, morph: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [V,3] and unit normals [V,3] of one instance, glTF axes."""
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Vertices [V,3] and unit normals [V,3] of one instance, glTF axes, and whether it is mirrored."""
     primitive = instance.primitive
     points: np.ndarray = primitive.positions
     normals = primitive.normals
@@ -179,26 +199,32 @@ def _deform(
         if normals is not None and primitive.target_normals is not None:
             normals = normals + np.tensordot(used, primitive.target_normals[: len(used)], 1)
     if instance.skin is not None and primitive.joints is not None:
-        matrix = _blended(instance.skin, primitive, world)  # [V,3,4]
+        matrix, mirrored = _blended(instance.skin, primitive, world)  # [V,3,4]
         moved = np.einsum("vij,vj->vi", matrix[:, :, :3], points) + matrix[:, :, 3]
     else:
-        matrix = world[instance.node, :3][None]  # [1,3,4]
+        matrix = instance.matrix(world)[:3][None]  # [1,3,4]
+        mirrored = bool(np.linalg.det(matrix[0, :, :3]) < 0)
         moved = points @ matrix[0, :, :3].T + matrix[0, :, 3]
     if normals is None:
-        return moved, _flat_normals(moved, primitive.triangles)
+        flat = _flat_normals(moved, primitive.triangles)
+        return moved, -flat if mirrored else flat, mirrored
     turned = np.einsum("vij,vj->vi", _normal_matrix(matrix[:, :, :3]), normals)
-    return moved, _normalised(turned)
+    return moved, _normalised(turned), mirrored
 
 
-def _blended(skin: Skin, primitive: Primitive, world: np.ndarray) -> np.ndarray:
-    """[V,3,4] the weighted sum of the joint matrices of each vertex."""
+def _blended(skin: Skin, primitive: Primitive, world: np.ndarray) -> tuple[np.ndarray, bool]:
+    """[V,3,4] the weighted sum of the joint matrices of each vertex, and whether most of them mirror."""
     assert primitive.joints is not None
     assert primitive.weights is not None
-    joint_matrices = (world[skin.joints] @ skin.inverse_bind)[:, :3].reshape(-1, 12)
-    total = np.zeros((len(primitive.positions), 12))
+    joints = (world[skin.joints] @ skin.inverse_bind)[:, :3]
+    signs = np.sign(np.linalg.det(joints[:, :, :3]))
+    joint_matrices = joints.reshape(-1, 12)
+    total, balance = np.zeros((len(primitive.positions), 12)), 0.0
     for k in range(primitive.joints.shape[1]):
-        total += primitive.weights[:, k, None] * joint_matrices[primitive.joints[:, k]]
-    return total.reshape(-1, 3, 4)
+        weights, chosen = primitive.weights[:, k], primitive.joints[:, k]
+        total += weights[:, None] * joint_matrices[chosen]
+        balance += float(weights @ signs[chosen]) if (signs < 0).any() else 0.0
+    return total.reshape(-1, 3, 4), balance < 0
 
 
 def _normal_matrix(linear: np.ndarray) -> np.ndarray:

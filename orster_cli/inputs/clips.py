@@ -7,13 +7,13 @@ from flags.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orster_cli.core.conventions import VIEWS
 from orster_cli.core.errors import InputError
+from orster_cli.core.marks import split_mark
 from orster_cli.core.names import did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -63,9 +63,7 @@ def open_clip(
 def _opened(text: str, orbit: OrbitFlags, reporter: Reporter, default_view: str) -> OpenedClip:
     from orster_cli.artifacts.manifest import MANIFEST
 
-    name, mark, key = text.partition("#")
-    if mark and os.path.lexists(text):  # a name with # in it
-        name, mark, key = text, "", ""
+    name, mark, key = split_mark(text)
     path = Path(name)
     if mark or ((path / MANIFEST).is_file() and _kind(path) == "dataset"):
         return _from_dataset(path, key, default_view)

@@ -115,7 +115,8 @@ def run_construct(
     checkpoints. Errors as `construct.fit_asset.construct`."""
     from orster_cli.construction.fit_asset import ConstructInput, construct
     from orster_cli.core.devices import choose_device
-    from orster_cli.io.clip_files import CONDITION, keep_object
+    from orster_cli.gltf.packing import keep_object
+    from orster_cli.io.clip_files import CONDITION
 
     static = plan.static
     if plan.model is not None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from orster_cli.artifacts.hashing import hash_file
 from orster_cli.artifacts.manifest import read_manifest
 from orster_cli.core.errors import InputError
-from orster_cli.core.names import key_slug
-from orster_cli.gltf.container import GLTF_SUFFIXES
+from orster_cli.core.names import key_slug, printable
+from orster_cli.gltf.container import GLTF_SUFFIXES, files_of
+from orster_cli.inputs.files import input_file
 from orster_cli.io.clip_files import find_object
 
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ class SourceObject:
 
     path: Path
     clip: int | None = None
+
+
+def object_files(path: Path) -> list[InputFile]:
+    """A mesh or PLY file and what it names beside it, hashed. InputError: one cannot be read."""
+    if path.suffix.lower() not in GLTF_SUFFIXES:
+        return [input_file(path)]
+    files = ((file, file.relative_to(path.parent).as_posix()) for file in files_of(path))
+    return [input_file(f).model_copy(update={"name": printable(name)}) for f, name in files]
 
 
 def source_object(asset: Artifact) -> SourceObject | None:

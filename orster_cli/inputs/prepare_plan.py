@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from orster_cli.config.prepare import PrepareConfig, check_grid
 from orster_cli.core.errors import InputError
-from orster_cli.core.names import counted, did_you_mean, printable
+from orster_cli.core.names import as_text, counted, did_you_mean, printable
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
+from orster_cli.gltf.container import files_of
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile
+    from orster_cli.dataset.caption_rows import Matched
     from orster_cli.dataset.captions import Caption
-    from orster_cli.dataset.prepare import Prepared
+    from orster_cli.dataset.prepare import PrepareResult
     from orster_cli.dataset.sources import Source
 
 
@@ -49,7 +51,7 @@ class PreparePlan:
         workers: int,
         reporter: Reporter,
         stop: StopFlag | None = None,
-    ) -> Prepared:
+    ) -> PrepareResult:
         """Render into `folder`; errors as `dataset.prepare.prepare`."""
         from orster_cli.dataset.prepare import prepare
 
@@ -75,6 +77,7 @@ def plan_prepare(
 ) -> PreparePlan:
     """The objects in files and folders, hashed. InputError: no objects, or a malformed captions file;
     ConfigError: a grid that is too large."""
+    from orster_cli.dataset.caption_rows import match_rows
     from orster_cli.dataset.captions import read_captions
     from orster_cli.dataset.sources import find_sources, take_part
 
@@ -83,26 +86,27 @@ def plan_prepare(
     sources = take_part(found, part)
     rows = None
     if captions is not None:
-        rows = read_captions(captions)
-        _check_files(captions, rows, found, reporter)
+        matched = match_rows(read_captions(captions, reporter), found, str(captions))
+        _check_files(captions, matched, found, reporter)
+        names = {source.name for source in sources}
+        rows = {key: row for key, row in matched.rows.items() if key[0] in names}
     inputs = _hashed(sources, reporter) + ([input_file(captions)] if captions else [])
     return PreparePlan(cfg=cfg, sources=sources, captions=rows, inputs=inputs, part=part)
 
 
-def _check_files(
-    path: Path, rows: dict[tuple[str, int], Caption], sources: list[Source], reporter: Reporter
-) -> None:
+def _check_files(path: Path, matched: Matched, sources: list[Source], reporter: Reporter) -> None:
     """InputError: no row names a file of the objects; warns of rows that name none of them."""
-    there = sorted({source.path.name for source in sources})
-    strangers = sorted({name for name, _ in rows}.difference(there))
+    strangers = sorted(matched.strangers)
     if not strangers:
         return
-    first = f"{printable(strangers[0])}{did_you_mean(strangers[0], there)}"
-    if len(strangers) == len({name for name, _ in rows}):
+    there = sorted({source.path.name for source in sources} | {source.name for source in sources})
+    named = [f"{printable(n)}{_alike(n, there)}" for n in strangers[:5]]
+    first = ", ".join(named) + (", ..." if len(strangers) > 5 else "")
+    if not matched.rows:
         raise InputError(
-            f"{path}: its rows name {first}, which is not among the objects: {', '.join(there[:3])}"
-            f"{', ...' if len(there) > 3 else ''}",
-            hint="the column `file` has the object's file name, as --write-captions writes it",
+            f"{path}: its rows name {first}, not among the objects: "
+            f"{printable(', '.join(there[:3]))}{', ...' if len(there) > 3 else ''}",
+            hint="the column `file` has the object's file name or path, as --write-captions writes it",
             code="E-CAPTIONS",
         )
     reporter.warn(
@@ -110,16 +114,25 @@ def _check_files(
     )
 
 
+def _alike(name: str, there: list[str]) -> str:
+    """``" (did you mean 'box.glb'?)"`` or nothing."""
+    same = [other for other in there if other.lower() == name.lower()]
+    return f" (did you mean {same[0]!r}?)" if same else did_you_mean(name, there)
+
+
 def _hashed(sources: list[Source], reporter: Reporter) -> list[InputFile]:
     """Every file of every source, under its name relative to what the user named."""
-    found = []
+    found: dict[Path, InputFile] = {}
     for done, source in enumerate(sources, start=1):
-        files = [source.path]
+        root = source.path if source.path.is_dir() else source.path.parent
+        files = files_of(source.path)
         if source.path.is_dir():
             files = sorted(path for path in source.path.rglob("*") if path.is_file())
+        above = source.name if root == source.path else source.name.rpartition("/")[0]
         for path in files:
-            inner = path.relative_to(source.path).as_posix()
-            name = source.name if inner == "." else f"{source.name}/{inner}"
-            found.append(input_file(path).model_copy(update={"name": name}))
+            inner = as_text(path.relative_to(root).as_posix())
+            name = source.name if path == source.path else f"{above}/{inner}".lstrip("/")
+            if path not in found:  # several objects may share a picture
+                found[path] = input_file(path).model_copy(update={"name": name})
         reporter.step("hash inputs", done, len(sources))
-    return found
+    return list(found.values())

@@ -7,7 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
-from orster_cli.core.names import printable, slug
+from orster_cli.core.marks import split_mark
+from orster_cli.core.names import as_text, printable, slug
 from orster_cli.diffusion.known_texts import content_words, read_known_texts, words_of
 
 CODE = "E-PROMPT"
@@ -17,8 +18,14 @@ TEXTS_MAX_BYTES = 1 << 20
 def check_prompt(
     text: str, model: Path, *, anyway: bool = False, with_picture: bool = False
 ) -> None:
-    """InputError: `text` has no words or, unless `anyway` or an image or object is given with it
-    (`with_picture`), none that the model in the folder `model` knows."""
+    """InputError: `text` is not UTF-8, has no words or, unless `anyway` or an image or object is given with
+    it (`with_picture`), none that the model in the folder `model` knows."""
+    if any(0xD800 <= ord(c) <= 0xDFFF for c in text):  # bytes of the command line that are no text
+        raise InputError(
+            f"the text is not UTF-8: {as_text(text)[:80]!r}",
+            hint="type it in a terminal of UTF-8, or give a file with --texts",
+            code=CODE,
+        )
     if not words_of(text):
         shown = f"expected words, got {printable(text)[:80]!r}" if text.strip() else "it is empty"
         hint = (
@@ -64,7 +71,7 @@ def folder_of(text: str | None, image: Path | None, static_object: str | None) -
     """A folder's name from the text, the image or the object (a path, or ``dataset#key``)."""
     name = text or (image.stem if image else "")
     if not name and static_object:
-        path, _, key = static_object.partition("#")
+        path, _, key = split_mark(static_object)
         name = key or Path(path).stem
     return slug(name, maximum=60).lower()
 

@@ -17,6 +17,7 @@ from orster_cli.diffusion.known_texts import words_of
 from orster_cli.inputs.clips import OpenedClip, open_clip
 from orster_cli.inputs.files import input_file
 from orster_cli.inputs.models import OpenedModel, check_samples
+from orster_cli.inputs.objects import object_files
 from orster_cli.inputs.prompts import check_prompt
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ class SamplingPlan:
     def inputs(self) -> list[InputFile]:
         """The files that are read and belong to no artifact."""
         given = self.static_object
-        files = [input_file(path) for path in (self.image, given) if isinstance(path, Path)]
+        files = [input_file(self.image)] if self.image is not None else []
+        files += object_files(given) if isinstance(given, Path) else []
         files += given.inputs if isinstance(given, OpenedClip) else []
         return [*self.model.inputs, *files]
 
@@ -96,9 +98,10 @@ class SamplingPlan:
             from orster_cli.sampling.objects import render_object_orbit
 
             cameras = cameras_for(sampler.bundle.facts, sampler.cfg)
-            orbit = render_object_orbit(self.static_object, cameras)
+            mesh, up = self.static_object, sampler.cfg.up
+            orbit = render_object_orbit(mesh, cameras, up=up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
-            views = render_object_orbit(self.static_object, cameras.resized(side, side))
+            views = render_object_orbit(mesh, cameras.resized(side, side), up=up)
             return SampleRequest(text=self.text, object_orbit=orbit, object_views=views)
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.marks import split_mark
 from orster_cli.core.names import key_slug, printable, slug
+from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.gltf.container import GLTF_SUFFIXES
+from orster_cli.gltf.scene import Scene
+from orster_cli.inputs.members import folders_in, is_artifact_or_clip, kind_of, members_of
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.evaluate import EvaluateConfig
-    from orster_cli.core.reporting import Reporter
     from orster_cli.evaluation.videos import Scene, Video
     from orster_cli.evaluation.views import Condition
 
@@ -59,13 +62,13 @@ class Subject:
 def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Subject]:
     """All subjects that `text` names, each with a name of its own. InputError: there are none."""
     path = Path(text)
-    if "#" in text or not path.is_dir():
+    if split_mark(text)[1] or not path.is_dir():
         return [open_subject(text, cfg, reporter)]
-    if _kind(path) == "dataset":
+    if kind_of(path) == "dataset":
         return _of_dataset(path, cfg)
-    if _is_artifact_or_clip(path):
+    if is_artifact_or_clip(path):
         return [open_subject(text, cfg, reporter)]
-    inside = _members(path) or [one for child in _folders(path) for one in _members(child)]
+    inside = members_of(path) or [one for child in folders_in(path) for one in members_of(child)]
     meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in GLTF_SUFFIXES]
     if not inside and not meshes:
         raise InputError(f"{path}: holds nothing that can be evaluated", hint=FORMS)
@@ -73,7 +76,7 @@ def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Su
     for child, subject in zip(inside, found, strict=True):
         if child.parent != path:  # what `generate` leaves: NAME/clip, NAME/asset
             subject.name = f"{slug(child.parent.name)}-{subject.name}"
-    found += [one for child in meshes for one in _animations(child, cfg)]
+    found += [one for child in meshes for one in _animations(child, cfg, reporter)]
     for i, subject in enumerate(found):
         if any(subject.name == other.name for other in found[:i]):
             subject.name = f"{subject.name}-{i}"
@@ -83,29 +86,29 @@ def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Su
 def datasets_in(text: str) -> list[Path]:
     """The datasets in a folder of artifacts, which are its reference set where none is given."""
     path = Path(text)
-    if not path.is_dir() or _is_artifact_or_clip(path):
+    if not path.is_dir() or is_artifact_or_clip(path):
         return []
-    return [c for c in sorted(path.iterdir()) if c.is_dir() and _kind(c) == "dataset"]
+    return [c for c in sorted(path.iterdir()) if c.is_dir() and kind_of(c) == "dataset"]
 
 
 def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     """The one subject that `text` names."""
     path = Path(text)
-    name, _, animation = text.partition("#")
+    name, mark, animation = split_mark(text)
     if Path(name).suffix.lower() in GLTF_SUFFIXES and Path(name).is_file():
-        return _mesh(Path(name), animation, cfg)
-    if path.is_dir() and _kind(path) == "asset":
+        return _mesh(Path(name), animation, cfg, reporter)
+    if path.is_dir() and kind_of(path) == "asset":
         return _asset(path)
     if path.is_file() and path.suffix.lower() == ".ply":
-        return _gaussians(path)
+        return _gaussians(path, cfg, reporter)
     if path.is_file():
         return _video(path, cfg, reporter)
     if path.is_dir() and not any(path.iterdir()):
         raise InputError(f"{path}: the folder is empty", hint=FORMS)
-    if "#" not in text and not (path.is_dir() and _is_artifact_or_clip(path)):
+    if not mark and not (path.is_dir() and is_artifact_or_clip(path)):
         raise InputError(f"{printable(text)}: no such clip, or one without cameras", hint=FORMS)
-    if path.is_dir() and _kind(path) not in (None, "clip", "dataset"):
-        raise InputError(f"{path}: expected frames, found a {_kind(path)} artifact", hint=FORMS)
+    if path.is_dir() and kind_of(path) not in (None, "clip", "dataset"):
+        raise InputError(f"{path}: expected frames, found a {kind_of(path)} artifact", hint=FORMS)
     return _clip(text, cfg, reporter)
 
 
@@ -115,7 +118,7 @@ def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     from orster_cli.inputs.video import OrbitFlags
 
     path = Path(text)
-    if path.is_dir() and _kind(path) == "clip":  # its frames are read by `load`
+    if path.is_dir() and kind_of(path) == "clip":  # its frames are read by `load`
         from orster_cli.inputs.files import open_intact
 
         artifact = open_intact(path, kind="clip")
@@ -243,21 +246,23 @@ def _asset(path: Path) -> Subject:
     )
 
 
-def _gaussians(path: Path) -> Subject:
+def _gaussians(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
+    """Gaussians in a .ply, placed as meshes are."""
     from orster_cli.inputs.files import input_file
 
     def load() -> LoadedSubject:
+        from orster_cli.dataset.splat_placement import read_placed
         from orster_cli.evaluation.videos import GaussianScene, StaticGaussians
-        from orster_cli.io.ply import read_ply
 
-        return LoadedSubject(content=GaussianScene(StaticGaussians(read_ply(path))))
+        gaussians = read_placed(path, cfg.up, reporter)
+        return LoadedSubject(content=GaussianScene(StaticGaussians(gaussians)))
 
     return Subject(name=slug(path.stem), load=load, inputs=[input_file(path)])
 
 
-def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
+def _mesh(path: Path, animation: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     """One animation of a file; the first where `animation` is ""."""
-    from orster_cli.inputs.files import input_file
+    from orster_cli.inputs.objects import object_files
 
     if animation and not animation.isdecimal():
         raise InputError(
@@ -266,22 +271,31 @@ def _mesh(path: Path, animation: str, cfg: EvaluateConfig) -> Subject:
     key = f"{key_slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
     return Subject(
         name=key,
-        load=partial(_load_mesh, path, int(animation or 0), cfg),
-        inputs=[input_file(path)],
+        load=partial(_load_mesh, path, int(animation or 0), cfg, reporter),
+        inputs=object_files(path),
         key=key,
         made_from=(key,),
     )
 
 
-def _animations(path: Path, cfg: EvaluateConfig) -> list[Subject]:
+def _animations(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> list[Subject]:
     """Each animation of a file, under the key that `prepare-data` gives it."""
     from orster_cli.gltf.load import load_gltf
 
-    count = max(len(load_gltf(path).clips), 1)
-    return [_mesh(path, str(i), cfg) for i in range(count)]
+    scene = load_gltf(path)
+    _say(scene, reporter)
+    return [_mesh(path, str(i), cfg, Silent()) for i in range(max(len(scene.clips), 1))]
 
 
-def _load_mesh(path: Path, animation: int, cfg: EvaluateConfig) -> LoadedSubject:
+def _say(scene: Scene, reporter: Reporter) -> None:
+    """Warn of what is not read of a mesh file."""
+    for warning in scene.warnings:
+        reporter.warn(f"{printable(scene.path.name)}: {warning}")
+
+
+def _load_mesh(
+    path: Path, animation: int, cfg: EvaluateConfig, reporter: Reporter
+) -> LoadedSubject:
     from orster_cli.config.prepare import PrepareConfig
     from orster_cli.dataset.views import normalize_object
     from orster_cli.evaluation.videos import MeshScene
@@ -289,6 +303,7 @@ def _load_mesh(path: Path, animation: int, cfg: EvaluateConfig) -> LoadedSubject
 
     prepare = PrepareConfig(resolution=cfg.resolution)  # the defaults of `prepare-data`
     scene = load_gltf(path)
+    _say(scene, reporter)
     clip = animation if scene.clips or animation else None
     return LoadedSubject(content=MeshScene(normalize_object(scene, clip, prepare), prepare))
 
@@ -312,34 +327,3 @@ def _dataset_keys(config: dict[str, Any]) -> tuple[str, ...]:
 def _folder_name(path: Path) -> str:
     """The name of a folder as the user calls it; a link has its own name."""
     return slug(Path(os.path.abspath(path)).name)
-
-
-def _folders(path: Path) -> list[Path]:
-    return [child for child in sorted(path.iterdir()) if child.is_dir() and _kind(child) is None]
-
-
-def _members(path: Path) -> list[Path]:
-    return [child for child in sorted(path.iterdir()) if _is_member(child)]
-
-
-def _is_member(path: Path) -> bool:
-    """Whether a folder's child is a subject: a clip or an asset, not the dataset or model that made it."""
-    if not path.is_dir():
-        return False
-    kind = _kind(path)
-    return _is_artifact_or_clip(path) if kind is None else kind in ("clip", "asset")
-
-
-def _is_artifact_or_clip(path: Path) -> bool:
-    """Whether `path` itself is an artifact or a clip, not a folder of them."""
-    from orster_cli.artifacts.manifest import MANIFEST
-    from orster_cli.io.clip_files import CAMERAS
-    from orster_cli.io.transforms_json import TRANSFORMS
-
-    return any((path / name).is_file() for name in (MANIFEST, CAMERAS, TRANSFORMS))
-
-
-def _kind(path: Path) -> str | None:
-    from orster_cli.artifacts.manifest import MANIFEST, read_manifest
-
-    return read_manifest(path).kind if (path / MANIFEST).is_file() else None

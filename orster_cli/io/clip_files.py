@@ -7,7 +7,6 @@ frame's pose, in numbers that survive a round trip, and the conventions.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +44,6 @@ def find_object(folder: Path) -> Path | None:
     """The copy of a mesh in the folder of a clip or an asset; None: it came from none."""
     paths = (folder / f"{OBJECT}{suffix}" for suffix in OBJECT_SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
-
-
-def keep_object(folder: Path, mesh: Path | None) -> None:
-    """Put a copy of `mesh` into the folder of a clip or an asset; nothing for other files and None."""
-    if mesh is not None and mesh.suffix.lower() in OBJECT_SUFFIXES:
-        shutil.copyfile(mesh, folder / f"{OBJECT}{mesh.suffix.lower()}")
 
 
 def cameras_value(clip: OrbitClip) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import parse_json
-from orster_cli.io.tensors import read_tensors, write_tensors
+from orster_cli.io.tensors import check_tensors, read_tensors, write_tensors
+from orster_cli.io.torch_files import read_torch
 
 SHARD_BYTES = 16 * 10**6  # repositories and wheels take files of this size without special care
 _METADATA = {"format": "pt"}
-_FILE = re.compile(r"[A-Za-z0-9_.-]+\.safetensors")
+_FILE = re.compile(r"[A-Za-z0-9_.-]+\.(safetensors|bin)")
 
 
 def write_sharded(
@@ -59,14 +60,35 @@ def read_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
     index = folder / f"{stem}.safetensors.index.json"
     if not index.is_file():
         raise InputError(f"{folder}: no weights: neither {single.name} nor {index.name} is there")
+    return read_indexed(index)
+
+
+def read_indexed(index: Path) -> dict[str, Tensor]:
+    """All tensors that an index file lists, in safetensors files or in torch's own beside it. InputError:
+    malformed, or a listed file or tensor is missing."""
     content = parse_json(index.read_text(encoding="utf-8"), where=str(index))
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not all(
         isinstance(file, str) and _FILE.fullmatch(file) for file in places.values()
     ):
         raise InputError(f"{index}: expected a weight_map of tensor names to file names")
-    read = {file: read_tensors(folder / file) for file in sorted(set(places.values()))}
+    folder, files = index.parent, sorted(set(places.values()))
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        raise InputError(
+            f"{index}: it lists {len(files)} files, of which {len(missing)} are not there: "
+            f"{', '.join(missing[:3])}"
+        )
+    read = {file: _read_shard(folder / file) for file in files}
     absent = [name for name, file in places.items() if name not in read[file]]
     if absent:
         raise InputError(f"{folder / places[absent[0]]}: {absent[0]} is listed but not there")
     return {name: read[file][name] for name, file in places.items()}
+
+
+def _read_shard(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    tensors = read_torch(path)
+    check_tensors(tensors, where=str(path))
+    return tensors

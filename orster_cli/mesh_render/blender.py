@@ -8,9 +8,7 @@ H W pixels.
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ import numpy as np
 
 from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.gltf.container import read_gltf
+from orster_cli.gltf.packing import pack_glb
 from orster_cli.mesh_render.lighting import (
     AMBIENT_GROUND,
     AMBIENT_SKY,
@@ -98,21 +97,13 @@ def require_bpy() -> Any:
 def _with_one_animation(path: Path, clip: int | None) -> bytes:
     """The file as a GLB whose only animation is `clip`, so that Blender plays it."""
     document = read_gltf(path)
-    root = dict(document.root)
     animations = document.items("animations")
-    root.pop("animations", None)
-    if clip is not None:
-        root["animations"] = [
-            document.item("animations", clip, f"clip {clip} of {len(animations)}")
-        ]
-    text = json.dumps(root).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<II", len(text), 0x4E4F534A) + text
-    if document.items("buffers") and "uri" not in document.items("buffers")[0]:
-        data = bytes(document.buffer(0, "buffers[0]"))
-        data += bytes(-len(data) % 4)
-        chunks += struct.pack("<II", len(data), 0x004E4942) + data
-    return struct.pack("<III", 0x46546C67, 2, 12 + len(chunks)) + chunks
+    if clip is None:
+        return pack_glb(document, animations=None)
+    return pack_glb(
+        document,
+        animations=[document.item("animations", clip, f"clip {clip} of {len(animations)}")],
+    )
 
 
 def _place(bpy: Any, scale: float, offset: np.ndarray) -> None:
@@ -142,6 +133,27 @@ def _plain_materials(bpy: Any) -> None:
                 node.inputs["Specular IOR Level"].default_value = 0.0
                 for link in list(node.inputs["Normal"].links):
                     material.node_tree.links.remove(link)
+        if material.use_nodes and material.use_backface_culling:
+            _cull_backfaces(material.node_tree)
+
+
+def _cull_backfaces(tree: Any) -> None:
+    """Make the backs of faces transparent: Cycles draws them whatever `use_backface_culling` says, which
+    the importer sets where `doubleSided` is false."""
+    for output in [node for node in tree.nodes if node.type == "OUTPUT_MATERIAL"]:
+        surface = output.inputs["Surface"]
+        if not surface.links:
+            continue
+        shader = surface.links[0].from_socket
+        back, clear = (
+            tree.nodes.new("ShaderNodeNewGeometry"),
+            tree.nodes.new("ShaderNodeBsdfTransparent"),
+        )
+        mix = tree.nodes.new("ShaderNodeMixShader")
+        tree.links.new(back.outputs["Backfacing"], mix.inputs[0])
+        tree.links.new(shader, mix.inputs[1])
+        tree.links.new(clear.outputs[0], mix.inputs[2])
+        tree.links.new(mix.outputs[0], surface)
 
 
 def _lights(bpy: Any) -> None:

@@ -17,12 +17,12 @@ MAX_LEVELS = 16  # mip levels of a texture: sides up to 2^15
 
 # columns of `Packed.materials`
 BASE, EMISSIVE, CUTOFF, MODE, UNLIT, TEXTURE, EMISSIVE_TEXTURE = 0, 4, 7, 8, 9, 10, 11
-MATERIAL_COLUMNS = 12
+DOUBLE_SIDED, MATERIAL_COLUMNS = 12, 13
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """`materials` [G,12] float64 (columns named above, -1: no texture); `texels` [*,4] uint8;
+    """`materials` [G,13] float64 (columns named above, -1: no texture); `texels` [*,4] uint8;
     `levels` [S,L,3] int64: first texel, width, height; `samplers` [S,4] int64: wrap u, wrap v,
     nearest, number of levels."""
 
@@ -49,7 +49,7 @@ def pack_materials(materials: tuple[Material, ...]) -> Packed:
         row[BASE : BASE + 4] = material.base_color
         row[EMISSIVE : EMISSIVE + 3] = material.emissive
         row[CUTOFF], row[MODE] = material.alpha_cutoff, material.alpha_mode
-        row[UNLIT] = material.unlit
+        row[UNLIT], row[DOUBLE_SIDED] = material.unlit, material.double_sided
         row[TEXTURE] = index(material.texture)
         row[EMISSIVE_TEXTURE] = index(material.emissive_texture)
     levels = np.zeros((max(len(textures), 1), MAX_LEVELS, 3), np.int64)

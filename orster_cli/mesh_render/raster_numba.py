@@ -20,6 +20,7 @@ from orster_cli.mesh_render.lighting import AMBIENT_GROUND, AMBIENT_SKY
 from orster_cli.mesh_render.pack import (
     BASE,
     CUTOFF,
+    DOUBLE_SIDED,
     EMISSIVE,
     EMISSIVE_TEXTURE,
     MODE,
@@ -141,6 +142,8 @@ def nearest_faces(
         x0, y0, x1, y1 = screen[i0, 0], screen[i0, 1], screen[i1, 0], screen[i1, 1]
         x2, y2 = screen[i2, 0], screen[i2, 1]
         area = _edge(x0, y0, x1, y1, x2, y2)
+        if area > 0.0 and materials[m, DOUBLE_SIDED] == 0.0:
+            continue  # seen from behind: clockwise, as y runs down
         if area < 0.0:
             x1, y1, z1, x2, y2, z2 = x2, y2, z2, x1, y1, z1
             i1, i2 = i2, i1

@@ -25,6 +25,7 @@ from orster_cli.mesh_render.near_plane import project
 from orster_cli.mesh_render.pack import (
     BASE,
     CUTOFF,
+    DOUBLE_SIDED,
     EMISSIVE,
     EMISSIVE_TEXTURE,
     MAX_LAYERS,
@@ -176,12 +177,14 @@ def _nearest(
     best = torch.full((height * width,), _EMPTY, dtype=torch.int64, device=faces.device)
     corners = surface.screen[surface.triangles[faces]]
     depth_ok = (surface.inv_z[surface.triangles[faces]] > 0).all(dim=1)
+    double_sided = surface.table[surface.material[faces], DOUBLE_SIDED] == 1
+    front = double_sided | (surface.area[faces] < 0)  # counter-clockwise, where y runs up
     area = surface.area[faces].abs()
     limit = torch.tensor([width - 1.0, height - 1.0], dtype=torch.float64, device=faces.device)
     low = torch.ceil(corners.amin(dim=1)).clamp_min(0.0)
     high = torch.minimum(torch.floor(corners.amax(dim=1)), limit)
     span = high - low + 1
-    keep = depth_ok & (area > 1e-12) & (area < 1e30) & (span > 0).all(dim=1)
+    keep = depth_ok & front & (area > 1e-12) & (area < 1e30) & (span > 0).all(dim=1)
     faces, low, span = faces[keep], low[keep].long(), span[keep].long()
     count = span[:, 0] * span[:, 1]
     start, total = 0, torch.cumsum(count, dim=0)

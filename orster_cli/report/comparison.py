@@ -24,6 +24,7 @@ from orster_cli.report.tabular import (
     protocol_title,
 )
 
+LATER = {"up": "z"}  # settings that older reports do not have, and what they were measured with
 DESCRIPTIVE = {"about", "description", "title", "source"}  # of a protocol: no figure depends on it
 SAME_OBJECT = ("reference", "condition", "times")  # equal keys of a subject in both reports
 
@@ -93,6 +94,7 @@ def compare_reports(
 
 
 def _check_protocols(one: Mapping[str, Any], two: Mapping[str, Any], names: Sequence[str]) -> None:
+    one, two = LATER | dict(one), LATER | dict(two)
     differ = [
         f"{key} is {_quoted(one, key)} in {names[0]} and {_quoted(two, key)} in {names[1]}"
         for key in dict.fromkeys([*one, *two])

@@ -9,18 +9,25 @@ import torch
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.errors import InputError
+from orster_cli.core.names import printable
+from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.dataset.views import normalize_object, render_view
+from orster_cli.dataset.splat_placement import read_placed
+from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
 from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.gltf.load import load_gltf
-from orster_cli.io.ply import read_ply
+from orster_cli.gltf.normalization import has_size_at_start
+from orster_cli.gltf.scene import Scene
 from orster_cli.splatting.render_asset import render_frame
 
 
-def render_object_orbit(path: Path, cameras: Cameras) -> OrbitClip:
+def render_object_orbit(
+    path: Path, cameras: Cameras, *, up: str = "z", reporter: Reporter | None = None
+) -> OrbitClip:
     """The object in `path` rendered by `cameras`: a .glb or .gltf (at the start of its first animation,
-    if any), or Gaussians in a .ply. InputError: another or a damaged file."""
-    suffix = path.suffix.lower()
+    if any), or Gaussians in a .ply, of which the axis `up` points up. `reporter` is warned of what is not
+    read or was changed. InputError: another or a damaged file."""
+    suffix, reporter = path.suffix.lower(), reporter or Silent()
     if not path.is_file() or suffix not in (*GLTF_SUFFIXES, ".ply"):
         raise InputError(
             f"{path}: expected a .glb, .gltf or .ply file",
@@ -28,11 +35,26 @@ def render_object_orbit(path: Path, cameras: Cameras) -> OrbitClip:
         )
     times = torch.zeros(len(cameras))
     if suffix == ".ply":
-        gaussians = read_ply(path)
+        gaussians = read_placed(path, up, reporter)
         drawn = [render_frame(gaussians, cameras, i) for i in range(len(cameras))]
         frames = torch.stack([premultiplied_over(rgb, alpha, WHITE) for rgb, alpha in drawn])
         return OrbitClip(frames=frames, cameras=cameras, times=times)
     cfg = PrepareConfig(resolution=cameras.width, frames=max(len(cameras), 2))
     scene = load_gltf(path)
+    for warning in scene.warnings:
+        reporter.warn(f"{printable(path.name)}: {warning}")
+    return render_view(_at_start(scene, cfg, reporter), cameras, times, cfg, None)
+
+
+def _at_start(scene: Scene, cfg: PrepareConfig, reporter: Reporter) -> NormalizedClip:
+    """The object whose time 0 is the start of its first animation, or the rest pose where there is none, or
+    where the object has no size at the start."""
     normalized = normalize_object(scene, 0 if scene.clips else None, cfg)
-    return render_view(normalized, cameras, times, cfg, None)
+    scale = normalized.normalization.scale
+    if not scene.clips or has_size_at_start(scene, 0, scene.clips[0].start, scale):
+        return normalized
+    name = printable(scene.path.name)
+    if not has_size_at_start(scene, None, 0.0, scale):
+        raise InputError(f"{name}: it has no size at its animation's start, nor in its rest pose")
+    reporter.warn(f"{name}: it has no size at its animation's start: its rest pose is shown")
+    return normalize_object(scene, None, cfg)

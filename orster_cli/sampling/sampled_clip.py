@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from orster_cli.diffusion.bundle import Facts
-from orster_cli.io.clip_files import CONDITION, STATIC, keep_object, write_clip, write_priors
+from orster_cli.gltf.packing import keep_object
+from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.sampling.sample_clips import SampledClip
 

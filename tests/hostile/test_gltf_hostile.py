@@ -48,6 +48,22 @@ def _chain(depth: int) -> bytes:
     return _change(lambda r: r.update(nodes=[*nodes, {"mesh": 0}]))
 
 
+def _compressed(name: str) -> bytes:
+    """A file that claims to be compressed, and is not."""
+
+    def edit(root: dict) -> None:
+        root["extensionsRequired"] = [name]
+        what = {"bufferView": 0, "attributes": {"POSITION": 0}}
+        if "draco" in name:
+            root["meshes"][0]["primitives"][0]["extensions"] = {name: what}
+        else:
+            view = root["bufferViews"][0]
+            claims = {"buffer": 0, "byteLength": view["byteLength"], "byteStride": 12, "count": 3}
+            view["extensions"] = {name: {**claims, "mode": "ATTRIBUTES"}}
+
+    return _change(edit)
+
+
 GOOD = _base().bytes()
 CASES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "not valid JSON"),
@@ -75,6 +91,16 @@ CASES: dict[str, tuple[bytes, str]] = {
     "accessor type": (_set("accessors", 0, "type", value="VEC9"), "VEC3"),
     "index out of range": (_set("meshes", 0, "primitives", 0, "indices", value=99), "index into"),
     "external buffer": (_set("buffers", 0, "uri", value="file:///etc/passwd"), "not opened"),
+    "absolute path": (_set("buffers", 0, "uri", value="/etc/passwd"), "not opened"),
+    "escaped absolute path": (_set("buffers", 0, "uri", value="%2Fetc%2Fpasswd"), "not opened"),
+    "escaped parent": (_set("buffers", 0, "uri", value="%2e%2e/secret.bin"), "not opened"),
+    "parent inside": (_set("buffers", 0, "uri", value="a/../../secret.bin"), "not opened"),
+    "backslashes": (_set("buffers", 0, "uri", value="..\\secret.bin"), "not opened"),
+    "drive": (_set("buffers", 0, "uri", value="C:/secret.bin"), "not opened"),
+    "escaped scheme": (_set("buffers", 0, "uri", value="file%3A///etc/passwd"), "not opened"),
+    "a NUL in a name": (_set("buffers", 0, "uri", value="a%00.bin"), "not opened"),
+    "its own folder": (_set("buffers", 0, "uri", value="./"), "not opened"),
+    "missing": (_set("buffers", 0, "uri", value="missing.bin"), "cannot be read"),
     "parent folder": (_set("buffers", 0, "uri", value="../secret.bin"), "not opened"),
     "web address": (_set("buffers", 0, "uri", value="http://example.com/a"), "not opened"),
     "node cycle": (_set("nodes", value=[{"mesh": 0, "children": [1]}, {"children": [0]}]), "cycle"),
@@ -86,8 +112,8 @@ CASES: dict[str, tuple[bytes, str]] = {
     "zero rotation": (_set("nodes", 0, "rotation", value=[0, 0, 0, 0]), "not zero"),
     "infinite scale": (_set("nodes", 0, "scale", value=[1e300, 1, 1]), "finite"),
     "matrix of 15": (_set("nodes", 0, "matrix", value=[1.0] * 15), "16 finite numbers"),
-    "draco": (_set("extensionsRequired", value=["KHR_draco_mesh_compression"]), "Draco"),
-    "meshopt": (_set("extensionsRequired", value=["EXT_meshopt_compression"]), "meshopt"),
+    "draco": (_compressed("KHR_draco_mesh_compression"), "Draco"),
+    "meshopt": (_compressed("EXT_meshopt_compression"), "meshopt"),
     "unknown extension": (_set("extensionsRequired", value=["ACME_warp"]), "understood"),
     "times backwards": (
         _change(lambda r: r["animations"][0]["samplers"][0].update(input=3)), "elements|SCALAR",

@@ -28,12 +28,20 @@ def file(header: str, rows: int = 2, width: int = 14, *, fill: float = 0.5) -> b
     return header.encode() + np.full(rows * width, fill, "<f4").tobytes()
 
 
+def _absent(rows: int) -> bytes:
+    """Rows whose opacity is -inf, the logit of an alpha of 0."""
+    table = np.full((rows, 14), 0.5, "<f4")
+    table[:, NAMES.index("opacity")] = -np.inf
+    return table.tobytes()
+
+
 PLAIN = f"{START}element vertex 2\n{columns(NAMES)}end_header\n"
 CASES: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "expected a PLY"),
     "text": (b"hello", "expected a PLY"),
     "no end": (file(PLAIN.replace("end_header\n", "")), "expected a PLY"),
-    "windows lines": (file(PLAIN.replace("\n", "\r\n")), "expected a PLY"),
+    "old Mac lines": (file(PLAIN.replace("\n", "\r")), "expected a PLY"),
+    "windows lines, cut": (file(PLAIN.replace("\n", "\r\n"))[:-1], "claims 2 Gaussians"),
     "long header": (
         file(PLAIN.replace("element", "comment x\n" * 10_000 + "element")),
         "at most 65536",
@@ -60,8 +68,25 @@ CASES: dict[str, tuple[bytes, str]] = {
         "is not a number",
     ),
     "unknown type": (file(PLAIN.replace("float x", "float128 x")), "is not a number"),
-    "faces too": (file(PLAIN.replace("end_header", "element face 0\nend_header")), "one element"),
-    "no vertex": (f"{START}end_header\n".encode(), "expected one element, found 0"),
+    "faces that are not there": (
+        file(PLAIN.replace("end_header", "element face 9\nproperty int a\nend_header")),
+        "148 bytes",
+    ),
+    "two vertices": (
+        file(PLAIN.replace("end_header", "element vertex 0\nend_header")),
+        "one element",
+    ),
+    "a list before": (
+        file(PLAIN.replace("element", "element face 1\nproperty list uchar int a\nelement")),
+        "is not a number",
+    ),
+    "no vertex": (f"{START}end_header\n".encode(), "expected one element, vertex, found none"),
+    "no rows": (file(PLAIN.replace("vertex 2", "vertex 0"), rows=0), "no Gaussian"),
+    "all absent": (file(PLAIN)[:-112] + _absent(2), "no Gaussian"),
+    "compressed": (
+        file(PLAIN.replace("float x", "uint packed_position")),
+        "compressed PLY",
+    ),
     "a column twice": (
         file(f"{START}element vertex 2\n{columns([*NAMES, 'x'])}end_header\n", width=15),
         "not a readable PLY",

@@ -12,6 +12,7 @@ import pytest
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
+from orster_cli.dataset.caption_rows import match_rows
 from orster_cli.dataset.caption_skeleton import Row, caption_of, csv_text, skeleton
 from orster_cli.dataset.captioned import captioned
 from orster_cli.dataset.captions import read_captions
@@ -60,10 +61,18 @@ def test_a_row_for_each_clip_as_read_captions_reads_them(creature: Path, tmp_pat
         ("b, the pet.glb", 1): "b the pet hop",
         ("a.glb", 0): "a walk",
         ("a.glb", 1): "a hop",
+        ("sub/b, the pet.glb", 0): "b the pet walk",
+        ("sub/b, the pet.glb", 1): "b the pet hop",
     }
     assert all(row.use and not row.also for row in found.values())
-    assert len(said.warnings) == 3
-    assert sum("shares its rows" in text for text in said.warnings) == 1
+    assert len(said.warnings) == 2
+    matched = match_rows(found, find_sources([tmp_path]))  # each row finds its own object
+    assert matched.rows.keys() == {
+        (name, clip)
+        for name in ("b, the pet.glb", "sub/a.glb", "sub/b, the pet.glb")
+        for clip in (0, 1)
+    }
+    assert matched.strangers == []
     assert sum("broken.glb" in text for text in said.warnings) == 1
     assert sum("plain text" in text for text in said.warnings) == 1
     with pytest.raises(InputError, match="expected objects with animations, found none among 1"):

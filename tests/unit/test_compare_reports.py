@@ -408,3 +408,12 @@ def test_a_report_cut_short(tmp_path: Path) -> None:
     file.write_text(json.dumps(report(3))[:-40])
     with pytest.raises(InputError, match=r"x\.json: not valid JSON"):
         load_report(file)
+
+
+def test_a_report_from_before_a_setting_compares_with_one_of_its_default() -> None:
+    first, second = report(4), report(4)
+    second["protocol"]["up"] = "z"
+    assert compare(first, second)["metrics"]["psnr"]["difference"] == 0
+    second["protocol"]["up"] = "-y"
+    with pytest.raises(InputError, match=r"up is 'z' in .* and '-y' in "):
+        compare(first, second)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
+from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import (
     CONSISTENT4D_TEST_IDS,
@@ -19,7 +22,10 @@ from orster_cli.dataset.curation import (
     object_ssim,
     touches_border,
 )
+from orster_cli.dataset.views import render_views
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from orster_cli.gltf.load import load_gltf
+from tests.helpers.glb import Glb
 
 
 def _clip(alpha: torch.Tensor, rgb: torch.Tensor) -> OrbitClip:
@@ -141,3 +147,53 @@ def test_the_consistent4d_objects_are_blocked() -> None:
 def test_the_ids_are_those_of_the_published_list(shared_data) -> None:
     published = (shared_data / "media/consistent4d/test_dataset_uid.txt").read_text().split()
     assert sorted(published) == sorted(CONSISTENT4D_TEST_IDS)
+
+
+def _ball(pixels: np.ndarray, path: Path) -> OrbitClip:
+    """The front view of a textured ball that turns once about its vertical axis: its silhouette stays."""
+    u, v = np.meshgrid(np.linspace(0, 1, 41), np.linspace(0, 1, 21))
+    around, down = 2 * np.pi * u, np.pi * v
+    points = np.stack(
+        [np.sin(down) * np.sin(around), np.cos(down), np.sin(down) * np.cos(around)], axis=-1
+    ).reshape(-1, 3)
+    corner = (np.arange(20)[:, None] * 41 + np.arange(40)).reshape(-1)
+    square = np.stack([corner, corner + 41, corner + 1, corner + 1, corner + 41, corner + 42], 1)
+    glb = Glb()
+    uvs = np.stack([u, v], axis=-1).reshape(-1, 2)
+    primitive = glb.mesh(
+        points, square.reshape(-1),
+        NORMAL=glb.accessor(points, "VEC3"), TEXCOORD_0=glb.accessor(uvs, "VEC2"),
+    )  # fmt: skip
+    look = {"baseColorTexture": {"index": glb.image(pixels.astype(np.uint8))}}
+    glb.root["materials"] = [{"pbrMetallicRoughness": look}]
+    primitive["material"] = 0
+    half = np.linspace(0, np.pi, 9)
+    turn = np.stack([0 * half, np.sin(half), 0 * half, np.cos(half)], axis=1)
+    glb.animate(0, "rotation", np.linspace(0, 1, 9), turn)
+    cfg = PrepareConfig(frames=16, resolution=64)
+    return render_views(load_gltf(glb.save(path)), 0, cfg)["front"]
+
+
+def _texture(kind: str) -> np.ndarray:
+    plain = np.full((128, 256, 3), 200.0)
+    if kind == "one mark":
+        plain[58:64, 28:34] = [200, 0, 0]
+    elif kind == "faint patches":
+        patches = np.random.default_rng(1).random((8, 16, 3)) * 10 + 150
+        plain = np.kron(patches, np.ones((16, 16, 1)))
+    elif kind == "stripes":
+        plain[:, (np.arange(256) // 32) % 2 == 1] = [40, 60, 200]
+    return plain
+
+
+@pytest.mark.parametrize("kind", ["one mark", "faint patches", "stripes"])
+def test_a_turning_ball_moves_though_its_silhouette_does_not(kind: str, tmp_path: Path) -> None:
+    front = _ball(_texture(kind), tmp_path / "ball.glb")
+    assert front.alpha is not None
+    assert (front.alpha - front.alpha[:1]).abs().mean() < 0.01
+    assert check_motion(front, 0.95).verdict(0.95, 0.4) is None
+
+
+def test_a_ball_of_one_colour_that_turns_looks_still(tmp_path: Path) -> None:
+    check = check_motion(_ball(_texture("plain"), tmp_path / "ball.glb"), 0.95)
+    assert "no motion" in (check.verdict(0.95, 0.4) or "")

@@ -14,7 +14,6 @@ from plyfile import PlyData
 from orster_cli.core.errors import ConfigError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
-from orster_cli.export.axes import MATRICES, turned
 from orster_cli.export.cleaning import clean
 from orster_cli.export.formats import FORMATS, parse_formats
 from orster_cli.export.job import ExportJob
@@ -25,6 +24,7 @@ from orster_cli.export.pictures import camera_path
 from orster_cli.export.run import export_asset
 from orster_cli.export.splats import read_splat_glb, splat_glb
 from orster_cli.export.surface import extract_surface, surface_nets, vertex_normals
+from orster_cli.geometry.axes import MATRICES, turned
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.splatting.packed_motion import unpack
 from orster_cli.splatting.render_asset import render_frame

@@ -34,7 +34,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(
-    count=st.integers(0, 50), coefficients=st.sampled_from([1, 4, 9, 16]), seed=st.integers(0, 99)
+    count=st.integers(1, 50), coefficients=st.sampled_from([1, 4, 9, 16]), seed=st.integers(0, 99)
 )
 def test_round_trip(count: int, coefficients: int, seed: int) -> None:
     there = gaussians(count, coefficients, seed)

@@ -10,10 +10,13 @@ import torch
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
+from orster_cli.core.reporting import Silent
 from orster_cli.dataset.curation import touches_border
 from orster_cli.dataset.views import normalize_object, render_views, view_cameras
+from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.gltf.normalization import MAX_CLIP_SIDE, normalize_clip
+from orster_cli.sampling.objects import render_object_orbit
 from tests.helpers.glb import Glb
 
 SMALL = PrepareConfig(frames=5, resolution=32, supersample=2, eval_views=3, eval_times=(0.0, 0.75))
@@ -132,3 +135,32 @@ def test_the_committed_creature_is_what_the_script_makes(creature: Path, tmp_pat
         remade = ours.evaluate(k, clip.start + 0.4 * clip.duration)
         assert np.array_equal(remade.triangles, middle.triangles)
         assert remade.vertices == pytest.approx(middle.vertices, abs=1e-4)
+
+
+def test_an_object_without_size_at_the_start_is_placed_by_its_whole_clip(tmp_path: Path) -> None:
+    """It grows from nothing: the clip's box counts, and as a condition it stands in its rest pose."""
+    glb = Glb()
+    primitive = glb.mesh(CORNERS, [0, 1, 2, 0, 2, 3, 4, 5, 6, 4, 6, 7])
+    glb.root["materials"], primitive["material"] = [{"doubleSided": True}], 0
+    glb.animate(0, "scale", [0, 1], [[0, 0, 0], [4, 4, 4]])
+    path = glb.save(tmp_path / "a.glb")
+    normalized = normalize_object(load_gltf(path), 0, SMALL)
+    box = np.ptp(normalized.mesh(1.0).vertices, axis=0)
+    assert 0.5 < float(box.max()) <= 1.0001
+    said = Silent()
+    cameras = orbit_cameras(orbit_azimuths(4), width=32, height=32)
+    orbit = render_object_orbit(path, cameras, reporter=said)
+    assert float((orbit.frames.amin(dim=1) < 0.97).float().mean()) > 0.05
+    assert said.warnings == [
+        "a.glb: it has no size at its animation's start: its rest pose is shown"
+    ]
+    glb.root["nodes"][0]["scale"] = [0, 0, 0]
+    with pytest.raises(InputError, match="nor in its rest pose"):
+        render_object_orbit(glb.save(tmp_path / "b.glb"), cameras)
+
+
+def test_a_flat_object_is_placed_by_its_longest_side(tmp_path: Path) -> None:
+    flat = CORNERS * [1, 0, 0.5]  # a sheet that lies on the ground
+    normalized = normalize_object(load_gltf(_cloud(tmp_path, flat)), None, SMALL)
+    assert np.ptp(normalized.mesh(0.0).vertices, axis=0).max() <= 1.0001
+    assert np.isfinite(normalized.normalization.scale)

@@ -1,0 +1,74 @@
+"""Finds the object of each row of a captions file: by its file's name, or by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.names import as_text, printable
+from orster_cli.dataset.captions import Caption
+from orster_cli.dataset.sources import Source
+
+Rows = Mapping[tuple[str, int], Caption]  # by (name or path, animation)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """`rows`: the captions of each source by its `name` and animation; `strangers`: the names that are no
+    object's, in order."""
+
+    rows: dict[tuple[str, int], Caption]
+    strangers: list[str]
+
+
+def match_rows(rows: Rows, sources: list[Source], where: str = "captions") -> Matched:
+    """The rows of `sources`. A row names its object by the path below the folder that was given
+    ("a/walk.glb"), by the end of that path, or by the file's name. `where` names the file in errors.
+
+    InputError: a name is that of several objects, or two rows describe one clip."""
+    exact = {source.name: source for source in sources}
+    ends: dict[str, list[Source]] = {}
+    for source in sources:
+        parts = [as_text(part) for part in source.path.parts]
+        for k in range(1, len(parts) + 1):
+            ends.setdefault("/".join(parts[-k:]), []).append(source)
+    found: dict[tuple[str, int], Caption] = {}
+    written: dict[tuple[str, int], str] = {}
+    strangers: dict[str, None] = {}
+    for (name, clip), caption in rows.items():
+        plain = "/".join(part for part in name.replace("\\", "/").split("/") if part != ".")
+        known = name if name in ends else plain.lstrip("/")
+        named = [exact[known]] if known in exact else ends.get(known, [])
+        if len(named) > 1:
+            raise _ambiguous(where, name, named)
+        if not named:
+            strangers[name] = None
+            continue
+        key = named[0].name, clip
+        if key in found:
+            raise InputError(
+                f"{where}: expected each clip once, got {printable(written[key])} {clip} and "
+                f"{printable(name)} {clip}, which are the same",
+                code="E-CAPTIONS",
+            )
+        found[key], written[key] = caption, name
+    return Matched(found, list(strangers))
+
+
+def row_name(source: Source, sources: list[Source]) -> str:
+    """What a row calls `source`: its file's name, or its path where others have that name."""
+    name = as_text(source.path.name)
+    same = [other for other in sources if other.path.name == source.path.name]
+    return name if len(same) == 1 else source.name
+
+
+def _ambiguous(where: str, name: str, named: list[Source]) -> InputError:
+    paths = sorted(source.name for source in named)
+    shown = ", ".join(printable(path) for path in paths[:6])
+    return InputError(
+        f"{where}: {printable(name)!r} is the name of {len(paths)} objects: {shown}"
+        f"{', ...' if len(paths) > 6 else ''}",
+        hint=f"name each by its path, as {paths[0]}; --write-captions does so",
+        code="E-CAPTIONS",
+    )
