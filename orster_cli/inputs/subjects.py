@@ -98,6 +98,8 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         return _asset(path)
     if path.is_file() and path.suffix.lower() == ".ply":
         return _gaussians(path)
+    if path.is_file() and path.suffix.lower() == ".json":
+        return _clip(text, cfg, reporter)
     if path.is_file():
         return _video(path, cfg, reporter)
     if path.is_dir() and not any(path.iterdir()):
@@ -207,7 +209,8 @@ def _video(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         from orster_cli.evaluation.videos import BACKGROUNDS, Video
         from orster_cli.inputs.video import read_moving
 
-        frames, alpha = read_moving(path, reporter)
+        found = read_moving(path, reporter)
+        frames, alpha = found.frames, found.alpha
         if alpha is not None:
             frames = over(frames, alpha, BACKGROUNDS[cfg.background])
         return LoadedSubject(content=Video(name=name, frames=frames, alpha=alpha))
@@ -334,9 +337,10 @@ def _is_artifact_or_clip(path: Path) -> bool:
     """Whether `path` itself is an artifact or a clip, not a folder of them."""
     from orster_cli.artifacts.manifest import MANIFEST
     from orster_cli.io.clip_files import CAMERAS
-    from orster_cli.io.transforms_json import TRANSFORMS
+    from orster_cli.io.transforms_json import SPLITS, TRANSFORMS
 
-    return any((path / name).is_file() for name in (MANIFEST, CAMERAS, TRANSFORMS))
+    names = (MANIFEST, CAMERAS, TRANSFORMS, *SPLITS)
+    return any((path / name).is_file() for name in names)
 
 
 def _kind(path: Path) -> str | None:
