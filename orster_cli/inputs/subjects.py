@@ -209,8 +209,7 @@ def _video(path: Path, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         from orster_cli.evaluation.videos import BACKGROUNDS, Video
         from orster_cli.inputs.video import read_moving
 
-        found = read_moving(path, reporter)
-        frames, alpha = found.frames, found.alpha
+        frames, alpha = read_moving(path, reporter)
         if alpha is not None:
             frames = over(frames, alpha, BACKGROUNDS[cfg.background])
         return LoadedSubject(content=Video(name=name, frames=frames, alpha=alpha))

@@ -118,7 +118,7 @@ def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> Assume
     """A video or animated image on an orbit given by flags. InputError: another file, or one picture."""
     orbit.check()
     refuse_other_files(path)
-    found = read_moving(path, reporter, maximum_side=VIDEO_SIDE)
+    found = open_moving(path, reporter, maximum_side=VIDEO_SIDE)
     if len(found.frames) == 1 and is_animation(path):
         raise one_picture(path)
     pick = thinned(len(found.frames), path.name, reporter)
@@ -200,7 +200,15 @@ def one_picture(path: Path) -> InputError:
     )
 
 
-def read_moving(path: Path, reporter: Reporter, *, maximum_side: int | None = None) -> Movie:
+def read_moving(
+    path: Path, reporter: Reporter, *, maximum_side: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Frames [T,3,H,W] and alpha [T,1,H,W] (None: opaque) of what `open_moving` reads."""
+    found = open_moving(path, reporter, maximum_side=maximum_side)
+    return found.frames, found.alpha
+
+
+def open_moving(path: Path, reporter: Reporter, *, maximum_side: int | None = None) -> Movie:
     """The frames, alpha and time stamps of a video, GIF, WebP, APNG or TIFF; larger ones are shrunk to
     `maximum_side`. InputError, LimitError."""
     if not is_animation(path):

@@ -66,7 +66,7 @@ def parse_numbers(value: Any, shape: tuple[int, ...], where: str) -> Tensor:
         got = "nothing" if value is None else printable(repr(value))[:60]
         raise InputError(f"{where}: expected {wanted}, got {got}") from error
     if tuple(tensor.shape) != shape:
-        raise InputError(f"{where}: expected {wanted}, got shape {list(tensor.shape)}")
+        raise InputError(f"{where}: expected {wanted}, got {list(tensor.shape)}")
     if not bool((tensor.abs() <= MAX_MAGNITUDE).all()):  # NaN compares false
         raise InputError(f"{where}: expected finite numbers up to {MAX_MAGNITUDE:g}")
     return tensor
