@@ -26,12 +26,15 @@ SIDE, VOXELS, EXTENT = 48, 40, 0.72  # pixels; voxels a side of a cube of half t
 MIN_FRAMES, MAX_FRAMES = 12, 24  # fewer say too little; of more, this many are looked at
 MISSES = 0.25  # of the views may miss a voxel, since the object moves
 FLOOR = 0.03  # added to both shares: below it they are sampling noise
+WORST = 2 * math.log(1 + FLOOR)  # nothing is explained
 LEAST_VARIANCE = 4e-4  # of the object's colours, below which they say nothing
 ELEVATIONS = (-30.0, -15.0, 0.0, 15.0, 30.0, 45.0)
 FINER = 7.5  # degrees around the best of these
 # 23 animated objects at 64 px: true orbits reach -0.14, 0.16 and 0.19, order 0.94 and 0.85 (not at once)
 THRESHOLDS = {"still": 0.2, "reversed": 0.25, "elevation": 0.3}
 UNORDERED, REORDERED = 0.9, 0.72
+# pictures a quarter turn apart: on orbits 0.7 to 1.2 of their norm, 0.4 for boxy bodies; still 0.2 to 0.6
+QUARTER, UNLIKE, ALIKE_SLOPE, MOST_ALIKE, SAME = 15.1, 0.62, 5.0, 0.9, 0.1
 GOOD = -1.5  # cost of an elevation that may be believed: no hull explains a body that flies about
 
 
@@ -92,7 +95,9 @@ def judge_orbit(
     longer = max(frames.shape[-2:])
     height, width = (max(1, round(SIDE * side / longer)) for side in frames.shape[-2:])
     rgb, mask = resize_straight(frames[pick], alpha[pick], height, width)
-    unordered, reordered = _order(rgb * mask, mask)
+    flat = torch.cat([rgb * mask, mask], dim=1).flatten(1)
+    distance = torch.cdist(flat, flat) / flat.norm(dim=1).mean().clamp_min(1e-6)
+    unordered, reordered = _order(distance)
     azimuths = azimuths[pick].double()
     if float(azimuths.max() - azimuths.min()) < 180.0:
         return OrbitJudgement(unordered=unordered, reordered=reordered)
@@ -117,7 +122,7 @@ def judge_orbit(
             costs[e] = cost(direction, e)
         best = min(costs, key=lambda e: costs[e])
     return OrbitJudgement(
-        still=min(given, other) - _still_cost(pictures),
+        still=min(given, other) - _still_cost(pictures) + _alike(distance, azimuths),
         reversed=max(given - other if best == elevation else -math.inf, least - least_back),
         elevation=best,
         elevation_gain=costs[elevation] - costs[best] if costs[best] < GOOD else 0.0,
@@ -156,7 +161,7 @@ def _orbit_cost(pictures: _Pictures, cameras: Cameras, points: Tensor) -> float:
     inside = torch.gather(pictures.masks, 1, index) & seen
     kept = (inside.sum(dim=0) >= round((1 - MISSES) * len(cameras))).nonzero()[:, 0]
     if len(kept) < 8:
-        return math.log(1 + FLOOR) + math.log(1 + FLOOR)
+        return WORST
     index, depth, inside = index[:, kept], depth[:, kept], inside[:, kept]
     covered = torch.zeros_like(pictures.masks).scatter_(1, index, True)
     nearest = torch.full(pictures.masks.shape, torch.inf).scatter_reduce(
@@ -173,20 +178,30 @@ def _orbit_cost(pictures: _Pictures, cameras: Cameras, points: Tensor) -> float:
 def _still_cost(pictures: _Pictures) -> float:
     """The cost of a camera that stands still: the voxels are the pixels."""
     kept = pictures.masks.sum(dim=0) >= round((1 - MISSES) * len(pictures.masks))
+    if int(kept.sum()) < 8:
+        return WORST
     weight = (pictures.masks & kept)[:, None].float()
     mean = (pictures.colors * weight).sum(dim=0) / weight.sum(dim=0).clamp_min(1)
     squares = (pictures.colors - mean).square()
     return _cost(pictures, pictures.masks & ~kept, squares, weight)
 
 
-def _order(premultiplied: Tensor, mask: Tensor) -> tuple[float, float]:
-    """`unordered` and `reordered` of `OrbitJudgement`."""
-    flat = torch.cat([premultiplied, mask], dim=1).flatten(1)
-    distance = torch.cdist(flat, flat)
-    count = len(flat)
+def _alike(distance: Tensor, azimuths: Tensor) -> float:
+    """What speaks for a still camera beyond its cost: pictures a quarter turn apart that are alike, by their
+    distances [T,T]. The hull of a still front view is a body of revolution, which explains it well."""
+    apart = ((azimuths[:, None] - azimuths) % 360.0 - 90.0).abs() <= QUARTER
+    quarter = float(distance[apart].mean()) if bool(apart.any()) else 0.0
+    if quarter < SAME:
+        return 0.0
+    return min(MOST_ALIKE, ALIKE_SLOPE * max(0.0, UNLIKE - quarter))
+
+
+def _order(distance: Tensor) -> tuple[float, float]:
+    """`unordered` and `reordered` of `OrbitJudgement`, from the distances [T,T] of the pictures."""
+    count = len(distance)
     along = float(distance.diagonal(1).sum())
     everywhere = float(distance.sum()) / (count * (count - 1))
-    if everywhere <= 1e-3 * float(flat.norm(dim=1).mean()):
+    if everywhere <= 1e-3:
         return 0.0, 1.0
     rows = distance.tolist()
     shortest = math.inf
