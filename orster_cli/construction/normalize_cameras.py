@@ -46,7 +46,8 @@ def find_similarity(clip: OrbitClip) -> Similarity | None:
     assert box is not None
     assert whole is not None
     longest, all_of_it = float((box[1] - box[0]).max()), float((whole[1] - whole[0]).max())
-    if longest >= LEAST_SIDE and float(whole.abs().max()) <= MOST_REACH:
+    near = float(box.abs().max()) <= MOST_REACH and float(whole.abs().max()) <= MOST_REACH_EVER
+    if longest >= LEAST_SIDE and near:
         return None
     x, y, z = ((box[0] + box[1]) / 2).tolist()
     return Similarity(scale=min(1 / longest, LONGEST / all_of_it), center=(x, y, z))

@@ -187,8 +187,8 @@ def _still_cost(pictures: _Pictures) -> float:
 
 
 def _alike(distance: Tensor, azimuths: Tensor) -> float:
-    """What speaks for a still camera beyond its cost: pictures a quarter turn apart that are alike, by their
-    distances [T,T]. The hull of a still front view is a body of revolution, which explains it well."""
+    """What speaks for a still camera beyond its cost: pictures a quarter turn apart that are alike, by
+    their distances [T,T]. The hull of a still front view is a body of revolution, which fits."""
     apart = ((azimuths[:, None] - azimuths) % 360.0 - 90.0).abs() <= QUARTER
     quarter = float(distance[apart].mean()) if bool(apart.any()) else 0.0
     if quarter < SAME:

@@ -109,10 +109,10 @@ def read_frames(paths: list[Path], where: str, used: int) -> Tensor:
         left = [i for i, image in enumerate(images) if len(image) == 4]
         if left:
             odd = min(i for i, image in enumerate(images) if len(image) != len(images[0]))
+            has, lacks = ("alpha", "none") if len(images[0]) == 4 else ("no alpha", "some")
             raise InputError(
                 f"{paths[odd]}: the images differ in size or alpha: only {len(left)} of {len(images)} "
-                f"have alpha, expected all or none; {paths[0].name} has {'one' if len(images[0]) == 4 else 'none'}, "
-                f"{paths[odd].name} has {'one' if len(images[odd]) == 4 else 'none'}",
+                f"have alpha, expected all or none; {paths[0].name} has {has}, {paths[odd].name} {lacks}",
                 hint="give all frames as RGBA PNG, or all without alpha",
             )
     return torch.stack(images)

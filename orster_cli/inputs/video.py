@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from orster_cli.construction.hull import EXTENT, sides_touched
 from orster_cli.core.errors import InputError, LimitError, MissingResourceError
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.reporting import Reporter
@@ -89,6 +90,14 @@ def clip_from_frames(
             "point is, cannot be known from it; they are guessed from the silhouette"
         )
     clip = _on_orbit(frames, alpha, progress, orbit)
+    if orbit.turns != 0:
+        sides = sides_touched(clip, misses=len(clip) // 4)
+        if sides:
+            reporter.warn(
+                f"{where}: the object's hull touches {sides} of the 6 sides of its box, {2 * EXTENT:g} "
+                "object sizes wide, and is cut off there: it is larger than the orbit says; try a smaller "
+                f"--radius than {orbit.radius:g}, or a smaller --fov than {orbit.fov:g}"
+            )
     way = progress - progress[0]
     return AssumedClip(
         frames=clip.frames,

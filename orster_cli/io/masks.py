@@ -24,7 +24,7 @@ BORDER_SHARE = 0.9  # of the border pixels lie inside an inverted mask
 MOST_EMPTY = 0.5  # of the frames may be empty
 CUT_SHARE = 0.02  # of the border pixels that the object may touch
 # shadow on the floor: the background darkened, fading out
-SHADOW_DARKEST, SHADOW_TINT, SHADOW_STEP, SHADOW_RIM = 0.5, 0.02, 0.06, 0.12
+SHADOW_DARKEST, SHADOW_TINT, SHADOW_STEP, SHADOW_RIM = 0.5, 0.02, 0.2, 0.12
 SHADOW_SHARE = 0.04  # of the mask
 
 
