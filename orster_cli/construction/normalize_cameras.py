@@ -22,10 +22,8 @@ SIDE, VOXELS = 96, 48  # pixels of the longer side; voxels a side
 MARGIN = 1.25  # of the largest silhouette, so that the first hull is not cut
 FEW, MANY = 0.25, 0.6  # misses of the hull that gives the size, and of that of the whole motion
 LONGEST = 1.25  # side of the box of the whole motion
-LEAST_SIDE, MOST_REACH = (
-    0.6,
-    0.64,
-)  # a hull from this side, up to this far from the origin, stays as it is
+# a hull of at least this side, and the two up to this far from the origin, stay as they are
+LEAST_SIDE, MOST_REACH, MOST_REACH_EVER = 0.6, 0.62, 0.72
 
 
 def find_similarity(clip: OrbitClip) -> Similarity | None:
