@@ -30,7 +30,7 @@ WORST = 2 * math.log(1 + FLOOR)  # nothing is explained
 LEAST_VARIANCE = 4e-4  # of the object's colours, below which they say nothing
 ELEVATIONS = (-30.0, -15.0, 0.0, 15.0, 30.0, 45.0)
 FINER = 7.5  # degrees around the best of these
-# at 64 px true orbits of 22 objects reach -0.08 (still), of 6 reach 0.16 (reversed), 0.19 (elevation)
+# at 64 px true orbits of 22 objects reach -0.08 (still), of 8 reach 0.16 (reversed), 0.19 (elevation)
 THRESHOLDS = {"still": 0.2, "reversed": 0.25, "elevation": 0.3}
 UNORDERED, REORDERED = 0.9, 0.72
 # pictures a quarter turn apart: on orbits 0.7 to 1.2 of their norm, 0.4 for boxy bodies; still 0.2 to 0.6
