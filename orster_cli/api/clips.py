@@ -18,6 +18,7 @@ from orster_cli.artifacts.store import Artifact, Draft
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
+from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.packing import keep_object
 from orster_cli.inputs import clips as inputs
 from orster_cli.inputs.clips import OpenedClip
@@ -94,22 +95,23 @@ def open_clip(
     radius: float = RADIUS,
     fov: float = FOV_DEG,
     azimuth_start: float = 0.0,
-    turns: float = 1.0,
+    turns: float | None = None,
     reporter: Reporter | None = None,
 ) -> Clip:
     """The orbital clip that `clip` names: a clip artifact, "dataset#key" or "dataset#key:view" (dynamic,
     static, front, eval), a folder with transforms.json, a folder of images, or a video file.
 
-    The last two have no cameras; they get an orbit of `turns` (negative: clockwise, 0: a fixed camera)
-    from `azimuth_start`, at `elevation` and with the field of view `fov` in degrees, at a distance of
-    `radius` object sizes. InputError: no such clip, or a damaged one; ConfigError: an orbit out of
-    bounds; LimitError, an InputError: too large."""
+    The last two have no cameras; they get an orbit of `turns` (negative: clockwise, 0: a fixed camera;
+    None: one turn, unless the pictures show a fixed camera, the other direction or another elevation) from
+    `azimuth_start`, at `elevation` and with the field of view `fov` in degrees, at a distance of `radius`
+    object sizes. InputError: no such clip, or a damaged one; ConfigError: an orbit out of bounds;
+    LimitError, an InputError: too large."""
     orbit = OrbitFlags(
         elevation=a_number("elevation", elevation),
         radius=a_number("radius", radius),
         fov=a_number("fov", fov),
         azimuth_start=a_number("azimuth_start", azimuth_start),
-        turns=a_number("turns", turns),
+        turns=None if turns is None else a_number("turns", turns),
     )
     orbit.check()
     opened = inputs.open_clip(str(clip), orbit, Messages(reporter))
@@ -169,14 +171,17 @@ def _written(clip: Clip, origin: Origin, out: Path, force: bool) -> Folder:
         if opened.condition is not None:
             (draft.dir / CONDITION).write_bytes(opened.condition.read_bytes())
         keep_object(draft.dir, opened.mesh)
-        return draft.commit({"frames": len(clip), "prompt": clip.prompt})
+        content = {"frames": len(clip), "prompt": clip.prompt}
+        if opened.similarity != Similarity():
+            content["similarity"] = opened.similarity.value()
+        return draft.commit(content)
 
     return make(
         out,
         build,
         kind="clip",
         command="open_clip(...).save",
-        config={"clips": [opened.key], "orbit": dataclasses.asdict(origin.orbit)},
+        config={"clips": [opened.key], "orbit": (opened.assumed_orbit or origin.orbit).value()},
         parents=opened.parents,
         inputs=opened.inputs,
         force=force,

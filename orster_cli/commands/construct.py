@@ -39,9 +39,12 @@ class OrbitOptions:
         float, typer.Option(help="Azimuth of the first frame, degrees.", rich_help_panel=ORBIT)
     ] = 0.0
     turns: Annotated[
-        float,
-        typer.Option(help="Turns in the whole video; 0: a fixed camera.", rich_help_panel=ORBIT),
-    ] = 1.0
+        str,
+        typer.Option(
+            help="Turns in the whole video; 0: a fixed camera; auto: one, checked against the pictures.",
+            rich_help_panel=ORBIT,
+        ),
+    ] = "auto"
     direction: Annotated[
         str, typer.Option(help="ccw or cw, seen from above.", rich_help_panel=ORBIT)
     ] = "ccw"
@@ -103,7 +106,7 @@ def construct(
         radius=orbit.radius,
         fov=orbit.fov,
         azimuth_start=orbit.azimuth_start,
-        turns=-orbit.turns if orbit.direction == "cw" else orbit.turns,
+        turns=_turns(orbit),
     )
     artifact = construct_asset(
         stage,
@@ -123,6 +126,21 @@ def construct(
         next_step=look_at(out),
         values=content,
     )
+
+
+def _turns(orbit: OrbitOptions) -> float | None:
+    """--turns with the sign of --direction; None: auto. ConfigError: it is no number."""
+    from orster_cli.core.errors import ConfigError
+
+    sign = -1.0 if orbit.direction == "cw" else 1.0
+    if orbit.turns == "auto":
+        return None if sign > 0 else sign  # a given direction is meant
+    try:
+        return sign * float(orbit.turns)
+    except ValueError:
+        raise ConfigError(
+            f"--turns: expected a number of turns or auto, got {orbit.turns!r}"
+        ) from None
 
 
 def look_at(asset: Path) -> str:

@@ -91,6 +91,13 @@ def occupancy(clip: OrbitClip, *, side: int, extent: float, misses: int) -> Tens
     return filled.reshape(side, side, side)
 
 
+def sides_touched(clip: OrbitClip, *, misses: int, extent: float = EXTENT) -> int:
+    """How many of the six sides of its volume the hull of `clip` touches: there it is cut off."""
+    filled = occupancy(clip, side=32, extent=extent, misses=misses)
+    ends = [filled.select(axis, end).any() for axis in range(3) for end in (0, -1)]
+    return int(torch.stack(ends).sum())
+
+
 def is_fixed_view(cameras: Cameras) -> bool:
     """Whether all cameras share one position. Masks then contain no information about depth."""
     positions = cameras.positions

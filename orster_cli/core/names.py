@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.limits import PATH_MAX_CHARACTERS, PATH_PART_MAX_BYTES
 
+_DIGITS = re.compile(r"([0-9]{1,300})")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _WINDOWS_CHARACTERS = re.compile(r'[\\:<>"|?*]')
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -70,6 +72,24 @@ def as_text(name: str) -> str:
     """The name of a file as text that can be written: bytes that are not UTF-8 become escapes (``\\xf6``),
     so that different names stay different."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """The sort key of a name in which runs of digits count as numbers: "f2" comes before "f10"."""
+    parts = _DIGITS.split(text)
+    pieces = [(1, int(p), "") if i % 2 else (0, 0, p.casefold()) for i, p in enumerate(parts)]
+    return (*pieces, (0, 0, text))
+
+
+def frame_numbers(stems: Sequence[str]) -> list[int] | None:
+    """The number of each name: the one run of digits that differs between the names. None: there is no such
+    run, or several, or two names with one number."""
+    runs = [_DIGITS.split(stem) for stem in stems]
+    if len(stems) < 2 or len({tuple(r[::2]) for r in runs}) != 1:
+        return None
+    columns = [[int(r[i]) for r in runs] for i in range(1, len(runs[0]), 2)]
+    varying = [column for column in columns if len(set(column)) > 1]
+    return varying[0] if len(varying) == 1 and len(set(varying[0])) == len(stems) else None
 
 
 def counted(number: int, word: str) -> str:

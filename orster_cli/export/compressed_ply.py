@@ -18,10 +18,10 @@ from plyfile import PlyData, PlyElement, PlyParseError
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import SH_C0, Gaussians
-from orster_cli.export.axes import flat_colors, turned
 from orster_cli.export.job import ExportJob, Outcome
 from orster_cli.export.packed_quats import pack_quats, unpack_quats
 from orster_cli.export.splats import axis_words, floats, write_still
+from orster_cli.geometry.axes import flat_colors, turned
 
 CHUNK = 256
 GROUPS = (("x", "y", "z"), ("scale_x", "scale_y", "scale_z"), ("r", "g", "b"))

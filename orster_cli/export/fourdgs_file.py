@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from orster_cli.core.types import SH_C0, Gaussians
-from orster_cli.export.axes import check_up
-from orster_cli.export.job import ExportJob, Outcome
+from orster_cli.export.job import ExportJob, Outcome, check_up
 from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured
 from orster_cli.export.splats import axis_words, floats
 

@@ -35,3 +35,17 @@ class Outcome:
     least: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     note: str = ""
+
+
+def check_up(job: ExportJob, name: str, possible: tuple[str, ...]) -> str:
+    """The axis that points up in a format whose files define or state it: the one asked for, or the first
+    `possible` one, with a warning where another was asked for."""
+    asked = job.options.up
+    if asked in possible:
+        return asked
+    if asked:
+        job.reporter.warn(
+            f"{name}: {possible[0].upper()} is up, and the programs that read it know: --up and --for "
+            "change other formats"
+        )
+    return possible[0]

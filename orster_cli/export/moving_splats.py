@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from orster_cli.core.types import Gaussians
-from orster_cli.export.axes import turned
 from orster_cli.export.job import ExportJob
 from orster_cli.export.measure import against_asset, some_of, splat_images
 from orster_cli.export.moments import Moments, check_moves, key_moments
 from orster_cli.export.splats import as_written, gaussians_at
+from orster_cli.geometry.axes import turned
 
 UPS = ("z", "y")  # what both formats can state; ours first
 

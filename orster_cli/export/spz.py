@@ -18,10 +18,10 @@ import torch
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import PLY_MAX_VERTICES
 from orster_cli.core.types import Gaussians
-from orster_cli.export.axes import check_up, flat_colors, turned
-from orster_cli.export.job import ExportJob, Outcome
+from orster_cli.export.job import ExportJob, Outcome, check_up
 from orster_cli.export.packed_quats import pack_quats, unpack_quats
 from orster_cli.export.splats import floats, write_still
+from orster_cli.geometry.axes import flat_colors, turned
 
 MAGIC, VERSION = 0x5053474E, 3  # "NGSP"
 HEADER = struct.Struct(

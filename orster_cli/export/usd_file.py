@@ -14,8 +14,7 @@ import torch
 
 from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.types import Gaussians
-from orster_cli.export.axes import check_up
-from orster_cli.export.job import ExportJob, Outcome
+from orster_cli.export.job import ExportJob, Outcome, check_up
 from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured
 from orster_cli.export.splats import axis_words, floats
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.types import Gaussians
-from orster_cli.export.job import ExportJob
 
 _HALF = 0.5**0.5
 # our +Z up to +Y up: (x, y, z) -> (x, z, -y); to -Y up (Y down): (x, y, z) -> (x, -z, y)
@@ -52,17 +51,3 @@ def _product(first: Tensor, second: Tensor) -> Tensor:
 def flat_colors(gaussians: Gaussians) -> Gaussians:
     """Without the coefficients that depend on the view."""
     return gaussians if gaussians.sh.shape[1] == 1 else replace(gaussians, sh=gaussians.sh[:, :1])
-
-
-def check_up(job: ExportJob, name: str, possible: tuple[str, ...]) -> str:
-    """The axis that points up in a format whose files define or state it: the one asked for, or the first
-    `possible` one, with a warning where another was asked for."""
-    asked = job.options.up
-    if asked in possible:
-        return asked
-    if asked:
-        job.reporter.warn(
-            f"{name}: {possible[0].upper()} is up, and the programs that read it know: --up and --for "
-            "change other formats"
-        )
-    return possible[0]

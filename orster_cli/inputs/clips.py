@@ -7,7 +7,7 @@ from flags.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from orster_cli.core.conventions import VIEWS
 from orster_cli.core.errors import InputError
 from orster_cli.core.marks import split_mark
 from orster_cli.core.names import did_you_mean, printable
+from orster_cli.geometry.similarity import Similarity
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,9 @@ class OpenedClip:
     """A clip, the static orbit and the priors O^s, O^t (tokens by name) that came with it, and where they
     came from. `key`: what was chosen inside a dataset, "" elsewhere; `condition`: the first view that it
     was sampled from; `mesh`: the file of the object that it was sampled of; `assumed_orbit`: it had no
-    cameras and got an orbit from flags; `sampled`: the folder of a clip that a model sampled."""
+    cameras and got this orbit from flags and its pictures; `sampled`: the folder of a clip that a model
+    sampled; `foreign`: its cameras are those of a camera file, brought to our conventions by
+    `similarity`."""
 
     clip: OrbitClip
     static: OrbitClip | None = None
@@ -42,8 +45,10 @@ class OpenedClip:
     priors: dict[str, Tensor] = field(default_factory=dict)
     condition: Path | None = None
     mesh: Path | None = None
-    assumed_orbit: bool = False
+    assumed_orbit: OrbitFlags | None = None
     sampled: Path | None = None
+    foreign: bool = False
+    similarity: Similarity = field(default_factory=Similarity)
 
 
 def open_clip(
@@ -55,7 +60,7 @@ def open_clip(
     from orster_cli.inputs.video import OrbitFlags
 
     opened = _opened(text, orbit, reporter, default_view)
-    if orbit != OrbitFlags() and not opened.assumed_orbit:
+    if orbit != OrbitFlags() and opened.assumed_orbit is None:
         reporter.warn(f"{printable(text)}: has cameras of its own, so the given orbit is not used")
     return opened
 
@@ -72,13 +77,18 @@ def _opened(text: str, orbit: OrbitFlags, reporter: Reporter, default_view: str)
     if path.is_file():
         from orster_cli.inputs.files import input_file
         from orster_cli.inputs.video import read_video_clip
+        from orster_cli.io.clip_files import CAMERAS
 
-        clip = read_video_clip(path, orbit, reporter)
-        return OpenedClip(clip, inputs=[input_file(path)], assumed_orbit=True)
+        if path.name == CAMERAS:
+            return _from_folder(path.parent, orbit, reporter)
+        if path.suffix.lower() == ".json":
+            return _from_transforms(path, reporter)
+        found = read_video_clip(path, orbit, reporter)
+        return OpenedClip(found, inputs=[input_file(path)], assumed_orbit=found.orbit)
     raise InputError(
         f"{printable(text)}: no such clip",
         hint="give a clip or dataset artifact (dataset#key), a folder with transforms.json or "
-        "images, or a video file",
+        "images, a transforms .json, or a video file",
     )
 
 
@@ -135,16 +145,17 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
         read_clip,
         read_priors,
     )
-    from orster_cli.io.transforms_json import TRANSFORMS, read_transforms
+    from orster_cli.io.masks import check_masks
+    from orster_cli.io.transforms_json import find_transforms
 
     first_view = path / CONDITION
     condition = first_view if first_view.is_file() else None
     artifact = open_intact(path, kind="clip") if (path / MANIFEST).is_file() else None
-    files = [input_file(p) for p in sorted(path.rglob("*")) if p.is_file()] if not artifact else []
+    files = [input_file(p) for p in _files_below(path)] if not artifact else []
     if artifact or (path / CAMERAS).is_file():  # or its files, without the manifest
         still = path / STATIC
         return OpenedClip(
-            read_clip(path),
+            check_masks(read_clip(path), path.name, reporter),
             static=read_clip(still) if (still / CAMERAS).is_file() else None,
             parents=[artifact.parent()] if artifact else [],
             inputs=files,
@@ -153,7 +164,38 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
             mesh=find_object(path),
             sampled=path if artifact and artifact.manifest.command == "sample-video" else None,
         )
-    if (path / TRANSFORMS).is_file():
-        return OpenedClip(read_transforms(path), inputs=files)
-    frames = read_frames_clip(path, orbit, reporter)
-    return OpenedClip(frames, inputs=files, assumed_orbit=True)
+    if find_transforms(path) is not None:
+        return replace(_from_transforms(path, reporter), inputs=files)
+    found = read_frames_clip(path, orbit, reporter)
+    return OpenedClip(found, inputs=files, assumed_orbit=found.orbit)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """The files of a folder that are no hidden ones."""
+    return [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+
+
+def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
+    """The clip of a camera file or its folder, with its cameras in our conventions."""
+    from orster_cli.construction.normalize_cameras import find_similarity
+    from orster_cli.inputs.files import input_file
+    from orster_cli.io.masks import check_masks
+    from orster_cli.io.transforms_json import find_transforms, frame_paths, read_transforms
+
+    clip = check_masks(read_transforms(path, reporter), path.name, reporter)
+    similarity = find_similarity(clip)
+    if similarity is not None:
+        center = ", ".join(f"{value:.3g}" for value in similarity.center)
+        reporter.warn(
+            f"{path.name}: the object is at ({center}) and {1 / similarity.scale:.3g} long: its cameras "
+            "are moved and scaled so that it stands at the origin and is 1 long; the manifest keeps how"
+        )
+        clip = replace(clip, cameras=similarity.cameras(clip.cameras))
+    file = find_transforms(path)
+    assert file is not None
+    return OpenedClip(
+        clip,
+        inputs=[input_file(p) for p in (file, *frame_paths(file))],
+        foreign=True,
+        similarity=similarity or Similarity(),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from orster_cli.config.load import section_values
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
+from orster_cli.geometry.similarity import Similarity
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.video import OrbitFlags
@@ -62,7 +63,7 @@ class ConstructPlan:
         return {
             "clips": [one.key for one in self.clips],
             "static": self.static_orbit.key if self.static_orbit else "",
-            "orbit": asdict(self.orbit),
+            "orbit": self.orbit.value(),
             **sampled,
         }
 
@@ -82,10 +83,13 @@ def plan_construct(
     reporter: Reporter,
 ) -> ConstructPlan:
     """The static orbit of `static_orbit` or, without one, of the first clip that brings one; `model` is
-    used only where there is none. `orbit`: what videos without cameras were opened with; without such a
-    video the asset does not depend on it."""
+    used only where there is none. The plan's orbit is that of the first video without cameras (given as
+    `orbit`, or what its pictures showed); without such a video the asset does not depend on it. Clips of
+    camera files share the world of the first one."""
+    clips, static_orbit = _in_one_world(clips, static_orbit, reporter)
     opened = [*clips, *([static_orbit] if static_orbit else [])]
-    orbit = orbit if any(one.assumed_orbit for one in opened) else OrbitFlags()
+    assumed = [one.assumed_orbit for one in opened if one.assumed_orbit is not None]
+    orbit = assumed[0] if assumed else OrbitFlags()
     given = [static_orbit.clip] if static_orbit else [one.static for one in clips if one.static]
     static = given[0] if given else None
     model = model if static is None else None
@@ -145,7 +149,36 @@ def run_construct(
     if first.condition is not None:
         shutil.copyfile(first.condition, folder / CONDITION)
     keep_object(folder, first.mesh)
-    return replace(made, content={**made.content, "prompt": first.clip.prompt})
+    content = {**made.content, "prompt": first.clip.prompt}
+    if first.similarity != Similarity():
+        content["similarity"] = first.similarity.value()
+    return replace(made, content=content)
+
+
+def _in_one_world(
+    clips: Sequence[OpenedClip], static_orbit: OpenedClip | None, reporter: Reporter
+) -> tuple[list[OpenedClip], OpenedClip | None]:
+    """Clips of camera files with the similarity of the first of them, since one motion has one world. Says
+    where clips that follow our conventions stand beside them."""
+    opened = [*clips, *([static_orbit] if static_orbit else [])]
+    foreign = [one for one in opened if one.foreign]
+    if len({one.similarity for one in foreign}) == 0:
+        return list(clips), static_orbit
+    shared = foreign[0].similarity
+    if len(foreign) < len(opened) and shared != Similarity():
+        reporter.warn(
+            "clips with cameras of another scale or centre stand beside clips that follow our conventions: "
+            "they are taken to show one object, at the origin, 1 long"
+        )
+
+    def moved(one: OpenedClip) -> OpenedClip:
+        if not one.foreign or one.similarity == shared:
+            return one
+        theirs = one.similarity.inverse().cameras(one.clip.cameras)
+        clip = replace(one.clip, cameras=shared.cameras(theirs))
+        return replace(one, clip=clip, similarity=shared)
+
+    return [moved(one) for one in clips], None if static_orbit is None else moved(static_orbit)
 
 
 def _check_alike(clips: Sequence[OpenedClip], reporter: Reporter) -> None:

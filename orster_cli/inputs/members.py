@@ -27,9 +27,9 @@ def is_artifact_or_clip(path: Path) -> bool:
     """Whether `path` itself is an artifact or a clip, not a folder of them."""
     from orster_cli.artifacts.manifest import MANIFEST
     from orster_cli.io.clip_files import CAMERAS
-    from orster_cli.io.transforms_json import TRANSFORMS
+    from orster_cli.io.transforms_json import SPLITS, TRANSFORMS
 
-    return any((path / name).is_file() for name in (MANIFEST, CAMERAS, TRANSFORMS))
+    return any((path / name).is_file() for name in (MANIFEST, CAMERAS, TRANSFORMS, *SPLITS))
 
 
 def kind_of(path: Path) -> str | None:

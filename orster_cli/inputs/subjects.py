@@ -101,6 +101,8 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         return _asset(path)
     if path.is_file() and path.suffix.lower() == ".ply":
         return _gaussians(path, cfg, reporter)
+    if path.is_file() and path.suffix.lower() == ".json":
+        return _clip(text, cfg, reporter)
     if path.is_file():
         return _video(path, cfg, reporter)
     if path.is_dir() and not any(path.iterdir()):

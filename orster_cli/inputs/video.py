@@ -12,121 +12,151 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orster_cli.core.errors import ConfigError, InputError, LimitError, MissingResourceError
+from orster_cli.construction.hull import EXTENT, sides_touched
+from orster_cli.core.errors import InputError, LimitError, MissingResourceError
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.system_errors import SYSTEM
 from orster_cli.core.types import OrbitClip
-from orster_cli.geometry.orbit import FOV_DEG, RADIUS, clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.gltf.container import GLTF_SUFFIXES
+from orster_cli.inputs.assumed_orbit import OrbitFlags as OrbitFlags
+from orster_cli.inputs.assumed_orbit import checked_orbit
+from orster_cli.inputs.frame_files import find_frames, read_frames
 from orster_cli.io.animations import is_animation, read_animation
-from orster_cli.io.clip_files import check_size
-from orster_cli.io.images import read_image
+from orster_cli.io.borders import cut_bars, without_copies, without_fades
+from orster_cli.io.masks import check_masks, warn_of_shadow
 from orster_cli.io.matting import matte
-from orster_cli.io.video import read_video
+from orster_cli.io.video import Movie, read_movie
 
 VIDEO_SIDE = 512  # pixels: a video is shrunk to this before anything else
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
+UNEVEN = 0.1  # of a step, from which frames are placed by their time stamps
 VIDEO_FRAMES = 72  # of a longer video this many are used, evenly spaced
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrbitFlags:
-    """The orbit of a video that carries no cameras; angles in degrees, `turns` < 0 is clockwise."""
+class AssumedClip(OrbitClip):
+    """A clip whose cameras are assumed, and the `orbit` that it was given in the end."""
 
-    elevation: float = 0.0
-    radius: float = RADIUS
-    fov: float = FOV_DEG
-    azimuth_start: float = 0.0
-    turns: float = 1.0
-
-    def check(self) -> None:
-        """ConfigError where no camera could stand."""
-        rules = {
-            "--elevation": (
-                -89 <= self.elevation <= 89,
-                "between -89 and 89 degrees",
-                self.elevation,
-            ),
-            "--radius": (0.7 < self.radius <= 100, "more than 0.7 object sizes", self.radius),
-            "--fov": (1 <= self.fov <= 150, "between 1 and 150 degrees", self.fov),
-            "--azimuth-start": (
-                abs(self.azimuth_start) <= 720,
-                "within two turns",
-                self.azimuth_start,
-            ),
-            "--turns": (abs(self.turns) <= 20, "at most 20 turns", self.turns),
-        }
-        for flag, (fine, want, got) in rules.items():
-            if not fine:  # NaN compares false, so it ends here too
-                raise ConfigError(f"{flag}: expected {want}, got {got:g}")
-
-    def describe(self, frames: int) -> str:
-        """One line that says what was assumed."""
-        if self.turns == 0:
-            way = "a camera that stands still"
-        else:
-            side = "counter-clockwise" if self.turns > 0 else "clockwise"
-            way = f"{abs(self.turns):g} turn(s) {side} seen from above"
-        return (
-            f"{frames} frames, {way}, starting at azimuth {self.azimuth_start:g} deg, elevation "
-            f"{self.elevation:g} deg, radius {self.radius:g}, field of view {self.fov:g} deg"
-        )
+    orbit: OrbitFlags
 
 
 def clip_from_frames(
-    frames: Tensor, alpha: Tensor | None, orbit: OrbitFlags, *, where: str, reporter: Reporter
-) -> OrbitClip:
+    frames: Tensor,
+    alpha: Tensor | None,
+    orbit: OrbitFlags,
+    *,
+    where: str,
+    reporter: Reporter,
+    progress: Tensor | None = None,
+) -> AssumedClip:
     """Frames [T,3,H,W] of a video on the orbit that the flags give; alpha from the background where
-    there is none. Says what it assumes."""
+    there is none. `progress` [T]: the share of the whole way at which each frame is, i / T by default.
+
+    Says what it assumes. InputError: too few frames, masks that are none, or frames in random order."""
     orbit.check()
-    count, _, height, width = frames.shape
+    count = len(frames)
     if count < CLIP_MIN_FRAMES:
         raise InputError(
             f"{where}: {count} frame, at least {CLIP_MIN_FRAMES} are needed",
             hint="give a video of the moving object",
         )
+    if progress is None:
+        progress = torch.arange(count, dtype=torch.float64) / count
+    if alpha is not None:
+        clip = check_masks(_on_orbit(frames, alpha, progress, orbit), where, reporter)
+        progress, frames, alpha = clip.times.double(), clip.frames, clip.alpha
     if alpha is None:
+        frames = cut_bars(frames, where, reporter)
+        keep = without_fades(frames, where, reporter)
+        frames, progress = frames[keep], progress[keep]
         found = matte(frames, where=where)
+        warn_of_shadow(frames, found.alpha, found.background, where, reporter)
         frames, alpha = found.frames, found.alpha
         reporter.info(
             f"{where}: no alpha; the background is the colour "
             f"{[round(float(c), 2) for c in found.background]} "
             f"({found.border_share:.0%} of the border)"
         )
-    reporter.info(f"{where}: assumed {orbit.describe(count)}")
+        check_masks(_on_orbit(frames, alpha, progress, orbit), where, reporter)  # cut off
+    orbit = checked_orbit(frames, alpha, progress, orbit, where, reporter)
+    if orbit.turns != 0:
+        keep = without_copies(frames * alpha, where, reporter)
+        frames, alpha, progress = frames[keep], alpha[keep], progress[keep]
+    reporter.info(f"{where}: assumed {orbit.describe(len(frames))}")
     if orbit.turns == 0:
         reporter.warn(
             f"{where}: the camera stands still: what the other sides look like, and how far each "
             "point is, cannot be known from it; they are guessed from the silhouette"
         )
-    azimuths = orbit_azimuths(count, start=orbit.azimuth_start, turns=orbit.turns)
+    clip = _on_orbit(frames, alpha, progress, orbit)
+    if orbit.turns != 0:
+        sides = sides_touched(clip, misses=len(clip) // 4)
+        if sides:
+            reporter.warn(
+                f"{where}: the object's hull touches {sides} of the 6 sides of its box, {2 * EXTENT:g} "
+                "object sizes wide, and is cut off there: it is larger than the orbit says; try a smaller "
+                f"--radius than {orbit.radius:g}, or a smaller --fov than {orbit.fov:g}"
+            )
+    way = progress - progress[0]
+    return AssumedClip(
+        frames=clip.frames,
+        alpha=clip.alpha,
+        cameras=clip.cameras,
+        times=(way / way[-1].clamp_min(1e-9)).float(),
+        orbit=orbit,
+    )
+
+
+def _on_orbit(
+    frames: Tensor, alpha: Tensor | None, progress: Tensor, orbit: OrbitFlags
+) -> OrbitClip:
+    """The frames with their cameras; their times are `progress` [T], in float64."""
     cameras = orbit_cameras(
-        azimuths,
+        orbit.azimuth_start + 360.0 * orbit.assumed_turns * progress,
         elevation=orbit.elevation,
         radius=orbit.radius,
         fov_deg=orbit.fov,
-        width=width,
-        height=height,
+        width=frames.shape[3],
+        height=frames.shape[2],
     )
-    return OrbitClip(frames=frames, alpha=alpha, cameras=cameras, times=clip_times(count).float())
+    return OrbitClip(frames=frames, alpha=alpha, cameras=cameras, times=progress)
 
 
-def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
+def read_video_clip(path: Path, orbit: OrbitFlags, reporter: Reporter) -> AssumedClip:
     """A video or animated image on an orbit given by flags. InputError: another file, or one picture."""
     orbit.check()
     refuse_other_files(path)
-    frames, alpha = read_moving(path, reporter, maximum_side=VIDEO_SIDE)
-    if len(frames) == 1 and is_animation(path):
+    found = open_moving(path, reporter, maximum_side=VIDEO_SIDE)
+    if len(found.frames) == 1 and is_animation(path):
         raise one_picture(path)
-    pick = thinned(len(frames), path.name, reporter)
+    pick = thinned(len(found.frames), path.name, reporter)
     return clip_from_frames(
-        frames[pick],
-        None if alpha is None else alpha[pick],
+        found.frames[pick],
+        None if found.alpha is None else found.alpha[pick],
         orbit,
         where=path.name,
         reporter=reporter,
+        progress=_steady(found, path.name, reporter)[pick],
     )
+
+
+def _steady(found: Movie, name: str, reporter: Reporter) -> Tensor:
+    """[T] the share of the whole length at which each frame is shown; exactly i / T where the frames are
+    evenly spaced."""
+    count = len(found.frames)
+    even = torch.arange(count, dtype=torch.float64) / count
+    shown = found.seconds / found.duration
+    if count < 3 or float((shown - even).abs().max()) * count < UNEVEN:
+        return even
+    gaps = found.seconds.diff()
+    usual = float(gaps.median())
+    long = int((gaps > 1.5 * usual).sum())
+    reporter.warn(
+        f"{name}: its frames are {1000 * float(gaps.min()):.0f} to {1000 * float(gaps.max()):.0f} ms apart "
+        f"({long} of {len(gaps)} gaps are longer than usual): each is placed by its time stamp"
+    )
+    return shown
 
 
 def refuse_other_files(path: Path) -> None:
@@ -182,38 +212,41 @@ def one_picture(path: Path) -> InputError:
 def read_moving(
     path: Path, reporter: Reporter, *, maximum_side: int | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """Frames [T,3,H,W] and, of an animated image with transparency, alpha [T,1,H,W] of a video, GIF,
-    WebP, APNG or TIFF; larger ones are shrunk to `maximum_side`. InputError, LimitError."""
-    if is_animation(path):
-        found = read_animation(path, reporter, maximum_side=maximum_side)
-        return found.frames, found.alpha
-    return read_video(path, reporter, maximum_side=maximum_side), None
+    """Frames [T,3,H,W] and alpha [T,1,H,W] (None: opaque) of what `open_moving` reads."""
+    found = open_moving(path, reporter, maximum_side=maximum_side)
+    return found.frames, found.alpha
 
 
-def read_frames_clip(folder: Path, orbit: OrbitFlags, reporter: Reporter) -> OrbitClip:
-    """A folder of images, in the order of their names, on an orbit given by flags."""
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if len(paths) > CLIP_MAX_FRAMES:
-        raise LimitError(f"{folder}: {len(paths)} images, at most {CLIP_MAX_FRAMES}")
-    if not paths:
-        found = sorted(path.name for path in folder.iterdir())
-        shown = f"only {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}" if found else ""
-        raise InputError(
-            f"{folder}: expected a clip, a dataset, transforms.json or images, found "
-            f"{shown or 'an empty folder'}"
+def open_moving(path: Path, reporter: Reporter, *, maximum_side: int | None = None) -> Movie:
+    """The frames, alpha and time stamps of a video, GIF, WebP, APNG or TIFF; larger ones are shrunk to
+    `maximum_side`. InputError, LimitError."""
+    if not is_animation(path):
+        return read_movie(path, reporter, maximum_side=maximum_side)
+    found = read_animation(path, reporter, maximum_side=maximum_side)
+    return Movie(
+        frames=found.frames, alpha=found.alpha, seconds=found.seconds, duration=found.duration
+    )
+
+
+def read_frames_clip(folder: Path, orbit: OrbitFlags, reporter: Reporter) -> AssumedClip:
+    """A folder of images, in the natural order of their names, on an orbit given by flags."""
+    files = find_frames(folder, reporter)
+    if len(files.paths) > CLIP_MAX_FRAMES:
+        raise LimitError(
+            f"{folder}: {len(files.paths)} images, at most {CLIP_MAX_FRAMES}",
+            hint="leave some out, evenly spaced",
         )
-    images: list[Tensor] = []
-    for index in thinned(len(paths), folder.name, reporter).tolist():
-        image = read_image(paths[index])
-        if not images:
-            used = min(len(paths), VIDEO_FRAMES)
-            check_size(used, image.shape[2], image.shape[1], str(folder))
-        elif image.shape != images[0].shape:
-            raise InputError(f"{folder}: the images differ in size, or only some have alpha")
-        images.append(image)
-    stack = torch.stack(images)
+    pick = thinned(len(files.paths), folder.name, reporter)
+    stack = read_frames([files.paths[i] for i in pick.tolist()], str(folder), len(pick))
     alpha = stack[:, 3:] if stack.shape[1] == 4 else None
-    return clip_from_frames(stack[:, :3], alpha, orbit, where=folder.name, reporter=reporter)
+    return clip_from_frames(
+        stack[:, :3],
+        alpha,
+        orbit,
+        where=folder.name,
+        reporter=reporter,
+        progress=files.progress[pick],
+    )
 
 
 def thinned(count: int, name: str, reporter: Reporter) -> Tensor:

@@ -33,11 +33,13 @@ _EVEN = 0.1  # of the shortest frame's duration, by which the others may miss a 
 
 @dataclass(frozen=True, kw_only=True)
 class Animation:
-    """Straight colour `frames` [T,3,H,W] in [0,1] at equal time steps; `alpha` [T,1,H,W], None where
-    every pixel is opaque."""
+    """Straight colour `frames` [T,3,H,W] in [0,1]; `alpha` [T,1,H,W], None where every pixel is opaque.
+    `seconds` [T] float64 from 0, when each is shown; `duration`: up to the end of the last one."""
 
     frames: Tensor
     alpha: Tensor | None
+    seconds: Tensor
+    duration: float
 
 
 def is_animation(path: Path) -> bool:
@@ -54,8 +56,8 @@ def read_animation(path: Path, reporter: Reporter, *, maximum_side: int | None =
     """All frames of `path`, larger ones shrunk so that the longer side is `maximum_side`.
 
     A frame that is shown for twice as long as the shortest counts as two, since writers join equal
-    frames; warns where durations are no multiples. InputError: no such file, or damaged; LimitError:
-    too many or too large frames."""
+    frames; where durations are no multiples, each counts once, with a warning. InputError: no such file,
+    or damaged; LimitError: too many or too large frames."""
     found: list[Tensor] = []
     durations: list[float] = []
     with open_image(path, where=str(path), formats=FORMATS) as image:
@@ -90,17 +92,26 @@ def read_animation(path: Path, reporter: Reporter, *, maximum_side: int | None =
                 )
     if not found:
         raise InputError(f"{path}: no frame could be decoded", code="E-IMAGE")
-    order = _even_steps(durations, most, path.name, reporter)
+    order, shown = _steps(durations, most)
+    if len(set(shown)) > 1:
+        reporter.warn(f"{path.name}: its frames last unequally long; each counts once")
+    seconds = torch.tensor([0.0, *shown], dtype=torch.float64).cumsum(dim=0) / 1000
     rgba = torch.stack(found)[order]
     opaque = bool((rgba[:, 3:] == 1).all())
-    return Animation(frames=rgba[:, :3], alpha=None if opaque else rgba[:, 3:])
+    return Animation(
+        frames=rgba[:, :3],
+        alpha=None if opaque else rgba[:, 3:],
+        seconds=seconds[:-1],
+        duration=float(seconds[-1]),
+    )
 
 
 def _decoded(path: Path) -> Iterator[tuple[np.ndarray, float]]:
     """Pixels [H,W,4] uint8 and the duration in milliseconds (0: none) of each frame."""
     import imageio.v3 as imageio
 
-    with imageio.imopen(path, "r", plugin="pillow") as file:
+    # resolved: imageio takes "imageio:x.png" for a name of its own
+    with imageio.imopen(path.resolve(), "r", plugin="pillow") as file:
         for index, pixels in enumerate(file.iter(mode="RGBA")):
             yield pixels, float(file.metadata(index=index).get("duration") or 0)
 
@@ -113,18 +124,19 @@ def _resized(pixels: np.ndarray, size: tuple[int, int]) -> Tensor:
     return rgba[0].contiguous()
 
 
-def _even_steps(durations: list[float], most: int, name: str, reporter: Reporter) -> list[int]:
-    """Indices of the frames, each as often as the shortest duration fits into its own."""
+def _steps(durations: list[float], most: int) -> tuple[list[int], list[float]]:
+    """Indices of the frames, each as often as the shortest duration fits into its own, and how long each of
+    these is shown, in milliseconds; once each where durations are no multiples."""
     step = min(durations)
     plain = list(range(len(durations)))
     if step <= 0:
-        return plain
+        return plain, [1.0] * len(plain)
     times = [round(duration / step) for duration in durations]
     even = all(abs(d - n * step) <= _EVEN * step for d, n in zip(durations, times, strict=True))
     if not even or sum(times) > most:
-        reporter.warn(f"{name}: its frames last unequally long; read as if they were evenly spaced")
-        return plain
-    return [index for index in plain for _ in range(times[index])]
+        return plain, durations
+    order = [index for index in plain for _ in range(times[index])]
+    return order, [step] * len(order)
 
 
 def write_animation(path: Path, frames: Tensor, *, fps: float = 12.0, quality: int = 80) -> None:

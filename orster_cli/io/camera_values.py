@@ -10,6 +10,7 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.limits import IMAGE_MAX_SIDE
+from orster_cli.core.names import printable
 from orster_cli.core.types import Cameras
 
 MAX_MAGNITUDE = 1e6  # magnitude of any number in a camera file; float32 resolves no pixel beyond it
@@ -41,7 +42,9 @@ def check_times(times: Tensor, where: str) -> Tensor:
     """`times` [T] as float32. InputError: a time outside [0,1]."""
     if float(times.min()) < 0 or float(times.max()) > 1:
         raise InputError(
-            f"{where}: expected times in [0,1], got {times.min():g} to {times.max():g}"
+            f"{where}: expected times in [0,1], got {times.min():g} to {times.max():g}",
+            hint="0 is the first moment of the motion, 1 its last: subtract the first time and divide by "
+            "the length, in whatever unit",
         )
     return times.float()
 
@@ -56,14 +59,14 @@ def parse_side(value: dict[str, Any], key: str, where: str) -> int:
 
 def parse_numbers(value: Any, shape: tuple[int, ...], where: str) -> Tensor:
     """`value` as a float64 tensor of exactly `shape`. InputError: another shape, not finite, too large."""
+    wanted = f"numbers of shape {list(shape)}" if shape else "a number"
     try:
         tensor = torch.tensor(value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InputError(f"{where}: expected numbers of shape {list(shape)}") from error
+        got = "nothing" if value is None else printable(repr(value))[:60]
+        raise InputError(f"{where}: expected {wanted}, got {got}") from error
     if tuple(tensor.shape) != shape:
-        raise InputError(
-            f"{where}: expected numbers of shape {list(shape)}, got {list(tensor.shape)}"
-        )
+        raise InputError(f"{where}: expected {wanted}, got {list(tensor.shape)}")
     if not bool((tensor.abs() <= MAX_MAGNITUDE).all()):  # NaN compares false
         raise InputError(f"{where}: expected finite numbers up to {MAX_MAGNITUDE:g}")
     return tensor

@@ -23,6 +23,7 @@ from orster_cli.core.compositing import WHITE, over
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
 
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 # raised by decoders on corrupt data
 _DAMAGE = (

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.frames import resize
+from orster_cli.core.frames import resize, resize_straight
 from orster_cli.core.limits import (
     VIDEO_MAX_FRAMES,
     VIDEO_MAX_RAW_BYTES,
@@ -38,72 +39,28 @@ from orster_cli.core.limits import (
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.io.images import to_bytes
 from orster_cli.io.video_encoder import VideoEncoder
+from orster_cli.io.video_header import REENCODE_HINT, WHITELIST_OPTIONS, VideoInfo, read_header
 
-DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
-DECODERS = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,mpeg4,mjpeg,png,rawvideo"
-WHITELIST_OPTIONS = (  # options before every -i
-    *("-protocol_whitelist", "file,pipe"),
-    *("-format_whitelist", DEMUXERS),
-    *("-codec_whitelist", DECODERS),
-    *("-max_pixels", str(VIDEO_MAX_SIDE**2), "-threads", "4"),
-)
-REENCODE_HINT = "re-encode it: ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p out.mp4"
-_STREAM = re.compile(r"^ *Stream #0:\d+.*?: Video: .*?, (\d+)x(\d+)(?=[ ,\n])[^\n]*", re.MULTILINE)
-_PIXELS_WITH_ALPHA = re.compile(r"\b(yuva\w+|rgba\w*|bgra\w*|argb|abgr|ya8|ya16\w*|gbrap\w*)\b")
+IGNORED_ALPHA = "its transparency is ignored: give frames as RGBA images to keep it"
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoInfo:
-    """Display size in pixels (upright, square pixels), frames per second, number of frames according
-    to the container (or None), and the ignored properties of the file."""
+class Movie:
+    """`frames` [T,3,H,W] in [0,1] (straight colour), `alpha` [T,1,H,W] or None, and the `seconds` [T]
+    float64 at which the frames are shown, from 0; `duration`: seconds up to the end of the last one."""
 
-    width: int
-    height: int
-    fps: float
-    frames: int | None
-    ignored: tuple[str, ...] = ()
+    frames: Tensor
+    alpha: Tensor | None
+    seconds: Tensor
+    duration: float
 
 
 def probe(path: Path) -> VideoInfo:
     """Size, frame rate and length from the header of `path`. InputError: not a supported video;
     LimitError: too large or too long."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    text = _header_text(path)
-    streams = [s for s in _STREAM.finditer(text) if "(attached pic)" not in s[0]]
-    if not streams:
-        raise InputError(
-            f"{path}: expected a video (MP4, MOV, MKV, WebM, AVI), found none that may be opened",
-            code="E-VIDEO",
-            hint=REENCODE_HINT,
-        )
-    line, width, height = streams[0][0], int(streams[0][1]), int(streams[0][2])
-    shape = re.search(r"SAR (\d+):(\d+)", line)
-    if shape and int(shape[1]) and int(shape[2]):
-        width = max(1, round(width * int(shape[1]) / int(shape[2])))
-    rotation = re.search(r"rotation of (-?[\d.]+) degrees", text)
-    if rotation and round(float(rotation[1])) % 180 == 90:
-        width, height = height, width
-    rate = re.search(r"([\d.]+)(k?) fps", line) or re.search(r"([\d.]+)(k?) tbr", line)
-    fps = float(rate[1]) * (1000 if rate[2] else 1) if rate else 0.0
-    length = re.search(r"Duration: (\d+):(\d\d):(\d\d\.\d+)", text)
-    frames = None
-    if length and fps > 0:
-        seconds = int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3])
-        frames = max(1, round(seconds * fps))
-    _check_limits(path, width, height, frames)
-    return VideoInfo(
-        width=width, height=height, fps=fps or 24.0, frames=frames, ignored=_ignored(line, text)
-    )
-
-
-def _ignored(line: str, text: str) -> tuple[str, ...]:
-    found = []
-    if _PIXELS_WITH_ALPHA.search(line) or re.search(r"alpha_mode +: 1", text):
-        found.append("its transparency is ignored: give frames as RGBA images to keep it")
-    if "smpte2084" in line or "arib-std-b67" in line:
-        found.append("its HDR colours are read as if they were SDR: convert it first")
-    return tuple(found)
+    info = read_header(path)
+    _check_limits(path, info.width, info.height, info.frames)
+    return info
 
 
 def _check_limits(path: Path, width: int, height: int, frames: int | None) -> None:
@@ -120,31 +77,36 @@ def _check_limits(path: Path, width: int, height: int, frames: int | None) -> No
 
 
 def iterate_frames(
-    path: Path, info: VideoInfo | None = None, reporter: Reporter | None = None
+    path: Path,
+    info: VideoInfo | None = None,
+    reporter: Reporter | None = None,
+    *,
+    alpha: bool = False,
+    stamps: list[float] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yields frames [H,W,3] uint8; memory use does not depend on the video's length.
+    """Yields frames [H,W,3] uint8, [H,W,4] with `alpha`; memory use does not depend on the video's length.
 
-    Warns about damage, truncation and ignored properties. The child process is killed when the
-    iterator is closed or the time limit is reached. InputError: no frame could be decoded;
-    LimitError: too many frames, or too slow."""
+    The seconds at which each frame is shown are appended to `stamps` when the last one was read. Warns
+    about damage, truncation and ignored properties. The child process is killed when the iterator is
+    closed or the time limit is reached. InputError: no frame could be decoded; LimitError: too many
+    frames, or too slow."""
     info, reporter = info or probe(path), reporter or Silent()
-    for text in info.ignored:
+    ignored = info.ignored + ((IGNORED_ALPHA,) if info.alpha and not alpha else ())
+    for text in ignored:
         reporter.warn(f"{path.name}: {text}")
-    limit = min(VIDEO_MAX_FRAMES, VIDEO_MAX_RAW_BYTES // (info.width * info.height * 3))
-    command = [
-        *("-v", "error", "-nostdin", *WHITELIST_OPTIONS, "-i", f"file:{path.resolve()}"),
-        *("-an", "-sn", "-dn", "-map", "0:V:0", "-fps_mode", "passthrough"),
-        *("-frames:v", str(limit + 1), "-s", f"{info.width}x{info.height}"),
-        *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
-    ]
-    child, count = _Decoder(path, command), 0
+    channels = 4 if alpha else 3
+    size = info.width * info.height * channels
+    limit = min(VIDEO_MAX_FRAMES, VIDEO_MAX_RAW_BYTES // size)
+    child, count = _Decoder(path, info, "rgba" if alpha else "rgb24", limit), 0
     try:
-        while block := child.read(info.width * info.height * 3):
+        while block := child.read(size):
             count += 1
             if count > limit:
                 raise LimitError(f"{path}: more than {limit} frames of its size")
-            yield np.frombuffer(block, np.uint8).reshape(info.height, info.width, 3)
+            yield np.frombuffer(block, np.uint8).reshape(info.height, info.width, channels)
         problem = child.last_error()
+        if stamps is not None:
+            stamps += child.stamps()
     finally:
         child.close()
     if count == 0:
@@ -160,17 +122,38 @@ def iterate_frames(
 
 
 class _Decoder:
-    """ffmpeg in its own process group, writing raw frames to a pipe."""
+    """ffmpeg in its own process group, writing raw frames to a pipe and their time stamps to another."""
 
-    def __init__(self, path: Path, arguments: list[str]) -> None:
+    def __init__(self, path: Path, info: VideoInfo, pixels: str, limit: int) -> None:
         self._path = path
-        self._child = subprocess.Popen(  # noqa: S603
-            [imageio_ffmpeg.get_ffmpeg_exe(), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
+        stamps, stamps_in = os.pipe()
+        own = ("-c:v", info.decoder) if info.decoder else ()
+        command = [
+            *("-v", "error", "-nostdin", *WHITELIST_OPTIONS, *own, "-i", f"file:{path.resolve()}"),
+            *("-an", "-sn", "-dn", "-map", "0:V:0", "-fps_mode", "passthrough"),
+            *("-stats_enc_pre", f"pipe:{stamps_in}", "-stats_enc_pre_fmt", "{ptsi} {tbi}"),
+            *("-frames:v", str(limit + 1), "-s", f"{info.width}x{info.height}"),
+            *("-f", "rawvideo", "-pix_fmt", pixels, "pipe:1"),
+        ]
+        try:
+            self._child = subprocess.Popen(  # noqa: S603
+                [imageio_ffmpeg.get_ffmpeg_exe(), *command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(stamps_in,),
+            )
+        except BaseException:
+            os.close(stamps)
+            raise
+        finally:
+            os.close(stamps_in)
+        self._stamp_lines: deque[bytes] = deque(maxlen=limit + 1)
+        self._stamp_reader = threading.Thread(
+            target=self._read_stamps, args=(os.fdopen(stamps, "rb"),), daemon=True
         )
+        self._stamp_reader.start()
         assert self._child.stdout is not None
         assert self._child.stderr is not None
         self._out: IO[bytes] = self._child.stdout
@@ -187,6 +170,23 @@ class _Decoder:
         while block := stream.read1(4096):  # type: ignore[attr-defined]
             self._errors.append(block)
         stream.close()
+
+    def _read_stamps(self, stream: IO[bytes]) -> None:
+        with stream:
+            for line in stream:
+                self._stamp_lines.append(line)
+
+    def stamps(self) -> list[float]:
+        """The seconds of all frames, in order, NaN where there is no time stamp; after the last frame."""
+        self._stamp_reader.join(timeout=5)
+        found = []
+        for line in self._stamp_lines:
+            try:
+                ticks, _, base = line.decode().strip().partition(" ")
+                found.append(float(int(ticks) * Fraction(base)))
+            except (ValueError, ZeroDivisionError, OverflowError):
+                found.append(math.nan)
+        return found
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes, or b"" at the end. LimitError: the total waiting time, not counting
@@ -219,21 +219,34 @@ class _Decoder:
         self._child.wait()
         self._out.close()
         self._listener.join(timeout=5)
+        self._stamp_reader.join(timeout=5)
 
 
 def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = None) -> Tensor:
-    """All frames [T,3,H,W] float32 in [0,1], shrunk so that the longer side is at most `maximum_side`
-    (area filter). Warns and raises as `iterate_frames`; LimitError also if the frames would take more
-    memory than allowed."""
+    """The colours of all frames, [T,3,H,W] float32 in [0,1], as `read_movie` shrinks them; transparency is
+    ignored, with a warning."""
+    return _read(path, reporter, maximum_side, alpha=False).frames
+
+
+def read_movie(path: Path, reporter: Reporter, *, maximum_side: int | None = None) -> Movie:
+    """All frames of `path` with their alpha and time stamps, shrunk so that the longer side is at most
+    `maximum_side` (area filter). `alpha` is None where every pixel is opaque. Warns and raises as
+    `iterate_frames`; LimitError also if the frames would take more memory than allowed."""
+    return _read(path, reporter, maximum_side, alpha=True)
+
+
+def _read(path: Path, reporter: Reporter, maximum_side: int | None, *, alpha: bool) -> Movie:
     info = probe(path)
+    alpha = alpha and info.alpha
     longer = max(info.width, info.height)
     shrink = min(1.0, maximum_side / longer) if maximum_side else 1.0
     size = (max(1, round(info.height * shrink)), max(1, round(info.width * shrink)))
     frames: list[Tensor] = []
-    for raw in iterate_frames(path, info, reporter):
+    stamps: list[float] = []
+    for raw in iterate_frames(path, info, reporter, alpha=alpha, stamps=stamps):
         frame = torch.from_numpy(raw.copy()).permute(2, 0, 1).float() / 255
         if shrink < 1:
-            frame = resize(frame[None], *size)[0]
+            frame = _shrunk(frame, size)
         frames.append(frame)
         if len(frames) * frame.numel() * 4 > VIDEO_MAX_RAW_BYTES:
             raise LimitError(
@@ -241,10 +254,40 @@ def read_video(path: Path, reporter: Reporter, *, maximum_side: int | None = Non
                 f"than {VIDEO_MAX_RAW_BYTES:,} bytes of memory",
                 hint="cut the video, or make it smaller",
             )
-    out = torch.empty(len(frames), 3, *size)
+    out = torch.empty(len(frames), *frames[0].shape)
     for i in range(len(frames)):  # frame by frame, so that peak memory is one video instead of two
         out[i], frames[i] = frames[i], frames[i].new_empty(0)
-    return out
+    seconds, duration = _moments(stamps, len(out), info, path.name, reporter)
+    masks = out[:, 3:] if alpha and not bool((out[:, 3:] == 1).all()) else None
+    return Movie(frames=out[:, :3], alpha=masks, seconds=seconds, duration=duration)
+
+
+def _shrunk(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """[C,h,w] of [C,H,W], RGB or straight RGBA."""
+    if len(frame) == 3:
+        return resize(frame[None], *size)[0]
+    return torch.cat(resize_straight(frame[None, :3], frame[None, 3:], *size), dim=1)[0]
+
+
+def _moments(
+    stamps: list[float], count: int, info: VideoInfo, name: str, reporter: Reporter
+) -> tuple[Tensor, float]:
+    """The seconds [T] of the frames from 0, and the whole duration. Evenly spaced, with a warning, where
+    the file's time stamps are missing or do not increase."""
+    even = torch.arange(count, dtype=torch.float64) / info.fps
+    if count < 2:
+        return even, count / info.fps
+    seconds = torch.tensor(stamps, dtype=torch.float64)
+    if len(seconds) != count or not bool((seconds.diff() > 0).all()):  # NaN compares false
+        reporter.warn(f"{name}: has no usable time stamps; its frames are taken as evenly spaced")
+        return even, count / info.fps
+    seconds = seconds - seconds[0]
+    gaps = seconds.diff()
+    # how long the last frame is shown: as the container says, within the other gaps, but not less than
+    # the gap before it, since writers of variable frame rate put a default there
+    rest = (info.seconds or 0.0) - float(seconds[-1])
+    last = max(float(gaps[-1]), min(rest, float(gaps.max())))
+    return seconds, float(seconds[-1]) + last
 
 
 def write_video(path: Path, frames: Iterable[Tensor], *, fps: float = 12.0) -> None:
@@ -278,18 +321,3 @@ def _even(pixels: np.ndarray) -> np.ndarray:
     padded = np.full((height, width, 3), 255, np.uint8)
     padded[: pixels.shape[0], : pixels.shape[1]] = pixels
     return padded
-
-
-def _header_text(path: Path) -> str:
-    """ffmpeg's description of a file; without an output file ffmpeg exits with 1."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", *WHITELIST_OPTIONS]
-    try:
-        done = subprocess.run(  # noqa: S603
-            [*command, "-i", f"file:{path.resolve()}"],
-            capture_output=True,
-            timeout=VIDEO_MAX_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{path}: ffmpeg did not answer in time", code="E-VIDEO") from error
-    return done.stderr.decode(errors="replace")

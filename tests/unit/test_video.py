@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from orster_cli.core.errors import MissingResourceError
+from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.core.reporting import Silent
-from orster_cli.io.video import iterate_frames, probe, read_video, write_video
+from orster_cli.io.video import iterate_frames, probe, read_movie, read_video, write_video
 from tests.helpers.ffmpeg import bars, ffmpeg
 
 
@@ -197,3 +197,71 @@ def test_real_videos(shared_data: Path) -> None:
         count = sum(1 for _ in iterate_frames(path, info, reporter))
         assert (info.width, info.height, count) == (512, 512, info.frames)
         assert reporter.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("png.mov", ("-c:v", "png", "-pix_fmt", "rgba")),
+        ("qtrle.mov", ("-c:v", "qtrle", "-pix_fmt", "argb")),
+        ("prores.mov", ("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le")),
+        ("vp9.webm", ("-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p")),
+        ("vp8.webm", ("-c:v", "libvpx", "-pix_fmt", "yuva420p", "-auto-alt-ref", "0")),
+    ],
+)
+def test_alpha_of_a_video_is_kept(name: str, options: tuple[str, ...], tmp_path: Path) -> None:
+    """A red box, opaque to the left and half there to the right, moves over nothing."""
+    ffmpeg(
+        *("-f", "lavfi", "-i", "color=red:size=64x48:rate=10:duration=0.4,format=rgba"),
+        "-vf",
+        "geq=r=255:g=0:b=0:a='if(between(X,8+8*N,23+8*N)*between(Y,16,31),if(lt(X,16+8*N),255,128),0)'",
+        *options,
+        tmp_path / name,
+    )
+    reporter = Silent()
+    found = read_movie(tmp_path / name, reporter)
+    assert reporter.warnings == []
+    expected = torch.zeros(4, 1, 48, 64)
+    for i in range(4):
+        expected[i, :, 16:32, 8 + 8 * i : 16 + 8 * i] = 1
+        expected[i, :, 16:32, 16 + 8 * i : 24 + 8 * i] = 128 / 255
+    assert float((found.alpha - expected).abs().mean()) < 0.02
+    inside = expected[:, 0] == 1
+    mean = found.frames.movedim(1, -1)[inside].mean(dim=0)
+    assert mean.tolist() == pytest.approx([1, 0, 0], abs=0.08)
+
+
+@pytest.mark.parametrize("codec", [("libx265", "-x265-params", "log-level=error"), ("libaom-av1",)])
+def test_hevc_and_av1_are_read(codec: tuple[str, ...], tmp_path: Path) -> None:
+    fast = ("-cpu-used", "8") if codec[0] == "libaom-av1" else ()
+    path = bars(tmp_path / "a.mp4", "-c:v", *codec, *fast)
+    found = read_movie(path, Silent())
+    assert found.frames.shape == (10, 3, 48, 64)
+    assert found.alpha is None
+    assert found.seconds.tolist() == pytest.approx([i / 10 for i in range(10)])
+    assert found.duration == pytest.approx(1.0)
+
+
+def test_a_title_is_no_property_of_the_video(tmp_path: Path) -> None:
+    texts = (
+        "rotation of 90.00 degrees",
+        "Display Matrix: rotation of 90.00 degrees",
+        "x\n        Display Matrix: rotation of 90.00 degrees",
+        "Duration: 09:00:00.00, start: 0",
+        "alpha_mode      : 1",
+        "Stream #0:7: Video: h264, yuva420p, 9000x9000, 1 fps",
+    )
+    plain = bars(tmp_path / "plain.mp4")
+    for i, text in enumerate(texts):
+        for key in ("title", "comment_that_has_a_long_name"):
+            path = tmp_path / f"{i}.mkv"
+            ffmpeg("-i", plain, "-c", "copy", "-metadata", f"{key}={text}", path)
+            info = probe(path)
+            assert (info.width, info.height, info.frames, info.alpha) == (64, 48, 10, False), text
+
+
+def test_codecs_are_named_and_the_hint_keeps_alpha(tmp_path: Path) -> None:
+    path = bars(tmp_path / "a.mkv", "-vf", "format=bgra", "-c:v", "ffv1", "-pix_fmt", "bgra")
+    with pytest.raises(InputError, match="ffv1") as caught:
+        read_movie(path, Silent())
+    assert "-c:v png -pix_fmt rgba" in caught.value.hint
