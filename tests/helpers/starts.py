@@ -81,7 +81,9 @@ def _work(
     talk: Path, env: dict[str, str], work: Callable[..., object], args: tuple[Any, ...]
 ) -> None:
     os.environ.update(env)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background has it ignored
     with talk.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
