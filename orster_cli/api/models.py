@@ -63,7 +63,7 @@ ModelLike = Model | str | Path
 
 @public
 def load_model(model: str | Path | None = None) -> Model:
-    """The model in a folder; "mini" and None are the small one that comes with the package.
+    """The model in a folder; "mini" (also None) and "mini-object" are those that come with the package.
 
     InputError: no such model, or one without all its parts (a frame VAE or an encoder alone)."""
     opened = open_model_or_default(a_path_or_none("model", model))
@@ -71,11 +71,11 @@ def load_model(model: str | Path | None = None) -> Model:
     return Model(opened.path, opened.parents, opened.inputs, role=bundle.facts.role, bundle=bundle)
 
 
-def opened_model(model: ModelLike | None) -> OpenedModel:
-    """`model` as the plans take it; the weights of a path are not read yet."""
+def opened_model(model: ModelLike | None, *, with_object: bool = False) -> OpenedModel:
+    """`model` as the plans take it (None: the shipped one); the weights of a path are not read yet."""
     if isinstance(model, Model):
         return model
-    return open_model_or_default(a_path_or_none("model", model))
+    return open_model_or_default(a_path_or_none("model", model), with_object=with_object)
 
 
 @public
@@ -95,12 +95,13 @@ def sample(
 ) -> Clip:
     """Sample an orbital video of a moving object, as `orster sample-video` does.
 
-    `model`: None is the small one that comes with the package; a `Model` is not loaded again. The condition
-    is a `text`, or an `image` of the first view ([3,H,W] or [4,H,W] in [0,1], or a file), or a static
-    `object` (a .glb, .gltf or .ply file, or an orbit of it as a clip), the last two with a text if wanted.
-    `config`: settings such as {"sample.steps": 20} over those that the model brings. `out`: folder of the
-    artifact; without it the clip is temporary until `save`. `force` replaces what `out` holds. `device`:
-    auto, cpu, cuda or cuda:N. `anyway`: even if the model knows no word of the text, or the image is blank.
+    `model`: None is "mini", or "mini-object" if an object is given, both in the package; a `Model` is not
+    loaded again. The condition is a `text`, or an `image` of the first view ([3,H,W] or [4,H,W] in [0,1], or
+    a file), or a static `object` (a .glb, .gltf or .ply file, or an orbit of it as a clip), the last two
+    with a text if wanted. `config`: settings such as {"sample.steps": 20} over those that the model brings.
+    `out`: folder of the artifact; without it the clip is temporary until `save`. `force` replaces what `out`
+    holds. `device`: auto, cpu, cuda or cuda:N. `anyway`: even if the model knows no word of the text, or the
+    image is blank.
 
     ConfigError: no condition or a wrong setting; InputError: an input that cannot be read or means nothing
     to the model; ConflictError: `out` holds something else."""
@@ -110,7 +111,7 @@ def sample(
     seed = an_integer("seed", seed, 0, SEED_MAX)
     text = a_text_or_none("text", text)
     messages = Messages(reporter)
-    opened = opened_model(model)
+    opened = opened_model(model, with_object=object is not None)
     resolved = resolve_settings(config, model=sampling_of(opened.path))
     with ExitStack() as held:
         reads: list[InputPath] = [opened.path]

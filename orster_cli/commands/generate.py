@@ -36,12 +36,12 @@ def generate(
     from orster_cli.commands.sample_video import Sampling, sample_clip
     from orster_cli.commands.stage import Stage
     from orster_cli.config.load import preset_template
-    from orster_cli.inputs.models import model_folder, open_model_or_default, sampling_of
+    from orster_cli.inputs.models import open_model_or_default, sampling_of
     from orster_cli.inputs.video import OrbitFlags
 
     condition = condition.with_text()
     named, out = out, out or condition.folder()
-    model = model_folder(condition.model)
+    model = condition.model_folder()
     read = [condition.image, condition.object_, model]
     check_collection(out, "a clip and an asset")
     check_output(out / "asset", kind="asset", reads=[*read, run.config])

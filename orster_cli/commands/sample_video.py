@@ -70,7 +70,10 @@ class ConditionOptions:
     model: Annotated[
         Path | None,
         typer.Option(
-            "--model", "-m", help="Model: a folder, or mini, which orster ships (the default)."
+            "--model",
+            "-m",
+            help="Model: a folder, or one that orster ships: mini (the default), or mini-object (the "
+            "default for --object).",
         ),
     ] = None
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
@@ -98,6 +101,12 @@ class ConditionOptions:
                 hint="give one of them",
             )
         return replace(self, text=" ".join(self.words), words=None)
+
+    def model_folder(self) -> Path:
+        """Of the model that is named, or of the shipped one for this condition."""
+        from orster_cli.inputs.models import model_folder
+
+        return model_folder(self.model, with_object=self.object_ is not None)
 
     def folder(self, suffix: str = "") -> Path:
         """A folder's name from the text, the image or the object, and the seed if it is not 0."""
@@ -183,7 +192,7 @@ def sample_video(
     from orster_cli.artifacts.outputs import check_output
     from orster_cli.commands.stage import Stage
     from orster_cli.core.errors import ConfigError
-    from orster_cli.inputs import models
+    from orster_cli.inputs.models import name_of_model, open_model_or_default, sampling_of
     from orster_cli.inputs.prompts import parse_seeds, read_texts
 
     condition = condition.with_text()
@@ -192,7 +201,7 @@ def sample_video(
     listed = [] if texts is None else read_texts(texts)
     default = condition.folder("-clip") if texts is None else Path(f"{texts.stem}-clips")
     named, out = out, out or default
-    model = models.model_folder(condition.model)
+    model = condition.model_folder()
     flags = {**asdict(sampler), "motion": condition.motion}
     flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
@@ -202,24 +211,24 @@ def sample_video(
         reads=[condition.image, condition.object_, model, texts],
         out=out,
         flags={f"sample.{name}": value for name, value in flags.items()},
-        model=models.sampling_of(model),
+        model=sampling_of(model),
         several=seeds is not None or texts is not None,
         **run.for_stage(),
     )
     seed = condition.seed
     if listed:
-        _texts(stage, condition, models.open_model_or_default(condition.model), listed)
+        _texts(stage, condition, open_model_or_default(model), listed)
         return
     numbers = [] if seeds is None else parse_seeds(seeds)
     for number in numbers:
         check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
-    sampling = Sampling.of(condition, models.open_model_or_default(condition.model), stage)
+    sampling = Sampling.of(condition, open_model_or_default(model), stage)
     if named is None:
         stage.out.info(f"writing {out}/ (choose another folder with -o)")
     if seeds is None:
         made = sample_clip(stage, sampling, seed)
         if made is not None:
-            name = models.MINI if model == models.SHIPPED else shlex.quote(str(model))
+            name = shlex.quote(name_of_model(model))
             stage.done(
                 made,
                 summary=f"{made.content['frames']} frames, seed {seed}",

@@ -131,7 +131,7 @@ def _ancestor(parent: Parent, child: Path, generations: int) -> dict[str, Any]:
     """A parent and its own parents, as far as their folders are next to the artifact made from them.
 
     `path` is None where no folder of that name holds it, nor the package."""
-    from orster_cli.inputs.models import SHIPPED
+    from orster_cli.inputs.models import NAMED
 
     entry: dict[str, Any] = {**parent.model_dump(), "path": None, "parents": []}
     folder = child.resolve().parent / Path(parent.name).name
@@ -142,8 +142,10 @@ def _ancestor(parent: Parent, child: Path, generations: int) -> dict[str, Any]:
             older = [_ancestor(p, folder, generations - 1) for p in manifest.parents]
             entry["parents"] = older
             entry["inputs"] = [i.model_dump() for i in manifest.inputs]
-    elif parent.kind == "model" and (shipped := _manifest(SHIPPED)) and shipped.id == parent.id:
-        entry["path"] = str(SHIPPED)
+    elif parent.kind == "model":
+        for shipped in NAMED.values():
+            if (theirs := _manifest(shipped)) is not None and theirs.id == parent.id:
+                entry["path"] = str(shipped)
     return entry
 
 

@@ -36,6 +36,13 @@ class SampleConfig:
         "axis of an object's .ply file that points up (most programs write -y)",
         choices=("z", "y", "-y"),
     )
+    temperature: float = setting(
+        1.0,
+        "standard deviation of the noise that sampling begins with (below 1: nearer to what the model "
+        "expects on average: fewer errors, less motion)",
+        minimum=0,
+        maximum=2,
+    )
     through_rest: str = setting(
         "auto",
         "from a text or an image, sample the object at rest first, then its motion (auto: where the "

@@ -1,6 +1,7 @@
 """What is accepted where a model is meant, and what it counts as in a manifest.
 
-A model artifact, a folder as diffusers writes them, or "mini": the model that comes with the package.
+A model artifact, a folder as diffusers writes them, or a model that comes with the package: "mini", and
+"mini-object", which animates objects that it is given.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ class OpenedModel:
         return self.load().whole(str(self.path))
 
 
-MINI = "mini"  # names the model that comes with the package
+MINI, MINI_OBJECT = "mini", "mini-object"  # name the models that come with the package
 NONE = "none"  # names no model, where there would be one by default
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / MINI  # inside the package
-
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # inside the package
+SHIPPED, SHIPPED_OBJECT = WEIGHTS / MINI, WEIGHTS / MINI_OBJECT
+NAMED = {MINI: SHIPPED, MINI_OBJECT: SHIPPED_OBJECT}
 
 # ids of the shipped model with the same weights and without some of its other files
 SHIPPED_BEFORE = ("3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",)
@@ -56,12 +58,19 @@ TEACHERS = {
 }
 
 
-def model_folder(name: str | Path | None) -> Path:
-    """The folder that `name` means: "mini" is the shipped model unless a folder of this name exists, and
-    None is the shipped model."""
-    if name is None or (str(name) == MINI and not Path(MINI).exists()):
-        return SHIPPED
+def model_folder(name: str | Path | None, *, with_object: bool = False) -> Path:
+    """The folder that `name` means: the name of a shipped model, unless a folder of this name exists. None:
+    the shipped model, that for given objects if the condition is `with_object`."""
+    if name is None:
+        return SHIPPED_OBJECT if with_object else SHIPPED
+    if str(name) in NAMED and not Path(name).exists():
+        return NAMED[str(name)]
     return Path(name)
+
+
+def name_of_model(folder: Path) -> str:
+    """What -m takes for the model in `folder`."""
+    return next((name for name, at in NAMED.items() if at == folder), str(folder))
 
 
 def shipped_model_of(clips: Iterable[str | Path]) -> Path | None:
@@ -89,16 +98,16 @@ def static_orbit_model(model: str | Path | None, clips: Iterable[str | Path]) ->
 
 
 def sampling_of(path: Path | None) -> Path | None:
-    """The file with the settings that a model (None: the one that comes with the package) samples
-    best with, where its folder has one."""
+    """The file with the settings that a model (None: "mini") samples best with; None: it has none."""
     file = model_folder(path) / SAMPLING
     return file if file.is_file() else None
 
 
-def open_model_or_default(path: Path | None) -> OpenedModel:
-    """`open_model`, or the model that comes with the package. MissingResourceError: it has none."""
-    folder = model_folder(path)
-    if folder == SHIPPED and not SHIPPED.is_dir():
+def open_model_or_default(path: Path | None, *, with_object: bool = False) -> OpenedModel:
+    """`open_model`, or the model that comes with the package (`with_object`: as for `model_folder`).
+    MissingResourceError: it has none."""
+    folder = model_folder(path, with_object=with_object)
+    if folder in NAMED.values() and not folder.is_dir():
         raise MissingResourceError(
             "this release of orster brings no model of its own",
             hint="give --model: `orster init` lays out a project that trains one",

@@ -197,7 +197,7 @@ class Sampler:
             clean = denoise(
                 bundle.std4d,
                 bundle.schedule,
-                noise,
+                noise * cfg.temperature,
                 given.cond,
                 given.uncond,
                 guidance=given.guidance,

@@ -76,10 +76,12 @@ def test_the_chain_of_stages_leaves_whole_models_with_their_lineage(chain: Path)
     assert all(torch.equal(v, ours[n]) for n, v in opened.state_dict().items())
 
 
-@pytest.mark.parametrize(  # a video teacher is planned as a 3D one
+@pytest.mark.parametrize(  # a video teacher is planned as a 3D one, and distillation takes long
     ("out", "line"),
     [
-        slow(*case, id=case[0]) if case[0] == "video" else pytest.param(*case, id=case[0])
+        slow(*case, id=case[0])
+        if case[0] in ("video", "distilled")
+        else pytest.param(*case, id=case[0])
         for case in CHAIN
     ],
 )
@@ -285,7 +287,8 @@ def test_a_text_goes_through_the_object_at_rest_and_construct_has_its_orbit(
     assert {p["kind"] for p in said.data["parents"]} == {"clip"}  # no model: nothing to sample
 
 
-@pytest.mark.parametrize("step", [slow(1), 9])
+@pytest.mark.slow  # in test_stages each stage is interrupted and goes on, in one process
+@pytest.mark.parametrize("step", [1, 9])
 def test_a_killed_run_goes_on_to_the_same_weights(chain: Path, tmp_path: Path, step: int) -> None:
     _kill_and_resume(chain, tmp_path, "finetune @dataset -m @aligned", step, steps=12)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -80,6 +81,9 @@ def _work(
     talk: Path, env: dict[str, str], work: Callable[..., object], args: tuple[Any, ...]
 ) -> None:
     os.environ.update(env)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background has it ignored
     with talk.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

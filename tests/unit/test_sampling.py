@@ -52,6 +52,15 @@ def test_a_sample_is_the_same_whatever_else_is_in_the_batch() -> None:
     assert torch.equal(starting_noise([7, 8], (2, 3))[1], starting_noise([8], (2, 3))[0])
 
 
+def test_seeds_differ_less_at_a_lower_temperature() -> None:
+    asked, spread = SampleRequest(text="a frog jumping"), []
+    for temperature in (0.0, 0.7, 1.0):
+        made = frames(asked, [1, 2], replace(CFG, batch=2, temperature=temperature))
+        spread.append(float((made[1] - made[2]).square().mean()))
+    assert spread[0] < 1e-10
+    assert spread[0] < spread[1] < spread[2]
+
+
 def test_what_is_asked_for_matters() -> None:
     orbit = cameras_for(merged("4d").facts, CFG)
     object_clip = OrbitClip(

@@ -1,0 +1,93 @@
+"""Put a model that was trained from packs of latents into the package, as the one for given objects.
+
+python -m tools.ship_object --model MODEL --dataset DATASET... [--set sample.temperature=0.7 ...]
+
+MODEL is what benchmarks/gpu_weights.sh brings home, DATASET what the packs were made of. The words of all
+captions and pictures of the datasets go into the model's folder, in half precision, with sampling settings
+and the card tools/model-card-object.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orster_cli.artifacts.store import open_artifact
+from orster_cli.config.load import resolve
+from orster_cli.dataset.reader import Dataset
+from orster_cli.diffusion.bundle import WholeBundle, load_bundle, save_bundle
+from orster_cli.diffusion.known_inputs import KnownInputs
+from orster_cli.inputs.models import SAMPLING, SHIPPED_OBJECT
+from orster_cli.training.known_data import known_data
+from tools.weights import CARD, LARGEST_FILE, LARGEST_MODEL, LICENCE, remade
+
+TEXT = Path(__file__).with_name("model-card-object.md")
+LOG = "train.jsonl"
+
+
+def known_of(folders: Sequence[Path], bundle: WholeBundle) -> KnownInputs:
+    """What the datasets in `folders` have shown the model."""
+    parts = []
+    for folder in folders:
+        data = Dataset.open(folder)
+        side = bundle.facts.resolution
+        parts.append(known_data(data, data.keys(), bundle.encoder, view="dynamic", resolution=side))
+    return reduce(KnownInputs.merged, parts)
+
+
+def sampling_settings(assignments: Sequence[str]) -> dict[str, Any]:
+    """The settings of [sample] by their names. ConfigError: one that does not exist."""
+    names = [text.partition("=")[0].removeprefix("sample.") for text in assignments]
+    cfg = resolve(environ={}, assignments=list(assignments)).config.sample
+    return {name: getattr(cfg, name) for name in names}
+
+
+def objects_of(folders: Sequence[Path]) -> tuple[list[str], int]:
+    """The names of all objects, sorted, and the number of clips."""
+    names, clips = set(), 0
+    for folder in folders:
+        keys = Dataset.open(folder).keys()
+        names |= {key.rpartition("-")[0] for key in keys}
+        clips += len(keys)
+    return sorted(names), clips
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--dataset", type=Path, nargs="+", required=True)
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--out", type=Path, default=SHIPPED_OBJECT)
+    given = parser.parse_args()
+    made = open_artifact(given.model, kind="model")
+    bundle = load_bundle(made.path).whole(str(made.path))
+    bundle.known = known_of(given.dataset, bundle)
+    sampling = sampling_settings(given.set)
+    objects, clips = objects_of(given.dataset)
+    with remade(made, given.out, {"sample": sampling}) as draft:
+        save_bundle(bundle, draft.dir, torch.float16)
+        lines = [f"{name} = {json.dumps(value)}" for name, value in sampling.items()]
+        (draft.dir / SAMPLING).write_text("\n".join(["[sample]", *lines, ""]), encoding="utf-8")
+        text = TEXT.read_text("utf-8").replace("{{clips}}", f"{clips:,}")
+        text = text.replace("{{count}}", str(len(objects)))
+        text = text.replace("{{objects}}", ", ".join(f"`{name}`" for name in objects))
+        (draft.dir / CARD).write_text(text, encoding="utf-8")
+        shutil.copyfile(made.path / LOG, draft.dir / LOG)
+        sizes = [path.stat().st_size for path in draft.dir.rglob("*") if path.is_file()]
+        if max(sizes) > LARGEST_FILE or sum(sizes) > LARGEST_MODEL:
+            sys.exit(f"too large to ship: {sum(sizes):,} bytes, largest file {max(sizes):,}")
+        content = {**made.content, "weights": "float16", "card": CARD}
+        draft.commit(content, licences=[f"{LICENCE} (the objects it was trained on)"])
+    print(f"{given.out}: {sum(sizes) / 2**20:.1f} MiB, largest file {max(sizes) / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
