@@ -96,12 +96,12 @@ def sample(
     """Sample an orbital video of a moving object, as `orster sample-video` does.
 
     `model`: None is "mini", or "mini-object" if an object is given, both in the package; a `Model` is not
-    loaded again. The condition is a `text`, or an `image` of the first view ([3,H,W] or [4,H,W] in [0,1], or
-    a file), or a static `object` (a .glb, .gltf or .ply file, or an orbit of it as a clip), the last two
+    loaded again. The condition is a `text`, or an `image` of the first view ([3,H,W] or [4,H,W] in [0,1],
+    or a file), or a static `object` (a .glb, .gltf or .ply file, or an orbit of it as a clip), the last two
     with a text if wanted. `config`: settings such as {"sample.steps": 20} over those that the model brings.
-    `out`: folder of the artifact; without it the clip is temporary until `save`. `force` replaces what `out`
-    holds. `device`: auto, cpu, cuda or cuda:N. `anyway`: even if the model knows no word of the text, or the
-    image is blank.
+    `out`: folder of the artifact; without it the clip is temporary until `save`. `force` replaces what
+    `out` holds. `device`: auto, cpu, cuda or cuda:N. `anyway`: even if the model knows no word of the text,
+    or the image is blank.
 
     ConfigError: no condition or a wrong setting; InputError: an input that cannot be read or means nothing
     to the model; ConflictError: `out` holds something else."""

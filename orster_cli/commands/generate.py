@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orster_cli.commands.sample_video import ConditionOptions, OptionalOut
+from orster_cli.commands.condition_options import ConditionOptions, OptionalOut
 from orster_cli.ui.options import SETTINGS, StageRun, command
 
 

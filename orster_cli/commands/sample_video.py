@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orster_cli.ui.options import SETTINGS, DeviceOption, TemplateRun, command
+from orster_cli.commands.condition_options import ConditionOptions, OptionalOut
+from orster_cli.ui.options import SETTINGS, TemplateRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact, Draft
@@ -17,103 +18,6 @@ if TYPE_CHECKING:
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.sampling_plan import SamplingPlan
     from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
-
-CONDITION_PANEL = "What the video shows"
-OptionalOut = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", help="Folder to write; by default named after the condition."),
-]
-# the option of each kind of file that may be mistaken for a text
-FILES = dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"), "--image")
-FILES |= dict.fromkeys((".glb", ".gltf", ".ply"), "--object")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConditionOptions:
-    """What is sampled, by which model."""
-
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[TEXT]", help='A caption, as "a frog jumping".'),
-    ] = None
-    text: Annotated[
-        str | None,
-        typer.Option("--text", "--prompt", "-t", help="The same.", rich_help_panel=CONDITION_PANEL),
-    ] = None
-    image: Annotated[
-        Path | None,
-        typer.Option("--image", help="The first view.", rich_help_panel=CONDITION_PANEL),
-    ] = None
-    object_: Annotated[
-        str | None,
-        typer.Option(
-            "--object",
-            help="A static object: .glb, .gltf, .ply, clip/ or dataset#key.",
-            rich_help_panel=CONDITION_PANEL,
-        ),
-    ] = None
-    motion: Annotated[
-        float | None,
-        typer.Option(
-            help="Strength of the motion: 0 at rest; 0.01 to 0.03 is usual.",
-            rich_help_panel=CONDITION_PANEL,
-        ),
-    ] = None
-    anyway: Annotated[
-        bool,
-        typer.Option(
-            "--anyway",
-            help="Also where the model knows no word of the text, or the image is blank.",
-            rich_help_panel=CONDITION_PANEL,
-        ),
-    ] = False
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Model: a folder, or one that orster ships: mini (the default), or mini-object (the "
-            "default for --object).",
-        ),
-    ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
-    device: DeviceOption = "auto"
-
-    def with_text(self) -> ConditionOptions:
-        """The same, with the words given as an argument as the text. ConfigError: both are given, or the
-        argument is a file."""
-        from orster_cli.core.errors import ConfigError
-
-        if not self.words:
-            return self
-        for word in self.words:
-            if (path := Path(word)).suffix.lower() in FILES and (
-                path.is_file() or len(self.words) == 1
-            ):
-                option = FILES[path.suffix.lower()]
-                raise ConfigError(
-                    f"{word}: expected a text, got a file",
-                    hint=f"give it as {option} {shlex.quote(word)}",
-                )
-        if self.text is not None:
-            raise ConfigError(
-                f"two texts are given: {self.words[0]!r} and --text {self.text!r}",
-                hint="give one of them",
-            )
-        return replace(self, text=" ".join(self.words), words=None)
-
-    def model_folder(self) -> Path:
-        """Of the model that is named, or of the shipped one for this condition."""
-        from orster_cli.inputs.models import model_folder
-
-        return model_folder(self.model, with_object=self.object_ is not None)
-
-    def folder(self, suffix: str = "") -> Path:
-        """A folder's name from the text, the image or the object, and the seed if it is not 0."""
-        from orster_cli.inputs.prompts import folder_of
-
-        seed = f"-seed-{self.seed}" if self.seed else ""
-        return Path(f"{folder_of(self.text, self.image, self.object_)}{suffix}{seed}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.inputs.models import NAMED, SHIPPED, SHIPPED_OBJECT, sampling_of
 from orster_cli.io.clip_files import read_clip
+from orster_cli.metrics.psnr import psnr
 from orster_cli.sampling.denoise import denoise, starting_noise
 from orster_cli.sampling.sample_clips import cameras_for
-from orster_cli.metrics.psnr import psnr
 from tests.helpers.cli import orster
 
 Capture = pytest.CaptureFixture[str]
