@@ -171,7 +171,7 @@ def _written(clip: Clip, origin: Origin, out: Path, force: bool) -> Folder:
         if opened.condition is not None:
             (draft.dir / CONDITION).write_bytes(opened.condition.read_bytes())
         keep_object(draft.dir, opened.mesh)
-        content = {"frames": len(clip), "prompt": clip.prompt}
+        content: dict[str, Any] = {"frames": len(clip), "prompt": clip.prompt}
         if opened.similarity != Similarity():
             content["similarity"] = opened.similarity.value()
         return draft.commit(content)
