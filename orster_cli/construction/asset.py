@@ -20,7 +20,8 @@ from orster_cli.splatting.nodes import nodes_of
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
 FORMAT = "orster-asset"
-VERSION = 3  # control nodes; 2 has none; 1 has no "fit": its low-pass is the same number of pixels everywhere
+# 2 has no control nodes, 1 no "fit" either: its low-pass is the same number of pixels at every size
+VERSION = 3
 
 
 def save_asset(folder: Path, asset: Gaussians4D) -> None:

@@ -134,7 +134,7 @@ class Fit:
             self.model.start_motion(self.views.timeline)
             if step in self._renewals:
                 self.model.renew_neighbours()
-            self.model.set_residual(self._progress(step) >= float(__import__("os").environ.get("RES", "0.3125")))
+            self.model.set_residual(stage == "fine")
         view = self._sample_view(step)
         # a mirrored frame is inferred: it may change the motion, but not the canonical Gaussians
         gaussians = self.model.at(view.phase, detach_canonical=view.mirrored)

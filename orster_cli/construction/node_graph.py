@@ -16,7 +16,7 @@ EDGES = 8  # neighbours of a node
 
 
 def farthest_points(paths: Tensor, count: int) -> Tensor:
-    """[count] indices of points of `paths` [N,P]: the one nearest to their mean, then always the one that is
+    """[count] indices of points of `paths` [N,P]: the one nearest to their mean, then always the one
     farthest from all before."""
     chosen = torch.empty(count, dtype=torch.int64, device=paths.device)
     nearest = (paths - paths.mean(dim=0)).square().sum(dim=1)

@@ -145,9 +145,7 @@ class TrainableAsset:
             nodes = build_nodes(self.params["means"].detach(), paths, self.cfg.nodes)
             self.motion.field.nodes = nodes
 
-    def _build_motion(
-        self, timeline: Timeline, box: Tensor, nodes: ControlNodes | None
-    ) -> None:
+    def _build_motion(self, timeline: Timeline, box: Tensor, nodes: ControlNodes | None) -> None:
         cfg = self.cfg
         field = DeformationField(
             DeformationConfig(
@@ -163,6 +161,7 @@ class TrainableAsset:
                 color=cfg.moving_color,
                 prior_width=PRIOR_WIDTH,
                 nodes=0 if nodes is None else len(nodes.positions),
+                leave=0.0 if nodes is None else cfg.leave,
             ),
             box,
             spatial_prior=self._priors[0],

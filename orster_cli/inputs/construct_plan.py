@@ -165,7 +165,9 @@ def joined_prior(clips: Sequence[OpenedClip], name: str, reporter: Reporter) -> 
     alike = [tokens for tokens in found if tokens.shape[1] == found[0].shape[1]]
     if len(alike) < len(found):
         left_out = len(found) - len(alike)
-        reporter.warn(f"{name} prior: {left_out} of {len(found)} clips are of another model; not used")
+        reporter.warn(
+            f"{name} prior: {left_out} of {len(found)} clips are of another model; not used"
+        )
     share = MAX_TOKENS // len(alike)  # pooled one by one: neighbouring tokens are of one clip
     if share < 1:
         alike, share = alike[:MAX_TOKENS], 1

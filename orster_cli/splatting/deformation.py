@@ -26,7 +26,8 @@ from orster_cli.splatting.st_hexplane import STHexPlane
 class DeformationConfig:
     """`width`, `hidden`: width and number of hidden layers of the MLP; `opacity`, `color`: whether the
     field deforms them too; `prior_width`: output width of the attention over each prior; `nodes`: number of
-    control nodes, or 0."""
+    control nodes, or 0; `leave`: how far a Gaussian may move from where its nodes take it, along each axis,
+    in world units (0: any distance)."""
 
     hexplane: HexPlaneConfig = field(default_factory=HexPlaneConfig)
     width: int = 64
@@ -35,6 +36,7 @@ class DeformationConfig:
     color: bool = False
     prior_width: int = 32
     nodes: int = 0
+    leave: float = 0.0
 
     @property
     def outputs(self) -> int:
@@ -46,7 +48,7 @@ class DeformationConfig:
         out = asdict(self)
         out["hexplane"]["scales"] = list(self.hexplane.scales)
         if not self.nodes:
-            del out["nodes"]  # readers older than control nodes do not know the name
+            del out["nodes"], out["leave"]  # unknown to readers older than control nodes
         return out
 
     @classmethod
@@ -119,13 +121,15 @@ class DeformationField(nn.Module):
             points = torch.cat([points, gaussians.means])
         features = self.features(points, t).split([count, len(points) - count])
         deltas = apply_layers(features[0], [*self.node_trunk, self.node_head])
-        means, quats = self.nodes(deltas, gaussians.means, gaussians.quats)
-        followed = replace(gaussians, means=means, quats=quats)
+        means, quats, log_scales = self.nodes(
+            deltas, gaussians.means, gaussians.quats, gaussians.log_scales
+        )
+        followed = replace(gaussians, means=means, quats=quats, log_scales=log_scales)
         return self._moved(followed, features[1]) if self.residual else followed
 
     def node_deltas(self, t: float) -> Tensor:
-        """[M,7] motion of the control nodes at time `t` in [0,1]: translations, and what is added to the
-        quaternion (1, 0, 0, 0)."""
+        """[M,10] motion of the control nodes at time `t` in [0,1]: translations, what is added to the
+        quaternion (1, 0, 0, 0), log scales."""
         assert self.nodes is not None
         features = self.features(self.nodes.positions, t)
         return apply_layers(features, [*self.node_trunk, self.node_head])
@@ -134,6 +138,9 @@ class DeformationField(nn.Module):
         """`gaussians` with what the head makes of `features` [N,F] added."""
         delta = apply_layers(features, [*self.trunk, self.head])
         parts = delta.split([3, 4, 3, delta.shape[1] - 10], dim=-1)
+        shift, most = parts[0], self.config.leave
+        if self.nodes is not None and most > 0:
+            shift = most * (shift / most).tanh()
         opacity_logits, sh = gaussians.opacity_logits, gaussians.sh
         if self.config.opacity:
             opacity_logits = opacity_logits + parts[3][:, 0]
@@ -142,7 +149,7 @@ class DeformationField(nn.Module):
             sh = dc if sh.shape[1] == 1 else torch.cat([dc, sh[:, 1:]], dim=1)
         return replace(
             gaussians,
-            means=gaussians.means + parts[0],
+            means=gaussians.means + shift,
             quats=gaussians.quats + parts[1],
             log_scales=gaussians.log_scales + parts[2],
             opacity_logits=opacity_logits,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-DELTAS = 7  # of a node: 3 of its translation, 4 added to the quaternion (1, 0, 0, 0)
+DELTAS = 10  # of a node: 3 of its translation, 4 added to the quaternion (1, 0, 0, 0), 3 log scales
 
 
 class ControlNodes(nn.Module):
@@ -45,8 +45,11 @@ class ControlNodes(nn.Module):
     def _fused(self, tensor: Tensor) -> bool:
         return tensor.device.type == "cpu" and tensor.dtype == torch.float32
 
-    def forward(self, deltas: Tensor, means: Tensor, quats: Tensor) -> tuple[Tensor, Tensor]:
-        """Centres [N,3] and quaternions [N,4] of Gaussians that follow nodes moved by `deltas` [M,7].
+    def forward(
+        self, deltas: Tensor, means: Tensor, quats: Tensor, log_scales: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Centres [N,3], quaternions [N,4] and log scales [N,3] of Gaussians that follow nodes moved by
+        `deltas` [M,10].
 
         ValueError: there are weights for another number of Gaussians."""
         if len(means) != len(self.index):
@@ -55,18 +58,18 @@ class ControlNodes(nn.Module):
             from orster_cli.splatting.nodes_numba import follow_fused
 
             return follow_fused(
-                self.positions, self.index, self.weights, deltas.contiguous(), means, quats
+                self.positions, self.index, self.weights, deltas, means, quats, log_scales
             )
-        return follow(self.positions, self.index, self.weights, deltas, means, quats)
+        return follow(self.positions, self.index, self.weights, deltas, means, quats, log_scales)
 
     def rigidity(self, deltas: Tensor) -> Tensor:
-        """As-rigid-as-possible energy of nodes moved by `deltas` [M,7], relative to their distances: the
+        """As-rigid-as-possible energy of nodes moved by `deltas` [M,10], relative to their distances: the
         mean squared difference between an edge and the rotated edge at rest, over the mean squared length
         at rest. 0 for a rigid motion of all nodes."""
         if self._fused(deltas):
             from orster_cli.splatting.nodes_numba import rigidity_fused
 
-            return rigidity_fused(self.positions, self.graph, deltas.contiguous())
+            return rigidity_fused(self.positions, self.graph, deltas)
         return rigidity(self.positions, self.graph, deltas)
 
 
@@ -91,17 +94,23 @@ def rotations(quats: Tensor) -> Tensor:
 
 
 def node_quats(deltas: Tensor) -> Tensor:
-    """Quaternions [M,4] wxyz, not normalised, of `deltas` [M,7]."""
-    return deltas[:, 3:] + deltas.new_tensor([1.0, 0.0, 0.0, 0.0])
+    """Quaternions [M,4] wxyz, not normalised, of `deltas` [M,10]."""
+    return deltas[:, 3:7] + deltas.new_tensor([1.0, 0.0, 0.0, 0.0])
 
 
 def follow(
-    positions: Tensor, index: Tensor, weights: Tensor, deltas: Tensor, means: Tensor, quats: Tensor
-) -> tuple[Tensor, Tensor]:
+    positions: Tensor,
+    index: Tensor,
+    weights: Tensor,
+    deltas: Tensor,
+    means: Tensor,
+    quats: Tensor,
+    log_scales: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Reference of `nodes_numba.follow_fused`, in plain torch.
 
     A centre x goes to sum_k w_k (R_k (x - p_k) + p_k + d_k); a quaternion is multiplied from the left by
-    the weighted sum of the nodes' quaternions, which is not normalised."""
+    the weighted sum of the nodes' quaternions, which is not normalised; log scales are added."""
     chosen = index.long()
     turned = node_quats(deltas)
     rotation = rotations(turned)
@@ -109,7 +118,8 @@ def follow(
     at = torch.einsum("nkij,nkj->nki", rotation[chosen], away)
     at = at + positions[chosen] + deltas[chosen][..., :3]
     blended = (weights[..., None] * turned[chosen]).sum(dim=1)
-    return (weights[..., None] * at).sum(dim=1), multiply(blended, quats)
+    grown = (weights[..., None] * deltas[chosen][..., 7:]).sum(dim=1)
+    return (weights[..., None] * at).sum(dim=1), multiply(blended, quats), log_scales + grown
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:

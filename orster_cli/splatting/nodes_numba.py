@@ -1,8 +1,8 @@
 """Control nodes on the CPU: values and gradients of `nodes.follow` and `nodes.rigidity` in one pass each.
 
 N Gaussians, M nodes, K nodes that a Gaussian follows, J neighbours of a node. A node's motion is an affine
-map of 12 numbers and a quaternion of 4, so that blending mixes rows of 16. One thread: the sums have one
-order.
+map of 12 numbers, a quaternion of 4 and 3 log scales: blending mixes rows of 24 numbers. One thread: the
+sums have one order.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from orster_cli.core.jit import device_function, kernel
 from orster_cli.splatting.simd import broadcast, fma, load, store
 
 _F = np.float32
-ROW = 16  # of a node: rotation by rows, translation, quaternion
+ROW = 24  # of a node: rotation by rows, translation, quaternion, log scales, 5 zeros
+DELTAS = 10
 
 
 @device_function
@@ -56,7 +57,7 @@ def _add_rotation_gradient(q0, q1, q2, q3, g, at, out, to):  # type: ignore[no-u
 @kernel
 def _node_rows(positions, deltas, rows):  # type: ignore[no-untyped-def]
     for m in range(positions.size // 3):
-        p, d, r = 3 * m, 7 * m, 16 * m
+        p, d, r = 3 * m, DELTAS * m, ROW * m
         q0 = _F(1) + deltas[d + 3]
         q1, q2, q3 = deltas[d + 4], deltas[d + 5], deltas[d + 6]
         _write_rotation(q0, q1, q2, q3, rows, r)
@@ -67,18 +68,26 @@ def _node_rows(positions, deltas, rows):  # type: ignore[no-untyped-def]
             )
             rows[r + 9 + axis] = positions[p + axis] + deltas[d + axis] - turned
         rows[r + 12], rows[r + 13], rows[r + 14], rows[r + 15] = q0, q1, q2, q3
+        for axis in range(3):
+            rows[r + 16 + axis] = deltas[d + 7 + axis]
 
 
 @kernel
-def _follow(index, weights, k, rows, means, quats, blended, out_means, out_quats):  # type: ignore[no-untyped-def]
+def _follow(  # type: ignore[no-untyped-def]
+    index, weights, k, rows, means, quats, scales, blended, out_means, out_quats, out_scales
+):
     for n in range(means.size // 3):
-        low, high = broadcast(_F(0)), broadcast(_F(0))
+        low, high, last = broadcast(_F(0)), broadcast(_F(0)), broadcast(_F(0))
         for j in range(n * k, n * k + k):
-            at, w = 16 * index[j], broadcast(weights[j])
+            at, w = ROW * index[j], broadcast(weights[j])
             low = fma(w, load(rows, at), low)
             high = fma(w, load(rows, at + 8), high)
+            last = fma(w, load(rows, at + 16), last)
         store(blended, 0, low)
         store(blended, 8, high)
+        store(blended, 16, last)
+        for axis in range(3):
+            out_scales[3 * n + axis] = scales[3 * n + axis] + blended[16 + axis]
         x, y, z = means[3 * n], means[3 * n + 1], means[3 * n + 2]
         for axis in range(3):
             out_means[3 * n + axis] = (
@@ -97,17 +106,30 @@ def _follow(index, weights, k, rows, means, quats, blended, out_means, out_quats
 
 @kernel
 def _follow_backward(  # type: ignore[no-untyped-def]
-    index, weights, k, rows, means, quats, g_means, g_quats, work, g_rows, to_means, to_quats
+    index,
+    weights,
+    k,
+    rows,
+    means,
+    quats,
+    g_means,
+    g_quats,
+    g_scales,
+    work,
+    g_rows,
+    to_means,
+    to_quats,
 ):
     for n in range(means.size // 3):
         u, v, w = g_means[3 * n], g_means[3 * n + 1], g_means[3 * n + 2]
         p, q = g_quats[4 * n], g_quats[4 * n + 1]
         r, s = g_quats[4 * n + 2], g_quats[4 * n + 3]
-        if u == 0 and v == 0 and w == 0 and p == 0 and q == 0 and r == 0 and s == 0:
+        still = u == 0 and v == 0 and w == 0 and p == 0 and q == 0 and r == 0 and s == 0
+        if still and g_scales[3 * n] == 0 and g_scales[3 * n + 1] == 0 and g_scales[3 * n + 2] == 0:
             continue
         low, high = broadcast(_F(0)), broadcast(_F(0))
         for j in range(n * k, n * k + k):
-            at, weight = 16 * index[j], broadcast(weights[j])
+            at, weight = ROW * index[j], broadcast(weights[j])
             low = fma(weight, load(rows, at), low)
             high = fma(weight, load(rows, at + 8), high)
         store(work, 0, low)
@@ -130,24 +152,27 @@ def _follow_backward(  # type: ignore[no-untyped-def]
         work[13] = -f * p + e * q - h * r + g * s
         work[14] = -g * p + h * q + e * r - f * s
         work[15] = -h * p - g * q + f * r + e * s
-        low, high = load(work, 0), load(work, 8)
+        for axis in range(3):
+            work[16 + axis] = g_scales[3 * n + axis]
+        low, high, last = load(work, 0), load(work, 8), load(work, 16)
         for j in range(n * k, n * k + k):
-            at, weight = 16 * index[j], broadcast(weights[j])
+            at, weight = ROW * index[j], broadcast(weights[j])
             store(g_rows, at, fma(weight, low, load(g_rows, at)))
             store(g_rows, at + 8, fma(weight, high, load(g_rows, at + 8)))
+            store(g_rows, at + 16, fma(weight, last, load(g_rows, at + 16)))
 
 
 @kernel
 def _node_rows_backward(positions, deltas, g_rows, g_deltas):  # type: ignore[no-untyped-def]
     """Writes the gradients of `deltas`; changes `g_rows`."""
     for m in range(positions.size // 3):
-        p, d, r = 3 * m, 7 * m, 16 * m
+        p, d, r = 3 * m, DELTAS * m, ROW * m
         for axis in range(3):
             g = g_rows[r + 9 + axis]
             g_deltas[d + axis] += g
             for other in range(3):  # the translation is p + d - R p
                 g_rows[r + 3 * axis + other] -= g * positions[p + other]
-        for i in range(4):
+        for i in range(7):
             g_deltas[d + 3 + i] += g_rows[r + 12 + i]
         q0 = _F(1) + deltas[d + 3]
         q1, q2, q3 = deltas[d + 4], deltas[d + 5], deltas[d + 6]
@@ -159,7 +184,7 @@ def _rigidity(positions, graph, neighbours, deltas, work, gradient):  # type: ig
     """Sum over edges of the squared difference and of the squared length; its gradient is added."""
     total, length = 0.0, 0.0
     for m in range(positions.size // 3):
-        d = 7 * m
+        d = DELTAS * m
         q0 = _F(1) + deltas[d + 3]
         q1, q2, q3 = deltas[d + 4], deltas[d + 5], deltas[d + 6]
         _write_rotation(q0, q1, q2, q3, work, 0)
@@ -174,10 +199,10 @@ def _rigidity(positions, graph, neighbours, deltas, work, gradient):  # type: ig
             for axis in range(3):
                 at_rest = positions[3 * o + axis] - positions[3 * m + axis]
                 turned = work[3 * axis] * x + work[3 * axis + 1] * y + work[3 * axis + 2] * z
-                off = at_rest + deltas[7 * o + axis] - deltas[d + axis] - turned
+                off = at_rest + deltas[DELTAS * o + axis] - deltas[d + axis] - turned
                 total += off * off
                 g = _F(2) * off
-                gradient[7 * o + axis] += g
+                gradient[DELTAS * o + axis] += g
                 gradient[d + axis] -= g
                 work[9 + 3 * axis] -= g * x
                 work[10 + 3 * axis] -= g * y
@@ -200,40 +225,39 @@ class _Follow(torch.autograd.Function):
         deltas: Tensor,
         means: Tensor,
         quats: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        rows = np.empty(len(positions) * ROW, _F)
+        log_scales: Tensor,
+    ) -> tuple[Tensor, ...]:
+        rows = np.zeros(len(positions) * ROW, _F)
         _node_rows(_flat(positions), _flat(deltas), rows)
-        out_means, out_quats = torch.empty_like(means), torch.empty_like(quats)
-        work = np.empty(ROW, _F)
+        moved = tuple(torch.empty_like(x) for x in (means, quats, log_scales))
+        out = [x.numpy().reshape(-1) for x in moved]
         ctx.fixed = (_flat(index), _flat(weights), index.shape[1], rows)
-        _follow(
-            *ctx.fixed, _flat(means), _flat(quats), work, out_means.numpy().reshape(-1),
-            out_quats.numpy().reshape(-1),
-        )  # fmt: skip
+        given = (_flat(means), _flat(quats), _flat(log_scales))
+        _follow(*ctx.fixed, *given, np.empty(ROW, _F), *out)
         ctx.save_for_backward(positions, deltas, means, quats)
-        return out_means, out_quats
+        return moved
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g_means: Tensor, g_quats: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(
+        ctx: Any, g_means: Tensor, g_quats: Tensor, g_scales: Tensor
+    ) -> tuple[Tensor | None, ...]:
         positions, deltas, means, quats = ctx.saved_tensors
         g_rows = np.zeros(len(positions) * ROW, _F)
         to_means, to_quats = torch.zeros_like(means), torch.zeros_like(quats)
-        g_deltas = torch.zeros_like(deltas)
-        _follow_backward(
-            *ctx.fixed, _flat(means), _flat(quats), _flat(g_means), _flat(g_quats),
-            np.empty(ROW, _F), g_rows, to_means.numpy().reshape(-1), to_quats.numpy().reshape(-1),
-        )  # fmt: skip
-        _node_rows_backward(
-            _flat(positions), _flat(deltas), g_rows, g_deltas.numpy().reshape(-1)
-        )
-        return None, None, None, g_deltas, to_means, to_quats
+        g_deltas = torch.zeros(deltas.shape)
+        upstream = (_flat(g_means), _flat(g_quats), _flat(g_scales))
+        out = (to_means.numpy().reshape(-1), to_quats.numpy().reshape(-1))
+        work = np.zeros(ROW, _F)
+        _follow_backward(*ctx.fixed, _flat(means), _flat(quats), *upstream, work, g_rows, *out)
+        _node_rows_backward(_flat(positions), _flat(deltas), g_rows, g_deltas.numpy().reshape(-1))
+        return None, None, None, g_deltas, to_means, to_quats, g_scales
 
 
 class _Rigidity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, positions: Tensor, graph: Tensor, deltas: Tensor) -> Tensor:
-        gradient = torch.zeros_like(deltas)
+        gradient = torch.zeros(deltas.shape)
         total, length = _rigidity(
             _flat(positions), _flat(graph), graph.shape[1], _flat(deltas), np.empty(18, _F),
             gradient.numpy().reshape(-1),
@@ -249,10 +273,18 @@ class _Rigidity(torch.autograd.Function):
 
 
 def follow_fused(
-    positions: Tensor, index: Tensor, weights: Tensor, deltas: Tensor, means: Tensor, quats: Tensor
-) -> tuple[Tensor, Tensor]:
+    positions: Tensor,
+    index: Tensor,
+    weights: Tensor,
+    deltas: Tensor,
+    means: Tensor,
+    quats: Tensor,
+    log_scales: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
     """As `nodes.follow`, for float32 on the CPU; `index` int32, of nodes that exist."""
-    moved: tuple[Tensor, Tensor] = _Follow.apply(positions, index, weights, deltas, means, quats)
+    moved: tuple[Tensor, Tensor, Tensor] = _Follow.apply(
+        positions, index, weights, deltas, means, quats, log_scales
+    )
     return moved
 
 
@@ -266,6 +298,7 @@ def warm_kernels() -> None:
     """Run every kernel once."""
     points = torch.eye(3)
     index = torch.zeros(3, 1, dtype=torch.int32)
-    deltas = torch.zeros(3, 7, requires_grad=True)
-    means, quats = follow_fused(points, index, torch.ones(3, 1), deltas, points, torch.ones(3, 4))
-    (means.sum() + quats.sum() + rigidity_fused(points, index, deltas)).backward()
+    deltas = torch.zeros(3, DELTAS, requires_grad=True)
+    given = (points, torch.ones(3, 4), points)
+    moved = follow_fused(points, index, torch.ones(3, 1), deltas, *given)
+    (sum(x.sum() for x in moved) + rigidity_fused(points, index, deltas)).backward()

@@ -22,9 +22,11 @@ def _inputs() -> dict[str, Tensor]:
         "index": torch.randint(M, (G, K), generator=g).int(),
         "weights": weights / weights.sum(dim=1, keepdim=True),
         "graph": torch.randint(M, (M, J), generator=g).int(),
-        "deltas": 0.4 * torch.randn(M, 7, generator=g),
+        "deltas": 0.4 * torch.randn(M, 10, generator=g),
         "means": torch.randn(G, 3, generator=g),
         "quats": torch.randn(G, 4, generator=g),
+        "log_scales": torch.randn(G, 3, generator=g),
+        "g_scales": torch.randn(G, 3, generator=g),
         "g_means": torch.randn(G, 3, generator=g),
         "g_quats": torch.randn(G, 4, generator=g),
     }
@@ -44,11 +46,14 @@ def test_following_the_nodes(shown: float) -> None:
     found = []
     for dtype, function in ((torch.float32, follow_fused), (torch.float64, follow)):
         y = {k: v if v.dtype == torch.int32 else v.to(dtype) for k, v in x.items()}
-        leaves = [y[k].clone().requires_grad_() for k in ("deltas", "means", "quats")]
-        means, quats = function(y["positions"], y["index"], y["weights"], *leaves)
-        ((means * y["g_means"] + 0) * seen).sum().backward(retain_graph=True)
-        ((quats * y["g_quats"]) * seen).sum().backward()
-        found.append([means, quats, *(leaf.grad for leaf in leaves if leaf.grad is not None)])
+        names = ("deltas", "means", "quats", "log_scales")
+        leaves = [y[k].clone().requires_grad_() for k in names]
+        moved = function(y["positions"], y["index"], y["weights"], *leaves)
+        upstream = [y[k] * seen for k in ("g_means", "g_quats", "g_scales")]
+        torch.autograd.backward(moved, [x.to(dtype) for x in upstream])
+        grads = [leaf.grad for leaf in leaves if leaf.grad is not None]
+        assert len(grads) == 4
+        found.append([*moved, *grads])
     _compare(*found)
 
 
