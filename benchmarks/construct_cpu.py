@@ -8,8 +8,8 @@ object: at the input frames; at eight of them at twice the size, and the asset a
 down; from the input cameras half-way between frames; from 60 and 120 degrees further round. `area x2` and
 `area x4`: how much larger, in per cent, the silhouette is at twice and four times the size. The baseline in
 the same run is the static model, the fitted object at time 0 seen from 120 degrees, which any motion must
-beat. `torn`: per cent of the pairs of neighbouring Gaussians (at rest, the nearest 8 of each) that are at any
-of 64 moments more than three times as far apart as at rest.
+beat. `torn`: per cent of the pairs of neighbouring Gaussians (at rest, the nearest 8 of each) that are at
+any of 64 moments more than three times as far apart as at rest.
 Wall time depends on what else the machine does; processor time does not.
 """
 

@@ -81,6 +81,31 @@ def test_interrupted_is_uninterrupted(
     assert float(given.std()) > 0.1
 
 
+def test_a_fit_with_control_nodes_learns_and_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    """Stopped while the nodes alone move, and after Gaussians may leave them."""
+    cfg = replace(TINY, nodes=60, leave=0.01)
+    whole = tiny_fit(cfg)
+    whole.run(tmp_path / "a", Silent(), StopFlag())
+    for after in (140, 60):
+        with pytest.raises(Preempted):
+            tiny_fit(cfg).run(tmp_path / "b", Silent(), _StopAt(after))
+    last = tiny_fit(cfg)
+    last.run(tmp_path / "b", Silent(), StopFlag())
+    first, second = whole.state(), last.state()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    moving = mean_psnr(whole, whole.views.driving)
+    at_rest = mean_psnr(whole, [replace(view, phase=None) for view in whole.views.driving])
+    assert moving > at_rest + 1.5
+    motion = whole.model.motion
+    assert motion is not None
+    assert motion.field.nodes is not None
+    shown = whole.model.at(0.4, detach_canonical=True)
+    motion.field.residual = False
+    followed = whole.model.at(0.4, detach_canonical=True)
+    away = (shown.means - followed.means).detach().abs().max()
+    assert 0 < float(away) <= 0.01 + 1e-6
+
+
 class _Poison(StopFlag):
     """Writes `value` into one number of the parameter `name` when the fit is at `step`, the first
     `times` times."""
