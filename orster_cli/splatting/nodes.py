@@ -39,7 +39,7 @@ class ControlNodes(nn.Module):
             raise ValueError("control nodes: expected positions [M,3], index and weights [N,K]")
         for name in ("index", "graph"):
             value = getattr(self, name)
-            if value.numel() and not (0 <= int(value.min()) and int(value.max()) < m):
+            if value.numel() and not (int(value.min()) >= 0 and int(value.max()) < m):
                 raise ValueError(f"control nodes: {name} names a node that is not one of {m}")
 
     def _fused(self, tensor: Tensor) -> bool:
