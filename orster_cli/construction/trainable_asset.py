@@ -177,8 +177,8 @@ class TrainableAsset:
         self.motion = Motion(timeline, field)
 
     def regularisation_loss(self, cfg: ConstructConfig, deformed: Gaussians, seed: int) -> Tensor:
-        """Smoothness of the planes, isometry and growth of the `deformed` Gaussians of this step, and rigidity
-        of the control nodes at a moment drawn from `seed`."""
+        """Smoothness of the planes, isometry and growth of the `deformed` Gaussians of this step, and
+        rigidity of the control nodes at a moment drawn from `seed`."""
         assert self.motion is not None
         assert self.neighbours is not None
         total = deformed.means.new_zeros(())
