@@ -163,7 +163,7 @@ def codes_page() -> str:
     lines = ["# Exit codes and error codes", "", MADE, ""]
     lines += [
         "A failed command prints `error[CODE]: what, where, expected, got` and `next: what to do`. With",
-        "`--json` the same is one JSON object on stderr, with the fields `code`, `error`, `hint` and `exit`.",
+        "`--json` the same is one JSON object on stderr, with `code`, `error`, `hint` and `exit`.",
         "[Exit codes](../exit-codes.md) has examples.",
         "",
         "| exit code | meaning |",
