@@ -1,5 +1,5 @@
-"""Ships `templates/` and the example object inside the wheel as `orster_cli/_templates` and `_examples`;
-all else is in pyproject.toml."""
+"""Ships `templates/` and the example object with its captions inside the wheel, as `orster_cli/_templates`
+and `orster_cli/_examples`; all else is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-# folder -> its files that a wheel carries
-SHIPPED = {"templates": "**/*", "examples": "creature.glb"}
+# folder -> patterns of its files that a wheel carries
+SHIPPED = {"templates": ["**/*"], "examples": ["creature.glb", "clips.csv"]}
 
 
 class BuildWithFolders(build_py):
@@ -19,9 +19,10 @@ class BuildWithFolders(build_py):
         super().run()
         if self.editable_mode:
             return
-        for folder, pattern in SHIPPED.items():
+        for folder, patterns in SHIPPED.items():
             target = Path(self.build_lib) / "orster_cli" / f"_{folder}"
-            for file in sorted(p for p in Path(folder).glob(pattern) if p.is_file()):
+            found = {p for pattern in patterns for p in Path(folder).glob(pattern)}
+            for file in sorted(p for p in found if p.is_file()):
                 copy = target / file.relative_to(folder)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 self.copy_file(str(file), str(copy))

@@ -54,7 +54,7 @@ def _run(words: list[str]) -> int:
 
 def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:
     """The command lines of the demo, without `orster`."""
-    creature = str(_creature())
+    creature, captions = (str(_examples() / name) for name in ("creature.glb", "clips.csv"))
     where = ["--device", device]
     frog, walk = folder / "frog", folder / "walk"
     yield ["generate", "a frog jumping", "--preset", "fast", "-o", f"{frog}", *where]
@@ -63,7 +63,7 @@ def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:
         "--metrics", "psnr,ssim,motion,clip-o[mini]", *where,
     ]  # fmt: skip
     size = ["--resolution", "128", "--eval-views", "36"]
-    yield ["prepare-data", creature, *size, "-o", f"{walk}/dataset"]
+    yield ["prepare-data", creature, "--captions", captions, *size, "-o", f"{walk}/dataset"]
     clip = f"{walk}/dataset#creature-00"
     yield ["construct", clip, "--preset", "fast", "-o", f"{walk}/asset", *where]
     yield [
@@ -72,11 +72,11 @@ def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:
     yield ["export", f"{walk}/asset", "--to", "glb", "--mesh", creature, "-o", f"{walk}", "--force"]
 
 
-def _creature() -> Path:
-    """The example object: package data of a wheel, `examples/` of a checkout."""
+def _examples() -> Path:
+    """The example object and its captions: package data of a wheel, `examples/` of a checkout."""
     from orster_cli.config.load import shipped_folder
 
-    return shipped_folder("examples") / "creature.glb"
+    return shipped_folder("examples")
 
 
 def _page(folder: Path) -> str:

@@ -90,7 +90,8 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     assert {n for n in names if "/_templates/" in n} == {
         f"orster_cli/_templates/{t}" for t in templates
     }
-    assert {n for n in names if "/_examples/" in n} == {"orster_cli/_examples/creature.glb"}
+    examples = {f"orster_cli/_examples/{name}" for name in ("creature.glb", "clips.csv")}
+    assert {n for n in names if "/_examples/" in n} == examples
     assert any(name.endswith("licenses/LICENSE") for name in names)
     others = {n for n in names if not n.startswith(("orster_cli/", "orster-"))}
     assert others == set()
