@@ -141,6 +141,9 @@ def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path:
     assert plan("test") == f"{tests}\n"
     assert plan("test-slow") == f"{tests} --slow\n"
     assert "examples/demo.sh" in plan("demo")
+    docs = plan("docs")
+    assert "pip install -c constraints.txt -e '.[docs]'" in docs
+    assert docs.rstrip().endswith("-m mkdocs build --strict")
     weights = plan("weights SIZE=cpu")
     for step in ("lay-out --size cpu", "templates/pipeline.mk", "ship --size cpu"):
         assert step in weights
@@ -158,6 +161,7 @@ def test_ci_runs_what_the_readme_says() -> None:
     text = script.read_text()
     assert "set -euo pipefail" in text
     assert "make lint" in text
+    assert "make docs" in text
     assert "make test" in text
     assert ".venv-ci" in text
     ignored = (REPOSITORY / ".gitignore").read_text().splitlines()
