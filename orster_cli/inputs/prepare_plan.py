@@ -17,7 +17,7 @@ from orster_cli.inputs.files import input_file
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile
     from orster_cli.dataset.captions import Caption
-    from orster_cli.dataset.prepare import Prepared
+    from orster_cli.dataset.prepare import PrepareResult, RunJobs
     from orster_cli.dataset.sources import Source
 
 
@@ -49,8 +49,9 @@ class PreparePlan:
         workers: int,
         reporter: Reporter,
         stop: StopFlag | None = None,
-    ) -> Prepared:
-        """Render into `folder`; errors as `dataset.prepare.prepare`."""
+        run_jobs: RunJobs | None = None,
+    ) -> PrepareResult:
+        """Render into `folder`; `run_jobs` and errors as `dataset.prepare.prepare`."""
         from orster_cli.dataset.prepare import prepare
 
         return prepare(
@@ -62,6 +63,7 @@ class PreparePlan:
             workers=workers,
             reporter=reporter,
             stop=stop,
+            run_jobs=run_jobs,
         )
 
 
