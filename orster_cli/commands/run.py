@@ -287,7 +287,8 @@ def report(collection: Collection, outcome: Outcome, sink: Out) -> None:
 
     total = len(collection.items)
     finished = not (outcome.made or outcome.failed or outcome.stopped)
-    status = "up to date" if finished else "made"
+    status = "failed" if outcome.failed else "stopped" if outcome.stopped else "made"
+    status = "up to date" if finished else status
     values: dict[str, Any] = {
         "status": status,
         "path": str(collection.out),

@@ -33,8 +33,11 @@ class Ledger:
         self.out = out
         self.path = out / FOLDER / LEDGER
         self._entries: dict[str, dict[str, Any]] = {}
+        self._start = ""  # of the next line: it ends one that a killed run left half written
         if self.path.is_file():
-            for line in self.path.read_text("utf-8").splitlines():
+            text = self.path.read_text("utf-8", "replace")
+            self._start = "" if text.endswith("\n") else "\n"
+            for line in text.splitlines():
                 try:
                     entry = json.loads(line)
                     self._entries[entry["id"]] = entry
@@ -55,7 +58,8 @@ class Ledger:
         self._entries[id] = entry
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(self._start + json.dumps(entry) + "\n")
+        self._start = ""
 
     def usage(self) -> list[dict[str, float]]:
         """What the items that were made took; those that a command found up to date do not count."""

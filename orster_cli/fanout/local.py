@@ -89,6 +89,8 @@ class LocalRunner:
         """Give tasks to idle workers, starting new ones where there are too few."""
         while (attempt := retries.next(self._running())) is not None:
             idle = [worker for worker in self._workers if worker.attempt is None]
+            while attempt.alone and idle:  # it gets a new process, and all of the memory
+                self._forget(idle.pop(), selector)
             worker = idle[0] if idle else self._start(selector)
             worker.give(attempt)
         for worker in [one for one in self._workers if one.attempt is None]:

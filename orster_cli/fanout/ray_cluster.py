@@ -54,7 +54,7 @@ class RayRunner:
         ray = self.ray
         self._connect()
         try:
-            remote = ray.remote(_perform_part).options(**self._options())
+            remote = ray.remote(**self._options())(_perform_part)
             parts = [list(part) for part in self._parts(tasks)]
             stops = dict.fromkeys((task.id for task in tasks), 0)
             ahead = AHEAD * max(int(ray.cluster_resources().get("CPU", 1)), 1)

@@ -8,6 +8,7 @@ tasks at their checkpoints; submitit queues it again, and it goes on.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -64,7 +65,7 @@ class SlurmRunner:
 
     def run(self, tasks: Sequence[Task], stop: StopFlag) -> Generator[Result, None, None]:
         """See `Runner`. MissingResourceError: no SLURM here, or it refuses the jobs."""
-        begun = time.strftime("%Y%m%d-%H%M%S")
+        begun = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         left = {task.id: task for task in tasks}
         tries = dict.fromkeys(left, 0)
         reason = "its job ended without a result"

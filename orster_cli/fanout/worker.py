@@ -27,11 +27,11 @@ class Worker:
     """The state that signals and the reading thread see."""
 
     def __init__(self, limit: int) -> None:
-        """`limit`: bytes of memory after which the worker ends; 0: none but its growth."""
+        """`limit`: bytes of memory, before which the worker ends; 0: none but its growth."""
         self.limit = limit
         self.busy = False
         self.tasks: SimpleQueue[str | None] = SimpleQueue()
-        self._first: float | None = None
+        self._first = self._before = 0.0
         self._done = 0
 
     def serve(self) -> None:
@@ -59,10 +59,12 @@ class Worker:
         """Whether this process has grown too large to go on."""
         self._done += 1
         now = result.usage.get("resident_bytes", 0.0)
-        if self._first is None:
-            self._first = now
+        if self._done == 1:
+            self._first = self._before = now  # what the libraries take
         grown = now > self._first + max(GROWTH, self._first / 2)
-        return grown or self._done >= MOST_TASKS or bool(self.limit and now > self.limit)
+        next_time = now + max(now - self._before, 0.0)
+        self._before = now
+        return grown or self._done >= MOST_TASKS or 0 < self.limit < next_time
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM while no command listens for it."""
@@ -77,7 +79,8 @@ class Worker:
                 self.tasks.put(line)
         self.tasks.put(None)
         if self.busy:
-            os.kill(os.getpid(), signal.SIGTERM)
+            # to the thread that works: a call that waits is broken off there alone
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
             end = threading.Timer(GRACE, os._exit, (AGAIN,))
             end.daemon = True
             end.start()
