@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orster_cli.commands.run_options import parsed
 
 if TYPE_CHECKING:
-    from orster_cli.commands.run import Placement, Shares, Talk
+    from orster_cli.commands.run_placement import Placement, Shares, Talk
     from orster_cli.commands.stage import Stage
 
 NOT_HERE = ("shard", "workers", "merge", "write_captions")
@@ -26,8 +26,9 @@ def run_prepare(
 ) -> None:
     """Make the dataset that `orster prepare-data` makes. ItemsError: objects failed."""
     from orster_cli.commands.prepare_data import RenderOptions, render_dataset
-    from orster_cli.commands.run import PREPARE, failure_table, runner_of
     from orster_cli.commands.run_entries import SOURCE
+    from orster_cli.commands.run_items import failure_table
+    from orster_cli.commands.run_placement import PREPARE, runner_of
     from orster_cli.commands.stage import Stage
     from orster_cli.core.errors import ConfigError
     from orster_cli.fanout.failures import write_failures
@@ -81,9 +82,9 @@ def preview(
     """The plan of the plain command, and what it would take, from a sample of the objects."""
     import tempfile
 
-    from orster_cli.commands.run import LOCAL, PREPARE, budget_here
     from orster_cli.commands.run_entries import SOURCE
     from orster_cli.commands.run_options import cost
+    from orster_cli.commands.run_placement import LOCAL, PREPARE, budget_here
     from orster_cli.dataset.sources import find_sources
     from orster_cli.fanout.budget import Budget
     from orster_cli.fanout.estimate import Estimate, measure, spread

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from orster_cli.core.errors import OrsterError
+from orster_cli.core.errors import ItemsError
 from orster_cli.core.stopping import StopFlag
 from orster_cli.fanout.tasks import Result, Runner, Task
 
@@ -40,12 +40,12 @@ def estimate_of(usage: Sequence[dict[str, float]], size: float = 0.0) -> Estimat
 
 
 def measure(tasks: Sequence[Task], runner: Runner, out: Path, stop: StopFlag) -> Estimate:
-    """Run `tasks`, which write below the folder `out`. OrsterError: none of them succeeds."""
+    """Run `tasks`, which write below the folder `out`. ItemsError: none of them succeeds."""
     results: list[Result] = list(runner.run(tasks, stop))
     done = [one for one in results if one.ok]
     if not done:
         reason = results[0].error if results else "it was stopped"
-        raise OrsterError(f"the sample cannot be measured: {reason}", hint="--sample 0")
+        raise ItemsError(f"the sample cannot be measured: {reason}", hint="--sample 0")
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return estimate_of([one.usage for one in done], size / len(done))
 

@@ -77,3 +77,18 @@ def _wait_for_signal(started: Path) -> None:
     signal.signal(signal.SIGTERM, handle)
     started.touch()
     time.sleep(120)
+
+
+SOURCE_ENTRY = "tests.helpers.fanning:source_that_dies_once"
+
+
+def source_that_dies_once(values: dict[str, Any]) -> int:
+    """Render an object of prepare-data; the process of the first try of "pet1" is killed half way."""
+    from orster_cli.commands.run_entries import source
+
+    scratch = Path(values["scratch"])
+    tried = scratch.parent / f"{values['source']['key']}.tried"
+    if values["source"]["key"] == "pet1" and not tried.exists():
+        tried.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return source(values)

@@ -107,7 +107,7 @@ def test_a_list_of_paths(tmp_path: Path) -> None:
     path.write_text("a.mp4\n")
     assert found(path, "construct") == {"a": str(tmp_path / "a.mp4")}
     path.write_text("a.mp4\nnone.mp4\n")
-    with pytest.raises(InputError, match="none.mp4"):
+    with pytest.raises(InputError, match=r"none\.mp4"):
         find_items(path, "construct")
 
 
