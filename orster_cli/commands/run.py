@@ -38,7 +38,7 @@ def run(
     shares: Shares,
     talk: Talk,
 ) -> None:
-    """Run a command over many items, in processes, on SLURM or on Ray.
+    """Run a command over many items: in processes, on SLURM or Ray.
 
     Finished items are skipped, failed ones are listed, and a stopped run goes on when it is run again.
     Example: orster run construct --over clips/ -o assets/ -- --preset fast ;

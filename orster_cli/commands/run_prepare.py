@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ def run_prepare(
     from orster_cli.commands.prepare_data import RenderOptions, render_dataset
     from orster_cli.commands.run_entries import SOURCE
     from orster_cli.commands.run_items import failure_table
-    from orster_cli.commands.run_placement import PREPARE, runner_of
+    from orster_cli.commands.run_placement import LOCAL, PREPARE, runner_of
     from orster_cli.commands.stage import Stage
     from orster_cli.core.errors import ConfigError
     from orster_cli.fanout.failures import write_failures
@@ -70,6 +71,8 @@ def run_prepare(
             stage.out.report({}, part)
         raise
     write_failures(failures, [], {})
+    if placement.runner == LOCAL:
+        shutil.rmtree(folder, ignore_errors=True)  # what libraries printed
 
 
 def _group(given: dict[str, Any], kind: Any) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Ledger:
         entry = self._entries.get(id)
         if entry is None or entry.get("fingerprint") != fingerprint or not entry.get("artifacts"):
             return False
-        return self._artifacts(id) == entry["artifacts"]
+        return bool(self._artifacts(id) == entry["artifacts"])
 
     def add(self, id: str, fingerprint: str, usage: Mapping[str, float]) -> None:
         """Record a finished item; its lines may be lost with the machine, its artifacts are not."""

@@ -133,7 +133,7 @@ def _perform_part(values: list[dict[str, Any]], folder: str, threads: int) -> li
     import torch
 
     torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.get_num_threads()))
     results = []
     for one in values:
         result = perform(task_from(one))

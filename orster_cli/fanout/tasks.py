@@ -135,7 +135,7 @@ _SAID = {"error": "error", "error_code": "code", "hint": "hint"}
 class Tail(io.TextIOBase):
     """A text stream that keeps the last `KEPT` characters or a little more."""
 
-    encoding = "utf-8"  # type: ignore[assignment]
+    encoding = "utf-8"
 
     def __init__(self) -> None:
         self.text = ""
@@ -183,7 +183,7 @@ def _processor_seconds() -> float:
 @contextlib.contextmanager
 def _redirected(out: Tail, err: Tail) -> Iterator[None]:
     before: tuple[IO[str], IO[str]] = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     try:
         yield
     finally:

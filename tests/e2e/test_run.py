@@ -186,7 +186,7 @@ def test_no_input_is_replaced(tiny_dataset: Path, tmp_path: Path, capsys: Captur
     assert (failure["exit"], failure["code"]) == (6, "E-OUTPUT")
     after = digests(clips)
     assert before.items() <= after.items()
-    assert open_artifact(made).kind == "clip"
+    assert open_artifact(made.path).kind == "clip"
 
 
 @pytest.mark.parametrize(("runner", "package"), [("ray", "ray"), ("slurm", "submitit")])
