@@ -34,7 +34,16 @@ OBJECT_STORE = 80_000_000  # bytes; Ray's least
 
 @pytest.fixture(scope="module")
 def objects(creature: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copies(creature, tmp_path_factory.mktemp("clusters") / "objects", 12)
+    """Every sixth of the shared objects, or copies of the creature where there are none."""
+    folder = tmp_path_factory.mktemp("clusters") / "objects"
+    shared = Path(os.environ.get("ORSTER_SHARED", REPOSITORY.parent / "shared")) / "data"
+    found = sorted([*shared.glob("glb/*.glb"), *shared.glob("glb2/*.glb")])[::6]
+    if not found:
+        return copies(creature, folder, 12)
+    folder.mkdir()
+    for path in found:
+        (folder / path.name).symlink_to(path)
+    return folder
 
 
 @pytest.fixture(scope="module")
