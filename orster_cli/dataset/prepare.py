@@ -65,8 +65,8 @@ def prepare(
 
     `captions` by (file name or path, clip) selects the clips; None selects all. `run_jobs` calls
     `process_source` on the jobs in `workers` processes; None: in processes of this machine. Damaged sources
-    are listed as dropped. InputError: no clip is accepted; Preempted: `stop` was requested; MissingResourceError:
-    the renderer or device of `cfg` is missing."""
+    are listed as dropped. InputError: no clip is accepted; Preempted: `stop` was requested;
+    MissingResourceError: the renderer or device of `cfg` is missing."""
     if cfg.renderer == "blender":
         require_bpy()
     _check_device(cfg.device)
