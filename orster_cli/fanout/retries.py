@@ -17,7 +17,7 @@ from orster_cli.fanout.tasks import AGAIN, BUG, MEMORY, Result, Task
 MOST_STOPS = 5  # times that a task may exit with 75
 RECOVERY = 8  # finished tasks after which one worker more is tried
 KILLED = -int(signal.SIGKILL)
-DIED = "E-DIED"  # the code of a task whose process ended without a result
+DIED = "DIED"  # the code of a task whose process ended without a result
 
 
 @dataclass
