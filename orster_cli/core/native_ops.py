@@ -189,5 +189,5 @@ def copy_each(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
 def allow_variants(count: int) -> None:
     """Let torch.compile keep at least `count` variants of one function, where it has such a limit."""
     config = getattr(getattr(torch, "_dynamo", None), "config", None)
-    if hasattr(config, "recompile_limit"):
+    if config is not None and hasattr(config, "recompile_limit"):
         config.recompile_limit = max(config.recompile_limit, count)

@@ -264,6 +264,7 @@ def _assert_same_reports(place: Path) -> None:
     assert kept[0] == kept[1] != []
 
 
+@pytest.mark.slow
 @needs_i3d
 def test_two_processes_write_the_report_of_one(runs: Path, tmp_path: Path) -> None:
     talk = tmp_path / "talk.txt"

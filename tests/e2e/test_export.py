@@ -61,7 +61,8 @@ def ball(tmp_path: Path) -> Path:
     return tmp_path / "ball"
 
 
-@pytest.mark.parametrize("bones", [0, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow  # the next test has the whole way, at a smaller size
+@pytest.mark.parametrize("bones", [0, 12])
 def test_the_mesh_moves_as_the_animation_did(
     walking: Path, creature: Path, tmp_path: Path, call: Call, bones: int
 ) -> None:

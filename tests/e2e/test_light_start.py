@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tools.import_graph import PACKAGE, REPOSITORY, imported
 
 # a second or more of processor time each, or (numba, scipy) half of one
@@ -45,6 +47,7 @@ def test_no_file_imports_diffusers() -> None:
     assert not found
 
 
+@pytest.mark.slow
 def test_commands_with_own_models_never_import_diffusers(tmp_path: Path) -> None:
     words = [word for size in SIZES for word in ("--set", size)]
     done = subprocess.run(

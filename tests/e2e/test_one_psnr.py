@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.cli import orster, quiet
+from tests.helpers.marks import slow
 
 SMALL = [
     *("--set", "construct.gaussians=400", "--set", "construct.static_steps=30"),
@@ -17,7 +18,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize(("given", "fitted"), [(64, 128), (128, 64)])
+@pytest.mark.parametrize(("given", "fitted"), [(64, 128), slow(128, 64)])
 def test_construct_and_evaluate_agree_at_the_given_pixels(
     tmp_path: Path, creature: Path, capsys: pytest.CaptureFixture[str], given: int, fitted: int
 ) -> None:

@@ -57,6 +57,7 @@ def test_the_five_examples(place: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "did you mean" in printed or "expected one of ddim" in printed
 
 
+@pytest.mark.slow
 def test_the_notebook(place: Path) -> None:
     del place
     cells = code_cells(REPOSITORY / "examples" / "quickstart.ipynb")

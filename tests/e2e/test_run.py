@@ -108,6 +108,7 @@ class StopAtFirst(Silent):
             self._stop.request()
 
 
+@pytest.mark.slow
 def test_construct_over_a_dataset(
     tiny_dataset: Path, tmp_path: Path, settings: Path, capsys: Capture
 ) -> None:

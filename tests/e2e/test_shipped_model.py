@@ -79,32 +79,42 @@ def test_a_frog_jumping(capsys: Capture, tmp_path: Path) -> None:
     assert greenness(frog) > greenness(cow) + 0.06
 
 
+def animated(
+    capsys: Capture, place: Path, creature: Path, name: str, *more: str
+) -> tuple[OrbitClip, torch.Tensor]:
+    """A clip of the creature, and its object at rest [T,3,H,W] in the clip's size."""
+    words = ("--object", creature, "--text", "a green creature walking", "--steps", "4", *more)
+    said = orster(capsys, "sample-video", *words, "-o", place / name, "--device", "cpu")
+    assert said.code == 0, said.err
+    made = read_clip(place / name)
+    return made, at_resolution(read_clip(place / name / "static"), made.frames.shape[-1])
+
+
 def test_an_object_never_trained_on_comes_back_as_itself_and_moves(
     capsys: Capture, creature: Path, tmp_path: Path
 ) -> None:
-    """By the model for given objects; the model of twelve objects returns one of those."""
-
-    def animated(name: str, *more: str) -> tuple[OrbitClip, OrbitClip]:
-        words = ("--object", creature, "--text", "a green creature walking", "--steps", "4", *more)
-        said = orster(capsys, "sample-video", *words, "-o", tmp_path / name, "--device", "cpu")
-        assert said.code == 0, said.err
-        return read_clip(tmp_path / name), read_clip(tmp_path / name / "static")
-
-    moving, rest = animated("moving")
+    moving, rest = animated(capsys, tmp_path, creature, "moving", "--motion", "0.04")
     parent = open_artifact(tmp_path / "moving").manifest.parents[0]
     assert parent.id == open_artifact(SHIPPED_OBJECT).id
-    small = at_resolution(rest, moving.frames.shape[-1])
-    itself = psnr(moving.frames, small).mean()
+    itself = psnr(moving.frames, rest).mean()
     assert itself > 17
-    assert (
-        itself > psnr(moving.frames, small.flip(0)).mean() + 2
-    )  # and seen from where it was asked
-    still, _ = animated("still", "--motion", "0")
-    strong, _ = animated("strong", "--motion", "0.04")
-    assert psnr(still.frames, small).mean() > itself > psnr(strong.frames, small).mean()
-    assert float((strong.frames - still.frames).square().mean()) > 0.002
-    other, _ = animated("other", "-m", "mini")
-    assert itself > psnr(other.frames, at_resolution(rest, other.frames.shape[-1])).mean() + 2
+    assert itself > psnr(moving.frames, rest.flip(0)).mean() + 1  # seen from where it was asked
+    still, _ = animated(capsys, tmp_path, creature, "still", "--motion", "0")
+    assert psnr(still.frames, rest).mean() > itself
+    assert float((moving.frames - still.frames).square().mean()) > 0.002
+
+
+@pytest.mark.slow
+def test_the_model_of_twelve_objects_is_further_from_the_one_that_is_given(
+    capsys: Capture, creature: Path, tmp_path: Path
+) -> None:
+    """And with its usual motion the object stays nearer to itself than with much."""
+    usual, rest = animated(capsys, tmp_path, creature, "usual")
+    other, small = animated(capsys, tmp_path, creature, "other", "-m", "mini")
+    strong, _ = animated(capsys, tmp_path, creature, "strong", "--motion", "0.04")
+    itself = psnr(usual.frames, rest).mean()
+    assert itself > psnr(other.frames, small).mean() + 2
+    assert itself > psnr(strong.frames, rest).mean()
 
 
 def test_the_same_seed_gives_the_same_clip_and_another_one_another(
@@ -117,6 +127,7 @@ def test_the_same_seed_gives_the_same_clip_and_another_one_another(
     assert not torch.equal(first.frames, other.frames)
 
 
+@pytest.mark.slow
 def test_another_text_changes_a_start_the_more_the_higher_the_strength() -> None:
     """A cow is sampled from the latents of a frog: the higher the strength, the less is left of it."""
     model = load_bundle(SHIPPED).whole("shipped")

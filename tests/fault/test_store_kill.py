@@ -63,7 +63,7 @@ def make_reference(place: Path) -> str:
     return open_artifact(place / "clip").id
 
 
-@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("exchange", [True, slow(False)])
 def test_a_replacing_run_killed_at_every_change(
     tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +98,7 @@ def begin_and_stop(out: Path) -> None:
         raise RuntimeError("enough")
 
 
-@pytest.mark.parametrize("kills", [3, slow(40)])
+@pytest.mark.parametrize("kills", [slow(3), slow(40)])
 def test_killed_at_random_times(kills: int, tmp_path: Path) -> None:
     old = make(tmp_path / "clip").id
     out = tmp_path / "clip"

@@ -21,6 +21,7 @@ from orster_cli.diffusion.bundle import Bundle
 from orster_cli.training.build import build_stage
 from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.prepared import Models
+from tests.helpers.marks import slow
 from tests.helpers.training import CFG, bundle, merged, source
 
 READS = {
@@ -125,7 +126,7 @@ def _waits(stage: str, data: Path, family: Path, place: Path, steps: int) -> Wai
     return waits
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "align", "finetune"])
+@pytest.mark.parametrize("stage", ["pretrain", "align", slow("finetune")])
 def test_one_wait_a_line_of_the_log(
     stage: str, tiny_dataset: Path, tiny_family: Path, tmp_path: Path
 ) -> None:

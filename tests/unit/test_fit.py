@@ -117,6 +117,7 @@ def test_what_moves_apart_is_no_longer_neighbours() -> None:
     assert across() == 0
 
 
+@pytest.mark.slow
 def test_a_fit_with_control_nodes_learns_and_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     """Stopped while the nodes alone move, and after Gaussians may leave them."""
     cfg = replace(TINY, nodes=60, leave=0.01)

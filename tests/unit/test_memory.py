@@ -164,7 +164,6 @@ def test_what_is_kept_is_what_autograd_saves(
     few(  # fast: each precision and each form of checkpointing; distillation takes longest
         [*itertools.product((False, True), ("fp32", "bf16"), STAGES)],
         fast={
-            (True, "bf16", "pretrain"),
             (False, "bf16", "align"),
             (True, "fp32", "finetune"),
         },
@@ -287,7 +286,7 @@ SAVINGS = (
 @pytest.mark.parametrize(
     "groups",
     [
-        pytest.param((SAVINGS[:2], SAVINGS[2:]), id="by halves"),
+        slow((SAVINGS[:2], SAVINGS[2:]), id="by halves"),
         slow(tuple((saving,) for saving in SAVINGS), id="one by one"),
     ],
 )

@@ -20,6 +20,7 @@ from orster_cli.io.images import write_png
 from orster_cli.io.transforms_json import write_transforms
 from tests.helpers.cases import case
 from tests.helpers.constructing import ball_clip, creature_views
+from tests.helpers.marks import slow
 
 PLACES = [
     (4.0, (0, 0, 0)),
@@ -50,7 +51,9 @@ def test_a_similarity_keeps_what_cameras_see() -> None:
     assert torch.allclose(there.inverse().points(there.points(points)), points, atol=1e-6)
 
 
-@pytest.mark.parametrize(("scale", "center"), PLACES)
+@pytest.mark.parametrize(
+    ("scale", "center"), [*PLACES[:2], *(slow(*place) for place in PLACES[2:])]
+)
 def test_any_scale_and_centre_becomes_ours(scale: float, center: tuple[float, ...]) -> None:
     true = creature_views()["dynamic"]
     given = _in_world(true, scale, center)

@@ -96,6 +96,7 @@ def test_a_bit_flip_in_an_image_is_found(prepared: Path, tmp_path: Path) -> None
     assert len(dataset.clip("pet0-01")) == 4  # the others are well
 
 
+@pytest.mark.slow
 def test_workers_and_resuming_change_no_byte(
     creature: Path, prepared: Path, tmp_path: Path
 ) -> None:

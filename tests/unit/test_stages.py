@@ -318,6 +318,7 @@ def test_a_stage_leaves_model_log_and_curves(data: Path, family: Models, tmp_pat
     assert len((folder / "train.jsonl").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_looking_at_a_stage_and_trackers_that_fail_change_nothing(
     data: Path, family: Models, tmp_path: Path
 ) -> None:

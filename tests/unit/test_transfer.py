@@ -30,6 +30,7 @@ from orster_cli.transfer.feature_statistics import BANDS, FeatureStatistics, ban
 from orster_cli.transfer.kernel import JointKernel, histogram
 from orster_cli.transfer.loss import centred_cosine, orster_loss, token_distance, variance_share
 from orster_cli.transfer.orster import OrsterTransfer, Tap
+from tests.helpers.marks import slow
 from tests.helpers.teachers import (
     TRAINED_FRAMES,
     TRAINED_SIDE,
@@ -358,8 +359,8 @@ class _Student(nn.Module):
 
 @pytest.mark.parametrize(
     ("kernel", "bounded", "kept"),
-    [("pair", True, (True, True)), ("none", True, (True, True)), ("pair", False, (True, False)),
-     ("token", True, (False, False))],
+    [("pair", True, (True, True)), slow("none", True, (True, True)),
+     slow("pair", False, (True, False)), ("token", True, (False, False))],
 )  # fmt: skip
 def test_targets_keep_the_features_of_a_trained_model_before_and_after_training(
     kernel: str,
