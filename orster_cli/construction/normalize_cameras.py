@@ -102,8 +102,8 @@ def _rough(clip: OrbitClip) -> tuple[Tensor | None, float]:
         raise InputError(
             f"the object is behind all {int(seen.sum())} cameras",
             code="E-CAMERA-AXES",
-            hint="transform_matrix is camera-to-world with x right, y up, z backward (OpenGL, Blender): change "
-            "the sign of its second and third column if yours has y down and z forward (OpenCV, COLMAP)",
+            hint="transform_matrix is camera-to-world with x right, y up, z backward (OpenGL, Blender): "
+            "change the sign of its second and third column if yours has y down and z forward (OpenCV, COLMAP)",
         )
     if not bool((depth[seen] > 0).all()):  # behind a camera
         return None, 0.0

@@ -18,7 +18,9 @@ from orster_cli.io.images import IMAGE_SUFFIXES, read_image
 MOST_MISSING = 0.5  # of the frames that are there; with more numbers missing, numbers are no steps
 SHOWN = 3  # names in a message
 EVEN = 0.1  # of a step: numbers so near to even steps are rounded ones
-_NUMBER = re.compile(r"(?:(?<![0-9A-Za-z)])-)?[0-9]{1,300}(?:\.[0-9]+)?")  # signed after "_", "=" or alone
+_NUMBER = re.compile(
+    r"(?:(?<![0-9A-Za-z)])-)?[0-9]{1,300}(?:\.[0-9]+)?"
+)  # signed after "_", "=" or alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +64,8 @@ def find_frames(folder: Path, reporter: Reporter) -> FrameFiles:
 
 
 def in_order(paths: list[Path]) -> list[Path]:
-    """`paths` in natural order of their names. Where the names differ in one number, it counts with its sign
-    if some have one, and as a decimal if the decimals differ in length ("0.25" before "0.5")."""
+    """`paths` in natural order of their names. Where the names differ in one number, it counts with its
+    sign if some have one, and as a decimal if the decimals differ in length ("0.25" before "0.5")."""
     named = sorted(paths, key=lambda path: natural_key(path.name))
     found = [list(_NUMBER.finditer(path.stem)) for path in named]
     if not all(found):
@@ -177,8 +179,8 @@ def _check_pairs(folder: Path, paths: list[Path]) -> None:
         raise InputError(
             f"{folder}: {len(twice)} of {len(paths)} images have the numbers of others, as "
             f"{printable(first.name)} and {printable(second.name)}: expected one image a frame",
-            hint="move masks, depth or other passes into a folder of their own (masks belong into the alpha of "
-            "the frames), or number all frames in one row",
+            hint="move masks, depth or other passes into a folder of their own (masks belong into the alpha "
+            "of the frames), or number all frames in one row",
         )
 
 
