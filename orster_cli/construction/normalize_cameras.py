@@ -103,7 +103,7 @@ def _rough(clip: OrbitClip) -> tuple[Tensor | None, float]:
             f"the object is behind all {int(seen.sum())} cameras",
             code="E-CAMERA-AXES",
             hint="transform_matrix is camera-to-world with x right, y up, z backward (OpenGL, Blender): "
-            "change the sign of its second and third column if yours has y down and z forward (OpenCV, COLMAP)",
+            "change the sign of its second and third column if yours has y down, z forward (OpenCV)",
         )
     if not bool((depth[seen] > 0).all()):  # behind a camera
         return None, 0.0

@@ -179,7 +179,7 @@ def _check_pairs(folder: Path, paths: list[Path]) -> None:
         raise InputError(
             f"{folder}: {len(twice)} of {len(paths)} images have the numbers of others, as "
             f"{printable(first.name)} and {printable(second.name)}: expected one image a frame",
-            hint="move masks, depth or other passes into a folder of their own (masks belong into the alpha "
+            hint="move masks, depth or other passes into a folder of their own (masks belong in the alpha "
             "of the frames), or number all frames in one row",
         )
 
