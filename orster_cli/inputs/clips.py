@@ -198,8 +198,8 @@ def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
     elif clip.alpha is not None and (sides := sides_touched(clip, misses=len(clip) // 4)):
         reporter.warn(
             f"{path.name}: the object's hull touches {sides} of the 6 sides of its box, {2 * EXTENT:g} "
-            "wide around the origin, and is cut off there; its cameras do not tell its size: scale and move "
-            "them so that it stands at the origin and is 1 long"
+            "wide around the origin, and is cut off there; its cameras do not tell its size: scale and "
+            "move them so that it stands at the origin and is 1 long"
         )
     file = find_transforms(path)
     assert file is not None
