@@ -28,7 +28,7 @@ LEAST_SIDE, MOST_REACH, MOST_REACH_EVER = 0.6, 0.62, 0.72
 
 def find_similarity(clip: OrbitClip) -> Similarity | None:
     """How `clip`, whose cameras came from a file, is brought to our conventions. None: it follows them, or
-    its cameras or silhouettes do not tell where the object is."""
+    its cameras or silhouettes do not tell where the object is. InputError: it is behind all cameras."""
     small = _small(clip)
     if small is None:
         return None
@@ -98,6 +98,13 @@ def _rough(clip: OrbitClip) -> tuple[Tensor | None, float]:
     if center is None:
         return None, 0.0
     depth = ((center - origins) * c2w[:, :3, 2]).sum(dim=1)
+    if bool((depth[seen] < 0).all()):
+        raise InputError(
+            f"the object is behind all {int(seen.sum())} cameras",
+            code="E-CAMERA-AXES",
+            hint="transform_matrix is camera-to-world with x right, y up, z backward (OpenGL, Blender): "
+            "change the sign of its second and third column if yours has y down, z forward (OpenCV)",
+        )
     if not bool((depth[seen] > 0).all()):  # behind a camera
         return None, 0.0
     return center, MARGIN / 2 * float((extent * depth / focal.amin(dim=1))[seen].max())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
-from orster_cli.core.names import as_text, key_slug
+from orster_cli.core.names import as_text, key_slug, printable
 from orster_cli.dataset.shards import check_sample_key
 from orster_cli.gltf.container import GLTF_SUFFIXES
 
@@ -63,7 +63,13 @@ def find_sources(paths: list[Path]) -> list[Source]:
             stem = f"{stem[:64]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         sources.append(Source(path=Path(path), name=name, kind=kind, key=check_sample_key(stem)))
     if len({source.key for source in sources}) < len(sources):
-        raise InputError("two objects have the same name relative to the paths given: rename one")
+        (name, _), *_ = Counter(source.name for source in sources).most_common(1)
+        same = [str(source.path) for source in sources if source.name == name]
+        raise InputError(
+            f"{printable(same[0])} and {printable(same[1])}: both are {printable(name)} relative to the "
+            "paths given, so that nothing tells them apart",
+            hint="give one folder that holds both, or rename one",
+        )
     return sources
 
 

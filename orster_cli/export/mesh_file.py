@@ -112,7 +112,7 @@ def _approximate(job: ExportJob, path: Path) -> SourceMesh:
     from orster_cli.export.surface import surface_source
 
     job.reporter.warn(
-        "the asset came from no mesh: the surface is made from its Gaussians, which is approximate"
+        "there is no mesh of the asset: its surface is made from its Gaussians, which is approximate"
     )
     with torch.no_grad():
         return surface_source(with_low_pass(job.asset.at(0.0)), path)

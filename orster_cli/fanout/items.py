@@ -105,11 +105,14 @@ def find_items(over: Path, command: str) -> tuple[list[Item], int]:
 
 def _in_list(path: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
     for line in read_texts(path):
-        if reads.prompts and Path(line).suffix.lower() not in reads.suffixes:
+        name, _, key = line.rpartition("#") if "#" in line else (line, "", "")
+        if not key or os.path.lexists(path.parent / line):  # a name may hold a "#"
+            name, key = line, ""
+        found = Path(os.path.abspath(path.parent / name))
+        named = Path(line).suffix.lower() in reads.suffixes or (found / MANIFEST).is_file()
+        if reads.prompts and not named:
             yield line, line, PROMPT
             continue
-        name, _, key = line.partition("#")
-        found = Path(os.path.abspath(path.parent / name))
         if not found.exists():
             raise InputError(f"{path}: {printable(line)}: no such file or folder")
         text = f"{found}#{key}" if key else str(found)

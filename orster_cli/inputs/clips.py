@@ -177,13 +177,17 @@ def _files_below(folder: Path) -> list[Path]:
 
 def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
     """The clip of a camera file or its folder, with its cameras in our conventions."""
+    from orster_cli.construction.hull import EXTENT, sides_touched
     from orster_cli.construction.normalize_cameras import find_similarity
     from orster_cli.inputs.files import input_file
     from orster_cli.io.masks import check_masks
     from orster_cli.io.transforms_json import find_transforms, frame_paths, read_transforms
 
     clip = check_masks(read_transforms(path, reporter), path.name, reporter)
-    similarity = find_similarity(clip)
+    try:
+        similarity = find_similarity(clip)
+    except InputError as error:
+        raise InputError(f"{path}: {error}", code=error.code, hint=error.hint) from error
     if similarity is not None:
         center = ", ".join(f"{value:.3g}" for value in similarity.center)
         reporter.warn(
@@ -191,6 +195,12 @@ def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
             "are moved and scaled so that it stands at the origin and is 1 long; the manifest keeps how"
         )
         clip = replace(clip, cameras=similarity.cameras(clip.cameras))
+    elif clip.alpha is not None and (sides := sides_touched(clip, misses=len(clip) // 4)):
+        reporter.warn(
+            f"{path.name}: the object's hull touches {sides} of the 6 sides of its box, {2 * EXTENT:g} "
+            "wide around the origin, and is cut off there; its cameras do not tell its size: scale and "
+            "move them so that it stands at the origin and is 1 long"
+        )
     file = find_transforms(path)
     assert file is not None
     return OpenedClip(

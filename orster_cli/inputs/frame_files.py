@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from orster_cli.io.images import IMAGE_SUFFIXES, read_image
 
 MOST_MISSING = 0.5  # of the frames that are there; with more numbers missing, numbers are no steps
 SHOWN = 3  # names in a message
+EVEN = 0.1  # of a step: numbers so near to even steps are rounded ones
+_NUMBER = re.compile(
+    r"(?:(?<![0-9A-Za-z)])-)?[0-9]{1,300}(?:\.[0-9]+)?"
+)  # signed after "_", "=" or alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +52,36 @@ def find_frames(folder: Path, reporter: Reporter) -> FrameFiles:
         reporter.info(
             f"{folder.name}: {counted(len(others), 'other file')} not used: {_some(others)}"
         )
-    paths.sort(key=lambda path: natural_key(path.name))
+    paths = in_order(paths)
     _check_twice(folder, paths)
+    _check_pairs(folder, paths)
     if paths != sorted(paths):
         reporter.warn(
             f"{folder.name}: frames are taken in the order of their numbers, {paths[0].name} to "
             f"{paths[-1].name}; the order of the letters would be another one"
         )
     return FrameFiles(paths=paths, progress=progress_of(paths, folder.name, reporter))
+
+
+def in_order(paths: list[Path]) -> list[Path]:
+    """`paths` in natural order of their names. Where the names differ in one number, it counts with its
+    sign if some have one, and as a decimal if the decimals differ in length ("0.25" before "0.5")."""
+    named = sorted(paths, key=lambda path: natural_key(path.name))
+    found = [list(_NUMBER.finditer(path.stem)) for path in named]
+    if not all(found):
+        return named
+    last = [matches[-1] for matches in found]
+    if len({(m.string[: m.start()], m.string[m.end() :]) for m in last}) > 1:
+        return named
+    texts = [m[0] for m in last]
+    signed = {text.startswith("-") for text in texts}
+    decimals = [text.partition(".")[2] for text in texts if "." in text]
+    lengths = {len(decimal) for decimal in decimals}
+    # "1.9" and "1.10" are counted
+    if len(signed) < 2 and (len(lengths) < 2 or any(d.endswith("0") for d in decimals)):
+        return named
+    order = sorted(range(len(named)), key=lambda i: float(texts[i]))
+    return [named[i] for i in order]
 
 
 def progress_of(paths: list[Path], where: str, reporter: Reporter) -> Tensor:
@@ -70,15 +97,18 @@ def progress_of(paths: list[Path], where: str, reporter: Reporter) -> Tensor:
         return even
     places = (torch.tensor([n - numbers[0] for n in numbers], dtype=torch.float64)) / step
     missing = float(places[-1]) + 1 - count
+    if float((places - torch.arange(count)).abs().max()) < EVEN:
+        return even
     if missing > MOST_MISSING * count:
         reporter.warn(
             f"{where}: its numbers go from {numbers[0]} to {numbers[-1]} for {count} frames: too many are "
             "missing to place the frames by them, so they are taken as evenly spaced"
         )
         return even
+    left_out = f"leave out {round(missing)} between" if round(missing) > 0 else "are uneven between"
     reporter.warn(
-        f"{where}: {count} frames, but their numbers leave out {missing:g} between {numbers[0]} and "
-        f"{numbers[-1]}: each frame is placed by its number"
+        f"{where}: {count} frames, but their numbers {left_out} {numbers[0]} and {numbers[-1]}: each "
+        "frame is placed by its number"
     )
     return places / (float(places[-1]) + 1)
 
@@ -135,14 +165,42 @@ def _check_twice(folder: Path, paths: list[Path]) -> None:
             )
 
 
+def _check_pairs(folder: Path, paths: list[Path]) -> None:
+    """InputError: several frames are there twice under the same number, such as a picture and its mask."""
+    seen: dict[tuple[str, ...], Path] = {}
+    twice: list[tuple[Path, Path]] = []
+    for path in paths:
+        numbers = tuple(_NUMBER.findall(path.stem))
+        first = seen.setdefault(numbers, path)
+        if numbers and first is not path:
+            twice.append((first, path))
+    if len(twice) > 1:
+        first, second = twice[0]
+        raise InputError(
+            f"{folder}: {len(twice)} of {len(paths)} images have the numbers of others, as "
+            f"{printable(first.name)} and {printable(second.name)}: expected one image a frame",
+            hint="move masks, depth or other passes into a folder of their own (masks belong in the alpha "
+            "of the frames), or number all frames in one row",
+        )
+
+
 def _no_images(folder: Path, found: list[str]) -> InputError:
     shown = (
         f"only {', '.join(map(printable, found[:SHOWN]))}{', ...' if len(found) > SHOWN else ''}"
     )
+    below = [
+        folder / name
+        for name in found
+        if not name.startswith(".")
+        and (folder / name).is_dir()
+        and any(path.suffix.lower() in IMAGE_SUFFIXES for path in (folder / name).iterdir())
+    ]
     return InputError(
         f"{folder}: expected a clip, a dataset, transforms.json or images, found "
         f"{shown if found else 'an empty folder'}",
-        hint=f"images end in {', '.join(IMAGE_SUFFIXES)}",
+        hint=f"the images of {below[0]} are read by that path"
+        if below
+        else f"images end in {', '.join(IMAGE_SUFFIXES)}",
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import TRANSFORMS_MAX_FRAMES
-from orster_cli.core.names import frame_numbers, printable, safe_relative_path
+from orster_cli.core.names import counted, frame_numbers, printable, safe_relative_path
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
@@ -84,6 +84,12 @@ def read_transforms(path: Path, reporter: Reporter | None = None) -> OrbitClip:
         names.append(name)
         poses.append(pose)
         Ks.append(_intrinsics({**value, **entry}, image.shape[2], image.shape[1], where))
+    masked = sum("mask_path" in entry for entry in frames)
+    if masked:
+        reporter.warn(
+            f"{path}: mask_path of {counted(masked, 'frame')} is not read: put the masks into the alpha of "
+            "the images"
+        )
     times = _times(frames, names, path, reporter)
     stack = torch.stack(images)
     cameras = Cameras(

@@ -262,7 +262,7 @@ class _Rigidity(torch.autograd.Function):
             _flat(positions), _flat(graph), graph.shape[1], _flat(deltas), np.empty(18, _F),
             gradient.numpy().reshape(-1),
         )  # fmt: skip
-        length = max(length, 1e-12 * graph.numel())
+        length = max(length, 1e-12 * max(graph.numel(), 1))  # one node has no neighbour
         ctx.save_for_backward(gradient / length)
         return torch.tensor(total / length, dtype=torch.float32)
 

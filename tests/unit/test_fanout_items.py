@@ -43,6 +43,25 @@ def test_prompts_one_a_line(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_lines_that_name_artifacts_are_no_prompts(tmp_path: Path) -> None:
+    clip = artifact(tmp_path / "clips" / "walk", "clip")
+    data = artifact(tmp_path / "set", "dataset")
+    path = tmp_path / "list.txt"
+    path.write_text("clips/walk\nset#frog-00\na frog #1\n")
+    items = find_items(path, "generate")[0]
+    assert [(item.text, item.form) for item in items] == [
+        (str(clip), FILE),
+        (f"{data}#frog-00", FILE),
+        ("a frog #1", PROMPT),
+    ]
+
+
+def test_a_listed_file_may_have_a_hash_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "take #2.mp4").write_bytes(b"x")
+    (tmp_path / "list.txt").write_text("take #2.mp4\n")
+    assert found(tmp_path / "list.txt", "construct") == {"take-2": str(tmp_path / "take #2.mp4")}
+
+
 def test_an_added_prompt_changes_no_other_id(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text("a cow\na frog\n")

@@ -85,6 +85,51 @@ def test_a_missing_number_leaves_a_gap(tmp_path: Path) -> None:
     assert "leave out 2 between 0 and 7" in heard.warnings[0]
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [f"azimuth_{a}" for a in range(-180, 180, 45)],
+        [f"{a}" for a in (-90, -45, 0, 45, 90)],
+        [f"t_{i / 8:g}" for i in range(8)],
+    ],
+)
+def test_signs_and_decimals_are_numbers(numbers: list[str], tmp_path: Path) -> None:
+    rgba = _write(tmp_path, [f"{number}.png" for number in numbers])
+    clip = read_frames_clip(tmp_path, GIVEN, Silent())
+    assert torch.equal(clip.alpha, rgba[:, 3:])
+
+
+def test_a_dash_before_every_number_and_versions_are_no_signs_or_decimals(tmp_path: Path) -> None:
+    for numbers in ([f"shot_-{i}" for i in range(12)], [f"v1.{i}" for i in range(1, 13)]):
+        folder = tmp_path / numbers[0]
+        rgba = _write(folder, [f"{number}.png" for number in numbers])
+        assert torch.equal(read_frames_clip(folder, GIVEN, Silent()).alpha, rgba[:, 3:])
+
+
+def test_rounded_time_stamps_are_even(tmp_path: Path) -> None:
+    _write(tmp_path, [f"{i / 24:.6f}.png" for i in range(12)])
+    heard = Silent()
+    clip = read_frames_clip(tmp_path, GIVEN, heard)
+    assert not [line for line in heard.warnings if "number" in line]
+    assert _turned(clip.cameras.azimuths) == [30.0 * i for i in range(12)]
+
+
+@pytest.mark.parametrize(("first", "second"), [("", "_mask"), ("_depth", "_rgb")])
+def test_two_images_of_one_number_are_no_two_frames(
+    first: str, second: str, tmp_path: Path
+) -> None:
+    _write(tmp_path, [f"{i:03d}{end}.png" for i in range(6) for end in (first, second)])
+    with pytest.raises(InputError, match=f"000{first}.png and 000{second}.png"):
+        read_frames_clip(tmp_path, GIVEN, Silent())
+
+
+def test_the_folder_of_the_images_is_named(tmp_path: Path) -> None:
+    _write(tmp_path / "images", ["0.png", "1.png"])
+    with pytest.raises(InputError) as caught:
+        read_frames_clip(tmp_path, GIVEN, Silent())
+    assert str(tmp_path / "images") in (caught.value.hint or "")
+
+
 def test_the_odd_image_is_named(tmp_path: Path) -> None:
     _write(tmp_path, [f"{i}.png" for i in range(4)])
     write_png(tmp_path / "2_mask.png", torch.zeros(3, 24, 32))

@@ -17,7 +17,7 @@ from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.splatting.baked import bake_at
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
-from orster_cli.splatting.nodes import DELTAS, rotations
+from orster_cli.splatting.nodes import DELTAS, rigidity, rotations
 from tests.helpers.assets import BOX, PLANES, ellipsoid
 
 
@@ -149,3 +149,15 @@ def test_damaged_nodes_are_refused(tmp_path: Path, damage: str) -> None:
     write_tensors(path, tensors)
     with pytest.raises(InputError, match=r"does not fit asset\.json"):
         load_asset(tmp_path)
+
+
+def test_one_node_has_no_rigidity() -> None:
+    points = ellipsoid(30).means
+    nodes = build_nodes(points, points, 1)
+    deltas = torch.zeros(1, DELTAS, requires_grad=True)
+    energy = nodes.rigidity(deltas)
+    energy.backward()
+    assert float(energy.detach()) == 0.0
+    assert deltas.grad is not None
+    assert not bool(deltas.grad.any())
+    assert float(rigidity(nodes.positions, nodes.graph, deltas.detach())) == 0.0

@@ -10,6 +10,7 @@ import torch
 from orster_cli.config.schema import Config
 from orster_cli.construction.hull import EXTENT, project, surface_points
 from orster_cli.construction.normalize_cameras import find_similarity
+from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.similarity import Similarity
@@ -100,6 +101,43 @@ def _write(folder: Path, clip: OrbitClip) -> None:
     for file, frame, alpha in zip(files, clip.frames, clip.alpha, strict=True):
         write_png(folder / file, torch.cat([frame, alpha]))
     write_transforms(folder / "transforms.json", clip, files)
+
+
+def test_a_still_camera_of_another_scale_is_said(tmp_path: Path) -> None:
+    still = creature_views()["front"]
+    heard = Silent()
+    for name, scale in (("ours", 1.0), ("theirs", 4.0)):
+        _write(tmp_path / name, _in_world(still, scale, (0, 0, 0)))
+        open_clip(str(tmp_path / name), OrbitFlags(), heard)
+    (said,) = heard.warnings
+    assert said.startswith("theirs: the object's hull touches")
+
+
+def test_cameras_with_axes_of_opencv_are_refused(tmp_path: Path) -> None:
+    _write(tmp_path / "c", creature_views()["dynamic"])
+    path = tmp_path / "c" / "transforms.json"
+    value = json.loads(path.read_text())
+    for frame in value["frames"]:
+        frame["transform_matrix"] = [
+            [x, -y, -z, t] for x, y, z, t in frame["transform_matrix"][:3]
+        ] + [[0, 0, 0, 1]]
+    path.write_text(json.dumps(value))
+    with pytest.raises(InputError, match="behind all") as caught:
+        open_clip(str(tmp_path / "c"), OrbitFlags(), Silent())
+    assert "second and third column" in (caught.value.hint or "")
+
+
+def test_masks_beside_the_images_are_not_left_out_silently(tmp_path: Path) -> None:
+    clip = creature_views()["dynamic"]
+    _write(tmp_path / "c", clip)
+    path = tmp_path / "c" / "transforms.json"
+    value = json.loads(path.read_text())
+    for frame in value["frames"]:
+        frame["mask_path"] = "masks/0.png"
+    path.write_text(json.dumps(value))
+    heard = Silent()
+    open_clip(str(tmp_path / "c"), OrbitFlags(), heard)
+    assert f"mask_path of {len(clip)} frames is not read" in heard.warnings[0]
 
 
 def test_clips_of_one_motion_share_a_world(tmp_path: Path) -> None:

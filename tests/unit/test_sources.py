@@ -35,6 +35,12 @@ def test_folders_are_searched_and_the_order_is_by_name(tmp_path: Path) -> None:
     assert [s.key for s in found] == ["b", "shot", "a", "c", "uid1"]
 
 
+def test_equal_names_in_two_given_folders_are_named(tmp_path: Path) -> None:
+    _touch(tmp_path, "a/walk.glb", "b/walk.glb")
+    with pytest.raises(InputError, match=r"a/walk.glb and .*b/walk.glb"):
+        find_sources([tmp_path / "a", tmp_path / "b"])
+
+
 def test_keys_have_no_dots_and_equal_names_stay_apart(tmp_path: Path) -> None:
     _touch(tmp_path, "x/cat.v1.glb", "y/cat.v1.glb", "z/dog é.glb")
     keys = [s.key for s in find_sources([tmp_path])]
