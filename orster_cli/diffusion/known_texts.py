@@ -16,7 +16,7 @@ from orster_cli.core.strict_json import read_object
 KNOWN = "known.json"  # in a model's folder
 MOST_WORDS = 4096  # kept of a model; the rarest are left out
 MOST_PHRASES = 256  # subjects and actions kept
-ALIKE = 0.6  # similarity of the spelling of words (`difflib`), 0 to 1
+ALIKE = 0.7  # similarity of the spelling of words (`difflib`), 0 to 1
 # words that say neither who moves nor what it does
 FUNCTION_WORDS = frozenset(
     (

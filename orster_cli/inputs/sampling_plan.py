@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter
 from orster_cli.diffusion.known_texts import words_of
 from orster_cli.inputs.clips import OpenedClip, open_clip
@@ -170,6 +171,12 @@ def plan_sampling(
         found = Path(static_object)
     elif static_object is not None:
         from orster_cli.inputs.video import OrbitFlags
+
+        if "#" not in static_object and not Path(static_object).exists():
+            raise InputError(
+                f"{printable(static_object)}: no such object",
+                hint="give a .glb, .gltf or .ply file, a clip/ or dataset#key",
+            )
 
         found = open_clip(static_object, OrbitFlags(), reporter, default_view="static")
         object_name = static_object

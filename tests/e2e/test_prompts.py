@@ -166,6 +166,14 @@ def test_a_file_where_a_text_is_expected(capsys: Capture, file: str, option: str
     assert (said.code, said.failure["hint"]) == (2, f"give it as {option} {file}")
 
 
+def test_an_object_that_is_not_there_is_said_with_what_an_object_can_be(capsys: Capture) -> None:
+    said = orster(
+        capsys, "generate", "--object", "nosuch.glb", "-t", "walking", "-o", "x", "--json"
+    )
+    assert (said.code, said.failure["error"]) == (3, "nosuch.glb: no such object")
+    assert ".glb, .gltf or .ply" in said.failure["hint"]
+
+
 def test_python_refuses_the_same() -> None:
     with pytest.raises(InputError, match="it is empty"):
         api.sample(text="")
