@@ -1,0 +1,5 @@
+PARTS = {}
+
+
+def run_part(*a):
+    pass
