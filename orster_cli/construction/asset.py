@@ -13,11 +13,12 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import FitScale
 from orster_cli.io.ply import read_ply, write_ply
-from orster_cli.io.tensors import read_tensors, write_tensors
+from orster_cli.io.tensors import fill_module, read_tensors, without_weights, write_tensors
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
+MOST_CYCLES = 10_000
 FORMAT = "orster-asset"
 VERSION = 2  # 1 has no "fit": its low-pass is the same number of pixels at every size
 
@@ -55,7 +56,8 @@ def load_asset(folder: Path) -> Gaussians4D:
     tensors = read_tensors(folder / MOTION)
     try:
         motion = _motion(value, tensors)
-        motion.load_state_dict(tensors)
+        own = {name: tensor.clone() for name, tensor in tensors.items()}  # not mapped to the file
+        fill_module(motion, own, where=f"{folder / MOTION}: does not fit {DESCRIPTION}")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{folder / MOTION}: does not fit {DESCRIPTION}: {str(error).splitlines()[0]}",
@@ -80,11 +82,23 @@ def _fitted(value: dict[str, Any], path: Path) -> FitScale:
 
 
 def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:
+    """The motion that `value` describes, without weights: what a file claims takes no memory."""
     prefix = "field.features."
-    field = DeformationField(
-        DeformationConfig.from_dict(value["field"]),
-        tensors[f"{prefix}planes.aabb"],
-        spatial_prior=tensors.get(f"{prefix}spatial.tokens"),
-        temporal_prior=tensors.get(f"{prefix}temporal.tokens"),
-    )
-    return Motion(Timeline(**value["timeline"]), field)
+    with without_weights():
+        field = DeformationField(
+            DeformationConfig.from_dict(value["field"]),
+            tensors[f"{prefix}planes.aabb"],
+            spatial_prior=tensors.get(f"{prefix}spatial.tokens"),
+            temporal_prior=tensors.get(f"{prefix}temporal.tokens"),
+        )
+    return Motion(_timeline(value["timeline"]), field)
+
+
+def _timeline(value: dict[str, Any]) -> Timeline:
+    """TypeError, ValueError: other fields, types or numbers than `save_asset` writes."""
+    timeline = Timeline(**value)
+    if not isinstance(timeline.looping, bool):
+        raise TypeError(f"timeline: looping: expected true or false, got {value['looping']!r}")
+    if type(timeline.cycles) is not int or not 1 <= timeline.cycles <= MOST_CYCLES:
+        raise ValueError(f"timeline: cycles: expected 1 to {MOST_CYCLES}, got {value['cycles']!r}")
+    return timeline

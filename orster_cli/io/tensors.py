@@ -150,7 +150,8 @@ class _NothingDrawn(TorchFunctionMode):
             tensor: Tensor = args[0] if args else given["tensor"]
             if tensor.is_meta:
                 return tensor
-        elif func is torch.randn and not {"device", "generator"} & set(given):
+        elif func is torch.randn and "device" not in given:
+            given = {key: value for key, value in given.items() if key != "generator"}
             func = torch.empty
         return func(*args, **given)
 
