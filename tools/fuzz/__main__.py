@@ -58,7 +58,7 @@ def main(words: list[str]) -> int:
         if name in KINDS:
             run_mutants(KINDS[name], args)
         else:
-            run_part(name, args.count, args.seed, args.work, record)
+            run_part(name, args.count, args.seed, args.work, read_results(args.work), record)
     page = args.page or (Path("docs/robustness.md") if args.all else None)
     results = read_results(args.work)
     if page is not None:
@@ -80,7 +80,8 @@ def record(work: Path, result: dict[str, Any]) -> None:
     with (work / "results.jsonl").open("a") as file:
         file.write(json.dumps(result | about) + "\n")
     outcomes = ", ".join(f"{count} {name}" for name, count in sorted(result["outcomes"].items()))
-    print(f"{result['part']} {result['first']}+{result['count']}: {outcomes}", flush=True)
+    name = f"{result['part']} {result.get('command', '')}".strip()
+    print(f"{name} {result['first']}+{result['count']}: {outcomes}", flush=True)
     for finding in result["findings"][:5]:
         print(f"  {finding['number']}: {finding['kind']}: {finding['where']} {finding['error']}")
 
