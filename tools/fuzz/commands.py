@@ -35,12 +35,13 @@ COMMANDS = {
         for line in (_LINES[name] for name in ("pretrained", "distilled", "aligned", "model"))
     },
     "sample-video": f"sample-video -m @model --text teal -o OUT {_CPU}",
-    "construct": f"construct @clip -m @model -o OUT {_CPU} {_CONSTRUCT}",
+    "construct": f"construct @dataset#creature-00 -o OUT {_CPU} {_CONSTRUCT}",
     "evaluate": "evaluate @clip -o OUT --reference @dataset#creature-00 --set evaluate.resolution=16 "
     "--set evaluate.frames=4",
 }
 STAGES = ("pretrain", "distill", "align", "finetune")
-GENERATE = f"generate --text teal -m @model -o OUT {_CPU} {_CONSTRUCT}"
+# with the model in the package: what a model of four steps samples shows no object
+GENERATE = f"generate --text frog -o OUT {_CPU} {_CONSTRUCT} --set sample.steps=4"
 
 
 @dataclass
