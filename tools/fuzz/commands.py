@@ -216,7 +216,7 @@ def trials(part: str) -> Iterator[tuple[str, Part, int]]:
 
 
 PARTS = (
-    *("bit-flips", "truncations", "kills", "moments", "resume", "full-disk", "read-only", "repeat"),
+    *("kills", "moments", "resume", "full-disk", "read-only", "bit-flips", "truncations", "repeat"),
 )
 CHUNK = 20  # trials that are recorded together
 

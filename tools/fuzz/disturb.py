@@ -6,6 +6,7 @@ import ctypes
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,10 +70,22 @@ def moments(yard: Yard, command: str, numbers: range, seed: int, tally: Tally) -
     for number in numbers:
         rng = random.Random(f"moments {command} {seed} {number}")
         place = yard.fresh("killed")
-        work = silent(yard.words(command, place / "out"), yard.work)
-        moment = rng.uniform(0, yard.seconds[f"{command} "])
-        outcome = "killed" if dying.killed_after(work, moment) else "ended before"
-        tally.add(number, outcome, yard.wrong(command, place))
+        killed = _killed(yard, command, place, rng.random(), "")
+        tally.add(number, "killed" if killed else "ended before", yard.wrong(command, place))
+
+
+def _killed(yard: Yard, command: str, place: Path, share: float, more: str) -> bool:
+    """SIGKILL after `share` of what a whole run takes. A run that has ended by then was quicker: again, with
+    that time."""
+    work = silent(yard.words(command, place / "out", more), yard.work)
+    for _ in range(6):
+        moment = share * yard.seconds[f"{command} {more}"]
+        if dying.killed_after(work, moment):
+            return True
+        yard.seconds[f"{command} {more}"] *= 0.8
+        shutil.rmtree(place)
+        place.mkdir()
+    return False
 
 
 def resume(yard: Yard, command: str, numbers: range, seed: int, tally: Tally) -> None:
@@ -82,10 +95,8 @@ def resume(yard: Yard, command: str, numbers: range, seed: int, tally: Tally) ->
     for number in numbers:
         rng = random.Random(f"resume {command} {seed} {number}")
         place, killed = yard.fresh("resumed"), 0
-        work = silent(yard.words(command, place / "out", more), yard.work)
         for _ in range(3):
-            moment = rng.uniform(0.2, 0.9) * yard.seconds[f"{command} {more}"]
-            killed += dying.killed_after(work, moment)
+            killed += _killed(yard, command, place, rng.uniform(0.2, 0.9), more)
         tally.add(number, f"{killed} kills in a row", yard.wrong(command, place, more))
 
 
