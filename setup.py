@@ -1,4 +1,5 @@
-"""Ships `templates/` inside the wheel as `orster_cli/_templates`; all else is in pyproject.toml."""
+"""Ships `templates/` and the example object with its captions inside the wheel, as `orster_cli/_templates`
+and `orster_cli/_examples`; all else is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -7,18 +8,24 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
+# folder -> patterns of its files that a wheel carries
+SHIPPED = {"templates": ["**/*"], "examples": ["creature.glb", "clips.csv"]}
 
-class BuildWithTemplates(build_py):
-    """Copies the presets beside the modules (an editable install reads them where they are)."""
+
+class BuildWithFolders(build_py):
+    """Copies them beside the modules (an editable install reads them where they are)."""
 
     def run(self) -> None:
         super().run()
-        if not self.editable_mode:
-            target = Path(self.build_lib) / "orster_cli" / "_templates"
-            for file in sorted(p for p in Path("templates").rglob("*") if p.is_file()):
-                copy = target / file.relative_to("templates")
+        if self.editable_mode:
+            return
+        for folder, patterns in SHIPPED.items():
+            target = Path(self.build_lib) / "orster_cli" / f"_{folder}"
+            found = {p for pattern in patterns for p in Path(folder).glob(pattern)}
+            for file in sorted(p for p in found if p.is_file()):
+                copy = target / file.relative_to(folder)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 self.copy_file(str(file), str(copy))
 
 
-setup(cmdclass={"build_py": BuildWithTemplates})
+setup(cmdclass={"build_py": BuildWithFolders})

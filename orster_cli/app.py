@@ -47,6 +47,7 @@ COMMANDS = {
     "pull": ("pull", "pull"),
     "doctor": ("doctor", "doctor"),
     "init": ("init", "init"),
+    "demo": ("demo", "demo"),
 }
 GROUPS = {"import": "import_weights", "config": "config"}
 
@@ -56,7 +57,7 @@ PANELS = {
     "Look": ("list", "view", "show", "export", "verify"),
     "Train": ("prepare-data", "pretrain", "distill", "align", "finetune", "import"),
     "Measure": ("evaluate",),
-    "Manage": ("init", "push", "pull", "config", "doctor"),
+    "Manage": ("demo", "init", "push", "pull", "config", "doctor"),
 }
 _PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
 _ORDER = list(_PANEL_OF)
@@ -95,23 +96,22 @@ def build(only: str | None = None) -> typer.Typer:
         name="orster",
         help="From a text, an image or a static 3D object to an animated 3D asset.",
         no_args_is_help=True,
+        invoke_without_command=True,  # --version
         rich_markup_mode="rich" if is_screen(sys.stdout) else None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
-    def version(value: bool) -> None:
-        if value:
-            typer.echo(f"orster {__version__}")
-            raise typer.Exit
-
     @app.callback()
     def root(
-        _: bool = typer.Option(
-            False, "--version", callback=version, is_eager=True, help="Print the version."
-        ),
+        version: bool = typer.Option(False, "--version", help="Print the version."),
+        as_json: bool = typer.Option(False, "--json", help="With --version: as one JSON object."),
     ) -> None:
-        pass
+        if version:
+            import_module("orster_cli.commands.version").print_version(as_json=as_json)
+            raise typer.Exit
+        if as_json:
+            raise typer.BadParameter("--json of orster itself goes with --version alone")
 
     for name, (module, function) in COMMANDS.items():
         if only in (None, name):

@@ -61,16 +61,16 @@ def schema(section: SectionOption = None, as_json: JsonOption = False) -> None:
         }
     lines = [
         f"{name}.{key} = {json.dumps(entry['default'], ensure_ascii=False)}: "
-        f"{entry['help']}{_range(entry)}"
+        f"{entry['help']}{limits_of(entry)}"
         for name, part in out.items()
         for key, entry in part.items()
     ]
     Out(as_json=as_json).result({"schema": out}, "\n".join(lines))
 
 
-def _range(entry: dict[str, Any]) -> str:
+def limits_of(entry: dict[str, Any]) -> str:
     """What a setting accepts, where that is limited."""
-    if "choices" in entry:
+    if entry.get("choices"):
         return f" [{', '.join(entry['choices'])}]"
     low, high = entry.get("minimum"), entry.get("maximum")
     if low is not None and high is not None:

@@ -49,6 +49,17 @@ class ConstructConfig:
     isometry: float = setting(
         0.01, "weight of the isometry loss: neighbouring Gaussians keep their distance", minimum=0
     )
+    nodes: int = setting(
+        0, "control nodes that the Gaussians follow; 0: each moves alone", minimum=0, maximum=4096
+    )
+    leave: float = setting(
+        0.01,
+        "how far Gaussians may be from where their control nodes take them, world units (0: any distance)",
+        minimum=0,
+    )
+    rigidity: float = setting(
+        0.3, "weight of the as-rigid-as-possible loss of the control nodes", minimum=0
+    )
     growth: float = setting(
         0.025,
         "weight of the size loss: deformed Gaussians stay below twice their canonical size",

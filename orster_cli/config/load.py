@@ -98,10 +98,15 @@ def resolve(
     return Resolved(Config(**sections), origins)
 
 
+def shipped_folder(name: str) -> Path:
+    """A folder of the repository that a wheel carries: package data, or `name` of a checkout."""
+    packaged = Path(str(resources.files("orster_cli"))) / f"_{name}"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / name
+
+
 def templates_folder() -> Path:
-    """The shipped presets: package data of a wheel, `templates/` of a checkout."""
-    packaged = Path(str(resources.files("orster_cli"))) / "_templates"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "templates"
+    """The shipped presets."""
+    return shipped_folder("templates")
 
 
 def template_names() -> list[str]:

@@ -16,11 +16,13 @@ from orster_cli.io.ply import read_ply, write_ply
 from orster_cli.io.tensors import fill_module, read_tensors, without_weights, write_tensors
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
+from orster_cli.splatting.nodes import nodes_of
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
 MOST_CYCLES = 10_000
 FORMAT = "orster-asset"
-VERSION = 2  # 1 has no "fit": its low-pass is the same number of pixels at every size
+# 2 has no control nodes, 1 no "fit" either: its low-pass is the same number of pixels at every size
+VERSION = 3
 
 
 def save_asset(folder: Path, asset: Gaussians4D) -> None:
@@ -30,7 +32,7 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
     write_tensors(folder / MOTION, motion.state_dict())
     value: dict[str, Any] = {
         "format": FORMAT,
-        "version": VERSION if asset.canonical.fitted is not None else 1,
+        "version": _version(asset),
         "gaussians": len(asset.canonical),
         "timeline": asdict(motion.timeline),
         "field": motion.field.config.to_dict(),
@@ -38,6 +40,13 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
     if asset.canonical.fitted is not None:
         value["fit"] = asdict(asset.canonical.fitted)
     (folder / DESCRIPTION).write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def _version(asset: Gaussians4D) -> int:
+    """The lowest version that describes `asset`: older readers open what they can."""
+    if asset.motion.field.nodes is not None:
+        return VERSION
+    return 1 if asset.canonical.fitted is None else 2
 
 
 def load_asset(folder: Path) -> Gaussians4D:
@@ -51,13 +60,17 @@ def load_asset(folder: Path) -> Gaussians4D:
         or value.get("version") not in versions
     ):
         raise InputError(f"{path}: expected {FORMAT} version 1 to {VERSION}")
-    fitted = _fitted(value, path) if value["version"] > 1 else None
+    unscaled = value["version"] == 1 or (value["version"] == VERSION and "fit" not in value)
+    fitted = None if unscaled else _fitted(value, path)
     canonical = replace(read_ply(folder / CANONICAL), fitted=fitted)
     tensors = read_tensors(folder / MOTION)
     try:
         motion = _motion(value, tensors)
         own = {name: tensor.clone() for name, tensor in tensors.items()}  # not mapped to the file
         fill_module(motion, own, where=f"{folder / MOTION}: does not fit {DESCRIPTION}")
+        nodes = motion.field.nodes
+        if nodes is not None and len(nodes.index) != len(canonical):
+            raise ValueError(f"{len(nodes.index)} of {len(canonical)} Gaussians follow nodes")
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{folder / MOTION}: does not fit {DESCRIPTION}: {str(error).splitlines()[0]}",
@@ -84,12 +97,17 @@ def _fitted(value: dict[str, Any], path: Path) -> FitScale:
 def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:
     """The motion that `value` describes, without weights: what a file claims takes no memory."""
     prefix = "field.features."
+    config = DeformationConfig.from_dict(value["field"])
+    if (value["version"] == VERSION) != (config.nodes > 0):
+        raise ValueError(f"version {value['version']} with {config.nodes} control nodes")
+    nodes = nodes_of(tensors, "field.nodes.")
     with without_weights():
         field = DeformationField(
-            DeformationConfig.from_dict(value["field"]),
+            config,
             tensors[f"{prefix}planes.aabb"],
             spatial_prior=tensors.get(f"{prefix}spatial.tokens"),
             temporal_prior=tensors.get(f"{prefix}temporal.tokens"),
+            nodes=nodes,
         )
     return Motion(_timeline(value["timeline"]), field)
 

@@ -40,8 +40,8 @@ class DensityController:
         Gaussians with `radii` [N] > 0."""
         visible = radii > 0
         half = torch.tensor([width / 2, height / 2], dtype=gradient.dtype, device=gradient.device)
-        self.state["gradient"][visible] += (gradient[visible] * half).norm(dim=-1)
-        self.state["seen"][visible] += 1
+        self.state["gradient"] += torch.where(visible, (gradient * half).norm(dim=-1), 0.0)
+        self.state["seen"] += visible
 
     @torch.no_grad()
     def refine(

@@ -41,6 +41,7 @@ SNAPSHOT_STEPS = 100  # steps between snapshots for a rollback
 RETRIES = 3  # rollbacks before the run fails
 REFINE_EVERY = 100  # steps between density refinements in the static stage
 REPORT_EVERY = 10
+REGULARISE_EVERY = 4  # steps between regularisation losses, each of which counts as often
 
 
 class Fit:
@@ -63,6 +64,9 @@ class Fit:
         self.failures = 0  # rollbacks so far; not part of the state that a rollback restores
         self.total = cfg.static_steps + cfg.coarse_steps + cfg.fine_steps
         self._recent_error = math.nan
+        # steps at which neighbours are found again over the motion
+        first, third = cfg.static_steps, cfg.coarse_steps // 3
+        self._renewals = {first + third, first + 2 * third, first + cfg.coarse_steps} - {first}
         steps = {"static": cfg.static_steps, "coarse": cfg.coarse_steps, "fine": cfg.fine_steps}
         self._told = False  # how long it will take
         self._time_left = TimeLeft(steps, priors=model.has_priors)
@@ -90,7 +94,8 @@ class Fit:
             return LossWeights(l1=cfg.l1, lpips=0.0, depth=0.0, hex=cfg.hex, mask=cfg.mask)
         # evaluated now and then, with the weight of all steps until the next time
         perceptual = cfg.lpips * cfg.lpips_every if step % cfg.lpips_every == 0 else 0.0
-        depth = cfg.depth if self.stage(step) == "fine" else 0.0
+        now = self.stage(step) == "fine" and step % REGULARISE_EVERY == 0
+        depth = cfg.depth * REGULARISE_EVERY if now else 0.0
         return LossWeights(l1=cfg.l1, lpips=perceptual, depth=depth, hex=cfg.hex, mask=cfg.mask)
 
     def _sample_view(self, step: int) -> View:
@@ -129,6 +134,9 @@ class Fit:
         stage = self.stage(step)
         if stage != "static":
             self.model.start_motion(self.views.timeline)
+            if step in self._renewals:
+                self.model.renew_neighbours()
+            self.model.set_residual(stage == "fine")
         view = self._sample_view(step)
         # a mirrored frame is inferred: it may change the motion, but not the canonical Gaussians
         gaussians = self.model.at(view.phase, detach_canonical=view.mirrored)
@@ -142,9 +150,9 @@ class Fit:
             perceptual=self.perceptual,
         )
         loss = loss * view.weight
-        if stage != "static":
+        if stage != "static" and step % REGULARISE_EVERY == 0:
             seed = derive_seed(cfg.seed, "isometry", step)
-            loss = loss + self.model.regularisation_loss(cfg, gaussians, seed)
+            loss = loss + REGULARISE_EVERY * self.model.regularisation_loss(cfg, gaussians, seed)
         if not math.isfinite(float(loss.detach())):
             bad = [name for name, term in terms.items() if not bool(torch.isfinite(term))]
             raise NumericalError(f"step {step}: the loss is not finite ({', '.join(bad)})")

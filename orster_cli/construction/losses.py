@@ -36,6 +36,26 @@ def mask_loss(alpha: Tensor, target: Tensor) -> Tensor:
     return (alpha - target).abs().mean()
 
 
+def image_terms(
+    rgb: Tensor, alpha: Tensor, target_rgb: Tensor, target_alpha: Tensor, background: Tensor
+) -> Tensor:
+    """[3] L1 loss, driving loss and mask loss of premultiplied `rgb` [H,W,3] with `alpha` [H,W,1] on
+    `background` [3]."""
+    supported = rgb.device.type == "cpu" and rgb.dtype == target_rgb.dtype == torch.float32
+    if supported:
+        from orster_cli.construction.image_losses_numba import image_terms_fused
+
+        return image_terms_fused(rgb, alpha, target_rgb, target_alpha, background)
+    shown = premultiplied_over(rgb, alpha, background)
+    return torch.stack(
+        [
+            l1_loss(shown, target_rgb),
+            driving_loss(shown, target_rgb),
+            mask_loss(alpha, target_alpha),
+        ]
+    )
+
+
 def depth_smoothness(depth: Tensor, alpha: Tensor) -> Tensor:
     """Mean squared difference of expected depth between neighbouring pixels that are both covered
     (Niemeyer et al., RegNeRF, Eq. 5, on the whole view instead of sampled patches).
@@ -87,17 +107,15 @@ def splatting_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Total loss and its unweighted terms, for view 0 of `render` composited on `background` [3]."""
     alpha = render.alpha[0]
-    rgb = premultiplied_over(render.rgb[0], alpha, background)
-    terms: dict[str, Tensor] = {}
-    if weights.l1:
-        terms["l1"] = l1_loss(rgb, target_rgb)
-    if weights.hex:
-        terms["hex"] = driving_loss(rgb, target_rgb)
-    if weights.mask:
-        terms["mask"] = mask_loss(alpha, target_alpha)
+    names = [name for name in ("l1", "hex", "mask") if getattr(weights, name)]
+    values = image_terms(render.rgb[0], alpha, target_rgb, target_alpha, background)
+    found = dict(zip(("l1", "hex", "mask"), values.unbind(), strict=True))
+    terms = {name: found[name] for name in names}
     if weights.depth:
         terms["depth"] = depth_smoothness(render.depth[0], alpha)
     if weights.lpips and perceptual is not None:
+        rgb = premultiplied_over(render.rgb[0], alpha, background)
         terms["lpips"] = perceptual(rgb, target_rgb)
-    total = sum((getattr(weights, name) * term for name, term in terms.items()), rgb.new_zeros(()))
+    zero = alpha.new_zeros(())
+    total = sum((getattr(weights, name) * term for name, term in terms.items()), zero)
     return total, terms

@@ -34,6 +34,13 @@ def nearest_neighbours(means: Tensor, count: int = NEIGHBOURS) -> Tensor:
     return torch.from_numpy(others.astype(np.int64)).to(means.device)
 
 
+def _edges(points: Tensor, sampled: Tensor, neighbour: Tensor) -> Tensor:
+    """[S,K,3] from the `sampled` points [S] to their `neighbour`s [S,K]. The backward of index_select is
+    several times faster on a CPU than that of indexing."""
+    others = points.index_select(0, neighbour.reshape(-1)).reshape(*neighbour.shape, 3)
+    return others - points.index_select(0, sampled)[:, None]
+
+
 def isometry_loss(canonical: Tensor, deformed: Tensor, neighbours: Tensor, *, seed: int) -> Tensor:
     """Mean absolute change of the distances between neighbours [N,K], divided by their mean in the
     canonical pose, for Gaussians sampled by `seed`. `canonical`, `deformed`: centres [N,3]. 0 for a
@@ -42,9 +49,9 @@ def isometry_loss(canonical: Tensor, deformed: Tensor, neighbours: Tensor, *, se
     sampled = torch.randint(len(canonical), (min(SAMPLES, len(canonical)),), generator=generator)
     sampled = sampled.to(canonical.device)
     neighbour = neighbours[sampled]
-    before = (canonical[neighbour] - canonical[sampled][:, None]).norm(dim=-1)
+    before = _edges(canonical, sampled, neighbour).norm(dim=-1)
     # the gradient stays finite where two Gaussians coincide
-    after = ((deformed[neighbour] - deformed[sampled][:, None]).square().sum(dim=-1) + 1e-12).sqrt()
+    after = (_edges(deformed, sampled, neighbour).square().sum(dim=-1) + 1e-12).sqrt()
     return (after - before).abs().mean() / before.mean().clamp_min(1e-9)
 
 

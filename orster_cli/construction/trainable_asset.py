@@ -14,18 +14,28 @@ from torch import Tensor, nn
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.densify import DensifyRule, DensityController
 from orster_cli.construction.hull import SurfacePoints
+from orster_cli.construction.node_graph import build_nodes
 from orster_cli.construction.rigidity import growth_loss, isometry_loss, nearest_neighbours
 from orster_cli.core.errors import NumericalError
 from orster_cli.core.types import SH_C0, FitScale, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
+from orster_cli.splatting.nodes import ControlNodes, nodes_of
 from orster_cli.splatting.rasterize import Render
 
-LEARNING_RATES = {"means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2}
+LEARNING_RATES = {
+    "means": 8e-4,
+    "scales": 8e-3,
+    "quats": 4e-3,
+    "opacities": 4e-2,
+    "sh0": 2.5e-2,
+    "planes": 2e-2,
+    "network": 2e-3,
+}
 CANONICAL_SCALE = 0.2  # of these rates for the canonical Gaussians after the static stage
-PLANES_RATE, NETWORK_RATE = 2e-2, 2e-3
 FINAL_SCALE = 0.05  # of a learning rate at the end of its decay
+MOMENTS = 8  # of the motion, over which distances are compared
 BOX_MARGIN = 0.05  # world units around the canonical means
 PRIOR_WIDTH = 32
 TIME_CELLS = 16  # where the settings leave them open and no clip decides
@@ -33,7 +43,7 @@ TIME_CELLS = 16  # where the settings leave them open and no clip decides
 
 class TrainableAsset:
     """Parameters `means` [N,3], `scales` [N,3] log, `quats` [N,4], `opacities` [N] logit, `sh0` [N,1,3],
-    each with an Adam of its own, as gsplat's operations require."""
+    and the motion's; one Adam with a group for each name."""
 
     def __init__(
         self,
@@ -55,11 +65,8 @@ class TrainableAsset:
         self.cfg = cfg
         self.fitted = fitted
         self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in initial.items()}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        for name, value in self.params.items():
-            self.optimizers[name] = _adam([value], LEARNING_RATES[name])
+        self.optimizer = _adam({name: [value] for name, value in self.params.items()})
         self.motion: Motion | None = None
-        self.motion_optimizers: dict[str, torch.optim.Optimizer] = {}
         self.density = DensityController(n, points.positions.device)
         self.rate_scale = 1.0
         self.neighbours: Tensor | None = None  # [N,K], in the canonical pose; set by `start_motion`
@@ -116,9 +123,29 @@ class TrainableAsset:
         means = self.params["means"].detach()
         self.neighbours = nearest_neighbours(means)
         box = torch.stack([means.amin(0) - BOX_MARGIN, means.amax(0) + BOX_MARGIN])
-        self._build_motion(timeline, box)
+        nodes = build_nodes(means, means, self.cfg.nodes) if self.cfg.nodes else None
+        self._build_motion(timeline, box, nodes)
 
-    def _build_motion(self, timeline: Timeline, box: Tensor) -> None:
+    def set_residual(self, on: bool) -> None:
+        """Whether Gaussians may leave their control nodes: in the coarse stage they do not, if there are
+        nodes."""
+        assert self.motion is not None
+        self.motion.field.residual = on or self.motion.field.nodes is None
+
+    @torch.no_grad()
+    def renew_neighbours(self) -> None:
+        """Find neighbours and control nodes again, by distance over the motion: parts that touch at rest
+        and move apart are then no longer neighbours."""
+        assert self.motion is not None
+        phases = [i / MOMENTS for i in range(MOMENTS)]
+        paths = torch.stack([self.at(phase).means for phase in phases], dim=1).flatten(1)
+        paths = paths / MOMENTS**0.5
+        self.neighbours = nearest_neighbours(paths)
+        if self.motion.field.nodes is not None:
+            nodes = build_nodes(self.params["means"].detach(), paths, self.cfg.nodes)
+            self.motion.field.nodes = nodes
+
+    def _build_motion(self, timeline: Timeline, box: Tensor, nodes: ControlNodes | None) -> None:
         cfg = self.cfg
         field = DeformationField(
             DeformationConfig(
@@ -133,28 +160,36 @@ class TrainableAsset:
                 hidden=cfg.hidden,
                 color=cfg.moving_color,
                 prior_width=PRIOR_WIDTH,
+                nodes=0 if nodes is None else len(nodes.positions),
+                leave=0.0 if nodes is None else cfg.leave,
             ),
             box,
             spatial_prior=self._priors[0],
             temporal_prior=self._priors[1],
+            nodes=nodes,
             seed=cfg.seed,
         ).to(box.device)
         named = list(field.named_parameters())
         planes = [p for name, p in named if ".planes." in name]
         network = [p for name, p in named if ".planes." not in name]
-        self.motion_optimizers["planes"] = _adam(planes, PLANES_RATE)
-        self.motion_optimizers["network"] = _adam(network, NETWORK_RATE)
+        for name, parameters in {"planes": planes, "network": network}.items():
+            self.optimizer.add_param_group({"params": parameters, "name": name})
         self.motion = Motion(timeline, field)
 
     def regularisation_loss(self, cfg: ConstructConfig, deformed: Gaussians, seed: int) -> Tensor:
-        """Smoothness of the planes, isometry and growth of the `deformed` Gaussians of this step."""
+        """Smoothness of the planes, isometry and growth of the `deformed` Gaussians of this step, and
+        rigidity of the control nodes at a moment drawn from `seed`."""
         assert self.motion is not None
         assert self.neighbours is not None
         total = deformed.means.new_zeros(())
         if cfg.planes or cfg.planes_time:
             smoothness = self.motion.field.features.planes.smoothness()
             total = total + cfg.planes * smoothness.space + cfg.planes_time * smoothness.time
-        if cfg.isometry:
+        field = self.motion.field
+        if cfg.rigidity and field.nodes is not None:
+            phase = seed / 2**63 % 1.0  # any moment: between frames it holds too
+            total = total + cfg.rigidity * field.nodes.rigidity(field.node_deltas(phase))
+        if cfg.isometry and field.residual:
             means = self.params["means"].detach()
             isometry = isometry_loss(means, deformed.means, self.neighbours, seed=seed)
             total = total + cfg.isometry * isometry
@@ -179,18 +214,25 @@ class TrainableAsset:
             prune_scale=0.25,
             maximum=cfg.max_gaussians,
         )
-        self.density.refine(self.params, self.optimizers, rule, seed=cfg.seed, step=step)
+        optimizers = {}  # gsplat's operations require one for each parameter
+        for name, value in self.params.items():
+            optimizers[name] = _adam({name: [value]})
+            if value in self.optimizer.state:
+                optimizers[name].state[value] = self.optimizer.state[value]
+        self.density.refine(self.params, optimizers, rule, seed=cfg.seed, step=step)
+        self.optimizer = _adam({name: [value] for name, value in self.params.items()})
+        for name, value in self.params.items():
+            self.optimizer.state[value] = optimizers[name].state[value]
 
     def update(self, progress: float, *, moving: bool) -> None:
         """One Adam step with learning rates decayed by `progress` in [0,1]; `moving`: after the static
         stage."""
         decay = self.rate_scale * FINAL_SCALE**progress
-        rates = {**LEARNING_RATES, "planes": PLANES_RATE, "network": NETWORK_RATE}
-        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
-            scale = CANONICAL_SCALE if moving and name in LEARNING_RATES else 1.0
-            optimizer.param_groups[0]["lr"] = rates[name] * scale * decay
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        for group in self.optimizer.param_groups:
+            scale = CANONICAL_SCALE if moving and group["name"] in self.params else 1.0
+            group["lr"] = LEARNING_RATES[group["name"]] * scale * decay
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def check_finite(self) -> None:
         """Raises NumericalError that names the first tensor with NaN, infinity or an exploded scale."""
@@ -214,10 +256,10 @@ class TrainableAsset:
             out |= {f"motion/{k}": v.detach().clone() for k, v in self.motion.state_dict().items()}
         if self.neighbours is not None:
             out["neighbours"] = self.neighbours.clone()
-        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
-            for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                for key, value in optimizer.state.get(parameter, {}).items():
-                    out[f"adam/{name}/{i}/{key}"] = value.detach().clone()
+        for group in self.optimizer.param_groups:
+            for i, parameter in enumerate(group["params"]):
+                for key, value in self.optimizer.state.get(parameter, {}).items():
+                    out[f"adam/{group['name']}/{i}/{key}"] = value.detach().clone()
         return out
 
     def load_state(self, state: dict[str, Tensor], timeline: Timeline) -> None:
@@ -225,23 +267,22 @@ class TrainableAsset:
         device = self.params["means"].device
         self.rate_scale = float(state["rate_scale"])
         self.density.state = _with_prefix("density/", state, device)
-        self.params, self.optimizers = {}, {}
-        self.motion, self.motion_optimizers = None, {}
-        for name, value in _with_prefix("params/", state, device).items():
-            self.params[name] = nn.Parameter(value)
-            self.optimizers[name] = _adam([self.params[name]], LEARNING_RATES[name])
+        self.motion = None
+        canonical = _with_prefix("params/", state, device)
+        self.params = {name: nn.Parameter(value) for name, value in canonical.items()}
+        self.optimizer = _adam({name: [value] for name, value in self.params.items()})
         self.neighbours = state["neighbours"].to(device) if "neighbours" in state else None
         motion = _with_prefix("motion/", state, device)
         if motion:
             box = motion["field.features.planes.aabb"]
-            self._build_motion(timeline, box)
+            self._build_motion(timeline, box, nodes_of(motion, "field.nodes."))
             assert self.motion is not None
             self.motion.load_state_dict(motion)
-        for name, optimizer in {**self.optimizers, **self.motion_optimizers}.items():
-            for i, parameter in enumerate(optimizer.param_groups[0]["params"]):
-                moments = _with_prefix(f"adam/{name}/{i}/", state, device)
+        for group in self.optimizer.param_groups:
+            for i, parameter in enumerate(group["params"]):
+                moments = _with_prefix(f"adam/{group['name']}/{i}/", state, device)
                 if moments:
-                    optimizer.state[parameter] = moments
+                    self.optimizer.state[parameter] = moments
 
 
 def _with_prefix(prefix: str, state: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -253,5 +294,6 @@ def _with_prefix(prefix: str, state: dict[str, Tensor], device: torch.device) ->
     }
 
 
-def _adam(parameters: list[nn.Parameter], rate: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True)
+def _adam(groups: dict[str, list[nn.Parameter]]) -> torch.optim.Optimizer:
+    named = [{"params": parameters, "name": name} for name, parameters in groups.items()]
+    return torch.optim.Adam(named, lr=1e-3, betas=(0.9, 0.99), eps=1e-15, fused=True)

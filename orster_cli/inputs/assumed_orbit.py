@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from torch import Tensor
 
-from orster_cli.construction.orbit_check import THRESHOLDS, judge_orbit
+from orster_cli.construction.orbit_check import BELIEVED, THRESHOLDS, judge_orbit
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
@@ -117,14 +117,15 @@ def checked_orbit(
     if found.kind == "reversed":
         way = -orbit.assumed_turns
         side = "clockwise" if way < 0 else "counter-clockwise"
-        if not decide:
-            reporter.warn(f"{where}: the camera seems to go round {side}: try the other direction")
+        if not decide or found.reversed < BELIEVED["reversed"]:
+            reporter.warn(f"{where}: the camera seems to go round {side}: try --turns {way:g}")
             return orbit
         reporter.warn(f"{where}: the pictures show a camera that goes round {side}: taken as such")
         orbit = replace(orbit, turns=way)
     if found.elevation_gain > THRESHOLDS["elevation"]:
         text = f"an elevation of {found.elevation:g} degrees rather than {orbit.elevation:g}"
-        if not decide or orbit.elevation != 0:
+        sure = found.elevation_gain > BELIEVED["elevation"]
+        if not (decide and sure) or orbit.elevation != 0:
             reporter.warn(
                 f"{where}: the silhouettes fit {text}: try --elevation {found.elevation:g}"
             )

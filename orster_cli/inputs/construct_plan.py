@@ -21,7 +21,11 @@ from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.video import OrbitFlags
 
+SAMPLED_ORBIT = "static-orbit.safetensors"  # in scratch
+
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.schema import Config
     from orster_cli.construction.fit_asset import Constructed
@@ -124,15 +128,15 @@ def run_construct(
 
     static = plan.static
     if plan.model is not None:
-        static = _sampled_orbit(plan, plan.model, device, reporter)
+        static = _sampled_once(plan, plan.model, scratch, device, reporter)
     if static is not None and static.alpha is None and plan.static_orbit is None:
         static = _matted(static, reporter)
     first = plan.clips[0]
     given = ConstructInput(
         clips=[one.clip for one in plan.clips],
         static=static,
-        spatial_prior=first.priors.get("spatial"),
-        temporal_prior=first.priors.get("temporal"),
+        spatial_prior=joined_prior(plan.clips, "spatial", reporter),
+        temporal_prior=joined_prior(plan.clips, "temporal", reporter),
     )
     try:
         made = construct(
@@ -181,6 +185,31 @@ def _in_one_world(
     return [moved(one) for one in clips], None if static_orbit is None else moved(static_orbit)
 
 
+def joined_prior(clips: Sequence[OpenedClip], name: str, reporter: Reporter) -> Tensor | None:
+    """The tokens [M,P] of the prior `name` of all `clips` that have it, pooled where there are more than
+    the field takes; None: no clip has it. Clips of another model, whose tokens differ in width from the
+    first ones, are left out with a warning."""
+    import torch
+
+    from orster_cli.splatting.st_hexplane import MAX_TOKENS, pool_tokens
+
+    found = [one.priors[name] for one in clips if name in one.priors]
+    if not found:
+        return None
+    alike = [tokens for tokens in found if tokens.shape[1] == found[0].shape[1]]
+    if len(alike) < len(found):
+        left_out = len(found) - len(alike)
+        reporter.warn(
+            f"{name} prior: {left_out} of {len(found)} clips are of another model; not used"
+        )
+    share = MAX_TOKENS // len(alike)  # pooled one by one: neighbouring tokens are of one clip
+    if share < 1:
+        alike, share = alike[:MAX_TOKENS], 1
+    if sum(len(tokens) for tokens in alike) > MAX_TOKENS:
+        alike = [pool_tokens(tokens, share) for tokens in alike]
+    return torch.cat(alike)
+
+
 def _check_alike(clips: Sequence[OpenedClip], reporter: Reporter) -> None:
     """InputError: the clips differ in size. Says what several lengths are taken for."""
     sizes = {(one.clip.cameras.width, one.clip.cameras.height): _name_of(one) for one in clips}
@@ -209,6 +238,35 @@ def _of_samples(error: InputError, clips: Sequence[OpenedClip]) -> InputError:
         "text gives an object on a plain background",
         code=error.code,
     )
+
+
+def _sampled_once(
+    plan: ConstructPlan, model: OpenedModel, scratch: Path, device: str, reporter: Reporter
+) -> OrbitClip:
+    """`_sampled_orbit`, kept in `scratch`: a run that is resumed does not sample it again."""
+    import torch
+
+    from orster_cli.core.types import Cameras, OrbitClip
+    from orster_cli.io.tensors import read_tensors, write_tensors
+
+    path, cameras = scratch / SAMPLED_ORBIT, plan.clips[0].clip.cameras
+    if path.is_file():
+        kept = read_tensors(path)
+        height, width = kept["frames"].shape[-2:]
+        return OrbitClip(
+            frames=kept["frames"],
+            alpha=kept.get("alpha"),
+            cameras=Cameras(K=kept["K"], w2c=kept["w2c"], width=width, height=height),
+            times=torch.zeros(len(cameras)),
+            prompt=plan.clips[0].clip.prompt,
+        )
+    made = _sampled_orbit(plan, model, device, reporter)
+    tensors = {"frames": made.frames, "K": made.cameras.K, "w2c": made.cameras.w2c}
+    if made.alpha is not None:
+        tensors["alpha"] = made.alpha
+    scratch.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, tensors)
+    return made
 
 
 def _sampled_orbit(

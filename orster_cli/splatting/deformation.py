@@ -1,7 +1,8 @@
 """The deformation field: canonical Gaussians to Gaussians at a time (Eq. 7 and 9).
 
-N Gaussians, F features, O outputs of the head. The head is one zero-initialised linear layer whose
-outputs are added to the canonical parameters, so that the field starts as the identity.
+N Gaussians, M control nodes, F features, O outputs of the head. The head is one zero-initialised linear
+layer whose outputs are added to the canonical parameters, so that the field starts as the identity. With
+control nodes, a second head moves these, the Gaussians follow them, and the first adds what they leave.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
 from orster_cli.splatting.mlp import apply_layers
+from orster_cli.splatting.nodes import DELTAS, ControlNodes
 from orster_cli.splatting.st_hexplane import STHexPlane
 
 MOST_SCALES = 16
 # the largest numbers of a field that is read from a file
 _MOST = {
     "width": 4096, "hidden": 64, "prior_width": 4096, "channels": 1024, "resolution": 4096,
-    "time_resolution": 4096, "scale": 64, "scales": MOST_SCALES,
+    "time_resolution": 4096, "scale": 64, "scales": MOST_SCALES, "nodes": 65536, "leave": 1000,
 }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeformationConfig:
     """`width`, `hidden`: width and number of hidden layers of the MLP; `opacity`, `color`: whether the
-    field deforms them too; `prior_width`: output width of the attention over each prior."""
+    field deforms them too; `prior_width`: output width of the attention over each prior; `nodes`: number of
+    control nodes, or 0; `leave`: how far a Gaussian may move from where its nodes take it, along each axis,
+    in world units (0: any distance)."""
 
     hexplane: HexPlaneConfig = field(default_factory=HexPlaneConfig)
     width: int = 64
@@ -38,6 +42,8 @@ class DeformationConfig:
     opacity: bool = False
     color: bool = False
     prior_width: int = 32
+    nodes: int = 0
+    leave: float = 0.0
 
     @property
     def outputs(self) -> int:
@@ -48,6 +54,8 @@ class DeformationConfig:
         """The config as JSON values."""
         out = asdict(self)
         out["hexplane"]["scales"] = list(self.hexplane.scales)
+        if not self.nodes:
+            del out["nodes"], out["leave"]  # unknown to readers older than control nodes
         return out
 
     @classmethod
@@ -74,11 +82,12 @@ def _check_value(key: str, value: object) -> None:
     """ValueError: a field of an asset that no fit writes, which would take time and memory to build."""
     most = _MOST.get(key)
     if most is None:
-        fits = isinstance(value, bool)
+        fits, expected = isinstance(value, bool), "true or false"
+    elif key == "leave":
+        fits, expected = type(value) in (int, float) and 0 <= value <= most, f"0 to {most}"  # type: ignore[operator]
     else:
-        fits = type(value) is int and 0 <= value <= most
+        fits, expected = type(value) is int and 0 <= value <= most, f"0 to {most}"
     if not fits:
-        expected = "true or false" if most is None else f"0 to {most}"
         raise ValueError(f"{key}: expected {expected}, got {str(value)[:40]}")
 
 
@@ -86,7 +95,8 @@ class DeformationField(nn.Module):
     """Gaussians at time t: HexPlane features, a small MLP, a residual head.
 
     `aabb` [2,3]: bounding box of the canonical means. `spatial_prior`, `temporal_prior`: tokens [M,P]
-    of O^s and O^t, or None.
+    of O^s and O^t, or None; `nodes`: as many as the config says, or None for 0. `residual`: whether the
+    Gaussians leave their nodes; without nodes it has no effect.
     """
 
     def __init__(
@@ -96,10 +106,15 @@ class DeformationField(nn.Module):
         *,
         spatial_prior: Tensor | None = None,
         temporal_prior: Tensor | None = None,
+        nodes: ControlNodes | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if config.nodes != (0 if nodes is None else len(nodes.positions)):
+            raise ValueError(f"DeformationField: expected {config.nodes} control nodes")
         self.config = config
+        self.nodes = nodes
+        self.residual = True
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.features = STHexPlane(
@@ -111,16 +126,46 @@ class DeformationField(nn.Module):
             widths = [self.features.features] + [config.width] * config.hidden
             self.trunk = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
             self.head = nn.Linear(widths[-1], config.outputs)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+            if nodes is not None:
+                self.node_trunk = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+                self.node_head = nn.Linear(widths[-1], DELTAS)
+        for head in [self.head] if nodes is None else [self.head, self.node_head]:
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
 
     # Eq. 7, and Eq. 9 where priors are given: dp, R, s <- HexPlane(D(x, y, z, t)). R and s are added
     # too, to the quaternions and the log scales.
     # Eq. 10: G^4D = Decoder(G + dp, R, s); the decoder is the rasterizer.
     def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
         """The Gaussians at time `t` in [0,1]; quaternions are not normalised (their norm is near 1)."""
-        delta = apply_layers(self.features(gaussians.means, t), [*self.trunk, self.head])
+        if self.nodes is None:
+            return self._moved(gaussians, self.features(gaussians.means, t))
+        count = len(self.nodes.positions)
+        points = self.nodes.positions
+        if self.residual:  # one call for both: the planes are read once
+            points = torch.cat([points, gaussians.means])
+        features = self.features(points, t).split([count, len(points) - count])
+        deltas = apply_layers(features[0], [*self.node_trunk, self.node_head])
+        means, quats, log_scales = self.nodes(
+            deltas, gaussians.means, gaussians.quats, gaussians.log_scales
+        )
+        followed = replace(gaussians, means=means, quats=quats, log_scales=log_scales)
+        return self._moved(followed, features[1]) if self.residual else followed
+
+    def node_deltas(self, t: float) -> Tensor:
+        """[M,10] motion of the control nodes at time `t` in [0,1]: translations, what is added to the
+        quaternion (1, 0, 0, 0), log scales."""
+        assert self.nodes is not None
+        features = self.features(self.nodes.positions, t)
+        return apply_layers(features, [*self.node_trunk, self.node_head])
+
+    def _moved(self, gaussians: Gaussians, features: Tensor) -> Gaussians:
+        """`gaussians` with what the head makes of `features` [N,F] added."""
+        delta = apply_layers(features, [*self.trunk, self.head])
         parts = delta.split([3, 4, 3, delta.shape[1] - 10], dim=-1)
+        shift, most = parts[0], self.config.leave
+        if self.nodes is not None and most > 0:
+            shift = most * (shift / most).tanh()
         opacity_logits, sh = gaussians.opacity_logits, gaussians.sh
         if self.config.opacity:
             opacity_logits = opacity_logits + parts[3][:, 0]
@@ -129,7 +174,7 @@ class DeformationField(nn.Module):
             sh = dc if sh.shape[1] == 1 else torch.cat([dc, sh[:, 1:]], dim=1)
         return replace(
             gaussians,
-            means=gaussians.means + parts[0],
+            means=gaussians.means + shift,
             quats=gaussians.quats + parts[1],
             log_scales=gaussians.log_scales + parts[2],
             opacity_logits=opacity_logits,

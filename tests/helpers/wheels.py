@@ -14,7 +14,7 @@ def build_wheel(place: Path) -> None:
     """Into `place`, from a copy of the sources: setuptools writes beside them."""
     copy = place / "source"
     copy.mkdir()
-    for name in ("orster_cli", "templates", "tests"):
+    for name in ("orster_cli", "templates", "examples", "tests"):
         shutil.copytree(
             REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__")
         )

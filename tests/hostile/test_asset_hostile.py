@@ -42,6 +42,8 @@ def change(folder: Path, section: str, **values: Any) -> None:
         ({"width": 16.0}, "width"),
         ({"opacity": "no"}, "opacity: expected true or false"),
         ({"prior_width": 10**12}, "prior_width"),
+        ({"nodes": 10**9}, "nodes"),
+        ({"leave": "far"}, "leave"),
     ],
 )
 def test_a_network_that_is_claimed_takes_no_memory(

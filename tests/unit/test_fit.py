@@ -12,8 +12,10 @@ from orster_cli.core.errors import NumericalError, Preempted
 from orster_cli.core.live import LATEST
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
+from orster_cli.core.types import Gaussians
 from orster_cli.io.checkpoints import load_latest, save_checkpoint
 from orster_cli.io.images import read_image
+from orster_cli.splatting.deformation import DeformationField
 from tests.helpers.constructing import TINY, mean_psnr, tiny_fit
 from tests.helpers.marks import slow
 
@@ -79,6 +81,65 @@ def test_interrupted_is_uninterrupted(
     given, fitted = shown[..., :48], shown[..., 48:]
     assert float((given - fitted).square().mean()) < 0.02, "the same moment from the same place"
     assert float(given.std()) > 0.1
+
+
+def test_depth_smoothness_now_and_then_weighs_what_it_weighs_always() -> None:
+    fit = tiny_fit()
+    steps = range(fit.total - 20, fit.total)
+    weights = [fit._loss_weights(step).depth for step in steps]
+    assert sum(weights) / len(weights) == pytest.approx(TINY.depth)
+    assert fit._loss_weights(TINY.static_steps).depth == 0
+
+
+class _Apart(DeformationField):
+    """Moves what lies at x > 0 away, later."""
+
+    def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
+        right = (gaussians.means[:, :1] > 0).float()
+        return replace(gaussians, means=gaussians.means + t * right * torch.tensor([1.0, 0, 0]))
+
+
+def test_what_moves_apart_is_no_longer_neighbours() -> None:
+    """The two halves of the creature touch at rest."""
+    fit = tiny_fit()
+    fit.model.start_motion(fit.views.timeline)
+    right = fit.model.params["means"][:, 0] > 0
+
+    def across() -> int:
+        assert fit.model.neighbours is not None
+        return int((right[fit.model.neighbours] != right[:, None]).sum())
+
+    assert across() > 50
+    assert fit.model.motion is not None
+    field = fit.model.motion.field
+    fit.model.motion.field = _Apart(field.config, field.features.planes.aabb)
+    fit.model.renew_neighbours()
+    assert across() == 0
+
+
+def test_a_fit_with_control_nodes_learns_and_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    """Stopped while the nodes alone move, and after Gaussians may leave them."""
+    cfg = replace(TINY, nodes=60, leave=0.01)
+    whole = tiny_fit(cfg)
+    whole.run(tmp_path / "a", Silent(), StopFlag())
+    for after in (140, 60):
+        with pytest.raises(Preempted):
+            tiny_fit(cfg).run(tmp_path / "b", Silent(), _StopAt(after))
+    last = tiny_fit(cfg)
+    last.run(tmp_path / "b", Silent(), StopFlag())
+    first, second = whole.state(), last.state()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    moving = mean_psnr(whole, whole.views.driving)
+    at_rest = mean_psnr(whole, [replace(view, phase=None) for view in whole.views.driving])
+    assert moving > at_rest + 1.5
+    motion = whole.model.motion
+    assert motion is not None
+    assert motion.field.nodes is not None
+    shown = whole.model.at(0.4, detach_canonical=True)
+    motion.field.residual = False
+    followed = whole.model.at(0.4, detach_canonical=True)
+    away = (shown.means - followed.means).detach().abs().max()
+    assert 0 < float(away) <= 0.01 + 1e-6
 
 
 class _Poison(StopFlag):

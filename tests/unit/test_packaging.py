@@ -90,6 +90,8 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     assert {n for n in names if "/_templates/" in n} == {
         f"orster_cli/_templates/{t}" for t in templates
     }
+    examples = {f"orster_cli/_examples/{name}" for name in ("creature.glb", "clips.csv")}
+    assert {n for n in names if "/_examples/" in n} == examples
     assert any(name.endswith("licenses/LICENSE") for name in names)
     others = {n for n in names if not n.startswith(("orster_cli/", "orster-"))}
     assert others == set()
@@ -139,6 +141,9 @@ def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path:
     assert plan("test") == f"{tests}\n"
     assert plan("test-slow") == f"{tests} --slow\n"
     assert "examples/demo.sh" in plan("demo")
+    docs = plan("docs")
+    assert "pip install -c constraints.txt -e '.[docs]'" in docs
+    assert docs.rstrip().endswith("-m mkdocs build --strict")
     weights = plan("weights SIZE=cpu")
     for step in ("lay-out --size cpu", "templates/pipeline.mk", "ship --size cpu"):
         assert step in weights
@@ -156,6 +161,7 @@ def test_ci_runs_what_the_readme_says() -> None:
     text = script.read_text()
     assert "set -euo pipefail" in text
     assert "make lint" in text
+    assert "make docs" in text
     assert "make test" in text
     assert ".venv-ci" in text
     ignored = (REPOSITORY / ".gitignore").read_text().splitlines()

@@ -14,15 +14,23 @@ from orster_cli.config.schema import Config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
-PAGES = [REPOSITORY / "README.md", *sorted(set(DOCS.glob("*.md")) - {DOCS / "LOG.md"})]
+TOP = sorted(set(DOCS.glob("*.md")) - {DOCS / "LOG.md"})
+INNER = sorted([*(DOCS / "howto").glob("*.md"), *(DOCS / "reference").glob("*.md")])
+FOLDERS = [REPOSITORY / "examples" / "README.md", REPOSITORY / "templates" / "README.md"]
+PAGES = [REPOSITORY / "README.md", *TOP, *INNER, *FOLDERS]
 PATHS = [*PAGES, DOCS / "LOG.md"]
-WITHOUT_WORDS = {"exit-codes.md", "glossary.md", "python.md"}  # pages that need no glossary
+# pages that need no glossary: howto/index.md and the site's menu have it for the short ones
+WITHOUT_WORDS = {DOCS / n for n in ("exit-codes.md", "glossary.md", "python.md")} | {
+    *INNER,
+    *FOLDERS,
+}
+WITHOUT_WORDS -= {DOCS / "howto" / "index.md"}
 SECTIONS = {field.name for field in fields(Config)}
 FILES = {"json", "md", "mk", "py", "safetensors", "sbatch", "toml"}  # extensions, not settings
 
 
 def name(path: Path) -> str:
-    return path.name
+    return path.relative_to(REPOSITORY).as_posix()
 
 
 def anchors(text: str) -> set[str]:
@@ -123,14 +131,23 @@ def test_paragraphs_have_at_most_five_lines(page: Path) -> None:
     assert [line for line in prose if len(line) > 150] == []
 
 
-@pytest.mark.parametrize("page", sorted(set(PAGES) - {DOCS / n for n in WITHOUT_WORDS}), ids=name)
+@pytest.mark.parametrize("page", sorted(set(PAGES) - WITHOUT_WORDS), ids=name)
 def test_pages_link_to_the_glossary(page: Path) -> None:
-    assert re.search(r"\]\((docs/)?glossary\.md\)", page.read_text(encoding="utf-8"))
+    assert re.search(r"\]\((docs/|\.\./)?glossary\.md\)", page.read_text(encoding="utf-8"))
 
 
 def test_the_readme_links_to_every_page() -> None:
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert [p.name for p in PATHS[1:] if f"](docs/{p.name})" not in text] == []
+    assert [p.name for p in (*TOP, DOCS / "LOG.md") if f"](docs/{p.name})" not in text] == []
+
+
+def test_the_start_page_of_each_folder_links_to_its_pages() -> None:
+    start = (DOCS / "index.md").read_text(encoding="utf-8")
+    how_to = (DOCS / "howto" / "index.md").read_text(encoding="utf-8")
+    for page in INNER:
+        here = start if page.parent.name == "reference" else how_to
+        link = f"reference/{page.name}" if page.parent.name == "reference" else page.name
+        assert f"]({link})" in here or page.name == "index.md", page
 
 
 def test_the_glossary_is_short_and_sorted() -> None:
