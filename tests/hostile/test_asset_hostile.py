@@ -21,6 +21,7 @@ from tests.helpers.assets import ellipsoid, moving
 @pytest.fixture
 def asset(tmp_path: Path) -> Path:
     save_asset(tmp_path, moving(ellipsoid(12)))
+    load_asset(tmp_path)  # imports what loading needs, before memory is looked at
     return tmp_path
 
 

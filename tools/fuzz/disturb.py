@@ -75,7 +75,7 @@ def moments(yard: Yard, command: str, numbers: range, seed: int, tally: Tally) -
 
 
 def _killed(yard: Yard, command: str, place: Path, share: float, more: str) -> bool:
-    """SIGKILL after `share` of what a whole run takes; again, with less time, where it has ended by then."""
+    """SIGKILL after `share` of the time of a whole run; again, with less, where it has ended by then."""
     work = silent(yard.words(command, place / "out", more), yard.work)
     for _ in range(6):
         moment = share * yard.seconds[f"{command} {more}"]
