@@ -38,6 +38,7 @@ COMMANDS = {
     "generate": ("generate", "generate"),
     "construct": ("construct", "construct"),
     "evaluate": ("evaluate", "evaluate"),
+    "run": ("run", "run"),
     "export": ("export", "export"),
     "list": ("list", "list_artifacts"),
     "view": ("view", "view"),
@@ -53,7 +54,7 @@ GROUPS = {"import": "import_weights", "config": "config"}
 
 # the commands as --help groups them, in its order
 PANELS = {
-    "Make": ("generate", "sample-video", "construct"),
+    "Make": ("generate", "sample-video", "construct", "run"),
     "Look": ("list", "view", "show", "export", "verify"),
     "Train": ("prepare-data", "pretrain", "distill", "align", "finetune", "import"),
     "Measure": ("evaluate",),

@@ -32,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "sampling construction evaluation",
         "training report",
         "inputs export diagnosis",
-        "gallery hub",
+        "gallery hub fanout",
         "api commands",
         "app",
         "__main__",

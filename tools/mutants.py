@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant(
         "io/transforms_json.py", "times are spread as if one more frame followed",
-        'entry.get("time", i / max(len(frames) - 1, 1))', 'entry.get("time", i / len(frames))',
+        "dtype=torch.float64) / max(count - 1, 1)", "dtype=torch.float64) / max(count, 1)",
         "tests/unit/test_clip_files.py tests/hostile/test_cameras_hostile.py",
     ),
     Mutant(

@@ -297,7 +297,8 @@ def _job(
             )
     mesh = None
     if found is not None and wants_mesh:
-        mesh = open_source_mesh(found.path, clip=found.clip, frames=frames)
+        start = cleaned.asset.at(0.0).means.detach().cpu().numpy()
+        mesh = open_source_mesh(found.path, clip=found.clip, frames=frames, like=start)
         for warning in mesh.scene.warnings:
             sink.warn(f"{found.path.name}: {warning}")
     return ExportJob(

@@ -15,6 +15,7 @@ from orster_cli.ui.out import Out
 
 if TYPE_CHECKING:
     from orster_cli.commands.stage import Stage
+    from orster_cli.dataset.prepare import RunJobs
 
 
 CLIPS = "clips.csv"
@@ -111,14 +112,21 @@ def prepare_data(
     if merge:
         _merge(stage, objects)
     else:
-        _prepare(stage, objects, captions, shard, workers)
+        render_dataset(stage, objects, captions, shard, workers)
 
 
-def _prepare(
-    stage: Stage, objects: list[Path], captions: Path | None, shard: str | None, workers: int
+def render_dataset(
+    stage: Stage,
+    objects: list[Path],
+    captions: Path | None,
+    shard: str | None,
+    workers: int,
+    run_jobs: RunJobs | None = None,
 ) -> None:
+    """Plan, render and commit; `run_jobs` as for `dataset.prepare.prepare`."""
     from orster_cli.core.errors import InputError
     from orster_cli.dataset.sources import parse_part
+    from orster_cli.fanout.sources import Packing
     from orster_cli.inputs.prepare_plan import plan_prepare
 
     if captions is not None and not captions.exists():
@@ -139,8 +147,14 @@ def _prepare(
     with draft:
         if draft.resumed:
             stage.out.info("going on from an earlier run")
+        reporter = stage.out if run_jobs is None else Packing(stage.out)
         done = plan.run(
-            draft.dir, draft.scratch, workers=workers, reporter=stage.out, stop=stage.stop
+            draft.dir,
+            draft.scratch,
+            workers=workers,
+            reporter=reporter,
+            stop=stage.stop,
+            run_jobs=run_jobs,
         )
         warnings = stage.out.warnings[:100]
         artifact = draft.commit(done.content, licences=done.licences, warnings=warnings)

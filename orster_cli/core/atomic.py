@@ -16,9 +16,9 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
     The file is synced to disk and renamed when the block ends; an error removes it and leaves `path`
     untouched. A killed process leaves the temporary file, which the next run removes; a link of that name
-    is removed, not followed. With `shared`, for files that several processes may write at once, each
-    process has a temporary name of its own."""
-    owner = f".{os.getpid()}" if shared else ""
+    is removed, not followed. With `shared`, for files that several processes may write at once, also on
+    several machines, each process has a temporary name of its own."""
+    owner = f".{os.uname().nodename}.{os.getpid()}" if shared else ""
     temporary = path.with_name(f"{path.name}{owner}{ENDING}")
     temporary.unlink(missing_ok=True)
     try:

@@ -69,6 +69,12 @@ class GateError(OrsterError):
     code = "E-GATE"
 
 
+class ItemsError(OrsterError):
+    """Some of the items of a fan-out failed; the others are finished (exit 8)."""
+
+    code = "E-ITEMS"
+
+
 class Preempted(OrsterError):
     """A signal stopped the run after its last checkpoint (exit 75)."""
 

@@ -174,3 +174,20 @@ def agrees(function: Callable[[Sequence[Tensor], Sequence[Tensor], float], None]
             return False
         results.append(values)
     return all(torch.allclose(a, b) for a, b in zip(*results, strict=True))
+
+
+def copy_each(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Copy each of `sources` into the target of its place, in one launch where torch can."""
+    fused = getattr(torch, "_foreach_copy_", None)
+    if fused is not None:
+        fused(list(targets), list(sources))
+        return
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
+
+
+def allow_variants(count: int) -> None:
+    """Let torch.compile keep at least `count` variants of one function, where it has such a limit."""
+    config = getattr(getattr(torch, "_dynamo", None), "config", None)
+    if hasattr(config, "recompile_limit"):
+        config.recompile_limit = max(config.recompile_limit, count)

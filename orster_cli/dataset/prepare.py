@@ -8,7 +8,7 @@ order of the sources, so that the result is bit-identical for any number of work
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,8 @@ from orster_cli.dataset.pool import for_each
 from orster_cli.dataset.sources import Source
 from orster_cli.mesh_render.blender import require_bpy
 
+# yields each job in order, when it is processed; those whose flag is not set are finished already
+RunJobs = Callable[[Iterator[tuple[SourceJob, bool]]], Iterator[SourceJob]]
 _MAX_LICENCES = 100
 _MAX_REASONS = 1000
 _NOT_RENDERED = {"key", "reason", "source", "clip", "clip_name"}  # all of the record of such a clip
@@ -56,13 +58,15 @@ def prepare(
     workers: int = 1,
     reporter: Reporter,
     stop: StopFlag | None = None,
+    run_jobs: RunJobs | None = None,
 ) -> PrepareResult:
     """Render, curate and pack all clips of `sources` into `out` (shards, index.json, contact
     sheets); `scratch` holds finished clips between runs.
 
-    `captions` by (file name or path, clip) selects the clips; None selects all. Damaged sources are listed
-    as dropped. InputError: no clip is accepted; Preempted: `stop` was requested; MissingResourceError:
-    the renderer or device of `cfg` is missing."""
+    `captions` by (file name or path, clip) selects the clips; None selects all. `run_jobs` calls
+    `process_source` on the jobs in `workers` processes; None: in processes of this machine. Damaged sources
+    are listed as dropped. InputError: no clip is accepted; Preempted: `stop` was requested;
+    MissingResourceError: the renderer or device of `cfg` is missing."""
     if cfg.renderer == "blender":
         require_bpy()
     _check_device(cfg.device)
@@ -72,7 +76,8 @@ def prepare(
     licences: set[str] = set()
     jobs = _jobs(sources, captions, workspace, cfg)
     reporter.step("render", 0, len(sources))
-    for done, job in enumerate(for_each(process_source, jobs, workers), 1):
+    each = run_jobs(jobs) if run_jobs is not None else for_each(process_source, jobs, workers)
+    for done, job in enumerate(each, 1):
         summary = workspace.source_summary(job.source.key)
         for warning in summary["warnings"]:
             reporter.warn(f"{job.source.name}: {warning}")

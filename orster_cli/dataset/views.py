@@ -57,6 +57,12 @@ def normalize_object(scene: Scene, clip: int | None, cfg: PrepareConfig) -> Norm
     return NormalizedClip(scene, clip, normalize_clip(scene, clip, seconds, cfg.elevation))
 
 
+def normalize_pose(scene: Scene, clip: int | None, cfg: PrepareConfig) -> NormalizedClip:
+    """Normalise an object by its pose at the start of animation `clip` alone, wherever it goes later."""
+    start = np.array([clip_seconds(scene, clip, 0.0)])
+    return NormalizedClip(scene, clip, normalize_clip(scene, clip, start, cfg.elevation))
+
+
 def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, torch.Tensor]]:
     """Cameras and times of each view. With azimuth jitter, the start azimuth of the orbits is drawn from
     the sample's `key`; front view and grid always start at azimuth 0.

@@ -14,7 +14,7 @@ import numpy as np
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
-from orster_cli.dataset.views import clip_seconds, normalize_object
+from orster_cli.dataset.views import clip_seconds, normalize_object, normalize_pose
 from orster_cli.geometry.conventions import GLTF_TO_WORLD
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.gltf.container import read_gltf
@@ -75,9 +75,13 @@ class SourceMesh:
         return found[inside] - first
 
 
-def open_source_mesh(path: Path, *, clip: int | None = None, frames: int = 24) -> SourceMesh:
-    """The mesh of `path`, normalised as `sample-video --object` and `prepare-data` do for clips of `frames`
-    moments. `clip`: the animation that the asset shows; None: the first, if the file has any.
+def open_source_mesh(
+    path: Path, *, clip: int | None = None, frames: int = 24, like: np.ndarray | None = None
+) -> SourceMesh:
+    """The mesh of `path`, normalised as `prepare-data` does for clips of `frames` moments, or by the pose
+    alone as `sample-video --object` does: whichever fits `like` better, the places [N,3] of the asset's
+    Gaussians at its start (None: the first). `clip`: the animation that the asset shows; None: the first,
+    if the file has any.
 
     InputError: not a readable glTF file, or no such animation."""
     document = read_gltf(path)
@@ -86,5 +90,15 @@ def open_source_mesh(path: Path, *, clip: int | None = None, frames: int = 24) -
         raise InputError(f"{path}: no animation {clip}, the file has {len(scene.clips)}")
     if clip is None and scene.clips:
         clip = 0
-    normalized = normalize_object(scene, clip, PrepareConfig(frames=max(frames, 2)))
-    return SourceMesh(document, scene, clip, normalized.normalization)
+    cfg = PrepareConfig(frames=max(frames, 2))
+    placed = [
+        SourceMesh(document, scene, clip, normalized(scene, clip, cfg).normalization)
+        for normalized in (normalize_object, normalize_pose)
+    ]
+    return placed[0] if like is None else min(placed, key=lambda one: _misfit(one, like))
+
+
+def _misfit(source: SourceMesh, places: np.ndarray) -> float:
+    """How far the box of the mesh is from that of `places` [N,3], but for a few strays."""
+    box = np.quantile(source.mesh.vertices, (0.01, 0.99), axis=0)
+    return float(np.abs(box - np.quantile(places, (0.01, 0.99), axis=0)).max())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-from orster_cli.core.types import Cameras
+    from orster_cli.core.types import Cameras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class Similarity:
 def nearest_point(origins: Tensor, directions: Tensor) -> Tensor | None:
     """[3] the point with the least sum of squared distances to the lines from `origins` [T,3] along unit
     `directions` [T,3]. None: the lines are (almost) parallel."""
+    import torch
+
     across = torch.eye(3, dtype=origins.dtype) - directions[:, :, None] * directions[:, None]
     total = across.mean(dim=0)
     if float(torch.linalg.eigvalsh(total)[0]) < 1e-3:

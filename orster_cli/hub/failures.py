@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from orster_cli.core.errors import ConfigError, MissingResourceError, OrsterError
 from orster_cli.core.names import printable
 
-NO_REPOSITORY, NO_REVISION = "E-HUB-REPO", "E-HUB-REVISION"
+NO_REPOSITORY = "E-HUB-REPO"
+NO_REVISION = "E-HUB-REVISION"
 TOKEN, REFUSED = "E-HUB-TOKEN", "E-HUB-REFUSED"
 NETWORK, SERVER = "E-HUB-NETWORK", "E-HUB"
 
@@ -55,8 +56,8 @@ def hub_errors(what: str) -> Iterator[None]:
 
 def no_repository(what: str) -> MissingResourceError:
     """There is no repository `what` that can be seen."""
-    code, problem, hint = _STATUS[404]
-    return MissingResourceError(f"{what}: {problem} on the hub", hint=hint, code=code)
+    _, problem, hint = _STATUS[404]
+    return MissingResourceError(f"{what}: {problem} on the hub", hint=hint, code=NO_REPOSITORY)
 
 
 def no_token(what: str) -> MissingResourceError:

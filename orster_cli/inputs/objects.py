@@ -15,7 +15,6 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.names import key_slug, printable
 from orster_cli.gltf.container import GLTF_SUFFIXES, files_of
 from orster_cli.inputs.files import input_file
-from orster_cli.io.clip_files import find_object
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile
@@ -41,6 +40,8 @@ def object_files(path: Path) -> list[InputFile]:
 def source_object(asset: Artifact) -> SourceObject | None:
     """The mesh that `asset` came from: its own copy, or a file of the recorded name and hash beside it, in
     the folders above it or in the current folder. None: it came from none, or that is not here."""
+    from orster_cli.io.clip_files import find_object
+
     kept = find_object(asset.path)
     if kept is not None:
         return SourceObject(kept)

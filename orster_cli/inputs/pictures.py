@@ -63,6 +63,6 @@ def warn_far(
     distance = known.distance(vector)
     if distance > known.threshold:
         reporter.warn(
-            f"{where}: far from everything the model was trained on (distance {distance:.2f}, at most "
-            f"{known.threshold:.2f} for what it knows): expect another object"
+            f"{where}: far from everything the model was trained on (distance {distance:.2g}, at most "
+            f"{known.threshold:.2g} for what it knows): expect another object"
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile
     from orster_cli.dataset.caption_rows import Matched
     from orster_cli.dataset.captions import Caption
-    from orster_cli.dataset.prepare import PrepareResult
+    from orster_cli.dataset.prepare import PrepareResult, RunJobs
     from orster_cli.dataset.sources import Source
 
 
@@ -51,8 +51,9 @@ class PreparePlan:
         workers: int,
         reporter: Reporter,
         stop: StopFlag | None = None,
+        run_jobs: RunJobs | None = None,
     ) -> PrepareResult:
-        """Render into `folder`; errors as `dataset.prepare.prepare`."""
+        """Render into `folder`; `run_jobs` and errors as `dataset.prepare.prepare`."""
         from orster_cli.dataset.prepare import prepare
 
         return prepare(
@@ -64,6 +65,7 @@ class PreparePlan:
             workers=workers,
             reporter=reporter,
             stop=stop,
+            run_jobs=run_jobs,
         )
 
 

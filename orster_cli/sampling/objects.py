@@ -13,7 +13,7 @@ from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.splat_placement import read_placed
-from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
+from orster_cli.dataset.views import NormalizedClip, normalize_object, normalize_pose, render_view
 from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.gltf.load import load_gltf
 from orster_cli.gltf.normalization import has_size_at_start
@@ -48,13 +48,21 @@ def render_object_orbit(
 
 def _at_start(scene: Scene, cfg: PrepareConfig, reporter: Reporter) -> NormalizedClip:
     """The object whose time 0 is the start of its first animation, or the rest pose where there is none, or
-    where the object has no size at the start."""
-    normalized = normalize_object(scene, 0 if scene.clips else None, cfg)
-    scale = normalized.normalization.scale
-    if not scene.clips or has_size_at_start(scene, 0, scene.clips[0].start, scale):
-        return normalized
-    name = printable(scene.path.name)
-    if not has_size_at_start(scene, None, 0.0, scale):
-        raise InputError(f"{name}: it has no size at its animation's start, nor in its rest pose")
-    reporter.warn(f"{name}: it has no size at its animation's start: its rest pose is shown")
-    return normalize_object(scene, None, cfg)
+    where the object has no size at the start. It is placed by that pose: where an animation goes later that
+    nobody asked for must not matter."""
+    clip = 0 if scene.clips else None
+    if clip is not None:
+        name, scale = (
+            printable(scene.path.name),
+            normalize_object(scene, 0, cfg).normalization.scale,
+        )
+        if not has_size_at_start(scene, 0, scene.clips[0].start, scale):
+            if not has_size_at_start(scene, None, 0.0, scale):
+                raise InputError(
+                    f"{name}: it has no size at its animation's start, nor in its rest pose"
+                )
+            reporter.warn(
+                f"{name}: it has no size at its animation's start: its rest pose is shown"
+            )
+            clip = None
+    return normalize_pose(scene, clip, cfg)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from orster_cli.core.native_ops import allow_variants, copy_each
 from orster_cli.diffusion.channels import Channel
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.layers import (
@@ -138,7 +139,7 @@ class FastModel:
         """Give the copy the present weights."""
         if self._pairs:
             copies, originals = zip(*self._pairs, strict=True)
-            torch._foreach_copy_(list(copies), list(originals))
+            copy_each(copies, originals)
 
     def _cast(self) -> torch.autocast:
         # a graph must make its own copies of the weights: cached ones would be of another pass
@@ -210,7 +211,7 @@ def _hand_over(full: nn.Parameter) -> Callable[[Tensor], None]:
 
 def _compile_units(model: STD4D) -> None:
     """Compile the spatial and temporal units in place. Units of equal sizes share their code."""
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
+    allow_variants(VARIANTS)
     for module in model.modules():
         if isinstance(module, ResnetBlock2D | TemporalConvLayer):
             module.compile(dynamic=False)

@@ -33,6 +33,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int, str], ...] = (
         "the output exists with other inputs, is an input, or another process writes it",
     ),
     (errors.GateError, 7, "a gate was not met"),
+    (errors.ItemsError, 8, "some items of `orster run` failed; the others are done"),
     (errors.Preempted, 75, "stopped by a signal after a checkpoint: run the same command again"),
     (errors.OrsterError, BUG, "any other error of orster"),
 )

@@ -56,6 +56,10 @@ INTO = {  # commands that write several artifacts below a folder, and their name
 }
 # commands that write files for other programs, which are no artifacts: tests/e2e/test_export.py
 FILES = ["export @asset --to glb --mesh @x.glb"]
+# starts these commands, each of which checks its own output: tests/e2e/test_run.py
+STARTS = ["run construct --over @clip"]
+# fetches an artifact into a folder that must not be there: tests/e2e/test_hub.py
+FETCHES = ["pull someone/frog"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -222,7 +226,7 @@ def _with_output(command: click.Command, name: str = "") -> Iterator[str]:
 def test_every_command_that_writes_is_in_these_tables() -> None:
     names = set(_with_output(typer.main.get_command(build())))
     assert {"construct", "import clip", "evaluate"} <= names
-    lines = [*WRITES, *INTO, *FILES]
+    lines = [*WRITES, *INTO, *FILES, *STARTS, *FETCHES]
     assert {n for n in names if not any(line.startswith(f"{n} ") for line in lines)} == set()
 
 

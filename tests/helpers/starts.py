@@ -22,6 +22,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRELOADED = "tests.helpers.preloaded"
 _context = multiprocessing.get_context("forkserver")
+_started: list[BaseProcess] = []
 
 
 def start(
@@ -35,6 +36,7 @@ def start(
     try:
         process = _context.Process(target=_work, args=(talk, dict(env or {}), work, args))
         process.start()
+        _started.append(process)
     finally:
         if old is None:
             del os.environ["PYTHONPATH"]
@@ -73,7 +75,12 @@ def ended(process: BaseProcess, talk: Path, seconds: float = 300) -> int:
 
 
 def stop_server() -> None:
-    """At a session's end: wait for it, so that its time is counted."""
+    """At a session's end: wait for it, so that its time is counted. What a failed test left running, or
+    stopped, would keep it for ever: that is killed."""
+    for process in _started:
+        if process.is_alive():
+            process.kill()
+            process.join()
     forkserver._forkserver._stop()  # nothing where none was started
 
 

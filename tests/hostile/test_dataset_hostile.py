@@ -107,7 +107,7 @@ SAMPLES: dict[str, tuple[Change, str]] = {
     "K texts": (in_view("K", ["a", "b", "c"]), "frame 0: K: expected numbers"),
     "K ragged": (in_view("K", [[[1], [2, 3]]] * 3), "frame 0: K: expected numbers"),
     "w2c object": (in_view("w2c", {"0": 1}), "w2c to be a list of 3"),
-    "times text": (in_view("times", ["now"] * 3), "frame 0: time: expected numbers"),
+    "times text": (in_view("times", ["now"] * 3), "frame 0: time: expected a number"),
     "late": (in_view("times", [0, 1, 2]), r"times in \[0,1\], got 0 to 2"),
     "width text": (in_view("width", "8"), "width to be 1 to"),
     "wide": (in_view("width", 10**9), "width to be 1 to"),

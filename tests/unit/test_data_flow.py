@@ -44,7 +44,8 @@ def test_it_is_light_or_dark_as_the_screen_is_and_fetches_nothing() -> None:
 def test_its_commands_are_the_commands() -> None:
     drawn = {word for box in flow.COMMANDS for word in box.lines[0].split(", ")}
     assert drawn == set(REAL) - {
-        "generate", "show", "list", "view", "export", "verify", "doctor", "init", "demo",
+        "generate", "run", "show", "list", "view", "export", "verify", "push", "pull", "doctor", "init",
+        "demo",
     }  # fmt: skip
     assert drawn <= set(re.findall(r"[a-z]+(?:-[a-z]+)?", flow.DESCRIPTION))
 

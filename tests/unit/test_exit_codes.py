@@ -26,6 +26,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "exit-codes.md"
         (errors.NumericalError, 5),
         (errors.ConflictError, 6),
         (errors.GateError, 7),
+        (errors.ItemsError, 8),
         (errors.Preempted, 75),
     ],
 )

@@ -70,6 +70,12 @@ def unknown(words: list[str]) -> list[str]:
     """The command or the options of a line that orster does not have."""
     command = get_command(build())
     subcommands = command.commands  # type: ignore[attr-defined]
+    if words[0] == "run" and "--" in words:  # what stands there belongs to the command that it runs
+        mark = words.index("--")
+        inner = unknown([words[1], *words[mark + 1 :]])
+        words = words[:mark]
+        if inner:
+            return inner
     if words[0] == "COMMAND" or words[0].startswith("-"):
         return []
     while words and words[0] in subcommands:

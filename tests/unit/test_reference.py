@@ -68,7 +68,7 @@ def test_every_setting_is_there_once_with_its_bounds(pages: dict[str, str]) -> N
 def test_every_error_code_has_the_exit_code_of_its_class() -> None:
     codes = {code.name: code for code in error_codes()}
     assert codes["E-PLY-COUNT"].exits == (3,)
-    assert codes["E-PLY-COUNT"].message == "...: ... Gaussians, at most ..."
+    assert codes["E-BLANK"].message == "...: shows nothing: all its pixels have one colour"
     assert codes["E-OUTPUT"].exits == (6,)  # its code is a constant of the module
     assert codes["E-SYSTEM"].exits == codes["E-MEMORY"].exits == (4,)
     # every code that stands anywhere in the package

@@ -13,6 +13,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.dataset.curation import touches_border
 from orster_cli.dataset.views import normalize_object, render_views, view_cameras
+from orster_cli.export.source_mesh import open_source_mesh
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.gltf.normalization import MAX_CLIP_SIDE, normalize_clip
@@ -157,6 +158,25 @@ def test_an_object_without_size_at_the_start_is_placed_by_its_whole_clip(tmp_pat
     glb.root["nodes"][0]["scale"] = [0, 0, 0]
     with pytest.raises(InputError, match="nor in its rest pose"):
         render_object_orbit(glb.save(tmp_path / "b.glb"), cameras)
+
+
+def test_a_condition_is_placed_by_its_pose_wherever_its_animation_goes(tmp_path: Path) -> None:
+    """As a user's object without the animation would be; and its exported mesh lies where it is."""
+    glb = Glb()
+    primitive = glb.mesh(CORNERS, [0, 1, 2, 0, 2, 3, 4, 5, 6, 4, 6, 7])
+    glb.root["materials"], primitive["material"] = [{"doubleSided": True}], 0
+    still = glb.save(tmp_path / "still.glb")
+    glb.animate(0, "translation", [0, 1], [[0, 0, 0], [8, 0, 0]])
+    flying = glb.save(tmp_path / "flying.glb")
+    cameras = orbit_cameras(orbit_azimuths(4), width=32, height=32)
+    seen, wanted = (render_object_orbit(path, cameras).frames for path in (flying, still))
+    assert torch.equal(seen, wanted)
+    placed = open_source_mesh(still).mesh.vertices
+    found = open_source_mesh(flying, like=placed).mesh.vertices
+    np.testing.assert_allclose(found, placed, atol=1e-6)
+    whole = open_source_mesh(flying).mesh.vertices  # as prepare-data places it
+    np.testing.assert_allclose(open_source_mesh(flying, like=whole).mesh.vertices, whole, atol=1e-6)
+    assert np.abs(whole - placed).max() > 0.1
 
 
 def test_a_flat_object_is_placed_by_its_longest_side(tmp_path: Path) -> None:

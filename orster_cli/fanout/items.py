@@ -1,0 +1,179 @@
+"""The items of `--over`: prompts, files and artifacts, each with an id and the words that name it.
+
+A text file has an item in each line: a prompt, or for commands that read files a path. A folder is searched
+for what the command reads; an artifact in it is one item. A dataset has its clips.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orster_cli.artifacts.manifest import MANIFEST
+from orster_cli.artifacts.outputs import artifact_kind
+from orster_cli.core.errors import InputError
+from orster_cli.core.limits import JSON_MAX_BYTES
+from orster_cli.core.names import printable, slug
+from orster_cli.core.strict_json import read_json
+from orster_cli.inputs.prompts import read_texts
+
+PROMPT, IMAGE, FILE, FRAMES = "prompt", "image", "file", "frames"
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
+VIDEOS = frozenset({".mp4", ".webm", ".mov", ".mkv", ".avi", ".gif"})
+MESHES = frozenset({".glb", ".gltf"})
+GENERIC = ("clip", "asset")  # names of folders that say nothing: generate's NAME/clip, NAME/asset
+LISTS = (".txt", ".list")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reads:
+    """What a command reads: kinds of artifacts, suffixes of files, prompts, folders of frames."""
+
+    kinds: frozenset[str]
+    suffixes: frozenset[str]
+    prompts: bool = False
+    frames: bool = False
+
+
+_OBJECTS = Reads(kinds=frozenset({"clip", "dataset"}), suffixes=IMAGES | MESHES, prompts=True)
+READS = {
+    "generate": _OBJECTS,
+    "sample-video": _OBJECTS,
+    "construct": Reads(kinds=frozenset({"clip", "dataset"}), suffixes=VIDEOS, frames=True),
+    "evaluate": Reads(
+        kinds=frozenset({"asset", "clip", "dataset"}),
+        suffixes=VIDEOS | MESHES | {".ply"},
+        frames=True,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """`id`: the name of its output folder; `text`: a prompt, an absolute path, or "path#key"."""
+
+    id: str
+    text: str
+    form: str
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder that it is read from; None for a prompt."""
+        if self.form == PROMPT:
+            return None
+        return Path(self.text if os.path.lexists(self.text) else self.text.partition("#")[0])
+
+
+def find_items(over: Path, command: str) -> tuple[list[Item], int]:
+    """The items of `over` that `command` reads, each with an id of its own, and the number of files that
+    are left out. InputError: there are none."""
+    reads = READS[command]
+    left_out = 0
+    if over.is_dir():
+        named = []
+        for name, text, form in _in_folder(over.absolute(), reads):
+            if form:
+                named.append((name, text, form))
+            else:
+                left_out += 1
+    elif not over.exists():
+        raise InputError(f"{over}: no such file or folder")
+    elif over.suffix.lower() in reads.suffixes:
+        named = [(over.stem, str(over.absolute()), _form(over))]
+    else:
+        named = list(_in_list(over, reads))
+    if not named:
+        raise InputError(f"{over}: nothing in it that {command} reads", hint=_forms(reads))
+    names: Counter[str] = Counter()
+    taken: set[str] = set()
+    items = []
+    for name, text, form in named:
+        base = slug(name, maximum=60)
+        base = base.lower() if form == PROMPT else base
+        names[base] += 1
+        unique = base if base not in taken else f"{base}--{names[base]}"
+        while unique in taken:
+            names[base] += 1
+            unique = f"{base}--{names[base]}"
+        taken.add(unique)
+        items.append(Item(id=unique, text=text, form=form))
+    return items, left_out
+
+
+def _in_list(path: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
+    for line in read_texts(path):
+        if reads.prompts and Path(line).suffix.lower() not in reads.suffixes:
+            yield line, line, PROMPT
+            continue
+        name, _, key = line.partition("#")
+        found = Path(os.path.abspath(path.parent / name))
+        if not found.exists():
+            raise InputError(f"{path}: {printable(line)}: no such file or folder")
+        text = f"{found}#{key}" if key else str(found)
+        yield key or found.stem, text, _form(found)
+
+
+def _in_folder(root: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
+    """(name, text, form) of everything below `root`; form "" of what is left out."""
+    for folder, folders, files in os.walk(root):
+        path = Path(folder)
+        kind = artifact_kind(path) if MANIFEST in files else None
+        frames = kind is None and reads.frames and "transforms.json" in files
+        if kind is not None or frames:
+            folders.clear()
+            yield from _artifact(path, root, kind, reads)
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            file = path / name
+            fits = file.suffix.lower() in reads.suffixes and not name.startswith(".")
+            relative = file.relative_to(root).with_suffix("")
+            yield "-".join(relative.parts), str(file), _form(file) if fits else ""
+
+
+def _artifact(
+    path: Path, root: Path, kind: str | None, reads: Reads
+) -> Iterator[tuple[str, str, str]]:
+    parts = [*path.relative_to(root).parts] or [path.name]
+    if len(parts) > 1 and parts[-1] in GENERIC:
+        parts.pop()
+    name = "-".join(parts)
+    if kind is not None and kind not in reads.kinds:
+        yield name, str(path), ""
+    elif kind == "dataset":
+        for key in _keys(path):
+            yield key if path == root else f"{name}-{key}", f"{path}#{key}", FILE
+    else:
+        yield name, str(path), FRAMES if kind is None else FILE
+
+
+def _keys(dataset: Path) -> list[str]:
+    """The keys of a dataset's clips, from its index alone."""
+    path = dataset / "index.json"
+    try:
+        return [str(sample["key"]) for sample in read_json(path, maximum=JSON_MAX_BYTES)["samples"]]
+    except (KeyError, TypeError):
+        raise InputError(f"{path}: expected a list of samples with keys") from None
+
+
+def _form(path: Path) -> str:
+    return IMAGE if path.suffix.lower() in IMAGES else FILE
+
+
+def _forms(reads: Reads) -> str:
+    words = ["a text file with a prompt in each line"] if reads.prompts else []
+    words.append(f"{', '.join(sorted(reads.kinds))} artifacts")
+    return f"give {' or '.join(words)}, or files: {', '.join(sorted(reads.suffixes))}"
+
+
+def command_words(command: str, item: Item, out: Path, options: list[str]) -> list[str]:
+    """The command line that makes `out` of `item`. In the options, {id} stands for the item's id."""
+    own = [option.replace("{id}", item.id) for option in options]
+    words = [command, *own, "-o", str(out), "--json"]
+    if READS[command].prompts:
+        name = {PROMPT: "--text", IMAGE: "--image"}.get(item.form, "--object")
+        return [*words, f"{name}={item.text}"]
+    return [*words, "--", item.text]
