@@ -15,6 +15,7 @@ from PIL import Image
 
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
+from orster_cli.splatting.gaussians4d import Gaussians4D
 from tools.fuzz import containers
 from tools.fuzz.mutation import change_bytes, change_json, change_lines, json_bytes
 
@@ -54,7 +55,6 @@ def _check_gaussians(found: Gaussians) -> None:
 
 def _tensor_files(folder: Path) -> list[Files]:
     from orster_cli.io.tensors import write_tensors
-    from orster_cli.splatting.gaussians4d import Gaussians4D
     from tests.helpers.assets import ellipsoid, moving
 
     g = torch.Generator().manual_seed(0)
@@ -71,10 +71,30 @@ def _tensor_files(folder: Path) -> list[Files]:
     asset: Gaussians4D = moving(ellipsoid(12))
     from orster_cli.construction.asset import save_asset
 
-    (folder / "asset").mkdir()
-    save_asset(folder / "asset", asset)
+    for name, one in (("asset", asset), ("following", _following_nodes())):
+        (folder / name).mkdir()
+        save_asset(folder / name, one)
     bases = [{"a.safetensors": (folder / f"{n}.safetensors").read_bytes()} for n in ("one", "two")]
-    return [*bases, *bases, {p.name: p.read_bytes() for p in (folder / "asset").iterdir()}]
+    assets = [
+        {p.name: p.read_bytes() for p in (folder / name).iterdir()}
+        for name in ("asset", "following")
+    ]
+    return [*bases, *bases, *assets]
+
+
+def _following_nodes() -> Gaussians4D:
+    """An asset of 12 Gaussians that follow 3 control nodes."""
+    from orster_cli.construction.node_graph import build_nodes
+    from orster_cli.splatting.deformation import DeformationConfig, DeformationField
+    from orster_cli.splatting.gaussians4d import Motion, Timeline
+    from tests.helpers.assets import BOX, PLANES, ellipsoid
+
+    canonical = ellipsoid(12)
+    nodes = build_nodes(canonical.means, canonical.means, 3)
+    config = DeformationConfig(hexplane=PLANES, width=16, nodes=3, leave=0.1)
+    field = DeformationField(config, BOX, nodes=nodes)
+    motion = Motion(Timeline(), field).requires_grad_(False)
+    return Gaussians4D(canonical=canonical, motion=motion)
 
 
 def _tensor_mutant(files: Files, rng: random.Random) -> Files:
