@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import time
@@ -58,6 +59,8 @@ def _broken(folder: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "open":
         os.open(folder / "a", os.O_RDONLY)
+    if word == "pickle":
+        pickle.loads(pickle.dumps(Path))
     if word == "touched":
         with pytest.raises(OSError, match=r".*"):
             socket.create_connection(("127.0.0.1", 9), timeout=0.1)
@@ -74,6 +77,7 @@ WORDS = (
     "crash",
     "open",
     "touched",
+    "pickle",
     "fine",
 )
 
@@ -91,9 +95,9 @@ def test_each_way_to_fail_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found = {WORDS[one["number"]]: one["kind"] for one in said["findings"]}
     assert found == {
         "untyped": "untyped", "wrong": "wrong", "memory": "memory", "left": "file left", "slow": "slow",
-        "crash": "crash", "open": "descriptor left", "touched": "touched",
+        "crash": "crash", "open": "descriptor left", "touched": "touched", "pickle": "touched",
     }  # fmt: skip
-    assert said["outcomes"]["valid"] == 5
+    assert said["outcomes"]["valid"] == 6
     assert said["outcomes"]["refused"] == 1
 
 

@@ -89,7 +89,7 @@ def write_page(path: Path, results: list[dict[str, Any]], kinds: Mapping[str, An
         for command, _, whole in trials(part):
             mine = [r for r in _of(results, part) if r["command"] == command]
             outcomes = _sum(mine, "outcomes")
-            said = ", ".join(f"{n} {o}" for o, n in sorted(outcomes.items()) if o != "measured")
+            said = ", ".join(_counted(o, n) for o, n in sorted(outcomes.items()) if o != "measured")
             budget = "each" if part == "kills" else str(whole)
             counted = sum(r["count"] for r in mine)
             faults = sum(len(r["findings"]) for r in mine)
@@ -98,6 +98,10 @@ def write_page(path: Path, results: list[dict[str, Any]], kinds: Mapping[str, An
     text += _table(head, rows) + DAMAGE
     text += "\n## What was found\n\n" + _table(("date", "part", "what was wrong", "now"), FOUND)
     path.write_text(text, encoding="utf-8")
+
+
+def _counted(outcome: str, count: int) -> str:
+    return outcome if outcome.startswith("memory grows") else f"{count:,} {outcome}"
 
 
 def _of(results: list[dict[str, Any]], part: str) -> list[dict[str, Any]]:
