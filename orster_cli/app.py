@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any
@@ -21,6 +24,8 @@ from orster_cli.ui.errors import BROKEN_PIPE, INTERRUPTED, USAGE, explain
 from orster_cli.ui.help import laid_out
 from orster_cli.ui.out import Out, ReaderGone, is_screen
 from orster_cli.ui.usage import meant
+
+CRASHES_KEPT = 10  # reports, each with its command line, in the folder of temporary files
 
 # command -> (module, function); the module is small and imports the heavy parts when it runs
 COMMANDS = {
@@ -226,7 +231,21 @@ def _save_crash(error: Exception, arguments: list[str]) -> str | None:
             traceback.print_exception(error, file=crash)
     except OSError:
         return None
+    _prune_crashes(Path(crash.name).parent)
     return crash.name
+
+
+def _prune_crashes(folder: Path) -> None:
+    """Remove all but the newest crash reports of this user in `folder`."""
+    found: list[tuple[float, Path]] = []
+    for path in folder.glob("orster-crash-*.txt"):
+        with suppress(OSError):  # another process removed it
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
+                found.append((facts.st_mtime, path))
+    for _, path in sorted(found)[:-CRASHES_KEPT]:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _stop_writing() -> None:

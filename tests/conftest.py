@@ -14,11 +14,13 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+from tests.helpers.no_network import refuse_connections
 from tests.helpers.processor_time import ProcessorTime
 from tests.helpers.sharing import shared_folder
 from tests.helpers.starts import stop_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+refuse_connections()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,12 +13,13 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import FitScale
 from orster_cli.io.ply import read_ply, write_ply
-from orster_cli.io.tensors import read_tensors, write_tensors
+from orster_cli.io.tensors import fill_module, read_tensors, without_weights, write_tensors
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.nodes import nodes_of
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
+MOST_CYCLES = 10_000
 FORMAT = "orster-asset"
 # 2 has no control nodes, 1 no "fit" either: its low-pass is the same number of pixels at every size
 VERSION = 3
@@ -65,7 +66,8 @@ def load_asset(folder: Path) -> Gaussians4D:
     tensors = read_tensors(folder / MOTION)
     try:
         motion = _motion(value, tensors)
-        motion.load_state_dict(tensors)
+        own = {name: tensor.clone() for name, tensor in tensors.items()}  # not mapped to the file
+        fill_module(motion, own, where=f"{folder / MOTION}: does not fit {DESCRIPTION}")
         nodes = motion.field.nodes
         if nodes is not None and len(nodes.index) != len(canonical):
             raise ValueError(f"{len(nodes.index)} of {len(canonical)} Gaussians follow nodes")
@@ -93,15 +95,28 @@ def _fitted(value: dict[str, Any], path: Path) -> FitScale:
 
 
 def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:
+    """The motion that `value` describes, without weights: what a file claims takes no memory."""
     prefix = "field.features."
     config = DeformationConfig.from_dict(value["field"])
     if (value["version"] == VERSION) != (config.nodes > 0):
         raise ValueError(f"version {value['version']} with {config.nodes} control nodes")
-    field = DeformationField(
-        config,
-        tensors[f"{prefix}planes.aabb"],
-        spatial_prior=tensors.get(f"{prefix}spatial.tokens"),
-        temporal_prior=tensors.get(f"{prefix}temporal.tokens"),
-        nodes=nodes_of(tensors, "field.nodes."),
-    )
-    return Motion(Timeline(**value["timeline"]), field)
+    nodes = nodes_of(tensors, "field.nodes.")
+    with without_weights():
+        field = DeformationField(
+            config,
+            tensors[f"{prefix}planes.aabb"],
+            spatial_prior=tensors.get(f"{prefix}spatial.tokens"),
+            temporal_prior=tensors.get(f"{prefix}temporal.tokens"),
+            nodes=nodes,
+        )
+    return Motion(_timeline(value["timeline"]), field)
+
+
+def _timeline(value: dict[str, Any]) -> Timeline:
+    """TypeError, ValueError: other fields, types or numbers than `save_asset` writes."""
+    timeline = Timeline(**value)
+    if not isinstance(timeline.looping, bool):
+        raise TypeError(f"timeline: looping: expected true or false, got {value['looping']!r}")
+    if type(timeline.cycles) is not int or not 1 <= timeline.cycles <= MOST_CYCLES:
+        raise ValueError(f"timeline: cycles: expected 1 to {MOST_CYCLES}, got {value['cycles']!r}")
+    return timeline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ def read_json(path: Path, *, maximum: int = JSON_MAX_BYTES) -> Any:
         if path.exists() and not path.is_file():  # reading a pipe would not end
             raise InputError(f"{path}: cannot be read: not a file")
         with path.open("rb") as handle:
-            data = handle.read(maximum + 1)
-        if len(data) > maximum:
-            raise LimitError(f"{path}: more than {maximum} bytes of JSON")
+            size = os.fstat(handle.fileno()).st_size
+            if size > maximum:
+                raise LimitError(f"{path}: more than {maximum} bytes of JSON")
+            data = handle.read(size)  # a larger number would be allocated before it is read
         text = data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error

@@ -83,6 +83,8 @@ def _glb_chunks(path: Path, data: bytes) -> tuple[bytes, memoryview | None, list
             raise fail(f"a chunk inside the file of {length} bytes", f"{size} bytes at {offset}")
         chunks.append((kind, view[offset + 8 : offset + 8 + size]))
         offset += 8 + size
+    if not chunks:
+        raise fail("a JSON chunk", f"an end after {length} bytes")
     if chunks[0][0] != _CHUNK_JSON:
         raise fail("a JSON chunk first", hex(chunks[0][0]))
     if len(chunks[0][1]) > limits.GLTF_MAX_JSON_BYTES:

@@ -69,7 +69,7 @@ def read_beside(gltf: Path, uri: str, where: str) -> bytes:
         with handle:
             if size > limits.GLTF_MAX_BYTES:
                 raise LimitError(f"{gltf}: {where}: {size} bytes, over {limits.GLTF_MAX_BYTES}")
-            return handle.read(limits.GLTF_MAX_BYTES)
+            return handle.read(size)  # a larger number would be allocated before it is read
     raise InputError(
         f"{gltf}: {where}: {shown!r} beside it: cannot be read: {reason}",
         hint=f"keep the files of an object together, links are not followed; or {_PACK}",

@@ -33,6 +33,7 @@ _KINDS = {
 }  # fmt: skip
 _RANK = {kind: place for place, kind in enumerate(_KINDS)}
 _ALIGNED = 8
+_MOST_DIMENSIONS = 16  # torch makes more than 64, and cannot work with them
 _PIECE = 2**22  # elements checked at a time
 _PICKLES = (b"\x80", b"PK")  # first bytes of a pickle, or of a zip archive of one
 
@@ -77,9 +78,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     _check_header(path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise InputError(
-            f"{path}: not a readable safetensors file: {error}", code="E-TENSORS"
+            f"{path}: not a readable safetensors file: {reason}", code="E-TENSORS"
         ) from error
     check_tensors(tensors, where=str(path))
     return tensors
@@ -93,6 +95,8 @@ def check_tensors(tensors: Mapping[str, Tensor], *, where: str) -> None:
             raise InputError(f"{where}: tensor name {name[:60]!r} is not allowed", code="E-TENSORS")
         if value.dtype not in _TYPES:
             raise InputError(f"{where}: {name}: type {value.dtype} is not expected here")
+        if value.ndim > _MOST_DIMENSIONS:
+            raise InputError(f"{where}: {name}: {value.ndim} dimensions", code="E-TENSORS")
         if value.is_floating_point() and not _all_finite(value):
             raise InputError(f"{where}: {name}: holds values that are not finite")
 
@@ -150,7 +154,8 @@ class _NothingDrawn(TorchFunctionMode):
             tensor: Tensor = args[0] if args else given["tensor"]
             if tensor.is_meta:
                 return tensor
-        elif func is torch.randn and not {"device", "generator"} & set(given):
+        elif func is torch.randn and "device" not in given:
+            given = {key: value for key, value in given.items() if key != "generator"}
             func = torch.empty
         return func(*args, **given)
 

@@ -14,12 +14,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orster_cli.core.errors import InputError
+from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
 from orster_cli.splatting.mlp import apply_layers
 from orster_cli.splatting.nodes import DELTAS, ControlNodes
 from orster_cli.splatting.st_hexplane import STHexPlane
+
+MOST_SCALES = 16
+# the largest numbers of a field that is read from a file
+_MOST = {
+    "width": 4096, "hidden": 64, "prior_width": 4096, "channels": 1024, "resolution": 4096,
+    "time_resolution": 4096, "scale": 64, "scales": MOST_SCALES, "nodes": 65536, "leave": 1000,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +65,30 @@ class DeformationConfig:
             planes = dict(values["hexplane"])
             planes["scales"] = tuple(planes["scales"])
             rest = {key: value for key, value in values.items() if key != "hexplane"}
+            for scale in planes["scales"][:MOST_SCALES]:
+                _check_value("scale", scale)
+            sizes = planes | rest | {"scales": len(planes["scales"])}
+            for key, value in sizes.items():
+                _check_value(key, value)
             return cls(hexplane=HexPlaneConfig(**planes), **rest)
-        except (KeyError, TypeError, ValueError) as error:
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"deformation config: {type(error).__name__}: {error}",
                 hint="the asset was written by another version; construct it again",
             ) from error
+
+
+def _check_value(key: str, value: object) -> None:
+    """ValueError: a field of an asset that no fit writes, which would take time and memory to build."""
+    most = _MOST.get(key)
+    if most is None:
+        fits, expected = isinstance(value, bool), "true or false"
+    elif key == "leave":
+        fits, expected = type(value) in (int, float) and 0 <= value <= most, f"0 to {most}"  # type: ignore[operator]
+    else:
+        fits, expected = type(value) is int and 0 <= value <= most, f"0 to {most}"
+    if not fits:
+        raise ValueError(f"{key}: expected {expected}, got {str(value)[:40]}")
 
 
 class DeformationField(nn.Module):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
+from orster_cli.core.errors import NumericalError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.deformation import DeformationField
 
@@ -32,8 +34,14 @@ class Gaussians4D:
     motion: Motion
 
     def at(self, time: float) -> Gaussians:
-        """The Gaussians at `time` in [0,1] of the clip."""
-        return self.motion(self.canonical, self.motion.timeline.phase(time))
+        """The Gaussians at `time` in [0,1] of the clip. NumericalError: means that are not finite."""
+        moved = self.motion(self.canonical, self.motion.timeline.phase(time))
+        if not bool(torch.isfinite(moved.means).all()):
+            raise NumericalError(
+                f"the motion at time {time:g} has means that are not finite",
+                hint="the asset is damaged or was fitted badly; construct it again",
+            )
+        return moved
 
 
 class Motion(nn.Module):

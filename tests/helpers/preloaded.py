@@ -3,6 +3,10 @@
 import importlib
 import pkgutil
 
+from tests.helpers.no_network import refuse_connections
+
+refuse_connections()
+
 for _name in ("app", "commands", "inputs", "training", "construction", "evaluation"):
     _module = importlib.import_module(f"orster_cli.{_name}")
     for _part in pkgutil.iter_modules(getattr(_module, "__path__", ())):

@@ -70,6 +70,8 @@ CASES: dict[str, tuple[bytes, str]] = {
     "short": (b"glTF\x02\0\0\0", "at least 20 bytes"),
     "version 1": (GOOD[:4] + struct.pack("<I", 1) + GOOD[8:], "container version 2"),
     "a length that lies": (GOOD[:8] + struct.pack("<I", 10**9) + GOOD[12:], "a length of"),
+    "a length of the header alone": (GOOD[:8] + struct.pack("<I", 12) + GOOD[12:], "a JSON chunk"),
+    "a length of nothing": (GOOD[:8] + bytes(4) + GOOD[12:], "a JSON chunk"),
     "truncated": (GOOD[:-40], "a length of"),
     "a chunk that lies": (GOOD[:12] + struct.pack("<I", 2**31) + GOOD[16:], "inside the file"),
     "binary first": (GOOD[:16] + b"BIN\0" + GOOD[20:], "JSON chunk first"),

@@ -47,6 +47,11 @@ CASES: dict[str, tuple[bytes, str]] = {
     "beyond": (crafted(entry(data_offsets=[0, 16], shape=[4])), "not a readable safetensors"),
     "overflow": (crafted(entry(shape=[2**40, 2**40])), "not a readable safetensors"),
     "negative": (crafted(entry(shape=[-2])), "not a readable safetensors"),
+    "beyond 64 bits": (
+        crafted(entry(shape=[2, 2**63, 0], data_offsets=[0, 0]), b""),
+        "not a readable",
+    ),
+    "70 dimensions": (crafted(entry(shape=[2] + [1] * 69)), "70 dimensions|not a readable"),
     "odd type": (crafted(entry(dtype="F31")), "not a readable safetensors"),
     "junk behind": (crafted(entry(), b"\0" * 9), "not a readable safetensors"),
     "escaping name": (crafted(json.dumps({"../../x": F32})), "'../../x' is not allowed"),
