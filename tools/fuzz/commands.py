@@ -52,6 +52,7 @@ class Yard:
     work: Path
     seconds: dict[str, float] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def words(self, command: str, out: Path, more: str = "") -> list[str]:
         line = f"{COMMANDS[command]} {more}"
@@ -68,6 +69,8 @@ class Yard:
                 raise RuntimeError(f"{command} ends with {code}: {said}")
             self.seconds[key] = time.monotonic() - started
             self.ids[key] = open_artifact(place / "out").id
+            files = (path for path in place.rglob("*") if path.is_file())
+            self.sizes[key] = sum(path.stat().st_size for path in files)
         return self.ids[key]
 
     def fresh(self, name: str) -> Path:

@@ -104,15 +104,12 @@ def resume(yard: Yard, command: str, numbers: range, seed: int, tally: Tally) ->
 
 def full_disk(yard: Yard, command: str, numbers: range, seed: int, tally: Tally) -> None:
     """A disk of 20 sizes, from 8 KiB to one and a half times what the command leaves."""
-    del seed
     yard.reference(command)
-    made = yard.work / "count" / "out"
-    if not made.exists():
-        changes_of(yard, command)
-    needs = sum(path.stat().st_size for path in (yard.work / "count").rglob("*") if path.is_file())
+    needs = yard.sizes[f"{command} "]
     ratio = math.log(max(1.5 * needs, 64 * 1024) / 8192)
+    sizes = order(20, seed)  # so that any first part of them is spread over all
     for number in numbers:
-        size = int(8192 * math.exp(ratio * number / 19)) // 4096 * 4096
+        size = int(8192 * math.exp(ratio * (sizes[number] - 1) / 19)) // 4096 * 4096
         _in_namespace(yard, command, number, f"size={size}", "size=1g", tally)
 
 
