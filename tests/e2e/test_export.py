@@ -198,6 +198,7 @@ def test_a_folder_that_cannot_be_written(ball: Path, tmp_path: Path, call: Call)
     assert "cannot be written" in call("export", ball, "--to", "gif", "-o", locked, check=4).err
 
 
+@pytest.mark.slow
 def test_a_mesh_that_is_another_one_is_doubted(
     walking: Path,
     creature: Path,

@@ -278,6 +278,7 @@ def test_a_tensor_that_is_missing_is_named(place: Path, tmp_path: Path, part: st
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_licences_are_shown_and_pass_to_every_descendant(
     imported: Path, tiny_dataset: Path, capsys: Capture
 ) -> None:

@@ -62,6 +62,7 @@ def elsewhere(
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_dataset_has_the_same_bytes_though_a_worker_was_killed(
     creature: Path, tmp_path: Path
 ) -> None:

@@ -233,6 +233,7 @@ def test_many_seeds_are_one_run_each_and_those_that_are_there_stay(
     )
 
 
+@pytest.mark.slow
 def test_construct_reads_the_priors_of_a_clip(chain: Path, call: Call, tmp_path: Path) -> None:
     """The clip is the dataset's own, beside which a model's tokens were put."""
     from orster_cli.artifacts.store import begin

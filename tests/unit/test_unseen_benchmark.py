@@ -181,7 +181,7 @@ def test_an_exchange_with_itself_is_what_the_split_reconstructs(tiny_dataset: Pa
         exchanged(merged("4d"), a, b)
 
 
-@pytest.mark.parametrize("by", ["object", slow("text")])
+@pytest.mark.parametrize("by", [slow("object"), slow("text")])
 def test_the_page(tiny_dataset: Path, tmp_path: Path, by: str) -> None:
     whole = bundle("4d", CONFIG)
     whole.facts = replace(whole.facts, through_rest=by == "text")
