@@ -110,8 +110,8 @@ MUTANTS = (
     ),
     Mutant(
         "io/transforms_json.py", "times are spread as if one more frame followed",
-        "dtype=torch.float64) / max(count - 1, 1)", "dtype=torch.float64) / max(count, 1)",
-        "tests/unit/test_clip_files.py tests/hostile/test_cameras_hostile.py",
+        "(n - low) / max(high - low, 1) for", "(n - low) / max(high - low + 1, 1) for",
+        "tests/unit/test_frame_order.py tests/unit/test_clip_files.py",
     ),
     Mutant(
         "artifacts/lock.py", "a shared lock in place of an exclusive one: two may write",
