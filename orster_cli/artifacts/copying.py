@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from orster_cli.artifacts.store import Artifact, begin, open_artifact
+from orster_cli.artifacts.manifest import Manifest
+from orster_cli.artifacts.store import Artifact, Draft, begin, open_artifact
 from orster_cli.core.errors import IntegrityError
+from orster_cli.core.reporting import Reporter
 
 
-def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Artifact:
-    """`artifact` in the folder `out` too, under the same id. ConflictError as `begin`; IntegrityError: a
-    file of `artifact` is gone."""
-    manifest = artifact.manifest
-    draft = begin(
+def begin_again(
+    out: Path, manifest: Manifest, *, force: bool, reporter: Reporter | None = None
+) -> Draft | None:
+    """`begin` for the request of `manifest`."""
+    return begin(
         out,
         kind=manifest.kind,
         command=manifest.command,
@@ -22,7 +24,15 @@ def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Arti
         inputs=manifest.inputs,
         seeds=manifest.seeds,
         force=force,
+        reporter=reporter,
     )
+
+
+def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Artifact:
+    """`artifact` in the folder `out` too, under the same id. ConflictError as `begin`; IntegrityError: a
+    file of `artifact` is gone."""
+    manifest = artifact.manifest
+    draft = begin_again(out, manifest, force=force)
     if draft is None:
         return open_artifact(out, kind=manifest.kind)
     with draft:

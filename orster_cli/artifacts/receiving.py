@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from orster_cli.artifacts.copying import begin_again
 from orster_cli.artifacts.folders import move_into_place, sync_file, sync_folders
 from orster_cli.artifacts.manifest import MANIFEST, ORIGIN, Manifest
-from orster_cli.artifacts.store import Artifact, Draft, begin, open_artifact
+from orster_cli.artifacts.store import Artifact, Draft, open_artifact
 from orster_cli.core.errors import ConflictError, InputError, IntegrityError, MissingResourceError
 from orster_cli.core.limits import MiB
 from orster_cli.core.reporting import Reporter
@@ -22,17 +23,7 @@ def begin_copy(out: Path, manifest: Manifest, *, force: bool, reporter: Reporter
     ConflictError: as `begin`; also where `out` holds another artifact of the same request."""
     if any(entry.path in (MANIFEST, ORIGIN) for entry in manifest.files):
         raise InputError(f"{out}: the manifest lists {MANIFEST} or {ORIGIN}, which no artifact has")
-    draft = begin(
-        out,
-        kind=manifest.kind,
-        command=manifest.command,
-        config=manifest.config,
-        parents=manifest.parents,
-        inputs=manifest.inputs,
-        seeds=manifest.seeds,
-        force=force,
-        reporter=reporter,
-    )
+    draft = begin_again(out, manifest, force=force, reporter=reporter)
     if draft is None and open_artifact(out).manifest.seal != manifest.seal:
         raise ConflictError(
             f"{out}: holds another run of the same request, with other bytes",

@@ -91,11 +91,11 @@ def open_source_mesh(
     if clip is None and scene.clips:
         clip = 0
     cfg = PrepareConfig(frames=max(frames, 2))
-    placed = [
-        SourceMesh(document, scene, clip, normalized(scene, clip, cfg).normalization)
-        for normalized in (normalize_object, normalize_pose)
-    ]
-    return placed[0] if like is None else min(placed, key=lambda one: _misfit(one, like))
+    whole = SourceMesh(document, scene, clip, normalize_object(scene, clip, cfg).normalization)
+    if like is None:
+        return whole
+    pose = SourceMesh(document, scene, clip, normalize_pose(scene, clip, cfg).normalization)
+    return min(whole, pose, key=lambda one: _misfit(one, like))
 
 
 def _misfit(source: SourceMesh, places: np.ndarray) -> float:

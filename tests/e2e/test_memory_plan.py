@@ -14,7 +14,6 @@ import pytest
 from orster_cli.config.load import resolve, template_names
 from tests.helpers.cli import orster
 from tests.helpers.full_size_plans import FRAMES, SIDE, backbone, student
-from tests.helpers.marks import few
 
 pytestmark = pytest.mark.usefixtures("new_accelerator")
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -75,7 +74,8 @@ def row_of(card: int, stage: str, plan: dict[str, Any]) -> tuple[str, ...]:
     return str(card), stage, trained, str(plan["clips"]), *(f"{value:.1f}" for value in figures)
 
 
-@pytest.mark.parametrize(("card", "stage"), few([*itertools.product(CARDS, STAGES)], fast=set()))
+@pytest.mark.slow
+@pytest.mark.parametrize(("card", "stage"), [*itertools.product(CARDS, STAGES)])
 def test_each_stage_fits_the_card_of_its_preset(
     card: int, stage: str, node: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

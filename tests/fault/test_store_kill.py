@@ -98,7 +98,8 @@ def begin_and_stop(out: Path) -> None:
         raise RuntimeError("enough")
 
 
-@pytest.mark.parametrize("kills", [slow(3), slow(40)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, 40])
 def test_killed_at_random_times(kills: int, tmp_path: Path) -> None:
     old = make(tmp_path / "clip").id
     out = tmp_path / "clip"

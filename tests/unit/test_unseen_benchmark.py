@@ -25,7 +25,6 @@ from orster_cli.diffusion.bundle import WholeBundle, save_bundle
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.sampling.sample_clips import Sampler
 from tests.helpers.diffusion import CONFIG
-from tests.helpers.marks import slow
 from tests.helpers.training import bundle, merged
 
 WALK, WAVE = "creature-00", "creature-01"
@@ -181,7 +180,8 @@ def test_an_exchange_with_itself_is_what_the_split_reconstructs(tiny_dataset: Pa
         exchanged(merged("4d"), a, b)
 
 
-@pytest.mark.parametrize("by", [slow("object"), slow("text")])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["object", "text"])
 def test_the_page(tiny_dataset: Path, tmp_path: Path, by: str) -> None:
     whole = bundle("4d", CONFIG)
     whole.facts = replace(whole.facts, through_rest=by == "text")
