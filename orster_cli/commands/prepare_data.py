@@ -158,10 +158,10 @@ def render_dataset(
         )
         warnings = stage.out.warnings[:100]
         artifact = draft.commit(done.content, licences=done.licences, warnings=warnings)
-    from orster_cli.dataset.drops import count_causes
+    from orster_cli.dataset.drops import count_causes, read_dropped
     from orster_cli.dataset.reader import Dataset
 
-    causes = count_causes(one["reason"] for one in done.content["dropped"])
+    causes = count_causes(one["reason"] for one in read_dropped(artifact.path, artifact.content))
     silent = sum(not texts for texts in Dataset.read(artifact.path).texts().values())
     stage.done(
         artifact,
@@ -217,6 +217,7 @@ def _write_captions(
 
 def _merge(stage: Stage, parts: list[Path]) -> None:
     from orster_cli.artifacts.store import open_artifact
+    from orster_cli.dataset.drops import read_dropped
     from orster_cli.dataset.merge import Part, merge
     from orster_cli.dataset.reader import Dataset
 
@@ -230,9 +231,10 @@ def _merge(stage: Stage, parts: list[Path]) -> None:
         ]
         content = merge(joined, draft.dir, reporter=stage.out)
         artifact = draft.commit(content)
+    dropped = sum(1 for _ in read_dropped(artifact.path, content))
     stage.done(
         artifact,
         summary=f"{counted(content['samples'], 'clip')} of {counted(len(opened), 'dataset')}",
         next_step=f"look at {stage.out_path / 'contact_sheet.png'}",
-        values={"samples": content["samples"], "dropped": len(content["dropped"])},
+        values={"samples": content["samples"], "dropped": dropped},
     )

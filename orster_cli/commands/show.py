@@ -116,7 +116,7 @@ def _lines(
         *(f"from {i.name} {i.sha256[:12]}" for i in manifest.inputs[:ROWS]),
         *more(len(manifest.inputs), "from"),
         *facts({k: v for k, v in (manifest.content | manifest.run).items() if k != "dropped"}),
-        *dropped(manifest.content.get("dropped")),
+        *dropped(None if "dropped_file" in manifest.content else manifest.content.get("dropped")),
         *(f"clip {key}" for key in keys[:ROWS]),
         *more(len(keys), "clip"),
         *licences,

@@ -14,6 +14,7 @@ from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.atomic import replacing, write_bytes
 from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.dataset.contact_sheet import SheetRow, write_sheets
+from orster_cli.dataset.drops import write_dropped
 from orster_cli.dataset.jobs import Scratch, json_bytes
 from orster_cli.dataset.shards import write_shard
 from orster_cli.dataset.sources import Source
@@ -97,23 +98,23 @@ def write_dataset(
     )
     names = shards.publish(out)
     count = write_index(out / INDEX, entries)
+    keys = (key for _, key, _, _ in shards.spans())
     rows = (
-        SheetRow(strip=scratch.clip(key, ".png"), record=scratch.record(key))
-        for _, key, _, _ in shards.spans()
+        SheetRow(strip=scratch.clip(key, ".png"), record=scratch.record(key)) for key in keys
     )
-    sheets = write_sheets(out, rows)
-    dropped = [
+    sheets = write_sheets(out, rows, count)
+    dropped = (
         {"key": record["key"], "source": record["source"], "reason": record["reason"]}
         for source in sources
         for record in scratch.records(source.key)
         if record["reason"] is not None
-    ]
+    )
     return {
         "samples": count,
         "sources": len(sources),
         "shards": names,
         "contact_sheets": sheets,
-        "dropped": dropped,
+        **write_dropped(out, dropped),
         "settings": json.loads(json.dumps({name: getattr(cfg, name) for name in recorded(cfg)})),
         "conventions": CONVENTIONS,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,18 +28,14 @@ def match_rows(rows: Rows, sources: list[Source], where: str = "captions") -> Ma
     ("a/walk.glb"), by the end of that path, or by the file's name. `where` names the file in errors.
 
     InputError: a name is that of several objects, or two rows describe one clip."""
+    plain = {name: _plain(name) for name, _ in rows}
     exact = {source.name: source for source in sources}
-    ends: dict[str, list[Source]] = {}
-    for source in sources:
-        parts = [as_text(part) for part in source.path.parts]
-        for k in range(1, len(parts) + 1):
-            ends.setdefault("/".join(parts[-k:]), []).append(source)
+    ends = _ends(sources, {text.count("/") + 1 for text in (*plain, *plain.values())})
     found: dict[tuple[str, int], Caption] = {}
     written: dict[tuple[str, int], str] = {}
     strangers: dict[str, None] = {}
     for (name, clip), caption in rows.items():
-        plain = "/".join(part for part in name.replace("\\", "/").split("/") if part != ".")
-        known = name if name in ends else plain.lstrip("/")
+        known = name if name in ends else plain[name]
         named = [exact[known]] if known in exact else ends.get(known, [])
         if len(named) > 1:
             raise _ambiguous(where, name, named)
@@ -56,11 +53,31 @@ def match_rows(rows: Rows, sources: list[Source], where: str = "captions") -> Ma
     return Matched(found, list(strangers))
 
 
-def row_name(source: Source, sources: list[Source]) -> str:
-    """What a row calls `source`: its file's name, or its path where others have that name."""
-    name = as_text(source.path.name)
-    same = [other for other in sources if other.path.name == source.path.name]
-    return name if len(same) == 1 else source.name
+def row_names(sources: list[Source]) -> list[str]:
+    """What a row calls each of `sources`: its file's name, or its path where others have that name."""
+    uses = Counter(source.path.name for source in sources)
+    return [
+        as_text(source.path.name) if uses[source.path.name] == 1 else source.name
+        for source in sources
+    ]
+
+
+def _plain(name: str) -> str:
+    """A name with "/" between its parts, without "." and a "/" at its start."""
+    parts = name.replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part != ".").lstrip("/")
+
+
+def _ends(sources: list[Source], lengths: set[int]) -> dict[str, list[Source]]:
+    """The sources by the last parts of their paths, so many as `lengths` says: a row of two parts asks for
+    no path of three."""
+    ends: dict[str, list[Source]] = {}
+    for source in sources:
+        parts = [as_text(part) for part in source.path.parts[-max(lengths, default=1) :]]
+        for k in lengths:
+            if k <= len(parts):
+                ends.setdefault("/".join(parts[-k:]), []).append(source)
+    return ends
 
 
 def _ambiguous(where: str, name: str, named: list[Source]) -> InputError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter
-from orster_cli.dataset.caption_rows import row_name
+from orster_cli.dataset.caption_rows import row_names
 from orster_cli.dataset.captions import COLUMNS
 from orster_cli.dataset.sources import GLTF, Source
 
@@ -40,9 +40,9 @@ def skeleton(sources: list[Source], reporter: Reporter) -> list[Row]:
     InputError: no object has a clip."""
     rows: dict[tuple[str, int], Row] = {}
     skipped: list[str] = []
-    for done, source in enumerate(sources, start=1):
+    for done, (source, name) in enumerate(zip(sources, row_names(sources), strict=True), start=1):
         try:
-            found = _rows(source, sources)
+            found = _rows(source, name)
         except InputError as error:
             skipped.append(str(error))
             found = []
@@ -79,9 +79,9 @@ def csv_text(rows: list[Row]) -> str:
     return text.getvalue()
 
 
-def _rows(source: Source, sources: list[Source]) -> list[Row]:
-    """Of one object. InputError: it cannot be read, has no clip, or a name that no CSV can hold."""
-    name = row_name(source, sources)
+def _rows(source: Source, name: str) -> list[Row]:
+    """Of one object, which a row calls `name`. InputError: it cannot be read, has no clip, or a name that
+    no CSV can hold."""
     if name != name.strip() or printable(name) != name:
         raise InputError(f"{source.name}: expected a file name of plain text")
     clips = [("", True)]

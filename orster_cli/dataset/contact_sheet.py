@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from orster_cli.dataset.samples import STRIP_FRAMES, STRIP_SIDE
 
 ROWS = 24  # clips per page
+MOST_PAGES = 200  # of more clips some are shown, evenly spaced
 NO_CAPTION = "no caption"
 _TEXT_WIDTH = 340
 _LINE = 15
@@ -27,11 +28,14 @@ class SheetRow:
     record: dict[str, Any]
 
 
-def write_sheets(out: Path, rows: Iterable[SheetRow]) -> list[str]:
+def write_sheets(out: Path, rows: Iterable[SheetRow], count: int) -> list[str]:
     """Write `contact_sheet.png`, further pages as `contact_sheets/0002.png` and so on, and return their
-    names. Only one page is in memory at a time."""
+    names. `rows`: of `count` clips, of which `MOST_PAGES` pages show as many as fit. Only one page is in
+    memory at a time."""
     names: list[str] = []
-    remaining = iter(rows)
+    step = max(count / (ROWS * MOST_PAGES), 1.0)
+    shown = {int(k * step) for k in range(min(count, ROWS * MOST_PAGES))}
+    remaining = (row for number, row in enumerate(rows) if number in shown)
     while page := list(islice(remaining, ROWS)):
         number = len(names) + 1
         name = "contact_sheet.png" if number == 1 else f"contact_sheets/{number:04d}.png"

@@ -13,6 +13,7 @@ from orster_cli.core.errors import ConfigError, ConflictError, InputError
 from orster_cli.core.names import safe_relative_path
 from orster_cli.core.reporting import Reporter
 from orster_cli.dataset.assemble import INDEX, link_or_copy, shard_name, write_index
+from orster_cli.dataset.drops import DROPPED_FILE, read_dropped, write_dropped
 from orster_cli.dataset.reader import Dataset
 
 _SAME = ("settings", "conventions")
@@ -60,12 +61,14 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
         (out / "contact_sheets").rmdir()
     count = write_index(out / INDEX, _entries(parts, names))
     return {
-        **first.content,
+        **{name: value for name, value in first.content.items() if name != DROPPED_FILE},
         "samples": count,
         "sources": sum(part.content["sources"] for part in parts),
         "shards": list(names.values()),
         "contact_sheets": sheets,
-        "dropped": [drop for part in parts for drop in part.content["dropped"]],
+        **write_dropped(
+            out, (drop for part in parts for drop in read_dropped(part.dataset.root, part.content))
+        ),
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.artifacts.outputs import artifact_kind
 from orster_cli.core.errors import InputError
-from orster_cli.core.limits import JSON_MAX_BYTES
+from orster_cli.core.limits import INDEX_MAX_BYTES
 from orster_cli.core.names import printable, slug
 from orster_cli.core.strict_json import read_json
 from orster_cli.inputs.prompts import read_texts
@@ -157,7 +157,8 @@ def _keys(dataset: Path) -> list[str]:
     """The keys of a dataset's clips, from its index alone."""
     path = dataset / "index.json"
     try:
-        return [str(sample["key"]) for sample in read_json(path, maximum=JSON_MAX_BYTES)["samples"]]
+        samples = read_json(path, maximum=INDEX_MAX_BYTES)["samples"]
+        return [str(sample["key"]) for sample in samples]
     except (KeyError, TypeError):
         raise InputError(f"{path}: expected a list of samples with keys") from None
 

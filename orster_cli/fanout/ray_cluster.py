@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -55,14 +56,14 @@ class RayRunner:
         self._connect()
         try:
             remote = ray.remote(**self._options())(_perform_part)
-            parts = [list(part) for part in self._parts(tasks)]
+            parts = deque(list(part) for part in self._parts(tasks))
             stops = dict.fromkeys((task.id for task in tasks), 0)
             ahead = AHEAD * max(int(ray.cluster_resources().get("CPU", 1)), 1)
             flying: dict[Any, list[Task]] = {}
             asked = 0.0
             while parts or flying:
                 while parts and len(flying) < ahead and not stop.requested:
-                    part = parts.pop(0)
+                    part = parts.popleft()
                     values = [asdict(task) for task in part]
                     flying[remote.remote(values, os.getcwd(), self.budget.threads)] = part
                 if stop.requested:
@@ -72,8 +73,9 @@ class RayRunner:
                 done, _ = ray.wait(list(flying), num_returns=1, timeout=POLL)
                 for reference in done:
                     part = flying.pop(reference)
+                    by_id = {task.id: task for task in part}
                     for result in self._results(reference, part):
-                        task = next(one for one in part if one.id == result.id)
+                        task = by_id[result.id]
                         stops[task.id] += result.code == AGAIN
                         if result.code == AGAIN and stops[task.id] < MOST_STOPS:
                             parts.append([task])

@@ -54,7 +54,8 @@ class SourceRunner:
         """Yield each job, in order, when it is processed. SourcesFailed: some were not;
         Preempted: a stop was requested."""
         listed = list(jobs)
-        tasks = [source_task(job, self.entry) for job, wanted in listed if wanted]
+        settings = asdict(listed[0][0].cfg) if listed else {}  # one for all tasks: there may be a million
+        tasks = [source_task(job, self.entry, settings) for job, wanted in listed if wanted]
         missing = {task.id for task in tasks}
         failed: list[Result] = []
         position = 0
@@ -101,17 +102,17 @@ class Packing:
             self._reporter.step(stage, done, total, **figures)
 
 
-def source_task(job: SourceJob, entry: str) -> Task:
-    """A job as a task; its id is the key of the source."""
+def source_task(job: SourceJob, entry: str, settings: dict[str, Any]) -> Task:
+    """A job as a task; its id is the key of the source. `settings`: those of its `cfg`, which it shares."""
     captions = None
     if job.captions is not None:
-        captions = [[clip, asdict(row)] for clip, row in job.captions.items()]
-    source = {**asdict(job.source), "path": str(job.source.path)}  # as named: messages quote it
+        captions = [[clip, dict(vars(row))] for clip, row in job.captions.items()]
+    source = {**vars(job.source), "path": str(job.source.path)}  # as named: messages quote it
     values = {
         "source": source,
         "captions": captions,
         "scratch": str(job.scratch.root.absolute()),
-        "prepare": asdict(job.cfg),
+        "prepare": settings,
     }
     return Task(id=job.source.key, entry=entry, arguments=values)
 
@@ -152,4 +153,4 @@ def sample_tasks(sources: list[Source], plan: PreparePlan, scratch: Path, entry:
             named = plan.captions.items()
             rows = {clip: row for (name, clip), row in named if name == source.path.name}
         jobs.append(SourceJob(source=source, captions=rows, scratch=place, cfg=plan.cfg))
-    return [source_task(job, entry) for job in jobs]
+    return [source_task(job, entry, asdict(plan.cfg)) for job in jobs]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orster_cli.artifacts.hashing import in_threads
 from orster_cli.config.prepare import PrepareConfig, check_grid
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import as_text, counted, did_you_mean, printable
@@ -16,6 +18,8 @@ from orster_cli.gltf.container import files_of
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orster_cli.artifacts.manifest import InputFile
     from orster_cli.dataset.caption_rows import Matched
     from orster_cli.dataset.captions import Caption
@@ -23,16 +27,21 @@ if TYPE_CHECKING:
     from orster_cli.dataset.sources import Source
 
 
+INPUTS = "inputs.jsonl"  # in a dataset of very many objects: its files, one JSON object in each line
+MOST_INPUTS = 10_000  # in the manifest, which is read whole, and often
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparePlan:
     """Everything that a dataset depends on, found but not rendered. `part`: (i, n), the i-th of n parts of
-    the objects."""
+    the objects. `listed`: the content of `INPUTS`, which then is one of the `inputs`."""
 
     cfg: PrepareConfig
     sources: list[Source]
     captions: dict[tuple[str, int], Caption] | None
     inputs: list[InputFile]
     part: tuple[int, int]
+    listed: bytes | None = None
 
     @property
     def seeds(self) -> dict[str, int]:
@@ -56,6 +65,8 @@ class PreparePlan:
         """Render into `folder`; `run_jobs` and errors as `dataset.prepare.prepare`."""
         from orster_cli.dataset.prepare import prepare
 
+        if self.listed is not None:
+            (folder / INPUTS).write_bytes(self.listed)
         return prepare(
             self.sources,
             self.captions,
@@ -92,8 +103,23 @@ def plan_prepare(
         _check_files(captions, matched, found, reporter)
         names = {source.name for source in sources}
         rows = {key: row for key, row in matched.rows.items() if key[0] in names}
-    inputs = _hashed(sources, reporter) + ([input_file(captions)] if captions else [])
-    return PreparePlan(cfg=cfg, sources=sources, captions=rows, inputs=inputs, part=part)
+    inputs, listed = listed_inputs(_hashed(sources, reporter))
+    inputs += [input_file(captions)] if captions else []
+    return PreparePlan(
+        cfg=cfg, sources=sources, captions=rows, inputs=inputs, part=part, listed=listed
+    )
+
+
+def listed_inputs(files: list[InputFile]) -> tuple[list[InputFile], bytes | None]:
+    """The inputs of a dataset of `files`, and the content of `INPUTS`: of more than `MOST_INPUTS` the
+    manifest has that file alone, with its hash, and the file has them all."""
+    from orster_cli.artifacts.manifest import InputFile
+
+    if len(files) <= MOST_INPUTS:
+        return files, None
+    data = b"".join(file.model_dump_json().encode() + b"\n" for file in files)
+    digest = hashlib.sha256(data).hexdigest()
+    return [InputFile(name=INPUTS, size=len(data), sha256=digest)], data
 
 
 def _check_files(path: Path, matched: Matched, sources: list[Source], reporter: Reporter) -> None:
@@ -124,17 +150,24 @@ def _alike(name: str, there: list[str]) -> str:
 
 def _hashed(sources: list[Source], reporter: Reporter) -> list[InputFile]:
     """Every file of every source, under its name relative to what the user named."""
-    found: dict[Path, InputFile] = {}
-    for done, source in enumerate(sources, start=1):
-        root = source.path if source.path.is_dir() else source.path.parent
-        files = files_of(source.path)
-        if source.path.is_dir():
-            files = sorted(path for path in source.path.rglob("*") if path.is_file())
-        above = source.name if root == source.path else source.name.rpartition("/")[0]
-        for path in files:
-            inner = as_text(path.relative_to(root).as_posix())
-            name = source.name if path == source.path else f"{above}/{inner}".lstrip("/")
-            if path not in found:  # several objects may share a picture
-                found[path] = input_file(path).model_copy(update={"name": name})
-        reporter.step("hash inputs", done, len(sources))
-    return list(found.values())
+    named: dict[Path, str] = {}
+    for source in sources:
+        for path, name in _files(source):
+            named.setdefault(path, name)  # several objects may share a picture
+    found = []
+    for file, name in zip(in_threads(input_file, named), named.values(), strict=True):
+        found.append(file.model_copy(update={"name": name}))
+        reporter.step("hash inputs", len(found), len(named))
+    return found
+
+
+def _files(source: Source) -> Iterator[tuple[Path, str]]:
+    """The files of a source, each with its name."""
+    root = source.path if source.path.is_dir() else source.path.parent
+    files = files_of(source.path)
+    if source.path.is_dir():
+        files = sorted(path for path in source.path.rglob("*") if path.is_file())
+    above = source.name if root == source.path else source.name.rpartition("/")[0]
+    for path in files:
+        inner = as_text(path.relative_to(root).as_posix())
+        yield path, source.name if path == source.path else f"{above}/{inner}".lstrip("/")

@@ -25,6 +25,10 @@ class DataMemory:
                 return place
         return None
 
+    def left(self) -> int:
+        """Bytes of host memory that more data may take."""
+        return max(int(self.share * self._free(_CPU)) - self.used[_CPU], 0)
+
     def _free(self, place: torch.device) -> int:
         """Free bytes now, with those that the data has taken."""
         if place.type == "cuda":

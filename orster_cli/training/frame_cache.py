@@ -29,9 +29,13 @@ class _Stopped(Exception):
     """A stop was requested while the file was written."""
 
 
-def frame_bytes(dataset: Dataset, key: str, view: str, resolution: int) -> Tensor:
-    """One view of a sample [T,3,H,W] uint8, on white at `resolution` pixels (0: its own)."""
-    frames = at_resolution(dataset.clip(key, view), resolution)
+def frame_bytes(
+    dataset: Dataset, key: str, view: str, resolution: int, which: list[int] | None = None
+) -> Tensor:
+    """One view of a sample [T,3,H,W] uint8, on white at `resolution` pixels (0: its own); only the frames
+    `which` are decoded (None: all)."""
+    clip = dataset.clip(key, view) if which is None else dataset.frames(key, view, which)
+    frames = at_resolution(clip, resolution)
     return (frames * 255).round().to(torch.uint8)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -52,8 +51,6 @@ class FrameFeed:
         self.order = SampleOrder(len(self.keys), batch, seed)
         self.device = device or torch.device("cpu")
         self.held_out: HeldOut | None = None
-        # a clip is decoded once for the many frames that are drawn from it
-        self._clip = lru_cache(maxsize=64)(self._frames)
 
     def batch(self, step: int, indices: Sequence[int]) -> FrameBatch:
         """The frames at `indices` of the whole batch of `step`."""
@@ -73,9 +70,6 @@ class FrameFeed:
             if cache is not None:
                 frames.append(cache.frame(key, view, frame))
             else:
-                frames.append(self._clip(key, view)[frame])
+                frames.append(frame_bytes(self.dataset, key, view, self.resolution, [frame])[0])
             captions.append(pick_caption(info, self.seed, step))
         return FrameBatch(to_device(torch.stack(frames), self.device).float() / 255, captions)
-
-    def _frames(self, key: str, view: str) -> Tensor:
-        return frame_bytes(self.dataset, key, view, self.resolution)

@@ -23,7 +23,8 @@ class TextTable:
 
     `home`: where the table lies, `device` or host memory. The rounding of an output depends on how many
     texts are encoded at once, so those that come later are encoded alone: a run that is resumed has the
-    same outputs."""
+    same outputs. `most`: texts that are kept beside the empty one, at least those of one call (None: all);
+    a full table is begun anew."""
 
     def __init__(
         self,
@@ -31,8 +32,10 @@ class TextTable:
         device: torch.device,
         home: torch.device,
         texts: Sequence[str] = (),
+        *,
+        most: int | None = None,
     ) -> None:
-        self.encoder, self.device, self.home = encoder, device, home
+        self.encoder, self.device, self.home, self.most = encoder, device, home, most
         self._rows: dict[str, int] = {}
         self._adding = threading.Lock()  # batches may be made by a thread beside the measuring one
         self._tokens = self._pooled = torch.empty(0)  # [M,L,D] and [M,P], M of them in use or more
@@ -48,17 +51,22 @@ class TextTable:
     def of(self, texts: Sequence[str]) -> Encoded:
         """`tokens` [B,L,D] and `pooled` [B,P] of `texts`, on the device."""
         with self._adding:
-            for text in dict.fromkeys(texts):
-                if text not in self._rows:
-                    self._add([text], room=2 * len(self))
-        rows = torch.tensor([self._rows[text] for text in texts])
-        return Encoded(
-            rows_of(self._tokens, rows, self.device), rows_of(self._pooled, rows, self.device)
-        )
+            new = [text for text in dict.fromkeys(texts) if text not in self._rows]
+            if self.most is not None and len(self) + len(new) > self.most + 1:
+                self._rows = {"": self._rows[""]}  # the first row
+                new = [text for text in dict.fromkeys(texts) if text]
+            for text in new:
+                self._add([text], room=2 * len(self))
+            rows = torch.tensor([self._rows[text] for text in texts])
+            return Encoded(
+                rows_of(self._tokens, rows, self.device), rows_of(self._pooled, rows, self.device)
+            )
 
     @torch.no_grad()
     def _add(self, texts: Sequence[str], *, room: int) -> None:
         """Encode new texts. Where the table is full it is made for `room` texts."""
+        if self.most is not None:
+            room = min(room, self.most + 1)
         encoded, start = self.encoder.text(texts), len(self)
         end = start + len(texts)
         self._tokens = _written(self._tokens, encoded.tokens.to(self.home), start, room)

@@ -24,7 +24,7 @@ from orster_cli.training.held_out import HeldOut, clips_in_common, held_out_keys
 from orster_cli.training.latent_store import LatentStore
 from orster_cli.training.latents import LatentCache
 from orster_cli.training.placeholder_batches import PlaceholderFrames, PlaceholderLatents
-from orster_cli.training.text_table import TextTable, table_bytes
+from orster_cli.training.text_table import CHUNK, TextTable, table_bytes
 
 VIEW = {"3d": "static", "video": "front", "4d": "dynamic"}  # that a model of a role is trained on
 
@@ -131,14 +131,22 @@ def _latents(
 
 
 def _texts(source: Source, encoder: Encoder, memory: DataMemory) -> TextTable:
-    """All captions, encoded once, on the device or in host memory."""
+    """All captions, encoded once, on the device or in host memory; where they do not fit, those of the
+    latest batches."""
     if isinstance(encoder, nn.Module):
         encoder.eval().requires_grad_(False).to(source.device)
-    captions = [text for texts in source.dataset.texts().values() for text in texts]
-    size = table_bytes(encoder, len(set(captions)) + 1)
-    return TextTable(
-        encoder, source.device, memory.place(size) or torch.device("cpu"), sorted(set(captions))
+    captions = sorted({text for texts in source.dataset.texts().values() for text in texts})
+    each = table_bytes(encoder, 1)
+    place = memory.place(each * (len(captions) + 1))
+    if place is not None:
+        return TextTable(encoder, source.device, place, captions)
+    most = max(memory.left() // each, CHUNK)
+    source.reporter.info(
+        f"{each * len(captions) / 1e6:,.0f} MB of encoded captions are more than the share data_memory of "
+        f"the memory: {most:,} of {len(captions):,} are kept, the others encoded for each batch"
     )
+    memory.place(each * most)
+    return TextTable(encoder, source.device, torch.device("cpu"), most=most)
 
 
 def _held_out(train: TrainConfig, source: Source, view: str = "") -> list[str]:
