@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orster_cli.config.train import TrainConfig
 
 ROLES = {"vae": "vae", "encoder": "encoder", "3d": "teacher", "video": "teacher", "4d": "pretrain"}
-DatasetArgument = Annotated[Path, typer.Argument(help="Dataset of orster prepare-data.")]
+DatasetArgument = Annotated[Path, typer.Argument(help="Dataset of orster prepare-data, or its URL.")]
 ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Model to continue from.")]
 
 
@@ -167,6 +167,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
     from orster_cli.core.devices import choose_device
     from orster_cli.core.errors import ConfigError
     from orster_cli.training.loop import LOG, make_accelerator
+    from orster_cli.training.peers import ending_together, forget
     from orster_cli.training.train_stage import run_stage
 
     device = choose_device(device_name)
@@ -183,6 +184,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
             draft = _plan(stage, request, train, accelerator.num_processes)
             if draft is not None:
                 held.enter_context(draft)
+                forget(draft.scratch)
                 folders = (str(draft.dir), str(draft.scratch))
         else:
             stage.out.quiet = True
@@ -190,6 +192,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
         if folder is None or scratch is None:
             return
         part = (accelerator.process_index, accelerator.num_processes)
+        held.enter_context(ending_together(Path(scratch), accelerator.num_processes))
         content = run_stage(
             lambda: build_stage(stage, request, accelerator.device, part),
             train,
@@ -218,12 +221,12 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
 
 def _plan(stage: Stage, request: TrainRequest, train: TrainConfig, processes: int) -> Draft | None:
     """The draft, or None when there is nothing to do."""
-    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.dataset.remote import open_manifest
 
     def memory() -> tuple[dict[str, Any], str]:
         return _memory(stage, request, train, processes)
 
-    data = open_artifact(request.dataset, kind="dataset")
+    data = open_manifest(request.dataset)
     opened = request.models.values()
     parents = [data.parent(), *(p for model in opened for p in model.parents)]
     extra = {"model": stage.resolved.section("model"), "role": request.role}
@@ -232,7 +235,7 @@ def _plan(stage: Stage, request: TrainRequest, train: TrainConfig, processes: in
             "distill"
         )  # the form of the transfer that goes on
     if request.held_out is not None:
-        other = open_artifact(request.held_out, kind="dataset")
+        other = open_manifest(request.held_out)
         parents.append(other.parent())
         extra["held_out"] = other.id
     return stage.plan(
@@ -274,7 +277,9 @@ def _broadcast(
 
 
 def _next(request: TrainRequest) -> str:
-    out, data = request.out, request.dataset
+    from orster_cli.dataset.remote import url_of
+
+    out, data = request.out, url_of(request.dataset) or request.dataset
     return {
         "vae": f"orster pretrain {data} --role encoder -o encoder/",
         "encoder": f"orster pretrain {data} --role 3d --vae vae/ --encoder {out} -o teacher-3d/",

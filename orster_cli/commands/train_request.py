@@ -35,12 +35,12 @@ class TrainRequest:
 def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
     """`request` with its models opened, by their manifests alone: what can be refused without torch
     is refused here. ConfigError: a model is missing; InputError: one is not what it is used for."""
-    from orster_cli.artifacts.store import open_artifact
     from orster_cli.core.errors import ConfigError, InputError
+    from orster_cli.dataset.remote import open_manifest
     from orster_cli.inputs.models import open_model
 
     for path in filter(None, (request.dataset, request.held_out)):
-        open_artifact(path, kind="dataset")
+        open_manifest(path)
     models = {use: open_model(path) for use, path in request.folders.items() if path is not None}
     diffusion = request.role not in PARTS
     if diffusion and "start" not in models and not {"vae", "encoder"} <= set(models):
@@ -76,15 +76,14 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
 
 def check_captions(request: TrainRequest, train: TrainConfig) -> None:
     """InputError: no dataset, or one without captions for a stage that learns texts."""
-    from orster_cli.artifacts.store import open_artifact
     from orster_cli.core.reporting import Silent
     from orster_cli.dataset.captioned import captioned
-    from orster_cli.dataset.reader import Dataset
+    from orster_cli.dataset.remote import open_dataset
 
-    data = open_artifact(request.dataset, kind="dataset")
+    _, data = open_dataset(request.dataset)
     pairs = request.role == "encoder"  # contrastive: frames with captions
     if train.steps and (pairs or (request.role != "vae" and train.gives_texts())):
-        captioned(Dataset.read(data.path), Silent(), pairs=pairs, section=request.section)
+        captioned(data, Silent(), pairs=pairs, section=request.section)
 
 
 def _article(role: str | None) -> str:
@@ -100,20 +99,19 @@ def build_stage(
     blank: bool = False,
 ) -> PreparedStage:
     """The stage, on each process; `blank`: its sizes alone, for a plan."""
-    from orster_cli.artifacts.store import open_artifact
-    from orster_cli.dataset.reader import Dataset
+    from orster_cli.dataset.remote import open_dataset
     from orster_cli.training import build
     from orster_cli.training.training_data import Source
 
     cfg = stage.resolved.config
-    data = open_artifact(request.dataset, kind="dataset")
+    artifact, data = open_dataset(request.dataset)
     held = None
     if request.held_out is not None:
-        other = open_artifact(request.held_out, kind="dataset")
-        held = Dataset.read(other.path), other.id
+        other, theirs = open_dataset(request.held_out)
+        held = theirs, other.id
     source = Source(
-        dataset=Dataset.read(data.path),
-        id=data.id,
+        dataset=data,
+        id=artifact.id,
         device=device,
         reporter=stage.out,
         stop=stage.stop,

@@ -1,4 +1,4 @@
-"""Two processes compute what one does."""
+"""Two and four processes compute what one does."""
 
 from __future__ import annotations
 
@@ -28,18 +28,24 @@ def assert_same_losses(first: Path, second: Path, stages: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize(
-    "stages", [("align",), slow(("distill",)), slow(("pretrain", "finetune"))], ids="-".join
+    ("count", "stages"),
+    [
+        pytest.param(2, ("align",), id="align"),
+        slow(2, ("distill",), id="distill"),
+        slow(2, ("pretrain", "finetune"), id="pretrain-finetune"),
+        slow(4, processes.STAGES, id="four processes"),
+    ],
 )
-def test_two_processes_give_the_losses_of_one(
-    stages: tuple[str, ...], tiny_dataset: Path, tiny_family: Path, tmp_path: Path
+def test_processes_give_the_losses_of_one(
+    count: int, stages: tuple[str, ...], tiny_dataset: Path, tiny_family: Path, tmp_path: Path
 ) -> None:
     talk = tmp_path / "talk.txt"
     given = (tiny_dataset, tiny_family)
-    group = start_group(talk, 2, processes.main, *given, tmp_path / "two", stages)
+    group = start_group(talk, count, processes.main, *given, tmp_path / "many", stages)
     processes.main(*given, tmp_path / "one", stages)
     for process in group:
         assert ended(process, talk) == 0, talk.read_text()[-3000:]
-    assert_same_losses(tmp_path / "one", tmp_path / "two", stages)
+    assert_same_losses(tmp_path / "one", tmp_path / "many", stages)
 
 
 def test_dropout_is_that_of_one_process_with_as_many_parts(tmp_path: Path) -> None:
@@ -56,11 +62,12 @@ def test_dropout_is_that_of_one_process_with_as_many_parts(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
 def test_torchrun_starts_such_processes(
-    tiny_dataset: Path, tiny_family: Path, tmp_path: Path
+    count: int, tiny_dataset: Path, tiny_family: Path, tmp_path: Path
 ) -> None:
     processes.main(tiny_dataset, tiny_family, tmp_path / "one")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     places = [str(tiny_dataset), str(tiny_family), str(tmp_path / "two")]
     done = subprocess.run(
         [sys.executable, *torchrun, "-m", processes.__name__, *places],

@@ -1,0 +1,191 @@
+"""Prepared datasets that lie elsewhere, read by URL with fsspec: ``s3://bucket/dataset``, ``https://...``.
+
+Manifest and index are fetched when a dataset is opened. A sample is one range of bytes of a shard, and is fetched
+when it is read: the shards are never copied as a whole. The latest samples stay in a folder of bounded size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from orster_cli.artifacts.manifest import MANIFEST, Manifest, read_manifest
+from orster_cli.artifacts.store import Artifact, open_artifact
+from orster_cli.core import limits
+from orster_cli.core.atomic import write_bytes
+from orster_cli.core.errors import InputError, IntegrityError, LimitError, MissingResourceError
+from orster_cli.core.names import printable
+from orster_cli.dataset.assemble import INDEX
+from orster_cli.dataset.reader import Dataset
+from orster_cli.dataset.shards import SampleSpan, read_sample
+
+FOLDER = ".orster-remote"  # in the current folder: what was fetched, and the latents that training makes
+MOST_BYTES = 4 * limits.GiB  # of samples in the folder
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)  # a Path has one slash of two
+_LOCAL = ("file", "local")
+
+
+def url_of(path: str | Path) -> str | None:
+    """The URL that `path` was written as; None: it is a path."""
+    match = _URL.fullmatch(os.fspath(path))
+    if match is None:
+        return None
+    scheme, rest = match.groups()
+    return f"{scheme}://{'/' if scheme in _LOCAL else ''}{rest}".rstrip("/")
+
+
+def open_dataset(path: str | Path) -> tuple[Artifact, Dataset]:
+    """The dataset at a path or URL, and its artifact; of a URL it is in `FOLDER`. Errors as `open_artifact`;
+    MissingResourceError: no package for the URL, no access, or no network."""
+    url = url_of(path)
+    if url is None:
+        artifact = open_artifact(Path(path), kind="dataset")
+        return artifact, Dataset.read(artifact.path)
+    return _fetched(url, Path(FOLDER))
+
+
+def open_manifest(path: str | Path) -> Artifact:
+    """The artifact of `open_dataset`."""
+    return open_artifact(Path(path), kind="dataset") if url_of(path) is None else open_dataset(path)[0]
+
+
+class RemoteDataset(Dataset):
+    """A dataset whose samples are fetched from `url` when they are read, and the latest kept in `root`."""
+
+    def __init__(self, root: Path, samples: dict[str, dict[str, Any]], url: str) -> None:
+        super().__init__(root, samples)
+        self.url = url
+        self._kept = root / "samples"
+
+    def _read(self, key: str, prefix: str) -> dict[str, bytes]:
+        size = self.info(key)["size"]
+        place = self._kept / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.part"
+        span = SampleSpan(key=key, offset=0, size=size)
+        if place.is_file() and place.stat().st_size == size:
+            with suppress(InputError):  # another process made room
+                return read_sample(place, span, prefix)
+        self._kept.mkdir(parents=True, exist_ok=True)
+        data = self._ranged(key)
+        _make_room(self._kept, size)
+        write_bytes(place, data, shared=True)
+        return read_sample(place, span, prefix)
+
+    def _ranged(self, key: str) -> bytes:
+        """The bytes of a sample."""
+        entry = self.info(key)
+        where, end = f"{self.url}/{entry['shard']}", entry["offset"] + entry["size"]
+        data = _fetch(where, entry["offset"], end)
+        if len(data) != entry["size"]:
+            raise IntegrityError(
+                f"{where}: the file ends before byte {end}",
+                hint="the dataset's upload is not complete, or its index is of another one",
+            )
+        return data
+
+
+def _fetched(url: str, cache: Path) -> tuple[Artifact, RemoteDataset]:
+    manifest = _fetch(f"{url}/{MANIFEST}", maximum=limits.JSON_MAX_BYTES)
+    name = url.rpartition("/")[2] or "dataset"
+    root = cache / hashlib.sha256(url.encode() + manifest).hexdigest()[:16] / name
+    root.mkdir(parents=True, exist_ok=True)
+    write_bytes(root / MANIFEST, manifest, shared=True)
+    found = read_manifest(root)
+    if found.kind != "dataset":
+        raise InputError(
+            f"{url}: expected an artifact of kind dataset, got {found.kind}",
+            hint="only prepared datasets are read by URL; copy other artifacts here first",
+        )
+    _index(url, root, found)
+    samples = Dataset.read(root)._samples
+    return Artifact(root, found), RemoteDataset(root, samples, url)
+
+
+def _index(url: str, root: Path, manifest: Manifest) -> None:
+    """Fetch the index unless it is there, and check its hash."""
+    entry = next((one for one in manifest.files if one.path == INDEX), None)
+    if entry is None:
+        raise InputError(f"{url}/{MANIFEST}: lists no {INDEX}")
+    place = root / INDEX
+    data = place.read_bytes() if place.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        data = _fetch(f"{url}/{INDEX}", maximum=limits.INDEX_MAX_BYTES)
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise IntegrityError(f"{url}/{INDEX}: the bytes differ from the manifest's")
+        write_bytes(place, data, shared=True)
+
+
+def _fetch(
+    url: str, start: int | None = None, end: int | None = None, *, maximum: int | None = None
+) -> bytes:
+    """The bytes of a file from `start` to `end` (None: all). MissingResourceError, InputError: it cannot be
+    read; LimitError: larger than `maximum`."""
+    with _explained(url):
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(url)
+        if maximum is not None and (system.size(path) or 0) > maximum:
+            raise LimitError(f"{printable(url)}: more than {maximum} bytes")
+        return bytes(system.cat_file(path, start=start, end=end))
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Says what is missing where a URL cannot be read."""
+    scheme = url.partition(":")[0]
+    place = printable(url)
+    try:
+        yield
+    except ImportError as error:
+        packages = _PACKAGES.get(scheme, "the package that fsspec names")
+        raise MissingResourceError(
+            f"{place}: {scheme}:// needs a package that is not installed: {_line(error)}",
+            hint=f"pip install 'orster[remote]' {packages}",
+        ) from None
+    except FileNotFoundError:
+        raise InputError(
+            f"{place}: no such file",
+            hint="give the URL of a dataset's folder, as orster prepare-data writes it",
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{place}: cannot be read: {_line(error)}") from None
+    except PermissionError as error:
+        raise MissingResourceError(
+            f"{place}: no access: {_line(error)}",
+            hint="set the credentials that fsspec's file system reads (for s3: AWS_PROFILE and others)",
+        ) from None
+    except (OSError, TimeoutError) as error:
+        raise MissingResourceError(
+            f"{place}: cannot be reached: {_line(error)}",
+            hint="check the URL and the network; what was fetched is kept",
+        ) from None
+
+
+_PACKAGES: Mapping[str, str] = {
+    "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "hf": "", "http": "", "https": "",
+}  # fmt: skip
+
+
+def _line(error: BaseException) -> str:
+    lines = printable(str(error)).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Remove the samples that were fetched first until `size` more bytes fit into `MOST_BYTES`."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".part"):
+                status = entry.stat()
+                found.append((status.st_mtime_ns, status.st_size, entry.path))
+    total = sum(one[1] for one in found) + size
+    for _, bytes_there, path in sorted(found):
+        if total <= MOST_BYTES:
+            return
+        Path(path).unlink(missing_ok=True)
+        total -= bytes_there
