@@ -13,7 +13,7 @@ from orster_cli.config.fields import recorded
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.atomic import replacing, write_bytes
 from orster_cli.core.conventions import CONVENTIONS
-from orster_cli.dataset.contact_sheet import SheetRow, write_sheets
+from orster_cli.dataset.contact_sheet import SheetRow, shown_of, write_sheets
 from orster_cli.dataset.drops import write_dropped
 from orster_cli.dataset.jobs import Scratch, json_bytes
 from orster_cli.dataset.shards import write_shard
@@ -92,21 +92,24 @@ def write_dataset(
     sources: list[Source], scratch: Scratch, out: Path, cfg: PrepareConfig, shards: ShardWriter
 ) -> dict[str, Any]:
     """Write the index and the contact sheets; return the manifest's content."""
+    accepted = (record for record in scratch.logged() if record["reason"] is None)
     entries = (
-        {"key": key, "shard": shard, "offset": offset, "size": size, **_indexed(scratch, key)}
-        for shard, key, offset, size in shards.spans()
+        {"key": key, "shard": shard, "offset": offset, "size": size, **_indexed(record)}
+        for (shard, key, offset, size), record in zip(shards.spans(), accepted, strict=True)
     )
     names = shards.publish(out)
     count = write_index(out / INDEX, entries)
-    keys = (key for _, key, _, _ in shards.spans())
+    accepted = (record for record in scratch.logged() if record["reason"] is None)
+    shown = shown_of(count)
     rows = (
-        SheetRow(strip=scratch.clip(key, ".png"), record=scratch.record(key)) for key in keys
+        SheetRow(strip=scratch.clip(record["key"], ".png"), record=record)
+        for number, record in enumerate(accepted)
+        if number in shown
     )
-    sheets = write_sheets(out, rows, count)
+    sheets = write_sheets(out, rows)
     dropped = (
         {"key": record["key"], "source": record["source"], "reason": record["reason"]}
-        for source in sources
-        for record in scratch.records(source.key)
+        for record in scratch.logged()
         if record["reason"] is not None
     )
     return {
@@ -120,8 +123,7 @@ def write_dataset(
     }
 
 
-def _indexed(scratch: Scratch, key: str) -> dict[str, Any]:
-    record = scratch.record(key)
+def _indexed(record: dict[str, Any]) -> dict[str, Any]:
     return {name: record[name] for name in _INDEXED if name in record}
 
 

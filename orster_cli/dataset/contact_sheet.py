@@ -28,14 +28,18 @@ class SheetRow:
     record: dict[str, Any]
 
 
-def write_sheets(out: Path, rows: Iterable[SheetRow], count: int) -> list[str]:
+def shown_of(count: int) -> set[int]:
+    """Which of so many clips `MOST_PAGES` pages show."""
+    most = ROWS * MOST_PAGES
+    step = max(count / most, 1.0)
+    return {int(k * step) for k in range(min(count, most))}
+
+
+def write_sheets(out: Path, rows: Iterable[SheetRow]) -> list[str]:
     """Write `contact_sheet.png`, further pages as `contact_sheets/0002.png` and so on, and return their
-    names. `rows`: of `count` clips, of which `MOST_PAGES` pages show as many as fit. Only one page is in
-    memory at a time."""
+    names. Only one page is in memory at a time."""
     names: list[str] = []
-    step = max(count / (ROWS * MOST_PAGES), 1.0)
-    shown = {int(k * step) for k in range(min(count, ROWS * MOST_PAGES))}
-    remaining = (row for number, row in enumerate(rows) if number in shown)
+    remaining = iter(rows)
     while page := list(islice(remaining, ROWS)):
         number = len(names) + 1
         name = "contact_sheet.png" if number == 1 else f"contact_sheets/{number:04d}.png"

@@ -25,7 +25,7 @@ from orster_cli.dataset.assemble import ShardWriter, write_dataset
 from orster_cli.dataset.caption_rows import match_rows
 from orster_cli.dataset.captions import Caption
 from orster_cli.dataset.drops import count_causes
-from orster_cli.dataset.jobs import NO_ROW, Scratch, SourceJob, process_source
+from orster_cli.dataset.jobs import NO_ROW, Scratch, SourceJob, json_bytes, process_source
 from orster_cli.dataset.pool import for_each
 from orster_cli.dataset.sources import Source
 from orster_cli.mesh_render.blender import require_bpy
@@ -77,24 +77,26 @@ def prepare(
     jobs = _jobs(sources, captions, workspace, cfg)
     reporter.step("render", 0, len(sources))
     each = run_jobs(jobs) if run_jobs is not None else for_each(process_source, jobs, workers)
-    for done, job in enumerate(each, 1):
-        summary = workspace.source_summary(job.source.key)
-        for warning in summary["warnings"]:
-            reporter.warn(f"{job.source.name}: {warning}")
-        if summary["licence"] and len(licences) < _MAX_LICENCES:
-            licences.add(summary["licence"])
-        for record in workspace.records(job.source.key):
-            if record["reason"] is None:
-                kept += 1
-                shards.add(record["key"])
-            else:
-                dropped += 1
-        reporter.step("render", done, len(sources), kept=kept, dropped=dropped)
-        if stop is not None and stop.requested and done < len(sources):
-            raise Preempted(
-                f"stopped after {done} of {len(sources)} objects; their clips are kept",
-                hint="run the same command again to go on",
-            )
+    with workspace.log.open("wb") as log:
+        for done, job in enumerate(each, 1):
+            summary = workspace.source_summary(job.source.key)
+            for warning in summary["warnings"]:
+                reporter.warn(f"{job.source.name}: {warning}")
+            if summary["licence"] and len(licences) < _MAX_LICENCES:
+                licences.add(summary["licence"])
+            for record in map(workspace.record, summary["clips"]):
+                log.write(json_bytes(record) + b"\n")
+                if record["reason"] is None:
+                    kept += 1
+                    shards.add(record["key"])
+                else:
+                    dropped += 1
+            reporter.step("render", done, len(sources), kept=kept, dropped=dropped)
+            if stop is not None and stop.requested and done < len(sources):
+                raise Preempted(
+                    f"stopped after {done} of {len(sources)} objects; their clips are kept",
+                    hint="run the same command again to go on",
+                )
     shards.close()
     if kept == 0:
         raise _nothing_kept(sources, workspace, dropped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -247,10 +248,13 @@ def _parse_index(root: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(listed, list):
         raise InputError(f"{path}: not an index: expected an object with a list of samples")
     samples: dict[str, dict[str, Any]] = {}
+    alike: dict[tuple[tuple[str, int], ...], dict[str, int]] = {}  # most samples have equal views
     for i, entry in enumerate(listed):
         _check_entry(entry, f"{path}: sample {i}")
         if entry["key"] in samples:
             raise InputError(f"{path}: sample {entry['key']!r} is listed twice")
+        entry["shard"] = sys.intern(entry["shard"])
+        entry["frames"] = alike.setdefault(tuple(entry["frames"].items()), entry["frames"])
         samples[entry["key"]] = entry
     return samples
 
