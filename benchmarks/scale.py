@@ -1,15 +1,18 @@
 """A million objects on 64 nodes: parts measured here, the rest simulated from them (docs/scale.md).
 
-    python -m benchmarks.scale [--quick] [--out benchmarks/results/scale.md]
+    python -m benchmarks.scale [--large] [--parts parts.json] [--out benchmarks/results/scale.md]
 
-Measures what a clip, a shard and a batch cost on one core, and what every part that goes through all objects
-takes for 100,000 and 1,000,000 made-up entries. `--quick`: 10,000 and 100,000. Then it simulates rendering,
-packing, latents and training for 10^2 to 10^6 objects on 1, 8 and 64 nodes.
+Measures what a clip, a shard and a batch cost on one core, and what every part that goes through all
+objects takes for 10,000 and 100,000 made-up entries (`--large`: 100,000 and 1,000,000, five minutes).
+Then it simulates rendering, packing, latents and training for 10^2 to 10^6 objects on 1, 8 and 64
+nodes. `--parts`: a file that keeps what was measured; where it is there, nothing is measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +27,8 @@ from orster_cli.dataset import pool
 DECADES, NODES = (2, 3, 4, 5, 6), (1, 8, 64)
 FORMER_AHEAD = 4  # objects in flight for each worker, before
 SEED = 0
+OBJECT_BYTES = 417_000  # of a file, the mean of those 246 objects
+FAST = 400e9  # bytes a second between nodes: eight cards of 400 Gbit/s
 
 
 def units_table(units: Units) -> str:
@@ -73,7 +78,12 @@ def window_table(units: Units) -> str:
             for ahead in (1, FORMER_AHEAD, pool._AHEAD)
         ]
         rows.append([workers, *(f"{100 * share:.0f} %" for share in shares)])
-    head = ["workers", "1 object in flight a worker", f"{FORMER_AHEAD}, before", f"{pool._AHEAD}, now"]
+    head = [
+        "workers",
+        "1 object in flight a worker",
+        f"{FORMER_AHEAD}, before",
+        f"{pool._AHEAD}, now",
+    ]
     return table(head, rows)
 
 
@@ -93,25 +103,31 @@ def simulate(units: Units, entries: dict[str, float]) -> tuple[str, str]:
         for nodes in NODES:
             cluster = Cluster(nodes=nodes)
             train = scale_model.training(clips, clips, units, entries, cluster, SEED)
+            fast = replace(cluster, between=FAST)
+            quick = scale_model.training(clips, clips, units, entries, fast, SEED)
             parts = {
-                "plan": count * entries["plan"] + scale_model.hashing(count * 4e5, units, cluster),
+                "plan": count * entries["plan"]
+                + scale_model.hashing(count * OBJECT_BYTES, units, cluster),
                 "render": scale_model.rendering(seconds, cluster, pool._AHEAD),
                 "pack": scale_model.packing(clips, units, entries, cluster),
+                "pack, parts": scale_model.packing(clips // nodes, units, entries, cluster)
+                + (scale_model.merging(clips, units, entries, cluster) if nodes > 1 else 0),
                 "latents": scale_model.encoding(clips, units, cluster),
                 "start": train.start,
                 "train": train.steps * train.step,
             }
             longest = max(parts, key=lambda name: parts[name])
-            others = {name: value for name, value in parts.items() if name != "train"}
+            others = {n: value for n, value in parts.items() if n not in ("train", "pack, parts")}
             before = max(others, key=lambda name: others[name])
             stages.append(
                 [f"10^{decade}", f"{clips:,}", nodes, *map(cell, parts.values()), longest, before]
             )
-            steps.append(_step_row(decade, nodes, train))
-    head = ["objects", "clips", "nodes", "plan", "render", "pack", "latents", "start", "train"]
+            steps.append([*_step_row(decade, nodes, train), f"{1e3 * quick.step:.0f}"])
+    head = ["objects", "clips", "nodes", "plan", "render", "pack", "pack by parts, merge", "latents",
+            "start", "train"]  # fmt: skip
     first = table([*head, "longest", "longest before training"], stages)
     head = ["objects", "nodes", "batch", "steps", "step, ms", "computing", "reading", "exchange",
-            "latents", "memory of a node for data, GB"]  # fmt: skip
+            "latents", "memory of a node for data, GB", "step with a fast network, ms"]  # fmt: skip
     return first, table(head, steps)
 
 
@@ -125,20 +141,41 @@ def _step_row(decade: int, nodes: int, train: Training) -> list[object]:
     ]  # fmt: skip
 
 
+def parts_of(
+    path: Path | None, *, large: bool
+) -> tuple[Units, dict[str, dict[int, Measured | str]]]:
+    """The measured parts, from `path` where they are there."""
+    if path is None or not path.is_file():
+        counts = [100_000, 1_000_000] if large else [10_000, 100_000]
+        units = scale_units.measure()
+        measured = scale_entries.measure(list(scale_entries.PARTS), counts)
+        if path is not None:
+            path.write_text(json.dumps({"units": asdict(units), "entries": measured}, indent=1))
+        return units, measured
+    values = json.loads(path.read_text())
+    found = {
+        name: {
+            int(n): one if isinstance(one, str) else (one[0], one[1]) for n, one in counts.items()
+        }
+        for name, counts in values["entries"].items()
+    }
+    return Units(**values["units"]), found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--large", action="store_true")
+    parser.add_argument("--parts", type=Path)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    counts = [10_000, 100_000] if given.quick else [100_000, 1_000_000]
-    measured = scale_entries.measure(list(scale_entries.PARTS), counts)
-    units = scale_units.measure()
+    units, measured = parts_of(given.parts, large=given.large)
     each = {name: scale_model.per_entry(measured, name) for name in measured}
     planned = ("objects found in folders", "rows of the captions file matched")
     entries = {
         "plan": sum(each[name][0] for name in planned),
         "index": each["index read"][0],
+        "merge": each["ten parts merged, without hashing"][0],
         "start": each["start of a training process"][0],
         "start bytes": each["start of a training process"][1],
     }

@@ -1,5 +1,5 @@
-"""What grows with the number of objects, on made-up entries: seconds and memory of each part of the code that
-goes through all of them. Each measurement runs in a process of its own."""
+"""What grows with the number of objects, on made-up entries: seconds and memory of each part of the
+code that goes through all of them. Each measurement runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def alone(task: Callable[[], object]) -> Measured:
 
         try:
             answer: object = [peak_above_baseline_mb(timed), spent]
-        except BaseException as error:  # the parent shows it
+        except BaseException as error:  # noqa: BLE001 - the parent shows it
             answer = str(error).rpartition(": ")[2]
         os.write(write, json.dumps(answer).encode())
         os._exit(0)
@@ -111,7 +111,9 @@ def finding(count: int, place: Path) -> Callable[[], object]:
 def captions(count: int, place: Path) -> Callable[[], object]:
     del place
     sources = [source(i) for i in range(count)]
-    rows = {(s.path.name, 0): Caption(text=f"a creature {i}", use=True) for i, s in enumerate(sources)}
+    rows = {
+        (s.path.name, 0): Caption(text=f"a creature {i}", use=True) for i, s in enumerate(sources)
+    }
     return lambda: match_rows(rows, sources)
 
 

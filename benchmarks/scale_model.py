@@ -1,5 +1,6 @@
-"""A model of a dataset and a training far beyond one machine, from measured parts: queues of workers that draw
-objects, a file server that many processes ask, steps in which the slowest process counts. Seeds are fixed."""
+"""A model of a dataset and a training far beyond one machine, from measured parts: queues of workers
+that draw objects, a file server that many processes ask, steps in which the slowest process counts.
+Seeds are fixed."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ class Cluster:
     opens: float = 100e3  # files a second that the server opens for all
     creates: float = 25e3  # files a second that it creates for all
     in_node: float = 370e9  # bytes a second of an all-reduce's ring, for each GPU
-    between: float = 25e9  # the same between nodes: two cards of 100 Gbit/s for a node, or one of 200
+    between: float = (
+        25e9  # the same between nodes: two cards of 100 Gbit/s for a node, or one of 200
+    )
 
     @property
     def all_gpus(self) -> int:
@@ -53,7 +56,9 @@ class Cluster:
 def object_seconds(count: int, units: Units, seed: int) -> np.ndarray:
     """Seconds of a core that each of `count` objects takes, all its clips."""
     rng = np.random.default_rng(seed)
-    clips = rng.choice(list(CLIPS), size=count, p=np.array(list(CLIPS.values())) / sum(CLIPS.values()))
+    clips = rng.choice(
+        list(CLIPS), size=count, p=np.array(list(CLIPS.values())) / sum(CLIPS.values())
+    )
     each = rng.lognormal(-(SPREAD**2) / 2, SPREAD, size=count)
     return clips * each * units.render
 
@@ -80,7 +85,8 @@ def makespan(seconds: Sequence[float], workers: int, ahead: int | None) -> float
 
 
 def rendering(seconds: np.ndarray, cluster: Cluster, ahead: int) -> float:
-    """One node: the plain command's pool. Several: a job array of SLURM, whose jobs draw from their part."""
+    """One node: the plain command's pool. Several: a job array of SLURM, whose jobs draw from their
+    part."""
     if cluster.nodes == 1:
         return makespan(seconds.tolist(), cluster.cores, ahead * cluster.cores)
     parts = [seconds[k :: cluster.nodes].tolist() for k in range(cluster.nodes)]
@@ -88,13 +94,18 @@ def rendering(seconds: np.ndarray, cluster: Cluster, ahead: int) -> float:
 
 
 def packing(clips: int, units: Units, entries: dict[str, float], cluster: Cluster) -> float:
-    """What the one process does that makes the dataset: reads records and encoded clips, writes shards, index
-    and sheets, hashes all of it."""
+    """What the one process does that makes the dataset: reads records and encoded clips, writes shards,
+    index and sheets, hashes all of it."""
     data = clips * units.clip_bytes
-    files = clips * 5 * cluster.opened  # the record four times, the encoded clip
+    files = clips * 2 * cluster.opened  # its record, the encoded clip
     moved = data / min(units.pack_rate, cluster.node_read) + data / min(units.pack_rate, 2e9)
     pages = min(clips / 24, 200) * units.page
     return files + moved + pages + hashing(data, units, cluster) + clips * entries["index"]
+
+
+def merging(clips: int, units: Units, entries: dict[str, float], cluster: Cluster) -> float:
+    """Shards are linked; the index is read and written, and all bytes are hashed again."""
+    return clips * entries["merge"] + hashing(clips * units.clip_bytes, units, cluster)
 
 
 def hashing(size: float, units: Units, cluster: Cluster, threads: int = 8) -> float:

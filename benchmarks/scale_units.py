@@ -78,7 +78,9 @@ def measure() -> Units:
         pack = seconds(lambda: write_shard(shard, [(keys[0], sample)] * 64))
         size = sample.stat().st_size
         hashing = seconds(lambda: hash_file(shard))
-        rows = [SheetRow(strip=scratch.clip(keys[0], ".png"), record=scratch.record(keys[0]))] * ROWS
+        rows = [
+            SheetRow(strip=scratch.clip(keys[0], ".png"), record=scratch.record(keys[0]))
+        ] * ROWS
         page = seconds(lambda: write_sheets(place, rows))
         entry = {"key": keys[0], "shard": "shards/000000.tar", "offset": 0, "size": size}
         frames = dict.fromkeys(CLIPS, FRAMES)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from orster_cli.config.train import TrainConfig
 
 ROLES = {"vae": "vae", "encoder": "encoder", "3d": "teacher", "video": "teacher", "4d": "pretrain"}
-DatasetArgument = Annotated[Path, typer.Argument(help="Dataset of orster prepare-data, or its URL.")]
+DatasetArgument = Annotated[
+    Path, typer.Argument(help="Dataset of orster prepare-data, or its URL.")
+]
 ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Model to continue from.")]
 
 

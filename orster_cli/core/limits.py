@@ -37,7 +37,9 @@ MOTION_MAX_BODY_BYTES = 4 * GiB  # unpacked, at 16 bits a value
 TOML_MAX_BYTES = 64 * 1024
 TOML_MAX_LINE = 4096  # dotted keys cost the square of their length
 JSON_MAX_BYTES = 64 * MiB
-INDEX_MAX_BYTES = 4 * GiB  # of a dataset, about 330 bytes a sample; who reads it holds 1 kB for each
+INDEX_MAX_BYTES = (
+    4 * GiB
+)  # of a dataset, about 330 bytes a sample; who reads it holds 1 kB for each
 FRAME_CACHE_MAX_BYTES = 64 * GiB  # decoded frames that are kept next to a dataset
 CAPTIONS_MAX_BYTES = 256 * MiB
 CAPTIONS_MAX_ALSO = 100  # alternative captions of one clip

@@ -1,7 +1,7 @@
 """Which clips were dropped, and why: listed in the manifest, or in a file of their own where they are many.
 
-`content["dropped"]` of a dataset is that list. Beyond `MOST` it is empty, and `content["dropped_file"]` names
-the file with all of them, one JSON object in each line: a manifest is read whole, and often.
+`content["dropped"]` of a dataset is that list. Beyond `MOST` it is empty, and `content["dropped_file"]`
+names the file with all of them, one JSON object in each line: a manifest is read whole, and often.
 """
 
 from __future__ import annotations

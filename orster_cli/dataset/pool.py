@@ -19,7 +19,9 @@ from typing import TypeVar
 from orster_cli.core.errors import MissingResourceError
 
 Item = TypeVar("Item")
-_AHEAD = 32  # items in flight per worker, so that a slow item does not block the others (docs/scale.md)
+_AHEAD = (
+    32  # items in flight per worker, so that a slow item does not block the others (docs/scale.md)
+)
 
 
 def for_each(

@@ -1,7 +1,8 @@
 """Prepared datasets that lie elsewhere, read by URL with fsspec: ``s3://bucket/dataset``, ``https://...``.
 
-Manifest and index are fetched when a dataset is opened. A sample is one range of bytes of a shard, and is fetched
-when it is read: the shards are never copied as a whole. The latest samples stay in a folder of bounded size.
+Manifest and index are fetched when a dataset is opened. A sample is one range of bytes of a shard, and
+is fetched when it is read: the shards are never copied as a whole. The latest samples stay in a folder
+of bounded size.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from orster_cli.dataset.assemble import INDEX
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.shards import SampleSpan, read_sample
 
-FOLDER = ".orster-remote"  # in the current folder: what was fetched, and the latents that training makes
+FOLDER = ".orster-remote"  # in the current folder: what was fetched, and latents of trainings
 MOST_BYTES = 4 * limits.GiB  # of samples in the folder
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)  # a Path has one slash of two
 _LOCAL = ("file", "local")
@@ -40,8 +41,8 @@ def url_of(path: str | Path) -> str | None:
 
 
 def open_dataset(path: str | Path) -> tuple[Artifact, Dataset]:
-    """The dataset at a path or URL, and its artifact; of a URL it is in `FOLDER`. Errors as `open_artifact`;
-    MissingResourceError: no package for the URL, no access, or no network."""
+    """The dataset at a path or URL, and its artifact; of a URL it is in `FOLDER`. Errors as
+    `open_artifact`; MissingResourceError: no package for the URL, no access, or no network."""
     url = url_of(path)
     if url is None:
         artifact = open_artifact(Path(path), kind="dataset")
@@ -51,7 +52,9 @@ def open_dataset(path: str | Path) -> tuple[Artifact, Dataset]:
 
 def open_manifest(path: str | Path) -> Artifact:
     """The artifact of `open_dataset`."""
-    return open_artifact(Path(path), kind="dataset") if url_of(path) is None else open_dataset(path)[0]
+    return (
+        open_artifact(Path(path), kind="dataset") if url_of(path) is None else open_dataset(path)[0]
+    )
 
 
 class RemoteDataset(Dataset):

@@ -54,7 +54,9 @@ class SourceRunner:
         """Yield each job, in order, when it is processed. SourcesFailed: some were not;
         Preempted: a stop was requested."""
         listed = list(jobs)
-        settings = asdict(listed[0][0].cfg) if listed else {}  # one for all tasks: there may be a million
+        settings = (
+            asdict(listed[0][0].cfg) if listed else {}
+        )  # one for all tasks: there may be a million
         tasks = [source_task(job, self.entry, settings) for job, wanted in listed if wanted]
         missing = {task.id for task in tasks}
         failed: list[Result] = []

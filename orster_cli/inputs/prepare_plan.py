@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from orster_cli.dataset.sources import Source
 
 
-INPUTS = "inputs.jsonl"  # in a dataset of very many objects: its files, one JSON object in each line
+INPUTS = (
+    "inputs.jsonl"  # in a dataset of very many objects: its files, one JSON object in each line
+)
 MOST_INPUTS = 10_000  # in the manifest, which is read whole, and often
 
 

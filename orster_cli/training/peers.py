@@ -1,4 +1,5 @@
-"""Training on several processes ends as a whole: where one ends, the others do too, and one of them says so."""
+"""Training on several processes ends as a whole: where one ends, the others do too, and one of them
+says so."""
 
 from __future__ import annotations
 

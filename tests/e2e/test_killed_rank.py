@@ -1,5 +1,5 @@
-"""Training on two and four processes of torchrun: a process is killed, all end soon with one message, and the same
-command goes on to what an undisturbed run makes."""
+"""Training on two and four processes of torchrun: a process is killed, all end soon with one message,
+and the same command goes on to what an undisturbed run makes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from tests.helpers.cli import quiet
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc"),
+    pytest.mark.skipif(
+        not Path("/proc/self/environ").exists(), reason="looks for processes in /proc"
+    ),
 ]
 REPOSITORY = Path(__file__).resolve().parents[2]
 STEPS, SECONDS = 60, 60.0
@@ -41,7 +43,9 @@ def launch(chain: Path, out: Path, count: int, talk: Path) -> subprocess.Popen[b
     environ |= {"ORSTER_NO_PROGRESS": "1", "OMP_NUM_THREADS": "1"}
     start = [*TORCHRUN, "--nproc-per-node", str(count), "-m", "orster_cli", *words(chain, out)]
     with talk.open("wb") as file:
-        return subprocess.Popen(start, env=environ, stdout=file, stderr=file, start_new_session=True)
+        return subprocess.Popen(
+            start, env=environ, stdout=file, stderr=file, start_new_session=True
+        )
 
 
 def ranks(out: Path) -> dict[int, int]:
@@ -84,7 +88,7 @@ def test_a_killed_rank(
     assert len(said) == 1, text
     assert "error[E-PEER]: another process of this training ended" in said[0]
     assert "run the same command again" in text
-    assert "Traceback" not in text.partition("torch/distributed/run.py")[0], text
+    assert text.count("Traceback") == 1, text  # torchrun's own
 
     again = tmp_path / "again.txt"
     finished(launch(chain, out, count, again), again)
@@ -97,5 +101,7 @@ def test_a_killed_rank(
 
     alone = tmp_path / "alone"  # one process, the same global batch
     quiet(*words(chain, alone))
-    for one, many in zip(read_log(alone / "train.jsonl"), read_log(out / "train.jsonl"), strict=True):
+    for one, many in zip(
+        read_log(alone / "train.jsonl"), read_log(out / "train.jsonl"), strict=True
+    ):
         assert many["loss"] == pytest.approx(one["loss"], rel=1e-4), one["step"]

@@ -1,8 +1,8 @@
 """The part of the Kubernetes API that the examples use: which fields an object may have, and of what type.
 
-A field's type is str, int, bool, a table of fields (an object), a list of one type, or a dict of any names to one
-type. Names and types are those of the API reference (batch/v1 Job, v1 Service). `required`: the fields that must
-be there.
+A field's type is str, int, bool, a table of fields (an object), a list of one type, or a dict of any
+names to one type. Names and types are those of the API reference (batch/v1 Job, v1 Service).
+`required`: the fields that must be there.
 """
 
 from __future__ import annotations
@@ -157,7 +157,11 @@ def _job(spec: dict[str, Any]) -> list[str]:
     if not indexed and ("backoffLimitPerIndex" in spec or "maxFailedIndexes" in spec):
         found.append("limits for each index need completionMode Indexed")
     actions = [rule["action"] for rule in spec.get("podFailurePolicy", {}).get("rules", ())]
-    found += [f"unknown action {a}" for a in actions if a not in ("FailJob", "FailIndex", "Ignore", "Count")]
+    found += [
+        f"unknown action {a}"
+        for a in actions
+        if a not in ("FailJob", "FailIndex", "Ignore", "Count")
+    ]
     if "FailIndex" in actions and "backoffLimitPerIndex" not in spec:
         found.append("FailIndex needs backoffLimitPerIndex")
     volumes = {volume["name"] for volume in pod.get("volumes", ())}

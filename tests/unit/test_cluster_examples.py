@@ -1,5 +1,5 @@
-"""examples/cluster: the scripts are bash that SLURM reads, the manifests are what Kubernetes reads, and their
-commands are orster's. What they do without a cluster: tests/e2e/test_cluster_scripts.py."""
+"""examples/cluster: the scripts are bash that SLURM reads, the manifests are what Kubernetes reads, and
+their commands are orster's. What they do without a cluster: tests/e2e/test_cluster_scripts.py."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def commands(text: str) -> list[list[str]]:
     """The words after `orster` or `-m orster_cli` of each command of a shell script."""
     joined = text.replace("\\\n", " ").replace('"$@"', "finetune dataset/ -m a -o b")
     joined = re.sub(r"\$\([^()]*\)", "x", joined)
-    lines = re.findall(r"(?:orster_cli|\borster) ((?!-)[^&|;\n]+)", re.sub(r"^#.*$", "", joined, flags=re.M))
+    lines = re.findall(
+        r"(?:orster_cli|\borster) ((?!-)[^&|;\n]+)", re.sub(r"^#.*$", "", joined, flags=re.M)
+    )
     return [shlex.split(line) for line in lines]
 
 
@@ -122,7 +124,9 @@ def test_pods_of_a_training_find_each_other() -> None:
     assert f"--nnodes {job['spec']['completions']}" in script
     gpus = pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"]
     assert f"--nproc-per-node {gpus}" in script
-    assert job["spec"]["completions"] == job["spec"]["parallelism"]  # all of them at once, or none starts
+    assert (
+        job["spec"]["completions"] == job["spec"]["parallelism"]
+    )  # all of them at once, or none starts
 
 
 def test_parts_of_a_dataset_are_all_joined() -> None:
@@ -173,7 +177,7 @@ def test_a_mistake_in_a_script_is_found() -> None:
     head = "#!/usr/bin/env bash\n#SBATCH --node=2\n#SBATCH --time=24h\n#SBATCH --nodes=2\nset -u\n"
     assert wrong(head) == ["--node=2", "--time=24h"]
     assert directives(head + "#SBATCH --mem=1G\n")[-1] == ("nodes", "2")
-    assert commands("srun torchrun -m orster_cli \"$@\" &\n# orster no\norster show x && ls") == [
+    assert commands('srun torchrun -m orster_cli "$@" &\n# orster no\norster show x && ls') == [
         ["finetune", "dataset/", "-m", "a", "-o", "b"],
         ["show", "x"],
     ]

@@ -1,5 +1,6 @@
-"""What a very large dataset does otherwise than a small one: long lists lie in files of their own, pictures of
-all clips become pictures of some, captions that do not fit are encoded again. The limits are lowered here."""
+"""What a very large dataset does otherwise than a small one: long lists lie in files of their own,
+pictures of all clips become pictures of some, captions that do not fit are encoded again. The limits
+are lowered here."""
 
 from __future__ import annotations
 
@@ -76,7 +77,9 @@ def test_long_lists_lie_beside_the_manifest(
     assert merged.content["dropped"] == gone
     assert "dropped_file" not in merged.content
     (out / "dropped.jsonl").write_text('{"key": "x"}\n')
-    with pytest.raises(InputError, match=r"dropped\.jsonl, line 1: expected a clip with its reason"):
+    with pytest.raises(
+        InputError, match=r"dropped\.jsonl, line 1: expected a clip with its reason"
+    ):
         list(read_dropped(out, made.content))
 
 
@@ -185,7 +188,11 @@ def test_a_table_of_captions_takes_its_share_of_memory(
     monkeypatch.setattr(training_data, "CHUNK", 1)
     said = Told()
     source = Source(
-        dataset=Dataset.read(tiny_dataset), id="x", device=CPU, reporter=said, stop=None  # type: ignore[arg-type]
+        dataset=Dataset.read(tiny_dataset),
+        id="x",
+        device=CPU,
+        reporter=said,
+        stop=None,  # type: ignore[arg-type]
     )
     memory = DataMemory(CPU, share)
     table = training_data._texts(source, new_mini(16, 0), memory)

@@ -80,14 +80,18 @@ def test_a_dataset_by_url_gives_the_same_clips(
             mine, theirs = data.clip(key, view), here.clip(key, view)
             assert torch.equal(mine.frames, theirs.frames)
             assert torch.equal(mine.cameras.w2c, theirs.cameras.w2c)
-        assert torch.equal(data.frames(key, "front", [1]).frames, here.frames(key, "front", [1]).frames)
+        assert torch.equal(
+            data.frames(key, "front", [1]).frames, here.frames(key, "front", [1]).frames
+        )
     # the manifest, the index, and the bytes of each sample once: no shard
     assert [url.rpartition("/")[2] for url, _, _ in fetched[:2]] == ["manifest.json", "index.json"]
     spans = [(here.info(key)["offset"], here.info(key)["size"]) for key in here.keys()]  # noqa: SIM118
     assert [(start, end) for _, start, end in fetched[2:]] == [(a, a + n) for a, n in spans]
     fetched.clear()
     open_dataset(URL)[1].clip(here.keys()[0])
-    assert [url.rpartition("/")[2] for url, _, _ in fetched] == ["manifest.json"]  # the rest is here
+    assert [url.rpartition("/")[2] for url, _, _ in fetched] == [
+        "manifest.json"
+    ]  # the rest is here
     assert not list(Path(FOLDER).rglob("*.tar"))
 
 
@@ -136,7 +140,9 @@ def test_what_is_missing_is_said(
         open_dataset(URL)
 
 
-def test_other_artifacts_are_not_read_by_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_artifacts_are_not_read_by_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     draft = begin(tmp_path / "clip", kind="clip", command="x", config={})
     assert draft is not None
@@ -150,6 +156,8 @@ def test_a_training_names_the_url_that_it_cannot_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = orster(capsys, "pretrain", "memory://bucket/gone", "--role", "vae", "-o", "vae", "--json")
+    said = orster(
+        capsys, "pretrain", "memory://bucket/gone", "--role", "vae", "-o", "vae", "--json"
+    )
     assert said.code == 3
     assert said.failure["error"] == "memory://bucket/gone/manifest.json: no such file"
