@@ -23,6 +23,7 @@ CARDS = (24, 48, 80)
 GIB = 2**30
 # card, stage, trained, clips; weights gradients and moments, frozen beside, activations, with margin
 _FIGURE = r" ([\d.]+) \|"
+EIGHT = re.compile(rf"^\| (\w+) \| [\d,]+ \| (\d+) \|{4 * _FIGURE} [^|]+ \|$", re.MULTILINE)
 ROW = re.compile(rf"^\| (\d+) GB \| (\w+) \| (\w+) \| (\d+) \|{4 * _FIGURE}$", re.MULTILINE)
 
 
@@ -54,23 +55,20 @@ def planned(
     return memory
 
 
+def figures_of(plan: dict[str, Any]) -> tuple[float, float, float, float]:
+    """In GiB: weights and what training adds to them, frozen weights, activations, all with the margin."""
+    of = {item["name"]: item["bytes"] / GIB for item in plan["items"]}
+    frozen = {name for name in of if name.endswith(", frozen")}
+    activations = of["activations, at the fullest moment"]
+    beside = sum(of[name] for name in frozen)
+    own = sum(of.values()) - beside - activations
+    return own, beside, activations, plan["needed"] / GIB
+
+
 def row_of(card: int, stage: str, plan: dict[str, Any]) -> tuple[str, ...]:
     """A line of the table in the docs."""
-    of = {item["name"]: item["bytes"] / GIB for item in plan["items"]}
-    own = (
-        "trained weights",
-        "averaged weights",
-        "frozen weights of the same model",
-        "gradients",
-        "AdamW's moments",
-    )
     trained = resolve(template=f"card-{card}gb").section(stage)["trainable"]
-    figures = (
-        sum(of.get(name, 0) for name in own),
-        sum(value for name, value in of.items() if name.endswith(", frozen")),
-        of["activations, at the fullest moment"],
-        plan["needed"] / GIB,
-    )
+    figures = figures_of(plan)
     return str(card), stage, trained, str(plan["clips"]), *(f"{value:.1f}" for value in figures)
 
 
@@ -94,7 +92,26 @@ def test_each_stage_fits_the_card_of_its_preset(
     assert [float(value) for value in stated[4:]] == pytest.approx(figures, rel=0.01, abs=0.11)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_fits_eight_cards(
+    stage: str, node: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the paper's template, as one of eight processes plans it."""
+    from orster_cli.commands import train
+
+    real = train._plan
+    monkeypatch.setattr(train, "_plan", lambda one, two, three, _: real(one, two, three, 8))
+    plan = planned(capsys, node, stage, "paper")
+    assert plan["card"] == 80
+    (stated,) = [row for row in EIGHT.findall(PAGE) if row[0] == stage]
+    assert int(stated[1]) == plan["clips"]
+    figures = pytest.approx(figures_of(plan), rel=0.01, abs=0.11)
+    assert [float(value) for value in stated[2:]] == figures
+
+
 def test_the_page_has_a_line_for_each() -> None:
+    assert [row[0] for row in EIGHT.findall(PAGE)] == list(STAGES)
     assert [row[:2] for row in ROW.findall(PAGE)] == [(str(c), s) for c in CARDS for s in STAGES]
 
 
