@@ -253,10 +253,10 @@ PARTS: dict[str, tuple[Callable[[int, Path], Callable[[], object]], int]] = {
     "manifest written and opened": (committing, 1_000_000),
     "index read": (reading, 1_000_000),
     "ten parts merged, without hashing": (merging, 1_000_000),
-    "items of `orster run --over`": (listing, 1_000_000),
+    "items of `orster run --over`": (listing, 100_000),
     "start of a training process": (feeding, 1_000_000),
     "order of an epoch": (shuffling, 1_000_000),
-    "words that a model knows": (knowing, 1_000_000),
+    "words that a model knows": (knowing, 100_000),
 }
 
 

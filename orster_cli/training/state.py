@@ -15,7 +15,8 @@ from torch.distributed.checkpoint.state_dict import (
 from orster_cli.training.best import Best
 from orster_cli.training.ema import Ema
 
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)  # on the first process alone
+_EVERYWHERE = StateDictOptions(full_state_dict=True)
 _SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
 _MODEL, _MOMENTS, _AVERAGE, _BEST = "model/", "moments/", "average/", "best/"
 
@@ -50,7 +51,7 @@ def load_state(
         return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
 
     set_model_state_dict(model, part(_MODEL), options=_SPREAD)
-    fresh = get_optimizer_state_dict(model, optimizer, options=_WHOLE)
+    fresh = get_optimizer_state_dict(model, optimizer, options=_EVERYWHERE)
     # a parameter that no step has used has no moments yet: they start at zero
     moments = {
         name: {kind: torch.zeros_like(torch.as_tensor(value)) for kind, value in kinds.items()}
