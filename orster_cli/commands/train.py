@@ -223,7 +223,7 @@ def _run(request: TrainRequest, options: TrainRun) -> None:
 
 def _plan(stage: Stage, request: TrainRequest, train: TrainConfig, processes: int) -> Draft | None:
     """The draft, or None when there is nothing to do."""
-    from orster_cli.dataset.remote import open_manifest
+    from orster_cli.dataset.places import open_manifest
 
     def memory() -> tuple[dict[str, Any], str]:
         return _memory(stage, request, train, processes)
@@ -279,7 +279,7 @@ def _broadcast(
 
 
 def _next(request: TrainRequest) -> str:
-    from orster_cli.dataset.remote import url_of
+    from orster_cli.dataset.places import url_of
 
     out, data = request.out, url_of(request.dataset) or request.dataset
     return {

@@ -36,7 +36,7 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
     """`request` with its models opened, by their manifests alone: what can be refused without torch
     is refused here. ConfigError: a model is missing; InputError: one is not what it is used for."""
     from orster_cli.core.errors import ConfigError, InputError
-    from orster_cli.dataset.remote import open_manifest
+    from orster_cli.dataset.places import open_manifest
     from orster_cli.inputs.models import open_model
 
     for path in filter(None, (request.dataset, request.held_out)):
@@ -78,7 +78,7 @@ def check_captions(request: TrainRequest, train: TrainConfig) -> None:
     """InputError: no dataset, or one without captions for a stage that learns texts."""
     from orster_cli.core.reporting import Silent
     from orster_cli.dataset.captioned import captioned
-    from orster_cli.dataset.remote import open_dataset
+    from orster_cli.dataset.places import open_dataset
 
     _, data = open_dataset(request.dataset)
     pairs = request.role == "encoder"  # contrastive: frames with captions
@@ -99,7 +99,7 @@ def build_stage(
     blank: bool = False,
 ) -> PreparedStage:
     """The stage, on each process; `blank`: its sizes alone, for a plan."""
-    from orster_cli.dataset.remote import open_dataset
+    from orster_cli.dataset.places import open_dataset
     from orster_cli.training import build
     from orster_cli.training.training_data import Source
 

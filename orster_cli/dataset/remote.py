@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from orster_cli.artifacts.manifest import MANIFEST, Manifest, read_manifest
-from orster_cli.artifacts.store import Artifact, open_artifact
+from orster_cli.artifacts.store import Artifact
 from orster_cli.core import limits
 from orster_cli.core.atomic import write_bytes
 from orster_cli.core.errors import InputError, IntegrityError, LimitError, MissingResourceError
@@ -27,34 +26,6 @@ from orster_cli.dataset.shards import SampleSpan, read_sample
 
 FOLDER = ".orster-remote"  # in the current folder: what was fetched, and latents of trainings
 MOST_BYTES = 4 * limits.GiB  # of samples in the folder
-_URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)  # a Path has one slash of two
-_LOCAL = ("file", "local")
-
-
-def url_of(path: str | Path) -> str | None:
-    """The URL that `path` was written as; None: it is a path."""
-    match = _URL.fullmatch(os.fspath(path))
-    if match is None:
-        return None
-    scheme, rest = match.groups()
-    return f"{scheme}://{'/' if scheme in _LOCAL else ''}{rest}".rstrip("/")
-
-
-def open_dataset(path: str | Path) -> tuple[Artifact, Dataset]:
-    """The dataset at a path or URL, and its artifact; of a URL it is in `FOLDER`. Errors as
-    `open_artifact`; MissingResourceError: no package for the URL, no access, or no network."""
-    url = url_of(path)
-    if url is None:
-        artifact = open_artifact(Path(path), kind="dataset")
-        return artifact, Dataset.read(artifact.path)
-    return _fetched(url, Path(FOLDER))
-
-
-def open_manifest(path: str | Path) -> Artifact:
-    """The artifact of `open_dataset`."""
-    return (
-        open_artifact(Path(path), kind="dataset") if url_of(path) is None else open_dataset(path)[0]
-    )
 
 
 class RemoteDataset(Dataset):
@@ -91,10 +62,12 @@ class RemoteDataset(Dataset):
         return data
 
 
-def _fetched(url: str, cache: Path) -> tuple[Artifact, RemoteDataset]:
+def open_remote(url: str, cache: Path | None = None) -> tuple[Artifact, RemoteDataset]:
+    """The dataset at `url` and its artifact, which is in `cache` (`FOLDER`). Errors as `open_artifact`;
+    MissingResourceError: no package for the URL, no access, or no network."""
     manifest = _fetch(f"{url}/{MANIFEST}", maximum=limits.JSON_MAX_BYTES)
     name = url.rpartition("/")[2] or "dataset"
-    root = cache / hashlib.sha256(url.encode() + manifest).hexdigest()[:16] / name
+    root = (cache or Path(FOLDER)) / hashlib.sha256(url.encode() + manifest).hexdigest()[:16] / name
     root.mkdir(parents=True, exist_ok=True)
     write_bytes(root / MANIFEST, manifest, shared=True)
     found = read_manifest(root)

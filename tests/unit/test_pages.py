@@ -26,7 +26,16 @@ WITHOUT_WORDS = {DOCS / n for n in ("exit-codes.md", "glossary.md", "python.md")
 }
 WITHOUT_WORDS -= {DOCS / "howto" / "index.md"}
 SECTIONS = {field.name for field in fields(Config)}
-FILES = {"json", "md", "mk", "py", "safetensors", "sbatch", "toml"}  # extensions, not settings
+FILES = {
+    "json",
+    "md",
+    "mk",
+    "py",
+    "safetensors",
+    "sbatch",
+    "toml",
+    "yaml",
+}  # extensions, not settings
 
 
 def name(path: Path) -> str:

@@ -18,8 +18,9 @@ from orster_cli.core.errors import (
     MissingResourceError,
 )
 from orster_cli.dataset import remote
+from orster_cli.dataset.places import open_dataset, url_of
 from orster_cli.dataset.reader import Dataset
-from orster_cli.dataset.remote import FOLDER, open_dataset, url_of
+from orster_cli.dataset.remote import FOLDER
 from tests.helpers.cli import orster
 
 URL = "memory://bucket/some/dataset"
