@@ -170,14 +170,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     units, measured = parts_of(given.parts, large=given.large)
-    each = {name: scale_model.per_entry(measured, name) for name in measured}
     planned = ("objects found in folders", "rows of the captions file matched")
+    start = scale_model.per_entry(measured, "start of a training process")
     entries = {
-        "plan": sum(each[name][0] for name in planned),
-        "index": each["index read"][0],
-        "merge": each["ten parts merged, without hashing"][0],
-        "start": each["start of a training process"][0],
-        "start bytes": each["start of a training process"][1],
+        "plan": sum(scale_model.per_entry(measured, name)[0] for name in planned),
+        "index": scale_model.per_entry(measured, "index read")[0],
+        "merge": scale_model.per_entry(measured, "ten parts merged, without hashing")[0],
+        "start": start[0],
+        "start bytes": start[1],
     }
     stages, steps = simulate(units, entries)
     sections = [

@@ -12,7 +12,7 @@ from orster_cli.core.names import as_text, printable, slug
 from orster_cli.diffusion.known_texts import content_words, read_known_texts, words_of
 
 CODE = "E-PROMPT"
-TEXTS_MAX_BYTES = 1 << 20
+TEXTS_MAX_BYTES = 1 << 26  # a million prompts
 
 
 def check_prompt(
