@@ -9,10 +9,10 @@ further and so on, gets noise of each strength and is denoised under the same co
 are fitted together. PSNR in dB on white against the true moving object, from the first orbit's own cameras
 and from 90, 120 and 180 degrees further round (at 120, no orbit has a camera at that moment). `pose`: the
 same against the true moment that is nearest, whichever it is, so that a motion of another phase or kind
-counts less. `input`: at the frames that were fitted. Rows: `1 orbit`; `renders`: four orbits, of which
-three are the renders themselves, through the frame VAE; `s`; `noise`: three orbits from noise alone; with
-`--first true` also `4 true orbits`.
-F frames of a grid, T frames, H W pixels.
+counts less. `input`: at the frames that were fitted; `torn %`: as in `benchmarks.construct_cpu`. Rows:
+`1 orbit`; `s`: four orbits, of which three are sampled with this strength (0: the renders themselves, 1:
+from noise alone); with `--first true` also `4 true orbits`.
+T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.construct_cpu import torn
 from benchmarks.intervals import interval
 from benchmarks.sampled import conditional_mean, sampler_of
 from benchmarks.timing import table, write_results
@@ -42,7 +43,7 @@ from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
-from orster_cli.geometry.orbit import clip_times, grid_path, orbit_azimuths, orbit_cameras
+from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import SHIPPED_OBJECT, sampling_of
 from orster_cli.io.images import contact_sheet, write_png
@@ -57,30 +58,28 @@ CLIPS = (
 )
 ORBITS = 4
 UNSEEN = (90.0, 120.0, 180.0)  # degrees from the first orbit
+PAIRED = ("+0", "unseen", "pose, unseen", "torn %")
 LISTS = ("weights-mini2.csv",)
 Row = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A true clip: `placed` at `cfg`, its `caption`; frames [F,3,H,W] of all azimuths and moments."""
+    """A true clip: `placed` at `cfg`, its `caption`; frames [T,T,3,H,W] of the azimuths of an orbit at all
+    moments, by where that orbit begins."""
 
     name: str
     placed: NormalizedClip
     cfg: PrepareConfig
     caption: str
-    grid: Tensor
+    grids: dict[float, Tensor]
 
     @classmethod
     def of(cls, name: str, folders: Sequence[Path], cfg: PrepareConfig) -> Case:
         stem, clip = name.split(":")
         path = next(f / f"{stem}.glb" for f in folders if (f / f"{stem}.glb").is_file())
         placed = normalize_object(load_gltf(path), int(clip), cfg)
-        around = orbit_cameras(orbit_azimuths(3 * cfg.frames), **_size(cfg))
-        which = torch.arange(len(around)).repeat_interleave(cfg.frames)
-        times = clip_times(cfg.frames).repeat(len(around))
-        grid = render_view(placed, around[which], times, cfg, None).over()
-        return cls(name, placed, cfg, caption_of(path.name, clip), grid)
+        return cls(name, placed, cfg, caption_of(path.name, clip), {})
 
     def cameras(self, offset: float) -> Cameras:
         return orbit_cameras(orbit_azimuths(self.cfg.frames, start=offset), **_size(self.cfg))
@@ -91,13 +90,18 @@ class Case:
         return render_view(self.placed, self.cameras(offset), times, self.cfg, self.caption)
 
     def true(self, offset: float) -> tuple[Tensor, Tensor]:
-        """Frames [T,3,H,W] of the orbit that begins at `offset`, a multiple of the grid's step; and
-        [T,T,3,H,W]: from each of its cameras at every moment."""
-        count, azimuths = self.cfg.frames, len(self.grid) // self.cfg.frames
-        start = round(offset / 360 * azimuths) % azimuths
-        path = torch.tensor(grid_path(count, azimuths, start=start))
-        every = self.grid.unflatten(0, (azimuths, count))
-        return self.grid[path], every[path // count]
+        """Frames [T,3,H,W] of the orbit that begins at `offset`, and [T,T,3,H,W]: from each of its cameras
+        at every moment. Orbits that are whole steps apart share their cameras."""
+        count = self.cfg.frames
+        step = 360 / count
+        first, turned = offset % step, round(offset // step) % count
+        if first not in self.grids:
+            around = self.cameras(first)[torch.arange(count).repeat_interleave(count)]
+            times = clip_times(count).repeat(count)
+            frames = render_view(self.placed, around, times, self.cfg, None).over()
+            self.grids[first] = frames.unflatten(0, (count, count))
+        moments = self.grids[first].roll(-turned, dims=0)
+        return moments[torch.arange(count), torch.arange(count)], moments
 
 
 def _size(cfg: PrepareConfig) -> dict[str, int]:
@@ -147,6 +151,7 @@ def figures(asset: Gaussians4D, case: Case, fitted_to: float) -> Row:
             poses.append(float(each.amax(dim=1).mean()))
     out["unseen"] = float(np.mean([out[f"+{offset:g}"] for offset in UNSEEN]))
     out["pose, unseen"] = float(np.mean(poses))
+    out["torn %"] = torn(asset)
     return out
 
 
@@ -211,11 +216,10 @@ def rows_of(
     every: dict[str, list[OrbitClip]] = {}
     if first == "true":
         every["4 true orbits"] = [case.orbit(turn) for turn in turns]
-    every["renders"] = renders
     for s in strengths:
         pairs = zip(turns, renders, strict=True)
-        every[f"s {s:g}"] = [sampled(sampler, case, turn, r, s, seed) for turn, r in pairs]
-    every["noise"] = [sampled(sampler, case, turn, None, 1.0, seed) for turn in turns]
+        again = [sampled(sampler, case, turn, r, s, seed) for turn, r in pairs] if s else renders
+        every[f"s {s:g}"] = again
     for name, more in every.items():
         asset, at_input = fitted([clip, *more], still, cfg)
         found[name] = figures(asset, case, at_input)
@@ -230,8 +234,10 @@ def _from_behind(asset: Gaussians4D, case: Case) -> Tensor:
 
 
 def section(title: str, found: dict[str, dict[str, Row]]) -> str:
-    """Means over clips, and the paired differences to one orbit."""
-    names = list(next(iter(found.values())))
+    """Means over clips, and the paired differences to one orbit, of the rows that all clips have."""
+    names = [
+        one for one in next(iter(found.values())) if all(one in clip for clip in found.values())
+    ]
     columns = list(next(iter(found.values()))[names[0]])
     lines, paired = [], []
     for name in names:
@@ -240,7 +246,7 @@ def section(title: str, found: dict[str, dict[str, Row]]) -> str:
         if name == names[0]:
             continue
         cells = [name]
-        for c in ("+0", "unseen", "pose, unseen"):
+        for c in PAIRED:
             change = values[c] - np.array([clip[names[0]][c] for clip in found.values()])
             low, high = interval(change[None])
             cells.append(f"{change.mean():+.2f} ({low:+.2f} to {high:+.2f})")
@@ -248,7 +254,7 @@ def section(title: str, found: dict[str, dict[str, Row]]) -> str:
             f"{clip[name]['unseen'] - clip[names[0]]['unseen']:+.1f}" for clip in found.values()
         ]
         paired.append(cells)
-    head = ["minus 1 orbit", "+0", "unseen", "pose, unseen", *found]
+    head = ["minus 1 orbit", *PAIRED, *(f"unseen, {name}" for name in found)]
     return f"## {title}\n\n{table(['', *columns], lines)}\n\n{table(head, paired)}"
 
 
