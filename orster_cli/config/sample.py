@@ -44,7 +44,7 @@ class SampleConfig:
         maximum=2,
     )
     strength: float = setting(
-        0.5,
+        0.7,
         "share of the denoising steps that change what sampling starts from (--start)",
         minimum=0.01,
         maximum=1,
