@@ -74,6 +74,7 @@ def generate(
         model=sampling_of(model),  # for the static orbit
         **run.for_stage(),
     )
+    second.out.earlier = first.out.notices()
     artifact = construct_asset(
         second,
         [str(out / "clip")],

@@ -45,7 +45,7 @@ def plan_collection(
     check_collection(out, f"what {name} makes of each item")
     items, left_out = find_items(over, name)
     if left_out:
-        sink.info(f"{over}: {counted(left_out, 'file')} that {name} does not read")
+        sink.note(f"{over}: {counted(left_out, 'file')} that {name} does not read")
     collection = Collection(
         command=name,
         items=items,

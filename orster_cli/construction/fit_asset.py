@@ -83,7 +83,7 @@ def construct(
     recurrence = Recurrence()
     if cfg.recurrence == "auto":
         recurrence = find_recurrence(clips, static)
-        reporter.info(recurrence.describe())
+        reporter.note(recurrence.describe())
     fitted = fit_scale(clips, antialiased=cfg.antialiased)
     views = build_views(
         clips, static, recurrence, mirror_weight=cfg.mirror_weight, fitted=fitted, device=device

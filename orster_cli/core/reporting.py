@@ -17,6 +17,9 @@ class Reporter(Protocol):
     def info(self, message: str) -> None:
         """A message to read once."""
 
+    def note(self, message: str) -> None:
+        """A guess, or something left out, that is in order; it is counted at the end."""
+
     def warn(self, message: str) -> None:
         """A setting that is ignored, a guess, or a repair."""
 
@@ -31,6 +34,9 @@ class Silent:
         del stage, done, total, figures
 
     def info(self, message: str) -> None:
+        del message
+
+    def note(self, message: str) -> None:
         del message
 
     def warn(self, message: str) -> None:

@@ -73,7 +73,7 @@ def clip_from_frames(
         found = matte(frames, where=where)
         warn_of_shadow(frames, found.alpha, found.background, where, reporter)
         frames, alpha = found.frames, found.alpha
-        reporter.info(
+        reporter.note(
             f"{where}: no alpha; the background is the colour "
             f"{[round(float(c), 2) for c in found.background]} "
             f"({found.border_share:.0%} of the border)"
@@ -83,7 +83,7 @@ def clip_from_frames(
     if orbit.turns != 0:
         keep = without_copies(frames * alpha, where, reporter)
         frames, alpha, progress = frames[keep], alpha[keep], progress[keep]
-    reporter.info(f"{where}: assumed {orbit.describe(len(frames))}")
+    reporter.note(f"{where}: assumed {orbit.describe(len(frames))}")
     if orbit.turns == 0:
         reporter.warn(
             f"{where}: the camera stands still: what the other sides look like, and how far each "

@@ -67,7 +67,12 @@ def test_no_colour_where_it_is_not_wanted(
 def test_json() -> None:
     data, talk = Pipe(), Pipe()
     speak(Out(as_json=True, stdout=data, stderr=talk))
-    assert json.loads(data.getvalue()) == {"ok": True, "warnings": ["odd"], "answer": 42}
+    assert json.loads(data.getvalue()) == {
+        "ok": True,
+        "warnings": ["odd"],
+        "notes": [],
+        "answer": 42,
+    }
     assert [json.loads(line) for line in talk.getvalue().splitlines()] == [
         {"info": "begun"},
         {"warning": "odd"},
