@@ -69,7 +69,8 @@ WRITTEN_BY: dict[str, tuple[str, ...]] = {
 # functions that pass on what somebody else says, or an error of the system's
 PASSED_ON = {
     "api.calls:info", "api.calls:warn", "core.live:info", "core.live:warn", "core.live:note",
-    "gallery.server:_answer",
+    "gallery.server:_answer", "training.trackers:__init__", "training.trackers:log",
+    "training.trackers:finish",
 }  # fmt: skip
 
 
@@ -139,7 +140,7 @@ def _said(call: ast.Call, function: ast.FunctionDef) -> tuple[str, list[str] | N
     assert isinstance(call.func, ast.Attribute)
     name, receiver = call.func.attr, ast.unparse(call.func.value).split(".")[-1]
     level = LEVELS.get(name.removeprefix("_"))
-    if level is None or (name != "warn" and receiver not in SPEAKERS | {"self"} * (name == "_warn")):
+    if level is None or (name in ("info", "note") and receiver not in SPEAKERS):
         return "", None
     return level, [*_texts(call.args[0], function)]
 
