@@ -3,8 +3,9 @@
 python -m tools.notices           write the page; cells of notices that it has already stay as they are
 python -m tools.notices --check   exit code 1 where it differs from the code, or a cell is empty
 
-The first column comes from the code, with ... for each value; cause and advice are written by hand, in the
-page. `tests/unit/test_notices.py` fails where a notice of the code is not there, or one of the page is gone.
+The first column comes from the code, with ... for each value; cause and advice are written by hand, in
+the page. `tests/unit/test_notices.py` fails where a notice of the code is not there, or one of the page
+is gone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from tools.import_graph import REPOSITORY, sources
 
@@ -63,7 +63,7 @@ WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "inputs.subjects:_say": (LISTED,),
     "io.ply:read_ply": (LISTED,),
     "io.video:iterate_frames": ("io.video_header:_ignored", "io.video:IGNORED_ALPHA"),
-    "sampling.objects:render_object_orbit": (LISTED,),
+    "sampling.objects:open_object": (LISTED,),
 }
 
 # functions that pass on what somebody else says, or an error of the system's
@@ -98,7 +98,9 @@ def notices() -> list[Notice]:
                 continue
             if not all(texts):
                 if where not in WRITTEN_BY:
-                    raise ValueError(f"{where}: who writes {ast.unparse(call)}? add it to WRITTEN_BY")
+                    raise ValueError(
+                        f"{where}: who writes {ast.unparse(call)}? add it to WRITTEN_BY"
+                    )
                 stale.discard(where)
                 written = [text for source in WRITTEN_BY[where] for text in _written(source)]
                 texts = [*filter(None, texts), *written]
@@ -129,10 +131,13 @@ def _calls(tree: ast.Module) -> Iterator[tuple[ast.Call, ast.FunctionDef]]:
     while pending:
         node, function = pending.pop()
         inner = node if isinstance(node, ast.FunctionDef) else function
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            if inner is not None:
-                yield node, inner
+        if inner is not None and isinstance(node, ast.Call) and _is_method(node):
+            yield node, inner
         pending += [(child, inner) for child in reversed(list(ast.iter_child_nodes(node)))]
+
+
+def _is_method(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and bool(call.args)
 
 
 def _said(call: ast.Call, function: ast.FunctionDef) -> tuple[str, list[str] | None]:
@@ -250,18 +255,28 @@ def section_of(notice: Notice) -> str:
 def page(before: str) -> str:
     """The page as Markdown; the cells of cause and advice are those of the page `before`."""
     known = cells(before)
-    lines = ["# Notices", "", "<!-- made by `python -m tools.notices`: edit the last two columns only -->"]
+    lines = [
+        "# Notices",
+        "",
+        "<!-- made by `python -m tools.notices`: edit the last two columns only -->",
+    ]
     lines += [
         "",
-        "What a command says on the way, to stderr: a `warning` begins with that word, a `note` is a guess or",
-        "an omission that is in order, a `message` tells what is done. The last line of a command counts its",
-        "warnings and notes and names them; with `--json` they are `warnings` and `notes` of the result;",
+        "What a command says on the way, to stderr: a `warning` begins with that word, a `note` is a guess",
+        "or an omission that is in order, a `message` tells what is done. The last line of a command counts",
+        "its warnings and notes and names them; with `--json` they are `warnings` and `notes` of the result;",
         "`orster show` prints the warnings that an artifact was made with. `...` stands for a value.",
         "Messages that end a command are in [exit and error codes](reference/exit-codes.md).",
     ]
     for title in SECTIONS:
         rows = [one for one in notices() if section_of(one) == title]
-        lines += ["", f"## {title}", "", "| notice | kind | cause | what to do |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| notice | kind | cause | what to do |",
+            "|---|---|---|---|",
+        ]
         for one in rows:
             cause, advice = known.get(_cell(one.text), ("", ""))
             lines.append(f"| {_cell(one.text)} | {one.level} | {cause} | {advice} |")

@@ -56,8 +56,10 @@ def artifact_kind(folder: Path) -> str | None:
     return found if isinstance(found, str) and found in get_args(Kind) else None
 
 
-def what_for(path: Path, kind: str) -> str:
-    """What to do with an artifact of `kind` that is not what a command expects."""
+def what_for(path: Path, kind: str, wanted: str = "") -> str:
+    """What to do with an artifact of `kind` where a command expects one of kind `wanted`."""
+    if wanted == "report":
+        return f"orster evaluate {path} --reference REFERENCE -o report/ makes a report"
     return {
         "asset": f"it is finished: open {path / 'viewer.html'}; orster export and orster evaluate read it",
         "clip": f"orster construct {path} -o asset/ makes an asset of a clip",

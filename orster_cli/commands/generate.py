@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -60,9 +61,6 @@ def generate(
     sampling = Sampling.of(condition, opened, first)
     if named is None:
         first.out.info(f"writing {out}/ (choose another folder with -o)")
-    sample_clip(first, sampling, condition.seed, announce=run.dry_run)
-    if run.dry_run:
-        return
     second = Stage.open(
         "construct",
         command="construct",
@@ -74,6 +72,17 @@ def generate(
         model=sampling_of(model),  # for the static orbit
         **run.for_stage(),
     )
+    planned: list[Path] = []
+
+    def asset_of_the_clip() -> tuple[dict[str, Any], str]:
+        planned.append(second.out_path)
+        config = second.resolved.section("construct")
+        text = f"would write asset {second.out_path} from that clip\n\n{second.settings()}"
+        return {"asset": {"path": str(second.out_path), "config": config}}, text
+
+    sample_clip(first, sampling, condition.seed, announce=False, preview=asset_of_the_clip)
+    if planned:  # there is no clip yet that could be opened
+        return
     second.out.earlier = first.out.notices()
     artifact = construct_asset(
         second,
@@ -82,8 +91,10 @@ def generate(
         static_orbit=None,
         model=opened if static_orbit else None,
         device=condition.device,
-        announce=False,
+        announce=run.dry_run,
     )
+    if run.dry_run:
+        return
     next_step = look_at(out / "asset")
     if artifact is None:
         values = {"status": "up to date", "path": str(out)}

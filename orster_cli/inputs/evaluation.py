@@ -281,6 +281,7 @@ def _load_pair(subject: Subject, reference: Subject | None) -> EvaluationPair:
         subject=loaded.content,
         reference=None if other is None else other.content,
         reference_name="" if reference is None else reference.name,
+        reference_digest="" if reference is None else reference.digest,
         static=loaded.static,
         condition=condition,
     )

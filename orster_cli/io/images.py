@@ -76,7 +76,9 @@ def open_image(
         raise  # it is not damaged: the message of the operating system says what is wrong
     except _DAMAGE as error:
         raise InputError(
-            f"{where}: the image is damaged or cut short: {error}", code="E-IMAGE"
+            f"{where}: the image is damaged or cut short: {error}",
+            hint="save, render or download it again",
+            code="E-IMAGE",
         ) from error
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orster_cli.core.frames import at_resolution
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.gltf.packing import keep_object
 from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
@@ -61,11 +62,13 @@ def sampled_sheet(sampled: SampledClip, image: Tensor | None) -> Tensor:
     words = [
         f"{float(turned[i]) % 360:.0f} deg  t {float(clip.times[i]):.2f}" for i in pick.tolist()
     ]
-    rows, labels, tiles = [cut_to_object(clip.frames[pick])], [clip.prompt or "no text"], [words]
+    frames, labels = [clip.frames[pick]], [clip.prompt or "no text"]
     if sampled.static is not None:
-        rows.append(cut_to_object(sampled.static.frames[pick]))
+        frames.append(at_resolution(sampled.static, clip.cameras.width)[pick])
         labels.append("at rest")
-        tiles.append(words)
+    cut = cut_to_object(torch.cat(frames))  # both rows by one square, at one scale
+    rows = [cut[at : at + len(pick)] for at in range(0, len(cut), len(pick))]
+    tiles = [words] * len(rows)
     if image is not None:
         rows.append([image])
         labels.append("sampled from this image")

@@ -76,6 +76,13 @@ class Out:
             said = {"warnings": self.warnings, "notes": self.notes}
             self._line(self._stdout, _json_line({"ok": True, **said, **values}))
             return
+        self.say(human)
+        if not self.quiet and (line := recalled(self.notices())):
+            self._line(self._stderr, line)
+
+    def say(self, human: Human) -> None:
+        """A part of the outcome for a reader, before `result`."""
+        self.clear()
         for part in (human,) if isinstance(human, (str, Table)) else human:
             if isinstance(part, Table) and is_screen(self._stdout):
                 from orster_cli.ui.screen import draw_table
@@ -83,8 +90,6 @@ class Out:
                 self._put(self._stdout, draw_table(part, **self._look(self._stdout)) + "\n")
             elif text := str(part):
                 self._line(self._stdout, text)
-        if not self.quiet and (line := recalled(self.notices())):
-            self._line(self._stderr, line)
 
     def notices(self) -> list[str]:
         """What the last line counts: warnings, then notes."""
