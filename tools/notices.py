@@ -263,8 +263,9 @@ def page(before: str) -> str:
     lines += [
         "",
         "What a command says on the way, to stderr: a `warning` begins with that word, a `note` is a guess",
-        "or an omission that is in order, a `message` tells what is done. The last line of a command counts",
-        "its warnings and notes and names them; with `--json` they are `warnings` and `notes` of the result;",
+        "or an omission that is in order, a `message` tells what is done. The last line of a command",
+        "counts its warnings and notes and names them; with `--json` they are `warnings` and `notes` of the",
+        "result;",
         "`orster show` prints the warnings that an artifact was made with. `...` stands for a value.",
         "Messages that end a command are in [exit and error codes](reference/exit-codes.md).",
     ]
