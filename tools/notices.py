@@ -60,6 +60,7 @@ WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "gltf.load:scene": (LISTED, "gltf.extensions:not_read"),
     "inputs.models:check_samples": ("inputs.models:TEACHERS",),
     "inputs.sampling_plan:_compare": ("diffusion.known_inputs:unknown_words",),
+    "inputs.sampling_plan:plan_sampling": ("inputs.sampling_plan:NO_TEXT",),
     "inputs.subjects:_say": (LISTED,),
     "io.ply:read_ply": (LISTED,),
     "io.video:iterate_frames": ("io.video_header:_ignored", "io.video:IGNORED_ALPHA"),
@@ -264,8 +265,7 @@ def page(before: str) -> str:
         "",
         "What a command says on the way, to stderr: a `warning` begins with that word, a `note` is a guess",
         "or an omission that is in order, a `message` tells what is done. The last line of a command",
-        "counts its warnings and notes and names them; with `--json` they are `warnings` and `notes` of the",
-        "result;",
+        "counts its warnings and notes and names them; with `--json` they are `warnings` and `notes`;",
         "`orster show` prints the warnings that an artifact was made with. `...` stands for a value.",
         "Messages that end a command are in [exit and error codes](reference/exit-codes.md).",
     ]
