@@ -21,7 +21,7 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.inputs.assumed_orbit import OrbitFlags as OrbitFlags
-from orster_cli.inputs.assumed_orbit import checked_orbit
+from orster_cli.inputs.assumed_orbit import checked_orbit, one_turn
 from orster_cli.inputs.frame_files import find_frames, read_frames
 from orster_cli.io.animations import is_animation, read_animation
 from orster_cli.io.borders import cut_bars, without_copies, without_fades
@@ -79,6 +79,8 @@ def clip_from_frames(
             f"({found.border_share:.0%} of the border)"
         )
         check_masks(_on_orbit(frames, alpha, progress, orbit), where, reporter)  # cut off
+    keep, progress = one_turn(frames, alpha, progress, orbit, where, reporter)
+    frames, alpha = frames[keep], alpha[keep]
     orbit = checked_orbit(frames, alpha, progress, orbit, where, reporter)
     if orbit.turns != 0:
         keep = without_copies(frames * alpha, where, reporter)

@@ -93,6 +93,49 @@ def test_shuffled_frames_are_refused() -> None:
     assert "not in order" in heard.warnings[0]
 
 
+def test_a_turn_that_is_shown_twice_is_used_once() -> None:
+    clip = _creature()
+    twice = (torch.cat([clip.frames] * 2), torch.cat([clip.alpha] * 2))
+    heard = Silent()
+    found = clip_from_frames(*twice, OrbitFlags(), where="v", reporter=heard)
+    assert torch.allclose(found.cameras.w2c, clip.cameras.w2c, atol=1e-6)
+    assert torch.equal(found.frames, clip.frames)
+    assert found.times.tolist() == pytest.approx(clip.times.tolist(), abs=1e-6)
+    assert heard.warnings == [
+        f"v: the pictures come again after {COUNT} of {2 * COUNT} frames: the first {COUNT} are used, as one "
+        "turn"
+    ]
+    heard = Silent()
+    given = clip_from_frames(*twice, OrbitFlags(turns=1.0), where="v", reporter=heard)
+    assert len(given) == 2 * COUNT  # what is given is kept
+    assert "--turns counts all of them; give 2 times one turn" in heard.warnings[0]
+
+
+def test_a_turn_that_is_held_at_its_end_ends_there() -> None:
+    clip = _creature()
+    frames, alpha = (
+        torch.cat([x, x[-1:].expand(8, -1, -1, -1)]) for x in (clip.frames, clip.alpha)
+    )
+    heard = Silent()
+    found = clip_from_frames(frames, alpha, OrbitFlags(), where="v", reporter=heard)
+    assert torch.allclose(found.cameras.w2c, clip.cameras.w2c, atol=1e-6)
+    assert found.times.tolist() == pytest.approx(clip.times.tolist(), abs=1e-6)
+    assert heard.warnings == [
+        f"v: 8 of its {COUNT + 8} frames hold the picture at its ends: the turn is taken to go from 0 to "
+        f"{COUNT}"
+    ]
+    heard = Silent()
+    clip_from_frames(frames, alpha, OrbitFlags(turns=1.0), where="v", reporter=heard)
+    assert "--turns counts them too" in heard.warnings[0]
+
+
+def test_half_a_turn_is_said() -> None:
+    found, said = _opened(_view(_object(CREATURE), 0.5, static=True))
+    assert "fit half a turn rather than one: try --turns 0.5" in said[0]
+    assert float(found.cameras.azimuths.abs().max()) > 170  # said, not done: the gain is no proof
+    assert _opened(_view(_object(CREATURE), 0.5, static=True), turns=0.5)[1] == []
+
+
 def test_what_pictures_cannot_tell_is_left_as_assumed() -> None:
     for clip in (ball_clip(COUNT, side=32), ball_clip(MIN_FRAMES - 1, side=32)):
         found, said = _opened(clip)
