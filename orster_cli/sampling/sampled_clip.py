@@ -13,12 +13,10 @@ from orster_cli.core.frames import at_resolution
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.gltf.packing import keep_object
 from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
-from orster_cli.io.images import contact_sheet, write_png
+from orster_cli.io.images import contact_sheet, cut_to_object, write_png
 from orster_cli.sampling.sample_clips import SampledClip
 
 SHEET_FRAMES = 8
-VISIBLE, PADDING = 0.15, 2  # difference to the background; pixels around the object
-LEAST_SEEN, MOST_SEEN = 0.002, 0.95  # share of pixels that an object takes
 PREVIEW_SIDE, PREVIEW_LOOPS = 384, 3  # pixels, times: a clip of 16 frames lasts 1.3 s
 
 
@@ -74,22 +72,3 @@ def sampled_sheet(sampled: SampledClip, image: Tensor | None) -> Tensor:
         labels.append("sampled from this image")
         tiles.append([""])
     return contact_sheet(rows, labels, tiles=tiles)
-
-
-def cut_to_object(frames: Tensor) -> list[Tensor]:
-    """Frames [T,3,H,W] on white, all cut to the square that holds the object in each of them; as they are
-    where they show no object on a plain background."""
-    border = torch.cat([frames[..., (0, -1), :].flatten(2), frames[..., (0, -1)].flatten(2)], dim=2)
-    plain = border.transpose(0, 1).flatten(1).median(dim=1).values[:, None, None]
-    thing = (frames - plain).abs().amax(1, keepdim=True) > VISIBLE
-    seen = thing.any(0)[0]
-    if not LEAST_SEEN < float(seen.float().mean()) < MOST_SEEN:
-        return list(frames)
-    rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
-    top, bottom, left, right = (int(v) for v in (rows[0], rows[-1], columns[0], columns[-1]))
-    height, width = seen.shape
-    side = min(max(bottom - top, right - left) + 1 + 2 * PADDING, height, width)
-    y = min(max((top + bottom + 1 - side) // 2, 0), height - side)
-    x = min(max((left + right + 1 - side) // 2, 0), width - side)
-    white = torch.where(thing, frames, torch.ones(()))
-    return list(white[:, :, y : y + side, x : x + side])

@@ -102,8 +102,8 @@ def test_a_turn_that_is_shown_twice_is_used_once() -> None:
     assert torch.equal(found.frames, clip.frames)
     assert found.times.tolist() == pytest.approx(clip.times.tolist(), abs=1e-6)
     assert heard.warnings == [
-        f"v: the pictures come again after {COUNT} of {2 * COUNT} frames: the first {COUNT} are used, as one "
-        "turn"
+        f"v: the pictures come again after {COUNT} of {2 * COUNT} frames: the first {COUNT} are used, as "
+        "one turn"
     ]
     heard = Silent()
     given = clip_from_frames(*twice, OrbitFlags(turns=1.0), where="v", reporter=heard)
