@@ -267,7 +267,8 @@ def page(before: str) -> str:
         "or an omission that is in order, a `message` tells what is done. The last line of a command",
         "counts its warnings and notes and names them; with `--json` they are `warnings` and `notes`;",
         "`orster show` prints the warnings that an artifact was made with. `...` stands for a value.",
-        "Messages that end a command are in [exit and error codes](reference/exit-codes.md).",
+        "Messages that end a command are in [exit and error codes](reference/exit-codes.md), words in the",
+        "[glossary](glossary.md).",
     ]
     for title in SECTIONS:
         rows = [one for one in notices() if section_of(one) == title]

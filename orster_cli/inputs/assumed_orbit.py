@@ -118,11 +118,17 @@ def one_turn(
         end = float(progress[count - last]) if last else 1.0
         way = (progress[kept] - progress[first]) / (end - float(progress[first]))
         if cost(kept, progress[kept]) > cost(kept, way):
-            held = f"{where}: {first + last} of its {count} frames hold the picture at its ends"
+            held = first + last
             if orbit.turns is not None:
-                reporter.warn(f"{held}: --turns counts them too; cut them off if the camera stands")
+                reporter.warn(
+                    f"{where}: {held} of its {count} frames hold the picture at its ends: --turns counts "
+                    "them too; cut them off if the camera stands"
+                )
                 return every, progress
-            reporter.warn(f"{held}: the turn is taken to go from {first} to {count - last}")
+            reporter.warn(
+                f"{where}: {held} of its {count} frames hold the picture at its ends: the turn is taken to "
+                f"go from frame {first} to {count - last}"
+            )
             return kept, way
     shift = repeats_after(masked)
     if shift:
@@ -130,11 +136,16 @@ def one_turn(
         way = progress[kept] * (count / shift)
         if cost(every, progress) - cost(kept, way) > REPEATS_GAIN:
             times = round(count / shift)
-            again = f"{where}: the pictures come again after {shift} of {count} frames"
             if orbit.turns is not None:
-                reporter.warn(f"{again}: --turns counts all of them; give {times} times one turn")
+                reporter.warn(
+                    f"{where}: the pictures come again after {shift} of {count} frames: --turns counts all "
+                    f"of them; give {times} times one turn"
+                )
                 return every, progress
-            reporter.warn(f"{again}: the first {shift} are used, as one turn")
+            reporter.warn(
+                f"{where}: the pictures come again after {shift} of {count} frames: the first {shift} are "
+                "used, as one turn"
+            )
             return kept, way
     return every, progress
 

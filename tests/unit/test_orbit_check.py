@@ -121,8 +121,8 @@ def test_a_turn_that_is_held_at_its_end_ends_there() -> None:
     assert torch.allclose(found.cameras.w2c, clip.cameras.w2c, atol=1e-6)
     assert found.times.tolist() == pytest.approx(clip.times.tolist(), abs=1e-6)
     assert heard.warnings == [
-        f"v: 8 of its {COUNT + 8} frames hold the picture at its ends: the turn is taken to go from 0 to "
-        f"{COUNT}"
+        f"v: 8 of its {COUNT + 8} frames hold the picture at its ends: the turn is taken to go from frame "
+        f"0 to {COUNT}"
     ]
     heard = Silent()
     clip_from_frames(frames, alpha, OrbitFlags(turns=1.0), where="v", reporter=heard)
