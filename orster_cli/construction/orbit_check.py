@@ -34,7 +34,7 @@ FINER = 7.5  # degrees around the best of these
 # (reversed) and 0.84 (elevation). A gain is remarked on above the first, believed above the second
 THRESHOLDS = {"still": 0.2, "reversed": 0.25, "elevation": 0.3}
 BELIEVED = {"still": 0.2, "reversed": 0.9, "elevation": 1.0}
-# of 156 other true orbits (78 of moving objects) none gains more than 0.44 by two turns or 0.70 by half a
+# of 162 other true orbits (81 of moving objects) none gains more than 0.44 by two turns or 0.70 by half a
 # turn, and pictures half a turn apart differ by at least 0.70 of the mean difference of any two
 THRESHOLDS |= {"twice": 0.6, "half": 0.85}
 REPEATS, REPEATS_GAIN, MOST_REPEATS = 0.3, 0.3, 3

@@ -37,7 +37,7 @@ class Silent:
         del message
 
     def note(self, message: str) -> None:
-        del message
+        self.info(message)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
