@@ -124,9 +124,6 @@ def test_a_turn_that_is_shown_twice_is_used_once() -> None:
         f"v: the pictures come again after {COUNT} of {2 * COUNT} frames: the first {COUNT} are used, as "
         "one turn"
     )
-    kept, _, (said,) = _one_turn(*_twice(), turns=1.0)
-    assert len(kept) == 2 * COUNT  # what is given is kept
-    assert said.endswith("--turns counts all of them; give 2 times one turn")
 
 
 def test_a_turn_that_is_held_at_its_ends_is_that_between_them() -> None:
@@ -137,9 +134,6 @@ def test_a_turn_that_is_held_at_its_ends_is_that_between_them() -> None:
         f"v: 10 of its {COUNT + 10} frames hold the picture at its ends: the turn is taken to go from "
         f"frame 2 to {COUNT + 2}"
     )
-    kept, _, (said,) = _one_turn(*_held(), turns=1.0)
-    assert len(kept) == COUNT + 10
-    assert "--turns counts them too" in said
 
 
 def test_a_true_orbit_is_one_turn() -> None:
@@ -150,6 +144,16 @@ def test_a_true_orbit_is_one_turn() -> None:
     assert ball.alpha is not None
     kept, _, said = _one_turn(ball.frames, ball.alpha)
     assert (len(kept), said) == (COUNT, [])
+
+
+@pytest.mark.slow
+def test_turns_that_are_given_count_all_frames() -> None:
+    kept, _, (said,) = _one_turn(*_twice(), turns=1.0)
+    assert len(kept) == 2 * COUNT  # what is given is kept
+    assert said.endswith("--turns counts all of them; give 2 times one turn")
+    kept, _, (said,) = _one_turn(*_held(), turns=1.0)
+    assert len(kept) == COUNT + 10
+    assert "--turns counts them too" in said
 
 
 @pytest.mark.slow
