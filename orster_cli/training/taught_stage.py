@@ -90,7 +90,14 @@ class TaughtStage(DiffusionStage):
             parts = {view: loss.new_zeros(()) for view in lessons}
             more = {}
             for view, lesson in lessons.items():
-                if lesson is not None and CHANNEL[view] in self.model.config.runnable_channels():
+                if CHANNEL[view] not in self.model.config.runnable_channels():
+                    continue
+                if lesson is None:  # the other processes may have one
+                    self.transfer.observe_elsewhere(
+                        spatial=view == STATIC or self.kernel,
+                        temporal=view == FRONT or self.kernel,
+                    )
+                else:
                     some = lesson_indices(view, step, indices, self.share, self.cfg.batch)
                     distance, its = self.lesson(view, lesson, step, some)
                     # a mean over all videos of the batch, however few of them are here

@@ -44,6 +44,10 @@ class FeatureStatistics(nn.Module):
         bands = torch.arange(BANDS, device=band.device)  # F.one_hot reads the largest value
         return (bands[:, None] == band).double() @ (tokens * rows)
 
+    def no_sums(self) -> Tensor:
+        """[K, C + 2], float64: those of no tokens."""
+        return self.mean.new_zeros(BANDS, self.mean.shape[1] + 2)
+
     @torch.no_grad()
     def add(self, sums: Tensor) -> None:
         """Update with `sums` [K, C + 2] of one batch."""

@@ -236,17 +236,31 @@ class OrsterTransfer(nn.Module):
         return parts, {name: value.detach() for name, value in terms.items()}
 
     def _observe(self, teachers: list[dict[str, Tensor]], band: Tensor) -> None:
-        """Update the statistics with the features of all processes, stacked into one exchange."""
-        places = [
-            (place.statistics[kind], x)
-            for place, features in zip(self.places, teachers, strict=True)
-            for kind, x in features.items()
-        ]
-        sums = [statistics.sums(x, band) for statistics, x in places]
+        """Update the statistics with the features of all processes."""
+        self._exchange(
+            [
+                (place.statistics[kind], place.statistics[kind].sums(x, band))
+                for place, features in zip(self.places, teachers, strict=True)
+                for kind, x in features.items()
+            ]
+        )
+
+    def observe_elsewhere(self, *, spatial: bool, temporal: bool) -> None:
+        """Update the statistics with the features of the other processes, `spatial` and `temporal` ones,
+        where this one has no video of a batch. Each process takes part in each exchange: else two would
+        add up what belongs to different batches."""
+        if self.training and dist.is_available() and dist.is_initialized():
+            kinds = [k for k, asked in ((SPATIAL, spatial), (TEMPORAL, temporal)) if asked]
+            chosen = [place.statistics[kind] for place in self.places for kind in kinds]
+            self._exchange([(statistics, statistics.no_sums()) for statistics in chosen])
+
+    def _exchange(self, observed: list[tuple[FeatureStatistics, Tensor]]) -> None:
+        """Add the sums of all processes, stacked into one exchange, to their statistics."""
+        sums = [own for _, own in observed]
         if dist.is_available() and dist.is_initialized():
             together = torch.cat([x.flatten() for x in sums])
             dist.all_reduce(together)
             pieces = together.split([x.numel() for x in sums])
             sums = [piece.view_as(x) for piece, x in zip(pieces, sums, strict=True)]
-        for (statistics, _), value in zip(places, sums, strict=True):
+        for (statistics, _), value in zip(observed, sums, strict=True):
             statistics.add(value)
