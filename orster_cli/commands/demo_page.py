@@ -9,8 +9,8 @@ SHOWN = (
     (
         "object",
         "From your object",
-        "A static GLB file and a sentence. The model never saw this creature: it comes back as itself, a "
-        "little softer, and moves less than an animal would.",
+        "A static GLB file and a sentence. The model never saw this horse: it comes back as itself, a "
+        "little softer, and moves less than a horse would.",
     ),
     (
         "text",
