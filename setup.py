@@ -9,7 +9,10 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 # folder -> patterns of its files that a wheel carries
-SHIPPED = {"templates": ["**/*"], "examples": ["creature.glb", "clips.csv", "horse.glb", "fish.png"]}
+SHIPPED = {
+    "templates": ["**/*"],
+    "examples": ["creature.glb", "clips.csv", "horse.glb", "fish.png"],
+}
 
 
 class BuildWithFolders(build_py):
