@@ -21,6 +21,7 @@ from tests.helpers.pages import execute, python_blocks
 NOT_RUN = {
     "pip install": "installs; test_installed installs the wheel",
     "orster demo": "minutes; tests/e2e/test_demo.py runs its commands at toy size",
+    "python3 -m venv": "makes an environment",
     "uvx --from": "makes an environment of its own",
     "pipx install": "makes an environment of its own",
     "python -m build": "tests/unit/test_packaging.py builds the wheel",
