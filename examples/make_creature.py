@@ -1,4 +1,4 @@
-"""Make `creature.glb`, the demo's input: a small four-legged animal that walks and hops.
+"""Make `creature.glb`, an animated example: a small four-legged animal that walks and hops.
 
     python examples/make_creature.py [OUT.glb]
 
