@@ -101,7 +101,7 @@ def test_from_a_wheel_it_ends_with_a_page_that_shows_what_it_made(
     assert json.loads(done.stdout)["page"] == "demo/index.html"
     page = (tmp_path / "demo" / "index.html").read_text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
-    assert {"object/asset/viewer.html", "object/horse.glb", "image/clip/sheet.png"} <= set(links)
+    assert {"object/asset/viewer.html", "object/object.glb", "image/clip/sheet.png"} <= set(links)
     missing = [u for u in links if u != "data:," and not (tmp_path / "demo" / u).is_file()]
     assert missing == []
     again = subprocess.run(line[:-3], cwd=tmp_path, capture_output=True, text=True, env=env)
