@@ -101,9 +101,10 @@ class ConditionOptions:
 
         return model_folder(self.model, with_object=self.object_ is not None)
 
-    def folder(self, suffix: str = "") -> Path:
-        """A folder's name from the text, the image or the object, and the seed if it is not 0."""
+    def folder(self, suffix: str = "", start: str | None = None) -> Path:
+        """A folder's name from the text, the image, the object or the `start`, and the seed if it is not
+        0."""
         from orster_cli.inputs.prompts import folder_of
 
         seed = f"-seed-{self.seed}" if self.seed else ""
-        return Path(f"{folder_of(self.text, self.image, self.object_)}{suffix}{seed}")
+        return Path(f"{folder_of(self.text, self.image, self.object_ or start)}{suffix}{seed}")

@@ -23,6 +23,7 @@ from orster_cli.core.types import Cameras, OrbitClip
 LOOP_RATIO = 0.35  # largest difference of frames one loop apart, over that caused by motion
 SEAM_RATIO = 1.25  # largest difference of a loop's last and first frame, over the median step
 MIRROR_RATIO = 0.55  # largest difference of mirrored frames, over that of a quarter turn
+OBLIQUE = 1.15  # how many times better a plane that is neither the front nor the side must fit
 SAME_PHASE = 0.03  # of a cycle
 SAME_AZIMUTH = 1.0  # degree
 AZIMUTH_STEP, OFFSET_STEP, OFFSETS = 7.5, 0.0125, 6  # degrees; world units; steps in each direction
@@ -168,14 +169,22 @@ def _best_mirror(images: _Images, turn: float, looping: bool) -> tuple[float, fl
 
     Pairs of static frames test the symmetry of the object, pairs of moving frames that of its motion.
     There are many of the first and few of the second, so both have equal weight in the choice; the score
-    is the worse of the two."""
+    is the worse of the two. From one orbit alone a hypothesis has two to four pairs, and the best of all
+    may be so by chance: the planes of azimuth 0 and 90, in which most objects are put, come first unless
+    another one is `OBLIQUE` times better."""
     hypotheses = [
         (_mirror_differences(images, azimuth, offset * OFFSET_STEP, shift), azimuth, offset, shift)
         for azimuth in (AZIMUTH_STEP * k for k in range(int(180 / AZIMUTH_STEP)))
         for shift in ((0.0, 0.5) if looping else (0.0,))
         for offset in sorted(range(-OFFSETS, OFFSETS + 1), key=abs)
     ]
-    means, azimuth, offset, shift = min(hypotheses, key=lambda h: sum(h[0]) / len(h[0]))
+
+    def fit(hypothesis: tuple[list[float], float, int, float]) -> float:
+        differences, azimuth, _, _ = hypothesis
+        mean = sum(differences) / len(differences)
+        return mean if azimuth % 90 == 0 else OBLIQUE * mean
+
+    means, azimuth, offset, shift = min(hypotheses, key=fit)
     return max(means) / turn, azimuth, offset * OFFSET_STEP, shift
 
 
