@@ -21,6 +21,7 @@ from orster_cli.ui.options import (
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
+    from orster_cli.core.errors import InputError
     from orster_cli.export.formats import Format
     from orster_cli.export.job import ExportJob
     from orster_cli.export.options import ExportOptions, MeshChoice
@@ -163,7 +164,7 @@ def _print_table(sink: Out) -> None:
 
     header = ["format", "writes", "holds", "loses"]
     values = {"formats": [dict(zip(header, row, strict=True)) for row in rows()]}
-    sink.result(values, Table([list(row) for row in rows()], header))
+    sink.result(values, Table([list(row) for row in rows()], header, prose=True))
 
 
 def _options(
@@ -213,10 +214,27 @@ def _open(path: Path) -> Artifact:
     from orster_cli.artifacts.outputs import artifact_kind
     from orster_cli.artifacts.store import open_artifact
 
+    if path.is_file():
+        raise _a_file(path)
     inside = path / "asset"
     if artifact_kind(path) is None and artifact_kind(inside) == "asset":
         path = inside
     return open_artifact(path, kind="asset")
+
+
+def _a_file(path: Path) -> InputError:
+    """The error of a file where an asset is expected."""
+    import shlex
+
+    from orster_cli.core.errors import InputError
+
+    named, suffix = shlex.quote(str(path)), path.suffix.lower()
+    if suffix in (".glb", ".gltf", ".ply"):
+        found = "a 3D object"
+        hint = f'orster generate --object {named} "walking" -o out/ animates it; then orster export out/'
+    else:
+        found, hint = "a file", "give the folder that orster construct or generate made"
+    return InputError(f"{path}: expected an asset, found {found}", hint=hint)
 
 
 def _name(path: Path) -> str:
@@ -255,9 +273,8 @@ def _export(
     for one in export_asset(job, formats, folder, force=run.force):
         done.append(one)
         if not run.as_json and not run.quiet:
-            sink.result({}, _line(one))
-    if run.as_json:
-        sink.result({"status": "made", "path": str(folder), "files": [_facts(x) for x in done]}, "")
+            sink.say(_line(one))
+    sink.result({"status": "made", "path": str(folder), "files": [_facts(x) for x in done]}, "")
 
 
 def _job(

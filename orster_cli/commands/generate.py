@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,13 +73,26 @@ def generate(
     sampling = Sampling.of(condition, opened, first)
     if named is None:
         first.out.info(f"writing {out}/ (choose another folder with -o)")
-    sample_clip(first, sampling, condition.seed, announce=run.dry_run)
-    if run.dry_run:
+    clips = [out / "clip", *further]
+    second = _construct_stage(run, out / "asset", clips, condition, preset)
+    planned: list[Path] = []
+
+    def assets_of_the_clip() -> tuple[dict[str, Any], str]:
+        planned.append(second.out_path)
+        config = second.resolved.section("construct")
+        named = f"that clip and {len(further)} further orbits" if further else "that clip"
+        text = f"would write asset {second.out_path} from {named}\n\n{second.settings()}"
+        return {"asset": {"path": str(second.out_path), "config": config}}, text
+
+    sample_clip(first, sampling, condition.seed, announce=False, preview=assets_of_the_clip)
+    if planned:  # there is no clip yet that could be opened
+        return
+    if further and run.dry_run:
+        second.out.report(*assets_of_the_clip())
         return
     if further:
         _sample_further(first, condition, opened, run, further, static_orbit=static_orbit)
-    clips = [out / "clip", *further]
-    second = _construct_stage(run, out / "asset", clips, condition, preset)
+    second.out.earlier = first.out.notices()
     artifact = construct_asset(
         second,
         [str(clip) for clip in clips],
@@ -87,8 +100,10 @@ def generate(
         static_orbit=None,
         model=opened if static_orbit else None,
         device=condition.device,
-        announce=False,
+        announce=run.dry_run,
     )
+    if run.dry_run:
+        return
     next_step = look_at(out / "asset")
     if artifact is None:
         values = {"status": "up to date", "path": str(out)}

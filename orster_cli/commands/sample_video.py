@@ -14,7 +14,7 @@ from orster_cli.ui.options import SETTINGS, TemplateRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact, Draft
-    from orster_cli.commands.stage import Stage
+    from orster_cli.commands.stage import Preview, Stage
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.sampling_plan import SamplingPlan
     from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
@@ -200,22 +200,30 @@ class Sampling:
             self._sampler = self.plan.sampler(cfg, device=self.device, reporter=stage.out)
         return self._sampler
 
-    def draft(self, stage: Stage, seed: int, *, announce: bool = True) -> Draft | None:
-        """The draft of one clip; None when there is nothing to do."""
+    def draft(
+        self, stage: Stage, seed: int, *, announce: bool = True, preview: Preview | None = None
+    ) -> Draft | None:
+        """The draft of one clip; None when there is nothing to do. `preview`: as for `Stage.plan`."""
         return stage.plan(
             parents=self.plan.parents,
             inputs=self.plan.inputs,
             seeds={"noise": seed},
             extra=self.plan.identity,
             announce=announce,
+            preview=preview,
         )
 
 
 def sample_clip(
-    stage: Stage, sampling: Sampling, seed: int, *, announce: bool = True
+    stage: Stage,
+    sampling: Sampling,
+    seed: int,
+    *,
+    announce: bool = True,
+    preview: Preview | None = None,
 ) -> Artifact | None:
-    """Make one clip; None when there was nothing to do."""
-    draft = sampling.draft(stage, seed, announce=announce)
+    """Make one clip; None when there was nothing to do. `preview`: as for `Stage.plan`."""
+    draft = sampling.draft(stage, seed, announce=announce, preview=preview)
     if draft is None:
         return None
     with draft:

@@ -86,7 +86,11 @@ def construct(
     recurrence = Recurrence()
     if cfg.recurrence == "auto":
         recurrence = find_recurrence(clips, static)
-        reporter.info(recurrence.describe())
+        found = recurrence.describe()
+        if recurrence.looping or recurrence.mirror_azimuth is not None:
+            reporter.note(found)  # the fit rests on it
+        else:
+            reporter.info(found)
     fitted = fit_scale(clips, antialiased=cfg.antialiased)
     views = build_views(
         clips, static, recurrence, mirror_weight=cfg.mirror_weight, fitted=fitted, device=device

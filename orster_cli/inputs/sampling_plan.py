@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from orster_cli.core.types import Cameras
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
+NO_TEXT = (
+    'no text is given: what the object does is left to the model (--text "walking" asks for it)'
+)
 FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
 
 
@@ -122,13 +125,15 @@ class SamplingPlan:
         if self.image is not None:
             return SampleRequest(text=self.text, image=read_image(self.image))
         if isinstance(self.static_object, Path):
-            from orster_cli.sampling.objects import render_object_orbit
+            from orster_cli.sampling.objects import open_object
 
-            mesh, up = self.static_object, sampler.cfg.up
-            orbit = render_object_orbit(mesh, cameras, up=up, reporter=sampler.reporter)
+            render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
-            views = render_object_orbit(mesh, cameras.resized(side, side), up=up)
-            return SampleRequest(text=self.text, object_orbit=orbit, object_views=views)
+            return SampleRequest(
+                text=self.text,
+                object_orbit=render(cameras),
+                object_views=render(cameras.resized(side, side)),
+            )
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
         return SampleRequest(text=self.text)
@@ -159,7 +164,8 @@ class SamplingPlan:
             picture = square(request.image, resolution)
         if picture is not None and known is not None and known.images is not None:
             where = "the object" if self.image is None else self.image.name
-            warn_far(picture, where, known.images, encoder, reporter)
+            follows = request.object_orbit is not None and bundle.std4d.config.reference_mask
+            warn_far(picture, where, known.images, encoder, reporter, follows=follows)
 
 
 def plan_sampling(
@@ -185,6 +191,8 @@ def plan_sampling(
             hint='give a text ("a frog jumping"), an image (x.png) or an object (y.glb)',
         )
     check_samples(model, reporter)
+    if text is None and static_object is not None:
+        reporter.note(NO_TEXT)
     if text is not None:
         pictured = image is not None or static_object is not None
         check_prompt(text, model.path, anyway=anyway, with_picture=pictured)
@@ -239,5 +247,6 @@ def _check_image(path: Path, reporter: Reporter, anyway: bool) -> None:
     from orster_cli.io.images import read_image
 
     if not path.is_file():
-        raise InputError(f"{path}: no such image")
+        found = "expected an image, found a folder" if path.is_dir() else "no such image"
+        raise InputError(f"{path}: {found}", hint="give a .png, .jpg, .webp or .tif file")
     check_picture(read_image(path), path.name, reporter, anyway=anyway)
