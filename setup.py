@@ -1,4 +1,4 @@
-"""Ships `templates/` and the example object with its captions inside the wheel, as `orster_cli/_templates`
+"""Ships `templates/` and the example files inside the wheel, as `orster_cli/_templates`
 and `orster_cli/_examples`; all else is in pyproject.toml."""
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 # folder -> patterns of its files that a wheel carries
-SHIPPED = {"templates": ["**/*"], "examples": ["creature.glb", "clips.csv"]}
+SHIPPED = {
+    "templates": ["**/*"],
+    "examples": ["creature.glb", "clips.csv", "horse.glb", "fish.png"],
+}
 
 
 class BuildWithFolders(build_py):

@@ -1,4 +1,4 @@
-"""Make `creature.glb`, the demo's input: a small four-legged animal that walks and hops.
+"""Make `creature.glb`, an animated example: a small four-legged animal that walks and hops.
 
     python examples/make_creature.py [OUT.glb]
 
@@ -13,11 +13,13 @@ import io
 import json
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+Distance = Callable[[np.ndarray], np.ndarray]
 CELL = 0.026  # of the meshing grid
 BLEND = 0.045  # how softly the shapes flow into each other
 LOW, HIGH = np.array([-0.42, -0.02, -0.78]), np.array([0.42, 1.14, 0.72])
@@ -86,7 +88,7 @@ def distance(p: np.ndarray) -> np.ndarray:
     return _join(d, _cone(p, (0, 0.60, -0.55), (0, 0.82, -0.65), 0.085, 0.035), 0.05)
 
 
-def gradient(p: np.ndarray) -> np.ndarray:
+def gradient(p: np.ndarray, distance: Distance = distance) -> np.ndarray:
     """Unit outward normals at points [V,3]."""
     step = 1e-4
     parts = [distance(p + step * axis) - distance(p - step * axis) for axis in np.eye(3)]
@@ -94,12 +96,14 @@ def gradient(p: np.ndarray) -> np.ndarray:
     return g / np.maximum(np.linalg.norm(g, axis=-1, keepdims=True), 1e-12)
 
 
-def surface() -> tuple[np.ndarray, np.ndarray]:
+def surface(
+    distance: Distance = distance, low: np.ndarray = LOW, high: np.ndarray = HIGH
+) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [V,3] and triangles [F,3] of the body, by surface nets: a vertex in every cell that
     the surface crosses, a square around every grid edge that it crosses."""
-    counts = np.ceil((HIGH - LOW) / CELL).astype(int)
+    counts = np.ceil((high - low) / CELL).astype(int)
     counts[0] += counts[0] % 2  # the middle plane falls on grid points
-    origin = LOW.copy()
+    origin = low.copy()
     origin[0] = -CELL * counts[0] / 2
     grids = np.meshgrid(*[origin[i] + CELL * np.arange(counts[i] + 1) for i in range(3)],
                         indexing="ij")  # fmt: skip
@@ -114,7 +118,7 @@ def surface() -> tuple[np.ndarray, np.ndarray]:
     number[crossed] = np.arange(crossed.sum())
     vertices = origin + CELL * (np.argwhere(crossed) + 0.5)
     for _ in range(6):  # slide onto the surface
-        vertices = vertices - distance(vertices)[:, None] * gradient(vertices)
+        vertices = vertices - distance(vertices)[:, None] * gradient(vertices, distance)
     return vertices, _squares(inside, number)
 
 
@@ -299,8 +303,8 @@ class Writer:
         vertices: np.ndarray,
         normals: np.ndarray,
         triangles: np.ndarray,
-        bones: np.ndarray,
-        shares: np.ndarray,
+        bones: np.ndarray | None,
+        shares: np.ndarray | None,
         material: int,
         uv: np.ndarray | None = None,
     ) -> dict:
@@ -309,9 +313,11 @@ class Writer:
         attributes = {
             "POSITION": self.floats(vertices, "VEC3", **bounds),
             "NORMAL": self.floats(np.round(normals, 3), "VEC3"),
-            "JOINTS_0": self.accessor(bones.astype(np.uint8), "VEC4", 5121),
-            "WEIGHTS_0": self.accessor(shares.astype(np.uint8), "VEC4", 5121, normalized=True),
         }
+        if bones is not None and shares is not None:
+            attributes["JOINTS_0"] = self.accessor(bones.astype(np.uint8), "VEC4", 5121)
+            packed = shares.astype(np.uint8)
+            attributes["WEIGHTS_0"] = self.accessor(packed, "VEC4", 5121, normalized=True)
         if uv is not None:
             packed = np.round(uv * 65535).astype("<u2")
             attributes["TEXCOORD_0"] = self.accessor(packed, "VEC2", 5123, normalized=True)
@@ -386,6 +392,11 @@ def creature() -> bytes:
         "animations": [out.animation("walk", phase * 1.0, walk(phase)),
                        out.animation("hop", phase * 1.2, hop(phase))],
     }  # fmt: skip
+    return file(root, out)
+
+
+def file(root: dict, out: Writer) -> bytes:
+    """The GLB file of the JSON `root` and what `out` has collected."""
     out.data += bytes(-len(out.data) % 4)
     root |= {"accessors": out.accessors, "bufferViews": out.views,
              "buffers": [{"byteLength": len(out.data)}]}  # fmt: skip

@@ -73,7 +73,7 @@ def cases() -> Path:
 
 @pytest.fixture(scope="session")
 def creature() -> Path:
-    """The demo's animated object."""
+    """The example's animated object."""
     return REPOSITORY / "examples" / "creature.glb"
 
 

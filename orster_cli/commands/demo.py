@@ -1,4 +1,4 @@
-"""`orster demo`: assets from a text and from an animated object, measured, on one page."""
+"""`orster demo`: assets from a static object, a text and an image, measured, on one page."""
 
 from __future__ import annotations
 
@@ -14,30 +14,41 @@ import typer
 from orster_cli.ui.options import JsonOption
 from orster_cli.ui.out import Out
 
+OBJECT, IMAGE = "horse.glb", "fish.png"  # of the examples that the package carries
+
 
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder of all that is made.")] = Path("demo"),
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "auto",
+    browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make two assets, and a page that shows them.
+    """Make three assets, and a page that plays them.
 
-    One from a text, one from an animated object; both are measured. About three minutes on two CPU cores,
-    without a network. A second run takes what the first has made.
-    Example: orster demo"""
+    From a static object, a text and an image. A few minutes on two CPU cores, without a network. A second
+    run takes what the first has made.
+    Examples: orster demo ; orster demo --open"""
     from orster_cli.artifacts.folders import make_folder
     from orster_cli.artifacts.outputs import check_collection
+    from orster_cli.commands.demo_page import demo_page
+    from orster_cli.ui.browser import open_in_browser
 
     out = Out(as_json=as_json)
     check_collection(folder, "a demo")
     make_folder(folder)
-    for words in demo_lines(folder, device):
-        out.info(f"$ orster {shlex.join(words)}")
+    steps = list(demo_lines(folder, device))
+    lines = [f"orster {shlex.join(words)}" for words in steps]
+    for number, words in enumerate(steps):
+        out.info(f"[{number + 1}/{len(steps)}] $ {lines[number]}")
         if code := _run(words):
             raise typer.Exit(code)
     page = folder / "index.html"
-    page.write_text(_page(folder), encoding="utf-8")
+    page.write_text(demo_page(folder, lines), encoding="utf-8")
     out.result({"path": str(folder), "page": str(page)}, f"open {page} in a browser")
+    if browser and not open_in_browser(page.resolve().as_uri()):
+        out.warn(f"no display here: copy {folder} to where a browser is, it is complete")
 
 
 def _run(words: list[str]) -> int:
@@ -54,78 +65,27 @@ def _run(words: list[str]) -> int:
 
 def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:
     """The command lines of the demo, without `orster`."""
-    creature, captions = (str(_examples() / name) for name in ("creature.glb", "clips.csv"))
+    examples = _examples()
+    made = {
+        "object": ["--object", str(examples / OBJECT), "--text", "a brown horse walking"],
+        "text": ["a tyrannosaurus rex running"],
+        "image": ["--image", str(examples / IMAGE), "--text", "a clownfish swimming"],
+    }
     where = ["--device", device]
-    frog, walk = folder / "frog", folder / "walk"
-    yield ["generate", "a frog jumping", "--preset", "fast", "-o", f"{frog}", *where]
-    yield [
-        "evaluate", f"{frog}/asset", "--reference", f"{frog}/clip", "-o", f"{frog}/report",
-        "--metrics", "psnr,ssim,motion,clip-o[mini]", *where,
-    ]  # fmt: skip
-    size = ["--resolution", "128", "--eval-views", "36"]
-    yield ["prepare-data", creature, "--captions", captions, *size, "-o", f"{walk}/dataset"]
-    clip = f"{walk}/dataset#creature-00"
-    yield ["construct", clip, "--preset", "fast", "-o", f"{walk}/asset", *where]
-    yield [
-        "evaluate", f"{walk}/asset", "--reference", f"{clip}:eval", "-o", f"{walk}/report", *where,
-    ]  # fmt: skip
-    yield ["export", f"{walk}/asset", "--to", "glb", "--mesh", creature, "-o", f"{walk}", "--force"]
+    for name, condition in made.items():
+        yield ["generate", *condition, "--preset", "fast", "-o", f"{folder / name}", *where]
+    asset = f"{folder / 'object'}"
+    yield ["export", asset, "--to", "glb", "-o", asset, "--force"]
+    for name in made:
+        here = folder / name
+        yield [
+            "evaluate", f"{here}/asset", "--reference", f"{here}/clip", "-o", f"{here}/report",
+            "--metrics", "psnr,ssim,motion", *where,
+        ]  # fmt: skip
 
 
 def _examples() -> Path:
-    """The example object and its captions: package data of a wheel, `examples/` of a checkout."""
+    """The example files: package data of a wheel, `examples/` of a checkout."""
     from orster_cli.config.load import shipped_folder
 
     return shipped_folder("examples")
-
-
-def _page(folder: Path) -> str:
-    """The page: both viewers, and what else was made."""
-    from orster_cli import __version__
-
-    meshes = sorted(path.name for path in (folder / "walk").glob("*.glb"))
-    mesh = "".join(f'<a href="walk/{name}">{name}</a>, its own mesh, animated; ' for name in meshes)
-    return _HTML.format(version=__version__, mesh=mesh)
-
-
-_HTML = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline';
- frame-src 'self' file:; img-src data:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="orster {version}">
-<title>orster demo</title>
-<link rel="icon" href="data:,">
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ margin: 0 auto; max-width: 72rem; padding: 1.5rem; font: 1rem/1.5 system-ui, sans-serif; }}
-h1 {{ font-size: 1.5rem; margin: 0 0 .5rem; }}
-main {{ display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); }}
-figure {{ margin: 0; }}
-iframe {{ width: 100%; aspect-ratio: 1; border: 1px solid #8886; border-radius: .5rem; }}
-h2 {{ font-size: 1.1rem; margin: .5rem 0 0; }}
-p {{ margin: .25rem 0; }}
-</style>
-</head>
-<body>
-<h1>orster demo</h1>
-<p>Drag to turn, scroll to zoom, Space plays. Every file here works without a network.</p>
-<main>
-<figure>
-<iframe src="frog/asset/viewer.html" title="Viewer: a frog jumping, made from a text"></iframe>
-<figcaption><h2>From a text: a frog jumping</h2>
-<p><a href="frog/clip/sheet.png">the sampled clip</a>, <a href="frog/report/report.html">how close the asset
-is to it</a>, <a href="frog/asset/viewer.html">the viewer alone</a></p></figcaption>
-</figure>
-<figure>
-<iframe src="walk/asset/viewer.html" title="Viewer: the example creature, walking"></iframe>
-<figcaption><h2>From an animated object: creature.glb</h2>
-<p>{mesh}<a href="walk/report/report.html">views that the fit never saw</a>,
-<a href="walk/asset/viewer.html">the viewer alone</a></p></figcaption>
-</figure>
-</main>
-</body>
-</html>
-"""

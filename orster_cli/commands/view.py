@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orster_cli.ui.browser import open_in_browser
 from orster_cli.ui.options import JsonOption, QuietOption
 from orster_cli.ui.out import Out
 
@@ -68,10 +67,8 @@ def view(
             {"url": address, "path": str(folder), "artifacts": count},
             f"{folder}: {count} artifacts at {address} (Ctrl-C ends it)",
         )
-        if browser and _has_display():
-            import webbrowser
-
-            webbrowser.open(address)
+        if browser:
+            open_in_browser(address)
         server.serve_forever()
     except KeyboardInterrupt:
         out.info("ended")
@@ -91,10 +88,3 @@ def describe(manifest: Manifest) -> str:
 def _reached_at(host: str) -> str:
     """What to call this machine in an address, where it listens at `host`."""
     return socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared
-
-
-def _has_display() -> bool:
-    """Whether a browser would show up: without a display, one in the terminal might be started."""
-    return sys.platform == "darwin" or any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-    )

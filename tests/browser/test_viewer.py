@@ -266,6 +266,22 @@ def test_figures_keys_and_hidden_controls(shown: Watched) -> None:
     assert page.locator("#bar").is_visible()
 
 
+def test_the_controls_are_one_row_at_every_width(shown: Watched) -> None:
+    """Pages show several viewers side by side, so they are narrow."""
+    page = shown.page
+    for width in (1280, 800, 700, 621, 500, 381, 300):
+        page.set_viewport_size({"width": width, "height": 400})
+        bar = page.locator("#bar").bounding_box()
+        slider = page.get_by_role("slider", name="Time").bounding_box()
+        assert bar["height"] < 56, width
+        assert bar["x"] >= 0
+        assert bar["x"] + bar["width"] <= width
+        assert slider["width"] >= 60
+        assert page.get_by_role("button", name="Play").is_visible()
+    page.keyboard.press("?")  # its button is hidden here
+    assert page.get_by_role("dialog").is_visible()
+
+
 def test_every_control_has_a_name(shown: Watched) -> None:
     page = shown.page
     for control in page.locator("button, input, select, canvas").all():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,13 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orster_cli.commands.demo import demo_lines
+from orster_cli.commands.demo_page import demo_page
+from orster_cli.gltf.load import load_gltf
 from tests.helpers.cli import orster
 from tests.helpers.page_lines import SMALL
 from tests.unit.test_pages import unknown
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TINY = {
     f"ORSTER_{setting.split('=')[0].upper().replace('.', '__')}": setting.split("=")[1]
     for command in ("generate", "prepare-data")
@@ -27,7 +32,7 @@ def test_its_commands_exist_and_each_reads_what_an_earlier_one_wrote(tmp_path: P
     made: set[str] = set()
     steps = list(demo_lines(tmp_path / "demo", "cpu"))
     assert [words[0] for words in steps] == [
-        "generate", "evaluate", "prepare-data", "construct", "evaluate", "export",
+        "generate", "generate", "generate", "export", "evaluate", "evaluate", "evaluate",
     ]  # fmt: skip
     for words in steps:
         assert unknown(list(words)) == []
@@ -36,6 +41,39 @@ def test_its_commands_exist_and_each_reads_what_an_earlier_one_wrote(tmp_path: P
         for path in read:
             assert path == out or any(path.startswith(other) for other in made), path
         made.add(out)
+    given = [w for words in steps for w in words if w.endswith((".glb", ".png"))]
+    assert [Path(path).name for path in given] == ["horse.glb", "fish.png"]
+    assert all(Path(path).is_file() for path in given)
+
+
+def test_its_page_names_what_is_there_and_escapes_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "object").mkdir()
+    (tmp_path / "object" / "<b>.glb").write_bytes(b"")
+    page = demo_page(tmp_path, ["orster generate '<i>'", "orster export x"])
+    assert "object/&lt;b&gt;.glb" in page
+    assert "orster generate &#39;&lt;i&gt;&#39;\norster export x\n" in page
+    assert re.findall(r'<iframe src="(\w+)/asset/viewer.html" title="Viewer: ', page) == [
+        "object", "text", "image",
+    ]  # fmt: skip
+    assert len(re.findall(r'(?:href|src)="([^"]+)"', page)) == 1 + 3 + 1 + 3 * 3
+
+
+def test_the_static_object_is_what_its_script_makes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    made = tmp_path / "made.glb"
+    made.write_bytes(importlib.import_module("make_horse").horse())
+    ours, kept = load_gltf(made), load_gltf(EXAMPLES / "horse.glb")
+    assert (ours.clips, kept.clips) == ((), ())
+    mesh, remade = kept.evaluate(None, 0.0), ours.evaluate(None, 0.0)
+    assert np.array_equal(remade.triangles, mesh.triangles)
+    assert remade.vertices == pytest.approx(mesh.vertices, abs=1e-4)
+    length, height = np.ptp(mesh.vertices, axis=0)[1:]  # of the world: +Z is up, -Y the front
+    assert 1.2 < height < 1.6
+    assert 1.2 < length < 1.6
+    head = mesh.vertices[mesh.vertices[:, 2] > 1.05]
+    assert head[:, 1].mean() < -0.3
 
 
 def test_it_does_not_write_into_an_artifact(
@@ -63,7 +101,7 @@ def test_from_a_wheel_it_ends_with_a_page_that_shows_what_it_made(
     assert json.loads(done.stdout)["page"] == "demo/index.html"
     page = (tmp_path / "demo" / "index.html").read_text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
-    assert {"frog/asset/viewer.html", "walk/walk.glb"} <= set(links)
+    assert {"object/asset/viewer.html", "object/object.glb", "image/clip/sheet.png"} <= set(links)
     missing = [u for u in links if u != "data:," and not (tmp_path / "demo" / u).is_file()]
     assert missing == []
     again = subprocess.run(line[:-3], cwd=tmp_path, capture_output=True, text=True, env=env)

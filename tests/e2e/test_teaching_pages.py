@@ -1,5 +1,5 @@
-"""The start page, the tutorial, the how-to pages and the tips: every command line runs at toy size, or
-stands in `NOT_RUN` with the reason."""
+"""README, start page, tutorial, how-to pages, tips: every command line runs at toy size, or stands in
+`NOT_RUN` with the reason."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ from tests.helpers.pages import execute, python_blocks
 NOT_RUN = {
     "pip install": "installs; test_installed installs the wheel",
     "orster demo": "minutes; tests/e2e/test_demo.py runs its commands at toy size",
+    "python3 -m venv": "makes an environment",
+    "uvx --from": "makes an environment of its own",
+    "pipx install": "makes an environment of its own",
+    "python -m build": "tests/unit/test_packaging.py builds the wheel",
+    **dict.fromkeys(
+        ("make demo", "make test", "make docs"), "tests/unit/test_packaging.py: what it runs"
+    ),
+    "python -m tools.draw_object": "needs objects beside the repository",
     "orster doctor": "tests/unit/test_kernels.py; checks this machine, not the page",
     "orster view": "serves until Ctrl-C; tests/unit/test_gallery.py",
     "orster --install-completion": "writes into the home folder; tests/e2e/test_version_and_completion.py",
@@ -35,10 +43,19 @@ NOT_RUN = {
     "file,clip,who,what": "the content of a file",
     "creature.glb,0,": "the content of a file",
 }
-PYTHON = ("python.md", "older-asset.md")
+PYTHON = {
+    REPOSITORY / "README.md",
+    DOCS / "howto" / "python.md",
+    DOCS / "howto" / "older-asset.md",
+}
+VIEWS = {"README.md": 24, "python.md": 8}  # of the `images` that a page renders
 SMALL_FIT = {key: int(n) for key, n in (s.split("=") for s in SMALL["construct"])}
 # blocks of Python -> what makes them small
 SMALLER = {
+    "README.md": {
+        "seed=3)": 'seed=3, config={"sample.steps": 2})',
+        'preset="fast")': f'preset="fast", config={SMALL_FIT})',
+    },
     "python.md": {
         "seed=3)": 'seed=3, config={"sample.steps": 2})',
         'preset="fast", ': f'preset="fast", config={SMALL_FIT}, ',
@@ -111,16 +128,16 @@ def test_the_commands_of_a_page(
 ) -> None:
     place = shutil.copytree(materials, tmp_path / "reader")
     monkeypatch.chdir(place)
-    blocks = python_blocks(page) if page.name in PYTHON and page.parent.name == "howto" else []
-    is_python = bool(blocks) and page.name == "python.md"
-    names = execute(blocks, SMALLER[page.name]) if is_python else {}
+    blocks = python_blocks(page) if page in PYTHON else []
+    views = VIEWS.get(page.name) if blocks else None
+    names = execute(blocks, SMALLER[page.name]) if views else {}
     for line in lines(page):
         if why_not(line) is not None:
             continue
         said = orster(capsys, *small(line.words[1:]))
         assert said.code == 0, f"{line.text}\n{said.err}"
-    if is_python:
-        assert names["images"].shape == (8, 3, 256, 256)
+    if views:
+        assert names["images"].shape == (views, 3, 256, 256)
     elif blocks:  # which read what the commands have made
         execute(blocks, SMALLER[page.name])
         first, again = open_artifact(place / "first"), open_artifact(place / "again")
@@ -128,5 +145,4 @@ def test_the_commands_of_a_page(
 
 
 def test_the_python_of_a_page_is_run() -> None:
-    with_python = [p.name for p in (DOCS / "howto").glob("*.md") if python_blocks(p)]
-    assert sorted(with_python) == sorted(PYTHON)
+    assert {page for page in TEACHING if python_blocks(page)} == PYTHON

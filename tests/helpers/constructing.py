@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @cache
 def creature_views(animation: int = 0, side: int = 48) -> dict[str, OrbitClip]:
-    """The demo creature: 0 walks, 1 hops."""
+    """The example creature: 0 walks, 1 hops."""
     cfg = PrepareConfig(resolution=side, supersample=2)
     return render_views(load_gltf(CREATURE), animation, cfg)
 

@@ -1,4 +1,4 @@
-"""Command lines in the pages that teach (tutorial, how-to, tips), and how they are run at toy size."""
+"""Command lines in the pages that teach (README, tutorial, how-to ...), and how they run at toy size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 TEACHING = (
-    DOCS / "index.md", DOCS / "tutorial.md", DOCS / "tips.md", *sorted((DOCS / "howto").glob("*.md")),
+    REPOSITORY / "README.md", *(DOCS / f"{name}.md" for name in ("index", "install", "results")),
+    DOCS / "tutorial.md", DOCS / "tips.md", *sorted((DOCS / "howto").glob("*.md")),
 )  # fmt: skip
 
 FIT = [

@@ -14,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from orster_cli import __version__
 from orster_cli.config.load import template_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -70,6 +71,17 @@ def test_the_metadata_that_an_index_shows() -> None:
         assert (REPOSITORY / name).is_file(), name
 
 
+def test_the_version_is_the_changelogs_newest() -> None:
+    changes = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^\]]*)\] - (\d{4}-\d\d-\d\d)$", changes, re.MULTILINE)
+    assert released[0][0] == __version__
+    citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\ndate-released: {released[0][1]}\n" in citation
+    for page in ("README.md", "docs/install.md"):
+        named = re.findall(r"orster-([\d.]+)-py3", (REPOSITORY / page).read_text(encoding="utf-8"))
+        assert set(named) <= {__version__}, page
+
+
 def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -90,7 +102,8 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     assert {n for n in names if "/_templates/" in n} == {
         f"orster_cli/_templates/{t}" for t in templates
     }
-    examples = {f"orster_cli/_examples/{name}" for name in ("creature.glb", "clips.csv")}
+    shipped = ("creature.glb", "clips.csv", "horse.glb", "fish.png")
+    examples = {f"orster_cli/_examples/{name}" for name in shipped}
     assert {n for n in names if "/_examples/" in n} == examples
     assert any(name.endswith("licenses/LICENSE") for name in names)
     others = {n for n in names if not n.startswith(("orster_cli/", "orster-"))}

@@ -309,7 +309,7 @@ function artifactPage(one, full) {
     frame.src = fileOf(one, files.page);
     show.append(frame);
   } else if (files.video)
-    show.append(make("video", { src: fileOf(one, files.video), controls: true, loop: true, muted: true, playsInline: true, autoplay: !still }));
+    show.append(make("video", { src: fileOf(one, files.video), controls: true, loop: true, muted: true, playsInline: true, autoplay: !still, "aria-label": `${one.name}: preview` }));
   if (files.picture && !isReport) show.append(make("img", { src: fileOf(one, files.picture), alt: `${one.name}: ${files.picture}` }));
   const facts = make("dl");
   const add = (name, ...values) => {
