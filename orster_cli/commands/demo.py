@@ -41,7 +41,7 @@ def demo(
     steps = list(demo_lines(folder, device))
     lines = [f"orster {shlex.join(words)}" for words in steps]
     for number, words in enumerate(steps):
-        out.info(f"[{number + 1}/{len(steps)}] $ {lines[number]}")
+        out.info(f"step {number + 1} of {len(steps)}: {lines[number]}")
         if code := _run(words):
             raise typer.Exit(code)
     page = folder / "index.html"
