@@ -221,7 +221,7 @@ def construct(
         build,
         kind="asset",
         command="construct",
-        config={"construct": resolved.section("construct"), **plan.identity},
+        config={"construct": resolved.recorded("construct"), **plan.identity},
         parents=plan.parents,
         inputs=plan.inputs,
         seeds=plan.seeds,

@@ -161,7 +161,7 @@ def sample(
             build,
             kind="clip",
             command="sample-video",
-            config={"sample": resolved.section("sample"), **plan.identity},
+            config={"sample": resolved.recorded("sample"), **plan.identity},
             parents=plan.parents,
             inputs=plan.inputs,
             seeds={"noise": seed},

@@ -125,7 +125,7 @@ def evaluate(
                 build,
                 kind="report",
                 command="evaluate",
-                config={"evaluate": resolved.section("evaluate"), **plan.identity},
+                config={"evaluate": resolved.recorded("evaluate"), **plan.identity},
                 parents=plan.parents,
                 inputs=plan.inputs,
                 force=force,

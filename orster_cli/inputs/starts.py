@@ -6,16 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.reporting import Reporter
-from orster_cli.core.types import Cameras, OrbitClip
-from orster_cli.geometry.orbit import clip_times
 from orster_cli.inputs.clips import OpenedClip, open_clip
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.core.types import Cameras, OrbitClip
     from orster_cli.splatting.gaussians4d import Gaussians4D
 
 
@@ -36,6 +34,8 @@ class OpenedStart:
     def cameras(self, asked: Cameras) -> Cameras:
         """The cameras of what is sampled from it: those of the clip, as many and as large as `asked`; for
         an asset `asked` themselves."""
+        from orster_cli.core.frames import evenly_spaced
+
         if self.clip is None:
             return asked
         own = self.clip.clip.cameras
@@ -44,6 +44,9 @@ class OpenedStart:
 
     def orbit(self, cameras: Cameras) -> OrbitClip:
         """The moving object at the times of a clip, from `cameras` as `cameras` gave them."""
+        from orster_cli.core.frames import evenly_spaced
+        from orster_cli.geometry.orbit import clip_times
+
         if self.clip is not None:
             clip = self.clip.clip
             pick = evenly_spaced(len(clip), len(cameras), where="start")
@@ -60,11 +63,13 @@ class OpenedStart:
     def at_rest(self, cameras: Cameras) -> OrbitClip | None:
         """The object at time 0: the static orbit that came with the clip (None: it has none), or the asset
         at time 0 from `cameras`."""
+        import torch
+
         if self.clip is not None:
             return self.clip.static
         return self._rendered(cameras, torch.zeros(len(cameras)))
 
-    def _rendered(self, cameras: Cameras, times: torch.Tensor) -> OrbitClip:
+    def _rendered(self, cameras: Cameras, times: Tensor) -> OrbitClip:
         from orster_cli.splatting.render_asset import render_clip
 
         assert self.asset is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -209,18 +210,21 @@ def test_a_damaged_artifact_is_not_read(
     "line", ["construct {} -o ro/out", "evaluate {} --metrics motion -o ro/out"]
 )
 def test_an_output_without_permission_is_said(
-    place: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, line: str
+    place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
-    for folder in (tmp_path, place, *place.parents[:2]):
-        folder.chmod(0o755)
-    (tmp_path / "ro").mkdir(mode=0o555)
-    monkeypatch.chdir(tmp_path)
-    words = line.format(place / "a").split()
-    os.seteuid(65534)
-    try:
-        said = orster(capsys, *words, "--json")
-    finally:
-        os.seteuid(0)
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders let no other user in
+        open_to_all = Path(name)
+        open_to_all.chmod(0o755)
+        shutil.copytree(place / "a", open_to_all / "a")
+        (open_to_all / "ro").mkdir(mode=0o555)
+        monkeypatch.chdir(open_to_all)
+        words = line.format(open_to_all / "a").split()
+        os.seteuid(65534)
+        try:
+            said = orster(capsys, *words, "--json")
+        finally:
+            os.seteuid(0)
+        monkeypatch.undo()
     assert (said.code, said.failure["code"]) == (4, "E-SYSTEM")
     assert "ro/.out.lock: Permission denied" in said.failure["error"]
     assert "choose another -o" in said.failure["hint"]
