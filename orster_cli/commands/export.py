@@ -97,6 +97,14 @@ class PictureFlags:
             help="Axis that points up in files of Gaussians: z, y or -y.", rich_help_panel=SETTINGS
         ),
     ] = ""
+    frame: Annotated[
+        str,
+        typer.Option(
+            help="World of the files, where cameras of another scale or centre were given: input (theirs) "
+            "or orster (the object at the origin, 1 long).",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = "input"
     program: Annotated[
         str | None,
         typer.Option(
@@ -174,6 +182,7 @@ def _options(
     from orster_cli.core.names import did_you_mean
     from orster_cli.export.moments import parse_times
     from orster_cli.export.options import (
+        FRAMES,
         PROGRAMS,
         UP,
         ExportOptions,
@@ -192,6 +201,9 @@ def _options(
         up = PROGRAMS[pictures.program]
     if up and up not in UP:
         raise ConfigError(f"--up: expected z, y or -y, got {up!r}")
+    if pictures.frame not in FRAMES:
+        guess = did_you_mean(pictures.frame, list(FRAMES))
+        raise ConfigError(f"--frame: expected {' or '.join(FRAMES)}{guess}")
     if pictures.background:
         parse_color(pictures.background)
     options = ExportOptions(
@@ -203,6 +215,7 @@ def _options(
         camera=pictures.camera,
         elevation=pictures.elevation,
         up=up,
+        frame=pictures.frame,
         bones=motion.skin,
     )
     return options, None if motion.mesh is None else parse_mesh(motion.mesh)
@@ -273,6 +286,7 @@ def _job(
     from orster_cli.export.cleaning import clean
     from orster_cli.export.job import ExportJob
     from orster_cli.export.source_mesh import open_source_mesh
+    from orster_cli.export.world import world_of_files
     from orster_cli.inputs.objects import SourceObject, animation_of, named_objects, source_object
 
     cleaned = clean(load_asset(artifact.path))
@@ -309,6 +323,7 @@ def _job(
         frames=frames,
         mesh=mesh,
         prompt=artifact.content.get("prompt"),
+        world=world_of_files(artifact, formats, options, sink, own_mesh=mesh is not None),
     )
 
 

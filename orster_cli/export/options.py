@@ -16,6 +16,8 @@ from orster_cli.core.names import did_you_mean, printable
 COLORS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
 TRANSPARENT = "transparent"
 UP = ("z", "y", "-y")
+# the world of the files: that of the cameras that were given, or ours, the object at the origin and 1 long
+FRAMES = ("input", "orster")
 # which axis points up in the files that a program expects: Gaussians only, glTF is always +Y up
 PROGRAMS = {"supersplat": "-y", "unity": "-y", "blender": "z", "three": "y"}
 
@@ -25,7 +27,8 @@ class ExportOptions:
     """`times`: moments in [0,1] (None: the clip's own); `fps`; `at`: the moment of a still; `size`: width
     and height in pixels; `background`: a name, #rrggbb, "transparent" or "" (what the format holds best);
     `camera`: "orbit", "fixed" or a file; `up`: the axis that points up in files of Gaussians ("": the
-    format's own); `bones` of a skin; `quality` of lossy pictures, 0 to 100."""
+    format's own); `frame`: the world of the files, one of `FRAMES`; `bones` of a skin; `quality` of lossy
+    pictures, 0 to 100."""
 
     times: tuple[float, ...] | None = None
     fps: float = 12.0
@@ -35,6 +38,7 @@ class ExportOptions:
     camera: str = "orbit"
     elevation: float = 10.0
     up: str = ""
+    frame: str = "input"
     bones: int = 0
     quality: int = 90
 
