@@ -104,11 +104,12 @@ def cameras() -> Cameras:
 
 
 class Pictures:
-    """`colors` [S,H,W,3] on white, and `covered` [S,H,W] of each shot."""
+    """`colors` [S,H,W,3] on white, and `covered` [S,H,W]: where the object, none of whose colours is pale,
+    hides most of a pixel."""
 
-    def __init__(self, colors: np.ndarray, covered: np.ndarray | None = None) -> None:
+    def __init__(self, colors: np.ndarray) -> None:
         self.colors = colors
-        self.covered = np.abs(colors - 1).max(axis=-1) > 0.02 if covered is None else covered
+        self.covered = np.abs(colors - 1).max(axis=-1) > 0.4
 
 
 def in_three(
@@ -138,21 +139,17 @@ def by_mesh(made: Exported, source: SourceMesh, seconds: list[float]) -> Picture
         for second, camera in zip(seconds, cameras(), strict=True)
     ]
     colors = torch.cat([one.rgb * one.alpha + 1 - one.alpha for one in drawn])
-    covered = torch.cat([one.alpha[:, 0] for one in drawn]) > 0.5
-    return Pictures(colors.permute(0, 2, 3, 1).double().numpy(), covered.numpy())
+    return Pictures(colors.permute(0, 2, 3, 1).double().numpy())
 
 
 def by_splats(asset: Gaussians4D) -> Pictures:
     """Every shot of the asset by the rasterizer."""
-    colors, covered = [], []
+    colors = []
     for i, (time, _) in enumerate(SHOTS):
         with torch.no_grad():
             rgb, alpha = render_frame(asset.at(time), cameras(), i)
         colors.append(premultiplied_over(rgb, alpha, WHITE))
-        covered.append(alpha[0] > 0.5)
-    return Pictures(
-        torch.stack(colors).permute(0, 2, 3, 1).double().numpy(), torch.stack(covered).numpy()
-    )
+    return Pictures(torch.stack(colors).permute(0, 2, 3, 1).double().numpy())
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
@@ -188,11 +185,11 @@ def test_three_plays_the_mesh(
     assert (about["skins"] > 0) == (bones > 0)
     assert (about["targets"] > 0) == (bones == 0)
     assert about["textures"] == 1
-    same(found, by_mesh(made, source, seconds), overlap=0.97, least=27)
-    splats = by_splats(asset)
-    same(found, splats, overlap=0.9, least=20)
-    # the file at rest is further from the asset at every later shot: three really moves it
+    played = by_mesh(made, source, seconds)
+    same(found, played, overlap=0.985, least=38)
+    same(found, by_splats(asset), overlap=0.87, least=22)
+    # the file at rest is another picture at every later shot: three really moves it
     still, _ = in_three(browser, made, source, [0.0] * len(SHOTS))
     for i in range(1, len(SHOTS)):
-        moved = iou(found.covered[i], splats.covered[i])
-        assert iou(still.covered[i], splats.covered[i]) < moved - 0.03, SHOTS[i]
+        moved = decibels(found.colors[i], played.colors[i])
+        assert decibels(still.colors[i], played.colors[i]) < moved - 10, SHOTS[i]
