@@ -1,12 +1,16 @@
 """Loops and mirrored gaits are found where they are, and not where they are not."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from orster_cli.construction.recurrence import Recurrence, find_recurrence
 from orster_cli.construction.training_views import build_views, mirror_matrix, mirrored_camera
-from orster_cli.core.types import OrbitClip
+from orster_cli.core.types import SH_C0, OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from orster_cli.splatting.render_asset import render_frame
+from tests.helpers.assets import ellipsoid
 from tests.helpers.constructing import CPU, creature_views
 
 
@@ -25,6 +29,45 @@ def test_walk_and_hop(animation: int, shift: float) -> None:
     assert found.mirror_azimuth == 0.0
     assert found.mirror_shift == shift
     assert "loops" in found.describe()
+
+
+def swimming(lag: float) -> tuple[OrbitClip, OrbitClip]:
+    """One orbit of a body that bends to the left and right, most at its tail (+Y), and its static orbit.
+    `lag`: of a cycle, by which the tail follows the head; the tail's swing begins in the middle."""
+    body = ellipsoid(400, axes=(0.08, 0.45, 0.12))
+    along = body.means[:, 1] / 0.45
+    color = torch.stack([0.5 + 0.4 * along, 0.6 * along.abs(), 0.3 - 0.2 * along], dim=1)
+    body = replace(
+        body,
+        sh=((color - 0.5) / SH_C0)[:, None],
+        log_scales=torch.full((len(along), 3), 0.03).log(),
+    )
+    cameras = orbit_cameras(orbit_azimuths(24), width=64, height=64)
+
+    def seen(times: torch.Tensor) -> OrbitClip:
+        frames, alphas = [], []
+        for i, time in enumerate(times.tolist()):
+            phase = 2 * torch.pi * (time - lag * (along - 1) / 2)
+            means = body.means.clone()
+            means[:, 0] += 0.05 * (along + 1) * phase.sin()
+            means[:, 2] += 0.005 * (along + 1) * phase.sin()  # no motion is quite its own mirror image
+            rgb, alpha = render_frame(replace(body, means=means), cameras, i)
+            frames.append(rgb / alpha.clamp_min(1e-6))
+            alphas.append(alpha)
+        return OrbitClip(
+            frames=torch.stack(frames), alpha=torch.stack(alphas), cameras=cameras, times=times
+        )
+
+    return seen(torch.arange(24) / 23), seen(torch.zeros(24))
+
+
+@pytest.mark.parametrize("lag", [0.0, 0.1])
+def test_a_tail_in_the_middle_at_the_start_does_not_hide_its_swing(lag: float) -> None:
+    """The object at rest is its own mirror image; its motion is that half a cycle later."""
+    clip, static = swimming(lag)
+    found = find_recurrence([clip], static)
+    assert found.looping
+    assert (found.mirror_azimuth, found.mirror_shift) == (0.0, 0.5), found
 
 
 def test_a_one_sided_object_is_not_mirrored() -> None:
