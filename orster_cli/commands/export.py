@@ -323,7 +323,14 @@ def _job(
         frames=frames,
         mesh=mesh,
         prompt=artifact.content.get("prompt"),
-        world=world_of_files(artifact, formats, options, sink, own_mesh=mesh is not None),
+        world=world_of_files(
+            artifact.content.get("similarity"),
+            formats,
+            options,
+            sink,
+            own_mesh=mesh is not None,
+            where=str(artifact.path),
+        ),
     )
 
 

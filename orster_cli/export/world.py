@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orster_cli.artifacts.store import Artifact
 from orster_cli.core.reporting import Reporter
 from orster_cli.export.formats import Format
 from orster_cli.export.options import ExportOptions
@@ -12,17 +11,19 @@ from orster_cli.geometry.similarity import Similarity
 
 
 def world_of_files(
-    artifact: Artifact,
+    similarity: object,
     formats: Sequence[Format],
     options: ExportOptions,
     reporter: Reporter,
     *,
     own_mesh: bool,
+    where: str,
 ) -> Similarity:
     """What brings the world of the files to ours: no change, unless the asset was made from cameras of
-    another scale or centre and `options.frame` is "input". Says so. `own_mesh`: a `glb` holds a mesh file
-    in its own coordinates. InputError: a damaged manifest."""
-    found = Similarity.of(artifact.content.get("similarity"), where=str(artifact.path))
+    another scale or centre and `options.frame` is "input". Says so. `similarity`: as the manifest of the
+    asset `where` keeps it; `own_mesh`: a `glb` holds a mesh file in its own coordinates. InputError: the
+    manifest is damaged."""
+    found = Similarity.of(similarity, where=where)
     if found == Similarity() or options.frame != "input":
         return Similarity()
     placed = [one.name for one in formats if one.placed and not (own_mesh and one.name == "glb")]

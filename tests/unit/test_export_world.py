@@ -17,12 +17,13 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import FitScale, Gaussians, OrbitClip
 from orster_cli.export.compressed_ply import read_compressed_ply
-from orster_cli.export.formats import FORMATS
+from orster_cli.export.formats import FORMATS, parse_formats
 from orster_cli.export.job import ExportJob
 from orster_cli.export.options import ExportOptions
 from orster_cli.export.run import Exported, export_asset
 from orster_cli.export.splats import read_splat_glb
 from orster_cli.export.spz import read_spz
+from orster_cli.export.world import world_of_files
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.load import load_gltf
@@ -148,6 +149,43 @@ def test_a_surface_stands_in_the_world(tmp_path: Path) -> None:
     assert theirs.outcome.psnr == pytest.approx(ours.outcome.psnr, abs=0.05)
 
 
+class Told(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.mark.parametrize(
+    ("names", "own_mesh", "said"),
+    [
+        ("ply-sequence,mp4", False, "ply-sequence"),
+        ("mp4,html", False, ""),
+        ("glb", False, "glb"),
+        ("glb", True, ""),
+    ],
+)
+def test_the_world_is_said_of_files_that_have_one(names: str, own_mesh: bool, said: str) -> None:
+    world, told = WORLDS["4 long, off the centre"], Told()
+    formats, value = parse_formats(names), world.value()
+
+    def found(value: object, options: ExportOptions) -> Similarity:
+        return world_of_files(value, formats, options, told, own_mesh=own_mesh, where="asset")
+
+    assert found(value, ExportOptions()) == world
+    assert len(told.lines) == bool(said)
+    if said:
+        assert told.lines[0].startswith(f"{said}: ")
+        assert "the object at (3, -2, 5) and 4 long" in told.lines[0]
+    assert found(value, ExportOptions(frame="orster")) == Similarity()
+    assert found(None, ExportOptions()) == Similarity()
+    assert len(told.lines) == bool(said)
+
+
+@pytest.mark.slow
 def test_the_manifest_says_which_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = WORLDS["4 long, off the centre"]
     asset_artifact(tmp_path / "moved", asset(), similarity=world.value())
@@ -158,7 +196,7 @@ def test_the_manifest_says_which_world(tmp_path: Path, capsys: pytest.CaptureFix
         flag = ("--frame", frame) if frame else ()
         said = orster(capsys, *map(str, (*words, *flag, "-o", out)))
         assert said.code == 0, said.err
-        assert ("at (3, -2, 5) and 4 long" in said.err) == (not frame)
+        assert ("the object at (3, -2, 5) and 4 long" in said.err) == (not frame)
         middles[frame] = read_ply(out / "moved-ply" / "frame0001.ply").means.mean(dim=0)
     assert torch.allclose(middles[""], 4 * middles["orster"] + torch.tensor(world.center))
     refused = orster(capsys, *map(str, (*words, "--frame", "inptu", "-o", tmp_path / "no")))

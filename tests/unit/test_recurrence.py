@@ -50,7 +50,9 @@ def swimming(lag: float) -> tuple[OrbitClip, OrbitClip]:
             phase = 2 * torch.pi * (time - lag * (along - 1) / 2)
             means = body.means.clone()
             means[:, 0] += 0.05 * (along + 1) * phase.sin()
-            means[:, 2] += 0.005 * (along + 1) * phase.sin()  # no motion is quite its own mirror image
+            means[:, 2] += (
+                0.005 * (along + 1) * phase.sin()
+            )  # no motion is quite its own mirror image
             rgb, alpha = render_frame(replace(body, means=means), cameras, i)
             frames.append(rgb / alpha.clamp_min(1e-6))
             alphas.append(alpha)
