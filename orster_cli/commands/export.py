@@ -294,8 +294,7 @@ def _job(
         sink.warn(cleaned.describe())
     counts = artifact.content.get("frames")
     frames = int(counts[0]) if isinstance(counts, list) and counts else 24
-    wants_mesh = any(one.name == "glb" for one in formats)
-    found = None
+    wants_mesh, found = any(one.name == "glb" for one in formats), None
     if choice is not None:
         clip = animation_of(artifact, choice.path) if choice.clip is None else choice.clip
         found = SourceObject(choice.path, clip)
