@@ -274,8 +274,8 @@ class TimedTraining:
         feed = student_feed(train, self.source, new)
         assert isinstance(feed, LatentFeed)
         facts = replace(new.facts, motion=feed.motion())
-        facts = with_parametrization(facts, self.config.model, feed, self.vae)
-        return Bundle(**{**vars(new), "facts": facts})
+        ready = replace(new, facts=facts)
+        return Bundle(**vars(with_parametrization(ready, self.config.model, feed, new=True)))
 
     def _snapshots(self, prepared: PreparedStage) -> Callable[[], Tensor]:
         """Writes the model as it is now, in place of a contact sheet, which takes seconds."""

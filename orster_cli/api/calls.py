@@ -87,6 +87,9 @@ class Messages:
         if self._reporter is not None:
             self._reporter.info(message)
 
+    def note(self, message: str) -> None:
+        self.info(message)
+
     def warn(self, message: str) -> None:
         self.warnings.append(printable(message))
         if self._reporter is not None:

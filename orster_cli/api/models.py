@@ -85,6 +85,7 @@ def sample(
     text: str | None = None,
     image: str | Path | Tensor | None = None,
     object: ClipLike | None = None,
+    start: str | Path | None = None,
     seed: int = 0,
     config: Settings | None = None,
     out: str | Path | None = None,
@@ -98,7 +99,9 @@ def sample(
     `model`: None is "mini", or "mini-object" if an object is given, both in the package; a `Model` is not
     loaded again. The condition is a `text`, or an `image` of the first view ([3,H,W] or [4,H,W] in [0,1],
     or a file), or a static `object` (a .glb, .gltf or .ply file, or an orbit of it as a clip), the last two
-    with a text if wanted. `config`: settings such as {"sample.steps": 20} over those that the model brings.
+    with a text if wanted. `start`: the folder of an asset or a clip artifact to begin from, with noise of
+    "sample.strength"; an asset is seen by the cameras that are asked for ("sample.azimuth_start").
+    `config`: settings such as {"sample.steps": 20} over those that the model brings.
     `out`: folder of the artifact; without it the clip is temporary until `save`. `force` replaces what
     `out` holds. `device`: auto, cpu, cuda or cuda:N. `anyway`: even if the model knows no word of the text,
     or the image is blank.
@@ -131,12 +134,15 @@ def sample(
             origin = origin_of(object, messages)
         elif object is not None:
             reads.append(object)
+        if start is not None:
+            reads.append(start)
         plan = plan_sampling(
             opened,
             text=text,
             image=None if image is None else Path(image),
             static_object=None if object is None else (origin.opened if origin else str(object)),
             object_name=origin.name if origin else "",
+            start=None if start is None else str(a_path("start", start)),
             anyway=anyway,
             reporter=messages,
         )

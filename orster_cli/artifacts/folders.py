@@ -7,7 +7,7 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orster_cli.core.errors import MissingResourceError
@@ -18,8 +18,10 @@ _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 _CANNOT_SYNC = (errno.EINVAL, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES)
 
 
-def make_folder(folder: Path) -> None:
-    """Make `folder` and those above it. MissingResourceError: none can be made there."""
+def make_folder(folder: Path) -> list[Path]:
+    """Make `folder` and those above it; returns those that were not there, the innermost first.
+    MissingResourceError: none can be made there."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
@@ -27,6 +29,14 @@ def make_folder(folder: Path) -> None:
             f"{folder}: no folder can be made there: {error.strerror}",
             hint="choose another folder",
         ) from error
+    return made
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Remove those of `folders`, the innermost first, that have stayed empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def file_names(folder: Path) -> Iterator[str]:

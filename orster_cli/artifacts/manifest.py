@@ -11,6 +11,7 @@ read as they are: their ids cover the fields that they covered then.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -177,10 +178,19 @@ def read_manifest(folder: Path) -> Manifest:
     InputError: it is missing, malformed, of a newer version, or does not match its id or seal."""
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
+        found, hint = (
+            f"no {MANIFEST}",
+            "an artifact is complete only with its manifest; run the command that makes it",
+        )
+        if not os.path.lexists(folder):
+            found, hint = (
+                "nothing of that name",
+                "orster list shows the artifacts under this folder",
+            )
+        elif not folder.is_dir():
+            found, hint = "a file", "give the folder that it lies in, if that is an artifact"
         raise InputError(
-            f"{folder}: expected an artifact folder, found no {MANIFEST}",
-            code="E-ARTIFACT",
-            hint="an artifact is complete only with its manifest; run the command that makes it",
+            f"{folder}: expected an artifact folder, found {found}", code="E-ARTIFACT", hint=hint
         )
     values = read_json(path)
     version = values.get("schema_version") if isinstance(values, dict) else None

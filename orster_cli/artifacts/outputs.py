@@ -22,8 +22,7 @@ InputPath = str | Path | None  # as the command line names it; None: absent
 def check_output(out: Path, *, kind: Kind, reads: Iterable[InputPath] = ()) -> None:
     """ConflictError: `out` is an input, contains one, lies inside an input artifact, or holds an artifact
     of another kind than `kind`. ConfigError: `out` does not name a folder."""
-    if out.name in ("", ".."):
-        raise ConfigError(f"{out}: expected the name of a folder to make", hint="-o name")
+    check_name(out)
     _check_inputs(out, kind, reads)
     found = artifact_kind(out)
     if found not in (None, kind):
@@ -34,8 +33,22 @@ def check_output(out: Path, *, kind: Kind, reads: Iterable[InputPath] = ()) -> N
         )
 
 
+def check_name(out: Path) -> None:
+    """ConfigError: `out` names no folder, or is an option: -o stands before it without a name."""
+    if out.name in ("", ".."):
+        raise ConfigError(f"{out}: expected the name of a folder to make", hint="-o name")
+    if str(out).startswith("-"):
+        raise ConfigError(
+            f"-o: expected the name of a folder, got the option {out}",
+            hint="say where to write: -o out/",
+        )
+
+
 def check_collection(folder: Path, what: str) -> None:
-    """ConflictError: `folder`, which is to contain `what`, is itself an artifact."""
+    """ConflictError: `folder`, which is to contain `what`, is itself an artifact. ConfigError: it is an
+    option."""
+    if str(folder).startswith("-"):
+        check_name(folder)
     found = artifact_kind(folder)
     if found is not None:
         raise ConflictError(
@@ -56,8 +69,10 @@ def artifact_kind(folder: Path) -> str | None:
     return found if isinstance(found, str) and found in get_args(Kind) else None
 
 
-def what_for(path: Path, kind: str) -> str:
-    """What to do with an artifact of `kind` that is not what a command expects."""
+def what_for(path: Path, kind: str, wanted: str = "") -> str:
+    """What to do with an artifact of `kind` where a command expects one of kind `wanted`."""
+    if wanted == "report":
+        return f"orster evaluate {path} --reference REFERENCE -o report/ makes a report"
     return {
         "asset": f"it is finished: open {path / 'viewer.html'}; orster export and orster evaluate read it",
         "clip": f"orster construct {path} -o asset/ makes an asset of a clip",

@@ -22,6 +22,7 @@ from orster_cli.artifacts.folders import (
     is_plain_file,
     make_folder,
     move_into_place,
+    remove_empty,
     sync_file,
     sync_folders,
 )
@@ -117,7 +118,7 @@ def open_artifact(path: Path, kind: Kind | None = None) -> Artifact:
     if kind is not None and manifest.kind != kind:
         raise InputError(
             f"{path}: expected an artifact of kind {kind}, got {manifest.kind}",
-            hint=what_for(path, manifest.kind),
+            hint=what_for(path, manifest.kind, kind),
         )
     call = manifest.command  # of the command line, or a function of Python with a dot in its name
     remake = f"make it again with `{call if '.' in call else f'orster {call} --force'}`"
@@ -146,10 +147,8 @@ class Draft:
         force: bool,
         reporter: Reporter,
     ) -> None:
-        self.out = out
-        self.request = request
-        self._fields = fields
-        self._inherited = inherited
+        self.out, self.request = out, request
+        self._fields, self._inherited = fields, inherited
         self._force = force
         self._reporter = reporter
         self._root = draft_folder(out, request)
@@ -157,10 +156,11 @@ class Draft:
         self.scratch = self._root / SCRATCH
         self.replaced = self._root / REPLACED  # where an old artifact goes at commit
         self._lock: WriterLock | None = None
+        self._made: list[Path] = []  # folders around the output
         self.resumed = False
 
     def __enter__(self) -> Draft:
-        make_folder(self.out.parent)
+        self._made = make_folder(self.out.parent)
         lock = WriterLock(self.out)
         try:
             check_draft(self._root)
@@ -188,6 +188,7 @@ class Draft:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+        remove_empty(self._made)
 
     def _has_work(self) -> bool:
         """Whether scratch holds something that the next run could use: more than what shows progress."""

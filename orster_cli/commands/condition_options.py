@@ -77,17 +77,10 @@ class ConditionOptions:
         argument is a file."""
         from orster_cli.core.errors import ConfigError
 
+        for word in [*(self.words or []), *([self.text] if self.text is not None else [])]:
+            _refuse_file(word, alone=len(self.words or []) <= 1)
         if not self.words:
             return self
-        for word in self.words:
-            if (path := Path(word)).suffix.lower() in FILES and (
-                path.is_file() or len(self.words) == 1
-            ):
-                option = FILES[path.suffix.lower()]
-                raise ConfigError(
-                    f"{word}: expected a text, got a file",
-                    hint=f"give it as {option} {shlex.quote(word)}",
-                )
         if self.text is not None:
             raise ConfigError(
                 f"two texts are given: {self.words[0]!r} and --text {self.text!r}",
@@ -101,9 +94,29 @@ class ConditionOptions:
 
         return model_folder(self.model, with_object=self.object_ is not None)
 
-    def folder(self, suffix: str = "") -> Path:
-        """A folder's name from the text, the image or the object, and the seed if it is not 0."""
+    def folder(self, suffix: str = "", start: str | None = None) -> Path:
+        """A folder's name from the text, the image, the object or the `start`, and the seed if it is not
+        0."""
         from orster_cli.inputs.prompts import folder_of
 
         seed = f"-seed-{self.seed}" if self.seed else ""
-        return Path(f"{folder_of(self.text, self.image, self.object_)}{suffix}{seed}")
+        return Path(f"{folder_of(self.text, self.image, self.object_ or start)}{suffix}{seed}")
+
+
+def _refuse_file(word: str, *, alone: bool) -> None:
+    """ConfigError: a word of the text is a file; `alone`: it is the whole text."""
+    from orster_cli.core.errors import ConfigError
+
+    path, named = Path(word), shlex.quote(word)
+    option = FILES.get(path.suffix.lower())
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # a text may be longer than a name, or hold what none can
+        return
+    if option is not None and (there or alone):
+        hint = f"give it as {option} {named}"
+    elif there and path.suffix.lower() == ".txt":
+        hint = f"orster sample-video --texts {named} makes a clip of each of its lines"
+    else:
+        return
+    raise ConfigError(f"{word}: expected a text, got a file", hint=hint)

@@ -21,6 +21,7 @@ from orster_cli.ui.options import (
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
+    from orster_cli.core.errors import InputError
     from orster_cli.export.formats import Format
     from orster_cli.export.job import ExportJob
     from orster_cli.export.options import ExportOptions, MeshChoice
@@ -171,39 +172,23 @@ def _print_table(sink: Out) -> None:
 
     header = ["format", "writes", "holds", "loses"]
     values = {"formats": [dict(zip(header, row, strict=True)) for row in rows()]}
-    sink.result(values, Table([list(row) for row in rows()], header))
+    sink.result(values, Table([list(row) for row in rows()], header, prose=True))
 
 
 def _options(
     motion: MotionFlags, pictures: PictureFlags
 ) -> tuple[ExportOptions, MeshChoice | None]:
     """The flags as options. ConfigError."""
-    from orster_cli.core.errors import ConfigError
-    from orster_cli.core.names import did_you_mean
     from orster_cli.export.moments import parse_times
     from orster_cli.export.options import (
-        FRAMES,
-        PROGRAMS,
-        UP,
         ExportOptions,
         parse_color,
+        parse_frame,
         parse_mesh,
         parse_size,
+        parse_up,
     )
 
-    up = pictures.up
-    if pictures.program is not None:
-        if pictures.program not in PROGRAMS:
-            guess = did_you_mean(pictures.program, list(PROGRAMS))
-            raise ConfigError(f"--for: expected {', '.join(PROGRAMS)}{guess}")
-        if up:
-            raise ConfigError("--for and --up both say which axis points up: give one of them")
-        up = PROGRAMS[pictures.program]
-    if up and up not in UP:
-        raise ConfigError(f"--up: expected z, y or -y, got {up!r}")
-    if pictures.frame not in FRAMES:
-        guess = did_you_mean(pictures.frame, list(FRAMES))
-        raise ConfigError(f"--frame: expected {' or '.join(FRAMES)}{guess}")
     if pictures.background:
         parse_color(pictures.background)
     options = ExportOptions(
@@ -214,8 +199,8 @@ def _options(
         background=pictures.background,
         camera=pictures.camera,
         elevation=pictures.elevation,
-        up=up,
-        frame=pictures.frame,
+        up=parse_up(pictures.up, pictures.program),
+        frame=parse_frame(pictures.frame),
         bones=motion.skin,
     )
     return options, None if motion.mesh is None else parse_mesh(motion.mesh)
@@ -226,10 +211,27 @@ def _open(path: Path) -> Artifact:
     from orster_cli.artifacts.outputs import artifact_kind
     from orster_cli.artifacts.store import open_artifact
 
+    if path.is_file():
+        raise _a_file(path)
     inside = path / "asset"
     if artifact_kind(path) is None and artifact_kind(inside) == "asset":
         path = inside
     return open_artifact(path, kind="asset")
+
+
+def _a_file(path: Path) -> InputError:
+    """The error of a file where an asset is expected."""
+    import shlex
+
+    from orster_cli.core.errors import InputError
+
+    named, suffix = shlex.quote(str(path)), path.suffix.lower()
+    if suffix in (".glb", ".gltf", ".ply"):
+        found = "a 3D object"
+        hint = f'orster generate --object {named} "walking" -o out/ animates it; then orster export out/'
+    else:
+        found, hint = "a file", "give the folder that orster construct or generate made"
+    return InputError(f"{path}: expected an asset, found {found}", hint=hint)
 
 
 def _name(path: Path) -> str:
@@ -268,9 +270,8 @@ def _export(
     for one in export_asset(job, formats, folder, force=run.force):
         done.append(one)
         if not run.as_json and not run.quiet:
-            sink.result({}, _line(one))
-    if run.as_json:
-        sink.result({"status": "made", "path": str(folder), "files": [_facts(x) for x in done]}, "")
+            sink.say(_line(one))
+    sink.result({"status": "made", "path": str(folder), "files": [_facts(x) for x in done]}, "")
 
 
 def _job(

@@ -42,6 +42,13 @@ class RenderOptions:
             rich_help_panel=SETTINGS,
         ),
     ] = None
+    azimuths: Annotated[
+        str | None,
+        typer.Option(
+            help="Azimuths at which orbits of one motion begin, as 0,90,180,270; the first: 0.",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = None
     eval_views: Annotated[
         int | None,
         typer.Option(help="Evaluation views at each evaluation time.", rich_help_panel=SETTINGS),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from orster_cli.commands.run_placement import LOCAL, Placement, Shares, Talk, budget_here
 from orster_cli.ui.out import Out, Table
 
+TEXTS = ("--text", "--prompt", "-t")  # options that say what an object does
+
 if TYPE_CHECKING:
     from orster_cli.core.stopping import StopFlag
     from orster_cli.fanout.collection import Collection, Outcome
@@ -33,7 +35,7 @@ def plan_collection(
     from orster_cli.core.errors import ConfigError
     from orster_cli.core.names import counted
     from orster_cli.fanout.collection import Collection
-    from orster_cli.fanout.items import find_items
+    from orster_cli.fanout.items import FILE, READS, find_items
 
     if inputs:
         raise ConfigError(
@@ -45,7 +47,13 @@ def plan_collection(
     check_collection(out, f"what {name} makes of each item")
     items, left_out = find_items(over, name)
     if left_out:
-        sink.info(f"{over}: {counted(left_out, 'file')} that {name} does not read")
+        sink.note(f"{over}: {counted(left_out, 'file')} that {name} does not read")
+    silent = sum(item.form == FILE for item in items) if READS[name].prompts else 0
+    if silent and not any(option.partition("=")[0] in TEXTS for option in options):
+        sink.warn(
+            f"no text is given for {counted(silent, 'object')}: what they do is left to the model "
+            '(-- --text "walking" asks for it)'
+        )
     collection = Collection(
         command=name,
         items=items,

@@ -14,7 +14,7 @@ from orster_cli.ui.options import SETTINGS, TemplateRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact, Draft
-    from orster_cli.commands.stage import Stage
+    from orster_cli.commands.stage import Preview, Stage
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.sampling_plan import SamplingPlan
     from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
@@ -45,6 +45,12 @@ class SamplerOptions:
             rich_help_panel=SETTINGS,
         ),
     ] = None
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            help="How much of --start to change: above 0, and at most 1.", rich_help_panel=SETTINGS
+        ),
+    ] = None
     steps: Annotated[
         int | None, typer.Option(help="Denoising steps.", rich_help_panel=SETTINGS)
     ] = None
@@ -73,6 +79,13 @@ def sample_video(
     *,
     condition: ConditionOptions,
     out: OptionalOut = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            help="Begin from a clip, or from an asset seen by these cameras, with noise of --strength.",
+        ),
+    ] = None,
     sampler: SamplerOptions,
     guidance: Annotated[
         float | None,
@@ -102,8 +115,12 @@ def sample_video(
     condition = condition.with_text()
     if texts is not None and (condition.text is not None or seeds is not None):
         raise ConfigError("--texts: not with another text or --seeds")
+    if sampler.strength is not None and start is None:
+        raise ConfigError(
+            "--strength: of what?", hint="give a clip or an asset to begin from: --start asset/"
+        )
     listed = [] if texts is None else read_texts(texts)
-    default = condition.folder("-clip") if texts is None else Path(f"{texts.stem}-clips")
+    default = condition.folder("-clip", start) if texts is None else Path(f"{texts.stem}-clips")
     named, out = out, out or default
     model = condition.model_folder()
     flags = {**asdict(sampler), "motion": condition.motion}
@@ -112,7 +129,7 @@ def sample_video(
         "sample",
         command="sample-video",
         kind="clip",
-        reads=[condition.image, condition.object_, model, texts],
+        reads=[condition.image, condition.object_, model, texts, start],
         out=out,
         flags={f"sample.{name}": value for name, value in flags.items()},
         model=sampling_of(model),
@@ -121,12 +138,12 @@ def sample_video(
     )
     seed = condition.seed
     if listed:
-        _texts(stage, condition, open_model_or_default(model), listed)
+        _texts(stage, condition, open_model_or_default(model), listed, start)
         return
     numbers = [] if seeds is None else parse_seeds(seeds)
     for number in numbers:
         check_output(_seed_folder(out, number), kind="clip", reads=stage.reads)
-    sampling = Sampling.of(condition, open_model_or_default(model), stage)
+    sampling = Sampling.of(condition, open_model_or_default(model), stage, start=start)
     if named is None:
         stage.out.info(f"writing {out}/ (choose another folder with -o)")
     if seeds is None:
@@ -153,8 +170,16 @@ class Sampling:
     _sampler: Sampler | None = None
 
     @classmethod
-    def of(cls, given: ConditionOptions, model: OpenedModel, stage: Stage) -> Sampling:
-        """The condition of a command line. ConfigError, InputError: none, or none that can be opened."""
+    def of(
+        cls,
+        given: ConditionOptions,
+        model: OpenedModel,
+        stage: Stage,
+        *,
+        start: str | None = None,
+    ) -> Sampling:
+        """The condition of a command line, and what to `start` from. ConfigError, InputError: none, or none
+        that can be opened."""
         from orster_cli.inputs.sampling_plan import plan_sampling
 
         plan = plan_sampling(
@@ -162,6 +187,7 @@ class Sampling:
             text=given.text,
             image=given.image,
             static_object=given.object_,
+            start=start,
             anyway=given.anyway,
             reporter=stage.out,
         )
@@ -174,22 +200,30 @@ class Sampling:
             self._sampler = self.plan.sampler(cfg, device=self.device, reporter=stage.out)
         return self._sampler
 
-    def draft(self, stage: Stage, seed: int, *, announce: bool = True) -> Draft | None:
-        """The draft of one clip; None when there is nothing to do."""
+    def draft(
+        self, stage: Stage, seed: int, *, announce: bool = True, preview: Preview | None = None
+    ) -> Draft | None:
+        """The draft of one clip; None when there is nothing to do. `preview`: as for `Stage.plan`."""
         return stage.plan(
             parents=self.plan.parents,
             inputs=self.plan.inputs,
             seeds={"noise": seed},
             extra=self.plan.identity,
             announce=announce,
+            preview=preview,
         )
 
 
 def sample_clip(
-    stage: Stage, sampling: Sampling, seed: int, *, announce: bool = True
+    stage: Stage,
+    sampling: Sampling,
+    seed: int,
+    *,
+    announce: bool = True,
+    preview: Preview | None = None,
 ) -> Artifact | None:
-    """Make one clip; None when there was nothing to do."""
-    draft = sampling.draft(stage, seed, announce=announce)
+    """Make one clip; None when there was nothing to do. `preview`: as for `Stage.plan`."""
+    draft = sampling.draft(stage, seed, announce=announce, preview=preview)
     if draft is None:
         return None
     with draft:
@@ -225,7 +259,13 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
     stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)
 
 
-def _texts(stage: Stage, condition: ConditionOptions, model: OpenedModel, texts: list[str]) -> None:
+def _texts(
+    stage: Stage,
+    condition: ConditionOptions,
+    model: OpenedModel,
+    texts: list[str],
+    start: str | None,
+) -> None:
     """A clip of each text below the output folder; all texts are checked before the first is sampled, and
     the model is loaded once."""
     from orster_cli.artifacts.outputs import check_output
@@ -234,7 +274,8 @@ def _texts(stage: Stage, condition: ConditionOptions, model: OpenedModel, texts:
     stages = [replace(stage, out_path=stage.out_path / name) for name in folders_of(texts)]
     for one in stages:
         check_output(one.out_path, kind="clip", reads=stage.reads)
-    every = [Sampling.of(replace(condition, text=text), model, stage) for text in texts]
+    given = [replace(condition, text=text) for text in texts]
+    every = [Sampling.of(one, model, stage, start=start) for one in given]
     made = 0
     for number, (one, sampling) in enumerate(zip(stages, every, strict=True)):
         if number:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import Manifest, Parent
 
 _GENERATIONS = 8
-MOST_LISTED = 1000
 
 
 def show(
@@ -30,6 +29,7 @@ def show(
 
     Of any other folder: the artifacts in it.
     Examples: orster show asset/ ; orster show ."""
+    from orster_cli.artifacts.inside import artifacts_in
     from orster_cli.artifacts.manifest import MANIFEST
     from orster_cli.artifacts.receiving import origin_of
     from orster_cli.artifacts.store import open_artifact
@@ -38,7 +38,11 @@ def show(
         found = _captions(open_artifact(artifact, kind="dataset").path)
         Out(as_json=as_json).result({"captions": found}, "\n".join(found))
         return
-    if artifact.is_dir() and not (artifact / MANIFEST).exists() and (inside := _inside(artifact)):
+    if (
+        artifact.is_dir()
+        and not (artifact / MANIFEST).exists()
+        and (inside := artifacts_in(artifact))
+    ):
         values = [{"path": str(path), "kind": m.kind, "id": m.id} for path, m in inside]
         Out(as_json=as_json).result({"artifacts": values}, _listed(inside))
         return
@@ -53,22 +57,6 @@ def show(
         values["origin"] = origin
         lines.insert(2, f"pulled from {origin.get('repository')}, commit {origin.get('commit')}")
     Out(as_json=as_json).result(values, "\n".join(lines))
-
-
-def _inside(folder: Path) -> list[tuple[Path, Manifest]]:
-    """The artifacts in `folder` and in its folders, as `generate` and a project's `make` leave them."""
-    found = []
-    for child in sorted(folder.iterdir()):
-        if not child.is_dir() or child.name.startswith("."):
-            continue
-        if (manifest := _manifest(child)) is not None:
-            found.append((child, manifest))
-        else:
-            inner = (path for path in sorted(child.iterdir()) if path.is_dir())
-            found += [(p, m) for p in inner if (m := _manifest(p)) and not p.name.startswith(".")]
-        if len(found) > MOST_LISTED:
-            break
-    return found[:MOST_LISTED]
 
 
 def _listed(artifacts: Sequence[tuple[Path, Manifest]]) -> str:
@@ -131,11 +119,12 @@ def _ancestor(parent: Parent, child: Path, generations: int) -> dict[str, Any]:
     """A parent and its own parents, as far as their folders are next to the artifact made from them.
 
     `path` is None where no folder of that name holds it, nor the package."""
+    from orster_cli.artifacts.inside import manifest_of
     from orster_cli.inputs.models import NAMED
 
     entry: dict[str, Any] = {**parent.model_dump(), "path": None, "parents": []}
     folder = child.resolve().parent / Path(parent.name).name
-    manifest = _manifest(folder)
+    manifest = manifest_of(folder)
     if manifest is not None and manifest.id == parent.id:
         entry["path"] = str(folder)
         if generations > 0:
@@ -144,20 +133,9 @@ def _ancestor(parent: Parent, child: Path, generations: int) -> dict[str, Any]:
             entry["inputs"] = [i.model_dump() for i in manifest.inputs]
     elif parent.kind == "model":
         for shipped in NAMED.values():
-            if (theirs := _manifest(shipped)) is not None and theirs.id == parent.id:
+            if (theirs := manifest_of(shipped)) is not None and theirs.id == parent.id:
                 entry["path"] = str(shipped)
     return entry
-
-
-def _manifest(folder: Path) -> Manifest | None:
-    """The manifest of `folder`; None: no artifact is there."""
-    from orster_cli.artifacts.manifest import read_manifest
-    from orster_cli.core.errors import InputError
-
-    try:
-        return read_manifest(folder)
-    except (InputError, OSError):
-        return None
 
 
 def _tree(lineage: list[dict[str, Any]], word: str) -> list[str]:

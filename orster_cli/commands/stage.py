@@ -34,6 +34,8 @@ from orster_cli.core.errors import ConflictError
 from orster_cli.core.stopping import StopFlag
 from orster_cli.ui.out import Human, Out, Table
 
+Preview = Callable[[], tuple[dict[str, Any], str]]  # what a dry run adds, as values and as text
+
 
 @dataclass
 class Stage:
@@ -104,7 +106,7 @@ class Stage:
         seeds: dict[str, int] | None = None,
         extra: dict[str, Any] | None = None,
         announce: bool = True,
-        preview: Callable[[], tuple[dict[str, Any], str]] | None = None,
+        preview: Preview | None = None,
     ) -> Draft | None:
         """The draft to build in; None when there is nothing to do, which is reported here.
 
@@ -162,12 +164,16 @@ class Stage:
             "inputs": [i.model_dump() for i in inputs],
             **more[0],
         }
-        chosen = to_toml(self.resolved, [self.section], defaults=False).rstrip()
-        origins = (self.resolved.origins[f"{self.section}.{key}"] for key in values["config"])
-        count = sum(origin == DEFAULT for origin in origins)
-        rest = f"# {count} more have their defaults: orster config show --section {self.section}"
-        parts = ["\n".join(lines), f"{chosen}\n{rest}", more[1]]
+        parts = ["\n".join(lines), self.settings(), more[1]]
         self.out.result(values, "\n\n".join(filter(None, parts)))
+
+    def settings(self) -> str:
+        """The section's settings that are no defaults, as TOML, and how many are."""
+        chosen = to_toml(self.resolved, [self.section], defaults=False).rstrip()
+        keys = self.resolved.section(self.section)
+        count = sum(self.resolved.origins[f"{self.section}.{key}"] == DEFAULT for key in keys)
+        rest = f"# {count} more have their defaults: orster config show --section {self.section}"
+        return f"{chosen}\n{rest}"
 
     def done(
         self,

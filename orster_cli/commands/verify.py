@@ -12,14 +12,16 @@ from orster_cli.ui.out import Out
 
 
 def verify(
-    artifacts: Annotated[list[Path], typer.Argument(help="Artifact folders.")],
+    artifacts: Annotated[list[Path], typer.Argument(help="Artifacts, or folders of them.")],
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Compare artifacts with the hashes in their manifests.
 
+    Of any other folder: the artifacts in it.
     Example: orster verify dataset/ asset/"""
-    from orster_cli.artifacts.manifest import read_manifest
+    from orster_cli.artifacts.inside import artifact_folders
+    from orster_cli.artifacts.manifest import MANIFEST, read_manifest
     from orster_cli.artifacts.store import Artifact
     from orster_cli.core.errors import InputError, IntegrityError
 
@@ -27,7 +29,11 @@ def verify(
     wrong: list[str] = []
     intact: list[str] = []
     checked = strangers = 0
+    paths: list[Path] = []
     for path in artifacts:
+        inside = [] if (path / MANIFEST).exists() else artifact_folders(path)
+        paths += inside or [path]
+    for path in paths:
         try:
             manifest = read_manifest(path)
         except InputError as error:
@@ -46,5 +52,5 @@ def verify(
             title = "not what the manifest says"
             hint = "make the artifact again, or restore it from a copy"
         raise IntegrityError("\n".join([f"{title}:", *wrong]), hint=hint)
-    values = {"artifacts": [str(p) for p in artifacts], "files": checked}
+    values = {"artifacts": [str(p) for p in paths], "files": checked}
     out.report(values, "\n".join(intact))

@@ -161,7 +161,8 @@ def read_toml(path: Path) -> Values:
             raise ConfigError(f"{path}: a line is longer than {TOML_MAX_LINE} bytes")
         values = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ConfigError(f"{path}: cannot be read: {why}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {printable(str(error))[:200]}") from error
     for section, entries in values.items():

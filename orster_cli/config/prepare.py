@@ -15,6 +15,14 @@ class PrepareConfig:
     resolution: int = setting(256, "pixels, square", minimum=16, maximum=2048)
     elevation: float = setting(0.0, "degrees above the horizon", minimum=-89, maximum=89)
     azimuth_jitter: bool = setting(False, "start each orbit at a random azimuth")
+    azimuths: tuple[int, ...] = setting(
+        (0,),
+        "azimuths, in degrees, at which orbits of one motion begin: the first is the dynamic view, the "
+        "others are orbit-090 and so on",
+        minimum=0,
+        maximum=359,
+        added=True,
+    )
     seed: int = setting(0, "seed of the azimuth jitter", minimum=0)
     eval_views: int = setting(
         0, "orbital evaluation views at each time; 0: none", minimum=0, maximum=360
@@ -45,6 +53,16 @@ class PrepareConfig:
     )
     blocklist: bool = setting(True, "exclude the objects of the Consistent4D test set")
     shard_samples: int = setting(64, "samples per tar shard", minimum=1, maximum=100_000)
+
+
+def further_orbits(cfg: PrepareConfig) -> list[int]:
+    """How many degrees the orbits beside the dynamic one are ahead of it. ConfigError: no orbit at all, or
+    one twice."""
+    if not cfg.azimuths or len(set(cfg.azimuths)) < len(cfg.azimuths):
+        given = ",".join(map(str, cfg.azimuths))
+        raise ConfigError(f"prepare.azimuths: expected different azimuths, got {given or 'none'}")
+    first, *others = cfg.azimuths
+    return [(azimuth - first) % 360 for azimuth in others]
 
 
 def check_grid(cfg: PrepareConfig) -> None:

@@ -43,6 +43,13 @@ class SampleConfig:
         minimum=0,
         maximum=2,
     )
+    strength: float = setting(
+        0.7,
+        "share of the denoising steps that change what sampling starts from (--start)",
+        minimum=0.01,
+        maximum=1,
+        added=True,
+    )
     through_rest: str = setting(
         "auto",
         "from a text or an image, sample the object at rest first, then its motion (auto: where the "

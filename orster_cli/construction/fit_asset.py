@@ -34,6 +34,7 @@ MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
 FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
 VIEWER = "viewer.html"
+BLUR_FRACTION = 0.3  # of the static stage that is left where only moving frames show the object
 MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual hull
 
 
@@ -80,10 +81,16 @@ def construct(
         static = prepare_clip(inputs.static, cfg.resolution, where="static orbit")
         static = replace(static, times=torch.zeros(len(static)))
     _check_same_size(clips, static)
+    if static is None:
+        cfg = without_static_orbit(cfg)
     recurrence = Recurrence()
     if cfg.recurrence == "auto":
         recurrence = find_recurrence(clips, static)
-        reporter.info(recurrence.describe())
+        found = recurrence.describe()
+        if recurrence.looping or recurrence.mirror_azimuth is not None:
+            reporter.note(found)  # the fit rests on it
+        else:
+            reporter.info(found)
     fitted = fit_scale(clips, antialiased=cfg.antialiased)
     views = build_views(
         clips, static, recurrence, mirror_weight=cfg.mirror_weight, fitted=fitted, device=device
@@ -161,6 +168,14 @@ def limit_to_clip_detail(
         reporter.info(f"{moments} moments: planes of {cells} cells in time")
         cfg = replace(cfg, time_resolution=cells)
     return cfg
+
+
+def without_static_orbit(cfg: ConstructConfig) -> ConstructConfig:
+    """`cfg` with most steps of the static stage given to the coarse one. Without a static orbit that stage
+    fits a blur of all poses, which the motion then has to sharpen again."""
+    kept = round(BLUR_FRACTION * cfg.static_steps)
+    coarse = cfg.coarse_steps + cfg.static_steps - kept
+    return replace(cfg, static_steps=kept, coarse_steps=coarse)
 
 
 def _check_same_size(clips: list[OrbitClip], static: OrbitClip | None) -> None:

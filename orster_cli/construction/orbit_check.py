@@ -34,6 +34,11 @@ FINER = 7.5  # degrees around the best of these
 # (reversed) and 0.84 (elevation). A gain is remarked on above the first, believed above the second
 THRESHOLDS = {"still": 0.2, "reversed": 0.25, "elevation": 0.3}
 BELIEVED = {"still": 0.2, "reversed": 0.9, "elevation": 1.0}
+# of 162 other true orbits (81 of moving objects) none gains more than 0.44 by two turns or 0.70 by half a
+# turn, and pictures half a turn apart differ by at least 0.70 of the mean difference of any two
+THRESHOLDS |= {"twice": 0.6, "half": 0.85}
+REPEATS, REPEATS_GAIN, MOST_REPEATS = 0.3, 0.3, 3
+COPY, COPY_LARGEST = 0.02, 0.05  # of the usual difference of neighbours; of any pixel
 UNORDERED, REORDERED = 0.9, 0.72
 # pictures a quarter turn apart: on orbits 0.7 to 1.2 of their norm, 0.4 for boxy bodies; still 0.2 to 0.6
 QUARTER, UNLIKE, ALIKE_SLOPE, MOST_ALIKE, SAME = 15.1, 0.62, 5.0, 0.9, 0.1
@@ -43,7 +48,8 @@ GOOD = -1.5  # cost of an elevation that may be believed: no hull explains a bod
 @dataclass(frozen=True, kw_only=True)
 class OrbitJudgement:
     """How much better another hypothesis explains the pictures than the assumed orbit does: `still`, a
-    camera that stands still; `reversed`, the other direction; `elevation_gain`, the `elevation` in degrees.
+    camera that stands still; `reversed`, the other direction; `elevation_gain`, the `elevation` in degrees;
+    `twice` and `half`, two turns and half a turn instead of one.
 
     `unordered`: the mean difference of consecutive frames over that of all pairs, about 1 in random order;
     `reordered`: the length of a path from each frame to the nearest left over that of the given order."""
@@ -52,16 +58,21 @@ class OrbitJudgement:
     reversed: float = -math.inf
     elevation: float = 0.0
     elevation_gain: float = 0.0
+    twice: float = -math.inf
+    half: float = -math.inf
     unordered: float = 0.0
     reordered: float = 1.0
 
     @property
     def kind(self) -> str:
-        """ "order", "still", "reversed", "elevation", or "" where the assumed orbit stands."""
+        """ "order", "still", "twice", "half", "reversed", "elevation", or "" where the assumed orbit
+        stands."""
         if self.unordered > UNORDERED and self.reordered < REORDERED:
             return "order"
         found = {
             "still": self.still,
+            "twice": self.twice,
+            "half": self.half,
             "reversed": self.reversed,
             "elevation": self.elevation_gain,
         }
@@ -106,14 +117,15 @@ def judge_orbit(
     pictures = _pictures(rgb, mask)
     points = voxel_centres(VOXELS, EXTENT * radius * math.tan(math.radians(fov_deg / 2)) / 0.72)
 
-    def cost(direction: int, degrees: float) -> float:
-        turned = azimuths[0] + direction * (azimuths - azimuths[0])
+    def cost(factor: float, degrees: float) -> float:
+        turned = azimuths[0] + factor * (azimuths - azimuths[0])
         cameras = orbit_cameras(
             turned, elevation=degrees, radius=radius, fov_deg=fov_deg, width=width, height=height
         )
         return _orbit_cost(pictures, cameras, points)
 
     given, other = cost(1, elevation), cost(-1, elevation)
+    side = 1 if given <= other else -1
     way = {e: cost(1, e) for e in ELEVATIONS if e != elevation} | {elevation: given}
     back = {e: cost(-1, e) for e in ELEVATIONS if e != elevation} | {elevation: other}
     least, least_back = min(way.values()), min(back.values())
@@ -126,11 +138,67 @@ def judge_orbit(
     return OrbitJudgement(
         still=min(given, other) - _still_cost(pictures) + _alike(distance, azimuths),
         reversed=max(given - other if best == elevation else -math.inf, least - least_back),
+        twice=min(least, least_back) - cost(2.0 * side, elevation),
+        half=min(least, least_back) - cost(0.5 * side, elevation),
         elevation=best,
         elevation_gain=costs[elevation] - costs[best] if costs[best] < GOOD else 0.0,
         unordered=unordered,
         reordered=reordered,
     )
+
+
+def held_ends(frames: Tensor) -> tuple[int, int]:
+    """How many frames of [T,C,H,W] at the start are the picture of the next one, and how many at the end
+    that of the one before."""
+    copies = repeated(frames).tolist()
+    first = next((i for i, copy in enumerate(copies) if not copy), 0)
+    last = next((i for i, copy in enumerate(reversed(copies)) if not copy), 0)
+    return first, last
+
+
+def repeated(frames: Tensor) -> Tensor:
+    """[T-1] bool: whether a frame of [T,C,H,W] repeats the one before it, as far as a codec keeps it."""
+    steps = (frames[1:] - frames[:-1]).abs()
+    mean, most = steps.mean(dim=(1, 2, 3)), steps.amax(dim=(1, 2, 3))
+    usual = float(mean.sort(descending=True).values[: max(1, len(mean) // 3)].median())
+    return (mean < COPY * usual) & (most < COPY_LARGEST)
+
+
+def repeats_after(frames: Tensor) -> int:
+    """After how many frames of [T,C,H,W] the pictures come again, a half or a third of them; 0: never."""
+    count = len(frames)
+    small = torch.nn.functional.adaptive_avg_pool2d(frames, SIDE).flatten(1)
+    distance = torch.cdist(small, small)
+    usual = float(distance.sum()) / (count * (count - 1))
+    if usual < SAME * float(small.norm(dim=1).mean()):
+        return 0  # all pictures are alike: a ball, or an object at rest before a fixed camera
+    found = [
+        (float(distance.diagonal(shift).mean()) / usual, shift)
+        for parts in range(2, MOST_REPEATS + 1)
+        for shift in {count // parts, -(-count // parts)}
+        if shift * 2 > MIN_FRAMES
+    ]
+    least, shift = min(found, default=(math.inf, 0))
+    return shift if least < REPEATS else 0
+
+
+def orbit_cost(
+    frames: Tensor,
+    alpha: Tensor,
+    azimuths: Tensor,
+    *,
+    elevation: float,
+    radius: float,
+    fov_deg: float,
+) -> float:
+    """How badly an orbit explains frames [T,3,H,W] with `alpha` [T,1,H,W]; see the top of this file."""
+    longer = max(frames.shape[-2:])
+    height, width = (max(1, round(SIDE * side / longer)) for side in frames.shape[-2:])
+    points = voxel_centres(VOXELS, EXTENT * radius * math.tan(math.radians(fov_deg / 2)) / 0.72)
+    cameras = orbit_cameras(
+        azimuths, elevation=elevation, radius=radius, fov_deg=fov_deg, width=width, height=height
+    )
+    return _orbit_cost(_pictures(*resize_straight(frames, alpha, height, width)), cameras, points)
 
 
 def _pictures(rgb: Tensor, mask: Tensor) -> _Pictures:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
-from orster_cli.io.images import contact_sheet, write_png
+from orster_cli.io.images import contact_sheet, cut_to_object, write_png
 from orster_cli.io.video import write_video
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.render_asset import render_clip
@@ -29,8 +29,9 @@ def write_preview(path: Path, asset: Gaussians4D, *, elevation: float = 10.0) ->
 
 
 def write_sheet(path: Path, clip: OrbitClip, renders: Tensor, *, columns: int = 8) -> None:
-    """PNG: frames of `clip` on white above `renders` [T,3,H,W] of the asset at the same frames."""
-    pick = torch.linspace(0, len(clip) - 1, min(columns, len(clip))).round().long().tolist()
-    given = clip.over()
-    rows = [[given[i] for i in pick], [renders[i] for i in pick]]
+    """PNG: frames of `clip` on white above `renders` [T,3,H,W] of the asset at the same frames, all cut to
+    the object by one square."""
+    pick = torch.linspace(0, len(clip) - 1, min(columns, len(clip))).round().long()
+    cut = cut_to_object(torch.cat([clip.over()[pick], renders[pick]]), whiten=False)
+    rows = [cut[: len(pick)], cut[len(pick) :]]
     write_png(path, contact_sheet(rows, ["given", "constructed"]))

@@ -23,6 +23,7 @@ from orster_cli.core.types import Cameras, OrbitClip
 LOOP_RATIO = 0.35  # largest difference of frames one loop apart, over that caused by motion
 SEAM_RATIO = 1.25  # largest difference of a loop's last and first frame, over the median step
 MIRROR_RATIO = 0.55  # largest difference of mirrored frames, over that of a quarter turn
+OBLIQUE = 1.15  # how many times better a plane that is neither the front nor the side must fit
 SAME_PHASE = 0.03  # of a cycle
 SAME_AZIMUTH = 1.0  # degree
 AZIMUTH_STEP, OFFSET_STEP, OFFSETS = 7.5, 0.0125, 6  # degrees; world units; steps in each direction
@@ -169,7 +170,9 @@ def _best_mirror(images: _Images, turn: float, looping: bool) -> tuple[float, fl
     Pairs of static frames test the symmetry of the object, pairs of moving frames that of its motion.
     There are many of the first and few of the second, so both have equal weight in the choice of the
     plane; the score is the worse of the two. It decides the shift: a fish whose tail is in the middle at
-    the start is symmetric there, which says nothing about how it swims on."""
+    the start is symmetric there, which says nothing about how it swims on. From one orbit alone a
+    hypothesis has two to four pairs, and the best of all may be so by chance: the planes of azimuth 0 and
+    90, in which most objects are put, come first unless another one is `OBLIQUE` times better."""
     shifts = (0.0, 0.5) if looping else (0.0,)
     hypotheses = [
         (_mirror_differences(images, azimuth, offset * OFFSET_STEP, shift), azimuth, offset, shift)
@@ -178,12 +181,14 @@ def _best_mirror(images: _Images, turn: float, looping: bool) -> tuple[float, fl
         for offset in sorted(range(-OFFSETS, OFFSETS + 1), key=abs)
     ]
 
-    def mean(hypothesis: tuple[list[float], float, int, float]) -> float:
-        return sum(hypothesis[0]) / len(hypothesis[0])
+    def fit(hypothesis: tuple[list[float], float, int, float]) -> float:
+        differences, azimuth, _, _ = hypothesis
+        mean = sum(differences) / len(differences)
+        return mean if azimuth % 90 == 0 else OBLIQUE * mean
 
-    plane = min(hypotheses, key=mean)[1]
+    plane = min(hypotheses, key=fit)[1]
     there = [[h for h in hypotheses if h[1] == plane and h[3] == shift] for shift in shifts]
-    best = min((min(group, key=mean) for group in there), key=lambda h: max(h[0]))
+    best = min((min(group, key=fit) for group in there), key=lambda h: max(h[0]))
     means, azimuth, offset, shift = best
     return max(means) / turn, azimuth, offset * OFFSET_STEP, shift
 

@@ -61,6 +61,10 @@ class LiveReporter:
         self._write(time.time())
         self._reporter.info(message)
 
+    def note(self, message: str) -> None:
+        """See `Reporter.note`."""
+        self._reporter.note(message)
+
     def warn(self, message: str) -> None:
         """See `Reporter.warn`."""
         self._reporter.warn(message)

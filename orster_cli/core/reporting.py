@@ -17,6 +17,9 @@ class Reporter(Protocol):
     def info(self, message: str) -> None:
         """A message to read once."""
 
+    def note(self, message: str) -> None:
+        """A guess, or something left out, that is in order; it is counted at the end."""
+
     def warn(self, message: str) -> None:
         """A setting that is ignored, a guess, or a repair."""
 
@@ -32,6 +35,9 @@ class Silent:
 
     def info(self, message: str) -> None:
         del message
+
+    def note(self, message: str) -> None:
+        self.info(message)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

@@ -103,6 +103,8 @@ def process_source(job: SourceJob) -> None:
             _process_import(job, clips)
             if job.cfg.grid:
                 warnings.append("its frames are already rendered: no grid (prepare.grid)")
+            if len(job.cfg.azimuths) > 1:
+                warnings.append("its frames are already rendered: one orbit (prepare.azimuths)")
     except InputError as error:
         clips = [*clips, job.source.key] if job.source.key not in clips else clips
         _write_dropped(job, job.source.key, {"clip": None, "clip_name": ""}, str(error))

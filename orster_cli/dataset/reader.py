@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orster_cli.artifacts.folders import is_plain_file
 from orster_cli.core import limits
-from orster_cli.core.conventions import VIEWS
+from orster_cli.core.conventions import is_view
 from orster_cli.core.errors import InputError, IntegrityError, LimitError
 from orster_cli.core.names import printable, safe_relative_path
 from orster_cli.core.strict_json import parse_json, read_json
@@ -110,7 +110,7 @@ class Dataset:
         return value
 
     def clip(self, key: str, view: str = "dynamic") -> OrbitClip:
-        """One view of a sample: "dynamic", "static", "front", "eval" or "grid".
+        """One view of a sample: "dynamic", "static", "front", "eval", "grid" or "orbit-090".
 
         Frames are straight colour, white where alpha is 0. InputError: no such view, or invalid JSON;
         LimitError: too many frames or pixels; IntegrityError: damaged data."""
@@ -150,7 +150,7 @@ class Dataset:
     ) -> OrbitClip:
         """The frames `which` (None: all) of a view."""
         where = self._where(key)
-        if view not in VIEWS or view not in sample["views"]:
+        if not is_view(view) or view not in sample["views"]:
             raise InputError(
                 f"{where}: has no view {printable(view)[:80]!r}, only "
                 + printable(", ".join(sample["views"]))[:200]

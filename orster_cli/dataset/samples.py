@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.core.conventions import CONVENTIONS, VIEWS
+from orster_cli.core.conventions import CONVENTIONS, in_order
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import check_motion, empty_frame, motion_magnitude, touches_border
 from orster_cli.dataset.shards import encode_sample, png_bytes
@@ -66,7 +66,7 @@ def encode_views(key: str, views: dict[str, OrbitClip], metadata: dict[str, Any]
             "key": key,
             **metadata,
             "conventions": CONVENTIONS,
-            "views": {name: _cameras(views[name]) for name in VIEWS if name in views},
+            "views": {name: _cameras(views[name]) for name in in_order(views)},
         },
         ensure_ascii=False,
         separators=(",", ":"),
@@ -75,9 +75,7 @@ def encode_views(key: str, views: dict[str, OrbitClip], metadata: dict[str, Any]
 
 
 def _images(views: dict[str, OrbitClip]) -> Iterator[tuple[str, bytes]]:
-    for name in VIEWS:
-        if name not in views:
-            continue
+    for name in in_order(views):
         clip = views[name]
         digits = frame_digits(len(clip))
         for i in range(len(clip)):

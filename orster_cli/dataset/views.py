@@ -1,4 +1,5 @@
-"""Renders the views of one animation: dynamic orbit, static orbit, front view, evaluation views, grid.
+"""Renders the views of one animation: dynamic orbit, static orbit, front view, evaluation views, grid,
+further orbits.
 
 The grid holds every moment from every azimuth, so that azimuth and time are two variables; the three other
 views are paths through it. Frames of equal pose and time are rendered once, whatever views they are in.
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orster_cli.config.prepare import PrepareConfig
+from orster_cli.config.prepare import PrepareConfig, further_orbits
+from orster_cli.core.conventions import orbit_view
 from orster_cli.core.errors import InputError
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
@@ -69,13 +71,18 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
 
     The grid is azimuth-major (`grid_path`). Where N is a multiple of T, the orbits are paths through it
     that start at its azimuth nearest to the one drawn."""
-    start = 0.0
+    ahead_of_first = further_orbits(cfg)
+    start = float(cfg.azimuths[0])
     if cfg.azimuth_jitter:
-        start = derive_seed(cfg.seed, "azimuth", key) / 2**63 * 360.0
+        start += derive_seed(cfg.seed, "azimuth", key) / 2**63 * 360.0
     size = {"width": cfg.resolution, "height": cfg.resolution, "elevation": cfg.elevation}
     orbit = orbit_cameras(orbit_azimuths(cfg.frames, start=start), **size)
     front = orbit_cameras(orbit_azimuths(cfg.frames, turns=0.0), **size)
     times = clip_times(cfg.frames)
+    others = {
+        orbit_view(ahead): orbit_cameras(orbit_azimuths(cfg.frames, start=start + ahead), **size)
+        for ahead in ahead_of_first
+    }
     grid = None
     if cfg.grid:
         around = orbit_cameras(orbit_azimuths(cfg.grid), **size)
@@ -83,6 +90,10 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
         if cfg.grid % cfg.frames == 0:
             first = round(start / 360.0 * cfg.grid) % cfg.grid
             orbit = grid[0][grid_path(cfg.frames, cfg.grid, start=first)]
+            for ahead in ahead_of_first:
+                first = round((start + ahead) / 360.0 * cfg.grid) % cfg.grid
+                path = grid_path(cfg.frames, cfg.grid, start=first)
+                others[orbit_view(ahead)] = grid[0][path]
     views = {
         "dynamic": (orbit, times),
         "static": (orbit, torch.zeros_like(times)),
@@ -97,7 +108,7 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
         )
     if grid is not None:
         views["grid"] = grid
-    return views
+    return views | {name: (cameras, times) for name, cameras in others.items()}
 
 
 def render_views(

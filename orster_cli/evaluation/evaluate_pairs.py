@@ -43,13 +43,15 @@ class UnusedReference:
 @dataclass(frozen=True, kw_only=True)
 class SubjectValues:
     """One subject's values by column: one for each frame where the column's scope is "frame", otherwise a
-    single one. `times`: of the paired frames, None where they are not known."""
+    single one. `times`: of the paired frames, None where they are not known; `reference_digest`: SHA-256 of
+    what the reference shows, "" without one."""
 
     name: str
     reference: str
     condition: Condition
     times: list[float] | None
     values: dict[str, Values]
+    reference_digest: str = ""
 
     @property
     def mean(self) -> dict[str, float | None]:
@@ -188,6 +190,9 @@ def _subject_values(views: RenderedViews, values: dict[str, Values]) -> SubjectV
         condition=pair.condition,
         times=None if times is None else [round(float(t), 6) for t in times],
         values=values,
+        reference_digest=(
+            pair.reference.digest if isinstance(pair.reference, Video) else pair.reference_digest
+        ),
     )
 
 

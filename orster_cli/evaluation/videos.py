@@ -6,6 +6,7 @@ T frames, H W pixels.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +39,18 @@ class Video:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the frames, as 8-bit colours, with their cameras and times: equal for equal content,
+        whatever it is called."""
+        pixels = (self.frames.clamp(0, 1) * 255).round().to(torch.uint8)
+        known = [] if self.cameras is None else [self.cameras.K, self.cameras.w2c]
+        known += [] if self.times is None else [self.times]
+        found = hashlib.sha256(str(tuple(pixels.shape)).encode())
+        for values in (pixels, *((one.double() * 1e4).round().long() for one in known)):
+            found.update(values.contiguous().cpu().numpy().tobytes())
+        return found.hexdigest()
 
     def pick(self, which: list[int]) -> Video:
         """The frames `which`, in that order."""

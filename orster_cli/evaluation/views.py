@@ -45,12 +45,13 @@ class Condition:
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPair:
     """A subject and its reference. `static`: the static orbit of a subject that is a clip: the object at
-    rest, seen by the clip's cameras."""
+    rest, seen by the clip's cameras; `reference_digest`: of the files of a reference that is rendered."""
 
     name: str
     subject: Video | Scene
     reference: Video | Scene | None = None
     reference_name: str = ""
+    reference_digest: str = ""
     static: Video | None = None
     condition: Condition = field(default_factory=Condition)
 

@@ -20,8 +20,8 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.export.job import ExportJob, Outcome
 from orster_cli.export.packed_quats import pack_quats, unpack_quats
-from orster_cli.export.splats import axis_words, floats, write_still
-from orster_cli.geometry.axes import flat_colors, turned
+from orster_cli.export.splats import axis_words, check_some, floats, write_still
+from orster_cli.geometry.axes import flat_colors, turned, with_turns
 
 CHUNK = 256
 GROUPS = (("x", "y", "z"), ("scale_x", "scale_y", "scale_z"), ("r", "g", "b"))
@@ -73,8 +73,10 @@ class _Span:
 
 
 def compressed_ply_bytes(gaussians: Gaussians, *, up: str) -> bytes:
-    """The file. Neighbours come after one another, so the order is not that of the asset."""
-    there = turned(flat_colors(gaussians), up)
+    """The file. Neighbours come after one another, so the order is not that of the asset. InputError: there
+    are no Gaussians."""
+    check_some(gaussians)
+    there = turned(with_turns(flat_colors(gaussians)), up)
     means = floats(there.means).astype(np.float64)
     order = morton_order(means)
     colors = floats(there.sh[:, 0]) * SH_C0 + 0.5
@@ -109,6 +111,8 @@ def read_compressed_ply(path: Path, *, up: str) -> Gaussians:
     except (PlyParseError, KeyError, ValueError, OSError, MemoryError) as error:
         raise InputError(f"{path}: not a compressed PLY: {error}", code="E-PLY") from error
     count = len(packed[0])
+    if count == 0:
+        raise InputError(f"{path}: holds no Gaussian", code="E-PLY-COUNT")
     if len(ends) != -(-count // CHUNK):
         raise InputError(f"{path}: {len(ends)} chunks for {count} Gaussians", code="E-PLY-COUNT")
     spans = [_Span(ends[:, i : i + 3], ends[:, i + 3 : i + 6]) for i in (0, 6, 12)]

@@ -68,7 +68,7 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
             hint="please report this file",
         )
     if copied.left_out:
-        job.reporter.info(f"not in {path.name}: " + "; ".join(copied.left_out))
+        job.reporter.note(f"not in {path.name}: " + "; ".join(copied.left_out))
     psnr = against_asset(
         job.asset, moments.times, lambda i: mesh_images(_played(path, source, motion, i))
     )

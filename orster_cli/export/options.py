@@ -64,6 +64,29 @@ class Notes:
     warnings: list[str] = field(default_factory=list)
 
 
+def parse_up(up: str, program: str | None) -> str:
+    """The axis that `--up` names, or that the program of `--for` expects; "": neither is given.
+    ConfigError."""
+    if program is not None:
+        if program not in PROGRAMS:
+            guess = did_you_mean(program, list(PROGRAMS))
+            raise ConfigError(f"--for: expected {', '.join(PROGRAMS)}{guess}")
+        if up:
+            raise ConfigError("--for and --up both say which axis points up: give one of them")
+        return PROGRAMS[program]
+    if up and up not in UP:
+        raise ConfigError(f"--up: expected z, y or -y, got {up!r}")
+    return up
+
+
+def parse_frame(text: str) -> str:
+    """One of `FRAMES`. ConfigError."""
+    if text not in FRAMES:
+        guess = did_you_mean(text, list(FRAMES))
+        raise ConfigError(f"--frame: expected {' or '.join(FRAMES)}{guess}")
+    return text
+
+
 def parse_color(text: str) -> Tensor | None:
     """[3] in [0,1] of a name or #rrggbb; None for "transparent". ConfigError."""
     if text == TRANSPARENT:

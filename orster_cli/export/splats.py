@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from orster_cli.core.errors import InputError
 from orster_cli.core.limits import PLY_MAX_VERTICES
 from orster_cli.core.types import Gaussians
 from orster_cli.export.cleaning import SMALLEST_LOG_SCALE
 from orster_cli.export.job import ExportJob, Outcome
 from orster_cli.export.measure import against_asset, splat_images
 from orster_cli.export.moments import check_moves, frame_moments
-from orster_cli.geometry.axes import MATRICES, flat_colors, turned
+from orster_cli.geometry.axes import MATRICES, flat_colors, turned, with_turns
 from orster_cli.geometry.mesh import srgb_to_linear
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.writing import VERTICES, GlbWriter
@@ -108,6 +109,12 @@ def write_still(
     )
 
 
+def check_some(gaussians: Gaussians) -> None:
+    """InputError: there are no Gaussians, so there is nothing to write."""
+    if not len(gaussians):
+        raise InputError("there is no Gaussian to write", code="E-PLY-COUNT")
+
+
 def splat_glb(gaussians: Gaussians) -> bytes:
     """The file. Scales are linear, rotations xyzw, opacities after the sigmoid, SH coefficients raw;
     COLOR_0 holds linear colour and opacity for programs that draw points."""
@@ -174,7 +181,7 @@ def gaussians_at(job: ExportJob, time: float) -> Gaussians:
     """The Gaussians at `time` in the world of the files, with colours that turn with them and sizes that
     programs can hold: these know no scale of the fit, so its low-pass is part of the sizes."""
     with torch.no_grad():
-        found = with_low_pass(flat_colors(job.asset.at(time)))
+        found = with_low_pass(with_turns(flat_colors(job.asset.at(time))))
     held = replace(found, log_scales=found.log_scales.clamp_min(SMALLEST_LOG_SCALE))
     return job.world.inverse().gaussians(held)
 

@@ -20,8 +20,8 @@ from orster_cli.core.limits import PLY_MAX_VERTICES
 from orster_cli.core.types import Gaussians
 from orster_cli.export.job import ExportJob, Outcome, check_up
 from orster_cli.export.packed_quats import pack_quats, unpack_quats
-from orster_cli.export.splats import floats, write_still
-from orster_cli.geometry.axes import flat_colors, turned
+from orster_cli.export.splats import check_some, floats, write_still
+from orster_cli.geometry.axes import flat_colors, turned, with_turns
 
 MAGIC, VERSION = 0x5053474E, 3  # "NGSP"
 HEADER = struct.Struct(
@@ -40,8 +40,9 @@ def write_spz(job: ExportJob, path: Path) -> Outcome:
 
 
 def spz_bytes(gaussians: Gaussians) -> bytes:
-    """The file, the same for the same Gaussians."""
-    there = turned(flat_colors(gaussians), "y")
+    """The file, the same for the same Gaussians. InputError: there are none."""
+    check_some(gaussians)
+    there = turned(with_turns(flat_colors(gaussians)), "y")
     means = floats(there.means).astype(np.float64)
     bits = _fraction_bits(float(np.abs(means).max(initial=0)))
     fixed = np.rint(means * 2**bits).astype("<i4")
@@ -73,6 +74,8 @@ def read_spz(path: Path) -> Gaussians:
             f"degree {degree}",
             code="E-SPZ",
         )
+    if count == 0:
+        raise InputError(f"{path}: holds no Gaussian", code="E-SPZ")
     if count > PLY_MAX_VERTICES:
         raise LimitError(f"{path}: {count} Gaussians, at most {PLY_MAX_VERTICES}", code="E-SPZ")
     try:

@@ -19,10 +19,12 @@ from orster_cli.core.limits import JSON_MAX_BYTES
 from orster_cli.core.names import printable, slug
 from orster_cli.core.strict_json import read_json
 from orster_cli.inputs.prompts import read_texts
+from orster_cli.io.moving_pictures import SUFFIXES as MOVING_PICTURES
+from orster_cli.io.moving_pictures import is_moving_picture
 
 PROMPT, IMAGE, FILE, FRAMES = "prompt", "image", "file", "frames"
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
-VIDEOS = frozenset({".mp4", ".webm", ".mov", ".mkv", ".avi", ".gif"})
+VIDEOS = frozenset({".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".gif"})
 MESHES = frozenset({".glb", ".gltf"})
 GENERIC = ("clip", "asset")  # names of folders that say nothing: generate's NAME/clip, NAME/asset
 LISTS = (".txt", ".list")
@@ -36,6 +38,12 @@ class Reads:
     suffixes: frozenset[str]
     prompts: bool = False
     frames: bool = False
+
+    def file(self, path: Path) -> bool:
+        """Whether the command reads the file: by its ending; a WebP or PNG is a video where it moves."""
+        suffix = path.suffix.lower()
+        moving = self.suffixes >= VIDEOS and suffix in MOVING_PICTURES
+        return suffix in self.suffixes or (moving and is_moving_picture(path))
 
 
 _OBJECTS = Reads(kinds=frozenset({"clip", "dataset"}), suffixes=IMAGES | MESHES, prompts=True)
@@ -81,7 +89,7 @@ def find_items(over: Path, command: str) -> tuple[list[Item], int]:
                 left_out += 1
     elif not over.exists():
         raise InputError(f"{over}: no such file or folder")
-    elif over.suffix.lower() in reads.suffixes:
+    elif reads.file(over):
         named = [(over.stem, str(over.absolute()), _form(over))]
     else:
         named = list(_in_list(over, reads))
@@ -109,7 +117,7 @@ def _in_list(path: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
         if not key or os.path.lexists(path.parent / line):  # a name may hold a "#"
             name, key = line, ""
         found = Path(os.path.abspath(path.parent / name))
-        named = Path(line).suffix.lower() in reads.suffixes or (found / MANIFEST).is_file()
+        named = reads.file(found) or (found / MANIFEST).is_file()
         if reads.prompts and not named:
             yield line, line, PROMPT
             continue
@@ -132,7 +140,7 @@ def _in_folder(root: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             file = path / name
-            fits = file.suffix.lower() in reads.suffixes and not name.startswith(".")
+            fits = not name.startswith(".") and reads.file(file)
             relative = file.relative_to(root).with_suffix("")
             yield "-".join(relative.parts), str(file), _form(file) if fits else ""
 

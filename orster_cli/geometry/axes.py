@@ -48,6 +48,15 @@ def _product(first: Tensor, second: Tensor) -> Tensor:
     return torch.cat([real, imaginary], dim=1).to(second)
 
 
+def with_turns(gaussians: Gaussians) -> Gaussians:
+    """Quaternions of length 0 as the identity, which is what a renderer makes of them."""
+    none = gaussians.quats.norm(dim=-1, keepdim=True) < 1e-12
+    if not bool(none.any()):
+        return gaussians
+    identity = gaussians.quats.new_tensor([1.0, 0, 0, 0])
+    return replace(gaussians, quats=torch.where(none, identity, gaussians.quats))
+
+
 def flat_colors(gaussians: Gaussians) -> Gaussians:
     """Without the coefficients that depend on the view."""
     return gaussians if gaussians.sh.shape[1] == 1 else replace(gaussians, sh=gaussians.sh[:, :1])

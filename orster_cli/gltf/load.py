@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from orster_cli.core import limits
-from orster_cli.core.errors import LimitError
+from orster_cli.core.errors import InputError, LimitError
 from orster_cli.geometry.mesh import Material
 from orster_cli.gltf.animations import ClipReader
 from orster_cli.gltf.container import read_gltf
@@ -117,7 +117,11 @@ class _SceneReader:
                 for index, primitive in primitives[mesh]
             ]
         if not instances:
-            raise document.fail("scene", "a mesh with triangles", "none")
+            raise InputError(
+                f"{document.path}: scene: expected a mesh with triangles, found none",
+                hint="export the object itself: cameras, lights and empty nodes show nothing",
+                code="E-GLTF",
+            )
         return instances
 
     def _mesh(self, index: int, where: str, default_material: int) -> list[tuple[int, Primitive]]:

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+import torch
 from torch import Tensor
 
-from orster_cli.construction.orbit_check import BELIEVED, THRESHOLDS, judge_orbit
+from orster_cli.construction.orbit_check import (
+    BELIEVED,
+    MAX_FRAMES,
+    MIN_FRAMES,
+    REPEATS_GAIN,
+    THRESHOLDS,
+    held_ends,
+    judge_orbit,
+    orbit_cost,
+    repeats_after,
+)
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
+
+LEAST_HELD = 2  # frames at the ends that repeat a picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +84,72 @@ class OrbitFlags:
         )
 
 
+def one_turn(
+    frames: Tensor,
+    alpha: Tensor,
+    progress: Tensor,
+    orbit: OrbitFlags,
+    where: str,
+    reporter: Reporter,
+) -> tuple[Tensor, Tensor]:
+    """The indices [K] of the frames that show the whole way once, and the `progress` [K] of each: without
+    the ends where the picture is held, and without turns that show the same again. Says so; with turns that
+    are given it only warns."""
+    count = len(frames)
+    every = torch.arange(count)
+    if orbit.turns == 0 or count < MIN_FRAMES:
+        return every, progress
+    masked = frames * alpha
+
+    def cost(which: Tensor, way: Tensor) -> float:
+        pick = torch.linspace(0, len(which) - 1, min(len(which), MAX_FRAMES)).round().long()
+        return orbit_cost(
+            frames[which[pick]],
+            alpha[which[pick]],
+            orbit.azimuth_start + 360.0 * orbit.assumed_turns * way[pick],
+            elevation=orbit.elevation,
+            radius=orbit.radius,
+            fov_deg=orbit.fov,
+        )
+
+    first, last = held_ends(masked)
+    if first + last >= LEAST_HELD and count - first - last >= MIN_FRAMES:
+        kept = every[first : count - last]
+        end = float(progress[count - last]) if last else 1.0
+        way = (progress[kept] - progress[first]) / (end - float(progress[first]))
+        if cost(kept, progress[kept]) > cost(kept, way):
+            held = first + last
+            if orbit.turns is not None:
+                reporter.warn(
+                    f"{where}: {held} of its {count} frames hold the picture at its ends: --turns counts "
+                    "them too; cut them off if the camera stands"
+                )
+                return every, progress
+            reporter.warn(
+                f"{where}: {held} of its {count} frames hold the picture at its ends: the turn is taken to "
+                f"go from frame {first} to {count - last}"
+            )
+            return kept, way
+    shift = repeats_after(masked)
+    if shift:
+        kept = every[:shift]
+        way = progress[kept] * (count / shift)
+        if cost(every, progress) - cost(kept, way) > REPEATS_GAIN:
+            times = round(count / shift)
+            if orbit.turns is not None:
+                reporter.warn(
+                    f"{where}: the pictures come again after {shift} of {count} frames: --turns counts all "
+                    f"of them; give {times} times one turn"
+                )
+                return every, progress
+            reporter.warn(
+                f"{where}: the pictures come again after {shift} of {count} frames: the first {shift} are "
+                "used, as one turn"
+            )
+            return kept, way
+    return every, progress
+
+
 def checked_orbit(
     frames: Tensor,
     alpha: Tensor,
@@ -106,6 +185,11 @@ def checked_orbit(
             hint="name the images by their place in the orbit (0001.png, 0002.png, ...), give a "
             "transforms.json, or, if this is the right order, --turns 1",
         )
+    if found.kind in ("twice", "half"):
+        way = orbit.assumed_turns * {"twice": 2.0, "half": 0.5}[found.kind]
+        words = {"twice": "two turns", "half": "half a turn"}[found.kind]
+        reporter.warn(f"{where}: the silhouettes fit {words} rather than one: try --turns {way:g}")
+        return orbit
     if found.kind == "still":
         if decide:
             reporter.warn(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orster_cli.core.conventions import VIEWS
+from orster_cli.core.conventions import ORBIT, VIEWS, is_view
 from orster_cli.core.errors import InputError
 from orster_cli.core.marks import split_mark
 from orster_cli.core.names import did_you_mean, printable
@@ -125,9 +125,11 @@ def opened_sample(dataset: Dataset, artifact: Artifact, key: str, view: str) -> 
             f"{path}: {problem}",
             hint=f"write {path}#KEY; its {len(keys)} keys: {shown}",
         )
-    if view not in VIEWS:
-        raise InputError(f"{path}: no view {printable(view)!r}{did_you_mean(view, list(VIEWS))}")
-    static = dataset.clip(key, "static") if view in ("dynamic", "eval", "grid") else None
+    if not is_view(view):
+        known = list(dict.fromkeys([*VIEWS, *dataset.info(key)["frames"]]))
+        raise InputError(f"{path}: no view {printable(view)!r}{did_you_mean(view, known)}")
+    moving = view in ("dynamic", "eval", "grid") or view.startswith(ORBIT)
+    static = dataset.clip(key, "static") if moving else None
     clip = dataset.clip(key, view)
     parent = artifact.parent(dataset.licences(key))
     return OpenedClip(clip, static=static, parents=[parent], key=f"{key}:{view}")

@@ -99,7 +99,7 @@ def plan_construct(
     model = model if static is None else None
     _check_alike(clips, reporter)
     if static is None and model is None:
-        reporter.info("no static orbit: the object's shape comes from the moving frames alone")
+        reporter.note("no static orbit: the object's shape comes from the moving frames alone")
     return ConstructPlan(
         config=config,
         clips=list(clips),
@@ -219,7 +219,7 @@ def _check_alike(clips: Sequence[OpenedClip], reporter: Reporter) -> None:
     lengths = list(dict.fromkeys(len(one.clip) for one in clips))
     if len(lengths) > 1:
         shown = " and ".join(map(str, lengths))
-        reporter.info(f"clips of {shown} frames: each is taken to last the whole motion")
+        reporter.note(f"clips of {shown} frames: each is taken to last the whole motion")
 
 
 def _name_of(one: OpenedClip) -> str:

@@ -141,7 +141,7 @@ def plan_evaluation(
     subjects = open_subjects(str(subject), cfg, reporter)
     found = datasets_in(str(subject)) if reference is None else [reference]
     if reference is None and found:
-        reporter.info(f"reference: {', '.join(map(str, found))}")
+        reporter.note(f"reference: {', '.join(map(str, found))}")
     references = [one for text in found for one in open_subjects(str(text), cfg, reporter)]
     paired = [name for name in names if METRICS[name].paired]
     if paired and not references and ALL not in cfg.metrics:
@@ -281,6 +281,7 @@ def _load_pair(subject: Subject, reference: Subject | None) -> EvaluationPair:
         subject=loaded.content,
         reference=None if other is None else other.content,
         reference_name="" if reference is None else reference.name,
+        reference_digest="" if reference is None else reference.digest,
         static=loaded.static,
         condition=condition,
     )

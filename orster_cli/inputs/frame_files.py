@@ -49,7 +49,7 @@ def find_frames(folder: Path, reporter: Reporter) -> FrameFiles:
         )
     others = [path for path in shown if path not in set(paths)]
     if others:
-        reporter.info(
+        reporter.note(
             f"{folder.name}: {counted(len(others), 'other file')} not used: {_some(others)}"
         )
     paths = in_order(paths)

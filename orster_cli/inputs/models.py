@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orster_cli.artifacts.manifest import MANIFEST, InputFile, Parent, read_manifest
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.core.errors import InputError, MissingResourceError
+from orster_cli.core.names import did_you_mean
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
@@ -135,7 +136,11 @@ def open_model(path: Path) -> OpenedModel:
         role = artifact.content.get("role")
         return OpenedModel(path, parents=[artifact.parent()], role=role)
     if not path.is_dir():
-        raise InputError(f"{path}: no such model", hint="give the folder of a model")
+        near = did_you_mean(path.name, list(NAMED))
+        raise InputError(
+            f"{path}: no such model{near}",
+            hint=f"give the folder of a model, or one that orster ships: {', '.join(NAMED)}",
+        )
     files = sorted(p for p in path.rglob("*") if p.is_file())
     if not files:
         raise InputError(f"{path}: an empty folder, expected a model")

@@ -53,16 +53,24 @@ def neighbour_correlation(rgb: Tensor) -> float:
 
 @torch.no_grad()
 def warn_far(
-    picture: Tensor, where: str, known: KnownImages, encoder: Encoder, reporter: Reporter
+    picture: Tensor,
+    where: str,
+    known: KnownImages,
+    encoder: Encoder,
+    reporter: Reporter,
+    *,
+    follows: bool = False,
 ) -> None:
-    """Warns where `picture` [3,H,W], as the model reads it, is far from all images it was trained on."""
+    """Warns where `picture` [3,H,W], as the model reads it, is far from all images it was trained on.
+    `follows`: the model gets the object's own pictures beside each frame, so that it stays itself."""
     device = next(encoder.parameters()).device  # type: ignore[attr-defined]
     vector = embed_frames(encoder, picture[None], device)[0]
     if len(vector) != known.vectors.shape[1]:
         return  # of another encoder
     distance = known.distance(vector)
     if distance > known.threshold:
+        expected = "a weaker or a torn motion" if follows else "another object"
         reporter.warn(
             f"{where}: far from everything the model was trained on (distance {distance:.2g}, at most "
-            f"{known.threshold:.2g} for what it knows): expect another object"
+            f"{known.threshold:.2g} for what it knows): expect {expected}"
         )

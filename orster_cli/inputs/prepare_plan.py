@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orster_cli.config.prepare import PrepareConfig, check_grid
+from orster_cli.config.prepare import PrepareConfig, check_grid, further_orbits
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import as_text, counted, did_you_mean, printable
 from orster_cli.core.reporting import Reporter
@@ -84,6 +84,7 @@ def plan_prepare(
     from orster_cli.dataset.sources import find_sources, take_part
 
     check_grid(cfg)
+    further_orbits(cfg)
     found = find_sources(list(objects))
     sources = take_part(found, part)
     rows = None

@@ -7,7 +7,7 @@ sampled = next(sampler.sample(plan.condition(sampler), [seed]))
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,17 @@ from orster_cli.inputs.files import input_file
 from orster_cli.inputs.models import OpenedModel, check_samples
 from orster_cli.inputs.objects import object_files
 from orster_cli.inputs.prompts import check_prompt
+from orster_cli.inputs.starts import OpenedStart, open_start
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
+    from orster_cli.core.types import Cameras
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
+NO_TEXT = (
+    'no text is given: what the object does is left to the model (--text "walking" asks for it)'
+)
 FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
 
 
@@ -34,13 +39,15 @@ class SamplingPlan:
     """Everything that a sampled clip depends on besides settings and seed, opened but not sampled.
 
     `static_object`: a mesh or PLY file, or the orbit of a static object; `object_name`: its
-    ``dataset#key``, "" elsewhere; `anyway`: also where the condition means nothing to the model."""
+    ``dataset#key``, "" elsewhere; `start`: what sampling begins from, None: noise; `anyway`: also where the
+    condition means nothing to the model."""
 
     model: OpenedModel
     text: str | None
     image: Path | None
     static_object: Path | OpenedClip | None
     object_name: str
+    start: OpenedStart | None = None
     anyway: bool = False
 
     @property
@@ -53,7 +60,8 @@ class SamplingPlan:
     def parents(self) -> list[Parent]:
         """The artifacts that are read."""
         given = self.static_object
-        return [*self.model.parents, *(given.parents if isinstance(given, OpenedClip) else [])]
+        found = given.parents if isinstance(given, OpenedClip) else []
+        return [*self.model.parents, *found, *(self.start.parents if self.start else [])]
 
     @property
     def inputs(self) -> list[InputFile]:
@@ -62,12 +70,14 @@ class SamplingPlan:
         files = [input_file(self.image)] if self.image is not None else []
         files += object_files(given) if isinstance(given, Path) else []
         files += given.inputs if isinstance(given, OpenedClip) else []
+        files += self.start.inputs if self.start else []
         return [*self.model.inputs, *files]
 
     @property
     def identity(self) -> dict[str, Any]:
         """What the clip depends on besides settings, seed, parents and inputs, for its manifest."""
-        return {"text": self.text, "object": self.object_name}
+        start = {} if self.start is None else {"start": self.start.key}
+        return {"text": self.text, "object": self.object_name, **start}
 
     def sampler(self, cfg: SampleConfig, *, device: str, reporter: Reporter) -> Sampler:
         """The model, loaded on `device`."""
@@ -90,20 +100,40 @@ class SamplingPlan:
         return request
 
     def _request(self, sampler: Sampler) -> SampleRequest:
+        from orster_cli.sampling.sample_clips import cameras_for
+
+        cameras = cameras_for(sampler.bundle.facts, sampler.cfg)
+        if self.start is None:
+            return self._asked(sampler, cameras)
+        if self.start.clip is not None:
+            _warn_of_own_cameras(sampler.cfg, sampler.reporter)
+        cameras = self.start.cameras(cameras)
+        request = self._asked(sampler, cameras)
+        if sampler.goes_through_rest(request):
+            # the object at rest is known: it is not sampled again, and may not be another one
+            rest = self.start.at_rest(cameras)
+            image = request.image if rest is None else None
+            request = replace(request, image=image, object_orbit=rest)
+        begin = self.start.orbit(cameras)
+        return replace(request, start=begin, strength=sampler.cfg.strength)
+
+    def _asked(self, sampler: Sampler, cameras: Cameras) -> SampleRequest:
+        """The condition, without what sampling starts from."""
         from orster_cli.io.images import read_image
-        from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
+        from orster_cli.sampling.sample_clips import SampleRequest
 
         if self.image is not None:
             return SampleRequest(text=self.text, image=read_image(self.image))
         if isinstance(self.static_object, Path):
-            from orster_cli.sampling.objects import render_object_orbit
+            from orster_cli.sampling.objects import open_object
 
-            cameras = cameras_for(sampler.bundle.facts, sampler.cfg)
-            mesh, up = self.static_object, sampler.cfg.up
-            orbit = render_object_orbit(mesh, cameras, up=up, reporter=sampler.reporter)
+            render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
-            views = render_object_orbit(mesh, cameras.resized(side, side), up=up)
-            return SampleRequest(text=self.text, object_orbit=orbit, object_views=views)
+            return SampleRequest(
+                text=self.text,
+                object_orbit=render(cameras),
+                object_views=render(cameras.resized(side, side)),
+            )
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
         return SampleRequest(text=self.text)
@@ -134,7 +164,8 @@ class SamplingPlan:
             picture = square(request.image, resolution)
         if picture is not None and known is not None and known.images is not None:
             where = "the object" if self.image is None else self.image.name
-            warn_far(picture, where, known.images, encoder, reporter)
+            follows = request.object_orbit is not None and bundle.std4d.config.reference_mask
+            warn_far(picture, where, known.images, encoder, reporter, follows=follows)
 
 
 def plan_sampling(
@@ -144,21 +175,24 @@ def plan_sampling(
     image: Path | None = None,
     static_object: str | OpenedClip | None = None,
     object_name: str = "",
+    start: str | None = None,
     anyway: bool = False,
     reporter: Reporter,
 ) -> SamplingPlan:
     """The condition found; `static_object`: a .glb, .gltf or .ply file, or any form that `open_clip`
-    takes. ConfigError: no condition, or an image and an object at once; InputError: no such file, a
-    model that samples nothing or, unless `anyway`, a text of which the model knows no word or a blank
-    image."""
+    takes; `start`: as for `open_start`. ConfigError: no condition, or an image and an object at once;
+    InputError: no such file, a model that samples nothing or, unless `anyway`, a text of which the model
+    knows no word or a blank image."""
     if image is not None and static_object is not None:
         raise ConfigError("an image and an object are both given: give one of them")
-    if text is None and image is None and static_object is None:
+    if text is None and image is None and static_object is None and start is None:
         raise ConfigError(
             "no condition is given: expected a text, an image or an object",
             hint='give a text ("a frog jumping"), an image (x.png) or an object (y.glb)',
         )
     check_samples(model, reporter)
+    if text is None and static_object is not None:
+        reporter.note(NO_TEXT)
     if text is not None:
         pictured = image is not None or static_object is not None
         check_prompt(text, model.path, anyway=anyway, with_picture=pictured)
@@ -186,8 +220,25 @@ def plan_sampling(
         image=image,
         static_object=found,
         object_name=object_name if "#" in object_name else "",
+        start=None if start is None else open_start(start, reporter),
         anyway=anyway,
     )
+
+
+def _warn_of_own_cameras(cfg: SampleConfig, reporter: Reporter) -> None:
+    """Warn where an orbit is set that is not used, since what sampling starts from has cameras."""
+    asked = {
+        "azimuth_start": cfg.azimuth_start != 0,
+        "elevation": cfg.elevation is not None,
+        "radius": cfg.radius != 0,
+        "turns": cfg.turns != 1,
+    }
+    unused = [name for name, is_set in asked.items() if is_set]
+    if unused:
+        reporter.warn(
+            f"{', '.join(unused)}: not used, the clip to start from has cameras of its own (an asset is "
+            "rendered from any)"
+        )
 
 
 def _check_image(path: Path, reporter: Reporter, anyway: bool) -> None:
@@ -196,5 +247,6 @@ def _check_image(path: Path, reporter: Reporter, anyway: bool) -> None:
     from orster_cli.io.images import read_image
 
     if not path.is_file():
-        raise InputError(f"{path}: no such image")
+        found = "expected an image, found a folder" if path.is_dir() else "no such image"
+        raise InputError(f"{path}: {found}", hint="give a .png, .jpg, .webp or .tif file")
     check_picture(read_image(path), path.name, reporter, anyway=anyway)

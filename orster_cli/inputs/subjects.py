@@ -7,6 +7,7 @@ an animated .glb (file.glb, or file.glb#2 for its third animation), a clip with 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,6 +58,13 @@ class Subject:
     inputs: list[InputFile] = field(default_factory=list)
     key: str = ""
     made_from: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what it is read from, whatever that is called."""
+        sources = [one.id for one in self.parents] + [one.sha256 for one in self.inputs]
+        animation = self.key.rpartition("-")[2] if self.inputs else self.key
+        return hashlib.sha256("\n".join([*sources, animation]).encode()).hexdigest()
 
 
 def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Subject]:

@@ -21,7 +21,7 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.inputs.assumed_orbit import OrbitFlags as OrbitFlags
-from orster_cli.inputs.assumed_orbit import checked_orbit
+from orster_cli.inputs.assumed_orbit import checked_orbit, one_turn
 from orster_cli.inputs.frame_files import find_frames, read_frames
 from orster_cli.io.animations import is_animation, read_animation
 from orster_cli.io.borders import cut_bars, without_copies, without_fades
@@ -73,17 +73,19 @@ def clip_from_frames(
         found = matte(frames, where=where)
         warn_of_shadow(frames, found.alpha, found.background, where, reporter)
         frames, alpha = found.frames, found.alpha
-        reporter.info(
+        reporter.note(
             f"{where}: no alpha; the background is the colour "
             f"{[round(float(c), 2) for c in found.background]} "
             f"({found.border_share:.0%} of the border)"
         )
         check_masks(_on_orbit(frames, alpha, progress, orbit), where, reporter)  # cut off
+    keep, progress = one_turn(frames, alpha, progress, orbit, where, reporter)
+    frames, alpha = frames[keep], alpha[keep]
     orbit = checked_orbit(frames, alpha, progress, orbit, where, reporter)
     if orbit.turns != 0:
         keep = without_copies(frames * alpha, where, reporter)
         frames, alpha, progress = frames[keep], alpha[keep], progress[keep]
-    reporter.info(f"{where}: assumed {orbit.describe(len(frames))}")
+    reporter.note(f"{where}: assumed {orbit.describe(len(frames))}")
     if orbit.turns == 0:
         reporter.warn(
             f"{where}: the camera stands still: what the other sides look like, and how far each "

@@ -24,6 +24,8 @@ from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff")
+VISIBLE, PADDING = 0.15, 2  # difference to the background; pixels around the object
+LEAST_SEEN, MOST_SEEN = 0.002, 0.95  # share of pixels that an object takes
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 # raised by decoders on corrupt data
 _DAMAGE = (
@@ -76,7 +78,9 @@ def open_image(
         raise  # it is not damaged: the message of the operating system says what is wrong
     except _DAMAGE as error:
         raise InputError(
-            f"{where}: the image is damaged or cut short: {error}", code="E-IMAGE"
+            f"{where}: the image is damaged or cut short: {error}",
+            hint="save, render or download it again",
+            code="E-IMAGE",
         ) from error
 
 
@@ -138,6 +142,25 @@ def contact_sheet(
                 foot = top + band + cell - band
                 draw.text((left + 2, foot), drawable(tiles[r][c]), fill=(110, 110, 110))
     return torch.from_numpy(np.array(sheet)).permute(2, 0, 1).float() / 255
+
+
+def cut_to_object(frames: Tensor, *, whiten: bool = True) -> list[Tensor]:
+    """Frames [T,3,H,W], all cut to the square that holds the object in each of them; as they are where they
+    show no object on a plain background. `whiten`: what is not the object becomes white."""
+    border = torch.cat([frames[..., (0, -1), :].flatten(2), frames[..., (0, -1)].flatten(2)], dim=2)
+    plain = border.transpose(0, 1).flatten(1).median(dim=1).values[:, None, None]
+    thing = (frames - plain).abs().amax(1, keepdim=True) > VISIBLE
+    seen = thing.any(0)[0]
+    if not LEAST_SEEN < float(seen.float().mean()) < MOST_SEEN:
+        return list(frames)
+    rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    top, bottom, left, right = (int(v) for v in (rows[0], rows[-1], columns[0], columns[-1]))
+    height, width = seen.shape
+    side = min(max(bottom - top, right - left) + 1 + 2 * PADDING, height, width)
+    y = min(max((top + bottom + 1 - side) // 2, 0), height - side)
+    x = min(max((left + right + 1 - side) // 2, 0), width - side)
+    shown = torch.where(thing, frames, torch.ones(())) if whiten else frames
+    return list(shown[:, :, y : y + side, x : x + side])
 
 
 def drawable(text: str) -> str:

@@ -20,7 +20,8 @@ def read_torch(path: Path) -> dict[str, Tensor]:
         mapped = zipfile.is_zipfile(path)
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        lines = (line for line in str(error).splitlines() if any(map(str.isalpha, line)))
+        reason = next(lines, f"it is none ({type(error).__name__})")
         raise InputError(f"{path}: expected a torch file of tensors: {reason}") from error
     inside = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(inside, dict) or not all(isinstance(v, Tensor) for v in inside.values()):

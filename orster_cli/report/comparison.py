@@ -5,6 +5,7 @@ Differences are paired, second minus first: how hard a subject is affects both v
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from orster_cli.report.tabular import (
 
 LATER = {"up": "z"}  # settings that older reports do not have, and what they were measured with
 DESCRIPTIVE = {"about", "description", "title", "source"}  # of a protocol: no figure depends on it
-SAME_OBJECT = ("reference", "condition", "times")  # equal keys of a subject in both reports
+SAME_OBJECT = ("condition", "times")  # equal keys of a subject in both reports
+DIGEST = "reference_sha256"  # of what the reference shows; reports before 0.2 do not have it
 
 COMPARED = [
     *("metric", "first", "second", "difference"),
@@ -115,18 +117,17 @@ def _subjects(
     first: dict[str, Any], second: dict[str, Any], names: Sequence[str]
 ) -> dict[str, Any]:
     """`pairs` (subject of the first, of the second), and by name: those that are paired, that are in one
-    report only, and that are left out, with the reason. Subjects are paired by name; a single subject in
-    each report is paired whatever its name, if both have a reference. InputError: there are no pairs."""
-    others = {one["name"]: one for one in second["subjects"]}
-    mine = {one["name"] for one in first["subjects"]}
-    if len(mine) == len(others) == 1 and first["subjects"][0]["reference"] is not None:
-        others = dict(zip(mine, others.values(), strict=True))  # one subject each: no need of names
+    report only, and that are left out, with the reason. Subjects are paired by the content of their
+    reference where both reports have one subject of it, else by name; a single subject in each report is
+    paired whatever its name, if both have a reference. InputError: there are no pairs."""
+    others = _partners(first["subjects"], second["subjects"])
+    found = {id(other) for other in others.values()}
     pairs, left_out = [], {}
     for one in first["subjects"]:
         other = others.get(one["name"])
         if other is None:
             continue
-        if differ := [key for key in SAME_OBJECT if one[key] != other[key]]:
+        if differ := _differences(one, other):
             left_out[one["name"]] = f"another {' and '.join(differ)} in the two reports"
         else:
             pairs.append((one, other))
@@ -134,15 +135,46 @@ def _subjects(
         reasons = "".join(f"; {name}: {why}" for name, why in left_out.items())
         raise InputError(
             f"{names[0]} and {names[1]} have no subject in common{reasons}",
-            hint="subjects are paired by name: evaluate the same objects in both",
+            hint="subjects are paired by the content of their reference, else by name: evaluate the same "
+            "objects in both",
         )
     return {
         "pairs": pairs,
         "paired": [one["name"] for one, _ in pairs],
         "only_first": [one["name"] for one in first["subjects"] if one["name"] not in others],
-        "only_second": [name for name in others if name not in mine],
+        "only_second": [one["name"] for one in second["subjects"] if id(one) not in found],
         "left_out": left_out,
     }
+
+
+def _partners(
+    first: Sequence[dict[str, Any]], second: Sequence[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """The subject of `second` for each of `first`, by its name."""
+    if len(first) == len(second) == 1 and first[0]["reference"] is not None:
+        return {first[0]["name"]: second[0]}  # one subject each: no need of names
+    mine, theirs = _by_content(first), _by_content(second)
+    found = {mine[key]["name"]: theirs[key] for key in mine.keys() & theirs.keys()}
+    taken = {id(one) for one in found.values()}
+    named = {one["name"]: one for one in second if id(one) not in taken}
+    for one in first:
+        if one["name"] not in found and one["name"] in named:
+            found[one["name"]] = named[one["name"]]
+    return found
+
+
+def _by_content(subjects: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The subjects whose reference no other subject has, by its digest."""
+    counts = Counter(one.get(DIGEST) for one in subjects)
+    return {one[DIGEST]: one for one in subjects if one.get(DIGEST) and counts[one[DIGEST]] == 1}
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What is not the same of the object that two subjects show. Names of references count only where a
+    report does not know their content."""
+    key = DIGEST if one.get(DIGEST) and other.get(DIGEST) else "reference"
+    differ = [] if one[key] == other[key] else ["reference"]
+    return differ + [key for key in SAME_OBJECT if one[key] != other[key]]
 
 
 def _why_not(

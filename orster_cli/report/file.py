@@ -53,6 +53,7 @@ class _Condition(_Checked):
 class _Subject(_Checked):
     name: str
     reference: str | None
+    reference_sha256: str | None = None  # older reports do not have it
     condition: _Condition
     times: list[Number] | None
     mean: dict[str, Number | None]

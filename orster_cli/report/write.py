@@ -82,6 +82,7 @@ def _subject(subject: SubjectValues, result: EvaluationResult) -> dict[str, Any]
     return {
         "name": subject.name,
         "reference": subject.reference or None,
+        "reference_sha256": subject.reference_digest or None,
         "condition": {"text": subject.condition.text, "image": image},
         "times": subject.times,
         "mean": _rounded({k: v for k, v in subject.mean.items() if k not in unavailable}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +13,7 @@ from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter, Silent
-from orster_cli.core.types import Cameras, OrbitClip
+from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.dataset.splat_placement import read_placed
 from orster_cli.dataset.views import NormalizedClip, normalize_object, normalize_pose, render_view
 from orster_cli.gltf.container import GLTF_SUFFIXES
@@ -24,26 +26,40 @@ from orster_cli.splatting.render_asset import render_frame
 def render_object_orbit(
     path: Path, cameras: Cameras, *, up: str = "z", reporter: Reporter | None = None
 ) -> OrbitClip:
-    """The object in `path` rendered by `cameras`: a .glb or .gltf (at the start of its first animation,
-    if any), or Gaussians in a .ply, of which the axis `up` points up. `reporter` is warned of what is not
-    read or was changed. InputError: another or a damaged file."""
+    """The object in `path` rendered by `cameras`; see `open_object`."""
+    return open_object(path, up=up, reporter=reporter)(cameras)
+
+
+def open_object(
+    path: Path, *, up: str = "z", reporter: Reporter | None = None
+) -> Callable[[Cameras], OrbitClip]:
+    """What renders the object in `path` by cameras, as often as is wanted; the file is read and posed once:
+    a .glb or .gltf (at the start of its first animation, if any), or Gaussians in a .ply, of which the axis
+    `up` points up. `reporter` is warned of what is not read or was changed. InputError: another or a
+    damaged file."""
     suffix, reporter = path.suffix.lower(), reporter or Silent()
     if not path.is_file() or suffix not in (*GLTF_SUFFIXES, ".ply"):
         raise InputError(
             f"{path}: expected a .glb, .gltf or .ply file",
             hint="or give a clip: an artifact, or dataset#key",
         )
-    times = torch.zeros(len(cameras))
     if suffix == ".ply":
-        gaussians = read_placed(path, up, reporter)
-        drawn = [render_frame(gaussians, cameras, i) for i in range(len(cameras))]
-        frames = torch.stack([premultiplied_over(rgb, alpha, WHITE) for rgb, alpha in drawn])
-        return OrbitClip(frames=frames, cameras=cameras, times=times)
-    cfg = PrepareConfig(resolution=cameras.width, frames=max(len(cameras), 2))
+        return partial(_splat_orbit, read_placed(path, up, reporter))
     scene = load_gltf(path)
     for warning in scene.warnings:
         reporter.warn(f"{printable(path.name)}: {warning}")
-    return render_view(_at_start(scene, cfg, reporter), cameras, times, cfg, None)
+    cfg = PrepareConfig()  # only its elevation and supersampling count
+    return partial(_mesh_orbit, _at_start(scene, cfg, reporter), cfg)
+
+
+def _splat_orbit(gaussians: Gaussians, cameras: Cameras) -> OrbitClip:
+    drawn = [render_frame(gaussians, cameras, i) for i in range(len(cameras))]
+    frames = torch.stack([premultiplied_over(rgb, alpha, WHITE) for rgb, alpha in drawn])
+    return OrbitClip(frames=frames, cameras=cameras, times=torch.zeros(len(cameras)))
+
+
+def _mesh_orbit(posed: NormalizedClip, cfg: PrepareConfig, cameras: Cameras) -> OrbitClip:
+    return render_view(posed, cameras, torch.zeros(len(cameras)), cfg, None)
 
 
 def _at_start(scene: Scene, cfg: PrepareConfig, reporter: Reporter) -> NormalizedClip:

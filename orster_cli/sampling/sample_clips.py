@@ -35,9 +35,9 @@ class SampleRequest:
     """The conditions of a clip: a `text`; the first view `image` [3,H,W]; or `object_orbit`, the orbit of
     a static object from the cameras of `cameras_for`. Image and object may have a text too.
 
-    `object_views`: the same orbit in more pixels, for a fit (None: `object_orbit`). `start`: a clip from
-    the same cameras to begin from, with noise; `strength` in (0,1]: how much noise, as a share of the
-    sampling steps (SDEdit, Meng et al. 2022)."""
+    `object_views`: the same orbit in more pixels, for a fit (None: `object_orbit`). `start`: a clip to
+    begin from, with noise, which needs no other condition; `strength` in (0,1]: how much noise, as a share
+    of the sampling steps (SDEdit, Meng et al. 2022)."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -50,7 +50,8 @@ class SampleRequest:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""
         if self.image is not None and self.object_orbit is not None:
             raise ConfigError("an image and an object at once: give one of them")
-        if self.text is None and self.image is None and self.object_orbit is None:
+        conditions = (self.text, self.image, self.object_orbit, self.start)
+        if all(one is None for one in conditions):
             raise ConfigError("nothing is asked for: give a text, an image or an object")
         if not 0 < self.strength <= 1:
             raise ConfigError(f"strength: expected above 0 and at most 1, got {self.strength}")
@@ -110,9 +111,12 @@ class Sampler:
     def sample(
         self, request: SampleRequest, seeds: Sequence[int], cameras: Cameras | None = None
     ) -> Iterator[SampledClip]:
-        """One clip per seed, `cfg.batch` at once, from `cameras` (None: those of `cameras_for`).
-        ConfigError: as `SampleRequest.check`."""
+        """One clip per seed, `cfg.batch` at once, from `cameras` (None: those of the request's `start`, or
+        of `cameras_for`). ConfigError: as `SampleRequest.check`."""
         request.check()
+        if cameras is None and request.start is not None:
+            side = self.bundle.facts.resolution
+            cameras = request.start.cameras.resized(side, side)
         cameras = cameras_for(self.bundle.facts, self.cfg) if cameras is None else cameras
         for start in range(0, len(seeds), self.cfg.batch):
             yield from self._batch(request, list(seeds[start : start + self.cfg.batch]), cameras)

@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orster_cli.core.frames import at_resolution
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.gltf.packing import keep_object
 from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
-from orster_cli.io.images import contact_sheet, write_png
+from orster_cli.io.images import contact_sheet, cut_to_object, write_png
 from orster_cli.sampling.sample_clips import SampledClip
 
 SHEET_FRAMES = 8
-VISIBLE, PADDING = 0.15, 2  # difference to the background; pixels around the object
-LEAST_SEEN, MOST_SEEN = 0.002, 0.95  # share of pixels that an object takes
 PREVIEW_SIDE, PREVIEW_LOOPS = 384, 3  # pixels, times: a clip of 16 frames lasts 1.3 s
 
 
@@ -61,32 +60,15 @@ def sampled_sheet(sampled: SampledClip, image: Tensor | None) -> Tensor:
     words = [
         f"{float(turned[i]) % 360:.0f} deg  t {float(clip.times[i]):.2f}" for i in pick.tolist()
     ]
-    rows, labels, tiles = [cut_to_object(clip.frames[pick])], [clip.prompt or "no text"], [words]
+    frames, labels = [clip.frames[pick]], [clip.prompt or "no text"]
     if sampled.static is not None:
-        rows.append(cut_to_object(sampled.static.frames[pick]))
+        frames.append(at_resolution(sampled.static, clip.cameras.width)[pick])
         labels.append("at rest")
-        tiles.append(words)
+    cut = cut_to_object(torch.cat(frames))  # both rows by one square, at one scale
+    rows = [cut[at : at + len(pick)] for at in range(0, len(cut), len(pick))]
+    tiles = [words] * len(rows)
     if image is not None:
         rows.append([image])
         labels.append("sampled from this image")
         tiles.append([""])
     return contact_sheet(rows, labels, tiles=tiles)
-
-
-def cut_to_object(frames: Tensor) -> list[Tensor]:
-    """Frames [T,3,H,W] on white, all cut to the square that holds the object in each of them; as they are
-    where they show no object on a plain background."""
-    border = torch.cat([frames[..., (0, -1), :].flatten(2), frames[..., (0, -1)].flatten(2)], dim=2)
-    plain = border.transpose(0, 1).flatten(1).median(dim=1).values[:, None, None]
-    thing = (frames - plain).abs().amax(1, keepdim=True) > VISIBLE
-    seen = thing.any(0)[0]
-    if not LEAST_SEEN < float(seen.float().mean()) < MOST_SEEN:
-        return list(frames)
-    rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
-    top, bottom, left, right = (int(v) for v in (rows[0], rows[-1], columns[0], columns[-1]))
-    height, width = seen.shape
-    side = min(max(bottom - top, right - left) + 1 + 2 * PADDING, height, width)
-    y = min(max((top + bottom + 1 - side) // 2, 0), height - side)
-    x = min(max((left + right + 1 - side) // 2, 0), width - side)
-    white = torch.where(thing, frames, torch.ones(()))
-    return list(white[:, :, y : y + side, x : x + side])

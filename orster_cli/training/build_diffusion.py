@@ -58,12 +58,12 @@ def build_diffusion(
         motion=feed.motion() if role == "4d" else None,
         residual_scale=start.facts.residual_scale,
     )
-    if role == "4d":
-        facts = with_conditions(facts, train)
-        facts = with_parametrization(facts, cfg.model, feed, start.vae)
-    bundle = replace(start, facts=facts, std4d=model)
-    stage = DiffusionStage(model, train, stage_context(bundle, source))
     new = models.start is None  # else only what was recorded before can be added to
+    bundle = replace(start, facts=facts, std4d=model)
+    if role == "4d":
+        bundle.facts = with_conditions(facts, train)
+        bundle = with_parametrization(bundle, cfg.model, feed, new=new)
+    stage = DiffusionStage(model, train, stage_context(bundle, source))
     return prepare_diffusion(stage, feed, bundle, train, learns=new or start.known is not None)
 
 

@@ -56,7 +56,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     if bundle.facts.motion is None:
         bundle.facts = replace(bundle.facts, motion=feed.motion())
     bundle.facts = with_conditions(bundle.facts, train)
-    bundle.facts = with_parametrization(bundle.facts, cfg.model, feed, start.vae)
+    bundle = with_parametrization(bundle, cfg.model, feed, new=False)
     context = stage_context(bundle, source)
     if control:
         return _vae_control(model, feed, bundle, train, context)

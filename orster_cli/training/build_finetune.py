@@ -9,7 +9,7 @@ from orster_cli.training.lessons import constant, falling
 from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.start_model import merged_start
-from orster_cli.training.student_facts import with_conditions
+from orster_cli.training.student_facts import with_conditions, with_parametrization
 from orster_cli.training.training_data import Source
 
 
@@ -25,6 +25,7 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
         else None
     )
     feed = student_feed(train, source, start)
+    start = with_parametrization(start, cfg.model, feed, new=False)
     context = stage_context(start, source)
     if teachers is None:
         alone = DiffusionStage(start.std4d, train, context)

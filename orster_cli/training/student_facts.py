@@ -1,4 +1,4 @@
-"""What a stage of the student adds to the facts of its model.
+"""What a stage of the student adds to the facts of its model, and how a model changes what it predicts.
 
 B videos, C latent channels, T frames, h w latent pixels.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
-from orster_cli.diffusion.bundle import Facts
+from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.frame_vae import FrameVAE
+from orster_cli.diffusion.parametrization import PREDICTION
 from orster_cli.training.datafeed import MOTIONLESS, LatentFeed
 from orster_cli.training.placeholder_batches import PlaceholderLatents
 
@@ -28,14 +29,24 @@ def with_conditions(facts: Facts, train: TrainConfig) -> Facts:
 
 
 def with_parametrization(
-    facts: Facts, model: ModelConfig, feed: LatentFeed | PlaceholderLatents, vae: FrameVAE
-) -> Facts:
-    """`facts` with the scale of the residual where the settings ask for it; that of an earlier stage
-    stays."""
-    if model.parametrization != "residual" or facts.residual_scale is not None:
-        return facts
-    scale = 1.0 if isinstance(feed, PlaceholderLatents) else residual_scale(feed, vae)
-    return replace(facts, residual_scale=scale)
+    bundle: WholeBundle, model: ModelConfig, feed: LatentFeed | PlaceholderLatents, *, new: bool
+) -> WholeBundle:
+    """`bundle` as a model of residuals, with their scale in `feed`, where the settings ask for it and it
+    is none yet.
+
+    The output layers of a model that was trained to predict something else (not `new`) become zero: what
+    it first makes of pure noise is the object at rest, and its other layers know what they knew."""
+    if model.parametrization != "residual" or bundle.facts.residual_scale is not None:
+        return bundle
+    scale = 1.0 if isinstance(feed, PlaceholderLatents) else residual_scale(feed, bundle.vae)
+    if not new:
+        model = bundle.std4d
+        for layer in (model.trunk.conv_out, model.fuse and model.fuse.leave):
+            for tensor in layer.parameters() if layer else ():
+                nn.init.zeros_(tensor)
+    schedule = replace(bundle.schedule, prediction_type=PREDICTION["v"], set_alpha_to_one=True)
+    facts = replace(bundle.facts, residual_scale=scale)
+    return replace(bundle, facts=facts, schedule=schedule)
 
 
 def residual_scale(feed: LatentFeed, vae: FrameVAE) -> float:

@@ -151,7 +151,7 @@ def _held_out(train: TrainConfig, source: Source, view: str = "") -> list[str]:
     else:
         kept = held_out_keys(data, train.held_out)
         if train.held_out and not kept and source.part[0] == 0:
-            source.reporter.info(
+            source.reporter.note(
                 f"held_out: too few objects for a share of {train.held_out:g}: none is held out, and the "
                 "last step is kept"
             )

@@ -18,6 +18,7 @@ from typing import IO, Any, ClassVar
 
 from orster_cli.core.names import printable
 from orster_cli.ui.progress import Figure, Pace, clock, describe
+from orster_cli.ui.recall import recalled
 from orster_cli.ui.tables import Table, table
 
 __all__ = ["Human", "Out", "ReaderGone", "Table", "table"]
@@ -57,6 +58,8 @@ class Out:
         )
         self._pace = Pace()
         self.warnings: list[str] = []
+        self.notes: list[str] = []
+        self.earlier: list[str] = []  # notices of the step before, which had a sink of its own
 
     @property
     def draws(self) -> bool:
@@ -66,11 +69,20 @@ class Out:
     # -- data
 
     def result(self, values: dict[str, Any], human: Human) -> None:
-        """The command's outcome: `values` as one JSON object, or `human` text and tables."""
+        """The command's outcome: `values` as one JSON object, or `human` text and tables, and a last line
+        that counts the notices."""
         self.clear()
         if self.as_json:
-            self._line(self._stdout, _json_line({"ok": True, "warnings": self.warnings, **values}))
+            said = {"warnings": self.warnings, "notes": self.notes}
+            self._line(self._stdout, _json_line({"ok": True, **said, **values}))
             return
+        self.say(human)
+        if not self.quiet and (line := recalled(self.notices())):
+            self._line(self._stderr, line)
+
+    def say(self, human: Human) -> None:
+        """A part of the outcome for a reader, before `result`."""
+        self.clear()
         for part in (human,) if isinstance(human, (str, Table)) else human:
             if isinstance(part, Table) and is_screen(self._stdout):
                 from orster_cli.ui.screen import draw_table
@@ -78,6 +90,10 @@ class Out:
                 self._put(self._stdout, draw_table(part, **self._look(self._stdout)) + "\n")
             elif text := str(part):
                 self._line(self._stdout, text)
+
+    def notices(self) -> list[str]:
+        """What the last line counts: warnings, then notes."""
+        return [*self.earlier, *self.warnings, *self.notes]
 
     def report(self, values: dict[str, Any], human: Human) -> None:
         """The outcome of work whose result is a file: `human` text is left out with --quiet."""
@@ -89,6 +105,11 @@ class Out:
         """A message to read once."""
         if not self.quiet:
             self._say("info", message, "")
+
+    def note(self, message: str) -> None:
+        """A guess, or something left out, that is in order."""
+        self.notes.append(printable(message))
+        self.info(message)
 
     def warn(self, message: str) -> None:
         """A guess, a repair, or a setting that is ignored."""

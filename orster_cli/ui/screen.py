@@ -72,12 +72,16 @@ def draw_table(table: Table, *, columns: int, color: bool, encoding: str) -> str
     """`table` with a ruled header; turned where its one row is too wide for the terminal."""
     if sum(table.widths()) + 3 * len(table.header) > columns and len(table.rows) == 1:
         table = table.turned()
-    if sum(table.widths()) + 3 * len(table.header) > columns:
+    if sum(table.widths()) + 3 * len(table.header) > columns and not table.prose:
         return printable(str(table))
     headed = any(table.header)
     drawn = RichTable(box=box.SIMPLE_HEAD, show_header=headed, show_edge=False, header_style="bold")
     for i, title in enumerate(table.header):
-        drawn.add_column(Text(printable(title)), justify="left" if i == 0 else "right")
+        drawn.add_column(
+            Text(printable(title)),
+            justify="left" if i == 0 or table.prose else "right",
+            overflow="fold",
+        )
     for row in table.rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
     text = _render(drawn, color=color, encoding=encoding, columns=columns)

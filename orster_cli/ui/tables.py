@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header: the first column is left aligned, the others are right aligned."""
+    """Rows under a header: the first column is left aligned, the others are right aligned, or left aligned
+    and wrapped where they are `prose`."""
 
     rows: list[list[str]]
     header: list[str]
+    prose: bool = False
 
     def turned(self) -> Table:
         """A single row as one line for each of its columns."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 # word in the place of a command -> what does it
 COMMANDS = {
@@ -40,6 +42,50 @@ OPTIONS = {
     ("evaluate", "--metric"): "--metrics psnr,ssim",
     ("prepare-data", "--caption"): "--captions clips.csv",
 }
+# command -> an output of it
+OUTPUTS = {
+    "construct": "-o asset/",
+    "sample-video": "-o clip/, or leave -o out for a folder named after the text",
+    "generate": "-o frog/, or leave -o out for a folder named after the text",
+    "evaluate": "-o report/, or leave -o out",
+    "prepare-data": "-o dataset/",
+    "export": "-o files/, or leave -o out",
+    "run": "-o out/, a folder for all items",
+}
+# command -> a whole command line, where an argument is missing
+MISSING = {
+    "construct": "orster construct video.mp4 -o asset/",
+    "prepare-data": "orster prepare-data objects/ -o dataset/",
+    "show": "orster show asset/",
+    "verify": "orster verify asset/",
+    "push": "orster push asset/ NAME/REPO",
+    "pull": "orster pull NAME/REPO",
+    "init": "orster init project/",
+    "run": "orster run construct --over clips/ -o assets/",
+}
+# ending of a file -> what to do with it, {} its name
+FILES = {
+    (".glb", ".gltf"): 'orster generate --object {} "walking" animates it',
+    (".ply",): 'orster generate --object {} "walking" animates it',
+    (
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".tif",
+        ".tiff",
+    ): "orster generate --image {} makes an asset of it",
+    (
+        ".mp4",
+        ".mov",
+        ".webm",
+        ".mkv",
+        ".avi",
+        ".gif",
+    ): "orster construct {} -o asset/ makes an asset of it",
+    (".toml",): "orster COMMAND --config {} reads settings from it",
+    (".csv",): "orster prepare-data objects/ --captions {} -o dataset/ reads captions from it",
+}
 # command -> what stands where one argument is too many
 TOO_MANY = {
     "evaluate": "one subject: give a folder that holds several; what it is compared with is --reference",
@@ -50,10 +96,30 @@ TOO_MANY = {
 def meant(command: str, arguments: Sequence[str], message: str) -> str:
     """The next step after a usage error of `command` ("" for orster itself); its help where nothing better
     is known. `message`: what typer says of it."""
+    word = next((a for a in arguments if not a.startswith("-")), "")
+    if not command and "No such command" in message:
+        return COMMANDS.get(word) or _for_word(word, arguments, message)
+    command = command or (word if word in OUTPUTS else "")
+    if re.search(r"Missing option .*'-o'|Option '(--out|-o)' requires", message):
+        return f"say where to write: {OUTPUTS.get(command, '-o out/')}"
+    if "Missing argument" in message and command in MISSING:
+        return MISSING[command]
     if not command:
-        word = next((a for a in arguments if not a.startswith("-")), "")
-        return COMMANDS.get(word, "orster --help")
+        return "orster --help"
     if "unexpected extra argument" in message and command in TOO_MANY:
         return TOO_MANY[command]
     option = re.search(r"No such option: (--[\w-]+)", message)
     return OPTIONS.get((command, option[1]) if option else ("", ""), f"orster {command} --help")
+
+
+def _for_word(word: str, arguments: Sequence[str], message: str) -> str:
+    """What may be meant by `word` in the place of a command."""
+    if near := re.search(r"Did you mean '([\w-]+)'", message):
+        meant_words = [near[1] if a == word else a for a in arguments]
+        return f"orster {shlex.join(meant_words)}"
+    for endings, advice in FILES.items():
+        if word.lower().endswith(endings):
+            return advice.format(shlex.quote(word))
+    if Path(word).is_dir():
+        return f"orster show {shlex.quote(word)} says what is in it"
+    return f"orster generate {shlex.quote(word)} makes an asset of a text; orster --help lists the commands"

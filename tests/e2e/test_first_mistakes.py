@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 import torch
+from PIL import Image
 
 from orster_cli.artifacts.manifest import Kind
 from orster_cli.artifacts.store import begin, open_artifact
@@ -20,6 +21,7 @@ from orster_cli.io.video import write_video
 from tests.helpers.artifacts import make
 from tests.helpers.cli import orster
 from tests.helpers.clips import disc_clip
+from tests.helpers.glb import Glb
 
 Capture = pytest.CaptureFixture[str]
 CREATURE = Path(__file__).parents[2] / "examples" / "creature.glb"
@@ -43,6 +45,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "scan.ply").write_bytes(b"ply\nformat binary_little_endian 1.0\n")
     (folder / "nothing.mp4").touch()
     (folder / "bad.glb").write_bytes(b"glTF\0\0\0")
+    tree = Glb()
+    tree.root["nodes"] = [{"name": "a camera, say"}]
+    tree.save(folder / "nomesh.glb")
+    Image.effect_noise((64, 64), 50).save(folder / "cut.png")
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:900])
     shutil.copyfile(CREATURE, folder / "frog.glb")
     (folder / "misspelt.csv").write_text("file,clip,caption\nfrgo.glb,0,a frog\n")
     (folder / "half.csv").write_text("file,clip,caption\nfrog.glb,7,a frog\n")
@@ -90,6 +97,42 @@ MISTAKES = {
     "init out --template construct-fast": (2, "of a project", "mini, small, paper, card-24gb"),
     "version": (2, "No such command", "orster --version"),
     "render asset": (2, "No such command", "orster export"),
+    # a typo in a command, model, format or section; a word where a command is expected
+    "constrct a -o out": (2, "'construct'", "orster construct a -o out"),
+    "frog": (2, "No such command", "orster generate frog"),
+    "frog.glb": (2, "No such command", "generate --object frog.glb"),
+    "walk.mp4": (2, "No such command", "orster construct walk.mp4 -o asset/"),
+    "a": (2, "No such command", "orster show a"),
+    "construct a -m minni -o out": (3, "did you mean 'mini'", "mini, mini-object"),
+    "export asset --to glbb": (2, "did you mean 'glb'", "ply-sequence"),
+    "run evalute --over a -o out": (2, "did you mean 'evaluate'", "construct, evaluate"),
+    # an argument or an output that is missing
+    "construct a": (2, "'-o'", "-o asset/"),
+    "generate frog -o": (2, "got the option --json", "-o out/"),
+    "push asset": (2, "'REPO'", "orster push asset/ NAME/REPO"),
+    "construct": (2, "'clips'", "orster construct video.mp4 -o asset/"),
+    # another kind of thing, or nothing
+    "export frog.glb --to glb": (3, "found a 3D object", "generate --object frog.glb"),
+    "export note.txt --to glb": (3, "expected an asset, found a file", "orster construct or"),
+    "export clip --to glb": (3, "of kind asset, got clip", "orster construct clip"),
+    "export nosuch --to glb": (3, "found nothing of that name", "orster list"),
+    "show note.txt": (3, "found a file", "the folder that it lies in"),
+    "evaluate --compare asset report": (3, "of kind report, got asset", "-o report/"),
+    "generate --image empty -o out": (3, "expected an image, found a folder", ".png"),
+    "generate --image none.png -o out": (3, "no such image", ".png"),
+    "generate --image cut.png -o out": (3, "damaged or cut short", "download it again"),
+    "sample-video note.txt -o out": (2, "expected a text, got a file", "--texts note.txt"),
+    "sample-video --text note.txt -o out": (2, "expected a text, got a file", "--texts note.txt"),
+    "sample-video frog.glb -o out": (2, "expected a text, got a file", "--object frog.glb"),
+    "prepare-data nomesh.glb -o out": (3, "a mesh with triangles, found none", ""),
+    "construct a -c none.toml -o out": (2, "none.toml: cannot be read: No such file", ""),
+    # numbers
+    "construct a --radius -2 -o out": (2, "--radius: expected more than 0.7", ""),
+    "construct a --turns half -o out": (2, "--turns: expected a number of turns or auto", ""),
+    "sample-video frog --frames 1 -o out": (2, "greater than or equal to 2", "--help"),
+    "prepare-data frog.glb --frames 1 -o out": (2, "expected at least 2, got 1", ""),
+    # places
+    "construct clip -o clip/out": (6, "one inside the input clip", "-o, such as clip-asset"),
 }
 
 
@@ -159,6 +202,95 @@ def test_a_damaged_artifact_is_not_read(
     said = orster(capsys, *words, "-o", tmp_path / "out", "--json")
     assert (said.code, said.failure["code"]) == (3, "E-INTEGRITY")
     assert "damaged/cameras.json" in said.failure["error"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    "line", ["construct {} -o ro/out", "evaluate {} --metrics motion -o ro/out"]
+)
+def test_an_output_without_permission_is_said(
+    place: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    for folder in (tmp_path, place, *place.parents[:2]):
+        folder.chmod(0o755)
+    (tmp_path / "ro").mkdir(mode=0o555)
+    monkeypatch.chdir(tmp_path)
+    words = line.format(place / "a").split()
+    os.seteuid(65534)
+    try:
+        said = orster(capsys, *words, "--json")
+    finally:
+        os.seteuid(0)
+    assert (said.code, said.failure["code"]) == (4, "E-SYSTEM")
+    assert "ro/.out.lock: Permission denied" in said.failure["error"]
+    assert "choose another -o" in said.failure["hint"]
+
+
+def test_names_with_spaces_and_other_bytes_are_names(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "my clips"
+    folder.mkdir()
+    shutil.copyfile(CREATURE, folder / os.fsdecode(b"fr\xf6sch.glb"))
+    said = orster(capsys, "prepare-data", "my clips", "-o", "out", "-n")
+    assert said.code == 0, said.err
+    assert "from fr\\xf6sch.glb" in said.out
+
+
+def test_what_failed_leaves_no_folder_around_it(
+    tmp_path: Path, place: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "new" / "out"
+    said = orster(capsys, "generate", "--object", place / "nomesh.glb", "-o", out, "--json")
+    assert said.code == 3
+    assert said.failure["error"].endswith("expected a mesh with triangles, found none")
+    assert "cameras, lights and empty nodes" in said.failure["hint"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_object_without_a_text_is_said(here: Path, capsys: Capture) -> None:
+    plan = ("run", "generate", "--over", "frog.glb", "-o", "out", "-n", "--sample", "0", "--json")
+    (warning,) = orster(capsys, *plan).data["warnings"]
+    assert warning.startswith("no text is given for 1 object")
+    assert orster(capsys, *plan, "--", "--text", "walking").data["warnings"] == []
+    alone = ("sample-video", "--object", "frog.glb", "-o", "out", "-n", "--json")
+    (note,) = orster(capsys, *alone).data["notes"]
+    assert note.startswith("no text is given")
+    assert orster(capsys, *alone, "--text", "walking").data["notes"] == []
+
+
+def test_a_dry_run_of_generate_plans_the_clip_and_the_asset(here: Path, capsys: Capture) -> None:
+    words = ("generate", "a frog jumping", "-o", "out", "--preset", "fast", "-n")
+    said = orster(capsys, *words)
+    assert said.code == 0, said.err
+    clip, _, asset = said.out.partition("would write asset out/asset from that clip")
+    assert "would write clip out/clip" in clip
+    assert "\n[construct]\n" in asset
+    assert "gaussians = " in asset  # of the preset
+    values = orster(capsys, *words, "--json").data
+    assert values["path"] == "out/clip"
+    assert values["asset"]["path"] == "out/asset"
+    assert values["asset"]["config"]["gaussians"] > 0
+
+
+def test_verify_looks_into_a_folder_of_artifacts(tmp_path: Path, capsys: Capture) -> None:
+    for name, kind in (("frog/clip", "clip"), ("frog/asset", "asset"), ("report", "report")):
+        make(tmp_path / name, kind=kind)
+    said = orster(capsys, "verify", tmp_path, "--json")
+    assert [Path(p).name for p in said.data["artifacts"]] == ["asset", "clip", "report"]
+    (tmp_path / "frog" / "clip" / "manifest.json").write_text("{")
+    said = orster(capsys, "verify", tmp_path / "frog", "--json")
+    assert said.code == 3
+    assert "clip/manifest.json" in said.failure["error"]
+    assert "asset" not in said.failure["error"].replace("frog/asset", "")
+
+
+def test_the_last_word_may_be_the_option_of_the_output(here: Path, capsys: Capture) -> None:
+    said = orster(capsys, "generate", "a frog", "-o")
+    assert said.code == 2
+    assert "'-o' requires an argument" in said.err
+    assert "say where to write: -o frog/" in said.err
 
 
 def test_clips_of_two_sizes_are_named_and_lengths_are_said(here: Path, capsys: Capture) -> None:

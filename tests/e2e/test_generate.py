@@ -55,3 +55,42 @@ def test_a_text_becomes_an_asset_and_both_orbits_are_sampled_as_the_model_says(
     # what is asked for stands above what the model says
     assert config == {**asset.manifest.config["sample"], "steps": 3}
     assert len(read_clip(out / "clip")) == clip.content["frames"]
+
+
+@pytest.mark.slow
+def test_several_orbits_start_from_an_asset_of_the_first_and_are_fitted_together(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, creature: Path
+) -> None:
+    glb, out = creature, tmp_path / "made"
+    words = (
+        "generate",
+        "a creature walking",
+        "--object",
+        str(glb),
+        "-o",
+        str(out),
+        "--orbits",
+        "3",
+    )
+    words += ("--device", "cpu", "--json", "--anyway", "--set", "sample.strength=0.5")
+    said = orster(capsys, *words, *SETTINGS)
+    assert said.code == 0, said.err
+    first = open_artifact(out / "orbits" / "first", "asset")
+    folders = [out / "clip", out / "orbits" / "clip-120", out / "orbits" / "clip-240"]
+    clips = [open_artifact(folder, "clip") for folder in folders]
+    starts = [float(read_clip(folder).cameras.azimuths[0]) for folder in folders]
+    assert starts == pytest.approx([0.0, 120.0, -120.0], abs=1e-3)
+    for clip, parents in zip(clips, ([], [first.id], [first.id]), strict=True):
+        assert [p.id for p in clip.manifest.parents if p.kind == "asset"] == parents
+    asset = open_artifact(out / "asset", "asset")
+    assert [p.id for p in asset.manifest.parents if p.kind == "clip"] == [c.id for c in clips]
+    assert asset.content["frames"] == [len(read_clip(folder)) for folder in folders]
+    assert (out / "asset" / "object.glb").read_bytes() == glb.read_bytes()
+    again = orster(capsys, *words, *SETTINGS)
+    assert again.data["status"] == "up to date"
+    # one step of it, as the shell has it
+    line = ("sample-video", "a creature walking", "--object", str(glb), "--start", str(first.path))
+    line += ("--azimuth-start", "120", "--strength", "0.5", "--anyway", "--device", "cpu", "--json")
+    said = orster(capsys, *line, "-o", str(tmp_path / "one"), "--set", f"sample.steps={STEPS}")
+    assert said.code == 0, said.err
+    assert said.data["id"] == clips[1].id

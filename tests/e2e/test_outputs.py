@@ -38,6 +38,7 @@ WRITES = {
     "sample-video --image @x.png -m @model": "clip",
     "sample-video --object @dataset#key -c @set.toml": "clip",
     "sample-video --object @clip": "clip",
+    "sample-video --object @clip --start @asset": "clip",
     "construct @clip-1 @clip-2 --static-orbit @clip-3 -m @model": "asset",
     "construct @dataset#frog-00:eval": "asset",
     "construct @video.mp4 -c @set.toml": "asset",
@@ -52,6 +53,7 @@ WRITES = {
 INTO = {  # commands that write several artifacts below a folder, and their names there
     "generate --image @x.png -m @model -c @set.toml": {"clip": "clip", "asset": "asset"},
     "generate --object @clip": {"clip": "clip", "asset": "asset"},
+    "generate --object @clip --orbits 2": {"clip": "orbits/clip-180", "asset": "orbits/first"},
     "sample-video --object @clip -m @model --seeds 3-4": {"clip": "seed-0004"},
 }
 # commands that write files for other programs, which are no artifacts: tests/e2e/test_export.py

@@ -141,3 +141,25 @@ def test_webdataset_reads_the_shards_as_they_are(objects: Path, tmp_path: Path) 
     assert fields <= samples[0].keys()
     image = samples[0]["front.03.png"]
     assert (image.size, image.mode) == ((24, 24), "RGBA")
+
+
+def test_several_orbits_of_a_motion(objects: Path, tmp_path: Path) -> None:
+    """Each is the orbit that a dataset of its azimuth alone would hold, and is opened by its name."""
+    out, alone = tmp_path / "orbits", tmp_path / "alone"
+    orster(objects / "cat.glb", "-o", out, "--azimuths", "0,90,200", *TINY)
+    orster(objects / "cat.glb", "-o", alone, "--azimuths", "200", *TINY)
+    assert open_artifact(out).verify(Silent()) == []
+    views = {"dynamic", "static", "front", "orbit-090", "orbit-200"}
+    assert set(Dataset.open(out).info("cat-01")["frames"]) == views
+    opened = open_clip(f"{out}#cat-01:orbit-200", OrbitFlags(), Silent())
+    assert opened.static is not None
+    wanted = open_clip(f"{alone}#cat-01", OrbitFlags(), Silent()).clip
+    assert torch.equal(opened.clip.frames, wanted.frames)
+    torch.testing.assert_close(opened.clip.cameras.w2c, wanted.cameras.w2c)
+    with pytest.raises(InputError, match=r"no view 'orbit-90'.*did you mean 'orbit-090'"):
+        open_clip(f"{out}#cat-01:orbit-90", OrbitFlags(), Silent())
+    with pytest.raises(InputError, match="has no view 'orbit-270'"):
+        open_clip(f"{out}#cat-01:orbit-270", OrbitFlags(), Silent())
+    for wrong in ("0,0", "0,360", "x"):
+        with pytest.raises(ConfigError, match=r"prepare\.azimuths"):
+            orster(objects / "cat.glb", "-o", tmp_path / "w", "--azimuths", wrong, *TINY)

@@ -13,7 +13,8 @@ import pytest
 
 from orster_cli.core.errors import InputError
 from tools.fuzz import workers
-from tools.fuzz.__main__ import KINDS, make_bases
+from tools.fuzz.__main__ import KINDS, make_bases, missing
+from tools.fuzz.commands import PARTS, trials
 from tools.fuzz.inputs import Kind
 
 FEW = {"safetensors": 80, "ply": 60, "gltf": 60, "manifests": 30, "cameras": 30, "captions": 40}
@@ -105,6 +106,28 @@ def test_batches_go_on_where_they_were_stopped() -> None:
     assert list(workers.batches(1200, {})) == [(0, 500), (500, 500), (1000, 200)]
     assert list(workers.batches(1200, {0: 100, 500: 500})) == [(100, 400), (1000, 200)]
     assert list(workers.batches(300, {0: 500})) == []
+
+
+def test_what_is_left_of_the_budget_is_told() -> None:
+    whole = [
+        {"part": kind.name, "seed": 0, "count": kind.budget, "seconds": 1.0}
+        for kind in KINDS.values()
+    ]
+    whole += [
+        {"part": part, "seed": 0, "command": command, "count": budget, "seconds": 1.0}
+        for part in PARTS
+        for command, _, budget in trials(part)
+    ]
+    assert missing(whole, 0) == []
+    assert len(missing(whole, 1)) == len(whole) + 1  # nothing of another seed is done
+    (most,) = [
+        one for one in whole if (one["part"], one.get("command")) == ("moments", "construct")
+    ]
+    most |= {"count": 40, "seconds": 80.0}
+    assert missing(whole, 0) == [
+        "moments construct: 60 of 100, about 2 min",
+        "1 parts, about 0.0 hours and the kills",
+    ]
 
 
 def test_tests_reach_no_other_machine() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from orster_cli.export.options import ExportOptions
 from orster_cli.export.packed_quats import pack_quats, unpack_quats
 from orster_cli.export.run import export_asset
 from orster_cli.export.spz import HEADER, MAGIC, read_spz, spz_bytes
+from orster_cli.geometry.axes import turned
 from tests.helpers.assets import lopsided, moving
 
 MOVING = {"4dgs": "fourdgs", "usd": "pxr"}
@@ -60,6 +63,40 @@ def test_quaternions_come_back_as_the_same_turn(seed: int, scale: float) -> None
     assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-6
     # half a step of 10 bits is 0.0007 in three numbers; the fourth, at least 0.5, is off by their sum
     assert np.abs((found * unit).sum(axis=1)).min() > 1 - (3 * 0.0007**2 + 0.0021**2) / 2
+
+
+def test_a_turn_of_length_0_turns_nothing(tmp_path: Path) -> None:
+    there = lopsided()
+    quats = torch.nn.functional.normalize(there.quats, dim=-1).clone()
+    quats[::3] = 0.0
+    wanted = quats.clone()
+    wanted[::3] = torch.tensor([1.0, 0, 0, 0])
+    path = tmp_path / "a"
+    path.write_bytes(spz_bytes(replace(there, quats=quats)))
+    assert ((read_spz(path).quats * wanted).sum(dim=1).abs() > 0.999).all()
+    path.write_bytes(compressed_ply_bytes(replace(there, quats=quats), up="-y"))
+    order = morton_order(turned(there, "-y").means.double().numpy())
+    found = read_compressed_ply(path, up="-y").quats
+    assert ((found * wanted[torch.from_numpy(order)]).sum(dim=1).abs() > 0.999).all()
+
+
+def test_no_gaussians_are_refused_by_the_writers_and_the_readers(tmp_path: Path) -> None:
+    nothing = pick(lopsided(), torch.zeros(0, dtype=torch.long))
+    for write in (spz_bytes, partial(compressed_ply_bytes, up="z")):
+        with pytest.raises(InputError, match="no Gaussian to write"):
+            write(nothing)
+    path = tmp_path / "a.spz"
+    path.write_bytes(gzip.compress(HEADER.pack(MAGIC, 3, 0, 0, 12, 0, 0)))
+    with pytest.raises(InputError, match="holds no Gaussian"):
+        read_spz(path)
+    path.write_bytes(_without_rows(compressed_ply_bytes(lopsided(), up="z")))
+    with pytest.raises(InputError, match="holds no Gaussian"):
+        read_compressed_ply(path, up="z")
+
+
+def _without_rows(data: bytes) -> bytes:
+    head, end, _ = data.partition(b"end_header\n")
+    return re.sub(rb"(element \w+) \d+", rb"\1 0", head) + end
 
 
 @pytest.mark.parametrize("size", [0.01, 1.0, 300.0, 100_000.0])

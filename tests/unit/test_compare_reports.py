@@ -66,6 +66,53 @@ def test_differences_are_paired() -> None:
     assert (found["improved"], found["worsened"]) == ((d < 0).sum(), (d > 0).sum())
 
 
+def _with_content(values: dict[str, Any], digests: list[str | None]) -> dict[str, Any]:
+    for one, digest in zip(values["subjects"], digests, strict=True):
+        one["reference_sha256"] = digest
+    return values
+
+
+def test_subjects_are_paired_by_the_content_of_their_reference() -> None:
+    """Whatever the subject or its reference is called in either report."""
+    first = _with_content(report(4), ["aa", "bb", "cc", "dd"])
+    second = _with_content(report(4, gain=1), ["aa", "bb", "cc", "dd"])
+    second["subjects"][0] |= {"name": "frog, again", "reference": "data-2/frog"}
+    second["subjects"][1]["name"], second["subjects"][2]["name"] = "object-02", "object-01"
+    result = compare(first, second)
+    assert result["subjects"]["paired"] == [f"object-0{i}" for i in range(4)]
+    assert result["subjects"]["only_second"] == []
+    found = result["metrics"]["psnr"]  # a swap of names would give two other differences
+    assert found["difference"] == pytest.approx(1, abs=0.05)
+    assert found["improved"] == 4
+
+
+def test_an_equal_name_of_another_content_is_no_pair() -> None:
+    first = _with_content(report(4), ["aa", "bb", "cc", "dd"])
+    second = _with_content(report(4), ["aa", "bb", "cc", "xx"])
+    result = compare(first, second)
+    assert result["subjects"]["left_out"] == {"object-03": "another reference in the two reports"}
+    assert len(result["subjects"]["paired"]) == 3
+    one = compare_reports(_only(first, 0), _only(second, 0), NAMES)
+    assert one["subjects"]["paired"] == ["object-00"]
+    with pytest.raises(InputError, match="another reference"):
+        compare_reports(_only(first, 3), _only(second, 3), NAMES)
+
+
+def test_a_reference_that_several_subjects_share_pairs_them_by_name() -> None:
+    first = _with_content(report(4), ["aa"] * 4)
+    second = _with_content(report(4, gain=1), ["aa"] * 3 + [None])  # the last by an older orster
+    second["subjects"].reverse()
+    result = compare(first, second)
+    assert result["subjects"]["paired"] == [f"object-0{i}" for i in range(4)]
+    assert result["metrics"]["psnr"]["improved"] == 4
+
+
+def _only(values: dict[str, Any], index: int) -> dict[str, Any]:
+    found = copy.deepcopy(values)
+    found["subjects"] = [found["subjects"][index]]
+    return found
+
+
 def test_a_metric_without_a_better_way_counts_nothing() -> None:
     found = compare(report(4), report(4, gain=1))["metrics"]["motion"]
     assert found["improved"] is found["worsened"] is None

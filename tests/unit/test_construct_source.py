@@ -205,5 +205,5 @@ def test_an_orbit_for_a_clip_that_has_cameras_is_said_to_be_ignored(tmp_path: Pa
 def test_a_folder_may_have_a_number_sign_in_its_name(tmp_path: Path) -> None:
     write_clip(tmp_path / "clip#1", ball_clip(4, side=16))
     assert len(open_clip(str(tmp_path / "clip#1"), OrbitFlags(), Silent()).clip) == 4
-    with pytest.raises(InputError, match="no manifest"):
+    with pytest.raises(InputError, match="found nothing of that name"):
         open_clip(str(tmp_path / "clip#2"), OrbitFlags(), Silent())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from orster_cli.artifacts.manifest import Kind
 from orster_cli.artifacts.store import begin
@@ -103,6 +104,29 @@ def test_a_folder_with_all_that_construct_reads(tmp_path: Path) -> None:
     assert command_words("construct", sample, Path("o"), ["--static-orbit", "still/{id}"]) == [
         "construct", "--static-orbit", "still/set-horse-00", "-o", "o", "--json", "--", sample.text,
     ]  # fmt: skip
+
+
+def test_a_picture_that_moves_is_a_video(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), (40 * i, 90, 0)) for i in range(3)]
+    for name in ("turn.webp", "turn.png", "turn.apng"):
+        kind = {"format": "PNG" if "png" in name else "WEBP"}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **kind)
+    for name in ("still.webp", "still.png"):
+        frames[0].save(tmp_path / name)
+    (tmp_path / "phone.m4v").touch()
+    (tmp_path / "empty.webp").touch()
+    items, left_out = find_items(tmp_path, "construct")
+    assert sorted(Path(one.text).name for one in items) == [
+        "phone.m4v", "turn.apng", "turn.png", "turn.webp",
+    ]  # fmt: skip
+    assert left_out == 3
+    assert found(tmp_path / "turn.webp", "construct") == {"turn": str(tmp_path / "turn.webp")}
+    (tmp_path / "list.txt").write_text("turn.webp\n")
+    assert found(tmp_path / "list.txt", "construct") == {"turn": str(tmp_path / "turn.webp")}
+    kinds = {Path(one.text).name for one in find_items(tmp_path, "generate")[0]}
+    assert kinds == {f"{stem}.{end}" for stem in ("turn", "still") for end in ("png", "webp")} | {
+        "empty.webp"
+    }
 
 
 def test_evaluate_reads_the_assets(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 
 from orster_cli.ui.out import Out, ReaderGone, table
+from orster_cli.ui.recall import recalled
 from orster_cli.ui.tables import Table
 from tests.helpers.streams import Closed, Pipe, Terminal
 
@@ -41,7 +42,9 @@ def test_human_in_a_pipe() -> None:
     data, talk = Pipe(), Pipe()
     speak(Out(stdout=data, stderr=talk))
     assert data.getvalue() == "the answer is 42\n"
-    assert talk.getvalue() == "begun\nwarning: odd\nerror[E-X]: broken\n  next: mend it\n"
+    assert talk.getvalue() == (
+        "begun\nwarning: odd\nerror[E-X]: broken\n  next: mend it\n1 notice: odd\n"
+    )
 
 
 def test_human_on_a_terminal_paints_our_words_only() -> None:
@@ -50,8 +53,32 @@ def test_human_on_a_terminal_paints_our_words_only() -> None:
     assert data.getvalue() == "the answer is 42\n"
     assert talk.getvalue() == (
         "begun\n\x1b[33mwarning\x1b[0m: odd\n\x1b[31merror[E-X]\x1b[0m: broken\n"
-        "\x1b[36m  next\x1b[0m: mend it\n"
+        "\x1b[36m  next\x1b[0m: mend it\n1 notice: odd\n"
     )
+
+
+def test_the_last_line_counts_what_was_guessed_or_left_out() -> None:
+    talk = Pipe()
+    out = Out(stdout=Pipe(), stderr=talk)
+    out.earlier = ["a.mp4: 72 of its 120 frames are used"]
+    out.note("a.mp4: assumed 16 frames")
+    out.warn("b.mp4: 72 of its 99 frames are used")
+    out.warn("x\x1b[2J: no mesh " + "and so on " * 20)
+    out.info("a message is no notice")
+    out.result({}, "done")
+    last = talk.getvalue().splitlines()[-1]
+    assert last.startswith("4 notices: a.mp4: 72 of its 120 frames are used (2 alike); x")
+    assert last.endswith("and so ...; a.mp4: assumed 16 frames")
+    assert "\x1b" not in last
+    for one in range(9):
+        out.warn(f"thing {'abcdefghi'[one]}")
+    assert recalled(out.notices()).endswith("; 8 more")
+    assert recalled([]) == ""
+    quiet = Pipe()
+    out = Out(stdout=Pipe(), stderr=quiet, quiet=True)
+    out.note("a guess")
+    out.result({}, "")
+    assert quiet.getvalue() == ""
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
@@ -67,7 +94,12 @@ def test_no_colour_where_it_is_not_wanted(
 def test_json() -> None:
     data, talk = Pipe(), Pipe()
     speak(Out(as_json=True, stdout=data, stderr=talk))
-    assert json.loads(data.getvalue()) == {"ok": True, "warnings": ["odd"], "answer": 42}
+    assert json.loads(data.getvalue()) == {
+        "ok": True,
+        "warnings": ["odd"],
+        "notes": [],
+        "answer": 42,
+    }
     assert [json.loads(line) for line in talk.getvalue().splitlines()] == [
         {"info": "begun"},
         {"warning": "odd"},

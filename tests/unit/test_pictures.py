@@ -81,9 +81,9 @@ def test_what_is_far_from_all_training_images_is_said_with_its_distance(shared_d
     known = shipped.known.images
     assert known is not None
 
-    def said(picture: torch.Tensor) -> list[str]:
+    def said(picture: torch.Tensor, *, follows: bool = False) -> list[str]:
         heard = Silent()
-        warn_far(picture, "x.png", known, shipped.encoder, heard)
+        warn_far(picture, "x.png", known, shipped.encoder, heard, follows=follows)
         return heard.warnings
 
     for path in (shared_data / "media" / "dreamgaussian4d").glob("*.png"):
@@ -92,7 +92,10 @@ def test_what_is_far_from_all_training_images_is_said_with_its_distance(shared_d
         (warning,) = said(rgb)
         assert "x.png: far from everything" in warning
         assert f"at most {known.threshold:.2f}" in warning
-    assert len(said(NOISE)) == 1
+    (warning,) = said(NOISE)
+    assert warning.endswith("expect another object")
+    (warning,) = said(NOISE, follows=True)  # a model that sees the object beside each frame
+    assert warning.endswith("expect a weaker or a torn motion")
 
 
 def test_an_encoder_of_another_width_cannot_be_compared() -> None:

@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from orster_cli.construction import recurrence
 from orster_cli.construction.recurrence import Recurrence, find_recurrence
 from orster_cli.construction.training_views import build_views, mirror_matrix, mirrored_camera
 from orster_cli.core.types import SH_C0, OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.splatting.render_asset import render_frame
 from tests.helpers.assets import ellipsoid
-from tests.helpers.constructing import CPU, creature_views
+from tests.helpers.constructing import CPU, ball_clip, creature_views
 
 
 def test_azimuths_of_an_orbit() -> None:
@@ -92,6 +93,33 @@ def test_one_orbit_alone_shows_its_seam_and_its_mirror(animation: int, shift: fl
     found = find_recurrence([creature_views(animation)["dynamic"]], None)
     assert found.looping
     assert (found.mirror_azimuth, found.mirror_shift) == (0.0, shift)
+
+
+def test_of_planes_that_fit_alike_the_front_or_the_side_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A noisy ball, dark in front and behind and light at its sides: from one orbit a plane has a pair or
+    two, which of them fits best is chance."""
+    ball = ball_clip(frames=24, side=48)
+    light = torch.cos(2 * torch.deg2rad(ball.cameras.azimuths)).float() < 0
+    shade = torch.where(light, 0.8, 0.3)[:, None, None, None]
+    found = {}
+    for oblique in (1.0, recurrence.OBLIQUE):
+        monkeypatch.setattr(recurrence, "OBLIQUE", oblique)
+        found[oblique] = set()
+        for seed in range(4):
+            noise = torch.rand(ball.frames.shape, generator=torch.Generator().manual_seed(seed))
+            clip = replace(ball, frames=shade + 0.1 * noise)
+            found[oblique].add(find_recurrence([clip], None).mirror_azimuth)
+    assert found[recurrence.OBLIQUE] <= {0.0, 90.0}
+    assert not found[1.0] <= {0.0, 90.0}
+
+
+def test_an_object_that_stands_askew_is_still_mirrored_in_its_own_plane() -> None:
+    clip = creature_views(1)["dynamic"]
+    cameras = orbit_cameras(orbit_azimuths(len(clip), start=30.0), width=48, height=48)
+    found = find_recurrence([replace(clip, cameras=cameras)], None)
+    assert found.mirror_azimuth == 30.0
 
 
 def test_a_motion_that_ends_elsewhere_does_not_loop() -> None:

@@ -14,6 +14,7 @@ from orster_cli.core.live import LATEST, PROGRESS
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, Facts, load_bundle, save_bundle
+from orster_cli.diffusion.parametrization import rest_of
 from orster_cli.diffusion.solvers import solver_steps
 from orster_cli.diffusion.trunk import MERGED
 from orster_cli.training.build import build_stage
@@ -379,6 +380,42 @@ def test_a_residual_is_measured_once_and_goes_with_the_model(
     torch.testing.assert_close(noisy.clean, want)
     assert bool(noisy.cond.reference_mask.all(dim=0)[0])  # never dropped: it is the origin
     assert not later.finish().facts.through_rest  # without videos of the object at rest
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "distill", "finetune"])
+def test_a_model_that_turns_to_residuals_begins_from_the_object_at_rest(
+    stage: str, data: Path
+) -> None:
+    """All it learned stays but its output, which meant something else."""
+    start = merged("4d") if stage != "distill" else bundle()
+    if start.std4d.fuse is not None:
+        torch.nn.init.normal_(start.std4d.fuse.leave.weight)  # as after training
+    cfg = replace(CFG, model=replace(CFG.model, parametrization="residual"))
+    cfg = replace(cfg, distill=replace(cfg.distill, enabled=False))  # needs no teachers then
+    role = "4d" if stage == "pretrain" else ""
+    ready = build_stage(stage, role, cfg, source(data), Models(start=Bundle(**vars(start))))
+    model = ready.task.model.eval()  # type: ignore[union-attr]
+    outputs = ("trunk.conv_out.", "fuse.leave.")
+    for name, value in start.std4d.state_dict().items():
+        own = model.state_dict()[name]
+        if name.startswith(outputs):
+            assert not own.any(), name
+        elif own.shape == value.shape:  # not that of the reference, which gets a mask
+            assert torch.equal(own, value), name
+    batch = ready.feed.batch(0, [0, 1])
+    noisy = ready.task.noisy_batch(batch, 0, [0, 1], 1.0)  # type: ignore[operator]
+    form = ready.task.context.parametrization  # type: ignore[union-attr]
+    last = torch.full((2,), form.schedule.num_train_timesteps - 1)
+    pure = form.add_noise(noisy.clean, noisy.draws.noise, last)
+    with torch.no_grad():
+        prediction = model(pure, last, noisy.cond).prediction
+    rest, known = rest_of(noisy.cond)
+    made_of_noise = form.latents_of(form.predict_clean(pure, prediction, last), rest, known)
+    assert known is not None
+    assert known.any()
+    signal = float(form.schedule.alphas_cumprod[-1])  # 0 on a schedule of zero terminal SNR
+    bound = 6 * signal**0.5 * float(ready.finish().facts.residual_scale)  # type: ignore[union-attr,arg-type]
+    assert float((made_of_noise - rest)[known].abs().max()) <= bound + 1e-6
 
 
 def test_a_model_without_a_mask_gets_one_and_predicts_the_same(data: Path) -> None:

@@ -4,6 +4,7 @@ python -m tools.fuzz --all --work DIR                     everything; stop it an
 python -m tools.fuzz --part ply --count 100 --work DIR    a part of it
 python -m tools.fuzz --part ply --only 4711 --work DIR    one mutant again: its files and its trace
 python -m tools.fuzz --page docs/robustness.md --work DIR write the page from the results alone
+python -m tools.fuzz --missing --work DIR                 what is left of the budget, and its processor time
 
 DIR is outside the checkout; DIR/results.jsonl has a line for each batch. Every mutant follows from
 its part, the seed and its number.
@@ -26,7 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from orster_cli.artifacts.provenance import source_revision
-from tools.fuzz.commands import PARTS, run_part
+from tools.fuzz.commands import PARTS, run_part, trials
 from tools.fuzz.inputs import FIRST, Kind
 from tools.fuzz.page import write_page
 from tools.fuzz.pictures import SECOND
@@ -44,6 +45,7 @@ def main(words: list[str]) -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--all", action="store_true", help="the whole budget, then the page")
     what.add_argument("--part", choices=[*KINDS, *PARTS], action="append", help="one part; repeat")
+    what.add_argument("--missing", action="store_true", help="print what is left, and run nothing")
     parser.add_argument("--count", type=int, help="how many of each part (default: its budget)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time, of mutants")
@@ -54,6 +56,9 @@ def main(words: list[str]) -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     if args.only is not None:
         return again(KINDS[args.part[0]], args)
+    if args.missing:
+        print("\n".join(missing(read_results(args.work), args.seed)) or "nothing is left")
+        return 0
     for name in [*KINDS, *PARTS] if args.all else args.part or []:
         if name in KINDS:
             run_mutants(KINDS[name], args)
@@ -72,6 +77,30 @@ def read_results(work: Path) -> list[dict[str, Any]]:
     """Every batch that is recorded in `work`."""
     path = work / "results.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def missing(results: list[dict[str, Any]], seed: int) -> list[str]:
+    """A line for each part and command of which less than its budget is recorded: what `--all` still runs.
+    Its time is that of the recorded trials, times what is left."""
+    budgets = [(kind.name, None, kind.budget) for kind in KINDS.values()]
+    budgets += [(part, command, whole) for part in PARTS for command, _, whole in trials(part)]
+    lines, hours = [], 0.0
+    for part, command, whole in budgets:
+        key = (part, seed, command)
+        mine = [r for r in results if (r["part"], r["seed"], r.get("command")) == key]
+        done = sum(r["count"] for r in mine)
+        if done >= whole:
+            continue
+        each = sum(r["seconds"] for r in mine) / done if done else 0.0
+        name = f"{part} {command or ''}".strip()
+        if part == "kills":  # how many changes a command makes is counted when it runs
+            lines.append(f"{name}: {done} changes done, about {each:.1f} s for each that is left")
+            continue
+        hours += each * (whole - done) / 3600
+        lines.append(
+            f"{name}: {whole - done} of {whole}, about {each * (whole - done) / 60:.0f} min"
+        )
+    return [*lines, f"{len(lines)} parts, about {hours:.1f} hours and the kills"] if lines else []
 
 
 def record(work: Path, result: dict[str, Any]) -> None:
