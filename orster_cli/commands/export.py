@@ -162,8 +162,7 @@ def export(
     options, choice = _options(motion, pictures)
     artifact = _open(asset)
     folder = out or Path(f"{artifact.path}-export")
-    name = _name(artifact.path)
-    _export(artifact, formats, options, choice, folder, name, run, sink)
+    _export(artifact, formats, options, choice, folder, _name(artifact.path), run, sink)
 
 
 def _print_table(sink: Out) -> None:
