@@ -8,7 +8,7 @@ TRAIN ?= $(ORSTER)
 CONFIG ?= orster.toml
 OBJECTS ?= objects
 CAPTIONS ?= $(OBJECTS)/clips.csv
-PRESET ?= balanced
+PRESET ?= fast
 WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
 with := --config $(CONFIG)
 

@@ -166,7 +166,7 @@ def construct(
     """Fit animated 3D Gaussians to orbital clips of one motion, as `orster construct` does.
 
     `clips`: one or several clips, or anything that `open_clip` takes; a clip from memory needs `alpha` or
-    a background of one colour. `preset`: fast, balanced (the default), fine or paper. `static_orbit`: the
+    a background of one colour. `preset`: fast (the default), balanced, fine or paper. `static_orbit`: the
     object at time 0, where the clips bring none; else `model` samples it ("none": no model; by default the
     shipped model does so for clips that it sampled). `config`: settings such as {"construct.gaussians":
     8000} over the preset's. `out`: folder of the artifact, in which an interrupted fit goes on; without it

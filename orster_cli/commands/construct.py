@@ -68,7 +68,7 @@ def construct(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="fast, balanced (the default), fine or paper.", rich_help_panel=SETTINGS),
+        typer.Option(help="fast (the default), balanced, fine or paper.", rich_help_panel=SETTINGS),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of the fit.", rich_help_panel=SETTINGS)

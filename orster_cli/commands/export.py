@@ -98,6 +98,14 @@ class PictureFlags:
             help="Axis that points up in files of Gaussians: z, y or -y.", rich_help_panel=SETTINGS
         ),
     ] = ""
+    frame: Annotated[
+        str,
+        typer.Option(
+            help="World of the files, where cameras of another scale or centre were given: input (theirs) "
+            "or orster (the object at the origin, 1 long).",
+            rich_help_panel=SETTINGS,
+        ),
+    ] = "input"
     program: Annotated[
         str | None,
         typer.Option(
@@ -154,8 +162,7 @@ def export(
     options, choice = _options(motion, pictures)
     artifact = _open(asset)
     folder = out or Path(f"{artifact.path}-export")
-    name = _name(artifact.path)
-    _export(artifact, formats, options, choice, folder, name, run, sink)
+    _export(artifact, formats, options, choice, folder, _name(artifact.path), run, sink)
 
 
 def _print_table(sink: Out) -> None:
@@ -171,28 +178,16 @@ def _options(
     motion: MotionFlags, pictures: PictureFlags
 ) -> tuple[ExportOptions, MeshChoice | None]:
     """The flags as options. ConfigError."""
-    from orster_cli.core.errors import ConfigError
-    from orster_cli.core.names import did_you_mean
     from orster_cli.export.moments import parse_times
     from orster_cli.export.options import (
-        PROGRAMS,
-        UP,
         ExportOptions,
         parse_color,
+        parse_frame,
         parse_mesh,
         parse_size,
+        parse_up,
     )
 
-    up = pictures.up
-    if pictures.program is not None:
-        if pictures.program not in PROGRAMS:
-            guess = did_you_mean(pictures.program, list(PROGRAMS))
-            raise ConfigError(f"--for: expected {', '.join(PROGRAMS)}{guess}")
-        if up:
-            raise ConfigError("--for and --up both say which axis points up: give one of them")
-        up = PROGRAMS[pictures.program]
-    if up and up not in UP:
-        raise ConfigError(f"--up: expected z, y or -y, got {up!r}")
     if pictures.background:
         parse_color(pictures.background)
     options = ExportOptions(
@@ -203,7 +198,8 @@ def _options(
         background=pictures.background,
         camera=pictures.camera,
         elevation=pictures.elevation,
-        up=up,
+        up=parse_up(pictures.up, pictures.program),
+        frame=parse_frame(pictures.frame),
         bones=motion.skin,
     )
     return options, None if motion.mesh is None else parse_mesh(motion.mesh)
@@ -290,6 +286,7 @@ def _job(
     from orster_cli.export.cleaning import clean
     from orster_cli.export.job import ExportJob
     from orster_cli.export.source_mesh import open_source_mesh
+    from orster_cli.export.world import world_of_files
     from orster_cli.inputs.objects import SourceObject, animation_of, named_objects, source_object
 
     cleaned = clean(load_asset(artifact.path))
@@ -297,8 +294,7 @@ def _job(
         sink.warn(cleaned.describe())
     counts = artifact.content.get("frames")
     frames = int(counts[0]) if isinstance(counts, list) and counts else 24
-    wants_mesh = any(one.name == "glb" for one in formats)
-    found = None
+    wants_mesh, found = any(one.name == "glb" for one in formats), None
     if choice is not None:
         clip = animation_of(artifact, choice.path) if choice.clip is None else choice.clip
         found = SourceObject(choice.path, clip)
@@ -326,6 +322,14 @@ def _job(
         frames=frames,
         mesh=mesh,
         prompt=artifact.content.get("prompt"),
+        world=world_of_files(
+            artifact.content.get("similarity"),
+            formats,
+            options,
+            sink,
+            own_mesh=mesh is not None,
+            where=str(artifact.path),
+        ),
     )
 
 

@@ -27,7 +27,7 @@ def generate(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="Preset of construct: fast, balanced (the default), fine or paper.",
+            help="Preset of construct: fast (the default), balanced, fine or paper.",
             rich_help_panel=SETTINGS,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""Settings of `orster construct`. The defaults are the `balanced` preset."""
+"""Settings of `orster construct`. The defaults are the `fast` preset."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class ConstructConfig:
         128, "side of the training images, pixels (0: the clip's own)", minimum=0, maximum=4096
     )
     gaussians: int = setting(
-        10_000, "Gaussians at the start of the fit", minimum=64, maximum=2_000_000
+        6000, "Gaussians at the start of the fit", minimum=64, maximum=2_000_000
     )
     max_gaussians: int = setting(
-        14_000, "Gaussians at most, after densification", minimum=64, maximum=5_000_000
+        8000, "Gaussians at most, after densification", minimum=64, maximum=5_000_000
     )
     static_steps: int = setting(
-        1000, "optimizer steps of the static stage: canonical Gaussians, at time 0", minimum=0
+        500, "optimizer steps of the static stage: canonical Gaussians, at time 0", minimum=0
     )
     coarse_steps: int = setting(
-        1200, "optimizer steps of the coarse stage: deformation field, L_hex (Eq. 17)", minimum=0
+        500, "optimizer steps of the coarse stage: deformation field, L_hex (Eq. 17)", minimum=0
     )
     fine_steps: int = setting(
-        4800, "optimizer steps of the fine stage: Gaussians and field, L_gs (Eq. 18)", minimum=0
+        1100, "optimizer steps of the fine stage: Gaussians and field, L_gs (Eq. 18)", minimum=0
     )
     # losses; the paper publishes no weights
     l1: float = setting(1.0, "weight of the L1 image loss (Eq. 18)", minimum=0)

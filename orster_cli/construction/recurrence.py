@@ -168,14 +168,16 @@ def _best_mirror(images: _Images, turn: float, looping: bool) -> tuple[float, fl
     """Score, azimuth, offset and shift of the best mirror hypothesis.
 
     Pairs of static frames test the symmetry of the object, pairs of moving frames that of its motion.
-    There are many of the first and few of the second, so both have equal weight in the choice; the score
-    is the worse of the two. From one orbit alone a hypothesis has two to four pairs, and the best of all
-    may be so by chance: the planes of azimuth 0 and 90, in which most objects are put, come first unless
-    another one is `OBLIQUE` times better."""
+    There are many of the first and few of the second, so both have equal weight in the choice of the
+    plane; the score is the worse of the two. It decides the shift: a fish whose tail is in the middle at
+    the start is symmetric there, which says nothing about how it swims on. From one orbit alone a
+    hypothesis has two to four pairs, and the best of all may be so by chance: the planes of azimuth 0 and
+    90, in which most objects are put, come first unless another one is `OBLIQUE` times better."""
+    shifts = (0.0, 0.5) if looping else (0.0,)
     hypotheses = [
         (_mirror_differences(images, azimuth, offset * OFFSET_STEP, shift), azimuth, offset, shift)
         for azimuth in (AZIMUTH_STEP * k for k in range(int(180 / AZIMUTH_STEP)))
-        for shift in ((0.0, 0.5) if looping else (0.0,))
+        for shift in shifts
         for offset in sorted(range(-OFFSETS, OFFSETS + 1), key=abs)
     ]
 
@@ -184,7 +186,10 @@ def _best_mirror(images: _Images, turn: float, looping: bool) -> tuple[float, fl
         mean = sum(differences) / len(differences)
         return mean if azimuth % 90 == 0 else OBLIQUE * mean
 
-    means, azimuth, offset, shift = min(hypotheses, key=fit)
+    plane = min(hypotheses, key=fit)[1]
+    there = [[h for h in hypotheses if h[1] == plane and h[3] == shift] for shift in shifts]
+    best = min((min(group, key=fit) for group in there), key=lambda h: max(h[0]))
+    means, azimuth, offset, shift = best
     return max(means) / turn, azimuth, offset * OFFSET_STEP, shift
 
 

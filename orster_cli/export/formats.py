@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Format:
     """`suffix`: of the file, or "/" and the end of the folder's name; `least`: dB that what is read back
     must reach, whole images on white; `writer`: "module:function" below `orster_cli`; `extra`: of the
-    package that installs `module`, which the writer imports."""
+    package that installs `module`, which the writer imports; `placed`: the file holds coordinates."""
 
     name: str
     suffix: str
@@ -33,6 +33,7 @@ class Format:
     writer: str
     extra: str = ""
     module: str = ""
+    placed: bool = False
 
     @property
     def is_folder(self) -> bool:
@@ -67,6 +68,7 @@ _ALL = (
         loses="what the mesh cannot show: colour changes; without a mesh, detail",
         least=0.0,  # the mesh is the file's own: its vertices are checked, not its looks
         writer="export.mesh_file:write_mesh_glb",
+        placed=True,
     ),
     Format(
         name="html",
@@ -83,6 +85,7 @@ _ALL = (
         loses="motion between the moments",
         least=35.0,
         writer="export.splats:write_ply_sequence",
+        placed=True,
     ),
     Format(
         name="glb-splats",
@@ -91,6 +94,7 @@ _ALL = (
         loses="motion",
         least=35.0,
         writer="export.splats:write_splat_glb",
+        placed=True,
     ),
     Format(
         name="spz",
@@ -99,6 +103,7 @@ _ALL = (
         loses="motion, 3 % of a size, colours beyond 8 bits",
         least=35.0,
         writer="export.spz:write_spz",
+        placed=True,
     ),
     Format(
         name="compressed-ply",
@@ -107,6 +112,7 @@ _ALL = (
         loses="motion, order, what 10 bits of a place or size in its chunk lose",
         least=35.0,
         writer="export.compressed_ply:write_compressed_ply",
+        placed=True,
     ),
     Format(
         name="4dgs",
@@ -117,6 +123,7 @@ _ALL = (
         writer="export.fourdgs_file:write_4dgs",
         extra="4dgs",
         module="fourdgs",
+        placed=True,
     ),
     Format(
         name="usd",
@@ -127,6 +134,7 @@ _ALL = (
         writer="export.usd_file:write_usd",
         extra="usd",
         module="pxr",
+        placed=True,
     ),
     Format(
         name="mp4",
@@ -167,6 +175,7 @@ _ALL = (
         loses="other views",
         least=35.0,
         writer="export.pictures:write_transforms_folder",
+        placed=True,
     ),
 )
 FORMATS = {one.name: one for one in _ALL}

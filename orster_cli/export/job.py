@@ -8,13 +8,15 @@ from typing import Any
 from orster_cli.core.reporting import Reporter
 from orster_cli.export.options import ExportOptions
 from orster_cli.export.source_mesh import SourceMesh
+from orster_cli.geometry.similarity import Similarity
 from orster_cli.splatting.gaussians4d import Gaussians4D
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportJob:
     """`name`: of the files; `asset`: cleaned; `frames`: of the clip that it was constructed from; `mesh`:
-    the mesh that it came from, or None; `prompt`: its text."""
+    the mesh that it came from, or None; `prompt`: its text; `world`: brings the world of the files to
+    ours."""
 
     name: str
     asset: Gaussians4D
@@ -23,6 +25,7 @@ class ExportJob:
     frames: int = 24
     mesh: SourceMesh | None = None
     prompt: str | None = None
+    world: Similarity = field(default_factory=Similarity)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ def _approximate(job: ExportJob, path: Path) -> SourceMesh:
         "there is no mesh of the asset: its surface is made from its Gaussians, which is approximate"
     )
     with torch.no_grad():
-        return surface_source(with_low_pass(job.asset.at(0.0)), path)
+        return surface_source(with_low_pass(job.asset.at(0.0)), path, job.world)
 
 
 def read_back_error(path: Path, source: SourceMesh, motion: MeshMotion) -> float:

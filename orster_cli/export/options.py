@@ -16,6 +16,8 @@ from orster_cli.core.names import did_you_mean, printable
 COLORS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
 TRANSPARENT = "transparent"
 UP = ("z", "y", "-y")
+# the world of the files: that of the cameras that were given, or ours, the object at the origin and 1 long
+FRAMES = ("input", "orster")
 # which axis points up in the files that a program expects: Gaussians only, glTF is always +Y up
 PROGRAMS = {"supersplat": "-y", "unity": "-y", "blender": "z", "three": "y"}
 
@@ -25,7 +27,8 @@ class ExportOptions:
     """`times`: moments in [0,1] (None: the clip's own); `fps`; `at`: the moment of a still; `size`: width
     and height in pixels; `background`: a name, #rrggbb, "transparent" or "" (what the format holds best);
     `camera`: "orbit", "fixed" or a file; `up`: the axis that points up in files of Gaussians ("": the
-    format's own); `bones` of a skin; `quality` of lossy pictures, 0 to 100."""
+    format's own); `frame`: the world of the files, one of `FRAMES`; `bones` of a skin; `quality` of lossy
+    pictures, 0 to 100."""
 
     times: tuple[float, ...] | None = None
     fps: float = 12.0
@@ -35,6 +38,7 @@ class ExportOptions:
     camera: str = "orbit"
     elevation: float = 10.0
     up: str = ""
+    frame: str = "input"
     bones: int = 0
     quality: int = 90
 
@@ -58,6 +62,29 @@ class Notes:
     facts: dict[str, object] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+
+def parse_up(up: str, program: str | None) -> str:
+    """The axis that `--up` names, or that the program of `--for` expects; "": neither is given.
+    ConfigError."""
+    if program is not None:
+        if program not in PROGRAMS:
+            guess = did_you_mean(program, list(PROGRAMS))
+            raise ConfigError(f"--for: expected {', '.join(PROGRAMS)}{guess}")
+        if up:
+            raise ConfigError("--for and --up both say which axis points up: give one of them")
+        return PROGRAMS[program]
+    if up and up not in UP:
+        raise ConfigError(f"--up: expected z, y or -y, got {up!r}")
+    return up
+
+
+def parse_frame(text: str) -> str:
+    """One of `FRAMES`. ConfigError."""
+    if text not in FRAMES:
+        guess = did_you_mean(text, list(FRAMES))
+        raise ConfigError(f"--frame: expected {' or '.join(FRAMES)}{guess}")
+    return text
 
 
 def parse_color(text: str) -> Tensor | None:

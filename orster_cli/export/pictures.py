@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.export.job import ExportJob, Outcome
 from orster_cli.export.moments import Moments, check_moves, frame_moments
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from orster_cli.geometry.similarity import Similarity
 from orster_cli.io.animations import read_animation, write_animation
 from orster_cli.io.clip_files import FORMAT, parse_cameras
 from orster_cli.io.images import read_image, write_png
@@ -80,9 +82,10 @@ def write_transforms_folder(job: ExportJob, folder: Path) -> Outcome:
     for i, frame in enumerate(film.frames()):
         names.append(f"images/{i:04d}.png")
         write_png(folder / names[-1], frame)
-    write_transforms(folder / TRANSFORMS, film.clip, names)
+    theirs = replace(film.clip, cameras=job.world.inverse().cameras(film.clip.cameras))
+    write_transforms(folder / TRANSFORMS, theirs, names)
     found = read_transforms(folder)
-    moved = float((found.cameras.w2c - film.clip.cameras.w2c).abs().max())
+    moved = float((found.cameras.w2c - theirs.cameras.w2c).abs().max())
     frames = found.frames if found.alpha is None else torch.cat([found.frames, found.alpha], dim=1)
     outcome = film.outcome(frames)
     return Outcome(psnr=outcome.psnr, facts={**outcome.facts, "poses": moved}, note=outcome.note)
@@ -130,7 +133,9 @@ def _film(job: ExportJob, *, transparent: bool) -> _Film:
     if options.times is None:
         check_moves(job.asset, "a video")
     moments = frame_moments(job.asset, job.frames, options.fps, options.times)
-    cameras = camera_path(options.camera, len(moments.times), options.size, options.elevation)
+    cameras = camera_path(
+        options.camera, len(moments.times), options.size, options.elevation, job.world
+    )
     size = len(cameras) * cameras.width * cameras.height * 4 * 4
     if size > CLIP_MAX_BYTES:
         raise LimitError(
@@ -157,9 +162,16 @@ def _film(job: ExportJob, *, transparent: bool) -> _Film:
     return _Film(clip, moments, color)
 
 
-def camera_path(text: str, frames: int, size: tuple[int, int], elevation: float) -> Cameras:
+def camera_path(
+    text: str,
+    frames: int,
+    size: tuple[int, int],
+    elevation: float,
+    world: Similarity | None = None,
+) -> Cameras:
     """Cameras "orbit", once around; "fixed", in one place; or those of a cameras.json or transforms.json,
     which has one for each frame, or one in all. Resized to `size` (width, height), pixels stay square.
+    `world` brings the world of a transforms.json to ours; a cameras.json is in ours.
 
     ConfigError: another name, or another number of cameras; InputError: a file that cannot be read."""
     width, height = size
@@ -177,7 +189,7 @@ def camera_path(text: str, frames: int, size: tuple[int, int], elevation: float)
     if isinstance(value, dict) and value.get("format") == FORMAT:
         cameras = parse_cameras(value, where=str(path))[0]
     else:
-        cameras = read_cameras(path)
+        cameras = (world or Similarity()).cameras(read_cameras(path))
     if len(cameras) not in (1, frames):
         raise ConfigError(
             f"{path}: {len(cameras)} cameras for {frames} frames",

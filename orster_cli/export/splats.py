@@ -178,15 +178,18 @@ def read_splat_glb(path: Path) -> Gaussians:
 
 
 def gaussians_at(job: ExportJob, time: float) -> Gaussians:
-    """The Gaussians at `time`, with colours that turn with them and sizes that programs can hold: these
-    know no scale of the fit, so its low-pass is part of the sizes."""
+    """The Gaussians at `time` in the world of the files, with colours that turn with them and sizes that
+    programs can hold: these know no scale of the fit, so its low-pass is part of the sizes."""
     with torch.no_grad():
         found = with_low_pass(with_turns(flat_colors(job.asset.at(time))))
-    return replace(found, log_scales=found.log_scales.clamp_min(SMALLEST_LOG_SCALE))
+    held = replace(found, log_scales=found.log_scales.clamp_min(SMALLEST_LOG_SCALE))
+    return job.world.inverse().gaussians(held)
 
 
 def as_written(job: ExportJob, found: Gaussians) -> Gaussians:
-    """What was read back, to be rendered without the low-pass that `gaussians_at` put into the sizes."""
+    """What was read back, in our world, to be rendered without the low-pass that `gaussians_at` put into
+    the sizes."""
+    found = job.world.gaussians(found)
     return found if job.asset.canonical.fitted is None else without_low_pass(found)
 
 

@@ -20,6 +20,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
 from orster_cli.geometry.mesh import srgb_to_linear
+from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.load import read_scene
 from orster_cli.gltf.normalization import Normalization
@@ -35,16 +36,19 @@ SMALL_PART = 0.02  # of the vertices: smaller loose parts are left out
 COLOR_NEIGHBOURS = 6
 
 
-def surface_source(gaussians: Gaussians, path: Path) -> SourceMesh:
-    """A mesh of `gaussians` (the asset at time 0), written to `path` as a still `.glb` in the asset's own
-    coordinates. InputError: they enclose nothing."""
+def surface_source(gaussians: Gaussians, path: Path, world: Similarity | None = None) -> SourceMesh:
+    """A mesh of `gaussians` (the asset at time 0), written to `path` as a still `.glb`. `world` brings its
+    coordinates to the asset's own; None: they are these. InputError: they enclose nothing."""
+    world = world or Similarity()
     vertices, triangles = extract_surface(gaussians)
     normals = vertex_normals(vertices, triangles)
     out = GlbWriter()
     rgb = srgb_to_linear(_colors(gaussians, vertices))
     attributes = {
         "POSITION": out.accessor(
-            (vertices @ TO_Z_UP).astype(np.float32), target=VERTICES, bounds=True
+            ((vertices / world.scale + world.center) @ TO_Z_UP).astype(np.float32),
+            target=VERTICES,
+            bounds=True,
         ),
         "NORMAL": out.accessor((normals @ TO_Z_UP).astype(np.float32), target=VERTICES),
         "COLOR_0": out.accessor(rgb.astype(np.float32), target=VERTICES),
@@ -61,8 +65,10 @@ def surface_source(gaussians: Gaussians, path: Path) -> SourceMesh:
     out.root["extensionsUsed"] = ["KHR_materials_unlit"]
     path.write_bytes(out.to_bytes())
     document = read_gltf(path)
-    same = Normalization(scale=1.0, offset=np.zeros(3), reason="unit")
-    return SourceMesh(document, read_scene(document, unweld=False), None, same)
+    place = Normalization(
+        scale=world.scale, offset=-world.scale * np.array(world.center), reason="unit"
+    )
+    return SourceMesh(document, read_scene(document, unweld=False), None, place)
 
 
 def extract_surface(gaussians: Gaussians, *, cells: int = CELLS) -> tuple[np.ndarray, np.ndarray]:

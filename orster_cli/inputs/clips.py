@@ -165,6 +165,9 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
             condition=condition,
             mesh=find_object(path),
             sampled=path if artifact and artifact.manifest.command == "sample-video" else None,
+            similarity=Similarity.of(
+                artifact.content.get("similarity") if artifact else None, where=str(path)
+            ),
         )
     if find_transforms(path) is not None:
         return replace(_from_transforms(path, reporter), inputs=files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.reporting import Silent
@@ -23,14 +21,14 @@ from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.render_asset import render_frame
 from tests.helpers.assets import lopsided, moving
-from tests.helpers.browser import WAIT, chromium, missing, playwright_driver
-from tests.helpers.readers import npm
+from tests.helpers.browser import chromium, missing, playwright_driver
+from tests.helpers.three_page import screenshot, three_page
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(bool(missing()), reason=missing() or "a browser is here"),
 ]
-SIDE, ADDRESS = 128, "http://three.test"
+SIDE = 128
 PAGE = """<!doctype html><body style="margin:0">
 <script type="importmap">{"imports": {
   "three": "/three/build/three.webgpu.js", "three/webgpu": "/three/build/three.webgpu.js",
@@ -102,37 +100,14 @@ def own() -> np.ndarray:
 
 def in_three(browser: Any, path: Path) -> np.ndarray:
     """[2,H,W,3] the file as three.js draws it, from the same places."""
-    package = npm("three")
-    page = browser.new_page(viewport={"width": SIDE, "height": SIDE})
-    errors: list[str] = []
-    page.on("console", lambda said: said.type == "error" and errors.append(said.text))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-
-    def answer(route: Any) -> None:
-        place = route.request.url.removeprefix(ADDRESS).partition("?")[0]
-        if place == "/":
-            route.fulfill(body=PAGE, content_type="text/html")
-        elif place == f"/{path.name}":
-            route.fulfill(body=path.read_bytes(), content_type="application/octet-stream")
-        elif place.startswith("/three/"):
-            file = package / place.removeprefix("/three/")
-            route.fulfill(body=file.read_bytes(), content_type="text/javascript")
-        else:
-            route.fulfill(status=404)
-
-    page.route("**/*", answer)
-    page.goto(f"{ADDRESS}/?file=/{path.name}")
-    page.wait_for_function("window.ready", timeout=WAIT)
     shown = []
-    for camera in cameras():
-        x, y, z = (float(v) for v in camera.c2w[0, :3, 3])
-        focal = float(camera.K[0, 1, 1])
-        fov = float(np.degrees(2 * np.arctan(SIDE / 2 / focal)))
-        page.evaluate("([place, fov]) => show(place, fov)", [[x, z, -y], fov])
-        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        shown.append(np.asarray(picture) / 255)
-    page.close()
-    assert [text for text in errors if "favicon" not in text] == []
+    with three_page(browser, PAGE, path, SIDE) as page:
+        for camera in cameras():
+            x, y, z = (float(v) for v in camera.c2w[0, :3, 3])
+            focal = float(camera.K[0, 1, 1])
+            fov = float(np.degrees(2 * np.arctan(SIDE / 2 / focal)))
+            page.evaluate("([place, fov]) => show(place, fov)", [[x, z, -y], fov])
+            shown.append(screenshot(page))
     return np.stack(shown)
 
 

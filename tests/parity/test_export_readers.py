@@ -15,6 +15,7 @@ from orster_cli.export.formats import FORMATS
 from orster_cli.export.job import ExportJob
 from orster_cli.export.options import ExportOptions
 from orster_cli.export.run import export_asset
+from orster_cli.geometry.similarity import Similarity
 from tests.helpers import readers
 from tests.helpers.assets import lopsided, moving
 from tests.helpers.readers import Read, differences, expected, library
@@ -32,13 +33,14 @@ PACKED = {"places": 8e-4, "sizes": 0.01, "colors": 0.6 / 255, "opacities": 0.6 /
 AT = 0.3
 
 
-def export(folder: Path, name: str, **options: object) -> Path:
+def export(folder: Path, name: str, world: Similarity | None = None, **options: object) -> Path:
     job = ExportJob(
         name="thing",
         asset=moving(lopsided(), amount=0.05),
         options=ExportOptions(at=AT, **options),  # type: ignore[arg-type]
         reporter=Silent(),
         frames=6,
+        world=world or Similarity(),
     )
     return next(iter(export_asset(job, [FORMATS[name]], folder, force=False))).path
 
@@ -174,3 +176,21 @@ def test_usd_has_the_schema_and_is_interpolated(tmp_path: Path) -> None:
     means = np.array(splats.GetPositionsAttr().Get(0))
     assert (np.array(low) < means.min(axis=0)).all()
     assert (np.array(high) > means.max(axis=0)).all()
+
+
+@pytest.mark.parametrize("name", ["4dgs", "usd"])
+def test_moving_formats_stand_in_the_world_of_given_cameras(tmp_path: Path, name: str) -> None:
+    library({"4dgs": "fourdgs", "usd": "pxr.UsdVol"}[name])
+    world = Similarity(scale=0.25, center=(3.0, -2.0, 5.0))
+    path = export(tmp_path, name, world)
+    if name == "4dgs":
+        files = library("fourdgs.keyframe_delta_file")
+        decoded, _ = files.decode_indexed(path.read_bytes())
+        found = np.asarray(files.render_at(decoded, 0.0)["centers"])
+    else:
+        stage = library("pxr.Usd").Stage.Open(str(path))
+        prim = library("pxr.UsdVol").ParticleField3DGaussianSplat(stage.GetDefaultPrim())
+        found = np.array(prim.GetPositionsAttr().Get(0.0))
+    wanted = 4 * now(0.0).means.numpy() + np.array(world.center)
+    assert np.abs(found.mean(axis=0) - wanted.mean(axis=0)).max() < 2e-3
+    assert np.abs(np.ptp(found, axis=0) - np.ptp(wanted, axis=0)).max() < 2e-2

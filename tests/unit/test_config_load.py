@@ -152,6 +152,11 @@ def test_more_gaussians_at_the_start_than_at_most_is_an_error() -> None:
     assert (cfg.gaussians, cfg.max_gaussians) == (20_000, 20_000)
 
 
+def test_construct_without_a_preset_is_the_fast_one() -> None:
+    assert resolve(template="construct-fast").config.construct == resolve().config.construct
+    assert resolve(template="construct-balanced").config.construct != resolve().config.construct
+
+
 @pytest.mark.parametrize("name", ["ORSTER", "ORSTER_HOME", "ORSTER_DATA", "ORSTER_DEBUG"])
 def test_other_variables_are_left_alone(name: str) -> None:
     assert resolve(environ={name: "1"}) == resolve()

@@ -1,5 +1,6 @@
 """Loops and mirrored gaits are found where they are, and not where they are not."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from orster_cli.construction import recurrence
 from orster_cli.construction.recurrence import Recurrence, find_recurrence
 from orster_cli.construction.training_views import build_views, mirror_matrix, mirrored_camera
-from orster_cli.core.types import OrbitClip
+from orster_cli.core.types import SH_C0, OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from orster_cli.splatting.render_asset import render_frame
+from tests.helpers.assets import ellipsoid
 from tests.helpers.constructing import CPU, ball_clip, creature_views
 
 
@@ -28,6 +31,44 @@ def test_walk_and_hop(animation: int, shift: float) -> None:
     assert found.mirror_azimuth == 0.0
     assert found.mirror_shift == shift
     assert "loops" in found.describe()
+
+
+def swimming() -> tuple[OrbitClip, OrbitClip]:
+    """One orbit of a body that bends to the left and right, most at its tail (+Y), and its static orbit.
+    The swing begins in the middle."""
+    body = ellipsoid(400, axes=(0.08, 0.45, 0.12))
+    along = body.means[:, 1] / 0.45
+    color = torch.stack([0.5 + 0.4 * along, 0.6 * along.abs(), 0.3 - 0.2 * along], dim=1)
+    body = replace(
+        body,
+        sh=((color - 0.5) / SH_C0)[:, None],
+        log_scales=torch.full((len(along), 3), 0.03).log(),
+    )
+    cameras = orbit_cameras(orbit_azimuths(24), width=64, height=64)
+
+    def seen(times: torch.Tensor) -> OrbitClip:
+        frames, alphas = [], []
+        for i, time in enumerate(times.tolist()):
+            swing = math.sin(2 * math.pi * time) * (along + 1)
+            means = body.means.clone()
+            means[:, 0] += 0.05 * swing
+            means[:, 2] += 0.005 * swing  # no motion is quite its own mirror image
+            rgb, alpha = render_frame(replace(body, means=means), cameras, i)
+            frames.append(rgb / alpha.clamp_min(1e-6))
+            alphas.append(alpha)
+        return OrbitClip(
+            frames=torch.stack(frames), alpha=torch.stack(alphas), cameras=cameras, times=times
+        )
+
+    return seen(torch.arange(24) / 23), seen(torch.zeros(24))
+
+
+def test_a_tail_in_the_middle_at_the_start_does_not_hide_its_swing() -> None:
+    """The object at rest is its own mirror image; its motion is that half a cycle later."""
+    clip, static = swimming()
+    found = find_recurrence([clip], static)
+    assert found.looping
+    assert (found.mirror_azimuth, found.mirror_shift) == (0.0, 0.5), found
 
 
 def test_a_one_sided_object_is_not_mirrored() -> None:
