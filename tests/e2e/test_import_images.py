@@ -155,7 +155,7 @@ def test_the_archive_holds_both_branches(place: Path, tmp_path: Path, capsys: Ca
     assert (said.code, "by its name the other" in said.failure["error"]) == (3, True)
 
 
-@pytest.mark.parametrize("student", ["videomv", slow("i2vgen-xl")])
+@pytest.mark.parametrize("student", [slow("videomv"), slow("i2vgen-xl")])
 def test_the_stages_from_imported_models_to_a_clip_from_an_image(
     student: str, place: Path, capsys: Capture
 ) -> None:

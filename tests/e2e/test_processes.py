@@ -49,6 +49,7 @@ def test_processes_give_the_losses_of_one(
     assert_same_losses(tmp_path / "one", tmp_path / "many", stages)
 
 
+@pytest.mark.slow
 def test_dropout_is_that_of_one_process_with_as_many_parts(tmp_path: Path) -> None:
     talk = tmp_path / "talk.txt"
     group = start_group(talk, 2, processes.with_dropout, tmp_path / "two", 1)

@@ -76,6 +76,7 @@ def test_the_other_direction_is_found() -> None:
     assert "goes round clockwise: taken as such" in said[0]
 
 
+@pytest.mark.slow
 def test_another_elevation_is_found() -> None:
     found, said = _opened(_creature(1.0, 20.0))
     height = float(found.cameras.positions[:, 2].mean())

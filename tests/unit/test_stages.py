@@ -382,7 +382,7 @@ def test_a_residual_is_measured_once_and_goes_with_the_model(
     assert not later.finish().facts.through_rest  # without videos of the object at rest
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "distill", "finetune"])
+@pytest.mark.parametrize("stage", [slow("pretrain"), slow("distill"), "finetune"])
 def test_a_model_that_turns_to_residuals_begins_from_the_object_at_rest(
     stage: str, data: Path
 ) -> None:
