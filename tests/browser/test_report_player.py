@@ -132,7 +132,7 @@ def test_it_plays_pauses_and_loops(watched: Watched) -> None:
     page = watched.page
     play = page.locator(".clips .play").first
     play.click()
-    assert play.get_attribute("aria-label") == "Pause"
+    until(page, "document.querySelector('.clips .play').ariaLabel === 'Pause'")  # with a frame
     until(page, "orster.players[0].frame >= 4")
     assert page.evaluate("orster.players[1].state.playing") == 0
     until(page, "orster.players[0].frame < 4")  # round the end

@@ -115,5 +115,5 @@ def test_a_command_that_fails_ends_it_with_its_exit_code(tmp_path: Path) -> None
     line = [sys.executable, "-m", "orster_cli", "demo", tmp_path / "demo", "--device", "abacus"]
     done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "$ orster generate" in done.stderr
+    assert "step 1 of 7: orster generate" in done.stderr
     assert not (tmp_path / "demo" / "index.html").exists()
