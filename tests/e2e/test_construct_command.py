@@ -136,6 +136,7 @@ def _same_after_kills(dataset: Path, tmp_path: Path, kills: int) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["killed", "whole"]
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_the_same(dataset: Path, tmp_path: Path) -> None:
     _same_after_kills(dataset, tmp_path, kills=3)
 

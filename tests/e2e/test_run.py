@@ -83,6 +83,7 @@ def test_an_object_that_cannot_be_processed_leaves_no_dataset(
     assert "KeyError" in caught.value.failed[0].error
 
 
+@pytest.mark.slow
 def test_a_stop_keeps_what_is_rendered(creature: Path, tmp_path: Path) -> None:
     objects = copies(creature, tmp_path / "objects", 3)
     stop = StopFlag()

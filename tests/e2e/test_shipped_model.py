@@ -90,6 +90,7 @@ def animated(
     return made, at_resolution(read_clip(place / name / "static"), made.frames.shape[-1])
 
 
+@pytest.mark.slow
 def test_an_object_never_trained_on_comes_back_as_itself_and_moves(
     capsys: Capture, creature: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_the_model_of_twelve_objects_is_further_from_the_one_that_is_given(
     assert itself > psnr(strong.frames, rest).mean()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_clip_and_another_one_another(
     capsys: Capture, tmp_path: Path
 ) -> None:

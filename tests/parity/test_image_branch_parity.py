@@ -32,6 +32,7 @@ from orster_cli.sampling.denoise import starting_noise
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest, cameras_for
 from orster_cli.transfer.teachers import load_teacher
 from tests.helpers.conventions import from_videomv_condition
+from tests.helpers.marks import slow
 from tests.helpers.teachers import (
     FRAMES,
     Watched,
@@ -291,7 +292,9 @@ def test_the_3d_teacher_is_told_image_cameras_rest_and_no_text(place: Path) -> N
     assert all(torch.equal(other[n], got[n]) for n in got)
 
 
-@pytest.mark.parametrize(("text", "guidance"), [("", 9.0), ("a frog", 3.0), ("a frog", 1.0)])
+@pytest.mark.parametrize(
+    ("text", "guidance"), [slow("", 9.0), ("a frog", 3.0), slow("a frog", 1.0)]
+)
 @torch.no_grad()
 def test_frames_are_the_pipelines(place: Path, text: str, guidance: float) -> None:
     """I2VGenXLPipeline: its text, image and first-frame conditions, guidance, solver and decoder."""

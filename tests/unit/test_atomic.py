@@ -10,6 +10,7 @@ import pytest
 
 from orster_cli.core.atomic import ENDING, replacing, write_bytes
 from tests.helpers.dying import countdown
+from tests.helpers.marks import slow
 from tests.helpers.starts import ended, start
 
 OLD, NEW = b"old", b"new" * 100_000
@@ -86,7 +87,7 @@ def _die(path: Path, at: int, shared: bool) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", [slow(False), True])
 def test_a_kill_at_every_step(shared: bool, tmp_path: Path) -> None:
     folder, talk = tmp_path / "folder", tmp_path / "talk.txt"
     folder.mkdir()

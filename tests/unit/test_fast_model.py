@@ -12,6 +12,7 @@ from orster_cli.diffusion.conditions import Conditions
 from orster_cli.training import fast_model
 from orster_cli.training.fast_model import FastModel, Form, Inputs, gradient_error
 from tests.helpers.diffusion import CONFIG, shaken
+from tests.helpers.marks import slow
 
 
 class Capture:
@@ -101,7 +102,7 @@ def test_a_form_is_named_by_what_it_sets() -> None:
         Form.of("half quick")
 
 
-@pytest.mark.parametrize("words", ["plain", "products", "half", "half products"])
+@pytest.mark.parametrize("words", [slow("plain"), "products", slow("half"), "half products"])
 @pytest.mark.parametrize("two", [False, True])
 def test_a_form_predicts_and_learns_as_the_model_does(words: str, two: bool) -> None:
     """In bfloat16 to its precision, in float32 to that; at the weights of the moment."""

@@ -135,7 +135,7 @@ def held(stage: str, cfg: Config, family: dict[str, Path]) -> StepMemory:
     few(
         [*((stage, "all") for stage in STAGES), ("distill", "lora"), ("finetune", "lora"),
          ("pretrain", "temporal"), ("finetune", "temporal")],
-        fast={("pretrain", "all"), ("finetune", "lora"), ("finetune", "temporal")},
+        fast={("align", "all"), ("finetune", "lora")},
     ),
 )  # fmt: skip
 def test_what_is_kept_is_what_autograd_saves(

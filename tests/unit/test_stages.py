@@ -50,8 +50,8 @@ def family(tiny_family: Path) -> Models:
     return teachers(tiny_family)
 
 
-# the other two compute what these do, and less; test_train_commands kills a fine-tuning
-@pytest.mark.parametrize("stage", [slow("pretrain"), "distill", "align", slow("finetune")])
+# the others take longest; test_train_commands kills a fine-tuning
+@pytest.mark.parametrize("stage", [slow("pretrain"), slow("distill"), "align", slow("finetune")])
 def test_interrupted_and_resumed_every_stage_ends_in_the_same_bytes(
     stage: str, data: Path, family: Models, tmp_path: Path
 ) -> None:
