@@ -12,10 +12,10 @@ from orster_cli.core.errors import InputError
 MOST_LISTED = 1000
 
 
-def artifact_folders(folder: Path) -> list[Path]:
-    """The folders with a manifest in `folder` and in its folders, at most `MOST_LISTED`; hidden ones are
-    left out. The manifests are not read."""
-    return list(islice(_folders(folder), MOST_LISTED))
+def artifact_folders(folder: Path, most: int | None = MOST_LISTED) -> list[Path]:
+    """The folders with a manifest in `folder` and in its folders, at most `most` (None: all); hidden ones
+    are left out. The manifests are not read."""
+    return list(islice(_folders(folder), most))
 
 
 def _folders(folder: Path) -> Iterator[Path]:

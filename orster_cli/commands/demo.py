@@ -46,9 +46,9 @@ def demo(
             raise typer.Exit(code)
     page = folder / "index.html"
     page.write_text(demo_page(folder, lines), encoding="utf-8")
-    out.result({"path": str(folder), "page": str(page)}, f"open {page} in a browser")
     if browser and not open_in_browser(page.resolve().as_uri()):
         out.warn(f"no display here: copy {folder} to where a browser is, it is complete")
+    out.result({"path": str(folder), "page": str(page)}, f"open {page} in a browser")
 
 
 def _run(words: list[str]) -> int:

@@ -91,8 +91,11 @@ def generate(
         second.out.report(*assets_of_the_clip())
         return
     if further:
-        _sample_further(first, condition, opened, run, further, static_orbit=static_orbit)
-    second.out.earlier = first.out.notices()
+        for step in _sample_further(
+            first, condition, opened, run, further, static_orbit=static_orbit
+        ):
+            second.out.goes_on_from(step.out)
+    second.out.goes_on_from(first.out)
     artifact = construct_asset(
         second,
         [str(clip) for clip in clips],
@@ -179,9 +182,9 @@ def _sample_further(
     folders: dict[Path, float],
     *,
     static_orbit: bool,
-) -> None:
+) -> list[Stage]:
     """Sample `folders` (see `_further_folders`) of the motion in the clip that `first` made: each starts
-    from a quick asset of that clip, seen by its own cameras."""
+    from a quick asset of that clip, seen by its own cameras. The stages that it took, the last first."""
     from orster_cli.commands.construct import construct_asset
     from orster_cli.commands.sample_video import Sampling, sample_clip
     from orster_cli.inputs.video import OrbitFlags
@@ -189,8 +192,9 @@ def _sample_further(
 
     clip = first.out_path
     asset = clip.parent / ORBITS / FIRST
+    stages = [_construct_stage(run, asset, [clip], condition, FIRST_PRESET)]
     construct_asset(
-        _construct_stage(run, asset, [clip], condition, FIRST_PRESET),
+        stages[0],
         [str(clip)],
         OrbitFlags(),
         static_orbit=None,
@@ -208,3 +212,5 @@ def _sample_further(
         stage = _sample_stage(run, folder, condition, [asset], azimuth_start=begin + ahead)
         sampling = Sampling.of(condition, model, stage, start=str(asset))
         sample_clip(stage, sampling, condition.seed, announce=False)
+        stages.insert(0, stage)
+    return stages

@@ -31,7 +31,7 @@ def verify(
     checked = strangers = 0
     paths: list[Path] = []
     for path in artifacts:
-        inside = [] if (path / MANIFEST).exists() else artifact_folders(path)
+        inside = [] if (path / MANIFEST).exists() else artifact_folders(path, None)
         paths += inside or [path]
     for path in paths:
         try:

@@ -19,7 +19,8 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.core.strict_json import read_json
 
 PROGRESS, LATEST = "progress.json", "latest.png"
-LIVE_FILES = frozenset({PROGRESS, LATEST})
+ENDED = "ended"  # of a training on several processes: one has said why all end
+LIVE_FILES = frozenset({PROGRESS, LATEST, ENDED})
 INTERVAL = 1.0  # seconds between writes
 POINTS = 240  # of the curve, at most twice as many
 MAX_BYTES = 256 * 1024  # of progress.json, for readers

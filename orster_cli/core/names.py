@@ -101,3 +101,10 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """``" (did you mean 'x'?)"`` or nothing."""
     match = get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of other software, printable, at most 300 characters; its kind if it says
+    nothing."""
+    lines = printable(str(error)).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

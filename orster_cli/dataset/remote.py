@@ -18,8 +18,14 @@ from orster_cli.artifacts.manifest import MANIFEST, Manifest, read_manifest
 from orster_cli.artifacts.store import Artifact
 from orster_cli.core import limits
 from orster_cli.core.atomic import write_bytes
-from orster_cli.core.errors import InputError, IntegrityError, LimitError, MissingResourceError
-from orster_cli.core.names import printable
+from orster_cli.core.errors import (
+    InputError,
+    IntegrityError,
+    LimitError,
+    MissingResourceError,
+    OrsterError,
+)
+from orster_cli.core.names import first_line, printable
 from orster_cli.dataset.assemble import INDEX
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.shards import SampleSpan, read_sample
@@ -40,8 +46,8 @@ class RemoteDataset(Dataset):
         size = self.info(key)["size"]
         place = self._kept / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.part"
         span = SampleSpan(key=key, offset=0, size=size)
-        if place.is_file() and place.stat().st_size == size:
-            with suppress(InputError):  # another process made room
+        with suppress(InputError, FileNotFoundError):  # not there, or another process made room
+            if place.stat().st_size == size:
                 return read_sample(place, span, prefix)
         self._kept.mkdir(parents=True, exist_ok=True)
         data = self._ranged(key)
@@ -54,6 +60,11 @@ class RemoteDataset(Dataset):
         entry = self.info(key)
         where, end = f"{self.url}/{entry['shard']}", entry["offset"] + entry["size"]
         data = _fetch(where, entry["offset"], end)
+        if len(data) > entry["size"]:
+            raise MissingResourceError(
+                f"{where}: the server gives whole files, no ranges of bytes",
+                hint="copy the dataset here, or put it on a server or store that knows ranges",
+            )
         if len(data) != entry["size"]:
             raise IntegrityError(
                 f"{where}: the file ends before byte {end}",
@@ -116,10 +127,12 @@ def _explained(url: str) -> Iterator[None]:
     place = printable(url)
     try:
         yield
+    except OrsterError:
+        raise
     except ImportError as error:
         packages = _PACKAGES.get(scheme, "the package that fsspec names")
         raise MissingResourceError(
-            f"{place}: {scheme}:// needs a package that is not installed: {_line(error)}",
+            f"{place}: {scheme}:// needs a package that is not installed: {first_line(error)}",
             hint=f"pip install 'orster[remote]' {packages}",
         ) from None
     except FileNotFoundError:
@@ -128,15 +141,15 @@ def _explained(url: str) -> Iterator[None]:
             hint="give the URL of a dataset's folder, as orster prepare-data writes it",
         ) from None
     except ValueError as error:
-        raise InputError(f"{place}: cannot be read: {_line(error)}") from None
+        raise InputError(f"{place}: cannot be read: {first_line(error)}") from None
     except PermissionError as error:
         raise MissingResourceError(
-            f"{place}: no access: {_line(error)}",
+            f"{place}: no access: {first_line(error)}",
             hint="set the credentials that fsspec's file system reads (for s3: AWS_PROFILE and others)",
         ) from None
-    except (OSError, TimeoutError) as error:
+    except Exception as error:  # noqa: BLE001 - stores have errors of their own: HTTP 403, credentials
         raise MissingResourceError(
-            f"{place}: cannot be reached: {_line(error)}",
+            f"{place}: cannot be reached: {first_line(error)}",
             hint="check the URL and the network; what was fetched is kept",
         ) from None
 
@@ -146,19 +159,15 @@ _PACKAGES: Mapping[str, str] = {
 }  # fmt: skip
 
 
-def _line(error: BaseException) -> str:
-    lines = printable(str(error)).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
-
-
 def _make_room(folder: Path, size: int) -> None:
     """Remove the samples that were fetched first until `size` more bytes fit into `MOST_BYTES`."""
     found = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".part"):
-                status = entry.stat()
-                found.append((status.st_mtime_ns, status.st_size, entry.path))
+                with suppress(FileNotFoundError):  # another process made room too
+                    status = entry.stat()
+                    found.append((status.st_mtime_ns, status.st_size, entry.path))
     total = sum(one[1] for one in found) + size
     for _, bytes_there, path in sorted(found):
         if total <= MOST_BYTES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, tensor
@@ -53,15 +53,6 @@ class MeshChoice:
 
     path: Path
     clip: int | None = None
-
-
-@dataclass
-class Notes:
-    """What one export says: `facts` for JSON, `lines` for people, `warnings`."""
-
-    facts: dict[str, object] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def parse_up(up: str, program: str | None) -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from orster_cli.core.errors import MissingResourceError
-from orster_cli.core.names import printable
+from orster_cli.core.names import first_line
 from orster_cli.core.stopping import StopFlag
 from orster_cli.fanout.budget import Budget
 from orster_cli.fanout.retries import KILLED, MOST_STOPS, death
@@ -92,7 +92,7 @@ class RayRunner:
             self.ray.init(address=self.address, **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise MissingResourceError(
-                f"runner ray: no cluster at {self.address or 'this machine'}: {_first_line(error)}",
+                f"runner ray: no cluster at {self.address or 'this machine'}: {first_line(error)}",
                 hint="start one with `ray start --head`, or give its --address",
             ) from None
 
@@ -118,7 +118,7 @@ class RayRunner:
             return [Result(id=task.id, code=AGAIN) for task in part]
         except (errors.OutOfMemoryError, errors.WorkerCrashedError, errors.RayError) as error:
             code = 1 if isinstance(error, errors.RayTaskError) else KILLED
-            lost = [death(task, code, log=_first_line(error)) for task in part]
+            lost = [death(task, code, log=first_line(error)) for task in part]
             return [replace(result, attempts=RETRIES + 1) for result in lost]
 
     def _cancel(self, references: list[Any]) -> float:
@@ -145,8 +145,3 @@ def _perform_part(values: list[dict[str, Any]], folder: str, threads: int) -> li
     names = {result["id"] for result in results}
     left = [one["id"] for one in values if one["id"] not in names]
     return results + [asdict(Result(id=name, code=AGAIN)) for name in left]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = printable(str(error)).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -99,7 +99,10 @@ def plan_construct(
     model = model if static is None else None
     _check_alike(clips, reporter)
     if static is None and model is None:
-        reporter.note("no static orbit: the object's shape comes from the moving frames alone")
+        reporter.note(
+            "no static orbit: the object's shape comes from the moving frames alone, and most steps of the "
+            "static stage go to the coarse one"
+        )
     return ConstructPlan(
         config=config,
         clips=list(clips),

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orster_cli.core.errors import MissingResourceError
+from orster_cli.core.live import ENDED
 
 PEER = "E-PEER"
-_SAID = "ended"  # made by the first process that ends with an error
+_SAID = ENDED  # made by the first process that ends with an error
 # of gloo and of NCCL, where the other end of a connection is gone
 _GONE = (
     *("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe"),
@@ -35,8 +36,8 @@ def peer_is_gone(error: BaseException) -> bool:
 @contextmanager
 def ending_together(scratch: Path, processes: int) -> Iterator[None]:
     """In here an error of one of several processes is said once: its own, by the process that has it, or
-    that a process is gone (killed, or its machine), by the first that sees it. The others leave with its
-    exit code. MissingResourceError: another process ended."""
+    that a process is gone (killed, or its machine), by the first that sees it. The others leave with
+    exit code 4. MissingResourceError: another process ended."""
     try:
         yield
     except Exception as error:

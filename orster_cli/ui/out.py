@@ -59,7 +59,6 @@ class Out:
         self._pace = Pace()
         self.warnings: list[str] = []
         self.notes: list[str] = []
-        self.earlier: list[str] = []  # notices of the step before, which had a sink of its own
 
     @property
     def draws(self) -> bool:
@@ -93,7 +92,12 @@ class Out:
 
     def notices(self) -> list[str]:
         """What the last line counts: warnings, then notes."""
-        return [*self.earlier, *self.warnings, *self.notes]
+        return [*self.warnings, *self.notes]
+
+    def goes_on_from(self, step: Out) -> None:
+        """Count what an earlier `step` of the command said, which had a sink of its own."""
+        self.warnings[:0] = step.warnings
+        self.notes[:0] = step.notes
 
     def report(self, values: dict[str, Any], human: Human) -> None:
         """The outcome of work whose result is a file: `human` text is left out with --quiet."""

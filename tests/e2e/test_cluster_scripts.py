@@ -60,10 +60,12 @@ def test_an_array_and_its_last_job_make_the_dataset(creature: Path, tmp_path: Pa
     assert words[:2] == ["--dependency=afterok:7", "--cpus-per-task=8"]
     assert Path(words[2]).samefile(SCRIPT)
     assert words[3:] == [*given, "2"]
+    queued = {**environ, "SLURM_ARRAY_TASK_ID": "1"}  # sbatch passes on what it finds
     done = subprocess.run(
-        ["bash", *words[2:]], cwd=tmp_path, env=environ, capture_output=True, text=True
+        ["bash", *words[2:]], cwd=tmp_path, env=queued, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "queued").read_text().splitlines()) == 1  # and queues no other
     merged = open_artifact(tmp_path / "dataset")
     assert Dataset.read(merged.path).keys() == ["pet0-00", "pet1-01"]
     assert [parent.name for parent in merged.manifest.parents] == ["1", "2"]

@@ -60,7 +60,9 @@ def test_human_on_a_terminal_paints_our_words_only() -> None:
 def test_the_last_line_counts_what_was_guessed_or_left_out() -> None:
     talk = Pipe()
     out = Out(stdout=Pipe(), stderr=talk)
-    out.earlier = ["a.mp4: 72 of its 120 frames are used"]
+    step = Out(stdout=Pipe(), stderr=talk)
+    step.warn("a.mp4: 72 of its 120 frames are used")
+    out.goes_on_from(step)
     out.note("a.mp4: assumed 16 frames")
     out.warn("b.mp4: 72 of its 99 frames are used")
     out.warn("x\x1b[2J: no mesh " + "and so on " * 20)
