@@ -208,6 +208,7 @@ def test_the_stages_from_imported_models_to_a_clip_from_an_image(
     assert "licence: I2VGen-XL weights" in orster(capsys, "show", clips["first"]).out
 
 
+@pytest.mark.slow
 def test_the_later_stages_too(place: Path, capsys: Capture) -> None:
     """Alignment, and fine-tuning under an image, a text and a static object, of a two-channel model that
     is merged first; then a clip from a static object."""

@@ -23,7 +23,7 @@ from tests.helpers.pretended import GPU, OnGPU, pretended_gpu
 from tests.helpers.training import CFG, bundle, dataset, merged, source, teachers, tiny_vae
 
 CPU = torch.device("cpu")
-QUICK = ("vae", "encoder", "align")  # the others with --slow
+QUICK = ("vae", "encoder")  # the others with --slow
 
 
 def test_it_refuses_what_a_gpu_refuses() -> None:
