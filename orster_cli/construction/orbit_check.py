@@ -105,8 +105,7 @@ def judge_orbit(
     pick = torch.arange(count)
     if count > MAX_FRAMES:
         pick = torch.linspace(0, count - 1, MAX_FRAMES).round().long()
-    longer = max(frames.shape[-2:])
-    height, width = (max(1, round(SIDE * side / longer)) for side in frames.shape[-2:])
+    height, width = _small_size(frames)
     rgb, mask = resize_straight(frames[pick], alpha[pick], height, width)
     flat = torch.cat([rgb * mask, mask], dim=1).flatten(1)
     distance = torch.cdist(flat, flat) / flat.norm(dim=1).mean().clamp_min(1e-6)
@@ -115,7 +114,7 @@ def judge_orbit(
     if float(azimuths.max() - azimuths.min()) < 180.0:
         return OrbitJudgement(unordered=unordered, reordered=reordered)
     pictures = _pictures(rgb, mask)
-    points = voxel_centres(VOXELS, EXTENT * radius * math.tan(math.radians(fov_deg / 2)) / 0.72)
+    points = _hull_voxels(radius, fov_deg)
 
     def cost(factor: float, degrees: float) -> float:
         turned = azimuths[0] + factor * (azimuths - azimuths[0])
@@ -192,13 +191,24 @@ def orbit_cost(
     fov_deg: float,
 ) -> float:
     """How badly an orbit explains frames [T,3,H,W] with `alpha` [T,1,H,W]; see the top of this file."""
-    longer = max(frames.shape[-2:])
-    height, width = (max(1, round(SIDE * side / longer)) for side in frames.shape[-2:])
-    points = voxel_centres(VOXELS, EXTENT * radius * math.tan(math.radians(fov_deg / 2)) / 0.72)
+    height, width = _small_size(frames)
+    points = _hull_voxels(radius, fov_deg)
     cameras = orbit_cameras(
         azimuths, elevation=elevation, radius=radius, fov_deg=fov_deg, width=width, height=height
     )
     return _orbit_cost(_pictures(*resize_straight(frames, alpha, height, width)), cameras, points)
+
+
+def _small_size(frames: Tensor) -> tuple[int, int]:
+    """Height and width of frames [T,3,H,W] whose longer side becomes `SIDE`."""
+    longer = max(frames.shape[-2:])
+    height, width = (max(1, round(SIDE * side / longer)) for side in frames.shape[-2:])
+    return height, width
+
+
+def _hull_voxels(radius: float, fov_deg: float) -> Tensor:
+    """Voxel centres of the space that a camera at `radius` sees."""
+    return voxel_centres(VOXELS, EXTENT * radius * math.tan(math.radians(fov_deg / 2)) / 0.72)
 
 
 def _pictures(rgb: Tensor, mask: Tensor) -> _Pictures:
