@@ -13,8 +13,10 @@ import os
 import stat
 from pathlib import Path
 
+from orster_cli.artifacts.folders import make_folder
 from orster_cli.core.errors import ConflictError, MissingResourceError
 
+MOST_TRIES = 20  # to make the folder of an output, if others remove it
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -54,6 +56,22 @@ class WriterLock:
             missing_ok=True
         )  # before the unlock, or the next owner's file could be removed
         os.close(self._descriptor)
+
+
+def lock_in_folder(out: Path) -> tuple[WriterLock, list[Path]]:
+    """The lock of `out`, and the folders that were made around it (`make_folder`).
+
+    A run that ends without an output removes the folders that it made, if they are empty. So until a lock
+    lies in it, the folder may vanish: then it is made again. Errors as `make_folder`, `WriterLock`."""
+    left = MOST_TRIES
+    while True:
+        try:
+            made = make_folder(out.parent)
+            return WriterLock(out), made
+        except MissingResourceError:
+            left -= 1
+            if not left:
+                raise
 
 
 def _take(path: Path, out: Path) -> int:

@@ -20,7 +20,6 @@ from orster_cli import __version__
 from orster_cli.artifacts.folders import (
     file_names,
     is_plain_file,
-    make_folder,
     move_into_place,
     remove_empty,
     sync_file,
@@ -36,7 +35,7 @@ from orster_cli.artifacts.leftovers import (
     draft_folder,
     sweep,
 )
-from orster_cli.artifacts.lock import WriterLock
+from orster_cli.artifacts.lock import WriterLock, lock_in_folder
 from orster_cli.artifacts.manifest import (
     MANIFEST,
     ORIGIN,
@@ -160,8 +159,7 @@ class Draft:
         self.resumed = False
 
     def __enter__(self) -> Draft:
-        self._made = make_folder(self.out.parent)
-        lock = WriterLock(self.out)
+        lock, self._made = lock_in_folder(self.out)
         try:
             check_draft(self._root)
             sweep(self.out, keep=self._root)

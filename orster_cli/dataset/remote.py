@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,6 +34,11 @@ from orster_cli.dataset.shards import SampleSpan, read_sample
 
 FOLDER = ".orster-remote"  # in the current folder: what was fetched, and latents of trainings
 MOST_BYTES = 4 * limits.GiB  # of samples in the folder
+WAITS = (1.0, 4.0, 15.0)  # seconds before a request is made again
+CONNECT, SILENCE = 30.0, 60.0  # seconds until a server must answer, and send more
+_BUSY = (408, 425, 429)  # statuses of HTTP that ask for another try, as all from 500 on
+_PAST_END = 416
+_CUT = "the dataset's upload is not complete, or its index is of another one"
 
 
 class RemoteDataset(Dataset):
@@ -68,7 +75,7 @@ class RemoteDataset(Dataset):
         if len(data) != entry["size"]:
             raise IntegrityError(
                 f"{where}: the file ends before byte {end}",
-                hint="the dataset's upload is not complete, or its index is of another one",
+                hint=_CUT,
             )
         return data
 
@@ -109,15 +116,48 @@ def _index(url: str, root: Path, manifest: Manifest) -> None:
 def _fetch(
     url: str, start: int | None = None, end: int | None = None, *, maximum: int | None = None
 ) -> bytes:
-    """The bytes of a file from `start` to `end` (None: all). MissingResourceError, InputError: it cannot be
-    read; LimitError: larger than `maximum`."""
+    """The bytes of a file from `start` to `end` (None: all). Where the connection breaks or the server is
+    busy, it is asked again, after `WAITS`. MissingResourceError, InputError: it cannot be read;
+    LimitError: larger than `maximum`."""
+    if maximum is not None:
+        start, end = 0, maximum + 1  # one more than is allowed says that there is more
     with _explained(url):
         import fsspec
 
-        system, path = fsspec.core.url_to_fs(url)
-        if maximum is not None and (system.size(path) or 0) > maximum:
+        system, path = fsspec.core.url_to_fs(url, **_options(url))
+        for wait in (*WAITS, None):
+            try:
+                data = bytes(system.cat_file(path, start=start, end=end))
+                break
+            except Exception as error:
+                if wait is None or not _may_pass(error):
+                    raise
+            time.sleep(wait)
+        if maximum is not None and len(data) > maximum:
             raise LimitError(f"{printable(url)}: more than {maximum} bytes")
-        return bytes(system.cat_file(path, start=start, end=end))
+        return data
+
+
+def _options(url: str) -> dict[str, Any]:
+    """Of HTTP: however slow a server is, it is waited for as long as bytes come. Stores have limits of
+    their own."""
+    if url.partition(":")[0] not in ("http", "https"):
+        return {}
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENCE)
+    return {"client_kwargs": {"timeout": timeout}}
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether a request may go well the next time: a broken connection, a server that is busy or starts."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    aiohttp = sys.modules.get("aiohttp")
+    if aiohttp is None or not isinstance(error, aiohttp.ClientError):
+        return False
+    status = getattr(error, "status", None)
+    return status is None or status in _BUSY or status >= 500
 
 
 @contextmanager
@@ -148,9 +188,21 @@ def _explained(url: str) -> Iterator[None]:
             hint="set the credentials that fsspec's file system reads (for s3: AWS_PROFILE and others)",
         ) from None
     except Exception as error:  # noqa: BLE001 - stores have errors of their own: HTTP 403, credentials
+        status = getattr(error, "status", None)
+        if status == _PAST_END or "InvalidRange" in str(error.__cause__):  # of HTTP; of S3
+            raise IntegrityError(
+                f"{place}: the file ends before the bytes that were asked for", hint=_CUT
+            ) from None
+        if status in (401, 403):
+            raise MissingResourceError(
+                f"{place}: no access: HTTP {status}",
+                hint="the server wants a login, or a URL that is signed",
+            ) from None
+        silent = isinstance(error, TimeoutError)
+        why = "no answer in time" if silent else f"cannot be reached: {first_line(error)}"
         raise MissingResourceError(
-            f"{place}: cannot be reached: {first_line(error)}",
-            hint="check the URL and the network; what was fetched is kept",
+            f"{place}: {why}",
+            hint="check the URL and the network, and run it again: what was fetched is kept",
         ) from None
 
 

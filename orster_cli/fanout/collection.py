@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orster_cli.artifacts.lock import WriterLock
+from orster_cli.artifacts.lock import lock_in_folder
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.fanout.failures import FAILURES, write_failures
@@ -69,8 +69,7 @@ def run_collection(
     collection: Collection, runner: Runner, reporter: Reporter, stop: StopFlag
 ) -> Outcome:
     """Run what is not finished, and write `failures.json`. ConflictError: another run writes the output."""
-    collection.out.mkdir(parents=True, exist_ok=True)
-    lock = WriterLock(collection.out / FOLDER.removeprefix("."))
+    lock, _ = lock_in_folder(collection.out / FOLDER.removeprefix("."))
     try:
         return _run(collection, runner, reporter, stop)
     finally:

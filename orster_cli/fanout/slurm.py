@@ -7,6 +7,7 @@ tasks at their checkpoints; submitit queues it again, and it goes on.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -20,13 +21,14 @@ from orster_cli.core.names import printable
 from orster_cli.core.stopping import StopFlag
 from orster_cli.fanout.budget import Budget
 from orster_cli.fanout.local import LocalRunner
-from orster_cli.fanout.retries import death
-from orster_cli.fanout.tasks import AGAIN, Result, Task, result_from, to_json
+from orster_cli.fanout.retries import DIED
+from orster_cli.fanout.tasks import AGAIN, BUG, Result, Task, result_from, to_json
 from orster_cli.fanout.worker import GRACE
 
 POLL = 1.0  # seconds between looks at the results
 ROUNDS = 2  # times that a task is submitted whose job ended without its result
 STOP = "stop"  # a file that asks all jobs to end
+JOBS = "jobs"  # the folder of submitit's files
 _QUEUED = ("PENDING", "REQUEUED", "SUSPENDED")
 
 
@@ -67,12 +69,10 @@ class SlurmRunner:
         """See `Runner`. MissingResourceError: no SLURM here, or it refuses the jobs."""
         begun = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         left = {task.id: task for task in tasks}
-        tries = dict.fromkeys(left, 0)
         reason = "its job ended without a result"
         for attempt in range(1, ROUNDS + 1):
             place = self.folder / f"{begun}-{attempt}"
             for result in self._array(list(left.values()), place, stop):
-                tries[result.id] += 1
                 if result.code == AGAIN:  # the job was told to end: the next round goes on
                     reason = result.error or reason
                     continue
@@ -81,7 +81,14 @@ class SlurmRunner:
             if not left or stop.requested:
                 return
         for task in left.values():
-            yield replace(death(task, 1, log=reason), attempts=ROUNDS)
+            yield Result(
+                id=task.id,
+                code=BUG,
+                error=reason,
+                error_code=DIED,
+                hint=f"the jobs' logs are in {place / JOBS}",
+                attempts=ROUNDS,
+            )
 
     def _array(self, tasks: list[Task], place: Path, stop: StopFlag) -> Iterator[Result]:
         """Submit an array and yield the results that its jobs write."""
@@ -120,7 +127,7 @@ class SlurmRunner:
     def _submit(self, parts: list[list[Task]], place: Path) -> list[Any]:
         cluster, budget = self.cluster, self.budget
         try:
-            executor = self.submitit.AutoExecutor(folder=place / "jobs", cluster=cluster.name)
+            executor = self.submitit.AutoExecutor(folder=place / JOBS, cluster=cluster.name)
         except RuntimeError as error:
             raise MissingResourceError(
                 f"runner slurm: {printable(str(error))}",
@@ -162,11 +169,13 @@ class PartJob:
         place = Path(self.place)
         path = place / f"{number}.jsonl"
         done = {result.id for result in _Reader(path).new() if result.code != AGAIN}
+        torn = path.is_file() and not path.read_bytes().endswith(b"\n")
         tasks = [Task(**json.loads(line)) for line in lines]
         tasks = [task for task in tasks if task.id not in done]
         runner = LocalRunner(self.budget, place / f"workers-{number}")
         _RUNNING.append(runner)
         with path.open("a", encoding="utf-8") as file:
+            file.write("\n" * torn)  # ends what a killed job left half written
             for result in runner.run(tasks, _FileStop(place / STOP)):  # type: ignore[arg-type]
                 file.write(to_json(result) + "\n")
                 file.flush()
@@ -202,7 +211,8 @@ class _Reader:
         self._offset = 0
 
     def new(self) -> list[Result]:
-        """The results since the last call; a line that is not whole waits for the next."""
+        """The results since the last call. A line without its end waits for the next; one that a killed job
+        left half written is no result."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -211,4 +221,8 @@ class _Reader:
             return []
         whole, mark, _ = data.rpartition(b"\n")
         self._offset += len(whole) + len(mark)
-        return [result_from(json.loads(line)) for line in whole.splitlines()]
+        results = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):
+                results.append(result_from(json.loads(line)))
+        return results

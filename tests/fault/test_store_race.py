@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
+from orster_cli.artifacts import lock
+from orster_cli.artifacts.folders import make_folder, remove_empty
 from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.ui.errors import exit_code
 from tests.helpers.artifacts import FILES, damage, write
@@ -15,9 +18,10 @@ from tests.helpers.marks import slow
 MANY = [pytest.param(12, id="12"), slow(60, id="60")]
 
 
-def write_one(out: Path, seed: int, start: int) -> int:
+def write_one(out: Path, seed: int, start: int | None = None) -> int:
     """Wait for the start, then write; the exit code."""
-    os.read(start, 1)
+    if start is not None:
+        os.read(start, 1)
     try:
         draft = begin(out, kind="clip", command="construct", config={"seed": seed})
         if draft is not None:
@@ -69,3 +73,46 @@ def test_writers_of_the_same_thing(races: int, tmp_path: Path) -> None:
         ids.add(artifact.id)
     assert len(ids) == 1
     assert len(list(tmp_path.iterdir())) == races
+
+
+def test_a_folder_that_vanishes_before_the_lock_lies_in_it_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = []
+
+    def make_and_lose(folder: Path) -> list[Path]:
+        made = make_folder(folder)
+        if len(gone) < 3:
+            remove_empty(made)
+            gone.append(made)
+        return made
+
+    monkeypatch.setattr(lock, "make_folder", make_and_lose)
+    out = tmp_path / "a" / "b" / "clip"
+    assert write_one(out, 1) == 0
+    assert damage(open_artifact(out)) == []
+    assert gone == [[out.parent, out.parent.parent]] * 3
+
+
+@pytest.mark.slow
+def test_a_run_that_ends_without_an_output_takes_no_folder_from_another(tmp_path: Path) -> None:
+    """One run after the other makes the folder, fails and removes it; another begins its output there."""
+    folder = tmp_path / "a" / "b"
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            remove_empty(make_folder(folder))
+    codes = []
+    try:
+        for number in range(300):
+            draft = begin(folder / f"clip{number}", kind="clip", command="x", config={})
+            assert draft is not None
+            try:
+                with draft:
+                    raise KeyError("and fails too")
+            except Exception as error:  # noqa: BLE001 - as at the edge of the command line
+                codes.append(type(error).__name__)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert codes == ["KeyError"] * 300
