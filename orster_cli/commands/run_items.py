@@ -130,10 +130,10 @@ def preview(
     from orster_cli.fanout.ledger import Ledger
     from orster_cli.fanout.local import LocalRunner
 
-    ledger = Ledger(collection.out)
-    todo = collection.todo(ledger, collection.fingerprints())
+    ledger, prints = Ledger(collection.out), collection.fingerprints()
+    todo = collection.todo(ledger, prints)
     estimate: Estimate | None = None
-    if earlier := ledger.usage():
+    if earlier := ledger.usage(prints):
         estimate = estimate_of(earlier)
     elif todo and talk.sample:
         with tempfile.TemporaryDirectory(prefix="orster-sample-") as name:

@@ -67,8 +67,8 @@ def run_prepare(
         render_dataset(stage, given["objects"], given["captions"], None, 1, jobs)
     except SourcesFailed as error:
         write_failures(failures, error.failed, {})
-        for part in failure_table(error.failed):
-            stage.out.report({}, part)
+        values = {"status": "failed", "path": str(stage.out_path), "failed": len(error.failed)}
+        stage.out.report(values, failure_table(error.failed))
         raise
     write_failures(failures, [], {})
     if placement.runner == LOCAL:

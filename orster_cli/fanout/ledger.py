@@ -61,9 +61,14 @@ class Ledger:
             file.write(self._start + json.dumps(entry) + "\n")
         self._start = ""
 
-    def usage(self) -> list[dict[str, float]]:
-        """What the items that were made took; those that a command found up to date do not count."""
-        return [entry["usage"] for entry in self._entries.values() if entry.get("usage")]
+    def usage(self, fingerprints: Mapping[str, str]) -> list[dict[str, float]]:
+        """What the items took that were made of what `fingerprints` say, by their ids; those that a command
+        found up to date do not count."""
+        return [
+            entry["usage"]
+            for id, entry in self._entries.items()
+            if entry.get("usage") and entry.get("fingerprint") == fingerprints.get(id, "")
+        ]
 
     def _artifacts(self, id: str) -> dict[str, str]:
         """The ids of the item's artifacts, by folder; {} where one is damaged or none is there."""

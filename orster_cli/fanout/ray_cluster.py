@@ -18,8 +18,8 @@ from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.names import first_line
 from orster_cli.core.stopping import StopFlag
 from orster_cli.fanout.budget import Budget
-from orster_cli.fanout.retries import KILLED, MOST_STOPS, death
-from orster_cli.fanout.tasks import AGAIN, Result, Task, perform, result_from, task_from
+from orster_cli.fanout.retries import DIED, KILLED, MOST_STOPS, death
+from orster_cli.fanout.tasks import AGAIN, BUG, Result, Task, perform, result_from, task_from
 from orster_cli.fanout.worker import GRACE
 
 POLL = 0.5  # seconds between looks at the stop flag
@@ -116,10 +116,19 @@ class RayRunner:
             return [result_from(values) for values in self.ray.get(reference)]
         except errors.TaskCancelledError:
             return [Result(id=task.id, code=AGAIN) for task in part]
-        except (errors.OutOfMemoryError, errors.WorkerCrashedError, errors.RayError) as error:
-            code = 1 if isinstance(error, errors.RayTaskError) else KILLED
-            lost = [death(task, code, log=first_line(error)) for task in part]
+        except errors.OutOfMemoryError as error:
+            lost = [death(task, KILLED, log=first_line(error)) for task in part]
             return [replace(result, attempts=RETRIES + 1) for result in lost]
+        except (
+            errors.RayTaskError
+        ) as error:  # before the first task began; Ray does not try it again
+            text = first_line(error.cause or error)
+            return [Result(id=task.id, code=BUG, error=text, error_code=DIED) for task in part]
+        except errors.RayError as error:  # a worker or node that died each time, an environment
+            died = Result(
+                id="", code=BUG, error=first_line(error), error_code=DIED, attempts=RETRIES + 1
+            )
+            return [replace(died, id=task.id) for task in part]
 
     def _cancel(self, references: list[Any]) -> float:
         for reference in references:

@@ -83,6 +83,19 @@ def test_an_object_that_cannot_be_processed_leaves_no_dataset(
     assert "KeyError" in caught.value.failed[0].error
 
 
+def test_what_failed_is_one_object_on_stdout(
+    creature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("orster_cli.commands.run_entries.SOURCE", "tests.helpers.fanning:work")
+    objects = copies(creature, tmp_path / "objects", 1)
+    out = tmp_path / "dataset"
+    said = orster(capsys, "run", "prepare-data", objects, "-o", out, "-j", "1", "--json")
+    assert (said.code, said.failure["code"]) == (8, "E-ITEMS")
+    assert said.data == {"status": "failed", "path": str(out), "failed": 1}
+    (failure,) = json.loads((tmp_path / "dataset.failures.json").read_text())["failed"]
+    assert failure["error"].startswith("KeyError")
+
+
 @pytest.mark.slow
 def test_a_stop_keeps_what_is_rendered(creature: Path, tmp_path: Path) -> None:
     objects = copies(creature, tmp_path / "objects", 3)

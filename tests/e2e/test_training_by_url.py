@@ -1,4 +1,4 @@
-"""A whole training whose dataset is read by HTTP: the folder's models, also where the server fails half-way."""
+"""Trainings whose dataset is read by HTTP: the folder's models, also where the server fails half-way."""
 
 from __future__ import annotations
 

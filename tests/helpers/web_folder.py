@@ -1,5 +1,5 @@
-"""A folder served by HTTP on loopback, with ranges of bytes as stores serve them, and with the ways in which
-servers fail."""
+"""A folder served by HTTP on loopback, with ranges of bytes as stores serve them, and with the ways in
+which servers fail."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.fanout.collection import Collection, Outcome, run_collection
 from orster_cli.fanout.failures import FAILURES
 from orster_cli.fanout.items import find_items
-from orster_cli.fanout.ledger import FOLDER, LEDGER
+from orster_cli.fanout.ledger import FOLDER, LEDGER, Ledger
 from orster_cli.fanout.tasks import Result, Task
 from tests.unit.test_fanout_items import artifact
 
@@ -106,6 +106,15 @@ def test_what_changed_runs_again(clips: Path, tmp_path: Path) -> None:
     assert ran({"ORSTER_DEBUG": "1", "HOME": "/x"}) == ["a", "b", "c"]
     assert ran() == []
     assert ran(options=(*options, "--seed", "1")) == ["a", "b", "c"]
+
+
+def test_the_cost_is_that_of_items_made_with_the_same_settings(clips: Path) -> None:
+    go(clips, Here())
+    ledger = Ledger(clips.parent / "out")
+    now = {id: entry["fingerprint"] for id, entry in ledger._entries.items()}
+    assert ledger.usage(now) == [{"seconds": 2.0}] * 3
+    assert len(ledger.usage({**now, "b": "other settings"})) == 2
+    assert ledger.usage({}) == []
 
 
 @pytest.mark.parametrize("how", ["removed", "file", "other"])
