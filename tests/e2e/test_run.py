@@ -91,7 +91,7 @@ def test_what_failed_is_one_object_on_stdout(
     out = tmp_path / "dataset"
     said = orster(capsys, "run", "prepare-data", objects, "-o", out, "-j", "1", "--json")
     assert (said.code, said.failure["code"]) == (8, "E-ITEMS")
-    assert said.data == {"status": "failed", "path": str(out), "failed": 1}
+    assert (said.data["status"], said.data["path"], said.data["failed"]) == ("failed", str(out), 1)
     (failure,) = json.loads((tmp_path / "dataset.failures.json").read_text())["failed"]
     assert failure["error"].startswith("KeyError")
 
