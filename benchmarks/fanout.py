@@ -4,7 +4,8 @@
 
 Both make the same dataset of the same objects, and their ids are compared. They take turns, and the one
 that begins changes from round to round, so that a busy machine disturbs both alike. Wall seconds, and
-processor seconds of all their processes.
+processor seconds of all their processes. Wall seconds need an idle machine: on a busy one Linux shares the
+cores among sessions, and each worker of `orster run` is one of its own.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def timed(line: list[str]) -> Spent:
 def compare(
     objects: Path, place: Path, workers: int, rounds: int, options: list[str]
 ) -> dict[str, list[Spent]]:
-    """`rounds` times of each; the first round is a warm-up, whose ids are compared, and not counted."""
+    """`rounds` times of each. In each round the ids of both datasets are compared."""
     spent: dict[str, list[Spent]] = {PLAIN: [], RUN: []}
-    for number in range(rounds + 1):
+    for number in range(rounds):
         order = (PLAIN, RUN) if number % 2 else (RUN, PLAIN)
         ids = set()
         for kind in order:
@@ -72,8 +73,7 @@ def compare(
             used = timed(words(kind, objects, out, workers, options))
             ids.add(open_artifact(out).id)
             shutil.rmtree(out)
-            if number:
-                spent[kind].append(used)
+            spent[kind].append(used)
             print(f"{workers} workers, round {number}, {kind}: {used.wall:.1f} s, {used.processor:.1f} s",
                   file=sys.stderr)  # fmt: skip
         assert len(ids) == 1, "the two commands made different datasets"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -88,7 +89,13 @@ def open_remote(url: str, cache: Path | None = None) -> tuple[Artifact, RemoteDa
     root = (cache or Path(FOLDER)) / hashlib.sha256(url.encode() + manifest).hexdigest()[:16] / name
     root.mkdir(parents=True, exist_ok=True)
     write_bytes(root / MANIFEST, manifest, shared=True)
-    found = read_manifest(root)
+    try:
+        found = read_manifest(root)
+    except InputError as error:
+        shutil.rmtree(root.parent, ignore_errors=True)
+        raise type(error)(
+            str(error).replace(str(root), url), hint=error.hint, code=error.code
+        ) from None
     if found.kind != "dataset":
         raise InputError(
             f"{url}: expected an artifact of kind dataset, got {found.kind}",

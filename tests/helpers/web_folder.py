@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,15 +19,16 @@ from urllib.parse import unquote, urlsplit
 class WebFolder:
     """`requests`: "GET /path bytes=0-9" of all that came in.
 
-    `dies_after`: requests that are answered, after which every connection is closed without an answer;
-    `breaks`: numbers of requests whose answer ends half-way; `refuses`: by path, a status; `cut`: by
-    path, bytes that are left of the file; `ranges`: whether ranges are known; `pause`: seconds between
-    the pieces of an answer, of `piece` bytes each."""
+    `dies`: whether it is dead after these requests: then each connection is closed without an answer,
+    until `dead` is False again. `breaks`: numbers of requests whose answer ends half-way; `refuses`: by
+    path, a status; `cut`: by path, bytes that are left of the file; `ranges`: whether ranges are known;
+    `pause`: seconds between the pieces of an answer, of `piece` bytes each."""
 
     root: Path
     url: str = ""
     requests: list[str] = field(default_factory=list)
-    dies_after: int | None = None
+    dies: Callable[[list[str]], bool] = lambda requests: False
+    dead: bool = False
     breaks: set[int] = field(default_factory=set)
     refuses: dict[str, int] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
@@ -94,7 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         folder.requests.append(f"{self.command} /{name} {wanted}".strip())
         number = len(folder.requests)
-        if folder.dies_after is not None and number > folder.dies_after:
+        folder.dead = folder.dead or folder.dies(folder.requests)
+        if folder.dead:
             self.close_connection = True
             return
         path = folder.root / name
