@@ -223,9 +223,10 @@ def _a_file(path: Path) -> InputError:
     import shlex
 
     from orster_cli.core.errors import InputError
+    from orster_cli.core.file_kinds import OBJECTS
 
     named, suffix = shlex.quote(str(path)), path.suffix.lower()
-    if suffix in (".glb", ".gltf", ".ply"):
+    if suffix in OBJECTS:
         found = "a 3D object"
         hint = f'orster generate --object {named} "walking" -o out/ animates it; then orster export out/'
     else:
