@@ -43,15 +43,11 @@ class Reads:
         return suffix in self.suffixes or (moving and is_moving_picture(path))
 
 
-_OBJECTS = Reads(
-    kinds=frozenset({"clip", "dataset"}), suffixes=(*IMAGES, *OBJECTS), prompts=True
-)
+_OBJECTS = Reads(kinds=frozenset({"clip", "dataset"}), suffixes=(*IMAGES, *OBJECTS), prompts=True)
 READS = {
     "generate": _OBJECTS,
     "sample-video": _OBJECTS,
-    "construct": Reads(
-        kinds=frozenset({"clip", "dataset"}), suffixes=VIDEOS, frames=True
-    ),
+    "construct": Reads(kinds=frozenset({"clip", "dataset"}), suffixes=VIDEOS, frames=True),
     "evaluate": Reads(
         kinds=frozenset({"asset", "clip", "dataset"}),
         suffixes=(*VIDEOS, *OBJECTS),
