@@ -37,7 +37,7 @@ OPTIONS = {
     ("construct", "--prompt"): 'orster generate "a frog jumping" makes an asset of a text',
     ("construct", "--text"): 'orster generate "a frog jumping" makes an asset of a text',
     ("construct", "--image"): "orster generate --image x.png makes an asset of an image",
-    ("construct", "--steps"): "--preset fast, or --set construct.fine_steps=2000",
+    ("construct", "--steps"): "--preset balanced, or --set construct.fine_steps=2000",
     ("construct", "--gaussians"): "--set construct.gaussians=8000",
     ("evaluate", "--metric"): "--metrics psnr,ssim",
     ("prepare-data", "--caption"): "--captions clips.csv",
