@@ -159,6 +159,12 @@ def export(
     formats = parse_formats(to)
     if asset is None:
         raise ConfigError("no asset is given", hint=f"orster export asset/ --to {to}")
+    ending = "" if out is None or out.is_dir() else out.suffix.lower()[1:]
+    if out is not None and ending in (*FORMATS, "ply"):
+        raise ConfigError(
+            f"-o {out}: expected a folder, got the name of a file",
+            hint=f"-o {out.parent if out.parent.name else 'files'}/: a file has the name of its asset",
+        )
     options, choice = _options(motion, pictures)
     artifact = _open(asset)
     folder = out or Path(f"{artifact.path}-export")

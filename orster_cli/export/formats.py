@@ -179,6 +179,23 @@ _ALL = (
     ),
 )
 FORMATS = {one.name: one for one in _ALL}
+# programs and their own files -> the format that they open
+_OPENED = {
+    "glb": (
+        "blender",
+        "unity",
+        "unreal",
+        "godot",
+        "three",
+        "three.js",
+        "gltf",
+        "fbx",
+        "obj",
+        "usdz",
+    ),
+    "mp4": ("mov", "webm", "avi", "video"),
+    "ply-sequence": ("supersplat", "ply", "splat", "splats"),
+}
 
 
 def parse_formats(text: str) -> list[Format]:
@@ -188,9 +205,12 @@ def parse_formats(text: str) -> list[Format]:
         raise ConfigError("--to: no format is given", hint="one of " + ", ".join(FORMATS))
     for name in names:
         if name not in FORMATS:
+            instead = next((f for f, names in _OPENED.items() if name.lower() in names), None)
+            opened = "" if instead is None else f"--to {instead} is what opens there; all: "
+            near = "" if instead else did_you_mean(name, list(FORMATS))
             raise ConfigError(
-                f"--to: no format {printable(name)!r}{did_you_mean(name, list(FORMATS))}",
-                hint="one of " + ", ".join(FORMATS),
+                f"--to: no format {printable(name)!r}{near}",
+                hint=(opened or "one of ") + ", ".join(FORMATS),
                 code="E-FORMAT",
             )
     return [FORMATS[name] for name in names]

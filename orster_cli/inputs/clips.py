@@ -123,7 +123,8 @@ def opened_sample(dataset: Dataset, artifact: Artifact, key: str, view: str) -> 
         shown = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
         raise InputError(
             f"{path}: {problem}",
-            hint=f"write {path}#KEY; its {len(keys)} keys: {shown}",
+            hint=f"write {path}#KEY; its {len(keys)} keys: {shown}; "
+            f"orster show {path} says what each shows",
         )
     if not is_view(view):
         known = list(dict.fromkeys([*VIEWS, *dataset.info(key)["frames"]]))

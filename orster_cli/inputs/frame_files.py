@@ -17,6 +17,7 @@ from orster_cli.io.images import IMAGE_SUFFIXES, read_image
 
 MOST_MISSING = 0.5  # of the frames that are there; with more numbers missing, numbers are no steps
 SHOWN = 3  # names in a message
+OBJECT_SUFFIXES = (".glb", ".gltf")
 EVEN = 0.1  # of a step: numbers so near to even steps are rounded ones
 _NUMBER = re.compile(
     r"(?:(?<![0-9A-Za-z)])-)?[0-9]{1,300}(?:\.[0-9]+)?"
@@ -195,12 +196,18 @@ def _no_images(folder: Path, found: list[str]) -> InputError:
         and (folder / name).is_dir()
         and any(path.suffix.lower() in IMAGE_SUFFIXES for path in (folder / name).iterdir())
     ]
+    hint = f"images end in {', '.join(IMAGE_SUFFIXES)}"
+    if any(name.lower().endswith(OBJECT_SUFFIXES) for name in found):
+        hint = (
+            f"give one object of it; or all: orster prepare-data {folder} -o dataset/ renders their own "
+            f'animations, orster run generate --over {folder} -o OUT -- --text "..." animates each'
+        )
+    if below:
+        hint = f"the images of {below[0]} are read by that path"
     return InputError(
         f"{folder}: expected a clip, a dataset, transforms.json or images, found "
         f"{shown if found else 'an empty folder'}",
-        hint=f"the images of {below[0]} are read by that path"
-        if below
-        else f"images end in {', '.join(IMAGE_SUFFIXES)}",
+        hint=hint,
     )
 
 

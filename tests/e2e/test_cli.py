@@ -215,6 +215,8 @@ def test_show_names_the_animations_of_a_dataset_without_captions(
     clip = orster(capsys, "show", f"{tmp_path / 'd'}#creature-00")
     assert clip.code == 3
     assert "found a clip of a dataset" in clip.err
+    key = orster(capsys, "construct", f"{tmp_path / 'd'}#walk", "-o", tmp_path / "a")
+    assert "says what each shows" in key.err
 
 
 def test_show_knows_the_model_of_the_package(capsys: Capture, tmp_path: Path) -> None:
