@@ -147,7 +147,7 @@ def export(
     --to, a table of what each holds and loses. Every file is read back and measured.
     Examples: orster export out/asset --to glb ; orster export asset/ --to mp4,gif -o files/"""
     from orster_cli.core.errors import ConfigError
-    from orster_cli.export.formats import FORMATS, parse_formats
+    from orster_cli.export.formats import FORMATS, checked_folder, parse_formats
     from orster_cli.ui.out import Out
 
     sink = Out(as_json=run.as_json, quiet=run.quiet)
@@ -159,15 +159,9 @@ def export(
     formats = parse_formats(to)
     if asset is None:
         raise ConfigError("no asset is given", hint=f"orster export asset/ --to {to}")
-    ending = "" if out is None or out.is_dir() else out.suffix.lower()[1:]
-    if out is not None and ending in (*FORMATS, "ply"):
-        raise ConfigError(
-            f"-o {out}: expected a folder, got the name of a file",
-            hint=f"-o {out.parent if out.parent.name else 'files'}/: a file has the name of its asset",
-        )
     options, choice = _options(motion, pictures)
     artifact = _open(asset)
-    folder = out or Path(f"{artifact.path}-export")
+    folder = checked_folder(out) or Path(f"{artifact.path}-export")
     _export(artifact, formats, options, choice, folder, _name(artifact.path), run, sink)
 
 

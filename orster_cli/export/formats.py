@@ -216,6 +216,16 @@ def parse_formats(text: str) -> list[Format]:
     return [FORMATS[name] for name in names]
 
 
+def checked_folder(out: Path | None) -> Path | None:
+    """`out`, the folder of the files. ConfigError: it is named as a file would be."""
+    if out is not None and out.suffix.lower()[1:] in (*FORMATS, "ply") and not out.is_dir():
+        raise ConfigError(
+            f"-o {out}: expected a folder, got the name of a file",
+            hint=f"-o {out.parent if out.parent.name else 'files'}/: a file has the name of its asset",
+        )
+    return out
+
+
 def rows() -> list[tuple[str, str, str, str]]:
     """Name, what is written, what it holds, what it loses: for --help and the documentation."""
     return [
