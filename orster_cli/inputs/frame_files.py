@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import counted, frame_numbers, natural_key, printable
 from orster_cli.core.reporting import Reporter
+from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.io.images import IMAGE_SUFFIXES, read_image
 
 MOST_MISSING = 0.5  # of the frames that are there; with more numbers missing, numbers are no steps
 SHOWN = 3  # names in a message
-OBJECT_SUFFIXES = (".glb", ".gltf")
 EVEN = 0.1  # of a step: numbers so near to even steps are rounded ones
 _NUMBER = re.compile(
     r"(?:(?<![0-9A-Za-z)])-)?[0-9]{1,300}(?:\.[0-9]+)?"
@@ -197,10 +198,11 @@ def _no_images(folder: Path, found: list[str]) -> InputError:
         and any(path.suffix.lower() in IMAGE_SUFFIXES for path in (folder / name).iterdir())
     ]
     hint = f"images end in {', '.join(IMAGE_SUFFIXES)}"
-    if any(name.lower().endswith(OBJECT_SUFFIXES) for name in found):
+    if any(name.lower().endswith(tuple(GLTF_SUFFIXES)) for name in found):
+        named = shlex.quote(str(folder))
         hint = (
-            f"give one object of it; or all: orster prepare-data {folder} -o dataset/ renders their own "
-            f'animations, orster run generate --over {folder} -o OUT -- --text "..." animates each'
+            f"give one object of it; or all: orster prepare-data {named} -o dataset/ renders their own "
+            f'animations, orster run generate --over {named} -o OUT -- --text "..." animates each'
         )
     if below:
         hint = f"the images of {below[0]} are read by that path"

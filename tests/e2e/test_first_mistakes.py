@@ -75,6 +75,7 @@ MISTAKES = {
     "construct scan.ply -o out": (3, "found a PLY file", "--object scan.ply"),
     "construct nothing.mp4 -o out": (3, "an empty file", ""),
     "construct frog.glb -o out": (3, "found a 3D object", "generate --object frog.glb"),
+    "construct frog.glb#walk -o out": (3, "found a 3D object", "orster prepare-data frog.glb"),
     "construct empty -o out": (3, "found an empty folder", ""),
     "construct notes -o out": (3, "found only todo.txt", ""),
     "construct asset -o out": (3, "of kind clip, got asset", "asset/viewer.html"),
