@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orster_cli.core.file_kinds import OBJECTS
 from orster_cli.ui.options import (
     RUN,
     SETTINGS,
@@ -220,12 +222,10 @@ def _open(path: Path) -> Artifact:
 
 def _a_file(path: Path) -> InputError:
     """The error of a file where an asset is expected."""
-    import shlex
-
     from orster_cli.core.errors import InputError
 
-    named, suffix = shlex.quote(str(path)), path.suffix.lower()
-    if suffix in (".glb", ".gltf", ".ply"):
+    named = shlex.quote(str(path))
+    if path.suffix.lower() in OBJECTS:
         found = "a 3D object"
         hint = f'orster generate --object {named} "walking" -o out/ animates it; then orster export out/'
     else:

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from orster_cli.core.file_kinds import IMAGES, OBJECTS, VIDEOS
+
 # word in the place of a command -> what does it
 COMMANDS = {
     "version": "orster --version",
@@ -67,24 +69,9 @@ MISSING = {
 }
 # ending of a file -> what to do with it, {} its name
 FILES = {
-    (".glb", ".gltf"): 'orster generate --object {} "walking" animates it',
-    (".ply",): 'orster generate --object {} "walking" animates it',
-    (
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".webp",
-        ".tif",
-        ".tiff",
-    ): "orster generate --image {} makes an asset of it",
-    (
-        ".mp4",
-        ".mov",
-        ".webm",
-        ".mkv",
-        ".avi",
-        ".gif",
-    ): "orster construct {} -o asset/ makes an asset of it",
+    OBJECTS: 'orster generate --object {} "walking" animates it',
+    IMAGES: "orster generate --image {} makes an asset of it",
+    VIDEOS: "orster construct {} -o asset/ makes an asset of it",
     (".toml",): "orster COMMAND --config {} reads settings from it",
     (".csv",): "orster prepare-data objects/ --captions {} -o dataset/ reads captions from it",
 }
