@@ -149,7 +149,7 @@ def export(
     --to, a table of what each holds and loses. Every file is read back and measured.
     Examples: orster export out/asset --to glb ; orster export asset/ --to mp4,gif -o files/"""
     from orster_cli.core.errors import ConfigError
-    from orster_cli.export.formats import FORMATS, parse_formats
+    from orster_cli.export.formats import FORMATS, checked_folder, parse_formats
     from orster_cli.ui.out import Out
 
     sink = Out(as_json=run.as_json, quiet=run.quiet)
@@ -163,7 +163,7 @@ def export(
         raise ConfigError("no asset is given", hint=f"orster export asset/ --to {to}")
     options, choice = _options(motion, pictures)
     artifact = _open(asset)
-    folder = out or Path(f"{artifact.path}-export")
+    folder = checked_folder(out) or Path(f"{artifact.path}-export")
     _export(artifact, formats, options, choice, folder, _name(artifact.path), run, sink)
 
 

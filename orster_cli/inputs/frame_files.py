@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.file_kinds import IMAGES
+from orster_cli.core.file_kinds import IMAGES, OBJECTS
 from orster_cli.core.names import counted, frame_numbers, natural_key, printable
 from orster_cli.core.reporting import Reporter
 from orster_cli.io.images import read_image
@@ -196,12 +197,19 @@ def _no_images(folder: Path, found: list[str]) -> InputError:
         and (folder / name).is_dir()
         and any(path.suffix.lower() in IMAGES for path in (folder / name).iterdir())
     ]
+    hint = f"images end in {', '.join(IMAGES)}"
+    if any(name.lower().endswith(OBJECTS) for name in found):
+        named = shlex.quote(str(folder))
+        hint = (
+            f"give one object of it; or all: orster prepare-data {named} -o dataset/ renders their own "
+            f'animations, orster run generate --over {named} -o OUT -- --text "..." animates each'
+        )
+    if below:
+        hint = f"the images of {below[0]} are read by that path"
     return InputError(
         f"{folder}: expected a clip, a dataset, transforms.json or images, found "
         f"{shown if found else 'an empty folder'}",
-        hint=f"the images of {below[0]} are read by that path"
-        if below
-        else f"images end in {', '.join(IMAGES)}",
+        hint=hint,
     )
 
 
