@@ -30,9 +30,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.construct_cpu import torn
 from benchmarks.intervals import interval
 from benchmarks.sampled import conditional_mean, sampler_of
+from benchmarks.tears import torn
 from benchmarks.timing import table, write_results
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.load import resolve, templates_folder

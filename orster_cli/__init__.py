@@ -3,7 +3,7 @@
     import orster_cli as orster
 
     clip = orster.sample(text="a frog jumping", seed=3)      # orbital video of a moving object
-    asset = orster.construct(clip, preset="fast")            # 3D Gaussians with a deformation field
+    asset = orster.construct(clip)                           # 3D Gaussians with a deformation field
     images = asset.render(orster.orbit_cameras(24, width=256, height=256), 0.5)
     asset.save("frog")
 

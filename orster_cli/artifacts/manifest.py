@@ -187,6 +187,10 @@ def read_manifest(folder: Path) -> Manifest:
                 "nothing of that name",
                 "orster list shows the artifacts under this folder",
             )
+            dataset, _, key = str(folder).partition("#")
+            if key and os.path.isdir(dataset):
+                found = "a clip of a dataset"
+                hint = f"give the dataset, {dataset}; construct and evaluate read its clips"
         elif not folder.is_dir():
             found, hint = "a file", "give the folder that it lies in, if that is an artifact"
         raise InputError(

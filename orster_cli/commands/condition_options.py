@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from orster_cli.core.file_kinds import IMAGES, OBJECTS
 from orster_cli.ui.options import DeviceOption
 
 CONDITION_PANEL = "What the video shows"
@@ -17,8 +18,7 @@ OptionalOut = Annotated[
     typer.Option("--out", "-o", help="Folder to write; by default named after the condition."),
 ]
 # the option of each kind of file that may be mistaken for a text
-FILES = dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"), "--image")
-FILES |= dict.fromkeys((".glb", ".gltf", ".ply"), "--object")
+FILES = dict.fromkeys(IMAGES, "--image") | dict.fromkeys(OBJECTS, "--object")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,7 @@ def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:
     }
     where = ["--device", device]
     for name, condition in made.items():
-        yield ["generate", *condition, "--preset", "fast", "-o", f"{folder / name}", *where]
+        yield ["generate", *condition, "-o", f"{folder / name}", *where]
     asset = f"{folder / 'object'}"
     yield ["export", asset, "--to", "glb", "-o", asset, "--force"]
     for name in made:

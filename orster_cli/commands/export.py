@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orster_cli.core.file_kinds import OBJECTS
 from orster_cli.ui.options import (
     RUN,
     SETTINGS,
@@ -147,7 +149,7 @@ def export(
     --to, a table of what each holds and loses. Every file is read back and measured.
     Examples: orster export out/asset --to glb ; orster export asset/ --to mp4,gif -o files/"""
     from orster_cli.core.errors import ConfigError
-    from orster_cli.export.formats import FORMATS, parse_formats
+    from orster_cli.export.formats import FORMATS, checked_folder, parse_formats
     from orster_cli.ui.out import Out
 
     sink = Out(as_json=run.as_json, quiet=run.quiet)
@@ -161,7 +163,7 @@ def export(
         raise ConfigError("no asset is given", hint=f"orster export asset/ --to {to}")
     options, choice = _options(motion, pictures)
     artifact = _open(asset)
-    folder = out or Path(f"{artifact.path}-export")
+    folder = checked_folder(out) or Path(f"{artifact.path}-export")
     _export(artifact, formats, options, choice, folder, _name(artifact.path), run, sink)
 
 
@@ -220,12 +222,10 @@ def _open(path: Path) -> Artifact:
 
 def _a_file(path: Path) -> InputError:
     """The error of a file where an asset is expected."""
-    import shlex
-
     from orster_cli.core.errors import InputError
 
-    named, suffix = shlex.quote(str(path)), path.suffix.lower()
-    if suffix in (".glb", ".gltf", ".ply"):
+    named = shlex.quote(str(path))
+    if path.suffix.lower() in OBJECTS:
         found = "a 3D object"
         hint = f'orster generate --object {named} "walking" -o out/ animates it; then orster export out/'
     else:

@@ -22,12 +22,12 @@ def list_artifacts(
 
     Examples: orster list ; orster list runs/ --json"""
     from orster_cli.core.errors import InputError
-    from orster_cli.core.names import counted
+    from orster_cli.core.names import counted, other_than_a_folder
     from orster_cli.gallery.catalog import DAMAGED, Catalog
     from orster_cli.gallery.summary import by_id, row
 
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: no such folder", hint=other_than_a_folder(folder))
     out = Out(as_json=as_json)
     catalog = Catalog(folder)
     entries = catalog.scan()

@@ -41,7 +41,7 @@ def run(
     """Run a command over many items: in processes, on SLURM or Ray.
 
     Finished items are skipped, failed ones are listed, and a stopped run goes on when it is run again.
-    Example: orster run construct --over clips/ -o assets/ -- --preset fast ;
+    Example: orster run construct --over clips/ -o assets/ -- --preset balanced ;
     orster run prepare-data objects/ -o dataset/ --runner slurm --shards 64"""
     from orster_cli.commands.run_items import plan_collection, preview, report
     from orster_cli.commands.run_options import split_words

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +36,12 @@ def show(
 
     if captions:
         found = _captions(open_artifact(artifact, kind="dataset").path)
-        Out(as_json=as_json).result({"captions": found}, "\n".join(found))
+        sink = Out(as_json=as_json)
+        if not found:
+            sink.note(
+                f"{artifact}: no clip has a caption: prepare-data --captions clips.csv gives some"
+            )
+        sink.result({"captions": found}, "\n".join(found))
         return
     if (
         artifact.is_dir()
@@ -49,10 +54,10 @@ def show(
     manifest = open_artifact(artifact).manifest
     lineage = [_ancestor(parent, artifact, _GENERATIONS) for parent in manifest.parents]
     values = {**manifest.model_dump(mode="json"), "lineage": lineage}
-    keys = _keys(artifact) if manifest.kind == "dataset" else []
-    if keys:
-        values["keys"] = keys
-    lines = _lines(manifest, lineage, keys)
+    clips = _clips(artifact) if manifest.kind == "dataset" else {}
+    if clips:
+        values["keys"] = list(clips)
+    lines = _lines(manifest, lineage, clips)
     if (origin := origin_of(artifact)) is not None:
         values["origin"] = origin
         lines.insert(2, f"pulled from {origin.get('repository')}, commit {origin.get('commit')}")
@@ -78,9 +83,9 @@ def _captions(dataset: Path) -> list[str]:
     return list(dict.fromkeys(first))
 
 
-def _keys(dataset: Path) -> list[str]:
-    """The keys of a dataset's clips, for "dataset#key". Read without what decodes clips, which is slow to
-    import."""
+def _clips(dataset: Path) -> dict[str, str]:
+    """The keys of a dataset's clips, for "dataset#key", and what each shows: its caption, or the name of
+    its animation. Read without what decodes clips, which is slow to import."""
     from orster_cli.core.limits import INDEX_MAX_BYTES
     from orster_cli.core.strict_json import read_json
 
@@ -88,13 +93,18 @@ def _keys(dataset: Path) -> list[str]:
     values = read_json(path, maximum=INDEX_MAX_BYTES) if path.is_file() else None
     samples = values.get("samples") if isinstance(values, dict) else None
     entries = samples if isinstance(samples, list) else []
-    return [str(entry["key"]) for entry in entries if isinstance(entry, dict) and "key" in entry]
+    return {
+        str(entry["key"]): " ".join(str(entry.get("caption") or entry.get("clip_name", "")).split())
+        for entry in entries
+        if isinstance(entry, dict) and "key" in entry
+    }
 
 
 def _lines(
-    manifest: Manifest, lineage: list[dict[str, Any]], keys: Sequence[str] = ()
+    manifest: Manifest, lineage: list[dict[str, Any]], clips: Mapping[str, str]
 ) -> list[str]:
     total = sum(entry.size for entry in manifest.files)
+    first = list(clips.items())[:ROWS]
     licences = [f"licence: {text}" for text in manifest.licences[:ROWS]]
     return [
         f"{manifest.kind} {manifest.id}",
@@ -105,8 +115,8 @@ def _lines(
         *more(len(manifest.inputs), "from"),
         *facts({k: v for k, v in (manifest.content | manifest.run).items() if k != "dropped"}),
         *dropped(None if "dropped_file" in manifest.content else manifest.content.get("dropped")),
-        *(f"clip {key}" for key in keys[:ROWS]),
-        *more(len(keys), "clip"),
+        *(f"clip {key}: {shows}" if shows else f"clip {key}" for key, shows in first),
+        *more(len(clips), "clip"),
         *licences,
         *more(len(manifest.licences), "licence:"),
         *(f"warning: {text}" for text in manifest.warnings),

@@ -41,13 +41,14 @@ def view(
     Ctrl-C ends it. It only reads, and answers this machine alone.
     Examples: orster view ; orster view runs/ --port 9000 --no-open"""
     from orster_cli.core.errors import ConfigError, InputError
+    from orster_cli.core.names import other_than_a_folder
     from orster_cli.gallery.access import is_loopback
     from orster_cli.gallery.catalog import Catalog
     from orster_cli.gallery.feed import Feed
     from orster_cli.gallery.server import GalleryServer
 
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+        raise InputError(f"{folder}: no such folder", hint=other_than_a_folder(folder))
     if token is None and not is_loopback(host):
         raise ConfigError(
             f"--host {host}: other machines can reach it, so it needs a --token",

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.limits import PATH_MAX_CHARACTERS, PATH_PART_MAX_BYTES
@@ -101,6 +102,13 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """``" (did you mean 'x'?)"`` or nothing."""
     match = get_close_matches(word, known, n=1, cutoff=0.5)
     return f" (did you mean {match[0]!r}?)" if match else ""
+
+
+def other_than_a_folder(path: Path) -> str | None:
+    """The next step where a command takes a folder and `path` is none; None: nothing is there."""
+    if path.suffix == ".html" and path.is_file():
+        return f"open {path} in a browser, without a command"
+    return f"give the folder that it lies in: {path.parent}" if path.exists() else None
 
 
 def first_line(error: BaseException) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.names import as_text, key_slug, printable
 from orster_cli.dataset.shards import check_sample_key
-from orster_cli.gltf.container import GLTF_SUFFIXES
 
 GLTF, DIFFUSION4D, FRAMES = "gltf", "diffusion4d", "frames"
 
@@ -44,7 +44,7 @@ def find_sources(paths: list[Path]) -> list[Source]:
         before = len(found)
         if path.is_dir():
             _search(path, path, found)
-        elif path.suffix.lower() in GLTF_SUFFIXES:
+        elif path.suffix.lower() in MESHES:
             found.setdefault(path.resolve(), (path.name, GLTF))
         else:
             raise InputError(f"{path}: expected .glb, .gltf or a folder, got {path.suffix!r}")
@@ -83,7 +83,7 @@ def _search(folder: Path, root: Path, found: dict[Path, tuple[str, str]]) -> Non
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
             _search(entry, root, found)
-        elif entry.suffix.lower() in GLTF_SUFFIXES and entry.is_file():
+        elif entry.suffix.lower() in MESHES and entry.is_file():
             found.setdefault(entry.resolve(), (entry.relative_to(root).as_posix(), GLTF))
 
 
@@ -98,7 +98,7 @@ def folder_kind(folder: Path) -> str | None:
 
 def _slug(name: str) -> str:
     """The object's part of a sample key."""
-    stem = Path(name).stem if name.lower().endswith(GLTF_SUFFIXES) else Path(name).name
+    stem = Path(name).stem if name.lower().endswith(MESHES) else Path(name).name
     return key_slug(stem)
 
 

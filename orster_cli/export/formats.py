@@ -179,6 +179,23 @@ _ALL = (
     ),
 )
 FORMATS = {one.name: one for one in _ALL}
+# programs and their own files -> the format that they open
+_OPENED = {
+    "glb": (
+        "blender",
+        "unity",
+        "unreal",
+        "godot",
+        "three",
+        "three.js",
+        "gltf",
+        "fbx",
+        "obj",
+        "usdz",
+    ),
+    "mp4": ("mov", "webm", "avi", "video"),
+    "ply-sequence": ("supersplat", "ply", "splat", "splats"),
+}
 
 
 def parse_formats(text: str) -> list[Format]:
@@ -188,12 +205,25 @@ def parse_formats(text: str) -> list[Format]:
         raise ConfigError("--to: no format is given", hint="one of " + ", ".join(FORMATS))
     for name in names:
         if name not in FORMATS:
+            instead = next((f for f, names in _OPENED.items() if name.lower() in names), None)
+            opened = "" if instead is None else f"--to {instead} is what opens there; all: "
+            near = "" if instead else did_you_mean(name, list(FORMATS))
             raise ConfigError(
-                f"--to: no format {printable(name)!r}{did_you_mean(name, list(FORMATS))}",
-                hint="one of " + ", ".join(FORMATS),
+                f"--to: no format {printable(name)!r}{near}",
+                hint=(opened or "one of ") + ", ".join(FORMATS),
                 code="E-FORMAT",
             )
     return [FORMATS[name] for name in names]
+
+
+def checked_folder(out: Path | None) -> Path | None:
+    """`out`, the folder of the files. ConfigError: it is named as a file would be."""
+    if out is not None and out.suffix.lower()[1:] in (*FORMATS, "ply") and not out.is_dir():
+        raise ConfigError(
+            f"-o {out}: expected a folder, got the name of a file",
+            hint=f"-o {out.parent if out.parent.name else 'files'}/: a file has the name of its asset",
+        )
+    return out
 
 
 def rows() -> list[tuple[str, str, str, str]]:

@@ -15,17 +15,14 @@ from pathlib import Path
 from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.artifacts.outputs import artifact_kind
 from orster_cli.core.errors import InputError
+from orster_cli.core.file_kinds import IMAGES, MAY_MOVE, OBJECTS, VIDEOS
 from orster_cli.core.limits import INDEX_MAX_BYTES
 from orster_cli.core.names import printable, slug
 from orster_cli.core.strict_json import read_json
 from orster_cli.inputs.prompts import read_texts
-from orster_cli.io.moving_pictures import SUFFIXES as MOVING_PICTURES
 from orster_cli.io.moving_pictures import is_moving_picture
 
 PROMPT, IMAGE, FILE, FRAMES = "prompt", "image", "file", "frames"
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
-VIDEOS = frozenset({".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".gif"})
-MESHES = frozenset({".glb", ".gltf"})
 GENERIC = ("clip", "asset")  # names of folders that say nothing: generate's NAME/clip, NAME/asset
 LISTS = (".txt", ".list")
 
@@ -35,25 +32,25 @@ class Reads:
     """What a command reads: kinds of artifacts, suffixes of files, prompts, folders of frames."""
 
     kinds: frozenset[str]
-    suffixes: frozenset[str]
+    suffixes: tuple[str, ...]
     prompts: bool = False
     frames: bool = False
 
     def file(self, path: Path) -> bool:
         """Whether the command reads the file: by its ending; a WebP or PNG is a video where it moves."""
         suffix = path.suffix.lower()
-        moving = self.suffixes >= VIDEOS and suffix in MOVING_PICTURES
+        moving = set(VIDEOS).issubset(self.suffixes) and suffix in MAY_MOVE
         return suffix in self.suffixes or (moving and is_moving_picture(path))
 
 
-_OBJECTS = Reads(kinds=frozenset({"clip", "dataset"}), suffixes=IMAGES | MESHES, prompts=True)
+_OBJECTS = Reads(kinds=frozenset({"clip", "dataset"}), suffixes=(*IMAGES, *OBJECTS), prompts=True)
 READS = {
     "generate": _OBJECTS,
     "sample-video": _OBJECTS,
     "construct": Reads(kinds=frozenset({"clip", "dataset"}), suffixes=VIDEOS, frames=True),
     "evaluate": Reads(
         kinds=frozenset({"asset", "clip", "dataset"}),
-        suffixes=VIDEOS | MESHES | {".ply"},
+        suffixes=(*VIDEOS, *OBJECTS),
         frames=True,
     ),
 }

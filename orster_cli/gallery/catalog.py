@@ -24,6 +24,7 @@ from orster_cli.gallery.drafts import Progress, is_under_way, read_progress
 MAX_FOLDERS, MAX_ARTIFACTS, MAX_DEPTH = 20_000, 2_000, 12
 SETTLED = 2.0  # seconds after a change, before which a folder's time does not tell all changes
 SKIPPED = frozenset({"__pycache__", "node_modules"})  # besides hidden folders
+ENVIRONMENT = "pyvenv.cfg"  # a folder with it is an environment of Python, full of packages
 COMPLETE, DAMAGED, MAKING, STOPPED = "complete", "damaged", "being made", "stopped"
 DRAFTS = (MAKING, STOPPED)  # states of a draft
 
@@ -130,7 +131,7 @@ class Catalog:
             if known is not None and known.settled and known.stamp == changed.st_mtime_ns:
                 return known
             settled = time.time() - changed.st_mtime > SETTLED
-            manifest, folders = False, []
+            manifest, environment, folders = False, False, []
             with os.scandir(folder) as inside:
                 for one in inside:
                     if one.is_dir(follow_symlinks=False):
@@ -139,8 +140,12 @@ class Catalog:
                             folders.append(one.name)
                     elif one.name == MANIFEST and one.is_file(follow_symlinks=False):
                         manifest = True
+                    elif one.name == ENVIRONMENT and folder != self.root:
+                        environment = True
         except OSError:
             return None
+        if environment:
+            folders = []
         listing = _Listing(changed.st_mtime_ns, settled, manifest, tuple(sorted(folders)))
         self._listings[folder] = listing
         return listing

@@ -14,7 +14,6 @@ from orster_cli.gltf.extensions import check_required
 from orster_cli.gltf.external import find_beside
 from orster_cli.gltf.meshopt import decompress_views
 
-GLTF_SUFFIXES = (".glb", ".gltf")
 _MAGIC = 0x46546C67  # "glTF"
 _CHUNK_JSON = 0x4E4F534A
 _CHUNK_BIN = 0x004E4942

@@ -8,9 +8,10 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from orster_cli.core.file_kinds import MESHES
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.document import GltfDocument
-from orster_cli.io.clip_files import OBJECT, OBJECT_SUFFIXES
+from orster_cli.io.clip_files import OBJECT
 
 _MAGIC, _JSON, _BIN = 0x46546C67, 0x4E4F534A, 0x004E4942
 _KINDS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
@@ -87,7 +88,7 @@ def _is_fallback(buffer: dict[str, Any]) -> bool:
 def keep_object(folder: Path, mesh: Path | None) -> None:
     """Put a copy of `mesh` into the folder of a clip or an asset: one file, with what lay beside it.
     Nothing for other files and None. InputError: a file beside it is missing."""
-    if mesh is None or mesh.suffix.lower() not in OBJECT_SUFFIXES:
+    if mesh is None or mesh.suffix.lower() not in MESHES:
         return
     document = read_gltf(mesh)
     if _names_files(document):

@@ -7,6 +7,7 @@ from flags.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,10 @@ def _from_dataset(path: Path, key: str, default_view: str) -> OpenedClip:
 
     if artifact_kind(path) == "clip":
         raise InputError(f"{path}: a clip has no keys", hint=f"give it as {path}")
+    if path.is_file():
+        from orster_cli.inputs.video import refuse_other_files
+
+        refuse_other_files(path)
     artifact = open_artifact(path, kind="dataset")
     key, mark, view = key.partition(":")
     return opened_sample(Dataset.read(path), artifact, key, view if mark else default_view)
@@ -123,7 +128,8 @@ def opened_sample(dataset: Dataset, artifact: Artifact, key: str, view: str) -> 
         shown = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
         raise InputError(
             f"{path}: {problem}",
-            hint=f"write {path}#KEY; its {len(keys)} keys: {shown}",
+            hint=f"write {shlex.quote(str(path))}#KEY; its {len(keys)} keys: {shown}; "
+            f"orster show {shlex.quote(str(path))} says what each shows",
         )
     if not is_view(view):
         known = list(dict.fromkeys([*VIEWS, *dataset.info(key)["frames"]]))

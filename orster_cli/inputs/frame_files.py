@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.file_kinds import IMAGES, OBJECTS
 from orster_cli.core.names import counted, frame_numbers, natural_key, printable
 from orster_cli.core.reporting import Reporter
-from orster_cli.io.images import IMAGE_SUFFIXES, read_image
+from orster_cli.io.images import read_image
 
 MOST_MISSING = 0.5  # of the frames that are there; with more numbers missing, numbers are no steps
 SHOWN = 3  # names in a message
@@ -40,7 +42,7 @@ def find_frames(folder: Path, reporter: Reporter) -> FrameFiles:
     entries = [path for path in folder.iterdir() if not path.is_dir()]
     hidden = [path for path in entries if path.name.startswith(".")]
     shown = [path for path in entries if not path.name.startswith(".")]
-    paths = [path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES]
+    paths = [path for path in shown if path.suffix.lower() in IMAGES]
     if not paths:
         raise _no_images(folder, sorted(path.name for path in folder.iterdir()))
     if hidden:
@@ -193,14 +195,21 @@ def _no_images(folder: Path, found: list[str]) -> InputError:
         for name in found
         if not name.startswith(".")
         and (folder / name).is_dir()
-        and any(path.suffix.lower() in IMAGE_SUFFIXES for path in (folder / name).iterdir())
+        and any(path.suffix.lower() in IMAGES for path in (folder / name).iterdir())
     ]
+    hint = f"images end in {', '.join(IMAGES)}"
+    if any(name.lower().endswith(OBJECTS) for name in found):
+        named = shlex.quote(str(folder))
+        hint = (
+            f"give one object of it; or all: orster prepare-data {named} -o dataset/ renders their own "
+            f'animations, orster run generate --over {named} -o OUT -- --text "..." animates each'
+        )
+    if below:
+        hint = f"the images of {below[0]} are read by that path"
     return InputError(
         f"{folder}: expected a clip, a dataset, transforms.json or images, found "
         f"{shown if found else 'an empty folder'}",
-        hint=f"the images of {below[0]} are read by that path"
-        if below
-        else f"images end in {', '.join(IMAGE_SUFFIXES)}",
+        hint=hint,
     )
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from orster_cli.artifacts.hashing import hash_file
 from orster_cli.artifacts.manifest import read_manifest
 from orster_cli.core.errors import InputError
+from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.names import key_slug, printable
-from orster_cli.gltf.container import GLTF_SUFFIXES, files_of
+from orster_cli.gltf.container import files_of
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class SourceObject:
 
 def object_files(path: Path) -> list[InputFile]:
     """A mesh or PLY file and what it names beside it, hashed. InputError: one cannot be read."""
-    if path.suffix.lower() not in GLTF_SUFFIXES:
+    if path.suffix.lower() not in MESHES:
         return [input_file(path)]
     files = ((file, file.relative_to(path.parent).as_posix()) for file in files_of(path))
     return [input_file(f).model_copy(update={"name": printable(name)}) for f, name in files]
@@ -66,7 +67,7 @@ def named_objects(asset: Artifact) -> list[InputFile]:
             continue
         if manifest.id == parent.id:
             found += manifest.inputs
-    return [one for one in found if Path(one.name).suffix.lower() in GLTF_SUFFIXES]
+    return [one for one in found if Path(one.name).suffix.lower() in MESHES]
 
 
 def animation_of(asset: Artifact, mesh: Path) -> int | None:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.marks import split_mark
 from orster_cli.core.names import key_slug, printable, slug
 from orster_cli.core.reporting import Reporter, Silent
-from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.gltf.scene import Scene
 from orster_cli.inputs.members import folders_in, is_artifact_or_clip, kind_of, members_of
 
@@ -77,7 +77,7 @@ def open_subjects(text: str, cfg: EvaluateConfig, reporter: Reporter) -> list[Su
     if is_artifact_or_clip(path):
         return [open_subject(text, cfg, reporter)]
     inside = members_of(path) or [one for child in folders_in(path) for one in members_of(child)]
-    meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in GLTF_SUFFIXES]
+    meshes = [child for child in sorted(path.iterdir()) if child.suffix.lower() in MESHES]
     if not inside and not meshes:
         raise InputError(f"{path}: holds nothing that can be evaluated", hint=FORMS)
     found = [open_subject(str(child), cfg, reporter) for child in inside]
@@ -103,7 +103,7 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
     """The one subject that `text` names."""
     path = Path(text)
     name, mark, animation = split_mark(text)
-    if Path(name).suffix.lower() in GLTF_SUFFIXES and Path(name).is_file():
+    if Path(name).suffix.lower() in MESHES and Path(name).is_file():
         return _mesh(Path(name), animation, cfg, reporter)
     if path.is_dir() and kind_of(path) == "asset":
         return _asset(path)

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from orster_cli.construction.hull import EXTENT, sides_touched
 from orster_cli.core.errors import InputError, LimitError, MissingResourceError
+from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.system_errors import SYSTEM
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_cameras
-from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.inputs.assumed_orbit import OrbitFlags as OrbitFlags
 from orster_cli.inputs.assumed_orbit import checked_orbit, one_turn
 from orster_cli.inputs.frame_files import find_frames, read_frames
@@ -174,7 +174,7 @@ def refuse_other_files(path: Path) -> None:
         ) from error
     if start.startswith(b"\xff\xd8\xff"):
         raise one_picture(path)
-    if start.startswith(b"glTF") or path.suffix.lower() in GLTF_SUFFIXES:
+    if start.startswith(b"glTF") or path.suffix.lower() in MESHES:
         raise InputError(
             f"{path}: expected a video, found a 3D object",
             hint=f'orster generate --object {named} --text "..." -o out/ animates it; orster prepare-data '

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from orster_cli.core.atomic import write_bytes
 from orster_cli.core.errors import ConfigError, InputError, LimitError
+from orster_cli.core.file_kinds import ANIMATIONS
 from orster_cli.core.frames import resize_straight
 from orster_cli.core.limits import (
     CLIP_MAX_BYTES,
@@ -27,7 +28,6 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.io.images import open_image, to_bytes
 
 FORMATS = ("GIF", "WEBP", "PNG", "TIFF")
-SUFFIXES = (".gif", ".webp", ".apng", ".png", ".tif", ".tiff")
 _EVEN = 0.1  # of the shortest frame's duration, by which the others may miss a multiple of it
 
 
@@ -147,9 +147,9 @@ def write_animation(path: Path, frames: Tensor, *, fps: float = 12.0, quality: i
     ConfigError: another ending; LimitError: too many or too large frames. An existing file is replaced
     only by a whole one."""
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in ANIMATIONS:
         raise ConfigError(
-            f"{path}: expected one of {', '.join(SUFFIXES)}, got {suffix or 'none'!r}"
+            f"{path}: expected one of {', '.join(ANIMATIONS)}, got {suffix or 'none'!r}"
         )
     if frames.ndim != 4 or frames.shape[1] not in (3, 4) or not len(frames) or not 0 < fps <= 1000:
         raise ValueError(f"write_animation: {list(frames.shape)} at {fps} frames a second")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.limits import CLIP_MAX_BYTES, CLIP_MAX_FRAMES
 from orster_cli.core.names import did_you_mean, printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
@@ -34,7 +35,6 @@ STATIC = (
 OBJECT = (
     "object"  # object.glb or object.gltf: the mesh that a clip was sampled of, or an asset shows
 )
-OBJECT_SUFFIXES = (".glb", ".gltf")
 FORMAT = "orster-cameras"
 _KEYS = ("format", "version", "conventions", "width", "height", "prompt", "frames")
 _FRAME_KEYS = ("file", "time", "K", "w2c")
@@ -42,7 +42,7 @@ _FRAME_KEYS = ("file", "time", "K", "w2c")
 
 def find_object(folder: Path) -> Path | None:
     """The copy of a mesh in the folder of a clip or an asset; None: it came from none."""
-    paths = (folder / f"{OBJECT}{suffix}" for suffix in OBJECT_SUFFIXES)
+    paths = (folder / f"{OBJECT}{suffix}" for suffix in MESHES)
     return next((path for path in paths if path.is_file()), None)
 
 

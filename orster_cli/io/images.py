@@ -23,7 +23,6 @@ from orster_cli.core.compositing import WHITE, over
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff")
 VISIBLE, PADDING = 0.15, 2  # difference to the background; pixels around the object
 LEAST_SEEN, MOST_SEEN = 0.002, 0.95  # share of pixels that an object takes
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")

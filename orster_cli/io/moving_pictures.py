@@ -6,7 +6,6 @@ import struct
 from pathlib import Path
 from typing import IO
 
-SUFFIXES = frozenset({".webp", ".png", ".apng"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_CHUNKS = 64  # before the first picture of a PNG
 

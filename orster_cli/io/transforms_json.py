@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.file_kinds import IMAGES
 from orster_cli.core.limits import TRANSFORMS_MAX_FRAMES
 from orster_cli.core.names import counted, frame_numbers, printable, safe_relative_path
 from orster_cli.core.reporting import Reporter, Silent
@@ -24,7 +25,7 @@ from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.conventions import opengl_c2w_to_w2c, w2c_to_opengl_c2w
 from orster_cli.io.camera_values import check_pose, check_times, parse_numbers, parse_side
 from orster_cli.io.clip_files import check_size
-from orster_cli.io.images import IMAGE_SUFFIXES, read_image
+from orster_cli.io.images import read_image
 
 TRANSFORMS = "transforms.json"
 SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json")  # of D-NeRF
@@ -219,7 +220,7 @@ def _image_name(entry: dict[str, Any], folder: Path, where: str) -> str:
     if (folder / name).is_file():
         return name
     # Blender's exporters omit the suffix
-    found = [s for s in IMAGE_SUFFIXES for s in (s, s.upper()) if (folder / f"{name}{s}").is_file()]
+    found = [s for s in IMAGES for s in (s, s.upper()) if (folder / f"{name}{s}").is_file()]
     if len(found) > 1:
         raise InputError(
             f"{where}: file_path {printable(name)[:200]!r} names several images: "
@@ -229,7 +230,7 @@ def _image_name(entry: dict[str, Any], folder: Path, where: str) -> str:
     if not found:
         raise InputError(
             f"{folder / name}: no such file",
-            hint=f"{where} names it; without an ending, {', '.join(IMAGE_SUFFIXES)} were tried",
+            hint=f"{where} names it; without an ending, {', '.join(IMAGES)} were tried",
         )
     return f"{name}{found[0]}"
 

@@ -11,23 +11,16 @@ import torch
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.errors import InputError
+from orster_cli.core.file_kinds import OBJECTS, SPLATS
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.dataset.splat_placement import read_placed
 from orster_cli.dataset.views import NormalizedClip, normalize_object, normalize_pose, render_view
-from orster_cli.gltf.container import GLTF_SUFFIXES
 from orster_cli.gltf.load import load_gltf
 from orster_cli.gltf.normalization import has_size_at_start
 from orster_cli.gltf.scene import Scene
 from orster_cli.splatting.render_asset import render_frame
-
-
-def render_object_orbit(
-    path: Path, cameras: Cameras, *, up: str = "z", reporter: Reporter | None = None
-) -> OrbitClip:
-    """The object in `path` rendered by `cameras`; see `open_object`."""
-    return open_object(path, up=up, reporter=reporter)(cameras)
 
 
 def open_object(
@@ -38,12 +31,12 @@ def open_object(
     `up` points up. `reporter` is warned of what is not read or was changed. InputError: another or a
     damaged file."""
     suffix, reporter = path.suffix.lower(), reporter or Silent()
-    if not path.is_file() or suffix not in (*GLTF_SUFFIXES, ".ply"):
+    if not path.is_file() or suffix not in OBJECTS:
         raise InputError(
             f"{path}: expected a .glb, .gltf or .ply file",
             hint="or give a clip: an artifact, or dataset#key",
         )
-    if suffix == ".ply":
+    if suffix in SPLATS:
         return partial(_splat_orbit, read_placed(path, up, reporter))
     scene = load_gltf(path)
     for warning in scene.warnings:

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from orster_cli.core.file_kinds import IMAGES, OBJECTS, VIDEOS
+
 # word in the place of a command -> what does it
 COMMANDS = {
     "version": "orster --version",
@@ -33,11 +35,13 @@ OPTIONS = {
         "--resolution",
     ): "a model makes frames of the size that it was trained at (mini: 64 px); "
     "--set construct.resolution=256 is the size of the fit",
+    ("generate", "--frames"): "--set sample.frames=24; a model's motion may fall apart beyond the "
+    "frames that it was trained with (mini: 16), and orster export --fps 6 plays them slower",
     ("construct", "--resolution"): "--set construct.resolution=256",
     ("construct", "--prompt"): 'orster generate "a frog jumping" makes an asset of a text',
     ("construct", "--text"): 'orster generate "a frog jumping" makes an asset of a text',
     ("construct", "--image"): "orster generate --image x.png makes an asset of an image",
-    ("construct", "--steps"): "--preset fast, or --set construct.fine_steps=2000",
+    ("construct", "--steps"): "--preset balanced, or --set construct.fine_steps=2000",
     ("construct", "--gaussians"): "--set construct.gaussians=8000",
     ("evaluate", "--metric"): "--metrics psnr,ssim",
     ("prepare-data", "--caption"): "--captions clips.csv",
@@ -65,24 +69,9 @@ MISSING = {
 }
 # ending of a file -> what to do with it, {} its name
 FILES = {
-    (".glb", ".gltf"): 'orster generate --object {} "walking" animates it',
-    (".ply",): 'orster generate --object {} "walking" animates it',
-    (
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".webp",
-        ".tif",
-        ".tiff",
-    ): "orster generate --image {} makes an asset of it",
-    (
-        ".mp4",
-        ".mov",
-        ".webm",
-        ".mkv",
-        ".avi",
-        ".gif",
-    ): "orster construct {} -o asset/ makes an asset of it",
+    OBJECTS: 'orster generate --object {} "walking" animates it',
+    IMAGES: "orster generate --image {} makes an asset of it",
+    VIDEOS: "orster construct {} -o asset/ makes an asset of it",
     (".toml",): "orster COMMAND --config {} reads settings from it",
     (".csv",): "orster prepare-data objects/ --captions {} -o dataset/ reads captions from it",
 }

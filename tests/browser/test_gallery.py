@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers.artifacts import make
-from tests.helpers.browser import WAIT, chromium, missing, playwright_driver
+from tests.helpers.browser import WAIT, missing
 from tests.helpers.cli import quiet
 from tests.helpers.gallery import serving
 from tests.helpers.starts import ended, start_orster
@@ -37,12 +36,6 @@ HOSTILE = b"""<!doctype html><title>bait</title><body><script>
     document.title = "done"; document.body.dataset.found = found.join() || "nothing";
   });
 </script>"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright_driver() as driver, chromium(driver) as found:
-        yield found
 
 
 def watched(browser: Any, address: str, **options: Any) -> tuple[Any, list[str]]:

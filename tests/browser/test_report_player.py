@@ -11,7 +11,7 @@ import torch
 
 from orster_cli.io.video import write_video
 from orster_cli.report.page import SideBySide, report_page
-from tests.helpers.browser import Watched, chromium, missing, opened, playwright_driver, until
+from tests.helpers.browser import Watched, missing, opened, until
 from tests.helpers.reports import report
 
 pytestmark = [
@@ -22,12 +22,6 @@ pytestmark = [
 FRAMES = 12
 SIDE = 64
 SHIFT = 40  # of 255: how much lighter the reference is
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright_driver() as driver, chromium(driver) as found:
-        yield found
 
 
 def video(path: Path, lighter: int = 0) -> bytes:

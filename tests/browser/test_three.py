@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.render_asset import render_frame
 from tests.helpers.assets import lopsided, moving
-from tests.helpers.browser import chromium, missing, playwright_driver
+from tests.helpers.browser import missing
 from tests.helpers.three_page import screenshot, three_page
 
 pytestmark = [
@@ -67,12 +66,6 @@ window.show = async (place, fov) => {
 };
 window.ready = true;
 </script>""".replace("SIDE", str(SIDE))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright_driver() as driver, chromium(driver) as found:
-        yield found
 
 
 def asset() -> Gaussians4D:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from orster_cli.gltf.load import load_gltf
 from orster_cli.mesh_render.render import render_mesh
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.render_asset import render_frame
-from tests.helpers.browser import chromium, missing, playwright_driver
+from tests.helpers.browser import missing
 from tests.helpers.moving_mesh import opened, surface_asset
 from tests.helpers.three_page import screenshot, three_page
 
@@ -67,12 +66,6 @@ window.show = (seconds, place, middle, fov, size) => {
 };
 window.ready = true;
 </script>""".replace("SIDE", str(SIDE))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright_driver() as driver, chromium(driver) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,6 @@ from tests.helpers.browser import (
     missing,
     opened,
     picture,
-    playwright_driver,
     script_milliseconds,
     shot_psnr,
     shots,
@@ -43,18 +42,6 @@ pytestmark = [
 EACH_DB, MEAN_DB = 40.0, 45.0
 MOST_SCRIPT_MS, MANY = 4.0, 30_000
 TITLE = """</script><img src=x onerror="document.title='bad'">'"""
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
-    with playwright_driver() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser(driver: Any) -> Iterator[Any]:
-    with chromium(driver) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

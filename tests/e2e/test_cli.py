@@ -17,6 +17,7 @@ from orster_cli import __version__
 from orster_cli.app import COMMANDS, GROUPS, PANELS
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import resolve, template_names
+from orster_cli.dataset.reader import Dataset
 from orster_cli.inputs.models import SHIPPED
 from tests.helpers.artifacts import make, manifest_values, resign
 from tests.helpers.cli import orster
@@ -189,7 +190,33 @@ def test_show_lists_the_keys_of_a_dataset(capsys: Capture, tiny_dataset: Path) -
     keys = orster(capsys, "show", tiny_dataset, "--json").data["keys"]
     assert keys == ["creature-00", "creature-01"]
     lines = orster(capsys, "show", tiny_dataset).out.splitlines()
-    assert [line for line in lines if line.startswith("clip ")] == [f"clip {key}" for key in keys]
+    said = [line for line in lines if line.startswith("clip ")]
+    texts = Dataset.read(tiny_dataset).texts()
+    assert said == [f"clip {key}: {texts[key][0]}" for key in keys]  # which of them is the walk
+
+
+def test_show_names_the_animations_of_a_dataset_without_captions(
+    capsys: Capture, creature: Path, tmp_path: Path
+) -> None:
+    small = [f"prepare.{name}" for name in ("frames=2", "resolution=16", "supersample=1")]
+    options = [word for one in (*small, "prepare.curate=false") for word in ("--set", one)]
+    assert orster(capsys, "prepare-data", creature, "-o", tmp_path / "d", *options).code == 0
+    lines = orster(capsys, "show", tmp_path / "d").out.splitlines()
+    words = creature.read_bytes()[20:]  # behind the headers of the file and of its JSON
+    names = [
+        a["name"] for a in json.JSONDecoder().raw_decode(words.decode("latin-1"))[0]["animations"]
+    ]
+    assert [f"clip creature-{n:02}: {name}" for n, name in enumerate(names)] == [
+        line for line in lines if line.startswith("clip ")
+    ]
+    none = orster(capsys, "show", tmp_path / "d", "--captions")
+    assert (none.code, none.out.strip()) == (0, "")
+    assert "no clip has a caption" in none.err
+    clip = orster(capsys, "show", f"{tmp_path / 'd'}#creature-00")
+    assert clip.code == 3
+    assert "found a clip of a dataset" in clip.err
+    key = orster(capsys, "construct", f"{tmp_path / 'd'}#walk", "-o", tmp_path / "a")
+    assert "says what each shows" in key.err
 
 
 def test_show_knows_the_model_of_the_package(capsys: Capture, tmp_path: Path) -> None:

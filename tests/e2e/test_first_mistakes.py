@@ -41,6 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty").mkdir()
     (folder / "notes").mkdir()
     (folder / "notes" / "todo.txt").write_text("x")
+    (folder / "page.html").touch()
     (folder / "note.txt").write_text("a frog jumping\n" * 60)
     (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(60))
     (folder / "scan.ply").write_bytes(b"ply\nformat binary_little_endian 1.0\n")
@@ -52,6 +53,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.effect_noise((64, 64), 50).save(folder / "cut.png")
     (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:900])
     shutil.copyfile(CREATURE, folder / "frog.glb")
+    (folder / "frogs").mkdir()
+    shutil.copyfile(CREATURE, folder / "frogs" / "frog.glb")
     (folder / "misspelt.csv").write_text("file,clip,caption\nfrgo.glb,0,a frog\n")
     (folder / "half.csv").write_text("file,clip,caption\nfrog.glb,7,a frog\n")
     return folder
@@ -72,6 +75,7 @@ MISTAKES = {
     "construct scan.ply -o out": (3, "found a PLY file", "--object scan.ply"),
     "construct nothing.mp4 -o out": (3, "an empty file", ""),
     "construct frog.glb -o out": (3, "found a 3D object", "generate --object frog.glb"),
+    "construct frog.glb#walk -o out": (3, "found a 3D object", "orster prepare-data frog.glb"),
     "construct empty -o out": (3, "found an empty folder", ""),
     "construct notes -o out": (3, "found only todo.txt", ""),
     "construct asset -o out": (3, "of kind clip, got asset", "asset/viewer.html"),
@@ -80,6 +84,7 @@ MISTAKES = {
     "construct a --device cuda:99 -o out": (4, "", "--device cpu"),
     "construct a --preset fsat -o out": (2, "did you mean 'fast'", "balanced, fast, fine, paper"),
     "construct a -o asset": (6, "an asset", "--force"),
+    "generate x --frames 100": (2, "No such option", "sample.frames"),
     "construct a --prompt x -o out": (2, "No such option", "orster generate"),
     "sample-video x --resolution 256": (2, "No such option", "64 px"),
     "evaluate a b": (2, "unexpected extra argument", "one subject"),
@@ -106,6 +111,9 @@ MISTAKES = {
     "a": (2, "No such command", "orster show a"),
     "construct a -m minni -o out": (3, "did you mean 'mini'", "mini, mini-object"),
     "export asset --to glbb": (2, "did you mean 'glb'", "ply-sequence"),
+    "export asset --to fbx": (2, "no format 'fbx'", "--to glb is what opens there"),
+    "export asset --to mp4,blender": (2, "no format 'blender'", "--to glb is what opens there"),
+    "export asset --to mp4 -o clip.mp4": (2, "got the name of a file", "-o files/"),
     "run evalute --over a -o out": (2, "did you mean 'evaluate'", "construct, evaluate"),
     # an argument or an output that is missing
     "construct a": (2, "'-o'", "-o asset/"),
@@ -119,6 +127,13 @@ MISTAKES = {
     "export nosuch --to glb": (3, "found nothing of that name", "orster list"),
     "show note.txt": (3, "found a file", "the folder that it lies in"),
     "evaluate --compare asset report": (3, "of kind report, got asset", "-o report/"),
+    "generate --object frogs --text x -o out": (
+        3,
+        "found only frog.glb",
+        "run generate --over frogs",
+    ),
+    "view page.html": (3, "no such folder", "open page.html in a browser"),
+    "list note.txt": (3, "no such folder", "give the folder that it lies in"),
     "generate --image empty -o out": (3, "expected an image, found a folder", ".png"),
     "generate --image none.png -o out": (3, "no such image", ".png"),
     "generate --image cut.png -o out": (3, "damaged or cut short", "download it again"),

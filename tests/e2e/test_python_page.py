@@ -18,7 +18,7 @@ FIT = {
     "sample.steps": 2,  # of the static orbit
 }
 SMALLER = {
-    'preset="fast"': f'preset="fast", config={FIT}',
+    "construct(clip": f"construct(clip, config={FIT}",
     "seed=3)": 'seed=3, config={"sample.steps": 2})',
 }
 
@@ -61,6 +61,10 @@ def test_the_five_examples(place: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_the_notebook(place: Path) -> None:
     del place
     cells = code_cells(REPOSITORY / "examples" / "quickstart.ipynb")
-    names = execute(cells, {**SMALLER, '"prepare.resolution": 64': '"prepare.resolution": 32'})
+    more = {
+        "construct(dataset.clip(": f"construct(config={FIT}, clips=dataset.clip(",
+        '"prepare.resolution": 64': '"prepare.resolution": 32',
+    }
+    names = execute(cells, {**SMALLER, **more})
     assert isinstance(names["asset"], orster.Asset)
     assert names["asset"]._repr_png_()[:8] == b"\x89PNG\r\n\x1a\n"

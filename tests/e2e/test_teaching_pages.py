@@ -53,12 +53,11 @@ SMALL_FIT = {key: int(n) for key, n in (s.split("=") for s in SMALL["construct"]
 # blocks of Python -> what makes them small
 SMALLER = {
     "README.md": {
-        "seed=3)": 'seed=3, config={"sample.steps": 2})',
-        'preset="fast")': f'preset="fast", config={SMALL_FIT})',
+        "seed=3))": f'seed=3, config={{"sample.steps": 2}}), config={SMALL_FIT})',
     },
     "python.md": {
         "seed=3)": 'seed=3, config={"sample.steps": 2})',
-        'preset="fast", ': f'preset="fast", config={SMALL_FIT}, ',
+        "construct(clip, ": f"construct(clip, config={SMALL_FIT}, ",
     },
     "older-asset.md": {},
 }

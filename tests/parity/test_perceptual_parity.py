@@ -18,6 +18,7 @@ from orster_cli.metrics.perceptual import (
     load_st_lpips,
     lpips_distance,
 )
+from tests.helpers.marks import slow
 from tests.helpers.pictures import noise_pairs
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def _torchvision_file(network: lpips.LPIPS, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("net", ["alex", "vgg"])
+@pytest.mark.parametrize("net", ["alex", slow("vgg")])
 def test_lpips_with_a_random_trunk_is_the_packages(net: str, tmp_path: Path) -> None:
     import lpips
 

@@ -137,11 +137,13 @@ def test_evaluate_reads_the_assets(tmp_path: Path) -> None:
 
 def test_images_and_meshes_are_conditions(tmp_path: Path) -> None:
     (tmp_path / "x.png").touch()
-    (tmp_path / "y.glb").touch()
+    for ending in ("glb", "ply"):  # as `generate --object` takes them
+        (tmp_path / f"y-{ending}.{ending}").touch()
     items, _ = find_items(tmp_path, "generate")
-    assert [item.form for item in items] == [IMAGE, FILE]
+    assert [item.form for item in items] == [IMAGE, FILE, FILE]
     words = [command_words("generate", item, Path("o"), [])[-1] for item in items]
-    assert words == [f"--image={tmp_path}/x.png", f"--object={tmp_path}/y.glb"]
+    objects = [f"--object={tmp_path}/y-{ending}.{ending}" for ending in ("glb", "ply")]
+    assert words == [f"--image={tmp_path}/x.png", *objects]
 
 
 def test_a_list_of_paths(tmp_path: Path) -> None:

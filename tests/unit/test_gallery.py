@@ -46,6 +46,16 @@ def age(folder: Path) -> None:
         os.utime(path, (past, past), follow_symlinks=False)
 
 
+def test_environments_of_python_are_not_searched(root: Path) -> None:
+    """Whoever makes one in the folder where they work does not find the models of its packages."""
+    shutil.copytree(root / "frog", root / "env/lib/python3/site-packages/models")
+    assert "env/lib/python3/site-packages/models/clip" in entries(root)
+    (root / "env/pyvenv.cfg").write_text("home = /usr/bin\n")
+    assert set(entries(root)) == {"frog/clip", "frog/asset", "report"}
+    (root / "pyvenv.cfg").touch()  # the folder that is asked for is always searched
+    assert set(entries(root)) == {"frog/clip", "frog/asset", "report"}
+
+
 def test_artifacts_and_what_they_are_made_from(root: Path) -> None:
     found = entries(root)
     assert {name: one.kind for name, one in found.items()} == {

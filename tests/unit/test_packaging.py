@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -108,6 +109,25 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     assert any(name.endswith("licenses/LICENSE") for name in names)
     others = {n for n in names if not n.startswith(("orster_cli/", "orster-"))}
     assert others == set()
+
+
+@pytest.mark.slow
+def test_an_editable_install_wins_over_what_compiled_kernels_leave(tmp_path: Path) -> None:
+    """`pip install .`, some use, then `pip install -e .`: pip removes its own files of the package from
+    site-packages, not the kernels that were compiled there."""
+    source, place = tmp_path / "source", tmp_path / "site-packages"
+    for name in ("pyproject.toml", "setup.py", "LICENSE", "README.md", "orster_cli/__init__.py"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / name, source / name)
+    code = f"from setuptools import build_meta; build_meta.build_editable({str(tmp_path)!r})"
+    run = {"check": True, "capture_output": True, "text": True}
+    subprocess.run([sys.executable, "-c", code], cwd=source, **run)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(place)
+    (place / "orster_cli/splatting/__pycache__").mkdir(parents=True)
+    code = f"import site; site.addsitedir({str(place)!r}); import orster_cli; print(orster_cli.__file__)"
+    found = subprocess.run([sys.executable, "-I", "-S", "-c", code], **run).stdout
+    assert found.strip() == str(source / "orster_cli" / "__init__.py")
 
 
 def test_a_wheel_carries_the_model_and_stays_small(wheel: Path) -> None:

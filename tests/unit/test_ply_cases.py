@@ -16,7 +16,7 @@ from orster_cli.dataset.splat_placement import place, read_placed
 from orster_cli.geometry.axes import turned
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.io.ply import read_ply, write_ply
-from orster_cli.sampling.objects import render_object_orbit
+from orster_cli.sampling.objects import open_object
 from tests.helpers.clips import blob_gaussians
 
 CAMERAS = orbit_cameras(orbit_azimuths(4), width=32, height=32)
@@ -87,7 +87,7 @@ def test_the_cases_are_placed(cases: Path) -> None:
     folder = cases / "ply_not_placed"
     for name in ("big.ply", "shifted.ply"):
         said = Silent()
-        seen = render_object_orbit(folder / name, CAMERAS, reporter=said).frames
+        seen = open_object(folder / name, reporter=said)(CAMERAS).frames
         assert "as meshes are placed" in said.warnings[0]
         shares = [float((frame.amin(dim=0) < 0.97).float().mean()) for frame in seen]
         assert min(shares) > 0.05, (name, shares)

@@ -17,7 +17,7 @@ from orster_cli.export.source_mesh import open_source_mesh
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.gltf.normalization import MAX_CLIP_SIDE, normalize_clip
-from orster_cli.sampling.objects import render_object_orbit
+from orster_cli.sampling.objects import open_object
 from tests.helpers.glb import Glb
 
 SMALL = PrepareConfig(frames=5, resolution=32, supersample=2, eval_views=3, eval_times=(0.0, 0.75))
@@ -150,14 +150,14 @@ def test_an_object_without_size_at_the_start_is_placed_by_its_whole_clip(tmp_pat
     assert 0.5 < float(box.max()) <= 1.0001
     said = Silent()
     cameras = orbit_cameras(orbit_azimuths(4), width=32, height=32)
-    orbit = render_object_orbit(path, cameras, reporter=said)
+    orbit = open_object(path, reporter=said)(cameras)
     assert float((orbit.frames.amin(dim=1) < 0.97).float().mean()) > 0.05
     assert said.warnings == [
         "a.glb: it has no size at its animation's start: its rest pose is shown"
     ]
     glb.root["nodes"][0]["scale"] = [0, 0, 0]
     with pytest.raises(InputError, match="nor in its rest pose"):
-        render_object_orbit(glb.save(tmp_path / "b.glb"), cameras)
+        open_object(glb.save(tmp_path / "b.glb"))(cameras)
 
 
 def test_a_condition_is_placed_by_its_pose_wherever_its_animation_goes(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_condition_is_placed_by_its_pose_wherever_its_animation_goes(tmp_path:
     glb.animate(0, "translation", [0, 1], [[0, 0, 0], [8, 0, 0]])
     flying = glb.save(tmp_path / "flying.glb")
     cameras = orbit_cameras(orbit_azimuths(4), width=32, height=32)
-    seen, wanted = (render_object_orbit(path, cameras).frames for path in (flying, still))
+    seen, wanted = (open_object(path)(cameras).frames for path in (flying, still))
     assert torch.equal(seen, wanted)
     placed = open_source_mesh(still).mesh.vertices
     found = open_source_mesh(flying, like=placed).mesh.vertices

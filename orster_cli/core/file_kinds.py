@@ -1,0 +1,14 @@
+"""Endings of the files that orster reads, in lower case: one table for every place that goes by them.
+
+What a file really is, its first bytes say (`orster_cli.io`); its ending says what the user takes it for.
+"""
+
+from __future__ import annotations
+
+IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff")
+VIDEOS = (".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".gif")
+MAY_MOVE = (".webp", ".png", ".apng")  # a picture, or an animation
+ANIMATIONS = (".gif", *MAY_MOVE, ".tif", ".tiff")  # several pictures in one file, frame by frame
+MESHES = (".glb", ".gltf")
+SPLATS = (".ply",)
+OBJECTS = (*MESHES, *SPLATS)
