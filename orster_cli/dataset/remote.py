@@ -74,10 +74,7 @@ class RemoteDataset(Dataset):
                 hint="copy the dataset here, or put it on a server or store that knows ranges",
             )
         if len(data) != entry["size"]:
-            raise IntegrityError(
-                f"{where}: the file ends before byte {end}",
-                hint=_CUT,
-            )
+            raise IntegrityError(f"{where}: the file ends before byte {end}", hint=_CUT)
         return data
 
 

@@ -119,9 +119,8 @@ class RayRunner:
         except errors.OutOfMemoryError as error:
             lost = [death(task, KILLED, log=first_line(error)) for task in part]
             return [replace(result, attempts=RETRIES + 1) for result in lost]
-        except (
-            errors.RayTaskError
-        ) as error:  # before the first task began; Ray does not try it again
+        except errors.RayTaskError as error:
+            # before the first task began; Ray does not try it again
             text = first_line(error.cause or error)
             return [Result(id=task.id, code=BUG, error=text, error_code=DIED) for task in part]
         except errors.RayError as error:  # a worker or node that died each time, an environment
