@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from orster_cli.construction.rigidity import nearest_neighbours
 from orster_cli.dataset.views import NormalizedClip
+from orster_cli.geometry.mesh import points_on_surface
 from orster_cli.splatting.gaussians4d import Gaussians4D
 
 TEAR, MOMENTS = 3.0, 64  # times the distance at rest; moments that are looked at
@@ -40,14 +40,9 @@ def torn(asset: Gaussians4D) -> float:
 
 def torn_in_truth(placed: NormalizedClip) -> float:
     """`torn_pairs` of `POINTS` points that are fixed to the true surface, drawn by area."""
-    mesh, draw = placed.mesh(0.0), np.random.default_rng(0)
-    corners = mesh.vertices[mesh.triangles]
-    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = np.linalg.norm(np.cross(a, b), axis=-1)
-    chosen = mesh.triangles[draw.choice(len(area), POINTS, p=area / area.sum())]
-    shares = draw.dirichlet((1.0, 1.0, 1.0), POINTS)[..., None]  # uniform in a triangle
-
-    def at(t: float) -> Tensor:
-        return torch.from_numpy((placed.mesh(t).vertices[chosen] * shares).sum(axis=1))
-
-    return torn_pairs(at(0.0), at)
+    mesh = placed.mesh(0.0)
+    points = points_on_surface(mesh, POINTS)
+    return torn_pairs(
+        torch.from_numpy(points.at(mesh.vertices)),
+        lambda t: torch.from_numpy(points.at(placed.mesh(t).vertices)),
+    )

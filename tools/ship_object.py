@@ -3,8 +3,8 @@
 python -m tools.ship_object --model MODEL --dataset DATASET... [--set sample.temperature=0.7 ...]
 
 MODEL is what benchmarks/gpu_weights.sh brings home, DATASET what the packs were made of. The words of all
-captions and pictures of the datasets go into the model's folder, in half precision, with sampling settings
-and the card tools/model-card-object.md.
+captions and pictures of the datasets go into the model's folder, in half precision, with its settings of
+[sample] and [construct] and the card tools/model-card-object.md.
 """
 
 from __future__ import annotations
@@ -43,11 +43,14 @@ def known_of(folders: Sequence[Path], bundle: WholeBundle) -> KnownInputs:
     return reduce(KnownInputs.merged, parts)
 
 
-def sampling_settings(assignments: Sequence[str]) -> dict[str, Any]:
-    """The settings of [sample] by their names. ConfigError: one that does not exist."""
-    names = [text.partition("=")[0].removeprefix("sample.") for text in assignments]
-    cfg = resolve(environ={}, assignments=list(assignments)).config.sample
-    return {name: getattr(cfg, name) for name in names}
+def own_settings(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The settings of [sample] and [construct] by their names. ConfigError: one that does not exist."""
+    cfg = resolve(environ={}, assignments=list(assignments)).config
+    found: dict[str, dict[str, Any]] = {}
+    for text in assignments:
+        section, _, name = text.partition("=")[0].partition(".")
+        found.setdefault(section, {})[name] = getattr(getattr(cfg, section), name)
+    return found
 
 
 def objects_of(folders: Sequence[Path]) -> tuple[list[str], int]:
@@ -70,12 +73,15 @@ def main() -> None:
     made = open_artifact(given.model, kind="model")
     bundle = load_bundle(made.path).whole(str(made.path))
     bundle.known = known_of(given.dataset, bundle)
-    sampling = sampling_settings(given.set)
+    settings = own_settings(given.set)
     objects, clips = objects_of(given.dataset)
-    with remade(made, given.out, {"sample": sampling}) as draft:
+    with remade(made, given.out, settings) as draft:
         save_bundle(bundle, draft.dir, torch.float16)
-        lines = [f"{name} = {json.dumps(value)}" for name, value in sampling.items()]
-        (draft.dir / SAMPLING).write_text("\n".join(["[sample]", *lines, ""]), encoding="utf-8")
+        text = "\n".join(
+            "\n".join([f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in entries.items()), ""])
+            for section, entries in settings.items()
+        )
+        (draft.dir / SAMPLING).write_text(text, encoding="utf-8")
         text = TEXT.read_text("utf-8").replace("{{clips}}", f"{clips:,}")
         text = text.replace("{{count}}", str(len(objects)))
         text = text.replace("{{objects}}", ", ".join(f"`{name}`" for name in objects))

@@ -27,6 +27,8 @@ from orster_cli.core.names import did_you_mean, printable
 
 RENAMED = {("model", "prediction"): 'model.parametrization, one of "epsilon", "v" and "residual"'}
 DEFAULT = "default"  # origin of a value that nothing sets
+# settings of `construct` that a model may bring: how much its clips' own noise may move the Gaussians
+OF_MODEL = ("nodes", "rigidity", "leave", "isometry")
 Values = dict[str, dict[str, Any]]
 
 
@@ -67,15 +69,15 @@ def resolve(
 
     `template`: the name of a shipped preset, or a TOML path; `assignments`: "section.key=value"
     texts; `overrides`: {"section.key": value} from Python; `flags`: {"section.key": value} from the
-    command's own options (None: not given); `model`: a TOML file with a model's own sampling settings,
-    which every other source overrides.
+    command's own options (None: not given); `model`: a TOML file with a model's own settings, of sampling
+    and of how its clips move as assets (`OF_MODEL`), which every other source overrides.
 
     ConfigError: unknown section or key (with the nearest name), wrong type, out of bounds."""
     values: Values = {}
     origins: dict[str, str] = {}
     layers: list[tuple[str, Values]] = []
     if model is not None:
-        layers.append(("model", {"sample": read_toml(model).get("sample", {})}))
+        layers.append(("model", _of_model(model)))
     if file is not None:
         layers.append((f"file {_one_line(file.name)}", read_toml(file)))
     if template is not None:
@@ -96,6 +98,12 @@ def resolve(
     for section, key in _all_keys():
         origins.setdefault(f"{section}.{key}", DEFAULT)
     return Resolved(Config(**sections), origins)
+
+
+def _of_model(path: Path) -> Values:
+    values = read_toml(path)
+    steadying = {k: v for k, v in values.get("construct", {}).items() if k in OF_MODEL}
+    return {"sample": values.get("sample", {}), "construct": steadying}
 
 
 def shipped_folder(name: str) -> Path:

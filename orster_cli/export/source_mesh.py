@@ -11,18 +11,20 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
 from orster_cli.dataset.views import clip_seconds, normalize_object, normalize_pose
 from orster_cli.geometry.conventions import GLTF_TO_WORLD
-from orster_cli.geometry.mesh import Mesh
+from orster_cli.geometry.mesh import Mesh, points_on_surface
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.document import GltfDocument
 from orster_cli.gltf.load import read_scene
 from orster_cli.gltf.normalization import Normalization
 from orster_cli.gltf.scene import Instance, Scene
 
+SURFACE = 8000  # points of the mesh that are held against the asset
 TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
 
 
@@ -99,6 +101,13 @@ def open_source_mesh(
 
 
 def _misfit(source: SourceMesh, places: np.ndarray) -> float:
-    """How far the box of the mesh is from that of `places` [N,3], but for a few strays."""
-    box = np.quantile(source.mesh.vertices, (0.01, 0.99), axis=0)
-    return float(np.abs(box - np.quantile(places, (0.01, 0.99), axis=0)).max())
+    """How far the surface of the mesh is from `places` [N,3]. Boxes would not tell: the box of a pose with
+    thin limbs hardly has a point at its sides."""
+    surface = points_on_surface(source.mesh, SURFACE).at(source.mesh.vertices)
+    return _apart(places, surface) + _apart(surface, places)
+
+
+def _apart(points: np.ndarray, others: np.ndarray) -> float:
+    """Mean distance of `points` to the nearest of `others`, but for the tenth that is furthest away."""
+    near = np.sort(cKDTree(others).query(points)[0])
+    return float(near[: max(int(0.9 * len(near)), 1)].mean())

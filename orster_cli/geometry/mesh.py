@@ -69,6 +69,30 @@ class Mesh:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class SurfacePoints:
+    """P points that stay at their places on a surface while it moves: each has the `corners` [P,3] of its
+    triangle, indices of vertices, and barycentric `shares` [P,3] of them."""
+
+    corners: np.ndarray
+    shares: np.ndarray
+
+    def at(self, vertices: np.ndarray) -> np.ndarray:
+        """[P,3] where they are for the mesh's `vertices` [V,3]."""
+        places: np.ndarray = (vertices[self.corners] * self.shares[..., None]).sum(axis=1)
+        return places
+
+
+def points_on_surface(mesh: Mesh, count: int) -> SurfacePoints:
+    """`count` points drawn evenly by area, the same ones for equal meshes."""
+    draw = np.random.default_rng(0)
+    a, b, c = mesh.vertices[mesh.triangles].swapaxes(0, 1)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
+    total = float(area.sum())
+    drawn = draw.choice(len(area), count, p=area / total if total > 0 else None)
+    return SurfacePoints(mesh.triangles[drawn], draw.dirichlet((1.0, 1.0, 1.0), count))
+
+
 def srgb_to_linear(value: np.ndarray) -> np.ndarray:
     """sRGB values in [0,1] to linear light (IEC 61966-2-1)."""
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)

@@ -54,17 +54,22 @@ def test_later_wins_and_each_value_knows_its_origin(tmp_path: Path) -> None:
     assert without.origins["construct.seed"] == "--set"
 
 
-def test_a_models_own_settings_stand_below_all_others_and_are_of_sampling_alone(
+def test_a_models_own_settings_stand_below_all_others_and_are_few(
     tmp_path: Path,
 ) -> None:
     model = toml(
-        tmp_path / "sample.toml", "[sample]\nsteps = 20\nmotion = 0.5\n[construct]\nseed = 9"
+        tmp_path / "sample.toml",
+        "[sample]\nsteps = 20\nmotion = 0.5\n"
+        "[construct]\nnodes = 64\nrigidity = 0.2\nseed = 9\ngaussians = 7",
     )
     file = toml(tmp_path / "mine.toml", "[sample]\nmotion = 0.25")
     resolved = resolve(model=model, file=file)
     assert (resolved.config.sample.steps, resolved.config.sample.motion) == (20, 0.25)
     assert resolved.origins["sample.steps"] == "model"
-    assert resolved.config.construct == Config().construct
+    steadied = dataclasses.replace(Config().construct, nodes=64, rigidity=0.2)
+    assert resolved.config.construct == steadied  # neither its seed nor its size
+    asked = resolve(model=model, assignments=["construct.nodes=0"])
+    assert asked.config.construct.nodes == 0
     broken = toml(tmp_path / "broken.toml", "[sample]\nstepz = 20")
     with pytest.raises(ConfigError, match="steps"):
         resolve(model=broken)

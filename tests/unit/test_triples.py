@@ -14,6 +14,7 @@ from orster_cli.core.reporting import Silent
 from orster_cli.dataset.curation import touches_border
 from orster_cli.dataset.views import normalize_object, render_views, view_cameras
 from orster_cli.export.source_mesh import open_source_mesh
+from orster_cli.geometry.mesh import points_on_surface
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.gltf.normalization import MAX_CLIP_SIDE, normalize_clip
@@ -177,6 +178,24 @@ def test_a_condition_is_placed_by_its_pose_wherever_its_animation_goes(tmp_path:
     whole = open_source_mesh(flying).mesh.vertices  # as prepare-data places it
     np.testing.assert_allclose(open_source_mesh(flying, like=whole).mesh.vertices, whole, atol=1e-6)
     assert np.abs(whole - placed).max() > 0.1
+
+
+def test_a_mesh_is_placed_by_its_surface_not_by_where_its_vertices_crowd(tmp_path: Path) -> None:
+    """Most vertices are in the body, half of the surface is a wing of one quad."""
+    side = np.linspace(-1, 1, 20)
+    x, y = (grid.ravel() for grid in np.meshgrid(side, side))
+    body = np.stack([x, y, 0 * x], axis=1)
+    wing = np.array([[1, -1, 0], [3, -1, 0], [3, 1, 0], [1, 1, 0]])
+    corner = np.arange(19)[:, None] * 20 + np.arange(19)
+    quads = [corner, corner + 1, corner + 21, corner, corner + 21, corner + 20]
+    triangles = [*np.stack(quads, axis=-1).ravel().tolist(), 400, 401, 402, 400, 402, 403]
+    glb = Glb()
+    glb.mesh(np.concatenate([body, wing]).astype(np.float32), triangles)
+    still = open_source_mesh(glb.save(tmp_path / "still.glb")).mesh
+    glb.animate(0, "translation", [0, 1], [[0, 0, 0], [-1, 0, 0]])
+    asset = points_on_surface(still, 3000).at(still.vertices)  # Gaussians lie where a surface is
+    found = open_source_mesh(glb.save(tmp_path / "moving.glb"), like=asset).mesh.vertices
+    np.testing.assert_allclose(found, still.vertices, atol=1e-6)
 
 
 def test_a_flat_object_is_placed_by_its_longest_side(tmp_path: Path) -> None:
