@@ -32,7 +32,7 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.core.strict_json import read_object
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.inputs.construct_plan import plan_construct, run_construct
-from orster_cli.inputs.models import open_model, sampling_of, static_orbit_model
+from orster_cli.inputs.models import open_model, settings_of_clips, static_orbit_model
 from orster_cli.inputs.video import OrbitFlags
 from orster_cli.io.images import contact_sheet
 from orster_cli.splatting.render_asset import render_clip
@@ -199,7 +199,7 @@ def construct(
         config,
         template=template,
         flags={"construct.seed": seed},
-        model=None if opened is None else sampling_of(opened.path),
+        model=settings_of_clips(None if opened is None else opened.path, names),
     )
     plan = plan_construct(
         [origin.opened for origin in origins],

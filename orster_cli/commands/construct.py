@@ -84,7 +84,7 @@ def construct(
     from orster_cli.commands.stage import Stage
     from orster_cli.config.load import preset_template
     from orster_cli.core.errors import ConfigError
-    from orster_cli.inputs.models import open_model, sampling_of, static_orbit_model
+    from orster_cli.inputs.models import open_model, settings_of_clips, static_orbit_model
     from orster_cli.inputs.video import OrbitFlags
 
     model = static_orbit_model(model, clips)
@@ -96,7 +96,7 @@ def construct(
         out=out,
         flags={"construct.seed": seed},
         template=preset_template(preset),
-        model=None if model is None else sampling_of(model),
+        model=settings_of_clips(model, clips),
         **run.for_stage(),
     )
     if orbit.direction not in ("ccw", "cw"):

@@ -49,8 +49,11 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # inside the package
 SHIPPED, SHIPPED_OBJECT = WEIGHTS / MINI, WEIGHTS / MINI_OBJECT
 NAMED = {MINI: SHIPPED, MINI_OBJECT: SHIPPED_OBJECT}
 
-# ids of the shipped model with the same weights and without some of its other files
-SHIPPED_BEFORE = ("3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",)
+# ids that the shipped models had with the same weights and without some of their other files
+SHIPPED_BEFORE = {
+    MINI: ("3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",),
+    MINI_OBJECT: ("50c2ba0110288be144d8aa0123f7c1b4bf8c4644784142509182ee95843c7534",),
+}
 SAMPLING = "sample.toml"
 PARTS = {"vae": "a frame VAE", "encoder": "an encoder"}  # roles of models that sample nothing
 TEACHERS = {
@@ -75,24 +78,29 @@ def name_of_model(folder: Path) -> str:
 
 
 def shipped_model_of(clips: Iterable[str | Path]) -> Path | None:
-    """The shipped model if it sampled one of `clips` (artifact folders; other forms are skipped)."""
-    if not (SHIPPED / MANIFEST).is_file():
-        return None
-    shipped = {read_manifest(SHIPPED).id, *SHIPPED_BEFORE}
+    """The shipped model that sampled the first of `clips` that one of them did (artifact folders; other
+    forms are skipped); None: none of them."""
+    shipped = {
+        id: folder
+        for name, folder in NAMED.items()
+        if (folder / MANIFEST).is_file()
+        for id in (read_manifest(folder).id, *SHIPPED_BEFORE[name])
+    }
     for clip in clips:
         folder = Path(clip)
         if (folder / MANIFEST).is_file():
             manifest = read_manifest(folder)
-            if manifest.kind == "clip" and shipped & {p.id for p in manifest.parents}:
-                return SHIPPED
+            made_by = [shipped[p.id] for p in manifest.parents if p.id in shipped]
+            if manifest.kind == "clip" and made_by:
+                return made_by[0]
     return None
 
 
 def static_orbit_model(model: str | Path | None, clips: Iterable[str | Path]) -> Path | None:
-    """The model that samples the static orbit of `clips`: `model`, no model for "none"; by default the
-    shipped one where it sampled the clips, else none."""
+    """The model that samples the static orbit of `clips`: `model`, no model for "none"; by default `mini`
+    where it sampled the clips, else none (a clip of `mini-object` brings its object at rest)."""
     if model is None:
-        return shipped_model_of(clips)
+        return SHIPPED if shipped_model_of(clips) == SHIPPED else None
     if str(model) == NONE and not Path(NONE).exists():
         return None
     return model_folder(model)
@@ -102,6 +110,13 @@ def sampling_of(path: Path | None) -> Path | None:
     """The file with the settings that a model (None: "mini") samples best with; None: it has none."""
     file = model_folder(path) / SAMPLING
     return file if file.is_file() else None
+
+
+def settings_of_clips(model: Path | None, clips: Iterable[str | Path]) -> Path | None:
+    """The file with the settings that assets of `clips` are made with best: of `model`, or where there is
+    none, of the shipped model that sampled them. None: there is no such file."""
+    chosen = model or shipped_model_of(clips)
+    return None if chosen is None else sampling_of(chosen)
 
 
 def open_model_or_default(path: Path | None, *, with_object: bool = False) -> OpenedModel:

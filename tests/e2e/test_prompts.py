@@ -11,10 +11,21 @@ import torch
 
 import orster_cli as api
 from orster_cli.artifacts.store import open_artifact
+from orster_cli.config.load import resolve
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.inputs import models
-from orster_cli.inputs.models import OpenedModel, check_samples, shipped_model_of
+from orster_cli.inputs.models import (
+    MINI,
+    SAMPLING,
+    SHIPPED,
+    SHIPPED_OBJECT,
+    OpenedModel,
+    check_samples,
+    settings_of_clips,
+    shipped_model_of,
+    static_orbit_model,
+)
 from orster_cli.io.clip_files import read_clip
 from orster_cli.io.images import write_png
 from tests.helpers.artifacts import make
@@ -189,13 +200,25 @@ def test_a_clip_of_the_shipped_model_before_it_brought_what_it_knows(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampled(capsys, "a frog jumping", "-o", "clip")
-    assert shipped_model_of(["clip"]) is not None
+    assert shipped_model_of(["clip"]) == SHIPPED
     (parent,) = open_artifact(Path("clip")).manifest.parents
     make(Path("other"), kind="model", content={"role": "4d"})
-    monkeypatch.setattr(models, "SHIPPED", Path("other").resolve())
+    monkeypatch.setitem(models.NAMED, MINI, Path("other").resolve())
     assert shipped_model_of(["clip"]) is None
-    monkeypatch.setattr(models, "SHIPPED_BEFORE", (parent.id,))
+    monkeypatch.setitem(models.SHIPPED_BEFORE, MINI, (parent.id,))
     assert shipped_model_of(["clip"]) == Path("other").resolve()
+
+
+def test_a_clip_brings_its_own_models_settings_for_the_asset() -> None:
+    """And no model that samples a static orbit: the clip of a given object has one."""
+    parent = open_artifact(SHIPPED_OBJECT).parent()
+    make(Path("of-object"), kind="clip", parents=[parent])
+    assert settings_of_clips(None, ["of-object"]) == SHIPPED_OBJECT / SAMPLING
+    assert static_orbit_model(None, ["of-object"]) is None
+    assert settings_of_clips(SHIPPED, ["of-object"]) == SHIPPED / SAMPLING
+    assert resolve(model=SHIPPED_OBJECT / SAMPLING).config.construct.nodes > 0
+    assert resolve(model=SHIPPED / SAMPLING).config.construct.nodes == 0
+    assert settings_of_clips(None, ["dataset#key"]) is None
 
 
 def test_a_file_of_texts_gives_a_clip_of_each(capsys: Capture) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.tears import torn
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.sample import SampleConfig
+from orster_cli.construction.asset import load_asset
 from orster_cli.core.frames import at_resolution
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
@@ -103,6 +105,30 @@ def test_an_object_never_trained_on_comes_back_as_itself_and_moves(
     still, _ = animated(capsys, tmp_path, creature, "still", "--motion", "0")
     assert psnr(still.frames, rest).mean() > itself
     assert float((moving.frames - still.frames).square().mean()) > 0.002
+
+
+@pytest.mark.slow
+def test_an_asset_of_a_given_object_holds_together(
+    capsys: Capture, creature: Path, tmp_path: Path
+) -> None:
+    """By the model's own settings: as the noise of its frames alone would have it, limbs tear."""
+    animated(capsys, tmp_path, creature, "clip", "--motion", "0.04")
+    short = ("--set", "construct.coarse_steps=300", "--set", "construct.fine_steps=500")
+    parts, follows = {}, {}
+    for name, more in {"own": (), "free": ("--set", "construct.nodes=0")}.items():
+        out = tmp_path / name
+        words = ("construct", tmp_path / "clip", "-o", out, "--device", "cpu", *short, *more)
+        assert orster(capsys, *words).code == 0
+        asset = load_asset(out)
+        parts[name] = torn(asset)
+        follows[name] = open_artifact(out).manifest.content["psnr"]
+        if name == "own":
+            assert asset.motion.field.nodes is not None
+            moved = (asset.at(0.5).means - asset.canonical.means).norm(dim=-1)
+            assert float(moved.quantile(0.95)) > 0.01  # it moves
+    assert parts["own"] < 0.5
+    assert parts["own"] < parts["free"] / 3, parts
+    assert follows["own"] > follows["free"] - 3, follows
 
 
 @pytest.mark.slow
