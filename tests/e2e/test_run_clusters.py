@@ -211,6 +211,9 @@ def test_ray_on_two_nodes(
         return busy
 
     kill_one(running, find, out)
+    while running.poll() is None and seen != nodes:  # the second may begin after the kill
+        find()
+        time.sleep(0.05)
     ended(running)
     assert open_artifact(out).id == plain
     assert seen == nodes, "both nodes worked"
