@@ -10,7 +10,7 @@ SHOWN = (
         "object",
         "From your object",
         "A static GLB file and a sentence. The model never saw this horse: it comes back as itself, a "
-        "little softer, with an unsteady head, and moves less than a horse would.",
+        "little softer, and moves less than a horse would.",
     ),
     (
         "text",
