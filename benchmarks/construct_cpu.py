@@ -26,15 +26,13 @@ from pathlib import Path
 import torch
 from torch.nn.functional import avg_pool2d
 
+from benchmarks.fitting import CPU, fit
 from benchmarks.tears import torn, torn_in_truth
 from benchmarks.timing import write_results
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset
-from orster_cli.construction.fit_asset import ConstructInput, construct
-from orster_cli.core.reporting import Silent
-from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
@@ -110,7 +108,7 @@ def one(
     cfg: ConstructConfig,
     orbits: int,
     static: bool,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
     frames: int = FRAMES,
 ) -> dict[str, float]:
     """Construct one object; PSNR at input and held-out frames, of the static model, and times."""
@@ -121,16 +119,7 @@ def one(
     held, nearer = orbit(placed, prepare, HELD_OUT), orbit(placed, prepare, NEARER)
     with tempfile.TemporaryDirectory() as folder:
         wall, processor = time.perf_counter(), time.process_time()
-        reporter = Silent()
-        content = construct(
-            ConstructInput(clips=clips, static=still),
-            cfg,
-            folder=Path(folder),
-            scratch=Path(folder) / "scratch",
-            device=device,
-            reporter=reporter,
-            stop=StopFlag(),
-        ).content
+        content = fit(clips, still, cfg, Path(folder), device)
         spent = time.perf_counter() - wall, time.process_time() - processor
         asset = load_asset(Path(folder))
     at_rest = render_clip(asset, held.cameras, torch.zeros(frames)).frames

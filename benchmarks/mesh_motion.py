@@ -16,17 +16,15 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.construct_cpu import FRAMES, orbit
+from benchmarks.fitting import fit
 from benchmarks.timing import table, write_results
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset
-from orster_cli.construction.fit_asset import ConstructInput, construct
 from orster_cli.core.reporting import Silent
-from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.views import normalize_object
 from orster_cli.export.cleaning import clean
 from orster_cli.export.formats import FORMATS
@@ -55,16 +53,8 @@ def fitted(
     prepare = PrepareConfig(frames=FRAMES, resolution=cfg.resolution)
     placed = normalize_object(load_gltf(glb / f"{name}.glb"), OBJECTS[name], prepare)
     clips = [orbit(placed, prepare, 360.0 * k / orbits) for k in range(orbits)]
-    made = construct(
-        ConstructInput(clips=clips, static=orbit(placed, prepare, 0.0, still=True)),
-        cfg,
-        folder=folder,
-        scratch=folder / "scratch",
-        device=torch.device("cpu"),
-        reporter=Silent(),
-        stop=StopFlag(),
-    )
-    return load_asset(folder), str(made.content["recurrence"])
+    content = fit(clips, orbit(placed, prepare, 0.0, still=True), cfg, folder)
+    return load_asset(folder), str(content["recurrence"])
 
 
 def vertex_errors(

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.fitting import fit
 from benchmarks.intervals import interval
 from benchmarks.sampled import conditional_mean, sampler_of
 from benchmarks.tears import torn
@@ -38,9 +39,6 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.load import resolve, templates_folder
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset
-from orster_cli.construction.fit_asset import ConstructInput, construct
-from orster_cli.core.reporting import Silent
-from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
@@ -123,15 +121,7 @@ def fitted(
     """The asset, and the PSNR at its input frames."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        content = construct(
-            ConstructInput(clips=clips, static=still),
-            cfg,
-            folder=folder,
-            scratch=folder / "scratch",
-            device=torch.device("cpu"),
-            reporter=Silent(),
-            stop=StopFlag(),
-        ).content
+        content = fit(clips, still, cfg, folder)
         return load_asset(folder), content["psnr"]
 
 

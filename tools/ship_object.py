@@ -10,7 +10,6 @@ captions and pictures of the datasets go into the model's folder, in half precis
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ from orster_cli.diffusion.bundle import WholeBundle, load_bundle, save_bundle
 from orster_cli.diffusion.known_inputs import KnownInputs
 from orster_cli.inputs.models import SAMPLING, SHIPPED_OBJECT
 from orster_cli.training.known_data import known_data
-from tools.weights import CARD, LARGEST_FILE, LARGEST_MODEL, LICENCE, remade
+from tools.weights import CARD, LARGEST_FILE, LARGEST_MODEL, LICENCE, remade, toml_of
 
 TEXT = Path(__file__).with_name("model-card-object.md")
 LOG = "train.jsonl"
@@ -77,11 +76,7 @@ def main() -> None:
     objects, clips = objects_of(given.dataset)
     with remade(made, given.out, settings) as draft:
         save_bundle(bundle, draft.dir, torch.float16)
-        text = "\n".join(
-            "\n".join([f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in entries.items()), ""])
-            for section, entries in settings.items()
-        )
-        (draft.dir / SAMPLING).write_text(text, encoding="utf-8")
+        (draft.dir / SAMPLING).write_text(toml_of(settings), encoding="utf-8")
         text = TEXT.read_text("utf-8").replace("{{clips}}", f"{clips:,}")
         text = text.replace("{{count}}", str(len(objects)))
         text = text.replace("{{objects}}", ", ".join(f"`{name}`" for name in objects))

@@ -122,6 +122,15 @@ def _only_free(glb: Path, files: Iterable[str]) -> list[Row]:
     return found
 
 
+def toml_of(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    """Settings as the text of a TOML file."""
+    parts = []
+    for section, entries in sections.items():
+        lines = [f"{key} = {json.dumps(value)}" for key, value in entries.items()]
+        parts.append("\n".join([f"[{section}]", *lines, ""]))
+    return "\n".join(parts)
+
+
 def ship(size: str, glb: Path, project: Path, out: Path) -> None:
     """Writes the model of `project` to `out`, as an artifact with sampling settings and card."""
     made = open_artifact(project / "models" / "finetuned", kind="model")
@@ -135,8 +144,7 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
     more = {"sample": sampling, "size": size}
     with remade(made, out, more, [decoder.parent()]) as draft:
         save_bundle(bundle, draft.dir, torch.float16)
-        lines = [f"{key} = {json.dumps(value)}" for key, value in sampling.items()]
-        (draft.dir / SAMPLING).write_text("\n".join(["[sample]", *lines, ""]), encoding="utf-8")
+        (draft.dir / SAMPLING).write_text(toml_of({"sample": sampling}), encoding="utf-8")
         text = card(size, project, rows, objects, settings)
         (draft.dir / CARD).write_text(text, encoding="utf-8")
         shutil.copyfile(made.path / "train.jsonl", draft.dir / "train.jsonl")

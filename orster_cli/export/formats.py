@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from orster_cli.core.errors import ConfigError, MissingResourceError
+from orster_cli.core.file_kinds import SPLATS, VIDEOS
 from orster_cli.core.names import did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -218,7 +219,9 @@ def parse_formats(text: str) -> list[Format]:
 
 def checked_folder(out: Path | None) -> Path | None:
     """`out`, the folder of the files. ConfigError: it is named as a file would be."""
-    if out is not None and out.suffix.lower()[1:] in (*FORMATS, "ply") and not out.is_dir():
+    written = {one.suffix.rpartition(".")[2] for one in FORMATS.values() if not one.is_folder}
+    endings = {*(f".{ending}" for ending in (*written, *FORMATS)), *SPLATS, *VIDEOS}
+    if out is not None and out.suffix.lower() in endings and not out.is_dir():
         raise ConfigError(
             f"-o {out}: expected a folder, got the name of a file",
             hint=f"-o {out.parent if out.parent.name else 'files'}/: a file has the name of its asset",

@@ -39,7 +39,7 @@ class Reads:
     def file(self, path: Path) -> bool:
         """Whether the command reads the file: by its ending; a WebP or PNG is a video where it moves."""
         suffix = path.suffix.lower()
-        moving = set(VIDEOS).issubset(self.suffixes) and suffix in MAY_MOVE
+        moving = VIDEOS[0] in self.suffixes and suffix in MAY_MOVE
         return suffix in self.suffixes or (moving and is_moving_picture(path))
 
 

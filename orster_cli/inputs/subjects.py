@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.file_kinds import MESHES
+from orster_cli.core.file_kinds import MESHES, SPLATS
 from orster_cli.core.marks import split_mark
 from orster_cli.core.names import key_slug, printable, slug
 from orster_cli.core.reporting import Reporter, Silent
@@ -107,7 +107,7 @@ def open_subject(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         return _mesh(Path(name), animation, cfg, reporter)
     if path.is_dir() and kind_of(path) == "asset":
         return _asset(path)
-    if path.is_file() and path.suffix.lower() == ".ply":
+    if path.is_file() and path.suffix.lower() in SPLATS:
         return _gaussians(path, cfg, reporter)
     if path.is_file() and path.suffix.lower() == ".json":
         return _clip(text, cfg, reporter)

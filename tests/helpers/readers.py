@@ -46,16 +46,21 @@ class Read:
         colors = np.asarray(sh) * SH_C0 + 0.5
         return cls(np.asarray(means), half @ half.transpose(0, 2, 1), colors, np.asarray(opacities))
 
+    @classmethod
+    def of_gaussians(cls, gaussians: Gaussians) -> Read:
+        """Of our own, in our world."""
+        return cls.of(
+            gaussians.means.numpy(),
+            gaussians.log_scales.exp().numpy(),
+            gaussians.quats.numpy(),
+            gaussians.sh[:, 0].numpy(),
+            gaussians.opacity_logits.sigmoid().numpy(),
+        )
+
 
 def expected(gaussians: Gaussians, matrix: Any) -> Read:
     """What a reader must find of `gaussians` in a world that `matrix` [3,3] turns ours into."""
-    found = Read.of(
-        gaussians.means.numpy(),
-        gaussians.log_scales.exp().numpy(),
-        gaussians.quats.numpy(),
-        gaussians.sh[:, 0].numpy(),
-        gaussians.opacity_logits.sigmoid().numpy(),
-    )
+    found = Read.of_gaussians(gaussians)
     turn = np.asarray(matrix, float)
     return Read(
         found.means @ turn.T, turn @ found.covariances @ turn.T, found.colors, found.opacities

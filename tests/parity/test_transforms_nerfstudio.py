@@ -84,13 +84,7 @@ def parsed(folder: Path, **settings: Any) -> Any:
 def along_rays(gaussians: Gaussians, origins: Tensor, rays: Tensor, focal: float) -> Tensor:
     """[R,3] colours on white along rays from `origins` [R,3], by nothing but the rays: every Gaussian has
     the opacity of its densest place on the ray."""
-    found = Read.of(
-        gaussians.means.numpy(),
-        gaussians.log_scales.exp().numpy(),
-        gaussians.quats.numpy(),
-        gaussians.sh[:, 0].numpy(),
-        gaussians.opacity_logits.sigmoid().numpy(),
-    )
+    found = Read.of_gaussians(gaussians)
     away = origins.mean(dim=0).numpy() - found.means
     blur = EPS2D * (away**2).sum(axis=1) / focal**2  # the rasterizer's low-pass
     inverse = np.linalg.inv(found.covariances + blur[:, None, None] * np.eye(3))
