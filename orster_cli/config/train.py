@@ -45,6 +45,13 @@ class ModelConfig:
     object_tokens: bool = setting(
         False, "static objects are tokens of the cross-attention too, not only beside each frame"
     )
+    reference_head: int = setting(
+        0,
+        "width of the head that compares what is predicted with the object at rest (0: none)",
+        minimum=0,
+        maximum=512,
+        added=True,
+    )
     beta_schedule: str = setting(
         "scaled_linear", "noise schedule", choices=("linear", "scaled_linear", "squaredcos_cap_v2")
     )
@@ -88,7 +95,9 @@ class TrainConfig:
     )
     checkpointing: bool = setting(False, "recompute activations instead of keeping them")
     trainable: str = setting(
-        "all", "weights of the trunk that are trained", choices=("all", "temporal", "lora")
+        "all",
+        "weights that are trained: head is the one of model.reference_head alone",
+        choices=("all", "temporal", "lora", "head"),
     )
     lora_rank: int = setting(16, "rank of the LoRA updates", minimum=1)
     lora_alpha: float = setting(16.0, "LoRA updates are scaled by it over their rank", minimum=0)

@@ -19,6 +19,7 @@ from orster_cli.diffusion.encoders import ClipEncoder, load_encoder, save_encode
 from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
 from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
 from orster_cli.diffusion.mini_encoder import MiniEncoder
+from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
@@ -82,7 +83,7 @@ class Bundle:
 
 @dataclass
 class WholeBundle:
-    """A complete model."""
+    """A complete model. Its `reference_head` reads predictions as schedule and facts say."""
 
     facts: Facts
     std4d: STD4D
@@ -90,6 +91,11 @@ class WholeBundle:
     encoder: ClipEncoder | MiniEncoder
     schedule: NoiseSchedule
     known: KnownInputs | None = None
+
+    def __post_init__(self) -> None:
+        if self.std4d.reference_head is not None:
+            form = Parametrization.of(self.schedule, self.facts.residual_scale)
+            self.std4d.reference_head.follow(form)
 
 
 def save_bundle(

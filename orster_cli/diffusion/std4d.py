@@ -23,6 +23,7 @@ from orster_cli.diffusion.fuse import FuseFFN
 from orster_cli.diffusion.image_branch import ImageBranch
 from orster_cli.diffusion.joint_attention import JointAttention
 from orster_cli.diffusion.reference import ReferenceLatents
+from orster_cli.diffusion.reference_head import GROUPS, ReferenceHead
 from orster_cli.diffusion.trunk import Trunk
 from orster_cli.diffusion.trunk_config import TrunkConfig
 
@@ -42,7 +43,8 @@ class STD4DConfig:
     `image_fps`: frame rate that is passed to the backbone's image branch (None: it has no such branch,
     and the conditioner reads images). `object_tokens`: static objects are tokens of the cross-attention
     too. `reference_mask`: two channels beside the reference say what it is. A model that was saved without
-    these two keys has object tokens and no mask."""
+    these two keys has object tokens and no mask. `reference_head`: the width of its `ReferenceHead`, a
+    multiple of 8; 0: none."""
 
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     channels: str = "both"
@@ -55,6 +57,7 @@ class STD4DConfig:
     image_fps: int | None = None
     object_tokens: bool = True
     reference_mask: bool = False
+    reference_head: int = 0
 
     def __post_init__(self) -> None:
         if self.channels not in CHANNELS:
@@ -63,6 +66,10 @@ class STD4DConfig:
             raise ConfigError(f"channel_form: one of {', '.join(FORMS)}, got {self.channel_form!r}")
         if self.joint_attention not in range(3):
             raise ConfigError(f"joint_attention: 0, 1 or 2, got {self.joint_attention!r}")
+        if self.reference_head < 0 or self.reference_head % GROUPS:
+            raise ConfigError(
+                f"reference_head: a multiple of {GROUPS}, or 0; got {self.reference_head}"
+            )
         expected = self.trunk.out_channels * (1 if self.image_fps is None else 2)
         if self.trunk.in_channels != expected:
             raise ConfigError(
@@ -187,6 +194,8 @@ class STD4D(nn.Module):
         self.joint_attention = nn.ModuleList(
             JointAttention(*sizes) for _ in range(config.joint_attention)
         )
+        width = config.reference_head
+        self.reference_head = ReferenceHead(channels, embedding, width) if width else None
         # 1: split and fused as the weights say; 0: as the merged model. Not saved: a stage's to set
         self.disentangling = 1.0
 
@@ -204,9 +213,9 @@ class STD4D(nn.Module):
         and Z^T are drawn from their distributions; without it they are the means.
 
         `channels` (None: all of the model's): those to run. `(SPATIAL,)` gives the prediction and the taps
-        of that channel alone, and gradients to its half of the units; the merged model runs its trunk so
-        too, on `z`. ConfigError: the model has no such channel."""
-        channels = self._channels(channels)
+        of that channel alone, without `reference_head`, and gradients to its half of the units; the merged
+        model runs its trunk so too, on `z`. ConfigError: the model has no such channel."""
+        asked, channels = channels, self._channels(channels)
         batch, frames = len(z), z.shape[2]
         frame_embedding = None
         if cond.cameras is not None:
@@ -237,13 +246,17 @@ class STD4D(nn.Module):
         )
         named = {channel.name: value for channel, value in predictions.items()}
         if self.fuse is None or len(channels) == 1:
-            mean = sum(named.values()) / len(named)
-            return STD4DOutput(prediction=mean, taps=taps, parts=named)
-        embedding = self.trunk.embed_time(timesteps) + self.conditioner.vector(cond, batch)
-        fused = self.fuse(
-            predictions[SPATIAL], predictions[TEMPORAL], embedding, self.disentangling
-        )
-        return STD4DOutput(prediction=fused, taps=taps, parts=named)
+            prediction = sum(named.values()) / len(named)
+        else:
+            embedding = self.trunk.embed_time(timesteps) + self.conditioner.vector(cond, batch)
+            prediction = self.fuse(
+                predictions[SPATIAL], predictions[TEMPORAL], embedding, self.disentangling
+            )
+        if self.reference_head is not None and asked is None:
+            at = self.trunk.embed_time(timesteps)[:, None]
+            at = at if frame_embedding is None else at + frame_embedding
+            prediction = self.reference_head(prediction, z, timesteps, cond, at)
+        return STD4DOutput(prediction=prediction, taps=taps, parts=named)
 
     def _channels(self, asked: Sequence[Channel] | None) -> tuple[Channel, ...]:
         if asked is None:
@@ -265,6 +278,7 @@ class STD4D(nn.Module):
         for name, module in self.named_children():
             setattr(merged, name, module)
         merged.image_branch = self.image_branch
+        merged.reference_head = self.reference_head
         merged.disentangle = None
         merged.fuse = None
         merged.disentangling = 1.0

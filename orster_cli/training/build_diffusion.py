@@ -16,14 +16,18 @@ from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.known_data import known_data
 from orster_cli.training.lessons import LessonFeed
 from orster_cli.training.lora import add_lora, merge_lora
-from orster_cli.training.optimizer import freeze_spatial
+from orster_cli.training.optimizer import freeze_all_but_head, freeze_spatial
 from orster_cli.training.perceptual_features import vae_features, vgg_features, vgg_network
 from orster_cli.training.placeholder_batches import PlaceholderLatents
 from orster_cli.training.prepared import Models, PreparedStage, freeze, model_facts
 from orster_cli.training.stages import AlignStage, DiffusionStage
 from orster_cli.training.start_model import merged_start, start_or_new
 from orster_cli.training.step_conditions import StageContext
-from orster_cli.training.student_facts import with_conditions, with_parametrization
+from orster_cli.training.student_facts import (
+    with_conditions,
+    with_parametrization,
+    with_reference_head,
+)
 from orster_cli.training.training_data import VIEW, Source, latent_feed, sizes_of
 
 SHEET_CLIPS = 4
@@ -63,7 +67,8 @@ def build_diffusion(
     if role == "4d":
         bundle.facts = with_conditions(facts, train)
         bundle = with_parametrization(bundle, cfg.model, feed, new=new)
-    stage = DiffusionStage(model, train, stage_context(bundle, source))
+        bundle = with_reference_head(bundle, cfg.model, train.seed)
+    stage = DiffusionStage(bundle.std4d, train, stage_context(bundle, source))
     return prepare_diffusion(stage, feed, bundle, train, learns=new or start.known is not None)
 
 
@@ -121,6 +126,8 @@ def prepare_diffusion(
         add_lora(model, train.lora_rank, train.seed, train.lora_alpha)
     elif train.trainable == "temporal":
         freeze_spatial(model)
+    elif train.trainable == "head":
+        freeze_all_but_head(model)
     stage.to(stage.context.device)
 
     def finish() -> WholeBundle:

@@ -9,7 +9,11 @@ from orster_cli.training.lessons import constant, falling
 from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.start_model import merged_start
-from orster_cli.training.student_facts import with_conditions, with_parametrization
+from orster_cli.training.student_facts import (
+    with_conditions,
+    with_parametrization,
+    with_reference_head,
+)
 from orster_cli.training.training_data import Source
 
 
@@ -26,6 +30,7 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
     )
     feed = student_feed(train, source, start)
     start = with_parametrization(start, cfg.model, feed, new=False)
+    start = with_reference_head(start, cfg.model, train.seed)
     context = stage_context(start, source)
     if teachers is None:
         alone = DiffusionStage(start.std4d, train, context)

@@ -194,7 +194,7 @@ def _changes(train: TrainConfig, section: str, clips: int, task: nn.Module) -> l
         out.append(f"--set {section}.precision=bf16")
     if trunk and not train.checkpointing:
         out.append(f"--set {section}.checkpointing=true")
-    if trunk and train.trainable != "lora":
+    if trunk and train.trainable in ("all", "temporal"):
         less = "temporal" if train.trainable == "all" else "lora"
         out.append(f"--set {section}.trainable={less}")
     if train.ema:

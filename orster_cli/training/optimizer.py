@@ -12,6 +12,7 @@ from orster_cli.core.errors import ConfigError
 
 _TEMPORAL = (".temp_convs.", ".temp_attentions.", "transformer_in.")
 _TRUNK = "trunk."
+_HEAD = "reference_head."
 
 
 def rate(cfg: TrainConfig, step: int) -> float:
@@ -32,6 +33,20 @@ def make_optimizer(module: nn.Module, cfg: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         parameters, lr=cfg.lr, weight_decay=cfg.weight_decay, fused=True, betas=(0.9, 0.999)
     )
+
+
+def freeze_all_but_head(module: nn.Module) -> None:
+    """Leave only the `reference_head` trainable. ConfigError: there is none."""
+    head = False
+    for name, parameter in module.named_parameters():
+        own = _HEAD in name
+        head = head or own
+        parameter.requires_grad_(own)
+    if not head:
+        raise ConfigError(
+            "trainable=head: the model has no such head",
+            hint="--set model.reference_head=64 adds one",
+        )
 
 
 def freeze_spatial(module: nn.Module) -> None:

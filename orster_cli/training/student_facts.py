@@ -11,6 +11,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
+from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.parametrization import PREDICTION
@@ -47,6 +48,16 @@ def with_parametrization(
     schedule = replace(bundle.schedule, prediction_type=PREDICTION["v"], set_alpha_to_one=True)
     facts = replace(bundle.facts, residual_scale=scale)
     return replace(bundle, facts=facts, schedule=schedule)
+
+
+def with_reference_head(bundle: WholeBundle, model: ModelConfig, seed: int) -> WholeBundle:
+    """`bundle` with a new `ReferenceHead`, which changes nothing yet, where the settings ask for one and it
+    has none; else as it is, whatever the width of its own. ConfigError: it predicts the noise."""
+    config = bundle.std4d.config
+    if not model.reference_head or config.reference_head:
+        return bundle
+    config = replace(config, reference_head=model.reference_head)
+    return replace(bundle, std4d=weights.start_from(bundle.std4d, config, seed))
 
 
 def residual_scale(feed: LatentFeed, vae: FrameVAE) -> float:
