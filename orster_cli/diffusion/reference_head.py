@@ -1,6 +1,6 @@
 """A last correction of the prediction where the object at rest is known, at the latents' own resolution.
 
-The reference enters the trunk with its first features; what leaves it has to be made anew, that which does not
+The reference enters the trunk with its first features; what leaves it is made anew, that which does not
 move too. This head sees the clean latents that the prediction stands for beside those of the object at
 rest, and says how much of their difference to believe. Not in the paper.
 B videos, C latent channels, T frames, h w latent pixels, E embedding width, N timesteps.
@@ -43,8 +43,8 @@ class ReferenceHead(nn.Module):
         self.register_buffer("levels", torch.zeros(2, 0), persistent=False)
 
     def follow(self, form: Parametrization) -> None:
-        """Read predictions as `form` means them. ConfigError: they are of the noise, which says nothing about
-        x_0 where no signal is left."""
+        """Read predictions as `form` means them. ConfigError: they are of the noise, which says nothing
+        about x_0 where no signal is left."""
         if form.schedule.prediction_type != "v_prediction":
             raise ConfigError(
                 f"model.reference_head: expected a model that predicts v, got {form.kind}",
