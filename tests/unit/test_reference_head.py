@@ -1,4 +1,4 @@
-"""The reference head: what does not move is the object at rest, and what it does not know it leaves alone."""
+"""The reference head: what does not move is the object at rest."""
 
 from __future__ import annotations
 
@@ -145,6 +145,6 @@ def test_finetuning_trains_the_head_alone_and_the_model_keeps_it(tmp_path: Path)
     again = load_bundle(tmp_path / "model").whole("model").std4d
     assert again.config == model.config
     assert torch.equal(again.reference_head.levels, model.reference_head.levels)
+    bare = replace(CFG, finetune=train)
     with pytest.raises(ConfigError, match="no such head"):
-        bare = replace(CFG, finetune=train)
         begun("finetune", data, Models(start=Bundle(**vars(start))), bare)
