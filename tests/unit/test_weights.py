@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.training import bundle
 from tools import weights
+from tools.ship_object import shortened
 from tools.weights import STAGES, all_clips, lay_out, recorded, remeasured, ship
 
 OBJECTS = ("file", "subject", "licence", "author", "source_repo", "commit", "split")
@@ -180,3 +182,18 @@ def test_a_model_that_was_shipped_before_learns_to_say_what_it_knows(
             assert path.read_bytes() == content, path
     listed = {entry.path for entry in artifact.manifest.files}
     assert {"known.json", "known.safetensors"} < listed
+
+
+def test_weights_in_the_package_are_rounded_so_that_they_compress() -> None:
+    x = torch.cat([torch.randn(5000, generator=torch.Generator().manual_seed(0)), torch.zeros(3)])
+    short = shortened(x)
+    assert short.dtype == torch.float16
+    assert not (short.view(torch.int16) & 0b11).any()
+    large = x.abs() > 1e-3  # below, float16 itself has fewer digits
+    assert ((short.float() - x).abs() / x.abs())[large].max() <= 2**-9 + 2**-11
+    assert torch.equal(shortened(-x), -short)
+    assert len(zlib.compress(bytes(short.view(torch.uint8)))) < 0.92 * len(
+        zlib.compress(bytes(x.half().view(torch.uint8)))
+    )
+    with pytest.raises(ValueError, match="too large"):
+        shortened(torch.tensor([1e6]))
