@@ -16,10 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset
 from orster_cli.core.compositing import premultiplied_over
-from orster_cli.dataset.views import normalize_object
 from orster_cli.export.source_mesh import open_source_mesh
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
@@ -41,9 +39,9 @@ def run(*words: str) -> None:
 def frames(asset_folder: Path, exported: Path) -> Tensor:
     """[T,3,H,W] of the picture."""
     asset = load_asset(asset_folder)
-    source = open_source_mesh(asset_folder / "object.glb", clip=None, frames=FRAMES)
+    start = asset.at(0.0).means.numpy()
+    source = open_source_mesh(asset_folder / "object.glb", clip=None, frames=FRAMES, like=start)
     place = source.normalization
-    given = normalize_object(load_gltf(asset_folder / "object.glb"), source.clip, PrepareConfig())
     scene = load_gltf(exported)
     seconds = scene.clips[0].end
     loop = asset.motion.timeline
@@ -55,7 +53,7 @@ def frames(asset_folder: Path, exported: Path) -> Tensor:
         rgb, alpha = render_frame(asset.at(time), camera, 0)
         mesh = scene.evaluate(0, time * cycles % 1.0 * seconds)
         row = [
-            render_mesh(given.mesh(0.0), camera).rgb[0],
+            render_mesh(source.mesh, camera).rgb[0],
             premultiplied_over(rgb, alpha, 1.0),
             render_mesh(mesh.transformed(place.scale, place.offset), camera).rgb[0],
         ]
