@@ -9,8 +9,8 @@ SHOWN = (
     (
         "object",
         "From your object",
-        "A static GLB file, a sentence and how much it should move. The model never saw this horse: it comes "
-        "back as itself, nods and shifts, and does not walk yet.",
+        "A static GLB file, a sentence and how much it should move. The model never saw this horse: it "
+        "comes back as itself, nods and shifts, and does not walk yet.",
     ),
     (
         "text",
