@@ -29,7 +29,13 @@ class SampleConfig:
     guidance_image: float = setting(3.0, "classifier-free guidance by the image", minimum=0)
     guidance_object: float = setting(3.0, "classifier-free guidance by the object", minimum=0)
     motion: float | None = setting(
-        None, "strength of the motion (0: none; none: the model's)", minimum=0
+        None,
+        "strength of the motion (0: none; none: what the text's words have in training, or the model's "
+        "own)",
+        minimum=0,
+    )
+    motion_factor: float = setting(
+        1.0, "factor on the motion where it is not set", minimum=0, maximum=10, added=True
     )
     up: str = setting(
         "z",

@@ -1,5 +1,6 @@
-"""What a model was trained on, kept in its folder: the words of its texts, and a sample of the images
-that it was shown, by which an input far from all of them is recognised.
+"""What a model was trained on, kept in its folder: the words of its texts and how strongly things move of
+which they speak, and a sample of the images that it was shown, by which an input far from all of them is
+recognised.
 
 ``known.json`` and, where images are known, ``known.safetensors``. K images, P width of the encoder's
 pooled vectors, B frames.
@@ -20,6 +21,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
 from orster_cli.diffusion.encoded import Encoder
 from orster_cli.diffusion.known_texts import KNOWN, KnownTexts, read_known, read_known_texts
+from orster_cli.diffusion.motion_words import MotionWords
 from orster_cli.io.tensors import read_tensors, write_tensors
 
 IMAGES = "known.safetensors"
@@ -71,6 +73,7 @@ class KnownInputs:
 
     texts: KnownTexts | None = None
     images: KnownImages | None = None
+    motion: MotionWords | None = None
 
     def merged(self, other: KnownInputs) -> KnownInputs:
         """What a model of `self` knows after it was also trained on `other`."""
@@ -79,7 +82,10 @@ class KnownInputs:
             texts = self.texts.merged(other.texts)
         if self.images is not None and other.images is not None:
             images = self.images.merged(other.images)
-        return KnownInputs(texts=texts, images=images)
+        motion = self.motion or other.motion
+        if self.motion is not None and other.motion is not None:
+            motion = self.motion.merged(other.motion)
+        return KnownInputs(texts=texts, images=images, motion=motion)
 
     def without_images(self) -> KnownInputs:
         """For a model that gets another encoder: vectors of two encoders cannot be compared."""
@@ -139,6 +145,8 @@ def save_known(known: KnownInputs, folder: Path) -> None:
         if images is None
         else {"threshold": images.threshold, "quantile": QUANTILE, "count": len(images.vectors)},
     }
+    if known.motion is not None:
+        value["motion"] = known.motion.to_json()
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     (folder / KNOWN).write_text(text, encoding="utf-8")
     if images is not None:
@@ -151,9 +159,10 @@ def load_known(folder: Path) -> KnownInputs | None:
     if value is None:
         return None
     where = str(folder / KNOWN)
-    images = value.get("images")
+    images, motion = value.get("images"), value.get("motion")
     return KnownInputs(
         texts=read_known_texts(folder),
+        motion=None if motion is None else MotionWords.from_json(motion, where),
         images=None if images is None else _read_images(folder / IMAGES, images, where),
     )
 

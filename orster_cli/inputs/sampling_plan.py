@@ -156,6 +156,11 @@ class SamplingPlan:
                 sentence = unknown_words(known.texts, request.text, encoder)
                 if sentence is not None:
                     reporter.warn(sentence)
+            if sampler.cfg.motion is None and sampler.words_motion(request.text) is not None:
+                strength = sampler.motion_of(request.text)
+                reporter.info(
+                    f"motion {strength:.3f}, as the text's words suggest (--motion sets it)"
+                )
         resolution, picture = bundle.facts.resolution, None
         if request.object_orbit is not None:
             picture = at_resolution(request.object_orbit, resolution)[0]

@@ -129,7 +129,7 @@ class Sampler:
                 f"sample.through_rest: a {self.bundle.facts.role} model has no object at rest to move"
             )
         wanted = {"auto": self.bundle.facts.through_rest, "on": True, "off": False}
-        moves = self._motion() != 0
+        moves = self.motion_of(request.text) != 0
         return wanted[self.cfg.through_rest] and moves and request.object_orbit is None
 
     @torch.no_grad()
@@ -149,7 +149,7 @@ class Sampler:
             request = replace(request, image=None)
         elif request.object_orbit is not None:
             rest = self._encoded(request.object_orbit, cameras, "object", len(seeds))
-        motion = self._motion()
+        motion = self.motion_of(request.text)
         return self._conditions(request, cameras, len(seeds), motion=motion, rest=rest), rest
 
     def _batch(
@@ -276,13 +276,23 @@ class Sampler:
         frames = frames.float().clamp(0, 1).cpu()
         return OrbitClip(frames=frames, cameras=cameras, times=times, prompt=prompt)
 
-    def _motion(self) -> float:
+    def motion_of(self, text: str | None) -> float:
+        """The strength of motion that is asked for: as set, or `motion_factor` times what clips with the
+        words of `text` have in training, or all clips; nan: not known."""
         if self.bundle.facts.role == "3d":
             return 0.0
         if self.cfg.motion is not None:
             return self.cfg.motion
-        known = self.bundle.facts.motion
-        return float("nan") if known is None else known
+        found = self.words_motion(text)
+        found = self.bundle.facts.motion if found is None else found
+        return float("nan") if found is None else self.cfg.motion_factor * found
+
+    def words_motion(self, text: str | None) -> float | None:
+        """The strength that clips with the words of `text` have in training; None: not known."""
+        known = self.bundle.known
+        if text is None or known is None or known.motion is None:
+            return None
+        return known.motion.strength(text)
 
     def _precision(self):  # type: ignore[no-untyped-def]
         if self.cfg.precision == "fp32":

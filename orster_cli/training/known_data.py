@@ -18,6 +18,7 @@ from orster_cli.diffusion.known_inputs import (
     embed_frames,
 )
 from orster_cli.diffusion.known_texts import KnownTexts
+from orster_cli.diffusion.motion_words import MotionWords
 
 HELD_OUT_CLIPS = 64  # whose later frames choose the threshold
 FRONT = "front"  # its frames show the moving object from where the first view is taken
@@ -33,19 +34,21 @@ def known_data(
     texts: bool = True,
     device: torch.device | str = "cpu",
 ) -> KnownInputs:
-    """The words of the captions of `keys` (`texts`: a model learns from them) and the first frames of
+    """The words of the captions of `keys` (`texts`: a model learns from them), how strongly their clips
+    move, and the first frames of
     their `view` at `resolution` pixels, which the encoder on `device` has read. The threshold is chosen
     by later frames of the front views; without these, by leaving out one first view at a time."""
     infos = [dataset.info(key) for key in keys]
-    words = None
+    words = motion = None
     if texts and any(texts_of(info) for info in infos):
         pairs = [(texts_of(info), factors_of(info)) for info in infos]
         words = KnownTexts.of(
             (said, None if factors is None else (list(factors.who), list(factors.what)))
             for said, factors in pairs
         )
+        motion = MotionWords.of((texts_of(info), info.get("motion", 0.0)) for info in infos)
     if not encoder.image_width:
-        return KnownInputs(texts=words)
+        return KnownInputs(texts=words, motion=motion)
     chosen = _spread(list(keys), MOST_IMAGES)
     first = torch.stack([_frames(dataset, key, view, resolution)[0] for key in chosen])
     fronts = [key for key in keys if dataset.info(key)["frames"].get(FRONT, 0) > 1]
@@ -56,7 +59,7 @@ def known_data(
         ]
         held_out = embed_frames(encoder, torch.cat(later), device)
     images = KnownImages.of(embed_frames(encoder, first, device), held_out)
-    return KnownInputs(texts=words, images=images)
+    return KnownInputs(texts=words, images=images, motion=motion)
 
 
 def _frames(dataset: Dataset, key: str, view: str, resolution: int) -> Tensor:
