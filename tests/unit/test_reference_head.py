@@ -15,6 +15,7 @@ from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import SPATIAL, STD4D
+from orster_cli.training.fast_model import LARGEST_ERROR, FastModel, Form, gradient_error
 from orster_cli.training.prepared import Models
 from tests.helpers.diffusion import CONFIG, STEPS, given_to, latents, shaken
 from tests.helpers.stages import begun, run
@@ -148,3 +149,16 @@ def test_finetuning_trains_the_head_alone_and_the_model_keeps_it(tmp_path: Path)
     bare = replace(CFG, finetune=train)
     with pytest.raises(ConfigError, match="no such head"):
         begun("finetune", data, Models(start=Bundle(**vars(start))), bare)
+
+
+@pytest.mark.parametrize("form", ["plain", "half"])
+def test_faster_forms_of_training_run_the_head_too(form: str) -> None:
+    headed = with_head(shaken(MERGED)).train()
+    example = (latents(), STEPS, given_to(), None)
+    fast = FastModel(headed, example, None, Form.of(form))
+    assert gradient_error(fast, example, None) < (1e-6 if form == "plain" else LARGEST_ERROR)
+    z, steps, given, _ = example
+    out = fast(z, steps, given).prediction.float()
+    true = headed(z, steps, given).prediction
+    error = (out - true).square().mean() / true.square().mean()
+    assert float(error.detach()) < (1e-9 if form == "plain" else 1e-3)
