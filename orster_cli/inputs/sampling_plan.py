@@ -158,7 +158,7 @@ class SamplingPlan:
                     reporter.warn(sentence)
             if sampler.cfg.motion is None and sampler.words_motion(request.text) is not None:
                 strength = sampler.motion_of(request.text)
-                reporter.info(
+                reporter.note(
                     f"motion {strength:.3f}, as the text's words suggest (--motion sets it)"
                 )
         resolution, picture = bundle.facts.resolution, None
