@@ -69,7 +69,7 @@ def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:
     made = {
         "object": [
             *("--object", str(examples / OBJECT), "--text", "a brown horse walking"),
-            *("--motion", "0.045"),  # with the model's own 0.03 this horse stands almost still
+            *("--motion", "0.045"),  # with what the words suggest this horse stands almost still
         ],
         "text": ["a tyrannosaurus rex running"],
         "image": ["--image", str(examples / IMAGE), "--text", "a clownfish swimming"],

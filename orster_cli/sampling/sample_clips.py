@@ -288,9 +288,10 @@ class Sampler:
         return float("nan") if found is None else self.cfg.motion_factor * found
 
     def words_motion(self, text: str | None) -> float | None:
-        """The strength that clips with the words of `text` have in training; None: not known."""
+        """The strength that clips with the words of `text` have in training; None: not known, or a teacher
+        that is asked for none."""
         known = self.bundle.known
-        if text is None or known is None or known.motion is None:
+        if self.bundle.facts.role != "4d" or text is None or known is None or known.motion is None:
             return None
         return known.motion.strength(text)
 

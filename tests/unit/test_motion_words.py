@@ -66,6 +66,9 @@ def test_what_is_set_counts_then_the_words_then_the_model() -> None:
     for unknown in (None, "", "quietly"):
         assert twice.motion_of(unknown) == 2 * own
     assert sampler(None).motion_of(text) == own
+    teacher = sampler(known)
+    teacher.bundle.facts = replace(teacher.bundle.facts, role="video")
+    assert teacher.words_motion(text) is None  # it is asked for none, and nothing is said of one
     assert sampler(KnownInputs()).motion_of(text) == own
 
 
