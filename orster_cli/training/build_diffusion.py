@@ -27,6 +27,7 @@ from orster_cli.training.student_facts import (
     with_conditions,
     with_parametrization,
     with_reference_head,
+    with_text_embedding,
 )
 from orster_cli.training.training_data import VIEW, Source, latent_feed, sizes_of
 
@@ -68,6 +69,7 @@ def build_diffusion(
         bundle.facts = with_conditions(facts, train)
         bundle = with_parametrization(bundle, cfg.model, feed, new=new)
         bundle = with_reference_head(bundle, cfg.model, train.seed)
+        bundle = with_text_embedding(bundle, cfg.model, feed, train.seed)
     stage = DiffusionStage(bundle.std4d, train, stage_context(bundle, source))
     return prepare_diffusion(stage, feed, bundle, train, learns=new or start.known is not None)
 
