@@ -228,7 +228,9 @@ class STD4D(nn.Module):
         image = None
         if self.image_branch is not None:
             image = self.image_branch(cond.image_latents, cond.image_embedding, z)
-        frame_embedding = self._frame_embedding(cond, None if image is None else image.embedding, frames)
+        frame_embedding = self._frame_embedding(
+            cond, None if image is None else image.embedding, frames
+        )
         latents = dict.fromkeys(channels, z)
         if self.disentangle is not None:
             parts = self.disentangle.split(z).sample(latent_noise)
@@ -259,7 +261,9 @@ class STD4D(nn.Module):
             prediction = self.reference_head(prediction, z, timesteps, cond, at)
         return STD4DOutput(prediction=prediction, taps=taps, parts=named)
 
-    def _frame_embedding(self, cond: Conditions, image: Tensor | None, frames: int) -> Tensor | None:
+    def _frame_embedding(
+        self, cond: Conditions, image: Tensor | None, frames: int
+    ) -> Tensor | None:
         """[B,T,E], the sum of those that there are; `image` [B,E]: of an image branch."""
         parts = [image]
         if cond.motion is not None:

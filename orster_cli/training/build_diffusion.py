@@ -47,6 +47,8 @@ def build_diffusion(
         image_width=encoder.image_width or encoder.text_width,
         pooled_width=encoder.pooled_width,
         reference_mask=True,
+        # it reads texts as its own encoder's differ
+        text_directions=start.std4d.config.text_directions if models.encoder is None else 0,
     )
     frames, resolution = sizes_of(cfg.model, source, role)
     channels = cfg.model.channels
