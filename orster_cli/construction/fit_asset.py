@@ -41,12 +41,14 @@ MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual
 @dataclass(frozen=True, kw_only=True)
 class ConstructInput:
     """`clips` of one motion on one timeline; `static`: an orbit of the object at time 0, or None;
-    `spatial_prior`, `temporal_prior`: tokens [M,C] of the transferred priors O^s and O^t, or None."""
+    `spatial_prior`, `temporal_prior`: tokens [M,C] of the transferred priors O^s and O^t, or None;
+    `title`: of the page that plays the asset."""
 
     clips: list[OrbitClip]
     static: OrbitClip | None = None
     spatial_prior: Tensor | None = None
     temporal_prior: Tensor | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ def construct(
     reporter.info("writing the asset, its preview, its viewer and its quality")
     save_asset(folder, asset)
     write_preview(folder / "preview.mp4", asset)
-    _write_viewer(folder, asset, inputs.clips[0], reporter)
+    _write_viewer(folder, asset, inputs, reporter)
     own = [prepare_clip(clip, 0, where=f"clip {i}") for i, clip in enumerate(inputs.clips)]
     fit_side = max(clips[0].cameras.width, clips[0].cameras.height)
     quality = measure_quality(asset, own, fit_side=fit_side)
@@ -130,12 +132,13 @@ def construct(
     return Constructed(content=content, run={"seconds": round(seconds, 1)})
 
 
-def _write_viewer(folder: Path, asset: Gaussians4D, clip: OrbitClip, reporter: Reporter) -> None:
+def _write_viewer(
+    folder: Path, asset: Gaussians4D, inputs: ConstructInput, reporter: Reporter
+) -> None:
     """The page that plays `asset`; a warning where it cannot show it, so that the fit is not lost."""
     try:
-        found = write_viewer(
-            asset, folder / VIEWER, title=clip.prompt or "orster asset", frames=len(clip)
-        )
+        title, frames = inputs.title or "orster asset", len(inputs.clips[0])
+        found = write_viewer(asset, folder / VIEWER, title=title, frames=frames)
     except (InputError, NumericalError) as error:
         reporter.warn(f"no {VIEWER}: {error}")
     else:

@@ -140,6 +140,7 @@ def run_construct(
         static=static,
         spatial_prior=joined_prior(plan.clips, "spatial", reporter),
         temporal_prior=joined_prior(plan.clips, "temporal", reporter),
+        title=first.clip.prompt or _name_of(first),
     )
     try:
         made = construct(

@@ -55,6 +55,8 @@ def test_dataset_to_asset_to_report(dataset: Path, tmp_path: Path, call: Call) -
     for name in [*names, "viewer.html"]:
         assert (asset / name).stat().st_size > 0
         assert (asset / name).stat().st_mode & 0o044 == 0o044  # others may read it
+    page = (asset / "viewer.html").read_text(encoding="utf-8")
+    assert "<title>dataset#creature-00:dynamic</title>" in page  # no caption: the clip's own name
     again = call("construct", clip, "-o", asset, *SMALL)
     assert "up to date" in again.out
     other = call("construct", clip, "-o", asset, *SMALL, "--seed", 7, check=6)
@@ -84,6 +86,7 @@ def test_a_plain_video_and_bad_ones(tmp_path: Path, call: Call) -> None:
     assert "assumed 6 frames, a camera that stands still" in made.err
     assert f"open {tmp_path / 'asset' / 'viewer.html'}" in made.out + made.err
     assert "cannot be known" in made.err
+    assert "<title>box.mp4</title>" in (tmp_path / "asset" / "viewer.html").read_text("utf-8")
     cases = {
         "one.mp4": (frames[:1], 3, "at least 2"),
         "empty.mp4": (torch.ones(4, 3, 64, 64), 3, "nothing but background"),
