@@ -52,13 +52,6 @@ class ModelConfig:
         maximum=512,
         added=True,
     )
-    text_directions: int = setting(
-        0,
-        "directions of the pooled text that are added to each frame's embedding (0: none)",
-        minimum=0,
-        maximum=1024,
-        added=True,
-    )
     beta_schedule: str = setting(
         "scaled_linear", "noise schedule", choices=("linear", "scaled_linear", "squaredcos_cap_v2")
     )

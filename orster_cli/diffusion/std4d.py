@@ -18,7 +18,7 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.channels import MERGED, SPATIAL, TEMPORAL, Channel, by_unit
 from orster_cli.diffusion.conditions import Conditioner, Conditions
 from orster_cli.diffusion.disentangle import DisentangleVAE, mix
-from orster_cli.diffusion.embeddings import CameraEmbedding, MotionEmbedding, TextEmbedding
+from orster_cli.diffusion.embeddings import CameraEmbedding, MotionEmbedding
 from orster_cli.diffusion.fuse import FuseFFN
 from orster_cli.diffusion.image_branch import ImageBranch
 from orster_cli.diffusion.joint_attention import JointAttention
@@ -44,7 +44,7 @@ class STD4DConfig:
     and the conditioner reads images). `object_tokens`: static objects are tokens of the cross-attention
     too. `reference_mask`: two channels beside the reference say what it is. A model that was saved without
     these two keys has object tokens and no mask. `reference_head`: the width of its `ReferenceHead`, a
-    multiple of 8; 0: none. `text_directions`: of the pooled text, for its `TextEmbedding`; 0: none."""
+    multiple of 8; 0: none."""
 
     trunk: TrunkConfig = field(default_factory=TrunkConfig)
     channels: str = "both"
@@ -58,7 +58,6 @@ class STD4DConfig:
     object_tokens: bool = True
     reference_mask: bool = False
     reference_head: int = 0
-    text_directions: int = 0
 
     def __post_init__(self) -> None:
         if self.channels not in CHANNELS:
@@ -70,11 +69,6 @@ class STD4DConfig:
         if self.reference_head < 0 or self.reference_head % GROUPS:
             raise ConfigError(
                 f"reference_head: a multiple of {GROUPS}, or 0; got {self.reference_head}"
-            )
-        if not 0 <= self.text_directions <= self.pooled_width:
-            raise ConfigError(
-                f"text_directions: at most the {self.pooled_width} numbers of a pooled text, got "
-                f"{self.text_directions}"
             )
         expected = self.trunk.out_channels * (1 if self.image_fps is None else 2)
         if self.trunk.in_channels != expected:
@@ -179,8 +173,6 @@ class STD4D(nn.Module):
         self.image_branch = None if fps is None else ImageBranch(trunk, fps)
         self.camera_embedding = CameraEmbedding(embedding)
         self.motion_embedding = MotionEmbedding(embedding)
-        texts = (config.pooled_width, config.text_directions, embedding)
-        self.text_embedding = TextEmbedding(*texts) if config.text_directions else None
         self.conditioner = Conditioner(
             text=config.text_width,
             image=config.image_width if fps is None else None,
@@ -225,12 +217,17 @@ class STD4D(nn.Module):
         model runs its trunk so too, on `z`. ConfigError: the model has no such channel."""
         asked, channels = channels, self._channels(channels)
         batch, frames = len(z), z.shape[2]
+        frame_embedding = None
+        if cond.cameras is not None:
+            frame_embedding = self.camera_embedding(cond.cameras)
+        if cond.motion is not None:
+            motion = self.motion_embedding(cond.motion)[:, None].expand(-1, frames, -1)
+            frame_embedding = motion if frame_embedding is None else frame_embedding + motion
         image = None
         if self.image_branch is not None:
             image = self.image_branch(cond.image_latents, cond.image_embedding, z)
-        frame_embedding = self._frame_embedding(
-            cond, None if image is None else image.embedding, frames
-        )
+            rate = image.embedding[:, None].expand(-1, frames, -1)
+            frame_embedding = rate if frame_embedding is None else frame_embedding + rate
         latents = dict.fromkeys(channels, z)
         if self.disentangle is not None:
             parts = self.disentangle.split(z).sample(latent_noise)
@@ -261,20 +258,6 @@ class STD4D(nn.Module):
             prediction = self.reference_head(prediction, z, timesteps, cond, at)
         return STD4DOutput(prediction=prediction, taps=taps, parts=named)
 
-    def _frame_embedding(
-        self, cond: Conditions, image: Tensor | None, frames: int
-    ) -> Tensor | None:
-        """[B,T,E], the sum of those that there are; `image` [B,E]: of an image branch."""
-        parts = [image]
-        if cond.motion is not None:
-            parts.append(self.motion_embedding(cond.motion))
-        if self.text_embedding is not None and cond.pooled is not None:
-            parts.append(self.text_embedding(cond.pooled))
-        known = [part[:, None].expand(-1, frames, -1) for part in parts if part is not None]
-        if cond.cameras is not None:
-            known.insert(0, self.camera_embedding(cond.cameras))
-        return sum(known[1:], start=known[0]) if known else None
-
     def _channels(self, asked: Sequence[Channel] | None) -> tuple[Channel, ...]:
         if asked is None:
             return self.config.active_channels()
@@ -296,7 +279,6 @@ class STD4D(nn.Module):
             setattr(merged, name, module)
         merged.image_branch = self.image_branch
         merged.reference_head = self.reference_head
-        merged.text_embedding = self.text_embedding
         merged.disentangle = None
         merged.fuse = None
         merged.disentangling = 1.0

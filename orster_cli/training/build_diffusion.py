@@ -27,7 +27,6 @@ from orster_cli.training.student_facts import (
     with_conditions,
     with_parametrization,
     with_reference_head,
-    with_text_embedding,
 )
 from orster_cli.training.training_data import VIEW, Source, latent_feed, sizes_of
 
@@ -47,8 +46,6 @@ def build_diffusion(
         image_width=encoder.image_width or encoder.text_width,
         pooled_width=encoder.pooled_width,
         reference_mask=True,
-        # it reads texts as its own encoder's differ
-        text_directions=start.std4d.config.text_directions if models.encoder is None else 0,
     )
     frames, resolution = sizes_of(cfg.model, source, role)
     channels = cfg.model.channels
@@ -71,7 +68,6 @@ def build_diffusion(
         bundle.facts = with_conditions(facts, train)
         bundle = with_parametrization(bundle, cfg.model, feed, new=new)
         bundle = with_reference_head(bundle, cfg.model, train.seed)
-        bundle = with_text_embedding(bundle, cfg.model, feed, train.seed)
     stage = DiffusionStage(bundle.std4d, train, stage_context(bundle, source))
     return prepare_diffusion(stage, feed, bundle, train, learns=new or start.known is not None)
 

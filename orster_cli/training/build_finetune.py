@@ -13,7 +13,6 @@ from orster_cli.training.student_facts import (
     with_conditions,
     with_parametrization,
     with_reference_head,
-    with_text_embedding,
 )
 from orster_cli.training.training_data import Source
 
@@ -32,7 +31,6 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
     feed = student_feed(train, source, start)
     start = with_parametrization(start, cfg.model, feed, new=False)
     start = with_reference_head(start, cfg.model, train.seed)
-    start = with_text_embedding(start, cfg.model, feed, train.seed)
     context = stage_context(start, source)
     if teachers is None:
         alone = DiffusionStage(start.std4d, train, context)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
@@ -21,7 +20,6 @@ from orster_cli.training.placeholder_batches import PlaceholderLatents
 
 MEASURED = 256  # videos from which the scale of the residual is measured
 AT_ONCE = 8
-TEXTS_AT_ONCE = 256
 
 
 def with_conditions(facts: Facts, train: TrainConfig) -> Facts:
@@ -60,28 +58,6 @@ def with_reference_head(bundle: WholeBundle, model: ModelConfig, seed: int) -> W
         return bundle
     config = replace(config, reference_head=model.reference_head)
     return replace(bundle, std4d=weights.start_from(bundle.std4d, config, seed))
-
-
-def with_text_embedding(
-    bundle: WholeBundle, model: ModelConfig, feed: LatentFeed | PlaceholderLatents, seed: int
-) -> WholeBundle:
-    """`bundle` with a new `TextEmbedding`, which changes nothing yet, where the settings ask for one and it
-    has none: it reads texts as the captions in `feed` differ. Its encoder is on any device."""
-    config = bundle.std4d.config
-    if not model.text_directions or config.text_directions:
-        return bundle
-    count = min(model.text_directions, config.pooled_width)
-    std4d = weights.start_from(bundle.std4d, replace(config, text_directions=count), seed)
-    assert std4d.text_embedding is not None
-    if not isinstance(feed, PlaceholderLatents):
-        captions, encoder = feed.captions(), bundle.encoder
-        with torch.no_grad():
-            parts = [
-                encoder.text(captions[start : start + TEXTS_AT_ONCE]).pooled.float().cpu()
-                for start in range(0, len(captions), TEXTS_AT_ONCE)
-            ]
-        std4d.text_embedding.measure(torch.cat(parts))
-    return replace(bundle, std4d=std4d)
 
 
 def residual_scale(feed: LatentFeed, vae: FrameVAE) -> float:
