@@ -33,8 +33,7 @@ from tools.weights import CARD, LARGEST_FILE, LARGEST_MODEL, LICENCE, remade, to
 
 LOST_BITS = 2  # of the 10 of a float16's fraction
 TEXT = Path(__file__).with_name("model-card-object.md")
-HEAD_LOG = "train-head.jsonl"
-LOGS = "train*.jsonl"  # of the model, and of what was trained later
+LOGS = "train*.jsonl"  # of the model, and train-NAME.jsonl of what was trained later
 
 
 def shortened(x: Tensor, bits: int = LOST_BITS) -> Tensor:
@@ -109,10 +108,13 @@ def main() -> None:
         text = TEXT.read_text("utf-8").replace("{{clips}}", f"{clips:,}")
         text = text.replace("{{count}}", str(len(objects)))
         text = text.replace("{{objects}}", ", ".join(f"`{name}`" for name in objects))
-        text = text.replace("{{head}}", f"{steps_of(made.path / HEAD_LOG):,}")
-        (draft.dir / CARD).write_text(text, encoding="utf-8")
         for log in made.path.glob(LOGS):
+            name = log.stem.removeprefix("train").removeprefix("-")
+            text = text.replace(f"{{{{{name}}}}}", f"{steps_of(log):,}")
             shutil.copyfile(log, draft.dir / log.name)
+        if "{{" in text:
+            sys.exit(f"{TEXT}: no value for {text.partition('{{')[2].partition('}}')[0]}")
+        (draft.dir / CARD).write_text(text, encoding="utf-8")
         sizes = [path.stat().st_size for path in draft.dir.rglob("*") if path.is_file()]
         if max(sizes) > LARGEST_FILE or sum(sizes) > LARGEST_MODEL:
             sys.exit(f"too large to ship: {sum(sizes):,} bytes, largest file {max(sizes):,}")

@@ -57,6 +57,12 @@ class ConstructConfig:
         "how far Gaussians may be from where their control nodes take them, world units (0: any distance)",
         minimum=0,
     )
+    resize: float = setting(
+        0.0,
+        "how far the logarithm of a Gaussian's size may be from its canonical one (0: any distance)",
+        minimum=0,
+        added=True,
+    )
     rigidity: float = setting(
         0.3, "weight of the as-rigid-as-possible loss of the control nodes", minimum=0
     )

@@ -49,12 +49,13 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"  # inside the package
 SHIPPED, SHIPPED_OBJECT = WEIGHTS / MINI, WEIGHTS / MINI_OBJECT
 NAMED = {MINI: SHIPPED, MINI_OBJECT: SHIPPED_OBJECT}
 
-# ids that the shipped models had before: with other files beside the weights, or without a head
+# ids that the shipped models had before: with other files beside the weights, or trained for less long
 SHIPPED_BEFORE = {
     MINI: ("3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",),
     MINI_OBJECT: (
         "50c2ba0110288be144d8aa0123f7c1b4bf8c4644784142509182ee95843c7534",
         "bfff1214b5fa3cbf4cfa1215f6396ce0a37f2cc3fbf4722248ffb80b4e428c09",
+        "720e9520e822026dd0af725062fa65be9954582848f0591ab535717c86c527a1",
     ),
 }
 SAMPLING = "sample.toml"

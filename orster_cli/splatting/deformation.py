@@ -26,6 +26,7 @@ MOST_SCALES = 16
 _MOST = {
     "width": 4096, "hidden": 64, "prior_width": 4096, "channels": 1024, "resolution": 4096,
     "time_resolution": 4096, "scale": 64, "scales": MOST_SCALES, "nodes": 65536, "leave": 1000,
+    "resize": 1000,
 }  # fmt: skip
 
 
@@ -34,7 +35,8 @@ class DeformationConfig:
     """`width`, `hidden`: width and number of hidden layers of the MLP; `opacity`, `color`: whether the
     field deforms them too; `prior_width`: output width of the attention over each prior; `nodes`: number of
     control nodes, or 0; `leave`: how far a Gaussian may move from where its nodes take it, along each axis,
-    in world units (0: any distance)."""
+    in world units (0: any distance); `resize`: how far a log scale may be from the canonical one (0: any
+    distance)."""
 
     hexplane: HexPlaneConfig = field(default_factory=HexPlaneConfig)
     width: int = 64
@@ -44,6 +46,7 @@ class DeformationConfig:
     prior_width: int = 32
     nodes: int = 0
     leave: float = 0.0
+    resize: float = 0.0
 
     @property
     def outputs(self) -> int:
@@ -56,6 +59,8 @@ class DeformationConfig:
         out["hexplane"]["scales"] = list(self.hexplane.scales)
         if not self.nodes:
             del out["nodes"], out["leave"]  # unknown to readers older than control nodes
+        if not self.resize:
+            del out["resize"]
         return out
 
     @classmethod
@@ -83,7 +88,7 @@ def _check_value(key: str, value: object) -> None:
     most = _MOST.get(key)
     if most is None:
         fits, expected = isinstance(value, bool), "true or false"
-    elif key == "leave":
+    elif key in ("leave", "resize"):
         fits, expected = type(value) in (int, float) and 0 <= value <= most, f"0 to {most}"  # type: ignore[operator]
     else:
         fits, expected = type(value) is int and 0 <= value <= most, f"0 to {most}"
@@ -138,6 +143,13 @@ class DeformationField(nn.Module):
     # Eq. 10: G^4D = Decoder(G + dp, R, s); the decoder is the rasterizer.
     def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
         """The Gaussians at time `t` in [0,1]; quaternions are not normalised (their norm is near 1)."""
+        moved, most = self._everything(gaussians, t), self.config.resize
+        if most <= 0:
+            return moved
+        change = most * ((moved.log_scales - gaussians.log_scales) / most).tanh()
+        return replace(moved, log_scales=gaussians.log_scales + change)
+
+    def _everything(self, gaussians: Gaussians, t: float) -> Gaussians:
         if self.nodes is None:
             return self._moved(gaussians, self.features(gaussians.means, t))
         count = len(self.nodes.positions)

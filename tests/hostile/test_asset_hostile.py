@@ -45,6 +45,7 @@ def change(folder: Path, section: str, **values: Any) -> None:
         ({"prior_width": 10**12}, "prior_width"),
         ({"nodes": 10**9}, "nodes"),
         ({"leave": "far"}, "leave"),
+        ({"resize": -1}, "resize: expected 0 to 1000"),
     ],
 )
 def test_a_network_that_is_claimed_takes_no_memory(

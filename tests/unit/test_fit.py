@@ -143,6 +143,30 @@ def test_a_fit_with_control_nodes_learns_and_resumes_to_the_same_bytes(tmp_path:
     assert 0 < float(away) <= 0.01 + 1e-6
 
 
+def test_what_the_frames_lose_is_kept(tmp_path: Path) -> None:
+    """Its purpose. The frames of half the motion show nothing above the middle, as those of a model that
+    loses a head: without a limit to their size the Gaussians there go, with it most stay."""
+
+    def left(resize: float) -> float:
+        """The share of the upper half that is still seen."""
+        fit = tiny_fit(replace(TINY, nodes=60, resize=resize))
+        upper = slice(0, fit.views.driving[0].rgb.shape[0] // 2)
+        for view in fit.views.driving:
+            if view.phase is not None and 0.2 < view.phase < 0.8:
+                view.rgb[upper] = 1.0
+                view.alpha[upper] = 0.0
+        fit.run(tmp_path / str(resize), Silent(), StopFlag())
+        view = fit.views.driving[0]
+        with torch.no_grad():
+            seen = [
+                float(fit.render(fit.model.at(phase), view).alpha[0, upper].sum())
+                for phase in (None, 0.5)
+            ]
+        return seen[1] / seen[0]
+
+    assert left(0.1) > 1.2 * left(0.0)
+
+
 class _Poison(StopFlag):
     """Writes `value` into one number of the parameter `name` when the fit is at `step`, the first
     `times` times."""

@@ -21,11 +21,11 @@ from orster_cli.splatting.nodes import DELTAS, rigidity, rotations
 from tests.helpers.assets import BOX, PLANES, ellipsoid
 
 
-def _asset(*, awake: bool = True) -> Gaussians4D:
+def _asset(*, awake: bool = True, resize: float = 0.0) -> Gaussians4D:
     """An ellipsoid that follows 20 nodes; `awake`: with random heads."""
     canonical = ellipsoid(200)
     nodes = build_nodes(canonical.means, canonical.means, 20)
-    config = DeformationConfig(hexplane=PLANES, width=16, nodes=20)
+    config = DeformationConfig(hexplane=PLANES, width=16, nodes=20, resize=resize)
     field = DeformationField(config, BOX, nodes=nodes)
     g = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -121,13 +121,26 @@ def test_an_asset_with_nodes_comes_back_and_plays_as_baked(tmp_path: Path) -> No
             torch.testing.assert_close(getattr(b, name), getattr(c, name), atol=1e-4, rtol=1e-4)
 
 
+def test_gaussians_keep_their_size_within_what_is_allowed(tmp_path: Path) -> None:
+    """Of nodes and Gaussians together, and in the file."""
+    free, kept = _asset(), _asset(resize=0.05)
+    save_asset(tmp_path, kept)
+    loaded, other = load_asset(tmp_path).at(0.3), free.at(0.3)
+    rest = free.canonical.log_scales
+    assert float((other.log_scales - rest).abs().max()) > 0.1
+    assert 0.02 < float((loaded.log_scales - rest).abs().max()) <= 0.05 + 1e-6
+    torch.testing.assert_close(loaded.means, other.means)
+    free.motion.field.residual = kept.motion.field.residual = False  # the nodes' own
+    assert float((kept.at(0.3).log_scales - rest).abs().max()) <= 0.05 + 1e-6
+
+
 def test_an_asset_without_nodes_is_written_as_before(tmp_path: Path) -> None:
     field = DeformationField(DeformationConfig(hexplane=PLANES, width=16), BOX)
     asset = Gaussians4D(canonical=ellipsoid(20), motion=Motion(Timeline(), field))
     save_asset(tmp_path, asset)
     value = json.loads((tmp_path / "asset.json").read_text())
     assert value["version"] == 1
-    assert "nodes" not in value["field"]
+    assert not {"nodes", "resize"} & set(value["field"])
     assert not any("node" in name for name in read_tensors(tmp_path / "motion.safetensors"))
 
 
