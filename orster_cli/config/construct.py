@@ -59,7 +59,8 @@ class ConstructConfig:
     )
     resize: float = setting(
         0.0,
-        "how far the logarithm of a Gaussian's size may be from its canonical one (0: any distance)",
+        "with control nodes: how far the logarithm of a Gaussian's size may be from its canonical one "
+        "(0: any distance)",
         minimum=0,
         added=True,
     )

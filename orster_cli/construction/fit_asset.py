@@ -48,7 +48,7 @@ class ConstructInput:
     static: OrbitClip | None = None
     spatial_prior: Tensor | None = None
     temporal_prior: Tensor | None = None
-    title: str = ""
+    title: str = "orster asset"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +137,8 @@ def _write_viewer(
 ) -> None:
     """The page that plays `asset`; a warning where it cannot show it, so that the fit is not lost."""
     try:
-        title, frames = inputs.title or "orster asset", len(inputs.clips[0])
-        found = write_viewer(asset, folder / VIEWER, title=title, frames=frames)
+        frames = len(inputs.clips[0])
+        found = write_viewer(asset, folder / VIEWER, title=inputs.title, frames=frames)
     except (InputError, NumericalError) as error:
         reporter.warn(f"no {VIEWER}: {error}")
     else:

@@ -162,7 +162,7 @@ class TrainableAsset:
                 prior_width=PRIOR_WIDTH,
                 nodes=0 if nodes is None else len(nodes.positions),
                 leave=0.0 if nodes is None else cfg.leave,
-                resize=cfg.resize,
+                resize=0.0 if nodes is None else cfg.resize,
             ),
             box,
             spatial_prior=self._priors[0],
