@@ -1,11 +1,14 @@
 """Put a model that was trained from packs of latents into the package, as the one for given objects.
 
 python -m tools.ship_object --model MODEL --dataset DATASET... [--set sample.temperature=0.7 ...]
+python -m tools.ship_object --set construct.nodes=200 ...
 
 MODEL is what benchmarks/gpu_weights.sh brings home, DATASET what the packs were made of. The words of all
 captions and pictures of the datasets go into the model's folder, in half precision, with its settings of
 [sample] and [construct] and the card tools/model-card-object.md. Of the diffusion's weights the last bits
 are zero, so that they compress: a relative error of at most 2^-9, an eighth of the wheel.
+
+Without --model the model in the package gets these settings beside its own; its other files stay.
 """
 
 from __future__ import annotations
@@ -89,13 +92,30 @@ def steps_of(log: Path) -> int:
     return int(json.loads(log.read_text("utf-8").splitlines()[-1])["step"])
 
 
+def resettle(shipped: Path, settings: dict[str, dict[str, Any]]) -> None:
+    """The model in `shipped` with `settings` beside its own."""
+    made = open_artifact(shipped, kind="model")
+    old = made.manifest.config
+    merged = {name: {**old[name], **settings.get(name, {})} for name in ("sample", "construct")}
+    with remade(made, shipped, merged) as draft:
+        for entry in made.manifest.files:
+            to = draft.dir / entry.path
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(shipped / entry.path, to)
+        (draft.dir / SAMPLING).write_text(toml_of(merged), encoding="utf-8")
+        draft.commit(made.content, licences=list(made.manifest.licences))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--dataset", type=Path, nargs="+", required=True)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--dataset", type=Path, nargs="+", default=[])
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--out", type=Path, default=SHIPPED_OBJECT)
     given = parser.parse_args()
+    if given.model is None:
+        resettle(given.out, own_settings(given.set))
+        return
     made = open_artifact(given.model, kind="model")
     bundle = load_bundle(made.path).whole(str(made.path))
     bundle.known = known_of(given.dataset, bundle)

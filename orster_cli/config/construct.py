@@ -40,6 +40,20 @@ class ConstructConfig:
         1.0, "weight of L_hex, the squared image error of the moving frames", minimum=0
     )
     mask: float = setting(0.3, "weight of the L1 loss of alpha", minimum=0)
+    canonical: str = setting(
+        "all",
+        "frames that shape the canonical Gaussians: all, or the static orbit's alone, where there is one, "
+        "so that the others only move them",
+        choices=("all", "static"),
+        added=True,
+    )
+    blurred: float = setting(
+        1.0,
+        "loss weight of frames that are blurred beside the static orbit (1: as all others)",
+        minimum=0,
+        maximum=1,
+        added=True,
+    )
     planes: float = setting(
         0.3, "weight of the smoothness of the HexPlane's features along space", minimum=0
     )

@@ -237,10 +237,9 @@ class StudentConfig(TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PretrainConfig(StudentConfig):
-    """Sec. 4.1."""
+class SplitConfig(StudentConfig):
+    """What the stages share in which the latents are split."""
 
-    enabled: bool = setting(True, "run this stage (Table 3, w/o Pre. 4D)")
     reconstruction: float = setting(
         1.0, "weight of the disentangle VAE's reconstruction", minimum=0
     )
@@ -249,7 +248,21 @@ class PretrainConfig(StudentConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DistillConfig(PretrainConfig):
+class PretrainConfig(SplitConfig):
+    """Sec. 4.1."""
+
+    enabled: bool = setting(True, "run this stage (Table 3, w/o Pre. 4D)")
+    exchange: float = setting(
+        0.0,
+        "share of videos whose Z^S is the object's in another motion, and whose Z^T is that of another "
+        "object in the same motion; of objects of one rig, from the same cameras",
+        minimum=0,
+        maximum=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillConfig(SplitConfig):
     """Sec. 4.2, Eq. 11-14."""
 
     enabled: bool = setting(True, "run this stage (Table 3, w/o Orster)")

@@ -138,8 +138,7 @@ class Fit:
                 self.model.renew_neighbours()
             self.model.set_residual(stage == "fine")
         view = self._sample_view(step)
-        # a mirrored frame is inferred: it may change the motion, but not the canonical Gaussians
-        gaussians = self.model.at(view.phase, detach_canonical=view.mirrored)
+        gaussians = self.model.at(view.phase, detach_canonical=not view.shapes)
         render = self.render(gaussians, view)
         loss, terms = splatting_loss(
             render,

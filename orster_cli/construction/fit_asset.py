@@ -15,6 +15,7 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import save_asset
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.fit_input import picture_travel, prepare_clip
+from orster_cli.construction.frame_detail import SHARP, SMUDGE, detail, frame_weights
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.losses import load_perceptual
 from orster_cli.construction.preview import write_preview, write_sheet
@@ -95,7 +96,14 @@ def construct(
             reporter.info(found)
     fitted = fit_scale(clips, antialiased=cfg.antialiased)
     views = build_views(
-        clips, static, recurrence, mirror_weight=cfg.mirror_weight, fitted=fitted, device=device
+        clips,
+        static,
+        recurrence,
+        mirror_weight=cfg.mirror_weight,
+        weights=_weights(clips, static, cfg, reporter),
+        only_static_shapes=cfg.canonical == "static",
+        fitted=fitted,
+        device=device,
     )
     hull_clip = static if static is not None else clips[0]
     misses = 0 if static is not None else int(MISS_FRACTION * len(hull_clip))
@@ -130,6 +138,23 @@ def construct(
         "psnr": quality["mean"]["psnr"],
     }
     return Constructed(content=content, run={"seconds": round(seconds, 1)})
+
+
+def _weights(
+    clips: list[OrbitClip], static: OrbitClip | None, cfg: ConstructConfig, reporter: Reporter
+) -> list[Tensor] | None:
+    """[T] of the frames of each clip; None: all the same. Says where most of a clip is blurred."""
+    if static is None or cfg.blurred == 1:
+        return None
+    shares = [detail(clip, static) for clip in clips]
+    for share in shares:
+        smudged = int((share < (SMUDGE + SHARP) / 2).sum())
+        if smudged > len(share) / 2:
+            reporter.note(
+                f"{smudged} of {len(share)} frames have less than {(SMUDGE + SHARP) / 2:.0%} of the detail "
+                "of the object at rest: they count less, and its motion there is smaller than theirs"
+            )
+    return [frame_weights(share, cfg.blurred) for share in shares]
 
 
 def _write_viewer(

@@ -7,6 +7,7 @@ H W pixels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,8 +22,8 @@ from orster_cli.splatting.raster_rules import EPS2D
 @dataclass(frozen=True, kw_only=True, eq=False)
 class View:
     """`rgb` [H,W,3] on the background, `alpha` [H,W,1], `w2c` [4,4], `K` [3,3]; `phase` in [0,1) of the
-    motion, or None for the canonical pose; `time` in [0,1] of its frame; `eps2d`: the low-pass, pixels
-    squared."""
+    motion, or None for the canonical pose; `time` in [0,1] of its frame; `shapes`: whether the canonical
+    Gaussians learn from it, not only their motion; `eps2d`: the low-pass, pixels squared."""
 
     rgb: Tensor
     alpha: Tensor
@@ -32,6 +33,7 @@ class View:
     time: float
     weight: float = 1.0
     mirrored: bool = False
+    shapes: bool = True
     eps2d: float = EPS2D
 
 
@@ -87,12 +89,14 @@ def _views(
     timeline: Timeline | None,
     reflection: Tensor | None = None,
     shift: float = 0.0,
-    weight: float = 1.0,
+    weight: Tensor,
+    shapes: bool = True,
     fitted: FitScale | None = None,
     device: torch.device,
 ) -> list[View]:
-    """The frames of `clip` as views; `timeline` None: the canonical pose; `reflection` [4,4]: mirrored,
-    with the phase advanced by `shift`."""
+    """The frames of `clip` as views with the `weight` [T]; `timeline` None: the canonical pose;
+    `reflection` [4,4]: mirrored, with the phase advanced by `shift`. A mirrored frame is inferred: it may
+    change the motion, but not the canonical Gaussians."""
     assert clip.alpha is not None
     shown, out = clip.over(background), []
     for i in range(len(clip)):
@@ -114,8 +118,9 @@ def _views(
                 K=K.to(device),
                 phase=phase,
                 time=time,
-                weight=weight,
+                weight=float(weight[i]),
                 mirrored=reflection is not None,
+                shapes=shapes and reflection is None,
                 eps2d=eps2d,
             )
         )
@@ -128,6 +133,8 @@ def build_views(
     recurrence: Recurrence,
     *,
     mirror_weight: float,
+    weights: Sequence[Tensor] | None = None,
+    only_static_shapes: bool = False,
     fitted: FitScale | None = None,
     device: torch.device,
 ) -> ViewSet:
@@ -135,26 +142,35 @@ def build_views(
 
     Without a static orbit the static stage uses the moving frames and fits a blur of all poses, from
     which the motion starts. Mirrored frames share the weight `mirror_weight` among the clips: the more
-    sides are observed, the less an inferred one adds. `fitted`: as of `fit_scale`."""
+    sides are observed, the less an inferred one adds. `weights`: [T] of each clip's frames (None: 1);
+    `only_static_shapes`: the canonical Gaussians learn from the static orbit alone; `fitted`: as of
+    `fit_scale`."""
     white = torch.ones(3)
+    weights = [torch.ones(len(clip)) for clip in clips] if weights is None else weights
+    shapes = static is None or not only_static_shapes
     timeline = Timeline(looping=recurrence.looping)
     always = {"background": white, "fitted": fitted, "device": device}
-    driving = [v for clip in clips for v in _views(clip, timeline=timeline, **always)]
-    canonical = _views(static, timeline=None, **always) if static is not None else []
+    driving = [
+        view
+        for clip, weight in zip(clips, weights, strict=True)
+        for view in _views(clip, timeline=timeline, weight=weight, shapes=shapes, **always)
+    ]
+    plain = torch.ones(0 if static is None else len(static))
+    canonical = [] if static is None else _views(static, timeline=None, weight=plain, **always)
     at_zero = [replace(view, phase=0.0) for view in canonical]
     mirrored: list[View] = []
     if recurrence.mirror_azimuth is not None and mirror_weight > 0:
         reflection = mirror_matrix(recurrence.mirror_azimuth, recurrence.mirror_offset)
-        static_clips = (
-            [replace(static, times=torch.zeros(len(static)))] if static is not None else []
-        )
-        for clip in [*clips, *static_clips]:
+        sources = list(zip(clips, weights, strict=True))
+        if static is not None:
+            sources.append((replace(static, times=torch.zeros(len(static))), plain))
+        for clip, weight in sources:
             mirrored += _views(
                 clip,
                 timeline=timeline,
                 reflection=reflection,
                 shift=recurrence.mirror_shift,
-                weight=mirror_weight / len(clips),
+                weight=mirror_weight / len(clips) * weight,
                 **always,
             )
     # a frame of the motion counts twice, because the static orbit has as many frames and is easier

@@ -24,6 +24,15 @@ class Split:
     temporal_mean: Tensor
     temporal_log_variance: Tensor
 
+    def joined(self, other: Split) -> Split:
+        """Z^S of this and Z^T of the `other`."""
+        return Split(
+            self.spatial_mean,
+            self.spatial_log_variance,
+            other.temporal_mean,
+            other.temporal_log_variance,
+        )
+
     def sample(self, noise: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """(Z^S, Z^T): the means, or samples with `noise` (two of their shape)."""
         if noise is None:

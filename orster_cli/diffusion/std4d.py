@@ -208,9 +208,13 @@ class STD4D(nn.Module):
         wanted: frozenset[str] = NONE,
         latent_noise: tuple[Tensor, Tensor] | None = None,
         channels: Sequence[Channel] | None = None,
+        sources: tuple[Tensor, Tensor] | None = None,
     ) -> STD4DOutput:
         """`z` [B,C,T,h,w] at `timesteps` [B]. With `latent_noise` (two of Z's shape, for training) Z^S
         and Z^T are drawn from their distributions; without it they are the means.
+
+        `sources`: noisy latents of Z's shape. The Z^S of the first and the Z^T of the second are
+        used in place of those of `z` (an exchange). ConfigError: the model does not split its latents.
 
         `channels` (None: all of the model's): those to run. `(SPATIAL,)` gives the prediction and the taps
         of that channel alone, without `reference_head`, and gradients to its half of the units; the merged
@@ -230,9 +234,15 @@ class STD4D(nn.Module):
             frame_embedding = rate if frame_embedding is None else frame_embedding + rate
         latents = dict.fromkeys(channels, z)
         if self.disentangle is not None:
-            parts = self.disentangle.split(z).sample(latent_noise)
-            z_s, z_t = mix(z, parts, self.disentangling)
+            split = self.disentangle.split
+            parts = split(z) if sources is None else split(sources[0]).joined(split(sources[1]))
+            z_s, z_t = mix(z, parts.sample(latent_noise), self.disentangling)
             latents = {c: z_s if c.spatial else z_t for c in channels}
+        elif sources is not None:
+            raise ConfigError(
+                "the model does not split its latents, so that none can be exchanged",
+                hint="give a model of orster pretrain, before distill or align merged it",
+            )
         predictions, taps = self.trunk(
             latents,
             timesteps,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from orster_cli.config.schema import Config
 from orster_cli.config.train import TrainConfig
+from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.parametrization import Parametrization
@@ -50,6 +51,11 @@ def build_diffusion(
     frames, resolution = sizes_of(cfg.model, source, role)
     channels = cfg.model.channels
     if role == "4d":
+        if cfg.pretrain.exchange and channels == "entangled":
+            raise ConfigError(
+                "pretrain.exchange: a model with model.channels = entangled does not split its latents",
+                hint="set pretrain.exchange to 0, or model.channels to both",
+            )
         form = cfg.model.channel_form
         config = replace(reads, channels=channels, channel_form=form, merged=False)
     else:

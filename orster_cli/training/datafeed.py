@@ -26,6 +26,7 @@ from orster_cli.training.host_copies import to_device
 from orster_cli.training.latent_store import LatentStore, Taken
 from orster_cli.training.latents import LatentCache
 from orster_cli.training.orbit_draws import STATIC, Draw, OrbitDraws
+from orster_cli.training.partners import Pair, Partners, Sources, same_cameras
 from orster_cli.training.text_table import TextTable
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class LatentBatch:
     """`latents` [B,C,T,h,w] and their cameras [B,T,4,4]; `static_latents` [B,C,T,h,w]: of the static
     object from the same cameras; `first_frames` [B,3,H,W]; `motion` [B]: its strength (nan: unknown);
     `text`: the captions, encoded, and `empty`: the empty text (None: not encoded yet);
-    `frames` [B,n,3,H,W]: ground-truth frames number `frame_numbers` [n], for stages that decode."""
+    `frames` [B,n,3,H,W]: ground-truth frames number `frame_numbers` [n], for stages that decode;
+    `sources`: of exchanged videos."""
 
     latents: Tensor
     cameras: Tensor
@@ -77,6 +79,7 @@ class LatentBatch:
     empty: Encoded | None = None
     frames: Tensor | None = None
     frame_numbers: Tensor | None = None
+    sources: Sources | None = None
 
 
 class LatentFeed:
@@ -87,7 +90,7 @@ class LatentFeed:
     `still`: share of videos of the static object, at motion 0, of all samples; `still_camera`: as
     `OrbitDraws`; `pictures`: number of ground-truth frames per video. `store`: the latents in memory;
     `texts`: encodes captions; `drop_who`, `drop_what`: probabilities that a factor of a caption is
-    dropped."""
+    dropped; `exchange`: share of videos with other `Sources`."""
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class LatentFeed:
         texts: TextTable | None = None,
         drop_who: float = 0.0,
         drop_what: float = 0.0,
+        exchange: float = 0.0,
     ) -> None:
         self.drops = (drop_who, drop_what)
         self.cache, self.view, self.frames, self.seed = cache, view, frames, seed
@@ -125,6 +129,8 @@ class LatentFeed:
         self.order = SampleOrder(len(self.keys), batch, seed)
         self.rest_order = SampleOrder(max(len(self.at_rest), 1), batch, seed)
         self.held_out: HeldOut | None = None
+        data = cache.dataset
+        self.partners = Partners(data, self.keys, exchange, seed) if exchange else None
         self._true = GroundTruth(cache.dataset, cache.resolution)
         self._lessons: dict[str, LatentFeed] = {}
 
@@ -185,6 +191,13 @@ class LatentFeed:
         shown = self._take(draws)
         same = all(draw is static for draw, static in pairs)
         static = shown if same else self._take(statics)
+        sources = None
+        if self.partners is not None:
+            chosen = [
+                None if self.draws.stands(step, index) else self.partners.draw(key, step, index)
+                for key, index in zip(keys, indices, strict=True)
+            ]
+            sources = self._sources(chosen, pairs, shown, static, step, indices)
         numbers = self._frame_numbers(step)
         device = self.store.device
         frames = None
@@ -202,6 +215,37 @@ class LatentFeed:
             empty=None if self.texts is None else self.texts.empty,
             frames=frames,
             frame_numbers=None if numbers is None else to_device(numbers, device),
+            sources=sources,
+        )
+
+    def _sources(
+        self,
+        chosen: Sequence[Pair | None],
+        own: Sequence[tuple[Draw, Draw]],
+        shown: Taken,
+        static: Taken,
+        step: int,
+        indices: Sequence[int],
+    ) -> Sources:
+        """Those of the `chosen` pairs; of a video without one, and of one that was seen from other cameras
+        than its pair, its own."""
+        spatial, temporal = [draw for draw, _ in own], list(own)
+        for i, (pair, index) in enumerate(zip(chosen, indices, strict=True)):
+            if pair is not None:
+                key = pair.spatial
+                spatial[i] = own[i][1] if key is None else self.draws.draw(key, step, index)[0]
+                temporal[i] = self.draws.draw(pair.temporal, step, index)
+        first, second = self._take(spatial), self._take([draw for draw, _ in temporal])
+        rest = self._take([at_rest for _, at_rest in temporal])
+        same = same_cameras(first.w2c, shown.w2c) & same_cameras(second.w2c, shown.w2c)
+        paired = torch.tensor([pair is not None for pair in chosen])
+        exchanged = same & to_device(paired, self.store.device)
+        rows = exchanged.view(-1, 1, 1, 1, 1)
+        return Sources(
+            spatial=torch.where(rows, first.latents, shown.latents).transpose(1, 2),
+            temporal=torch.where(rows, second.latents, shown.latents).transpose(1, 2),
+            temporal_rest=torch.where(rows, rest.latents, static.latents).transpose(1, 2),
+            exchanged=exchanged,
         )
 
     def _take(self, draws: Sequence[Draw]) -> Taken:

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from orster_cli.config.train import (
-    AlignConfig,
-    PretrainConfig,
-    TrainConfig,
-)
+from orster_cli.config.train import AlignConfig, SplitConfig, TrainConfig
 from orster_cli.diffusion.conditions import Conditions
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.parametrization import rest_of
@@ -23,6 +19,7 @@ from orster_cli.diffusion.std4d import NONE, STD4D, STD4DOutput
 from orster_cli.diffusion.trunk import temporal_partner
 from orster_cli.training.datafeed import LatentBatch
 from orster_cli.training.fast_model import FastModel
+from orster_cli.training.partners import Sources
 from orster_cli.training.stage_losses import (
     Features,
     Loss,
@@ -81,13 +78,23 @@ class DiffusionStage(nn.Module):
         if disentangle is not None and self.training:
             device = self.context.device
             latent_noise = (noisy.draws.normal(device), noisy.draws.normal(device))
-        run = self.fast or self.model
+        sources = batch.sources
+        run, more = self.fast or self.model, {}
+        if sources is not None:
+            run, more = self.model, {"sources": self.noisy_sources(sources, noisy)}
         out = run(
-            noisy.noisy, noisy.timesteps, noisy.cond, wanted=wanted, latent_noise=latent_noise
+            noisy.noisy,
+            noisy.timesteps,
+            noisy.cond,
+            wanted=wanted,
+            latent_noise=latent_noise,
+            **more,
         )
         loss = diffusion_loss(out.prediction, noisy.target)
         terms = {"diffusion": loss.detach()}
-        if disentangle is not None and isinstance(self.cfg, PretrainConfig):
+        if sources is not None:
+            terms["exchanged"] = sources.exchanged.float().mean()
+        if disentangle is not None and isinstance(self.cfg, SplitConfig):
             cfg = self.cfg
             parts = disentangle.losses(noisy.noisy, latent_noise)
             loss = loss + cfg.reconstruction * parts["reconstruction"] + cfg.kl * parts["kl"]
@@ -127,6 +134,18 @@ class DiffusionStage(nn.Module):
             target=form.target(clean, draws.noise, timesteps),
             cond=cond,
             draws=draws,
+        )
+
+    def noisy_sources(self, sources: Sources, noisy: NoisyBatch) -> tuple[Tensor, Tensor]:
+        """The latents of `sources` with the noise of the batch."""
+        form, device = self.context.parametrization, self.context.device
+        rest, known = rest_of(noisy.cond)
+        its_rest = None if rest is None else sources.temporal_rest.to(device)
+        spatial = form.clean_of(sources.spatial.to(device), rest, known)
+        temporal = form.clean_of(sources.temporal.to(device), its_rest, known)
+        return (
+            form.add_noise(spatial, noisy.draws.noise, noisy.timesteps),
+            form.add_noise(temporal, noisy.draws.noise, noisy.timesteps),
         )
 
 

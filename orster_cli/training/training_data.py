@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
+from orster_cli.config.train import ModelConfig, PretrainConfig, StudentConfig, TrainConfig
 from orster_cli.core.errors import InputError, Preempted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
@@ -85,7 +85,9 @@ def latent_feed(
             reporter=source.reporter,
         )
 
-    def feed(store: LatentStore, keys: list[str], dynamic: float) -> LatentFeed:
+    def feed(
+        store: LatentStore, keys: list[str], dynamic: float, exchange: float = 0.0
+    ) -> LatentFeed:
         return LatentFeed(
             store.cache,
             view=view,
@@ -101,11 +103,13 @@ def latent_feed(
             texts=texts,
             drop_who=train.drop_who,
             drop_what=train.drop_what,
+            exchange=exchange,
         )
 
     own = store(source.dataset, source.id)
     kept = _held_out(train, source, view)
-    out = feed(own, without(source.dataset.keys(), kept), train.dynamic)
+    share = train.exchange if isinstance(train, PretrainConfig) else 0.0
+    out = feed(own, without(source.dataset.keys(), kept), train.dynamic, share)
     if source.held_out is not None:
         data, its = source.held_out
         own = store(data, its)

@@ -124,3 +124,20 @@ def skinned(weights: Any, joints: Any = None) -> Glb:
     inverse[1, 3, 1] = -1  # column-major: the translation is the last row as stored
     glb.root["skins"] = [{"joints": [1, 2], "inverseBindMatrices": glb.accessor(inverse, "MAT4")}]
     return glb
+
+
+def painted(file: Path, to: Path, colour: tuple[float, float, float]) -> Path:
+    """A copy of a .glb file whose materials are multiplied by `colour`."""
+    data = file.read_bytes()
+    size = struct.unpack_from("<I", data, 12)[0]
+    root = json.loads(data[20 : 20 + size])
+    for material in root["materials"]:
+        surface = material.setdefault("pbrMetallicRoughness", {})
+        own = surface.get("baseColorFactor", [1.0] * 4)
+        surface["baseColorFactor"] = [*(a * b for a, b in zip(own, colour, strict=False)), own[3]]
+    text = json.dumps(root).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + size :]
+    header = struct.pack("<4sII", b"glTF", 2, 20 + len(text) + len(rest))
+    to.write_bytes(header + struct.pack("<I4s", len(text), b"JSON") + text + rest)
+    return to
