@@ -36,6 +36,7 @@ CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the 
 FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
 VIEWER = "viewer.html"
 BLUR_FRACTION = 0.3  # of the static stage that is left where only moving frames show the object
+FINER = 2  # the static orbit's pixels, beside the clips'
 MISS_FRACTION = 0.25  # of a moving orbit's views may miss a voxel of its visual hull
 
 
@@ -79,10 +80,7 @@ def construct(
     reporter = LiveReporter(scratch, reporter, kind="asset", curve="psnr")
     cfg = limit_to_clip_detail(cfg, inputs.clips, reporter)
     clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
-    static = None
-    if inputs.static is not None:
-        static = prepare_clip(inputs.static, cfg.resolution, where="static orbit")
-        static = replace(static, times=torch.zeros(len(static)))
+    static, shaping = _static_orbits(inputs.static, clips, cfg)
     _check_same_size(clips, static)
     if static is None:
         cfg = without_static_orbit(cfg)
@@ -94,10 +92,11 @@ def construct(
             reporter.note(found)  # the fit rests on it
         else:
             reporter.info(found)
-    fitted = fit_scale(clips, antialiased=cfg.antialiased)
+    coarse = shaping is None or shaping is static
+    fitted = fit_scale(clips if coarse else [shaping], antialiased=cfg.antialiased)
     views = build_views(
         clips,
-        static,
+        shaping,
         recurrence,
         mirror_weight=cfg.mirror_weight,
         weights=_weights(clips, static, cfg, reporter),
@@ -105,8 +104,8 @@ def construct(
         fitted=fitted,
         device=device,
     )
-    hull_clip = static if static is not None else clips[0]
-    misses = 0 if static is not None else int(MISS_FRACTION * len(hull_clip))
+    hull_clip = clips[0] if shaping is None else shaping
+    misses = 0 if shaping is not None else int(MISS_FRACTION * len(hull_clip))
     points = surface_points(hull_clip, cfg.gaussians, misses=misses, seed=cfg.seed)
     model = TrainableAsset(
         points.to(device),
@@ -138,6 +137,22 @@ def construct(
         "psnr": quality["mean"]["psnr"],
     }
     return Constructed(content=content, run={"seconds": round(seconds, 1)})
+
+
+def _static_orbits(
+    given: OrbitClip | None, clips: list[OrbitClip], cfg: ConstructConfig
+) -> tuple[OrbitClip | None, OrbitClip | None]:
+    """The static orbit with frames of the clips' size, and as the canonical Gaussians learn from it: where
+    they learn from nothing else with up to `FINER` times as many pixels a side, if it has them."""
+    if given is None:
+        return None, None
+    given = replace(given, times=torch.zeros(len(given)))
+    static = prepare_clip(given, cfg.resolution, where="static orbit")
+    own = max(given.cameras.width, given.cameras.height)
+    side = max(clips[0].cameras.width, clips[0].cameras.height)
+    if cfg.canonical != "static" or own <= side:
+        return static, static
+    return static, prepare_clip(given, min(own, FINER * side), where="static orbit")
 
 
 def _weights(
