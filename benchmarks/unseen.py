@@ -1,7 +1,7 @@
 """What a model makes of clips that it was never trained on, given the object at rest and the caption.
 
 python -m benchmarks.unseen --model MODEL --dataset DATASET [--train TRAINING_DATASET] [--by object]
-    [--clips 60] [--seeds 3] [--samples 8] [--steps 20] [--guidance 1] [--exchange] --out PAGE.md
+    [--clips 60] [--seeds 3] [--samples 8] [--steps 20] [--guidance 1] --out PAGE.md
 
 All rows are held against the same true clips, with the same cameras and frame VAE: the object at rest, the
 VAE's ceiling, the nearest training clip by first view, the conditional mean (one step from pure noise), one
@@ -27,7 +27,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.exchange import exchange_section
 from benchmarks.intervals import grouped, interval, interval_of_ratio
 from benchmarks.sampled import as_shown, conditional_mean, sampler_of
 from benchmarks.timing import table, write_results
@@ -264,9 +263,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keys = chosen(keys, given.clips)
     objects = [object_name(data, key) for key in keys]
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    exchange = []
-    if given.exchange:  # first: it is quick, and says at once if the model cannot
-        exchange = [exchange_section(sampler, data, given.out, given.clips)]
     found: list[list[dict[str, Figures]]] = []
     sheet: list[tuple[str, list[Tensor]]] = []
     begin = time.perf_counter()
@@ -315,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     figures = json.dumps({"clips": dict(zip(keys, found, strict=True))})
     given.out.with_suffix(".json").write_text(figures.replace("NaN", "null"), encoding="utf-8")
-    write_results(given.out, "Clips never trained on", [*sections, *exchange])
+    write_results(given.out, "Clips never trained on", sections)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -329,7 +325,6 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--set", action="append", default=[], help="sample.motion=0.02 ...")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--exchange", action="store_true", help="exchange Z^T between clips too")
     return parser.parse_args(arguments)
 
 

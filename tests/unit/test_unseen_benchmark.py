@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +10,11 @@ import pytest
 import torch
 
 from benchmarks import unseen
-from benchmarks.exchange import Pair, exchanged, pairs
 from benchmarks.intervals import grouped, interval, interval_of_ratio
 from benchmarks.sampled import conditional_mean
 from benchmarks.unseen import CEIL, MEAN, RAW, REST, SAMPLE, Training, TrueClip
 from orster_cli.config.sample import SampleConfig
-from orster_cli.core.errors import ConfigError
 from orster_cli.core.reporting import Silent
-from orster_cli.dataset.assemble import INDEX
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import WholeBundle, save_bundle
 from orster_cli.diffusion.schedule import NoiseSchedule
@@ -31,13 +26,6 @@ WALK, WAVE = "creature-00", "creature-01"
 ZERO_SNR = NoiseSchedule(
     prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
 )
-
-
-class TwinDataset(Dataset):
-    """A dataset whose samples `twin-...` are those of the creature in its shards."""
-
-    def _read(self, key: str, prefix: str) -> dict[str, bytes]:
-        return super()._read(key.replace("twin", "creature"), prefix)
 
 
 def sampler_of(model: WholeBundle) -> Sampler:
@@ -148,38 +136,6 @@ def test_an_interval_over_objects_is_wider_where_their_clips_are_alike() -> None
     assert by_object[1] - by_object[0] > 1.5 * (by_clip[1] - by_clip[0])
 
 
-def test_pairs_have_the_truth_of_an_exchange(tiny_dataset: Path, tmp_path: Path) -> None:
-    data = Dataset.open(tiny_dataset)
-    assert pairs(data) == [Pair(WALK, WAVE, WAVE), Pair(WAVE, WALK, WALK)]
-    assert pairs(data)[0].kind == "one object"
-    both = shutil.copytree(tiny_dataset, tmp_path / "both")
-    index = json.loads((both / INDEX).read_text())
-    for sample in list(index["samples"]):  # the same clips as those of another object
-        twin = sample["key"].replace("creature", "twin")
-        index["samples"].append(sample | {"key": twin, "source": "twin.glb"})
-    (both / INDEX).write_text(json.dumps(index))
-    found = pairs(TwinDataset.read(both))
-    assert {pair.kind for pair in found} == {"two objects"}
-    assert Pair(WALK, "twin-01", WAVE) in found
-
-
-def test_an_exchange_with_itself_is_what_the_split_reconstructs(tiny_dataset: Path) -> None:
-    whole = bundle("4d", CONFIG)
-    assert whole.std4d.disentangle is not None
-    a, b = (torch.randn(4, 4, 4, 4, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
-    split, other = whole.std4d.disentangle.split(a[None]), whole.std4d.disentangle.split(b[None])
-    decode = whole.std4d.disentangle.decode
-    torch.testing.assert_close(
-        exchanged(whole, a, a), decode(split.spatial_mean, split.temporal_mean)[0]
-    )
-    torch.testing.assert_close(
-        exchanged(whole, a, b), decode(split.spatial_mean, other.temporal_mean)[0]
-    )
-    assert not torch.allclose(exchanged(whole, a, b), exchanged(whole, a, a))
-    with pytest.raises(ConfigError, match="does not split"):
-        exchanged(merged("4d"), a, b)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("by", ["object", "text"])
 def test_the_page(tiny_dataset: Path, tmp_path: Path, by: str) -> None:
@@ -190,15 +146,14 @@ def test_the_page(tiny_dataset: Path, tmp_path: Path, by: str) -> None:
     unseen.main(
         [
             *("--model", str(tmp_path / "model"), "--dataset", str(tiny_dataset), "--by", by),
-            *("--seeds", "2", "--samples", "2", "--steps", "2", "--exchange", "--out", str(page)),
+            *("--seeds", "2", "--samples", "2", "--steps", "2", "--out", str(page)),
         ]
     )
     text = page.read_text()
-    for row in (RAW, REST, CEIL, MEAN, SAMPLE, "best of 2", "mean of 2", "## Exchange of Z^T"):
+    for row in (RAW, REST, CEIL, MEAN, SAMPLE, "best of 2", "mean of 2"):
         assert row in text
     assert "nan" not in text
     assert (tmp_path / "page.png").is_file()
-    assert (tmp_path / "page_exchange.png").is_file()
     with pytest.raises(SystemExit, match="all 2 clips are in"):
         unseen.main(
             [
