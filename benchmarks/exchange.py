@@ -5,7 +5,9 @@ python -m benchmarks.exchange --model MODEL --dataset DATASET [--clips 60] [--se
 MODEL: of `orster pretrain` with `pretrain.exchange`, before distill or align merged it. Clip A shows an
 object, clip B another one that does something else; the truth is A's object with B's motion. The model is
 given A's object at rest, no text and no strength of motion. At every step of sampling, Z^S is taken from A
-and Z^T from B, both with the noise that the sample has left. C latent channels, T frames, h w latent pixels.
+and Z^T from B, both with the noise that the sample has left.
+
+C latent channels, T frames, h w latent pixels.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ class Shown:
 def pairs(data: Dataset) -> list[Pair]:
     """At most one for each clip A, all three clips from the same cameras and with the object at rest.
     Motions are the same where the animations have one name."""
-    keys = [key for key in data.keys() if {"dynamic", "static"} <= set(data.info(key)["frames"])]
+    every = data.keys()
+    keys = [key for key in every if {"dynamic", "static"} <= set(data.info(key)["frames"])]
     cameras = {key: data.frames(key, "dynamic", [0]).cameras.w2c for key in keys}
     names = {key: (object_name(data, key), data.info(key).get("clip_name")) for key in keys}
     named = {name: key for key, name in names.items() if name[1] is not None}
@@ -206,8 +209,8 @@ def sections(work: Exchange, found: Sequence[Pair], seeds: int, picture: Path) -
         lines.append([name, f"{of(name).mean():.2f}", said])
     about = (
         f"{len(found)} pairs of {len(set(objects))} objects, {seeds} seeds, {work.cfg.steps} steps of "
-        f"DDIM, noise of standard deviation {work.cfg.temperature:g}. PSNR of frames 1 to T-1 to A's object with "
-        "B's motion; all answers go through the frame VAE. In brackets the 95 % interval, objects and "
+        f"DDIM, noise of standard deviation {work.cfg.temperature:g}. PSNR of frames 1 to T-1 to A's "
+        "object with B's motion; all answers go through the frame VAE. In brackets the 95 % interval, objects and "
         "seeds drawn again."
     )
     nearer = f"{np.mean(follows):.0%} of what is exchanged is nearer to B's motion than to A's."
