@@ -210,8 +210,8 @@ def sections(work: Exchange, found: Sequence[Pair], seeds: int, picture: Path) -
     about = (
         f"{len(found)} pairs of {len(set(objects))} objects, {seeds} seeds, {work.cfg.steps} steps of "
         f"DDIM, noise of standard deviation {work.cfg.temperature:g}. PSNR of frames 1 to T-1 to A's "
-        "object with B's motion; all answers go through the frame VAE. In brackets the 95 % interval, objects and "
-        "seeds drawn again."
+        "object with B's motion; all answers go through the frame VAE. In brackets the 95 % interval, "
+        "objects and seeds drawn again."
     )
     nearer = f"{np.mean(follows):.0%} of what is exchanged is nearer to B's motion than to A's."
     head = ["", "PSNR, dB", "exchanged minus this"]

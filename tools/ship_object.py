@@ -8,7 +8,8 @@ captions and pictures of the datasets go into the model's folder, in half precis
 [sample] and [construct] and the card tools/model-card-object.md. Of the diffusion's weights the last bits
 are zero, so that they compress: a relative error of at most 2^-9, an eighth of the wheel.
 
-Without --model the model in the package gets these settings beside its own; its other files stay.
+Without --model the model in the package gets these settings beside its own, and the limits that its card's
+text states now; its other files stay.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from tools.weights import CARD, LARGEST_FILE, LARGEST_MODEL, LICENCE, remade, to
 
 LOST_BITS = 2  # of the 10 of a float16's fraction
 TEXT = Path(__file__).with_name("model-card-object.md")
+LIMITS = "## Limits"  # of the card: the last section, which no figure of a training fills
 LOGS = "train*.jsonl"  # of the model, and train-NAME.jsonl of what was trained later
 
 
@@ -93,7 +95,7 @@ def steps_of(log: Path) -> int:
 
 
 def resettle(shipped: Path, settings: dict[str, dict[str, Any]]) -> None:
-    """The model in `shipped` with `settings` beside its own."""
+    """The model in `shipped` with `settings` beside its own, and its card with `TEXT`'s limits."""
     made = open_artifact(shipped, kind="model")
     old = made.manifest.config
     merged = {name: {**old[name], **settings.get(name, {})} for name in ("sample", "construct")}
@@ -103,6 +105,9 @@ def resettle(shipped: Path, settings: dict[str, dict[str, Any]]) -> None:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shipped / entry.path, to)
         (draft.dir / SAMPLING).write_text(toml_of(merged), encoding="utf-8")
+        card = (shipped / CARD).read_text("utf-8").partition(LIMITS)[0]
+        limits = "".join(TEXT.read_text("utf-8").partition(LIMITS)[1:])
+        (draft.dir / CARD).write_text(card + limits, encoding="utf-8")
         draft.commit(made.content, licences=list(made.manifest.licences))
 
 

@@ -5,19 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tomllib
 import zlib
 from pathlib import Path
 
 import pytest
 import torch
 
+from orster_cli.artifacts.manifest import read_manifest
 from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
+from orster_cli.inputs.models import SHIPPED_OBJECT
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.training import bundle
 from tools import weights
-from tools.ship_object import shortened
+from tools.ship_object import resettle, shortened
 from tools.weights import STAGES, all_clips, lay_out, recorded, remeasured, ship
 
 OBJECTS = ("file", "subject", "licence", "author", "source_repo", "commit", "split")
@@ -197,3 +200,18 @@ def test_weights_in_the_package_are_rounded_so_that_they_compress() -> None:
     )
     with pytest.raises(ValueError, match="too large"):
         shortened(torch.tensor([1e6]))
+
+
+def test_other_settings_leave_the_shipped_weights_as_they_are(tmp_path: Path) -> None:
+    place = shutil.copytree(SHIPPED_OBJECT, tmp_path / "model")
+    before = read_manifest(place)
+    resettle(place, {"construct": {"nodes": 200}})
+    after = read_manifest(place)
+    assert after.id != before.id
+    settings = tomllib.loads((place / "sample.toml").read_text("utf-8"))
+    old = tomllib.loads((SHIPPED_OBJECT / "sample.toml").read_text("utf-8"))
+    assert settings == {**old, "construct": {**old["construct"], "nodes": 200}}
+    mine = {entry.path: entry.sha256 for entry in after.files}
+    for entry in before.files:  # the card in the package is that of the tool's text
+        assert (mine[entry.path] == entry.sha256) == (entry.path != "sample.toml"), entry.path
+    assert load_bundle(place).std4d is not None
