@@ -4,9 +4,11 @@ python -m benchmarks.given --glb GLB GLB2 --project PROJECT [--jobs 2] [--out PA
 
 Runs `orster generate --object` for twelve objects that the shipped model was never trained on. The baseline
 in the same run is an asset of the same clip without what says how the object looks: all frames shape the
-Gaussians (`construct.canonical=all`) and count alike (`construct.blurred=1`). `at rest`: PSNR to the object's
-own pictures of its static orbit; `torn %`: as in `benchmarks.construct_cpu`; `moves`: mean distance of the
-Gaussians from rest, in thousandths of the object. The picture shows the assets, turning while they move.
+Gaussians (`construct.canonical=all`) and count alike (`construct.blurred=1`).
+
+`at rest`: PSNR to the object's own pictures of its static orbit; `torn %`: as in
+`benchmarks.construct_cpu`; `moves`: mean distance of the Gaussians from rest, in thousandths of the object.
+The picture shows the assets, turning while they move.
 """
 
 from __future__ import annotations
@@ -94,8 +96,8 @@ def main() -> None:
     means = (np.mean(found[kind], axis=0).tolist() for kind in ("before", "now"))
     lines.append(["**mean**", *(cell for mean in means for cell in _cells(mean))])
     about = (
-        "`orster generate --object` for objects that `mini-object` was never trained on, and the baseline's "
-        "asset of the same clip: `construct.canonical=all`, `construct.blurred=1`."
+        "`orster generate --object` for objects that `mini-object` was never trained on, and the "
+        "baseline's asset of the same clip: `construct.canonical=all`, `construct.blurred=1`."
     )
     head = ["", *(f"baseline: {name}" for name in MEASURES), *MEASURES]
     if given.picture is not None:
