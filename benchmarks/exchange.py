@@ -4,8 +4,8 @@ python -m benchmarks.exchange --model MODEL --dataset DATASET [--clips 60] [--se
 
 MODEL: of `orster pretrain` with `pretrain.exchange`, before distill or align merged it. Clip A shows an
 object, clip B another one that does something else; the truth is A's object with B's motion. The model is
-given A's object at rest, no text and no strength of motion. At every step of sampling, Z^S is taken from A
-and Z^T from B, both with the noise that the sample has left.
+given the truth's object at rest, no text and no strength of motion. At every step of sampling, Z^S is taken
+from A and Z^T from B, both with the noise that the sample has left.
 
 C latent channels, T frames, h w latent pixels.
 """
@@ -39,8 +39,8 @@ from orster_cli.training.held_out import object_name
 from orster_cli.training.partners import same_cameras
 
 SHEET = 6  # pairs
-EXCHANGED, OWN = "Z^S of A, Z^T of B", "Z^S and Z^T of A"
-OTHER_MOTION, OTHER_OBJECT, REST, CEIL = "clip A", "clip B", "A's object at rest", "the truth"
+EXCHANGED, OWN, ALONE = "Z^S of A, Z^T of B", "Z^S and Z^T of A", "Z^S and Z^T of the sample itself"
+OTHER_MOTION, OTHER_OBJECT, REST, CEIL = "clip A", "clip B", "the object at rest", "the truth"
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,19 @@ def exchanged(
     bundle: WholeBundle,
     noise: Tensor,
     cond: Conditions,
-    spatial: Shown,
-    temporal: Shown,
+    parts: tuple[Shown, Shown] | None,
     *,
     steps: int,
 ) -> Tensor:
-    """Latents [1,C,T,h,w] sampled by DDIM from `noise` under `cond`, with Z^S of the clip `spatial`, which
-    shows the object of `cond`, and Z^T of the clip `temporal`. ConfigError: the model does not split."""
+    """Latents [1,C,T,h,w] sampled by DDIM from `noise` under `cond`, with Z^S of the first clip of `parts`
+    and Z^T of the second (None: the sample's own). ConfigError: the model does not split."""
     form = Parametrization.of(bundle.schedule, bundle.facts.residual_scale)
-    first = form.clean_of(spatial.latents[None], *rest_of(cond))
-    second = form.clean_of(temporal.latents[None], temporal.rest[None])
+    clean_parts = [form.clean_of(part.latents[None], part.rest[None]) for part in parts or ()]
     z = left = noise
     for step in solver_steps(bundle.schedule, "ddim", steps):
         at = torch.full((len(z),), step.timestep, device=z.device)
-        sources = (step.noised(first, left), step.noised(second, left))
+        noisy = [step.noised(part, left) for part in clean_parts]
+        sources = (noisy[0], noisy[1]) if noisy else None
         prediction = bundle.std4d(z, at, cond, sources=sources).prediction.float()
         following, clean = step(z, prediction, None)
         left = (z - step.level[0] * clean) / step.level[1]
@@ -152,20 +151,20 @@ class Exchange:
             cameras=a.w2c[None].to(self.device),
             motion=torch.full((1,), torch.nan, device=self.device),
         )
-        cond = with_object(nothing, a.rest[None])
+        cond = with_object(nothing, truth.rest[None])
         noise = starting_noise([derive_seed(seed, pair.a)], a.latents.shape).to(self.device)
         noise = noise * self.cfg.temperature
 
-        def sampled(spatial: Shown, temporal: Shown) -> Tensor:
-            steps = self.cfg.steps
-            return exchanged(self.bundle, noise, cond, spatial, temporal, steps=steps)[0]
+        def sampled(parts: tuple[Shown, Shown] | None) -> Tensor:
+            return exchanged(self.bundle, noise, cond, parts, steps=self.cfg.steps)[0]
 
         latents = {
-            EXCHANGED: sampled(a, b),
-            OWN: sampled(a, a),
+            EXCHANGED: sampled((a, b)),
+            OWN: sampled((a, a)),
+            ALONE: sampled(None),
             OTHER_MOTION: a.latents,
             OTHER_OBJECT: b.latents,
-            REST: a.rest,
+            REST: truth.rest,
             CEIL: truth.latents,
         }
         return {name: self.decoded(z) for name, z in latents.items()}

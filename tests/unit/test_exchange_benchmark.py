@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import exchange
-from benchmarks.exchange import EXCHANGED, OWN, Pair, Shown, exchanged, pairs
+from benchmarks.exchange import ALONE, EXCHANGED, OWN, Pair, Shown, exchanged, pairs
 from orster_cli.core.errors import ConfigError
 from orster_cli.dataset.reader import INDEX, Dataset
 from orster_cli.diffusion.bundle import save_bundle
@@ -77,7 +77,7 @@ def test_sampling_ends_with_what_the_temporal_clip_shows() -> None:
     cond = with_object(Conditions(), torch.zeros_like(z)[None])
     plain = NoiseSchedule(set_alpha_to_one=True)  # no noise is left at the end
     knows = SimpleNamespace(std4d=_Knows(plain), schedule=plain, facts=whole.facts)
-    found = exchanged(knows, noise[None], cond, nothing, clip, steps=5)  # type: ignore[arg-type]
+    found = exchanged(knows, noise[None], cond, (nothing, clip), steps=5)  # type: ignore[arg-type]
     torch.testing.assert_close(found[0], z, atol=1e-3, rtol=1e-3)
 
 
@@ -92,6 +92,7 @@ def test_the_page(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     text = page.read_text()
     assert EXCHANGED in text
     assert OWN in text
+    assert ALONE in text
     assert "4 pairs of 2 objects" in text
     assert "nan" not in text
     assert page.with_suffix(".png").is_file()
