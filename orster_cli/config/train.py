@@ -256,6 +256,7 @@ class PretrainConfig(SplitConfig):
         0.0,
         "share of videos whose Z^S is the object's in another motion, and whose Z^T is that of another "
         "object in the same motion; of objects of one rig, from the same cameras",
+        added=True,
         minimum=0,
         maximum=1,
     )
