@@ -99,7 +99,7 @@ def construct(
         shaping,
         recurrence,
         mirror_weight=cfg.mirror_weight,
-        weights=_weights(clips, static, cfg, reporter),
+        weights=_weights(inputs.clips, inputs.static, cfg, reporter),
         only_static_shapes=cfg.canonical == "static",
         fitted=fitted,
         device=device,
@@ -161,7 +161,12 @@ def _weights(
     """[T] of the frames of each clip; None: all the same. Says where most of a clip is blurred."""
     if static is None or cfg.blurred == 1:
         return None
-    shares = [detail(clip, static) for clip in clips]
+    # enlarged frames have no more detail: they are compared at the fewest pixels that any of them has
+    own = [max(clip.cameras.width, clip.cameras.height) for clip in (*clips, static)]
+    side = min(*own, cfg.resolution or max(own))
+    small = prepare_clip(static, side, where="static orbit")
+    clips = [prepare_clip(clip, side, where=f"clip {i}") for i, clip in enumerate(clips)]
+    shares = [detail(clip, small) for clip in clips]
     for share in shares:
         smudged = int((share < (SMUDGE + SHARP) / 2).sum())
         if smudged > len(share) / 2:

@@ -19,9 +19,11 @@ SMUDGE, SHARP = 0.2, 0.6
 
 def detail(clip: OrbitClip, static: OrbitClip) -> Tensor:
     """[T]: squared differences between neighbouring pixels of a frame, summed, as a share of those of the
-    `static` orbit's frame from the nearest camera. Both have frames of one size."""
+    `static` orbit's frame from the nearest camera, 1 where that has none. Both have frames of one size."""
     far = torch.cdist(clip.cameras.w2c.flatten(1).double(), static.cameras.w2c.flatten(1).double())
-    return _energy(clip) / _energy(static)[far.argmin(dim=1)].clamp_min(1e-6)
+    whole = _energy(static)[far.argmin(dim=1)]
+    # a white object on white has no detail to lose
+    return torch.where(whole > 1e-3, _energy(clip) / whole.clamp_min(1e-6), 1.0)
 
 
 def _energy(clip: OrbitClip) -> Tensor:
