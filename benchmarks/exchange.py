@@ -114,11 +114,6 @@ class Exchange:
 
     def __init__(self, sampler: Sampler, data: Dataset) -> None:
         self.bundle, self.device, self.cfg = sampler.bundle, sampler.device, sampler.cfg
-        if self.bundle.std4d.disentangle is None:
-            raise ConfigError(
-                "the model does not split its latents",
-                hint="give a model of orster pretrain, before distill or align merged it",
-            )
         self.data = data
         self._shown: dict[str, Shown] = {}
 
@@ -130,10 +125,9 @@ class Exchange:
             frames = as_shown(clip, facts, key)
             still = as_shown(self.data.clip(key, "static"), facts, key)
             latents, rest = (vae.encode(x.to(self.device)).transpose(0, 1) for x in (frames, still))
-            w2c = clip.cameras.w2c[: len(frames)] if len(clip) == len(frames) else None
-            if w2c is None:
+            if len(clip) != len(frames):
                 raise ConfigError(f"{self.data.root}: prepare it with {facts.frames} frames")
-            self._shown[key] = Shown(frames, latents, rest, w2c)
+            self._shown[key] = Shown(frames, latents, rest, clip.cameras.w2c)
         return self._shown[key]
 
     @torch.no_grad()

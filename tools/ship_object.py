@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.artifacts.store import open_artifact
-from orster_cli.config.load import resolve
+from orster_cli.config.load import OF_MODEL, resolve
+from orster_cli.core.errors import ConfigError
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import WholeBundle, load_bundle, save_bundle
 from orster_cli.diffusion.known_inputs import KnownInputs
@@ -97,6 +98,10 @@ def steps_of(log: Path) -> int:
 def resettle(shipped: Path, settings: dict[str, dict[str, Any]]) -> None:
     """The model in `shipped` with `settings` beside its own, and its card with `TEXT`'s limits."""
     made = open_artifact(shipped, kind="model")
+    known = {f"construct.{name}" for name in OF_MODEL}
+    for name in (f"{section}.{key}" for section, keys in settings.items() for key in keys):
+        if not name.startswith("sample.") and name not in known:
+            raise ConfigError(f"{name}: no setting that a model brings")
     old = made.manifest.config
     merged = {name: {**old[name], **settings.get(name, {})} for name in ("sample", "construct")}
     with remade(made, shipped, merged) as draft:
@@ -109,6 +114,7 @@ def resettle(shipped: Path, settings: dict[str, dict[str, Any]]) -> None:
         limits = "".join(TEXT.read_text("utf-8").partition(LIMITS)[1:])
         (draft.dir / CARD).write_text(card + limits, encoding="utf-8")
         draft.commit(made.content, licences=list(made.manifest.licences))
+    print(f"{shipped}: was {made.manifest.id}; add that to SHIPPED_BEFORE of inputs/models.py")
 
 
 def main() -> None:
@@ -118,6 +124,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--out", type=Path, default=SHIPPED_OBJECT)
     given = parser.parse_args()
+    if (given.model is None) != (not given.dataset):
+        parser.error("--model and --dataset go together")
     if given.model is None:
         resettle(given.out, own_settings(given.set))
         return

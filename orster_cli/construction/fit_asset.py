@@ -147,9 +147,9 @@ def _static_orbits(
     if given is None:
         return None, None
     given = replace(given, times=torch.zeros(len(given)))
-    static = prepare_clip(given, cfg.resolution, where="static orbit")
     own = max(given.cameras.width, given.cameras.height)
     side = max(clips[0].cameras.width, clips[0].cameras.height)
+    static = prepare_clip(given, side, where="static orbit")
     if cfg.canonical != "static" or own <= side:
         return static, static
     return static, prepare_clip(given, min(own, FINER * side), where="static orbit")

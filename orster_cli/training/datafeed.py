@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from orster_cli.training.held_out import HeldOut
 
 MOTIONLESS = 0.0
+CAMERAS_LOOKED_AT = 64  # pairs of samples, before an exchange is refused
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
@@ -129,8 +131,11 @@ class LatentFeed:
         self.order = SampleOrder(len(self.keys), batch, seed)
         self.rest_order = SampleOrder(max(len(self.at_rest), 1), batch, seed)
         self.held_out: HeldOut | None = None
-        data = cache.dataset
-        self.partners = Partners(data, self.keys, exchange, seed) if exchange else None
+        self.partners: Partners | None = None
+        if exchange:
+            whole = [key for key in self.keys if self.draws.has(key, STATIC)]
+            self.partners = Partners(cache.dataset, whole, exchange, seed)
+            self._check_cameras(self.partners)
         self._true = GroundTruth(cache.dataset, cache.resolution)
         self._lessons: dict[str, LatentFeed] = {}
 
@@ -194,8 +199,8 @@ class LatentFeed:
         sources = None
         if self.partners is not None:
             chosen = [
-                None if self.draws.stands(step, index) else self.partners.draw(key, step, index)
-                for key, index in zip(keys, indices, strict=True)
+                None if draw.still else self.partners.draw(key, step, index)
+                for key, draw, index in zip(keys, draws, indices, strict=True)
             ]
             sources = self._sources(chosen, pairs, shown, static, step, indices)
         numbers = self._frame_numbers(step)
@@ -216,6 +221,18 @@ class LatentFeed:
             frames=frames,
             frame_numbers=None if numbers is None else to_device(numbers, device),
             sources=sources,
+        )
+
+    def _check_cameras(self, partners: Partners) -> None:
+        """InputError: none of the first pairs of samples is seen from the same cameras."""
+        for one, other in islice(partners.candidates(), CAMERAS_LOOKED_AT):
+            taken = self._take([self.draws.draw(key, 0, 0)[0] for key in (one, other)])
+            if bool(same_cameras(taken.w2c[:1], taken.w2c[1:])):
+                return
+        raise InputError(
+            f"{self.cache.dataset.root}: objects in the same motion are seen from different cameras: "
+            "nothing can be exchanged",
+            hint="prepare it without prepare.azimuth_jitter, or with prepare.grid",
         )
 
     def _sources(

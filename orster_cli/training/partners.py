@@ -7,7 +7,8 @@ never told the motion, the temporal one never the looks. B videos, T frames, C l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,13 +44,16 @@ class Pair:
 
 class Partners:
     """Draws the `Pair` of a sample of `keys`. Motions are the same where the animations have one name, as
-    in files that share a rig."""
+    in files that share a rig; a name that one object has twice tells nothing."""
 
     def __init__(self, dataset: Dataset, keys: Sequence[str], share: float, seed: int) -> None:
         """`share`: of videos that are exchanged. InputError: no two objects have a motion in common."""
         self.share, self.seed = share, seed
         self._objects = {key: object_name(dataset, key) for key in keys}
-        self._motions = {key: dataset.info(key).get("clip_name") for key in keys}
+        names = {key: dataset.info(key).get("clip_name") for key in keys}
+        often = Counter((self._objects[key], names[key]) for key in keys)
+        vague = {name for (_, name), count in often.items() if count > 1}
+        self._motions = {key: None if name in vague else name for key, name in names.items()}
         self._of_object: dict[str, list[str]] = {}
         self._of_motion: dict[str, list[str]] = {}
         for key in keys:
@@ -58,17 +62,23 @@ class Partners:
                 self._of_motion.setdefault(self._motions[key], []).append(key)
         if not any(self._same_motion(key) for key in keys):
             raise InputError(
-                f"{dataset.root}: no two objects have an animation of the same name",
-                hint="for exchange, prepare objects of one rig together; or set exchange to 0",
+                f"{dataset.root}: no two objects that are trained on have an animation of the same name",
+                hint="for exchange, prepare more objects of one rig together; or set exchange to 0",
             )
 
     def _same_motion(self, key: str) -> list[str]:
         """Samples of other objects."""
-        others = self._of_motion.get(self._motions[key] or "", [])
+        others = self._of_motion.get(self._motions.get(key) or "", [])
         return [other for other in others if self._objects[other] != self._objects[key]]
 
+    def candidates(self) -> Iterator[tuple[str, str]]:
+        """Samples of two objects in the same motion."""
+        for key in self._motions:
+            yield from ((key, other) for other in self._same_motion(key))
+
     def draw(self, key: str, step: int, index: int) -> Pair | None:
-        """Of the video at a batch index of a step; None: it keeps its own."""
+        """Of the video at a batch index of a step; None: it keeps its own, as every sample that is not of
+        `keys` does."""
         drawn = torch.Generator().manual_seed(derive_seed(self.seed, "exchange", step, index))
         chance, rest = torch.rand(2, generator=drawn).tolist()
         others = self._same_motion(key) if chance < self.share else []

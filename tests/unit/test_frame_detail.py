@@ -189,3 +189,51 @@ def test_a_finer_static_orbit_makes_a_finer_object(tmp_path: Path) -> None:
         seen = render_clip(asset, static.cameras, torch.zeros(len(static))).frames
         found[canonical] = float(psnr(seen, static.over(torch.ones(3))).mean())
     assert found["static"] > found["all"] + 2
+
+
+class _Notes(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+
+def _say(clip: OrbitClip, static: OrbitClip, resolution: int, tmp_path: Path) -> list[str]:
+    """What a short fit says of the frames' detail."""
+    cfg = replace(TINY, resolution=resolution, canonical="static", blurred=0.05)
+    cfg = replace(cfg, static_steps=2, coarse_steps=2, fine_steps=2)
+    folder, scratch, notes = tmp_path / "asset", tmp_path / "scratch", _Notes()
+    folder.mkdir()
+    scratch.mkdir()
+    inputs = ConstructInput(clips=[clip], static=static)
+    construct(
+        inputs,
+        cfg,
+        folder=folder,
+        scratch=scratch,
+        device=CPU,
+        reporter=notes,
+        stop=StopFlag(),
+    )
+    return [text for text in notes.said if "detail" in text]
+
+
+@pytest.mark.parametrize("resolution", [64, 0])
+def test_enlarged_frames_are_no_smudges(resolution: int, tmp_path: Path) -> None:
+    """A sharp clip of 32 pixels beside pictures of 64, fitted at 64 or at its own size."""
+    clip, static = creature_views(0, 32)["dynamic"], creature_views(0, 64)["static"]
+    assert _say(clip, static, resolution, tmp_path) == []
+
+
+def test_a_blurred_clip_is_said_to_be_one(tmp_path: Path) -> None:
+    clip, static = creature_views(0, 32)["dynamic"], creature_views(0, 64)["static"]
+    assert len(_say(blurred(clip, list(range(len(clip)))), static, 64, tmp_path)) == 1
+
+
+def test_a_white_object_on_white_has_no_detail_to_lose() -> None:
+    views = creature_views()
+    white = {
+        name: replace(clip, frames=torch.ones_like(clip.frames)) for name, clip in views.items()
+    }
+    assert torch.equal(detail(white["dynamic"], white["static"]), torch.ones(len(views["dynamic"])))

@@ -68,8 +68,25 @@ def test_a_pair_is_another_motion_of_the_object_and_its_own_motion_of_another(tw
 
 def test_a_dataset_without_motions_in_common_is_refused(tiny_dataset: Path) -> None:
     data = Dataset.read(tiny_dataset)  # one object
-    with pytest.raises(InputError, match="no two objects have an animation of the same name"):
+    with pytest.raises(InputError, match="no two objects that are trained on"):
         Partners(data, data.keys(), 0.5, seed=0)
+
+
+def test_a_name_that_an_object_has_twice_is_no_motion(two: Path) -> None:
+    data = Dataset.read(two)
+    infos = {key: {**data.info(key), "clip_name": "mixamo.com"} for key in data.keys()}  # noqa: SIM118
+    with pytest.raises(InputError, match="no two objects"):
+        Partners(Dataset(data.root, infos), list(infos), 0.5, seed=0)
+
+
+def test_cameras_that_differ_are_refused_before_training(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datafeed, "same_cameras", lambda one, other: same_cameras(one, other + 1))
+    with pytest.raises(InputError, match="seen from different cameras"):
+        build_stage(
+            "pretrain", "4d", exchanging(0.5), source(two), Models(start=Bundle(**vars(bundle())))
+        )
 
 
 def test_a_batch_has_the_latents_of_its_pairs(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:

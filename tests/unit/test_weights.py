@@ -14,6 +14,7 @@ import torch
 
 from orster_cli.artifacts.manifest import read_manifest
 from orster_cli.artifacts.store import begin, open_artifact
+from orster_cli.core.errors import ConfigError
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.inputs.models import SHIPPED_OBJECT
@@ -215,3 +216,5 @@ def test_other_settings_leave_the_shipped_weights_as_they_are(tmp_path: Path) ->
     for entry in before.files:  # the card in the package is that of the tool's text
         assert (mine[entry.path] == entry.sha256) == (entry.path != "sample.toml"), entry.path
     assert load_bundle(place).std4d is not None
+    with pytest.raises(ConfigError, match=r"construct\.gaussians: no setting that a model brings"):
+        resettle(place, {"construct": {"gaussians": 77}})
