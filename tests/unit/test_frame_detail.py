@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from orster_cli.construction.asset import load_asset
 from orster_cli.construction.fit import Fit
@@ -17,6 +18,7 @@ from orster_cli.construction.hull import surface_points
 from orster_cli.construction.recurrence import Recurrence
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import build_views
+from orster_cli.core.frames import resize_straight
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
@@ -51,6 +53,18 @@ def test_detail_falls_where_a_frame_is_blurred_and_nowhere_else() -> None:
     order = list(range(len(static)))[::-2]
     other = detail(clip, subset(static, order))
     assert bool(((other > 0.6) & (other < 1.5)).all())
+
+
+def test_an_object_that_is_smaller_than_at_rest_is_no_smudge() -> None:
+    """Half as large, as one that moves away: its edges are half as long. Blurred, it counts as blurred."""
+    views = creature_views(side=96)
+    clip, static = views["dynamic"], views["static"]
+    assert clip.alpha is not None
+    rgb, alpha = resize_straight(clip.frames, clip.alpha, 48, 48)
+    small = replace(clip, frames=pad(rgb, [24] * 4), alpha=pad(alpha, [24] * 4))
+    assert bool((detail(small, static) > SHARP).all())
+    every = list(range(len(clip)))
+    assert bool((detail(blurred(small, every), static) < (SMUDGE + SHARP) / 2).all())
 
 
 def test_weights_rise_from_the_least_to_one() -> None:
