@@ -85,7 +85,13 @@ class TrainConfig:
     lr: float = setting(3e-5, "learning rate", minimum=0)
     schedule: str = setting("cosine", "decay of the learning rate", choices=("cosine", "constant"))
     warmup: int = setting(10, "steps in which the learning rate rises", minimum=0)
-    weight_decay: float = setting(0.0, "weight decay of AdamW", minimum=0)
+    optimizer: str = setting(
+        "adamw",
+        "adamw, or muon for the matrices of the 4D-UNet, with the learning rate of AdamW",
+        choices=("adamw", "muon"),
+        added=True,
+    )
+    weight_decay: float = setting(0.0, "weight decay of the optimizer", minimum=0)
     clip: float = setting(1.0, "gradients are clipped to this norm (0: never)", minimum=0)
     ema: float = setting(
         0.999, "decay of the moving average of the weights (0: none)", minimum=0, maximum=0.99999

@@ -18,7 +18,11 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    InitProcessGroupKwargs,
+)
 from torch import Tensor, nn
 
 from orster_cli.config.train import EncoderConfig, TrainConfig, VaeConfig
@@ -68,15 +72,23 @@ class Run:
 
 
 def make_accelerator(cfg: TrainConfig, *, cpu: bool) -> Accelerator:
-    """An accelerator for the launched processes, or for this one alone."""
+    """An accelerator for the launched processes, or for this one alone. ConfigError: these shard weights,
+    and the optimizer cannot."""
     # a diffusion's step leaves out the parameters of conditions that its batch does not have
     parts = isinstance(cfg, (VaeConfig, EncoderConfig))
     unused = DistributedDataParallelKwargs(find_unused_parameters=not parts)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=cpu,
         mixed_precision="no" if cfg.precision == "fp32" else cfg.precision,
         kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=PATIENCE)],
     )
+    sharded = (DistributedType.FSDP, DistributedType.DEEPSPEED)
+    if cfg.optimizer == "muon" and accelerator.distributed_type in sharded:
+        raise ConfigError(
+            f"optimizer=muon needs whole matrices, and {accelerator.distributed_type.value} shards them",
+            hint="--set SECTION.optimizer=adamw, or launch without sharding",
+        )
+    return accelerator
 
 
 def train(task: nn.Module, feed: Feed, run: Run) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from orster_cli.config.train import TrainConfig
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.limits import GiB
 from orster_cli.training.loop import micro_batch
+from orster_cli.training.optimizer import split_matrices
 from orster_cli.training.part_stages import EncoderStage
 from orster_cli.training.prepared import PreparedStage
 from orster_cli.training.stages import DiffusionStage
@@ -26,7 +27,7 @@ from orster_cli.training.taught_stage import TaughtStage
 CARDS = (24, 48, 80)  # GB; such cards have a little more
 CONTEXT = 1 * GiB  # the CUDA context, and workspaces of cuDNN and cuBLAS
 GAPS = 0.05  # of the rest: fragmentation of the allocator
-MOMENTS = 2  # of AdamW, float32, and a step count per parameter
+MOMENTS = 2  # of AdamW, float32, and a step count per parameter; Muon has one
 STEP_BYTES = 4
 
 
@@ -101,6 +102,7 @@ def plan_stage(
     if not trained:
         raise ConfigError("nothing is trained: every parameter is frozen")
     frozen = [p for p in task.parameters() if not p.requires_grad]
+    matrices, others = split_matrices(task, train)
     parallel = processes > 1
     items = [
         Item("trained weights", _count(trained), _bytes(trained)),
@@ -110,7 +112,11 @@ def plan_stage(
             for n, p in _frozen_tensors(prepared, task).items()
         ],
         Item("gradients", _count(trained), _bytes(trained)),
-        Item("AdamW's moments", MOMENTS * _count(trained), moments(trained)),
+        Item(
+            "moments of Muon and AdamW" if matrices else "AdamW's moments",
+            _count(matrices) + MOMENTS * _count(others),
+            moments(matrices, others),
+        ),
         Item("averaged weights", _count(trained), 4 * _count(trained)) if train.ema else None,
         Item("exchange of gradients", _count(trained), _bytes(trained)) if parallel else None,
     ]
@@ -137,9 +143,10 @@ def plan_stage(
     )
 
 
-def moments(trained: Iterable[Tensor]) -> int:
-    """Bytes of AdamW's state for `trained`."""
-    return sum(MOMENTS * p.nbytes + STEP_BYTES for p in trained)
+def moments(matrices: Iterable[Tensor], others: Iterable[Tensor]) -> int:
+    """Bytes of the optimizer's state: of Muon for `matrices`, of AdamW for `others`."""
+    of_others = sum(MOMENTS * p.nbytes + STEP_BYTES for p in others)
+    return sum(p.nbytes + STEP_BYTES for p in matrices) + of_others
 
 
 def measure_stage(

@@ -189,11 +189,14 @@ def test_recomputation_helps_where_features_are_tapped(stage: str, family: dict[
     assert again.peak < 0.8 * plain.peak
 
 
-@pytest.mark.parametrize("trainable", ["all", slow("temporal"), "lora"])
+@pytest.mark.parametrize(
+    ("trainable", "optimizer"),
+    [("all", "adamw"), ("all", "muon"), slow("temporal", "adamw"), ("lora", "adamw")],
+)
 def test_weights_moments_and_averages_are_counted_exactly(
-    trainable: str, family: dict[str, Path]
+    trainable: str, optimizer: str, family: dict[str, Path]
 ) -> None:
-    cfg = settings("finetune", trainable=trainable, ema=0.99)
+    cfg = settings("finetune", trainable=trainable, ema=0.99, optimizer=optimizer)
     plan = plan_stage(
         lambda device: made("finetune", cfg, family, device, empty=True),
         cfg.finetune,
@@ -202,13 +205,14 @@ def test_weights_moments_and_averages_are_counted_exactly(
     lines = {item.name: item for item in plan.items}
     ready = made("finetune", cfg, family, CPU, empty=False)
     task = ready.task
-    optimizer = make_optimizer(task, cfg.finetune)
+    made_for_it = make_optimizer(task, cfg.finetune)
     for parameter in task.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    state = [v for values in optimizer.state.values() for v in values.values()]
-    assert lines["AdamW's moments"].bytes == sum(v.nbytes for v in state)
+    made_for_it.step()
+    state = [v for values in made_for_it.state.values() for v in values.values()]
+    name = "moments of Muon and AdamW" if optimizer == "muon" else "AdamW's moments"
+    assert lines[name].bytes == sum(v.nbytes for v in state)
     trained = [p for p in task.parameters() if p.requires_grad]
     frozen = [p for p in task.parameters() if not p.requires_grad]
     assert lines["trained weights"].count == sum(p.numel() for p in trained)
