@@ -55,13 +55,12 @@ def find_sources(paths: list[Path]) -> list[Source]:
                 "or transforms.json",
             )
     entries = sorted((as_text(name), str(path), kind) for path, (name, kind) in found.items())
-    stems = [_slug(name) for name, _, _ in entries]
-    uses = Counter(stems)
+    keys = [object_keys(name) for name, _, _ in entries]
+    uses = Counter(alone for alone, _ in keys)
     sources = []
-    for (name, path, kind), stem in zip(entries, stems, strict=True):
-        if uses[stem] > 1:  # equal stems in different folders
-            stem = f"{stem[:64]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        sources.append(Source(path=Path(path), name=name, kind=kind, key=check_sample_key(stem)))
+    for (name, path, kind), (alone, beside) in zip(entries, keys, strict=True):
+        key = beside if uses[alone] > 1 else alone
+        sources.append(Source(path=Path(path), name=name, kind=kind, key=check_sample_key(key)))
     if len({source.key for source in sources}) < len(sources):
         (name, _), *_ = Counter(source.name for source in sources).most_common(1)
         same = [str(source.path) for source in sources if source.name == name]
@@ -96,10 +95,12 @@ def folder_kind(folder: Path) -> str | None:
     return None
 
 
-def _slug(name: str) -> str:
-    """The object's part of a sample key."""
+def object_keys(name: str) -> tuple[str, str]:
+    """The object's part of the keys of the object `name`, where no other one has its stem, and beside
+    others of that stem in other folders: ("wolf", "wolf_0c1f2e3d")."""
     stem = Path(name).stem if name.lower().endswith(MESHES) else Path(name).name
-    return key_slug(stem)
+    alone = key_slug(stem)
+    return alone, f"{alone[:64]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def parse_part(text: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ the clip, `construct` into the asset. Older assets name the file and its hash on
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,13 @@ from orster_cli.artifacts.hashing import hash_file
 from orster_cli.artifacts.manifest import read_manifest
 from orster_cli.core.errors import InputError
 from orster_cli.core.file_kinds import MESHES
-from orster_cli.core.names import key_slug, printable
+from orster_cli.core.names import printable
+from orster_cli.dataset.sources import object_keys
 from orster_cli.gltf.container import files_of
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
-    from orster_cli.artifacts.manifest import InputFile
+    from orster_cli.artifacts.manifest import InputFile, Manifest
     from orster_cli.artifacts.store import Artifact
 
 
@@ -52,20 +54,21 @@ def source_object(asset: Artifact) -> SourceObject | None:
             path = folder / entry.name
             same = path.is_file() and path.stat().st_size == entry.size
             if same and hash_file(path)[0] == entry.sha256:
-                return SourceObject(path)
+                return SourceObject(path, animation_of(asset, path))
     return None
 
 
 def named_objects(asset: Artifact) -> list[InputFile]:
-    """The mesh files that the asset, or a clip that it was made from, records as inputs."""
+    """The mesh files that the asset, or a clip or dataset that it was made from, records as inputs; of a
+    dataset, which has many, those of the asset's own clips."""
     found = list(asset.manifest.inputs)
-    for parent in asset.manifest.parents:
-        folder = asset.path.resolve().parent / Path(parent.name).name
-        try:
-            manifest = read_manifest(folder)
-        except (InputError, OSError):
-            continue
-        if manifest.id == parent.id:
+    for manifest in _parents(asset):
+        if manifest.kind == "dataset":
+            keys = [key for key, _ in _shown(asset)]
+            found += [
+                one for key in keys for one in manifest.inputs if key in object_keys(one.name)
+            ]
+        else:
             found += manifest.inputs
     return [one for one in found if Path(one.name).suffix.lower() in MESHES]
 
@@ -73,9 +76,31 @@ def named_objects(asset: Artifact) -> list[InputFile]:
 def animation_of(asset: Artifact, mesh: Path) -> int | None:
     """The number of the animation of `mesh` that the asset was constructed from, by the key of its clip in
     a dataset ("wolf-03"); None: not known."""
-    keys = asset.manifest.config.get("clips")
-    for key in keys if isinstance(keys, list) else []:
-        match = re.fullmatch(r"(.*)-(\d{2,})(?::\w+)?", str(key))
-        if match and match[1] == key_slug(mesh.stem):
-            return int(match[2])
+    alone, beside = object_keys(mesh.name)
+    for key, number in _shown(asset):
+        # the folder inside the dataset, which is in the key of an object beside others of its name, is not
+        # known here
+        if key == alone or re.fullmatch(re.escape(beside[:-8]) + "[0-9a-f]{8}", key):
+            return number
     return None
+
+
+def _shown(asset: Artifact) -> list[tuple[str, int]]:
+    """The key of the object and the number of the animation of each clip of a dataset that the asset was
+    constructed from: "wolf-03:orbit-090" is ("wolf", 3)."""
+    keys = asset.manifest.config.get("clips")
+    texts = [str(key).partition(":")[0] for key in keys] if isinstance(keys, list) else []
+    found = [re.fullmatch(r"(.*)-(\d{2,})", text) for text in texts]
+    return list(dict.fromkeys((one[1], int(one[2])) for one in found if one))
+
+
+def _parents(asset: Artifact) -> Iterator[Manifest]:
+    """The manifests of the artifacts that the asset was made from, as far as they lie beside it."""
+    for parent in asset.manifest.parents:
+        folder = asset.path.resolve().parent / Path(parent.name).name
+        try:
+            manifest = read_manifest(folder)
+        except (InputError, OSError):
+            continue
+        if manifest.id == parent.id:
+            yield manifest
