@@ -19,7 +19,7 @@ from orster_cli.core import limits
 from orster_cli.export.pose_math import aligned, is_trs, unit_vectors
 from orster_cli.export.skinning import INFLUENCES, Skinning
 from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
-from orster_cli.gltf.extensions import DRACO, INSTANCING, MESHOPT
+from orster_cli.gltf.extensions import DRACO, INSTANCING, MESHOPT, QUANTIZATION, is_quantized
 from orster_cli.gltf.packing import embedded
 from orster_cli.gltf.scene import Instance
 from orster_cli.gltf.writing import INDICES, VERTICES, GlbWriter
@@ -129,7 +129,7 @@ class _Build:
         )
         for key in ("extensionsUsed", "extensionsRequired"):
             named = [n for n in self.document.root.get(key, []) if isinstance(n, str)]
-            stored = [n for n in named if n == "KHR_mesh_quantization" and self.kept]
+            stored = {QUANTIZATION} if is_quantized(self.out.root) else set()
             found = [n for n in named if f"'{n}'" in text or n in stored]
             if found:
                 self.out.root[key] = found
@@ -145,7 +145,8 @@ class _Build:
             found.append(f"tangents of {self.tangents} primitives: viewers compute them")
         extensions = root.get("extensionsUsed") or []
         gone = set(extensions) - set(self.out.root.get("extensionsUsed", []))
-        gone -= {DRACO, *MESHOPT, INSTANCING}  # written as plain data, and as a node each
+        # what they hold is written as plain data, and as a node each
+        gone -= {DRACO, *MESHOPT, INSTANCING, QUANTIZATION}
         return (*found, *(str(name) for name in sorted(map(str, gone))))
 
     # -- meshes ----------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ READ = {
 }
 # the picture without them is the object all the same: a file that requires them is read, and this is said
 _LOOKS = ("KHR_materials_", "KHR_lights_", "EXT_lights_", "KHR_xmp", BASISU)
+_FLOATS = ("POSITION", "NORMAL", "TANGENT")  # without KHR_mesh_quantization
+_FLOAT, _UNSIGNED = 5126, (5121, 5123)  # component types
 # what the file states about itself, which is no part of the picture
 _ABOUT = ("KHR_xmp", "EXT_structural_metadata")
 
@@ -69,3 +71,17 @@ def not_read(root: Mapping[str, Any]) -> str | None:
     return f"extensions that are not read, with their uses: {named}" + (
         f", and {len(left) - 12} more" if len(left) > 12 else ""
     )
+
+
+def is_quantized(root: Mapping[str, Any]) -> bool:
+    """Whether a vertex attribute is stored in a form that only KHR_mesh_quantization allows. `root`: a
+    whole and valid file."""
+    for primitive in (one for mesh in root.get("meshes", ()) for one in mesh["primitives"]):
+        for name, index in primitive["attributes"].items():
+            entry = root["accessors"][index]
+            kind, whole = entry["componentType"], not entry.get("normalized", False)
+            if name in _FLOATS and kind != _FLOAT:
+                return True
+            if name.startswith("TEXCOORD_") and kind != _FLOAT and (whole or kind not in _UNSIGNED):
+                return True
+    return False

@@ -162,6 +162,32 @@ def test_a_mesh_that_its_file_poses_is_written_in_that_pose(tmp_path: Path) -> N
     assert np.allclose(load_gltf(path).evaluate(None, 0.0).vertices, wanted, atol=1e-6)
 
 
+def test_whole_numbers_as_texture_coordinates_stay_readable(tmp_path: Path) -> None:
+    glb = skinned([[1.0, 0, 0, 0]] * 3)
+    texture = glb.image(np.full((4, 4, 3), 90, np.uint8))
+    place = {"KHR_texture_transform": {"scale": [1 / 4095, 1 / 4095]}}
+    glb.root["materials"] = [
+        {"pbrMetallicRoughness": {"baseColorTexture": {"index": texture, "extensions": place}}}
+    ]
+    primitive = glb.root["meshes"][0]["primitives"][0]
+    stored = glb.accessor([[0, 0], [4095, 0], [0, 4095]], "VEC2", "<u2")
+    primitive["attributes"]["TEXCOORD_0"] = stored
+    primitive["material"] = 0
+    used = ["KHR_mesh_quantization", "KHR_texture_transform"]
+    glb.root |= {"extensionsUsed": used, "extensionsRequired": used}
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    data, copied = write_animated_mesh(source, motion_of(source), name="swing")
+    assert copied.posed == 1
+    path = tmp_path / "out.glb"
+    path.write_bytes(data)
+    assert read_gltf(path).root["extensionsRequired"] == used
+    assert np.allclose(load_gltf(path).evaluate(None, 0.0).uvs, source.mesh.uvs, atol=1e-6)
+    primitive["attributes"].pop("TEXCOORD_0")  # floats alone are left: nothing needs it
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    path.write_bytes(write_animated_mesh(source, motion_of(source), name="swing")[0])
+    assert "KHR_mesh_quantization" not in read_gltf(path).root["extensionsUsed"]
+
+
 def test_a_sheared_node_is_written_as_a_pose(tmp_path: Path) -> None:
     glb = textured()
     shear = np.eye(4)
