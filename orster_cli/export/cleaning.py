@@ -5,6 +5,7 @@ N Gaussians.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.gaussians4d import Gaussians4D
+from orster_cli.splatting.nodes import ControlNodes
 from orster_cli.splatting.raster_rules import ALPHA_MIN
 
 MOMENTS = 9
@@ -45,7 +47,7 @@ def clean(asset: Gaussians4D) -> Cleaned:
     whole = len(asset.canonical)
     start = _finite(asset.canonical)
     # the field's kernel reads memory by position: it must not see what is not a number
-    asset = replace(asset, canonical=pick(asset.canonical, start)) if not start.all() else asset
+    asset = asset if start.all() else _kept(asset, start)
     canonical = asset.canonical
     count = len(canonical)
     if not count:
@@ -70,7 +72,18 @@ def clean(asset: Gaussians4D) -> Cleaned:
         raise InputError("no Gaussian of the asset can be exported: " + str(reasons))
     if bool(keep.all()):
         return Cleaned(asset, reasons)
-    return Cleaned(replace(asset, canonical=pick(canonical, keep)), reasons)
+    return Cleaned(_kept(asset, keep), reasons)
+
+
+def _kept(asset: Gaussians4D, keep: Tensor) -> Gaussians4D:
+    """The Gaussians that `keep` [N] marks, with the weights by which they follow control nodes."""
+    motion, nodes = asset.motion, asset.motion.field.nodes
+    if nodes is not None:
+        motion = deepcopy(motion)  # the asset that was given stays whole
+        motion.field.nodes = ControlNodes(
+            nodes.positions, nodes.index[keep], nodes.weights[keep], nodes.graph
+        )
+    return replace(asset, canonical=pick(asset.canonical, keep), motion=motion)
 
 
 def pick(gaussians: Gaussians, keep: Tensor) -> Gaussians:

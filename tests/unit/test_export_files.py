@@ -11,6 +11,7 @@ import pytest
 import torch
 from plyfile import PlyData
 
+from orster_cli.construction.node_graph import build_nodes
 from orster_cli.core.errors import ConfigError, GateError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
@@ -26,10 +27,12 @@ from orster_cli.export.splats import read_splat_glb, splat_glb
 from orster_cli.export.surface import extract_surface, surface_nets, vertex_normals
 from orster_cli.geometry.axes import MATRICES, turned
 from orster_cli.geometry.orbit import orbit_cameras
+from orster_cli.splatting.deformation import DeformationConfig, DeformationField
+from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.packed_motion import unpack
 from orster_cli.splatting.render_asset import render_frame
 from orster_cli.viewer.document import packed_motion_of
-from tests.helpers.assets import ellipsoid, moving
+from tests.helpers.assets import BOX, PLANES, ellipsoid, moving
 from tests.helpers.validator import validate
 
 
@@ -134,6 +137,23 @@ def test_gaussians_that_programs_stumble_over_are_left_out() -> None:
     assert clean(moving(ellipsoid())).dropped == 0
     with pytest.raises(InputError, match="no Gaussian"):
         clean(moving(replace(ellipsoid(), opacity_logits=torch.full((400,), -20.0))))
+
+
+def test_what_follows_control_nodes_can_be_left_out() -> None:
+    gaussians = ellipsoid()
+    nodes = build_nodes(gaussians.means, gaussians.means, 20)
+    field = DeformationField(DeformationConfig(hexplane=PLANES, nodes=20), BOX, nodes=nodes)
+    with torch.no_grad():
+        field.node_head.bias += 0.1  # nothing stays where it is
+    asset = Gaussians4D(canonical=gaussians, motion=Motion(Timeline(), field))
+    wanted = asset.at(0.5).means[2:]
+    gaussians.means[0] = float("nan")
+    gaussians.opacity_logits[1] = -20.0
+    cleaned = clean(asset)
+    assert cleaned.reasons == {"not finite": 1, "invisible": 1, "absurdly large or far": 0}
+    assert torch.allclose(cleaned.asset.at(0.5).means, wanted, atol=1e-6)
+    assert asset.motion.field.nodes is nodes
+    assert len(nodes.index) == len(gaussians)
 
 
 def test_moments() -> None:
