@@ -165,7 +165,7 @@ class _Build:
             mesh["name"] = title
         keys = self.motion.target_keys
         if self.motion.skin is None and keys:
-            mesh["weights"] = [0.0] * len(keys)
+            mesh["weights"] = [float(len(self.motion.seconds) == 1)] * len(keys)  # no animation
             names = [f"{self.motion.seconds[k]:.3f} s" for k in keys]
             mesh["extras"] = {"targetNames": names}
         node: dict[str, Any] = {"mesh": self.out.add("meshes", mesh)}

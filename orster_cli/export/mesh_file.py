@@ -27,6 +27,7 @@ from orster_cli.export.source_mesh import SourceMesh
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.load import load_gltf, read_scene
+from orster_cli.gltf.scene import Scene
 from orster_cli.mesh_render.render import render_mesh
 from orster_cli.splatting.low_pass import with_low_pass
 
@@ -43,7 +44,8 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
     """The mesh that the asset came from, animated; without one, a surface made from the Gaussians.
 
     InputError: nothing moves; NumericalError: the file does not hold what was put into it."""
-    check_moves(job.asset, "an animated mesh")
+    if job.options.times is None:
+        check_moves(job.asset, "an animated mesh")
     bones = job.options.bones
     if bones and not 2 <= bones <= MOST_BONES:
         raise ConfigError(f"--skin: expected 2 to {MOST_BONES} bones, got {bones}")
@@ -126,7 +128,8 @@ def read_back_error(path: Path, source: SourceMesh, motion: MeshMotion) -> float
     size = max(float(np.linalg.norm(np.ptp(source.mesh.vertices, axis=0))), 1e-12)
     worst = 0.0
     for positions, seconds in zip(motion.positions, motion.seconds, strict=True):
-        played = scene.evaluate(0, float(seconds)).transformed(place.scale, place.offset)
+        played = scene.evaluate(_animation(scene), float(seconds))
+        played = played.transformed(place.scale, place.offset)
         if played.vertices.shape != positions.shape:
             return float("inf")
         worst = max(worst, float(np.linalg.norm(played.vertices - positions, axis=1).max()))
@@ -141,8 +144,14 @@ def mesh_images(mesh: Mesh) -> Tensor:
 
 def _played(path: Path, source: SourceMesh, motion: MeshMotion, key: int) -> Mesh:
     place = source.normalization
-    mesh = load_gltf(path).evaluate(0, float(motion.seconds[key]))
+    scene = load_gltf(path)
+    mesh = scene.evaluate(_animation(scene), float(motion.seconds[key]))
     return mesh.transformed(place.scale, place.offset)
+
+
+def _animation(scene: Scene) -> int | None:
+    """The file's one animation; None: it has one moment, which needs none."""
+    return 0 if scene.clips else None
 
 
 @torch.no_grad()

@@ -62,11 +62,12 @@ def key_moments(
     """Key frames between which players interpolate: the given `times`, or enough that no Gaussian's
     distance to its own path exceeds `CLOSE` on average, at most 64. A motion of several cycles is one.
 
-    They last as long as `frames` at `fps`."""
+    They last as long as `frames` at `fps`; given times may run backwards, and equal ones are one."""
     timeline = asset.motion.timeline
     whole = (frames if timeline.looping else max(frames - 1, 1)) / fps
     if times is not None:
-        return Moments(times, (np.array(times) - times[0]) * whole)
+        times = times if len(set(times)) > 1 else times[:1]
+        return Moments(times, np.abs(np.array(times) - times[0]) * whole)
     cells = asset.motion.field.config.hexplane.time_resolution
     cycle = 1.0 / timeline.cycles if timeline.looping else 1.0
 

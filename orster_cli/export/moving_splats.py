@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from torch import Tensor
@@ -56,15 +55,16 @@ def keys_of(job: ExportJob, what: str, up: str) -> Keys:
 def measured(job: ExportJob, keys: Keys, up: str, read: Callable[[float], Gaussians]) -> float:
     """Mean PSNR in dB to the asset of the Gaussians that `read` returns for a second of the file: at keys
     and half way between two."""
-    times = keys.moments.times
-    between = [(first + second) / 2 for first, second in pairwise(times)]
-    picked = [times[i] for i in some_of(times, 2)] + [between[i] for i in some_of(between, 2)]
+    count = len(keys.moments.times)
+    between = [i + 0.5 for i in range(count - 1)]
+    places = [*some_of(keys.moments.times, 2), *(between[i] for i in some_of(between, 2))]
+    times = np.interp(places, range(count), keys.moments.times).tolist()
+    seconds = np.interp(places, range(count), keys.moments.seconds).tolist()
 
     def drawn(index: int) -> Tensor:
-        second = float(np.interp(picked[index], times, keys.moments.seconds))
-        return splat_images(as_written(job, turned(read(second), up, back=True)))
+        return splat_images(as_written(job, turned(read(seconds[index]), up, back=True)))
 
-    return against_asset(job.asset, picked, drawn)
+    return against_asset(job.asset, times, drawn)
 
 
 def _nearer(gaussians: Gaussians, before: Gaussians) -> Gaussians:

@@ -121,6 +121,21 @@ def test_the_pose_need_not_be_a_key(source: SourceMesh, tmp_path: Path) -> None:
     assert np.allclose(still, load_gltf(source.path).evaluate(None, 0.0).vertices, atol=1e-6)
 
 
+def test_one_moment_is_a_mesh_without_an_animation(source: SourceMesh, tmp_path: Path) -> None:
+    motion = motion_of(source)
+    for pose_key, key in ((None, 1), (0, 0)):
+        moved = MeshMotion(
+            positions=motion.positions[[key]],
+            rotations=motion.rotations[[key]],
+            seconds=np.zeros(1),
+            pose_key=pose_key,
+        )
+        path = tmp_path / "out.glb"
+        path.write_bytes(write_animated_mesh(source, moved, name="swing")[0])
+        assert load_gltf(path).clips == ()
+        assert read_back_error(path, source, moved) < 1e-6
+
+
 def test_a_skin_moves_it_too_and_keeps_the_bytes(source: SourceMesh, tmp_path: Path) -> None:
     motion = motion_of(source)
     count = len(source.mesh.vertices)

@@ -20,10 +20,11 @@ from orster_cli.export.formats import FORMATS, parse_formats
 from orster_cli.export.job import ExportJob
 from orster_cli.export.measure import mean_psnr, splat_images
 from orster_cli.export.moments import check_moves, frame_moments, key_moments, parse_times
+from orster_cli.export.moving_splats import keys_of, measured
 from orster_cli.export.options import ExportOptions, parse_color, parse_mesh, parse_size
 from orster_cli.export.pictures import camera_path
 from orster_cli.export.run import export_asset
-from orster_cli.export.splats import read_splat_glb, splat_glb
+from orster_cli.export.splats import gaussians_at, read_splat_glb, splat_glb
 from orster_cli.export.surface import extract_surface, surface_nets, vertex_normals
 from orster_cli.geometry.axes import MATRICES, turned
 from orster_cli.geometry.orbit import orbit_cameras
@@ -169,10 +170,21 @@ def test_moments() -> None:
     keys = key_moments(asset, 4, 8.0, None)
     assert keys.closing == pytest.approx(0.5)
     assert len(keys.times) % 3 == 0  # on the cells of the field
+    back = key_moments(asset, 4, 8.0, (1.0, 0.5, 0.0))  # a file's time never runs backwards
+    assert back.seconds.tolist() == [0.0, 0.25, 0.5]
+    assert key_moments(asset, 4, 8.0, (0.5, 0.5)).times == (0.5,)
     still = moving(ellipsoid(), amount=0.0)
     with pytest.raises(InputError, match="does not move"):
         check_moves(still, "a video")
     check_moves(asset, "a video")
+
+
+def test_a_motion_that_runs_backwards_is_measured_at_its_own_moments() -> None:
+    given = job(times=(1.0, 0.5, 0.0))
+    keys = keys_of(given, "usd", "z")
+    assert keys.seconds.tolist() == [0.0, pytest.approx(1 / 3), pytest.approx(2 / 3)]
+    right = measured(given, keys, "z", lambda second: gaussians_at(given, 1 - 1.5 * second))
+    assert right > 60
 
 
 def test_keys_are_dense_enough_to_play_linearly() -> None:
