@@ -287,7 +287,7 @@ def _job(
     from orster_cli.export.job import ExportJob
     from orster_cli.export.source_mesh import open_source_mesh
     from orster_cli.export.world import world_of_files
-    from orster_cli.inputs.objects import SourceObject, animation_of, named_objects, source_object
+    from orster_cli.inputs.objects import chosen_object, named_objects, source_object
 
     cleaned = clean(load_asset(artifact.path))
     if cleaned.dropped:
@@ -296,8 +296,7 @@ def _job(
     frames = int(counts[0]) if isinstance(counts, list) and counts else 24
     wants_mesh, found = any(one.name == "glb" for one in formats), None
     if choice is not None:
-        clip = animation_of(artifact, choice.path) if choice.clip is None else choice.clip
-        found = SourceObject(choice.path, clip)
+        found = chosen_object(artifact, choice.path, choice.clip)
         if not wants_mesh:
             sink.warn("--mesh is used by glb alone")
     elif wants_mesh:
@@ -311,7 +310,9 @@ def _job(
     mesh = None
     if found is not None and wants_mesh:
         start = cleaned.asset.at(0.0).means.detach().cpu().numpy()
-        mesh = open_source_mesh(found.path, clip=found.clip, frames=frames, like=start)
+        mesh = open_source_mesh(
+            found.path, clip=found.clip, frames=frames, like=start, placement=found.placement
+        )
         for warning in mesh.scene.warnings:
             sink.warn(f"{found.path.name}: {warning}")
     return ExportJob(

@@ -103,6 +103,13 @@ def object_keys(name: str) -> tuple[str, str]:
     return alone, f"{alone[:64]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def clip_of_key(key: str) -> tuple[str, int] | None:
+    """The object's part of the key of a sample, and the number of its animation: "wolf-03" is ("wolf", 3).
+    None: it is no key of an animation."""
+    found = re.fullmatch(r"(.*)-([0-9]{2,9})", key)
+    return None if found is None else (found[1], int(found[2]))
+
+
 def parse_part(text: str) -> tuple[int, int]:
     """(i, n) of the text ``i/n`` of --shard: part i of n, counted from 1. ConfigError."""
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)

@@ -78,12 +78,17 @@ class SourceMesh:
 
 
 def open_source_mesh(
-    path: Path, *, clip: int | None = None, frames: int = 24, like: np.ndarray | None = None
+    path: Path,
+    *,
+    clip: int | None = None,
+    frames: int = 24,
+    like: np.ndarray | None = None,
+    placement: Normalization | None = None,
 ) -> SourceMesh:
-    """The mesh of `path`, normalised as `prepare-data` does for clips of `frames` moments, or by the pose
-    alone as `sample-video --object` does: whichever fits `like` better, the places [N,3] of the asset's
-    Gaussians at its start (None: the first). `clip`: the animation that the asset shows; None: the first,
-    if the file has any.
+    """The mesh of `path`, where `placement` puts it. None: normalised as `prepare-data` does by default
+    for clips of `frames` moments, or by the pose alone as `sample-video --object` does: whichever fits
+    `like` better, the places [N,3] of the asset's Gaussians at its start (None: the first). `clip`: the
+    animation that the asset shows; None: the first, if the file has any.
 
     InputError: not a readable glTF file, or no such animation."""
     document = read_gltf(path)
@@ -92,6 +97,8 @@ def open_source_mesh(
         raise InputError(f"{path}: no animation {clip}, the file has {len(scene.clips)}")
     if clip is None and scene.clips:
         clip = 0
+    if placement is not None:
+        return SourceMesh(document, scene, clip, placement)
     cfg = PrepareConfig(frames=max(frames, 2))
     whole = SourceMesh(document, scene, clip, normalize_object(scene, clip, cfg).normalization)
     if like is None:

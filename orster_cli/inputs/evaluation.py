@@ -20,13 +20,14 @@ from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.inputs.pairing import Pairs, pair
-from orster_cli.inputs.subjects import Subject, datasets_in, open_subjects
+from orster_cli.inputs.subjects import LoadedSubject, Subject, datasets_in, open_subjects
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.evaluation.evaluate_pairs import EvaluationResult, SubjectValues
     from orster_cli.evaluation.features import Features
     from orster_cli.evaluation.views import EvaluationPair, RenderedViews
+    from orster_cli.gltf.normalization import Normalization
 
 
 def report_folder(subject: str) -> Path:
@@ -65,7 +66,11 @@ class EvaluationPlan:
     @property
     def identity(self) -> dict[str, Any]:
         """What the report depends on besides settings, parents and inputs, for its manifest."""
+        pairs = [(one, self.pairs.reference.get(one.name)) for one in self.subjects]
+        places = [_place(*pair) or _place(*pair[::-1]) for pair in pairs if pair[1]]
+        placed = [[place.scale, *place.offset.tolist()] for place in places if place]
         return {
+            **({"placed": placed} if placed else {}),
             "subjects": [(one.name, one.key, self._reference_of(one)) for one in self.subjects],
             "spare": [(one.name, one.key) for one in self.pairs.unused],
             "networks": {k: s.sha256 for k, s in self.features.networks.sources.items()},
@@ -267,12 +272,27 @@ def _changed_settings(cfg: EvaluateConfig) -> list[str]:
     return sorted(key for key in now if now[key] != then[key])
 
 
+def _loaded(one: Subject, other: Subject | None) -> LoadedSubject:
+    """`one` in memory; a mesh where the dataset of `other` put it."""
+    place = _place(one, other)
+    return one.load() if place is None or one.load_at is None else one.load_at(place)
+
+
+def _place(one: Subject, other: Subject | None) -> Normalization | None:
+    """Where the dataset that `other` came from put the mesh `one`, which `prepare-data` with other settings
+    puts elsewhere; None: `one` is no mesh, or that is not known."""
+    found = None if one.load_at is None or other is None else other.placement()
+    if found is None or found.sha256 not in {file.sha256 for file in one.inputs}:
+        return None
+    return found.normalization if int(one.key.rpartition("-")[2]) == found.clip else None
+
+
 def _load_pair(subject: Subject, reference: Subject | None) -> EvaluationPair:
     """A subject and its reference, in memory."""
     from orster_cli.evaluation.views import Condition, EvaluationPair
 
-    loaded = subject.load()
-    other = None if reference is None else reference.load()
+    loaded = _loaded(subject, reference)
+    other = None if reference is None else _loaded(reference, subject)
     condition = loaded.condition or Condition()
     if condition.text is None and other is not None and other.condition is not None:
         condition = Condition(text=other.condition.text, image=condition.image)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from orster_cli.core.names import slug
 
 
 def folders_in(path: Path) -> list[Path]:
@@ -37,3 +40,8 @@ def kind_of(path: Path) -> str | None:
     from orster_cli.artifacts.manifest import MANIFEST, read_manifest
 
     return read_manifest(path).kind if (path / MANIFEST).is_file() else None
+
+
+def folder_name(path: Path) -> str:
+    """The name of a folder as the user calls it; a link has its own name."""
+    return slug(Path(os.path.abspath(path)).name)

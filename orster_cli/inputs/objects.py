@@ -8,28 +8,32 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orster_cli.artifacts.hashing import hash_file
 from orster_cli.artifacts.manifest import read_manifest
 from orster_cli.core.errors import InputError
 from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.names import printable
-from orster_cli.dataset.sources import object_keys
+from orster_cli.dataset.sources import clip_of_key, object_keys
 from orster_cli.gltf.container import files_of
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Manifest
     from orster_cli.artifacts.store import Artifact
+    from orster_cli.gltf.normalization import Normalization
+    from orster_cli.inputs.placement import Placement
 
 
 @dataclass(frozen=True)
 class SourceObject:
-    """A mesh file and the animation that the asset shows; None: the first, if it has any."""
+    """A mesh file and the animation that the asset shows; None: the first, if it has any. `placement`:
+    where it stands in the dataset that the asset was made from; None: not known."""
 
     path: Path
     clip: int | None = None
+    placement: Normalization | None = None
 
 
 def object_files(path: Path) -> list[InputFile]:
@@ -54,7 +58,29 @@ def source_object(asset: Artifact) -> SourceObject | None:
             path = folder / entry.name
             same = path.is_file() and path.stat().st_size == entry.size
             if same and hash_file(path)[0] == entry.sha256:
-                return SourceObject(path, animation_of(asset, path))
+                return chosen_object(asset, path)
+    return None
+
+
+def chosen_object(asset: Artifact, path: Path, clip: int | None = None) -> SourceObject:
+    """The mesh `path` as that of `asset`, at its animation `clip`; None: the one that the asset shows."""
+    clip = animation_of(asset, path) if clip is None else clip
+    found = placement_of(asset)
+    if found is None or found.clip != clip or not path.is_file():
+        return SourceObject(path, clip)
+    same = hash_file(path)[0] == found.sha256
+    return SourceObject(path, clip, found.normalization if same else None)
+
+
+def placement_of(asset: Artifact) -> Placement | None:
+    """Where the object of the asset's first clip stands in its dataset, if that lies beside the asset."""
+    from orster_cli.inputs.placement import recorded_placement
+
+    for folder, manifest in _parents(asset):
+        for key in dataset_keys(asset.manifest.config):
+            found = recorded_placement(folder, key) if manifest.kind == "dataset" else None
+            if found is not None:
+                return found
     return None
 
 
@@ -62,7 +88,7 @@ def named_objects(asset: Artifact) -> list[InputFile]:
     """The mesh files that the asset, or a clip or dataset that it was made from, records as inputs; of a
     dataset, which has many, those of the asset's own clips."""
     found = list(asset.manifest.inputs)
-    for manifest in _parents(asset):
+    for _, manifest in _parents(asset):
         if manifest.kind == "dataset":
             keys = [key for key, _ in _shown(asset)]
             found += [
@@ -85,17 +111,24 @@ def animation_of(asset: Artifact, mesh: Path) -> int | None:
     return None
 
 
+def dataset_keys(config: dict[str, Any]) -> tuple[str, ...]:
+    """The dataset keys that a stage's manifest records: "clips" of `construct`, "object" of
+    `sample-video`."""
+    named = config.get("clips") or []
+    texts = [*named, config.get("object")] if isinstance(named, list) else []
+    keys = [t.rpartition("#")[2].partition(":")[0] for t in texts if isinstance(t, str)]
+    return tuple(key for key in keys if key)
+
+
 def _shown(asset: Artifact) -> list[tuple[str, int]]:
     """The key of the object and the number of the animation of each clip of a dataset that the asset was
     constructed from: "wolf-03:orbit-090" is ("wolf", 3)."""
-    keys = asset.manifest.config.get("clips")
-    texts = [str(key).partition(":")[0] for key in keys] if isinstance(keys, list) else []
-    found = [re.fullmatch(r"(.*)-(\d{2,})", text) for text in texts]
-    return list(dict.fromkeys((one[1], int(one[2])) for one in found if one))
+    found = [clip_of_key(key) for key in dataset_keys(asset.manifest.config)]
+    return list(dict.fromkeys(one for one in found if one is not None))
 
 
-def _parents(asset: Artifact) -> Iterator[Manifest]:
-    """The manifests of the artifacts that the asset was made from, as far as they lie beside it."""
+def _parents(asset: Artifact) -> Iterator[tuple[Path, Manifest]]:
+    """The artifacts that the asset was made from, as far as they lie beside it: folders and manifests."""
     for parent in asset.manifest.parents:
         folder = asset.path.resolve().parent / Path(parent.name).name
         try:
@@ -103,4 +136,4 @@ def _parents(asset: Artifact) -> Iterator[Manifest]:
         except (InputError, OSError):
             continue
         if manifest.id == parent.id:
-            yield manifest
+            yield folder, manifest

@@ -8,12 +8,11 @@ an animated .glb (file.glb, or file.glb#2 for its third animation), a clip with 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.file_kinds import MESHES, SPLATS
@@ -21,13 +20,22 @@ from orster_cli.core.marks import split_mark
 from orster_cli.core.names import key_slug, printable, slug
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.gltf.scene import Scene
-from orster_cli.inputs.members import folders_in, is_artifact_or_clip, kind_of, members_of
+from orster_cli.inputs.members import (
+    folder_name,
+    folders_in,
+    is_artifact_or_clip,
+    kind_of,
+    members_of,
+)
+from orster_cli.inputs.objects import dataset_keys, placement_of
+from orster_cli.inputs.placement import Placement, recorded_placement
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.evaluate import EvaluateConfig
     from orster_cli.evaluation.videos import Scene, Video
     from orster_cli.evaluation.views import Condition
+    from orster_cli.gltf.normalization import Normalization
 
 FORMS = (
     "give an asset, a clip or dataset artifact (dataset#key:view), a folder with transforms.json, "
@@ -48,7 +56,8 @@ class LoadedSubject:
 class Subject:
     """A subject that is found but not loaded. `key`: its key in a dataset, "" elsewhere; `made_from`: keys
     of datasets and ids of clips that it shows or was made from, by which `pair` finds its reference;
-    `kind`, `id`: of a clip or asset artifact, "" elsewhere."""
+    `kind`, `id`: of a clip or asset artifact, "" elsewhere. `placement`: where a dataset has the object;
+    `load_at`: loads a mesh that stands there."""
 
     name: str
     load: Callable[[], LoadedSubject]
@@ -58,6 +67,8 @@ class Subject:
     inputs: list[InputFile] = field(default_factory=list)
     key: str = ""
     made_from: tuple[str, ...] = ()
+    placement: Callable[[], Placement | None] = lambda: None
+    load_at: Callable[[Normalization], LoadedSubject] | None = None
 
     @property
     def digest(self) -> str:
@@ -132,24 +143,26 @@ def _clip(text: str, cfg: EvaluateConfig, reporter: Reporter) -> Subject:
         from orster_cli.inputs.files import open_intact
 
         artifact = open_intact(path, kind="clip")
-        name = _folder_name(path)
+        name = folder_name(path)
         return Subject(
             name=name,
             kind="clip",
             id=artifact.id,
             load=partial(_load_clip, text, name, cfg, reporter),
             parents=[artifact.parent()],
-            made_from=(artifact.id, *_dataset_keys(artifact.manifest.config)),
+            made_from=(artifact.id, *dataset_keys(artifact.manifest.config)),
         )
     opened = open_clip(text, OrbitFlags(), reporter)
-    name = slug(opened.key) if opened.key else _folder_name(path)
+    name = slug(opened.key) if opened.key else folder_name(path)
+    key = opened.key.partition(":")[0]
     return Subject(
         name=name,
         load=partial(_load_clip, text, name, cfg, reporter),
         parents=opened.parents,
         inputs=opened.inputs,
         key=opened.key,
-        made_from=(opened.key.partition(":")[0],) if opened.key else (),
+        made_from=(key,) if key else (),
+        placement=partial(recorded_placement, Path(split_mark(text)[0]), key),
     )
 
 
@@ -198,6 +211,7 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
             parents=[artifact.parent(dataset.licences(key))],
             key=key,
             made_from=(key,),
+            placement=partial(recorded_placement, path, key),
         )
         for key in keys
     ]
@@ -245,14 +259,15 @@ def _asset(path: Path) -> Subject:
         return LoadedSubject(content=GaussianScene(load_asset(path)), condition=condition)
 
     clips = [parent.id for parent in artifact.manifest.parents if parent.kind == "clip"]
-    made_from = (*clips, *_dataset_keys(artifact.manifest.config))
+    made_from = (*clips, *dataset_keys(artifact.manifest.config))
     return Subject(
-        name=_folder_name(path),
+        name=folder_name(path),
         kind="asset",
         id=artifact.id,
         load=load,
         parents=[artifact.parent()],
         made_from=made_from,
+        placement=partial(placement_of, artifact),
     )
 
 
@@ -279,9 +294,11 @@ def _mesh(path: Path, animation: str, cfg: EvaluateConfig, reporter: Reporter) -
             f"{path}#{printable(animation)}: expected the number of an animation, {path}#0"
         )
     key = f"{key_slug(path.stem)}-{int(animation or 0):02d}"  # as `prepare-data` names it
+    load = partial(_load_mesh, path, int(animation or 0), cfg, reporter)
     return Subject(
         name=key,
-        load=partial(_load_mesh, path, int(animation or 0), cfg, reporter),
+        load=load,
+        load_at=load,
         inputs=object_files(path),
         key=key,
         made_from=(key,),
@@ -304,10 +321,14 @@ def _say(scene: Scene, reporter: Reporter) -> None:
 
 
 def _load_mesh(
-    path: Path, animation: int, cfg: EvaluateConfig, reporter: Reporter
+    path: Path,
+    animation: int,
+    cfg: EvaluateConfig,
+    reporter: Reporter,
+    place: Normalization | None = None,
 ) -> LoadedSubject:
     from orster_cli.config.prepare import PrepareConfig
-    from orster_cli.dataset.views import normalize_object
+    from orster_cli.dataset.views import NormalizedClip, normalize_object
     from orster_cli.evaluation.videos import MeshScene
     from orster_cli.gltf.load import load_gltf
 
@@ -315,7 +336,8 @@ def _load_mesh(
     scene = load_gltf(path)
     _say(scene, reporter)
     clip = animation if scene.clips or animation else None
-    return LoadedSubject(content=MeshScene(normalize_object(scene, clip, prepare), prepare))
+    placed = NormalizedClip(scene, clip, place) if place else normalize_object(scene, clip, prepare)
+    return LoadedSubject(content=MeshScene(placed, prepare))
 
 
 def _condition_image(path: Path | None):  # type: ignore[no-untyped-def]
@@ -323,17 +345,3 @@ def _condition_image(path: Path | None):  # type: ignore[no-untyped-def]
     from orster_cli.io.images import on_white, read_image
 
     return None if path is None else on_white(read_image(path))
-
-
-def _dataset_keys(config: dict[str, Any]) -> tuple[str, ...]:
-    """The dataset keys that a stage's manifest records: "clips" of `construct`, "object" of
-    `sample-video`."""
-    named = config.get("clips") or []
-    texts = [*named, config.get("object")] if isinstance(named, list) else []
-    keys = [t.rpartition("#")[2].partition(":")[0] for t in texts if isinstance(t, str)]
-    return tuple(key for key in keys if key)
-
-
-def _folder_name(path: Path) -> str:
-    """The name of a folder as the user calls it; a link has its own name."""
-    return slug(Path(os.path.abspath(path)).name)
