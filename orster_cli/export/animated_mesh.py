@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from orster_cli.core import limits
+from orster_cli.export.bones import Bones
 from orster_cli.export.pose_math import aligned, is_trs, unit_vectors
-from orster_cli.export.skinning import INFLUENCES, Skinning
+from orster_cli.export.skinning import Skinning
 from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
 from orster_cli.gltf.extensions import DRACO, INSTANCING, MESHOPT, QUANTIZATION, is_quantized
 from orster_cli.gltf.packing import embedded
@@ -73,14 +73,17 @@ class _Build:
         self.source, self.motion, self.name = source, motion, name
         self.document = source.document
         self.out = GlbWriter()
+        self.bones: Bones | None = None
+        if motion.skin is not None:
+            assert motion.points_of is not None
+            self.bones = Bones(self.out, source, motion.skin, motion.points_of)
         self.copied: dict[int, int] = {}
         self.kept = self.posed = 0
         self.tangents = 0
 
     def run(self) -> tuple[bytes, Copied]:
         self._materials()
-        skin = self.motion.skin
-        joints = [] if skin is None else self._joints(skin)
+        joints = [] if self.bones is None else self.bones.nodes()
         groups: dict[tuple[int, int], list[tuple[Instance, slice]]] = {}
         for instance, part in zip(self.source.scene.instances, self.source.slices(), strict=True):
             groups.setdefault((instance.node, instance.copy), []).append((instance, part))
@@ -171,8 +174,8 @@ class _Build:
         node: dict[str, Any] = {"mesh": self.out.add("meshes", mesh)}
         if source.get("name"):
             node["name"] = source["name"]
-        if self.motion.skin is not None:
-            node["skin"] = self._skin(np.eye(4) if posed else world, joints)
+        if self.bones is not None:
+            node["skin"] = self.bones.skin_of(np.eye(4) if posed else world, joints)
         elif not posed and not np.allclose(world, np.eye(4), rtol=0, atol=1e-12):
             node["matrix"] = world.T.reshape(-1).tolist()
         return self.out.add("nodes", node)
@@ -213,8 +216,8 @@ class _Build:
                 attributes["NORMAL"] = self.out.accessor(turned, target=VERTICES)
         else:
             self.kept += 1
-        if self.motion.skin is not None:
-            attributes |= self._influences(part)
+        if self.bones is not None:
+            attributes |= self.bones.influences(part)
         entry = {k: source[k] for k in ("mode", "material") if k in source}
         entry |= {"attributes": attributes}
         triangles = self.source.triangles_of(instance)
@@ -272,78 +275,12 @@ class _Build:
                 target = {"node": node, "path": path}
                 channels.append({"sampler": len(samplers) - 1, "target": target})
 
-        if motion.skin is None:
+        if self.bones is None:
             weights = np.eye(len(motion.seconds))[order][:, motion.target_keys]
             animate(weights.reshape(-1), "weights", nodes)
         else:
-            turns, places = self._joint_poses(motion.skin)
+            turns, places = self.bones.poses()
             for bone, joint in enumerate(joints[1:]):
                 animate(aligned(turns[order, bone]), "rotation", [joint])
                 animate(places[order, bone], "translation", [joint])
         self.out.add("animations", {"name": self.name, "samplers": samplers, "channels": channels})
-
-    def _pivots(self, skin: Skinning) -> np.ndarray:
-        """[B,3] the middle of what each bone moves, in the asset's coordinates: its joint stands there."""
-        assert self.motion.points_of is not None
-        weights = skin.weights[self.motion.points_of]
-        total = np.maximum(weights.sum(axis=0), 1e-12)
-        return weights.T @ self.source.mesh.vertices / total[:, None]
-
-    def _joint_poses(self, skin: Skinning) -> tuple[np.ndarray, np.ndarray]:
-        """Rotations [K,B,4] xyzw and translations [K,B,3] of the joints in the file's coordinates."""
-        pivots, offset = self._pivots(skin), self.source.normalization.offset
-        now = np.einsum("kbij,bj->kbi", skin.rotations, pivots) + skin.translations
-        turns = TO_Z_UP.T @ skin.rotations @ TO_Z_UP
-        quats = Rotation.from_matrix(turns.reshape(-1, 3, 3)).as_quat()
-        return quats.reshape(*turns.shape[:2], 4), self.source.to_file(now - offset)
-
-    def _joints(self, skin: Skinning) -> list[int]:
-        """Nodes of a root and of one joint a bone, at the first key."""
-        turns, places = self._joint_poses(skin)
-        names = range(skin.weights.shape[1])
-        bones = [
-            self.out.add(
-                "nodes",
-                {
-                    "name": f"bone{b}",
-                    "rotation": turns[0, b].tolist(),
-                    "translation": places[0, b].tolist(),
-                },
-            )
-            for b in names
-        ]
-        return [self.out.add("nodes", {"name": "bones", "children": bones}), *bones]
-
-    def _skin(self, world: np.ndarray, joints: list[int]) -> int:
-        """A skin for vertices whose own coordinates `world` [4,4] takes to the file's."""
-        assert self.motion.skin is not None
-        offset = self.source.normalization.offset
-        pivots = self.source.to_file(self._pivots(self.motion.skin) - offset)
-        inverse = np.tile(world, (len(pivots), 1, 1))
-        inverse[:, :3, 3] -= pivots
-        inverse[:, 3] = (0.0, 0.0, 0.0, 1.0)
-        columns = inverse.transpose(0, 2, 1).reshape(-1, 16).astype(np.float32)
-        return self.out.add(
-            "skins",
-            {
-                "joints": joints[1:],
-                "skeleton": joints[0],
-                "inverseBindMatrices": self.out.accessor(columns),
-            },
-        )
-
-    def _influences(self, part: slice) -> dict[str, int]:
-        assert self.motion.skin is not None
-        assert self.motion.points_of is not None
-        weights = self.motion.skin.weights[self.motion.points_of[part]]
-        if weights.shape[1] < INFLUENCES:
-            weights = np.pad(weights, ((0, 0), (0, INFLUENCES - weights.shape[1])))
-        joints = np.argsort(-weights, axis=1)[:, :INFLUENCES]
-        values = np.take_along_axis(weights, joints, axis=1).astype(np.float32)
-        values /= values.sum(axis=1, keepdims=True)
-        joints = np.where(values > 0, joints, 0)
-        kind = np.uint8 if weights.shape[1] <= 256 else np.uint16
-        return {
-            "JOINTS_0": self.out.accessor(joints.astype(kind), target=VERTICES),
-            "WEIGHTS_0": self.out.accessor(values, target=VERTICES),
-        }
