@@ -2,7 +2,8 @@
 
 The parts that do not move are copied as they are stored: indices, texture coordinates, vertex colours,
 images, materials. So are positions and normals, unless the file itself poses them by a skin or by morph
-targets: then the pose is written. The file's own animations, skins, cameras and lights are left out.
+targets: then the pose is written. Of vertices of which a primitive uses less than half, as where several
+share them, it gets the used ones. The file's own animations, skins, cameras and lights are left out.
 V vertices of all drawn primitives, K key frames. Morph targets: one a key, but for a key that is the pose.
 Source: glTF 2.0 specification, 3.7 (meshes, morph targets, skins) and 3.11 (animations).
 """
@@ -77,7 +78,7 @@ class _Build:
         if motion.skin is not None:
             assert motion.points_of is not None
             self.bones = Bones(self.out, source, motion.skin, motion.points_of)
-        self.copied: dict[int, int] = {}
+        self.copied: dict[tuple[int, int | None], int] = {}
         self.kept = self.posed = 0
         self.tangents = 0
 
@@ -114,16 +115,20 @@ class _Build:
         if "copyright" in root["asset"]:
             self.out.root["asset"]["copyright"] = root["asset"]["copyright"]
 
-    def _copy(self, index: int, where: str, target: int) -> int:
-        """The accessor `index` of the source, with its values as they are stored."""
-        if index not in self.copied:
+    def _copy(self, index: int, where: str, target: int, used: np.ndarray | None = None) -> int:
+        """The accessor `index` of the source, with its values as they are stored: of vertices those that
+        are `used` [V] (None: all)."""
+        key = index, None if used is None else id(used)
+        if key not in self.copied:
             entry = self.document.item("accessors", index, where)
             count = 3 * limits.GLTF_MAX_TRIANGLES
             values = self.document.stored(index, where, max_count=count)
-            more = {k: entry[k] for k in ("normalized", "min", "max", "name") if k in entry}
+            kept = ("normalized", "name", "min", "max")[: 4 if used is None else 2]
+            more = {k: entry[k] for k in kept if k in entry}
+            values = values if used is None else values[used]
             bounds = where.endswith("POSITION") and not {"min", "max"} <= more.keys()
-            self.copied[index] = self.out.accessor(values, target=target, bounds=bounds, **more)
-        return self.copied[index]
+            self.copied[key] = self.out.accessor(values, target=target, bounds=bounds, **more)
+        return self.copied[key]
 
     def _extensions(self) -> None:
         """Those that what was copied still uses."""
@@ -197,11 +202,12 @@ class _Build:
         source = meshes[node["mesh"]]["primitives"][instance.index]
         where = f"meshes[{node['mesh']}].primitives[{instance.index}]"
         attributes: dict[str, int] = {}
+        used = instance.primitive.used
         for name, index in source["attributes"].items():
             if name.startswith(_DROPPED[1:]) or (posed and name in (*_POSED, "TANGENT")):
                 self.tangents += posed and name == "TANGENT"
                 continue
-            attributes[name] = self._copy(index, f"{where}.{name}", VERTICES)
+            attributes[name] = self._copy(index, f"{where}.{name}", VERTICES, used)
         has_normals = "NORMAL" in source["attributes"]
         linear = world[:3, :3]
         mesh = self.source.mesh
@@ -220,8 +226,9 @@ class _Build:
             attributes |= self.bones.influences(part)
         entry = {k: source[k] for k in ("mode", "material") if k in source}
         entry |= {"attributes": attributes}
-        triangles = self.source.triangles_of(instance)
-        if posed and not np.array_equal(triangles, instance.primitive.triangles):  # mirrored
+        own = instance.primitive.triangles
+        triangles = self.source.triangles_of(instance) if posed else own
+        if not np.array_equal(triangles, own) or used is not None:  # mirrored, or other vertices
             flat = triangles.reshape(-1).astype(np.uint32)
             entry |= {"mode": 4, "indices": self.out.accessor(flat, target=INDICES)}
         elif "indices" in source:

@@ -54,7 +54,7 @@ class Bones:
         return [self.out.add("nodes", {"name": "bones", "children": bones}), *bones]
 
     def skin_of(self, world: np.ndarray, joints: list[int]) -> int:
-        """A skin for vertices whose own coordinates `world` [4,4] takes to the file's; `joints`: `nodes`."""
+        """A skin with the nodes `joints`, for vertices that `world` [4,4] takes to the file."""
         pivots = self.source.to_file(self._pivots() - self.source.normalization.offset)
         inverse = np.tile(world, (len(pivots), 1, 1))
         inverse[:, :3, 3] -= pivots

@@ -32,8 +32,8 @@ def load_gltf(path: Path) -> Scene:
 
 
 def read_scene(document: GltfDocument, *, unweld: bool = True) -> Scene:
-    """The scene of a file that is read. `unweld` False keeps every vertex as the file has it, also where
-    flat shading needs vertices that triangles do not share: positions are right, such normals are not."""
+    """The scene of a file that is read. `unweld` False keeps vertices as the file has them, also where flat
+    shading needs vertices that triangles do not share: positions are right, such normals are not."""
     return _SceneReader(document, unweld).scene()
 
 

@@ -22,7 +22,8 @@ from orster_cli.gltf.scene import Primitive
 class PrimitiveReader:
     """Reads the primitives of `document`. `uv_sources` holds, for each material, where the texture
     coordinates of its base colour and of its emission come from; `warn` receives messages about
-    repairs. `unweld` False keeps the vertices of primitives without normals as the file has them."""
+    repairs. `unweld` False keeps the vertices of primitives without normals as the file has them. Of
+    vertices of which a primitive uses less than half, it has the used ones alone."""
 
     def __init__(
         self,
@@ -73,7 +74,13 @@ class PrimitiveReader:
             target_positions=deltas,
             target_normals=normal_deltas,
         )
-        return primitive if normals is not None or not self.unweld else _unweld(primitive)
+        if normals is None and self.unweld:  # flat shading: vertices that triangles do not share
+            order = triangles.reshape(-1)
+            return _taken(primitive, order, np.arange(len(order), dtype=np.int32).reshape(-1, 3))
+        used, renamed = np.unique(triangles, return_inverse=True)
+        if len(used) < count / 2:  # primitives may share vertices of which each uses a few
+            return _taken(primitive, used, renamed.reshape(-1, 3).astype(np.int32))
+        return primitive
 
     def _vectors(
         self, attributes: dict[str, Any], name: str, where: str, count: int | None
@@ -245,21 +252,22 @@ class PrimitiveReader:
         return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max)
 
 
-def _unweld(primitive: Primitive) -> Primitive:
-    """The primitive with unshared vertices, for flat shading."""
-    order = primitive.triangles.reshape(-1)
+def _taken(primitive: Primitive, order: np.ndarray, triangles: np.ndarray) -> Primitive:
+    """The vertices `order` [V] of a primitive that is as the file has it, with `triangles` among them."""
 
     def taken(values: np.ndarray | None, axis: int = 0) -> np.ndarray | None:
         return None if values is None else np.take(values, order, axis=axis)
 
     return Primitive(
         positions=primitive.positions[order],
-        normals=None,
+        normals=taken(primitive.normals),
         colors=primitive.colors[order],
         uvs=primitive.uvs[order],
-        triangles=np.arange(len(order), dtype=np.int32).reshape(-1, 3),
+        triangles=triangles,
         material=primitive.material,
         joints=taken(primitive.joints),
         weights=taken(primitive.weights),
         target_positions=taken(primitive.target_positions, 1),
+        target_normals=taken(primitive.target_normals, 1),
+        used=order,
     )

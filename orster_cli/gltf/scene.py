@@ -24,7 +24,8 @@ _TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
 class Primitive:
     """Triangles with one material in the rest pose. `normals` None means flat shading, with vertices
     not shared between triangles. `joints`/`weights` [V,4k] or None; `target_positions` and
-    `target_normals` [M,V,3] displacements or None."""
+    `target_normals` [M,V,3] displacements or None. `used` [V]: which of the file's vertices these are;
+    None: all, in its order."""
 
     positions: np.ndarray
     normals: np.ndarray | None
@@ -36,6 +37,7 @@ class Primitive:
     weights: np.ndarray | None = None
     target_positions: np.ndarray | None = None
     target_normals: np.ndarray | None = None
+    used: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

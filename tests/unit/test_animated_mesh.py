@@ -136,6 +136,30 @@ def test_one_moment_is_a_mesh_without_an_animation(source: SourceMesh, tmp_path:
         assert read_back_error(path, source, moved) < 1e-6
 
 
+def test_primitives_that_share_vertices_are_not_written_whole_each(tmp_path: Path) -> None:
+    glb, groups = Glb(), 12
+    corners = np.random.default_rng(1).random((3 * groups, 3)).astype(np.float32)
+    shared = glb.mesh(corners, NORMAL=glb.accessor(np.tile(UP, (groups, 1)), "VEC3"))["attributes"]
+    shared["TEXCOORD_0"] = glb.accessor(corners[:, :2] * 255, "VEC2", "u1", normalized=True)
+    glb.root["meshes"][0]["primitives"] = [
+        {
+            "attributes": shared,
+            "indices": glb.accessor([3 * k + 2, 3 * k, 3 * k + 1], "SCALAR", "u1"),
+        }
+        for k in range(groups)
+    ]
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    assert len(source.mesh.vertices) == 3 * groups
+    motion = motion_of(source)
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    assert read_back_error(path, source, motion) < 1e-6
+    before, after = (load_gltf(one).evaluate(None, 0.0) for one in (source.path, path))
+    for name in ("vertices", "normals", "uvs"):
+        old, new = (getattr(one, name)[one.triangles] for one in (before, after))
+        assert np.allclose(old, new, atol=1e-6)
+
+
 def test_a_skin_moves_it_too_and_keeps_the_bytes(source: SourceMesh, tmp_path: Path) -> None:
     motion = motion_of(source)
     count = len(source.mesh.vertices)

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core import limits
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.views import normalize_object, render_views
@@ -425,3 +426,32 @@ def _compress(glb: Glb, accessor: int, data: bytes, count: int, stride: int, mod
         view["byteStride"] = stride
     glb.root["bufferViews"].append(view)
     glb.root["accessors"][accessor]["bufferView"] = len(glb.root["bufferViews"]) - 1
+
+
+def test_groups_of_materials_share_vertices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As three.js writes them: a primitive for each material, all with the vertices of the whole."""
+    monkeypatch.setattr(limits, "GLTF_MAX_VERTICES", 40)
+    corners, weights = np.random.default_rng(2).random((24, 3)), np.tile([1.0, 0, 0, 0], (24, 1))
+    parts = [skinned(weights, np.tile([1, 0, 0, 0], (24, 1))) for _ in range(2)]
+    for glb, groups in zip(parts, (1, 8), strict=True):
+        first = glb.root["meshes"][0]["primitives"][0]
+        first["attributes"] |= {
+            "POSITION": glb.accessor(corners, "VEC3"),
+            "NORMAL": glb.accessor(np.tile(UP[0], (24, 1)), "VEC3"),
+            "COLOR_0": glb.accessor(corners, "VEC3"),
+        }
+        first["targets"] = [{"POSITION": glb.accessor(corners[::-1], "VEC3")}]
+        glb.root["meshes"][0] |= {"weights": [0.5]}
+        glb.root["meshes"][0]["primitives"] = [
+            {**first, "indices": glb.accessor(list(part), "SCALAR", "u1")}
+            for part in np.array_split(np.arange(24), groups)
+        ]
+    whole, shared = (
+        load_gltf(glb.save(tmp_path / f"{k}.glb")).evaluate(None, 0.0)
+        for k, glb in enumerate(parts)
+    )
+    for name in ("vertices", "normals", "colors"):
+        old, new = (getattr(mesh, name)[mesh.triangles] for mesh in (whole, shared))
+        assert np.allclose(old, new)
