@@ -16,6 +16,7 @@ from orster_cli.export.vertex_motion import nearest_rotations
 
 INFLUENCES = 4
 ROUNDS = 6
+BLOCK = 2000  # points whose moves by every bone at every moment are in memory at once
 _SUM = 10.0  # weight of "the weights sum to 1" in the least squares, in units of the object
 
 
@@ -98,6 +99,15 @@ def _weights(
     rest: np.ndarray, moved: np.ndarray, rotations: np.ndarray, translations: np.ndarray
 ) -> np.ndarray:
     """[W,B] non-negative least squares a point, among the bones that move it best alone."""
+    parts = [slice(first, first + BLOCK) for first in range(0, len(rest), BLOCK)]
+    found = [_weights_of(rest[p], moved[:, p], rotations, translations) for p in parts]
+    return np.concatenate(found)
+
+
+def _weights_of(
+    rest: np.ndarray, moved: np.ndarray, rotations: np.ndarray, translations: np.ndarray
+) -> np.ndarray:
+    """`_weights` of some points."""
     moments, bones = rotations.shape[:2]
     by_bone = np.stack([_moved(rest, rotations[k], translations[k]) for k in range(moments)])
     alone = ((by_bone - moved[:, :, None]) ** 2).sum(axis=(0, 3))  # [W,B]

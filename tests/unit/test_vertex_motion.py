@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from orster_cli.export import skinning
 from orster_cli.export.skinning import INFLUENCES, fit_skinning
 from orster_cli.export.vertex_motion import Rigidity, follow, nearest_rotations, weld
 
@@ -113,3 +116,19 @@ def test_more_bones_are_closer_and_few_move_a_point() -> None:
         assert ((skin.weights > 1e-6).sum(axis=1) <= INFLUENCES).all()
         errors.append(np.linalg.norm(skin.positions(points) - moved, axis=2).mean())
     assert errors[1] < 0.5 * errors[0]
+
+
+def test_weights_need_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rest = rng.random((400, 3))
+    moved = rest + rng.normal(0, 0.01, (24, 400, 3))
+    turns = np.tile(np.eye(3), (24, 16, 1, 1))
+    shifts = rng.normal(0, 0.01, (24, 16, 3))
+    whole = skinning._weights(rest, moved, turns, shifts)
+    monkeypatch.setattr(skinning, "BLOCK", 30)
+    tracemalloc.start()
+    parts = skinning._weights(rest, moved, turns, shifts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(parts, whole)
+    assert peak < 400 * 24 * 16 * 3 * 8 / 2
