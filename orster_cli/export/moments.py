@@ -71,14 +71,17 @@ def key_moments(
     cells = asset.motion.field.config.hexplane.time_resolution
     cycle = 1.0 / timeline.cycles if timeline.looping else 1.0
 
-    def keys(factor: int) -> np.ndarray:
-        count = factor * cells if timeline.looping else factor * (cells - 1) + 1
+    def keys(count: int) -> np.ndarray:
         return np.linspace(0, cycle, count, endpoint=not timeline.looping)
 
-    factor = 2
-    while len(keys(factor + 1)) <= MOST_KEYS and _departure(asset, keys(factor)) > CLOSE:
-        factor += 1
-    found = keys(factor)
+    step, last = (cells, 0) if timeline.looping else (cells - 1, 1)
+    # of very many cells each is a key, or there is no room for that
+    counts = list(range(2 * step + last, MOST_KEYS + 1, step)) or [min(cells, MOST_KEYS)]
+    found = keys(counts[0])
+    for count in counts[1:]:
+        if _departure(asset, found) <= CLOSE:
+            break
+        found = keys(count)
     closing = whole * cycle if timeline.looping else None
     return Moments(tuple(found.tolist()), found * whole, closing)
 

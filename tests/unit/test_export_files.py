@@ -197,6 +197,20 @@ def test_keys_are_dense_enough_to_play_linearly() -> None:
         assert float((half - (means[i] + means[i + 1]) / 2).norm(dim=1).mean()) < 3e-3 * size
 
 
+@pytest.mark.parametrize(
+    ("cells", "looping", "count"),
+    [(32, True, 64), (40, True, 40), (40, False, 40), (90, True, 64), (90, False, 64)],
+)
+def test_there_are_at_most_64_keys(cells: int, looping: bool, count: int) -> None:
+    planes = replace(PLANES, time_resolution=cells, periodic=looping)
+    field = DeformationField(DeformationConfig(hexplane=planes), BOX)
+    motion = Motion(Timeline(looping=looping), field)
+    keys = key_moments(Gaussians4D(canonical=ellipsoid(), motion=motion), 24, 12.0, None)
+    assert len(keys.times) == count
+    assert keys.times[0] == 0.0
+    assert keys.times[-1] == pytest.approx(1.0 - 1.0 / count if looping else 1.0)
+
+
 def test_options() -> None:
     assert parse_size("64x32") == (64, 32)
     assert parse_size("64") == (64, 64)
