@@ -181,7 +181,8 @@ def _large_parts(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarra
     )
     _, part = scipy.sparse.csgraph.connected_components(links, directed=False)
     sizes = np.bincount(part, minlength=part.max() + 1)
-    kept = (sizes >= max(SMALL_PART * count, 1))[part[triangles[:, 0]]]
+    least = min(SMALL_PART * count, sizes.max())  # among small parts alone the largest is none
+    kept = (sizes >= least)[part[triangles[:, 0]]]
     triangles = triangles[kept]
     used, renamed = np.unique(triangles, return_inverse=True)
     return vertices[used], renamed.reshape(-1, 3)

@@ -266,3 +266,17 @@ def test_a_surface_of_gaussians_encloses_them() -> None:
     corners = vertices[triangles]
     volume = (corners[:, 0] * np.cross(corners[:, 1], corners[:, 2])).sum() / 6
     assert volume > 4 / 3 * np.pi * np.prod(axes)  # filled: no second wall inside
+
+
+def test_a_surface_may_be_of_small_parts_alone() -> None:
+    grid = torch.cartesian_prod(*[torch.linspace(-0.45, 0.45, 5)] * 3)
+    dust = Gaussians(
+        means=grid,
+        log_scales=torch.full((125, 3), -3.6),
+        quats=torch.tensor([1.0, 0, 0, 0]).expand(125, 4).clone(),
+        opacity_logits=torch.full((125,), 4.0),
+        sh=torch.zeros(125, 1, 3),
+    )
+    vertices, triangles = extract_surface(dust)
+    assert len(triangles)
+    assert len(np.unique(triangles)) == len(vertices)
