@@ -191,10 +191,18 @@ class MaterialReader:
                             hint="shrink the texture, e.g. gltf-transform resize",
                         )
                     document.count_decoded(where, image.size[0] * image.size[1] * 24)
-                    return np.array(image.convert("RGBA"), dtype=np.uint8)
+                    return _rgba(image)
         except LimitError:
             raise
         except Image.DecompressionBombError as error:
             raise LimitError(f"{document.path}: {where}: {error}") from None
         except Exception as error:  # noqa: BLE001 - Pillow's decoders raise many types
             raise document.fail(where, "a PNG, JPEG or WebP image", str(error)) from None
+
+
+def _rgba(image: Image.Image) -> np.ndarray:
+    """[h,w,4] uint8."""
+    if image.mode.startswith("I"):  # grey of 16 bits, which `convert` would cut off at 255
+        grey = np.rint(np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8)
+        return np.stack([grey, grey, grey, np.full_like(grey, 255)], axis=-1)
+    return np.array(image.convert("RGBA"), dtype=np.uint8)

@@ -196,6 +196,19 @@ def test_materials(tmp_path: Path) -> None:
     assert mesh.uvs[:, :2] == pytest.approx(np.array([[0.5, 0], [2.5, 0], [0.5, 1]]))
 
 
+def test_a_grey_texture_of_16_bits(tmp_path: Path) -> None:
+    glb = Glb()
+    glb.mesh()["material"] = 0
+    grey = np.array([[0, 257, 25700], [32768, 65278, 65535]], np.uint16)
+    colour = {"baseColorTexture": {"index": glb.image(grey)}}
+    glb.root["materials"] = [{"pbrMetallicRoughness": colour}]
+    texture = load_gltf(glb.save(tmp_path / "a.glb")).materials[0].texture
+    assert texture is not None
+    wanted = np.array([[0, 1, 100], [128, 254, 255]])
+    assert np.array_equal(texture.levels[0][..., :3], np.stack([wanted] * 3, axis=-1))
+    assert (texture.levels[0][..., 3] == 255).all()
+
+
 def test_only_the_default_scene_is_drawn(tmp_path: Path) -> None:
     glb = Glb()
     glb.mesh()
