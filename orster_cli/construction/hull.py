@@ -149,10 +149,10 @@ def _view_colors(clip: OrbitClip, points: Tensor, normals: Tensor, spacing: floa
     for i in range(len(clip)):
         uv, depth = project(points, clip.cameras, i)
         cell = max(1.0, float(spacing * clip.cameras.K[i, 0, 0] / depth.mean()) * 1.5)
-        columns = int(clip.cameras.width / cell) + 2
-        bins = (uv / cell).long().clamp(0, columns - 1)
-        key = bins[:, 1] * columns + bins[:, 0]
-        nearest = torch.full((columns * columns,), torch.inf).scatter_reduce(
+        columns, rows = (int(n / cell) + 2 for n in (clip.cameras.width, clip.cameras.height))
+        column, row = (uv / cell).long().unbind(dim=1)
+        key = row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)
+        nearest = torch.full((rows * columns,), torch.inf).scatter_reduce(
             0, key, depth, reduce="amin"
         )
         visible = depth <= nearest[key] + 2.5 * spacing

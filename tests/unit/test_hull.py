@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orster_cli.construction.hull import distance_inside, project, surface_points
+from orster_cli.construction.hull import _view_colors, distance_inside, project, surface_points
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
@@ -77,3 +77,19 @@ def test_the_distance_inside_a_mask_is_that_of_all_pairs(share: float) -> None:
     assert found.dtype == torch.float32
     assert torch.equal(found, _distance_by_pairs(mask).float())
     assert float(distance_inside(torch.ones(9, 9, dtype=torch.bool)).max()) == 5.0
+
+
+def test_points_low_in_a_tall_picture_have_its_colours() -> None:
+    """A leaning plate on the left, red; the picture is blue on the right. The plate hides nothing of
+    itself, so that no point has the mean colour."""
+    cameras = orbit_cameras(torch.zeros(1), width=24, height=96)
+    left = torch.arange(24) < 12
+    frames = torch.stack([left, torch.zeros(24), ~left]).float()[None, :, None].expand(1, 3, 96, 24)
+    clip = OrbitClip(
+        frames=frames, alpha=torch.ones(1, 1, 96, 24), cameras=cameras, times=torch.zeros(1)
+    )
+    x, z = torch.linspace(-0.1, -0.05, 6), torch.linspace(-0.5, 0.5, 80)
+    points = torch.stack([x.repeat(80), 0.6 * z.repeat_interleave(6), z.repeat_interleave(6)], 1)
+    normals = torch.tensor([0.0, -1.0, 0.6]).expand(len(points), 3)
+    colors = _view_colors(clip, points, normals / 1.36**0.5, 0.0125)
+    assert torch.allclose(colors, torch.tensor([1.0, 0.0, 0.0]), atol=0.02)
