@@ -86,7 +86,7 @@ class _Build:
         self._materials()
         joints = [] if self.bones is None else self.bones.nodes()
         groups: dict[tuple[int, int], list[tuple[Instance, slice]]] = {}
-        for instance, part in zip(self.source.scene.instances, self.source.slices(), strict=True):
+        for instance, part in self.source.slices.items():
             groups.setdefault((instance.node, instance.copy), []).append((instance, part))
         nodes = [self._node(number, group, joints) for (number, _), group in groups.items()]
         self.out.root["scenes"] = [{"nodes": [*nodes, *joints[:1]]}]
@@ -162,7 +162,7 @@ class _Build:
     def _node(self, number: int, group: list[tuple[Instance, slice]], joints: list[int]) -> int:
         """A node with the drawn primitives of node `number` of the source, at its place in the world."""
         source = self.document.items("nodes")[number]
-        world = group[0][0].matrix(self.source.world)
+        world = group[0][0].matrix(self.source.pose[0])
         posed = any(self._is_posed(instance) for instance, _ in group) or not is_trs(world)
         posed |= self.motion.skin is not None and bool(np.linalg.det(world[:3, :3]) < 0)
         entries = [self._primitive(instance, part, posed, world) for instance, part in group]
@@ -189,8 +189,7 @@ class _Build:
         """Whether the file moves this instance by more than its node."""
         if instance.skin is not None and instance.primitive.joints is not None:
             return True
-        weights = self.source.scene.pose(self.source.clip, self.source.seconds)[1]
-        active = weights.get(instance.node)
+        active = self.source.pose[1].get(instance.node)
         moved = instance.primitive.target_positions is not None and active is not None
         return bool(moved and np.abs(active).max(initial=0.0) > 0)
 

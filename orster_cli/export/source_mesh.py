@@ -6,6 +6,7 @@ turned to +Z up, then one scale and one offset. V vertices of all drawn primitiv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,27 +55,39 @@ class SourceMesh:
         return mesh.transformed(self.normalization.scale, self.normalization.offset)
 
     @cached_property
-    def world(self) -> np.ndarray:
-        """[N,4,4] matrices of the file's nodes in the pose, +Y up."""
-        return self.scene.pose(self.clip, self.seconds)[0]
+    def pose(self) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        """[N,4,4] matrices of the file's nodes in the pose, +Y up, and the morph weights by node."""
+        return self.scene.pose(self.clip, self.seconds)
 
     def to_file(self, displacements: np.ndarray) -> np.ndarray:
         """[...,3] displacements in the asset's coordinates, in the file's units and axes."""
         return displacements / self.normalization.scale @ TO_Z_UP
 
-    def slices(self) -> list[slice]:
+    @cached_property
+    def slices(self) -> dict[Instance, slice]:
         """The vertices of each instance of `scene`."""
-        ends = np.cumsum([len(i.primitive.positions) for i in self.scene.instances]).tolist()
-        return [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+        return _slices(
+            self.scene.instances, [len(i.primitive.positions) for i in self.scene.instances]
+        )
+
+    @cached_property
+    def _faces(self) -> dict[Instance, slice]:
+        """The triangles of each instance of `scene`."""
+        return _slices(
+            self.scene.instances, [len(i.primitive.triangles) for i in self.scene.instances]
+        )
 
     def triangles_of(self, instance: Instance) -> np.ndarray:
         """[F,3] the triangles of an instance of `scene` in the pose, by its own vertices."""
-        parts = zip(self.scene.instances, self.slices(), strict=True)
-        first = next(part.start for other, part in parts if other is instance)
-        found: np.ndarray = self.mesh.triangles
-        count = len(instance.primitive.positions)
-        inside = (found[:, 0] >= first) & (found[:, 0] < first + count)
-        return found[inside] - first
+        found: np.ndarray = self.mesh.triangles[self._faces[instance]] - self.slices[instance].start
+        return found
+
+
+def _slices(instances: Sequence[Instance], counts: list[int]) -> dict[Instance, slice]:
+    """Where the `counts` of each instance are, one after another."""
+    ends = np.cumsum(counts).tolist()
+    parts = [slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    return dict(zip(instances, parts, strict=True))
 
 
 def open_source_mesh(

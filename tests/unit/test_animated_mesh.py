@@ -13,7 +13,8 @@ from orster_cli.export.mesh_file import read_back_error
 from orster_cli.export.skinning import Skinning
 from orster_cli.export.source_mesh import SourceMesh, open_source_mesh
 from orster_cli.gltf.container import read_gltf
-from orster_cli.gltf.load import load_gltf
+from orster_cli.gltf.load import load_gltf, read_scene
+from orster_cli.gltf.scene import Scene
 from tests.helpers.glb import TRIANGLE, UP, Glb, skinned
 from tests.helpers.validator import validate
 
@@ -158,6 +159,27 @@ def test_primitives_that_share_vertices_are_not_written_whole_each(tmp_path: Pat
     for name in ("vertices", "normals", "uvs"):
         old, new = (getattr(one, name)[one.triangles] for one in (before, after))
         assert np.allclose(old, new, atol=1e-6)
+
+
+def test_many_objects_in_a_file_take_time_once_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glb = textured()
+    glb.root["nodes"] += [
+        {"mesh": 0, "scale": [1, 1, -1], "translation": [k, 0, 0]} for k in range(40)
+    ]
+    glb.root["scenes"] = [{"nodes": [0, *range(3, 43)]}]
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    motion, poses = motion_of(source), []
+    pose = Scene.pose
+    monkeypatch.setattr(Scene, "pose", lambda *given: poses.append(given) or pose(*given))
+    data, _ = write_animated_mesh(source, motion, name="swing")
+    assert len(poses) <= 2  # not one for each of the 84 primitives
+    path = tmp_path / "out.glb"
+    path.write_bytes(data)
+    assert read_back_error(path, source, motion) < 1e-6
+    again = read_scene(read_gltf(path), unweld=False).evaluate(None, 0.0)
+    assert np.array_equal(again.triangles, source.mesh.triangles)
 
 
 def test_a_skin_moves_it_too_and_keeps_the_bytes(source: SourceMesh, tmp_path: Path) -> None:
