@@ -3,7 +3,8 @@
 Three stages over one step counter: `static` fits the canonical Gaussians to the object at time 0,
 `coarse` the deformation with L_hex (Eq. 17), `fine` both with L_gs (Eq. 18). Each step renders one
 view. Random numbers are derived from (seed, step), so that a fit resumed from a checkpoint gives the
-same bytes as an uninterrupted one.
+same bytes as an uninterrupted one, unless it diverges before its next snapshot: a rollback then goes to the
+checkpoint, which is later than the snapshot that an uninterrupted fit goes back to.
 
 N Gaussians, H W pixels.
 """
