@@ -53,8 +53,7 @@ def source_object(asset: Artifact) -> SourceObject | None:
     if kept is not None:
         return SourceObject(kept)
     for entry in named_objects(asset):
-        folders = [Path(), *asset.path.resolve().parents[:2]]
-        for folder in folders:
+        for folder in _near(asset):
             path = folder / entry.name
             same = path.is_file() and path.stat().st_size == entry.size
             if same and hash_file(path)[0] == entry.sha256:
@@ -73,7 +72,7 @@ def chosen_object(asset: Artifact, path: Path, clip: int | None = None) -> Sourc
 
 
 def placement_of(asset: Artifact) -> Placement | None:
-    """Where the object of the asset's first clip stands in its dataset, if that lies beside the asset."""
+    """Where the object of the asset's first clip stands in its dataset, if that lies near the asset."""
     from orster_cli.inputs.placement import recorded_placement
 
     for folder, manifest in _parents(asset):
@@ -128,12 +127,18 @@ def _shown(asset: Artifact) -> list[tuple[str, int]]:
 
 
 def _parents(asset: Artifact) -> Iterator[tuple[Path, Manifest]]:
-    """The artifacts that the asset was made from, as far as they lie beside it: folders and manifests."""
+    """The artifacts that the asset was made from, as far as they are near it: folders and manifests."""
     for parent in asset.manifest.parents:
-        folder = asset.path.resolve().parent / Path(parent.name).name
-        try:
-            manifest = read_manifest(folder)
-        except (InputError, OSError):
-            continue
-        if manifest.id == parent.id:
-            yield folder, manifest
+        for folder in (near / Path(parent.name).name for near in _near(asset)):
+            try:
+                manifest = read_manifest(folder)
+            except (InputError, OSError):
+                continue
+            if manifest.id == parent.id:
+                yield folder, manifest
+                break
+
+
+def _near(asset: Artifact) -> list[Path]:
+    """Where what the asset was made from is sought: its folder's, the one above, the current one."""
+    return [*asset.path.resolve().parents[:2], Path()]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orster_cli.artifacts.store import Artifact, begin
+import pytest
+
+from orster_cli.artifacts.store import Artifact, begin, open_artifact
 from orster_cli.dataset.sources import find_sources
 from orster_cli.inputs.files import input_file
 from orster_cli.inputs.objects import SourceObject, animation_of, named_objects, source_object
@@ -43,6 +45,18 @@ def test_an_asset_of_a_dataset_of_many_objects_gets_its_own(tmp_path: Path) -> N
     (tmp_path / "creature.glb").unlink()
     assert source_object(asset) is None
     assert [one.name for one in named_objects(asset)] == ["creature.glb"]  # what is said to be lost
+
+
+def test_what_it_was_made_from_may_lie_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asset = asset_of(tmp_path, ["b-00:dynamic"], ["a.glb", "b.glb"])
+    elsewhere = tmp_path / "some" / "other" / "place" / "asset"
+    elsewhere.parent.mkdir(parents=True)
+    moved = open_artifact(asset.path.rename(elsewhere))
+    assert source_object(moved) is None
+    monkeypatch.chdir(tmp_path)
+    assert source_object(moved) == SourceObject(Path("b.glb"), 0)
 
 
 def test_the_first_clip_names_the_object(tmp_path: Path) -> None:
