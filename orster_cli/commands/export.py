@@ -301,8 +301,7 @@ def _job(
             sink.warn("--mesh is used by glb alone")
     elif wants_mesh:
         found = source_object(artifact)
-        lost = named_objects(artifact) if found is None else []
-        if lost:
+        if found is None and (lost := named_objects(artifact)):
             sink.warn(
                 f"the asset came from {lost[0].name}, which is not here: --mesh {lost[0].name} exports "
                 "that very mesh"
