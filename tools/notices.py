@@ -42,7 +42,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Export": ("export.", "commands.export"),
     "The hub": ("hub.", "commands.push", "commands.pull"),
     "Many at once": ("commands.run", "fanout."),
-    "Commands, gallery and machine": ("commands.", "gallery.", "core."),
+    "Commands, gallery and machine": ("artifacts.", "commands.", "gallery.", "core."),
 }  # fmt: skip
 
 # the functions that say what is written elsewhere -> who writes it: functions that return it, constants
