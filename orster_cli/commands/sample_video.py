@@ -194,10 +194,12 @@ class Sampling:
         return cls(plan, given.device)
 
     def sampler(self, stage: Stage) -> Sampler:
-        """The model, loaded once."""
+        """The model, loaded once; it stops between two steps, and leaves the clips that it finished."""
+        from orster_cli.core.stopping import StopsAtSteps
+
         if self._sampler is None:
-            cfg = stage.resolved.config.sample
-            self._sampler = self.plan.sampler(cfg, device=self.device, reporter=stage.out)
+            cfg, reporter = stage.resolved.config.sample, StopsAtSteps(stage.out, stage.stop)
+            self._sampler = self.plan.sampler(cfg, device=self.device, reporter=reporter)
         return self._sampler
 
     def draft(
