@@ -13,6 +13,7 @@ from orster_cli.ui.options import SETTINGS, StageRun, command
 
 if TYPE_CHECKING:
     from orster_cli.commands.stage import Stage
+    from orster_cli.core.stopping import StopFlag
     from orster_cli.inputs.models import OpenedModel
 
 ORBITS, FIRST = "orbits", "first"  # folder of the further orbits; the asset that they start from
@@ -74,7 +75,7 @@ def generate(
     if named is None:
         first.out.info(f"writing {out}/ (choose another folder with -o)")
     clips = [out / "clip", *further]
-    second = _construct_stage(run, out / "asset", clips, condition, preset)
+    second = _construct_stage(run, out / "asset", clips, condition, preset, first.stop)
     planned: list[Path] = []
 
     def assets_of_the_clip() -> tuple[dict[str, Any], str]:
@@ -127,8 +128,9 @@ def _sample_stage(
     condition: ConditionOptions,
     starts: list[Path],
     azimuth_start: float | None = None,
+    stop: StopFlag | None = None,
 ) -> Stage:
-    """The stage that samples the clip `out` from `starts`."""
+    """The stage that samples the clip `out` from `starts`. `stop`: that of the command's first stage."""
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import sampling_of
 
@@ -142,14 +144,20 @@ def _sample_stage(
         flags={"sample.motion": condition.motion, "sample.azimuth_start": azimuth_start},
         template=None,
         model=sampling_of(model),
+        stop=stop,
         **run.for_stage(),
     )
 
 
 def _construct_stage(
-    run: StageRun, out: Path, clips: list[Path], condition: ConditionOptions, preset: str | None
+    run: StageRun,
+    out: Path,
+    clips: list[Path],
+    condition: ConditionOptions,
+    preset: str | None,
+    stop: StopFlag,
 ) -> Stage:
-    """The stage that constructs `clips` into `out`."""
+    """The stage that constructs `clips` into `out`. `stop`: that of the command's first stage."""
     from orster_cli.commands.stage import Stage
     from orster_cli.config.load import preset_template
     from orster_cli.inputs.models import sampling_of
@@ -164,6 +172,7 @@ def _construct_stage(
         flags={"construct.seed": condition.seed},
         template=preset_template(preset),
         model=sampling_of(model),  # for the static orbit
+        stop=stop,
         **run.for_stage(),
     )
 
@@ -192,7 +201,7 @@ def _sample_further(
 
     clip = first.out_path
     asset = clip.parent / ORBITS / FIRST
-    stages = [_construct_stage(run, asset, [clip], condition, FIRST_PRESET)]
+    stages = [_construct_stage(run, asset, [clip], condition, FIRST_PRESET, first.stop)]
     construct_asset(
         stages[0],
         [str(clip)],
@@ -209,7 +218,8 @@ def _sample_further(
         condition = replace(condition, image=None, object_=at_rest)
     begin = first.resolved.config.sample.azimuth_start
     for folder, ahead in folders.items():
-        stage = _sample_stage(run, folder, condition, [asset], azimuth_start=begin + ahead)
+        azimuth = begin + ahead
+        stage = _sample_stage(run, folder, condition, [asset], azimuth, first.stop)
         sampling = Sampling.of(condition, model, stage, start=str(asset))
         sample_clip(stage, sampling, condition.seed, announce=False)
         stages.insert(0, stage)

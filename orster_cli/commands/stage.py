@@ -73,11 +73,13 @@ class Stage:
         model: Path | None = None,
         several: bool = False,
         update: bool = False,
+        stop: StopFlag | None = None,
     ) -> Stage:
         """Resolve the config, open the output sink and handle signals.
 
         `several`: `out` is a folder of artifacts, which are planned and checked one by one; `update`: an
-        artifact of other inputs or settings is replaced.
+        artifact of other inputs or settings is replaced; `stop`: that of an earlier stage of the command,
+        which handles the signals for both.
         ConflictError: `out` must not be written (`check_output`)."""
         resolved = resolve(
             template=template,
@@ -95,7 +97,10 @@ class Stage:
         else:
             check_output(out, kind=kind, reads=read)
         stage = cls(section, command, kind, read, out, resolved, sink, force, dry_run, update)
-        listen(stage.stop, sink)
+        if stop is None:
+            listen(stage.stop, sink)
+        else:  # handlers of a second flag would leave the first stage, and those after this one, unasked
+            stage.stop = stop
         return stage
 
     def plan(

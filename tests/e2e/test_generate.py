@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orster_cli.artifacts.store import open_artifact
+from orster_cli.commands import construct, sample_video
+from orster_cli.commands.stage import Stage
 from orster_cli.core.reporting import Silent
 from orster_cli.inputs.models import SHIPPED, sampling_of
 from orster_cli.io.clip_files import read_clip
@@ -94,3 +99,22 @@ def test_several_orbits_start_from_an_asset_of_the_first_and_are_fitted_together
     said = orster(capsys, *line, "-o", str(tmp_path / "one"), "--set", f"sample.steps={STEPS}")
     assert said.code == 0, said.err
     assert said.data["id"] == clips[1].id
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3], ids=["clip", "first", "further", "asset"])
+def test_an_interrupt_is_heard_by_each_of_the_steps(
+    at: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bool] = []
+
+    def step(stage: Stage, *_: Any, **__: Any) -> None:
+        if len(heard) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        heard.append(stage.stop.requested)
+
+    monkeypatch.setattr(sample_video, "sample_clip", step)
+    monkeypatch.setattr(construct, "construct_asset", step)
+    monkeypatch.setattr(sample_video.Sampling, "of", lambda *_, **__: None)
+    said = orster(capsys, "generate", "a frog", "--orbits", "2", "-o", tmp_path / "frog", "--json")
+    assert said.code == 0, said.err
+    assert heard == [False] * at + [True] * (4 - at)
