@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from orster_cli.artifacts.hashing import hash_file, hash_files
-from orster_cli.artifacts.manifest import InputFile, Kind
+from orster_cli.artifacts.manifest import MANIFEST, InputFile, Kind
 from orster_cli.artifacts.store import Artifact, open_artifact
 from orster_cli.core.errors import InputError, IntegrityError
 from orster_cli.core.names import printable
@@ -21,6 +22,21 @@ def input_file(path: Path) -> InputFile:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     return InputFile(name=printable(path.name), size=size, sha256=digest)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files below `folder` that belong to it, in the order of their paths: no hidden ones, and none in
+    hidden folders or in artifacts, since what is made of `folder`, and its drafts, may lie in it."""
+    found: list[Path] = []
+    for above, folders, names in os.walk(folder):
+        path = Path(above)
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not (path / name / MANIFEST).is_file()
+        ]
+        found += [path / name for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
 
 
 def open_intact(path: Path, kind: Kind) -> Artifact:
