@@ -72,14 +72,16 @@ class Item:
         return Path(self.text if os.path.lexists(self.text) else self.text.partition("#")[0])
 
 
-def find_items(over: Path, command: str) -> tuple[list[Item], int]:
+def find_items(over: Path, command: str, out: Path | None = None) -> tuple[list[Item], int]:
     """The items of `over` that `command` reads, each with an id of its own, and the number of files that
-    are left out. InputError: there are none."""
+    are left out. What lies in `out`, a folder in `over`, was made of these items and is none.
+
+    InputError: there are none."""
     reads = READS[command]
     left_out = 0
     if over.is_dir():
         named = []
-        for name, text, form in _in_folder(over.absolute(), reads):
+        for name, text, form in _in_folder(over.absolute(), reads, out):
             if form:
                 named.append((name, text, form))
             else:
@@ -124,8 +126,9 @@ def _in_list(path: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
         yield key or found.stem, text, _form(found)
 
 
-def _in_folder(root: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
-    """(name, text, form) of everything below `root`; form "" of what is left out."""
+def _in_folder(root: Path, reads: Reads, out: Path | None) -> Iterator[tuple[str, str, str]]:
+    """(name, text, form) of everything below `root`, but not below `out`; form "" of what is left out."""
+    made = None if out is None else os.path.realpath(out)
     for folder, folders, files in os.walk(root):
         path = Path(folder)
         kind = artifact_kind(path) if MANIFEST in files else None
@@ -134,7 +137,11 @@ def _in_folder(root: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
             folders.clear()
             yield from _artifact(path, root, kind, reads)
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(path / name) != made
+        )
         for name in sorted(files):
             file = path / name
             fits = not name.startswith(".") and reads.file(file)

@@ -164,6 +164,21 @@ def test_nothing_to_do_is_an_error(tmp_path: Path) -> None:
         find_items(tmp_path / "none", "construct")
 
 
+def test_what_is_made_in_the_folder_of_the_items_is_no_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics" / "fish.png").touch()
+    first = find_items(tmp_path / "pics", "sample-video", tmp_path / "pics" / "out")
+    artifact(tmp_path / "pics" / "out" / "fish", "clip")
+    artifact(tmp_path / "pics" / "other" / "cow", "clip")
+    monkeypatch.chdir(tmp_path)
+    items, left_out = find_items(Path("pics"), "sample-video", Path("pics/out"))
+    assert [item.id for item in items] == [*(item.id for item in first[0]), "other-cow"]
+    assert left_out == 0
+    assert len(find_items(Path("pics/out"), "evaluate", Path("pics"))[0]) == 1
+
+
 def test_words_after_the_dashes() -> None:
     from orster_cli.commands.run_options import slurm_parameters, split_words
 
