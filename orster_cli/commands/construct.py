@@ -12,7 +12,7 @@ from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, StageRun, c
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
-    from orster_cli.commands.stage import Stage
+    from orster_cli.commands.stage import Planned, Stage
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.video import OrbitFlags
 
@@ -158,8 +158,9 @@ def construct_asset(
     model: OpenedModel | None,
     device: str,
     announce: bool = True,
+    plans: list[Planned] | None = None,
 ) -> Artifact | None:
-    """The asset of `clips`; None when there was nothing to do."""
+    """The asset of `clips`; None when there was nothing to do. `plans`: as for `Stage.plan`."""
     from orster_cli.core.devices import choose_device
     from orster_cli.inputs.clips import open_clip
     from orster_cli.inputs.construct_plan import plan_construct, run_construct
@@ -185,6 +186,7 @@ def construct_asset(
         seeds=plan.seeds,
         extra=plan.identity,
         announce=announce,
+        plans=plans,
     )
     if draft is None:
         return None

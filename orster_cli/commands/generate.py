@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,7 @@ from orster_cli.commands.condition_options import ConditionOptions, OptionalOut
 from orster_cli.ui.options import SETTINGS, StageRun, command
 
 if TYPE_CHECKING:
-    from orster_cli.commands.stage import Stage
+    from orster_cli.commands.stage import Planned, Stage
     from orster_cli.core.stopping import StopFlag
     from orster_cli.inputs.models import OpenedModel
 
@@ -76,27 +76,21 @@ def generate(
         first.out.info(f"writing {out}/ (choose another folder with -o)")
     clips = [out / "clip", *further]
     second = _construct_stage(run, out / "asset", clips, condition, preset, first.stop)
-    planned: list[Path] = []
-
-    def assets_of_the_clip() -> tuple[dict[str, Any], str]:
-        planned.append(second.out_path)
-        config = second.resolved.section("construct")
-        named = f"that clip and {len(further)} further orbits" if further else "that clip"
-        text = f"would write asset {second.out_path} from {named}\n\n{second.settings()}"
-        return {"asset": {"path": str(second.out_path), "config": config}}, text
-
-    sample_clip(first, sampling, condition.seed, announce=False, preview=assets_of_the_clip)
-    if planned:  # there is no clip yet that could be opened
-        return
-    if further and run.dry_run:
-        second.out.report(*assets_of_the_clip())
-        return
-    if further:
+    plans: list[Planned] = []
+    sample_clip(first, sampling, condition.seed, announce=False, plans=plans)
+    if further and not plans:
         for step in _sample_further(
-            first, condition, opened, run, further, static_orbit=static_orbit
+            first, condition, opened, run, further, plans, static_orbit=static_orbit
         ):
             second.out.goes_on_from(step.out)
     second.out.goes_on_from(first.out)
+    if plans:  # what follows from this one cannot be opened yet
+        config = second.resolved.section("construct")
+        named = f"that clip and {len(further)} further orbits" if further else "that clip"
+        text = f"would write asset {second.out_path} from {named}\n\n{second.settings()}"
+        asset = {"path": str(second.out_path), "config": config}
+        plans[0].say(second.out, {"asset": asset}, text)
+        return
     artifact = construct_asset(
         second,
         [str(clip) for clip in clips],
@@ -189,11 +183,14 @@ def _sample_further(
     model: OpenedModel,
     run: StageRun,
     folders: dict[Path, float],
+    plans: list[Planned],
     *,
     static_orbit: bool,
 ) -> list[Stage]:
     """Sample `folders` (see `_further_folders`) of the motion in the clip that `first` made: each starts
-    from a quick asset of that clip, seen by its own cameras. The stages that it took, the last first."""
+    from a quick asset of that clip, seen by its own cameras. The stages that it took, the last first.
+
+    A dry run ends at the first that it would write, and puts it into `plans`."""
     from orster_cli.commands.construct import construct_asset
     from orster_cli.commands.sample_video import Sampling, sample_clip
     from orster_cli.inputs.video import OrbitFlags
@@ -210,7 +207,10 @@ def _sample_further(
         model=model if static_orbit else None,
         device=condition.device,
         announce=False,
+        plans=plans,
     )
+    if plans:
+        return stages
     still = clip / STATIC
     if condition.object_ is None:
         # an image shows the first view of the first orbit alone
@@ -221,6 +221,8 @@ def _sample_further(
         azimuth = begin + ahead
         stage = _sample_stage(run, folder, condition, [asset], azimuth, first.stop)
         sampling = Sampling.of(condition, model, stage, start=str(asset))
-        sample_clip(stage, sampling, condition.seed, announce=False)
+        sample_clip(stage, sampling, condition.seed, announce=False, plans=plans)
         stages.insert(0, stage)
+        if plans:
+            break
     return stages

@@ -14,7 +14,7 @@ from orster_cli.ui.options import SETTINGS, TemplateRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact, Draft
-    from orster_cli.commands.stage import Preview, Stage
+    from orster_cli.commands.stage import Planned, Stage
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.sampling_plan import SamplingPlan
     from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
@@ -203,16 +203,21 @@ class Sampling:
         return self._sampler
 
     def draft(
-        self, stage: Stage, seed: int, *, announce: bool = True, preview: Preview | None = None
+        self,
+        stage: Stage,
+        seed: int,
+        *,
+        announce: bool = True,
+        plans: list[Planned] | None = None,
     ) -> Draft | None:
-        """The draft of one clip; None when there is nothing to do. `preview`: as for `Stage.plan`."""
+        """The draft of one clip; None when there is nothing to do. `plans`: as for `Stage.plan`."""
         return stage.plan(
             parents=self.plan.parents,
             inputs=self.plan.inputs,
             seeds={"noise": seed},
             extra=self.plan.identity,
             announce=announce,
-            preview=preview,
+            plans=plans,
         )
 
 
@@ -222,10 +227,10 @@ def sample_clip(
     seed: int,
     *,
     announce: bool = True,
-    preview: Preview | None = None,
+    plans: list[Planned] | None = None,
 ) -> Artifact | None:
-    """Make one clip; None when there was nothing to do. `preview`: as for `Stage.plan`."""
-    draft = sampling.draft(stage, seed, announce=announce, preview=preview)
+    """Make one clip; None when there was nothing to do. `plans`: as for `Stage.plan`."""
+    draft = sampling.draft(stage, seed, announce=announce, plans=plans)
     if draft is None:
         return None
     with draft:
@@ -243,11 +248,15 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
     """A clip for each seed below the output folder, several at once where the settings say so."""
     folder = stage.out_path
     waiting: list[tuple[int, Stage, Draft]] = []
+    plans: list[Planned] = []
     for seed in seeds:
         one = replace(stage, out_path=_seed_folder(folder, seed))
-        draft = sampling.draft(one, seed, announce=False)
+        draft = sampling.draft(one, seed, announce=False, plans=plans)
         if draft is not None:
             waiting.append((seed, one, draft))
+    if plans:
+        _say_plans(stage, plans, len(seeds))
+        return
     if waiting:
         sampler = sampling.sampler(stage)
         condition = sampling.plan.condition(sampler)
@@ -279,15 +288,29 @@ def _texts(
     given = [replace(condition, text=text) for text in texts]
     every = [Sampling.of(one, model, stage, start=start) for one in given]
     made = 0
+    plans: list[Planned] = []
     for number, (one, sampling) in enumerate(zip(stages, every, strict=True)):
         if number:
             sampling._sampler = every[
                 number - 1
             ]._sampler  # loaded once, at the first that needs it
-        made += sample_clip(one, sampling, condition.seed, announce=False) is not None
+        clip = sample_clip(one, sampling, condition.seed, announce=False, plans=plans)
+        made += clip is not None
+    if plans:
+        _say_plans(stage, plans, len(texts))
+        return
     values = {"status": "made" if made else "up to date", "path": str(stage.out_path)}
     text = f"{made} clips made, {len(texts) - made} up to date, in {stage.out_path}"
     stage.out.report({**values, "made": made, "clips": [str(one.out_path) for one in stages]}, text)
+
+
+def _say_plans(stage: Stage, plans: list[Planned], asked: int) -> None:
+    """What a dry run would make of the `asked` clips, as one result."""
+    done = asked - len(plans)
+    values = {"status": "dry run", "path": str(stage.out_path), "up_to_date": done}
+    text = f"{len(plans)} clips would be made, {done} are up to date, in {stage.out_path}"
+    parts = [*(plan.lines for plan in plans), plans[0].settings, text]
+    stage.out.result({**values, "clips": [plan.values for plan in plans]}, "\n\n".join(parts))
 
 
 def _write(

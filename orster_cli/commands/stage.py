@@ -37,6 +37,21 @@ from orster_cli.ui.out import Human, Out, Table
 Preview = Callable[[], tuple[dict[str, Any], str]]  # what a dry run adds, as values and as text
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What a dry run says of one artifact: `values` as JSON; `lines`, what would be written from what; and
+    the `settings`, as TOML."""
+
+    values: dict[str, Any]
+    lines: str
+    settings: str
+
+    def say(self, out: Out, values: dict[str, Any], text: str) -> None:
+        """Print it, with what else there is to say."""
+        parts = (self.lines, self.settings, text)
+        out.result({**self.values, **values}, "\n\n".join(filter(None, parts)))
+
+
 @dataclass
 class Stage:
     """One run of one stage command, which writes an artifact of `kind` and reads the paths `reads`."""
@@ -112,11 +127,13 @@ class Stage:
         extra: dict[str, Any] | None = None,
         announce: bool = True,
         preview: Preview | None = None,
+        plans: list[Planned] | None = None,
     ) -> Draft | None:
         """The draft to build in; None when there is nothing to do, which is reported here.
 
         `extra`: what the result depends on in addition to the section's settings; `announce`: report
-        that it is up to date; `preview`: what a dry run prints in addition, as values and as text."""
+        that it is up to date; `preview`: what a dry run prints in addition, as values and as text;
+        `plans`: where a dry run of several artifacts puts what it would print."""
         config = {self.section: self.resolved.recorded(self.section), **(extra or {})}
         start = partial(
             begin,
@@ -144,18 +161,15 @@ class Stage:
             self.out.report(values, f"{self.out_path}: up to date")
             return None
         if self.dry_run:
-            more = preview() if preview is not None else ({}, "")
-            self._print_plan(draft, parents or [], inputs or [], more)
+            planned = self._planned(draft, parents or [], inputs or [])
+            if plans is None:
+                planned.say(self.out, *(preview() if preview is not None else ({}, "")))
+            else:
+                plans.append(planned)
             return None
         return draft
 
-    def _print_plan(
-        self,
-        draft: Draft,
-        parents: list[Parent],
-        inputs: list[InputFile],
-        more: tuple[dict[str, Any], str],
-    ) -> None:
+    def _planned(self, draft: Draft, parents: list[Parent], inputs: list[InputFile]) -> Planned:
         lines = [f"would write {self.kind} {self.out_path} (request {draft.request[:12]})"]
         lines += [f"  from {p.kind} {p.name} {p.id[:12]}" for p in parents]
         lines += [f"  from {i.name} {i.sha256[:12]} ({i.size:,} bytes)" for i in inputs]
@@ -167,10 +181,8 @@ class Stage:
             "config": self.resolved.section(self.section),
             "parents": [p.model_dump() for p in parents],
             "inputs": [i.model_dump() for i in inputs],
-            **more[0],
         }
-        parts = ["\n".join(lines), self.settings(), more[1]]
-        self.out.result(values, "\n\n".join(filter(None, parts)))
+        return Planned(values, "\n".join(lines), self.settings())
 
     def settings(self) -> str:
         """The section's settings that are no defaults, as TOML, and how many are."""

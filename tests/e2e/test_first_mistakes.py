@@ -294,6 +294,22 @@ def test_a_dry_run_of_generate_plans_the_clip_and_the_asset(here: Path, capsys: 
     assert values["asset"]["config"]["gaussians"] > 0
 
 
+def test_a_dry_run_of_several_clips_is_one_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts.txt").write_text("a frog jumping\na frog walking\n")
+    for words, count in (("a frog", "--seeds", "0-2"), 3), (("--texts", "texts.txt"), 2):
+        dry = ("sample-video", *words, "-o", "out", "-n")
+        values = orster(capsys, *dry, "--json").data
+        assert (values["status"], values["path"], values["up_to_date"]) == ("dry run", "out", 0)
+        assert len({clip["path"] for clip in values["clips"]}) == count
+        said = orster(capsys, *dry)
+        assert said.out.count("would write clip out/") == count
+        assert said.out.count("[sample]") == 1
+        assert f"{count} clips would be made, 0 are up to date, in out" in said.out
+
+
 def test_verify_looks_into_a_folder_of_artifacts(tmp_path: Path, capsys: Capture) -> None:
     for name, kind in (("frog/clip", "clip"), ("frog/asset", "asset"), ("report", "report")):
         make(tmp_path / name, kind=kind)
