@@ -115,6 +115,8 @@ def sample_video(
     condition = condition.with_text()
     if texts is not None and (condition.text is not None or seeds is not None):
         raise ConfigError("--texts: not with another text or --seeds")
+    if seeds is not None and condition.seed:
+        raise ConfigError("--seed: not with --seeds, which lists all of them")
     if sampler.strength is not None and start is None:
         raise ConfigError(
             "--strength: of what?", hint="give a clip or an asset to begin from: --start asset/"

@@ -127,6 +127,22 @@ MISTAKES = {
     "export clip --to glb": (3, "of kind asset, got clip", "orster construct clip"),
     "export nosuch --to glb": (3, "found nothing of that name", "orster list"),
     "show note.txt": (3, "found a file", "the folder that it lies in"),
+    "evaluate --compare report report --fail-under psnr=99 -o cmp --metrics x": (
+        2,
+        "-o, --metrics, --fail-under: not with --compare",
+        "",
+    ),
+    "prepare-data dataset --merge -o out --captions n.csv --workers 3 --set prepare.frames=9": (
+        2,
+        "--captions, --workers, --set: not with --merge",
+        "",
+    ),
+    "prepare-data dataset --merge -o out --shard 1/2 --elevation 0": (
+        2,
+        "--shard, --elevation: not with --merge",
+        "",
+    ),
+    "sample-video frog --seed 5 --seeds 0-1": (2, "--seed: not with --seeds", ""),
     "evaluate --compare asset report": (3, "of kind report, got asset", "-o report/"),
     "generate --object frogs --text x -o out": (
         3,
