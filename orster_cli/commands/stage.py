@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from orster_cli.artifacts.store import Artifact, Draft, begin
 from orster_cli.config.load import DEFAULT, Resolved, find_template, resolve, to_toml
 from orster_cli.core.errors import ConflictError
 from orster_cli.core.stopping import StopFlag
+from orster_cli.ui.errors import TERMINATED
 from orster_cli.ui.out import Human, Out, Table
 
 Preview = Callable[[], tuple[dict[str, Any], str]]  # what a dry run adds, as values and as text
@@ -209,6 +210,21 @@ class Stage:
             shown += [f"next: {next_step}"] if next_step and not self.update else []
         about = {"status": "made", "kind": artifact.kind, "id": artifact.id}
         self.out.result({**about, "path": str(artifact.path), **(values or {})}, shown)
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM is an exception inside, so that drafts are removed on the way out; exit code 143."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def listen(stop: StopFlag, out: Out) -> None:
