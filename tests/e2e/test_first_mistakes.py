@@ -427,6 +427,14 @@ def test_a_projects_settings_are_those_of_its_template_with_their_meaning(
     assert all(lines[i - 1].startswith("# ") for i in settings)
 
 
+def test_a_projects_settings_may_be_none(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "mine.toml").write_text('[sample]\nmotion = "none"\n')
+    assert orster(capsys, "init", tmp_path / "p", "--template", tmp_path / "mine.toml").code == 0
+    found = resolve(file=tmp_path / "p" / "orster.toml")
+    assert found.config.sample.motion is None
+    assert found.origins["sample.motion"] != "default"
+
+
 def test_an_update_replaces_what_other_settings_made(
     here: Path, tmp_path: Path, capsys: Capture
 ) -> None:
