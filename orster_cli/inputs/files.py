@@ -11,14 +11,18 @@ from orster_cli.artifacts.store import Artifact, open_artifact
 from orster_cli.core.errors import InputError, IntegrityError
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Silent
+from orster_cli.core.system_errors import no_permission
 
 
 def input_file(path: Path) -> InputFile:
-    """A foreign file as a hashed input; InputError where it cannot be read.
+    """A foreign file as a hashed input; InputError where it cannot be read, MissingResourceError where it
+    may not be.
 
     Bytes of its name that are no text are replaced: a manifest holds text."""
     try:
         digest, size = hash_file(path)
+    except PermissionError as error:
+        raise no_permission(path) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     return InputFile(name=printable(path.name), size=size, sha256=digest)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from orster_cli.construction.hull import EXTENT, sides_touched
-from orster_cli.core.errors import InputError, LimitError, MissingResourceError
+from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.reporting import Reporter
-from orster_cli.core.system_errors import SYSTEM
+from orster_cli.core.system_errors import no_permission
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.inputs.assumed_orbit import OrbitFlags as OrbitFlags
@@ -169,9 +169,7 @@ def refuse_other_files(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(512)
     except PermissionError as error:
-        raise MissingResourceError(
-            f"{path}: no permission to read it", hint=f"chmod u+r {named}", code=SYSTEM
-        ) from error
+        raise no_permission(path) from error
     if start.startswith(b"\xff\xd8\xff"):
         raise one_picture(path)
     if start.startswith(b"glTF") or path.suffix.lower() in MESHES:

@@ -22,6 +22,7 @@ from torch import Tensor
 from orster_cli.core.compositing import WHITE, over
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
+from orster_cli.core.system_errors import no_permission
 
 VISIBLE, PADDING = 0.15, 2  # difference to the background; pixels around the object
 LEAST_SEEN, MOST_SEEN = 0.002, 0.95  # share of pixels that an object takes
@@ -40,7 +41,8 @@ def read_image(
     frames. `where` names the image in errors.
 
     EXIF rotation is applied; palette, grey and CMYK images become RGB(A). InputError: another format,
-    truncated or damaged; LimitError: too large, refused before decoding."""
+    truncated or damaged; LimitError: too large, refused before decoding; MissingResourceError: no
+    permission."""
     where = where or str(source)
     with open_image(source, where=where, formats=formats) as image:
         image.load()
@@ -73,8 +75,8 @@ def open_image(
         *most, last = (name.replace("WEBP", "WebP") for name in formats)
         known = f"{', '.join(most)} or {last}" if most else last
         raise InputError(f"{where}: expected a {known} image", code="E-IMAGE") from error
-    except PermissionError:
-        raise  # it is not damaged: the message of the operating system says what is wrong
+    except PermissionError as error:
+        raise no_permission(Path(where) if isinstance(source, bytes) else source) from error
     except _DAMAGE as error:
         raise InputError(
             f"{where}: the image is damaged or cut short: {error}",
