@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -146,7 +147,8 @@ def _turns(orbit: OrbitOptions) -> float | None:
 def look_at(asset: Path) -> str:
     """What to open first: the viewer, or the preview of an asset without one."""
     page = asset / "viewer.html"
-    return f"open {page}" if page.is_file() else f"look at {asset / 'preview.mp4'}"
+    found = page if page.is_file() else asset / "preview.mp4"
+    return f"{'open' if found == page else 'look at'} {shlex.quote(str(found))}"
 
 
 def construct_asset(

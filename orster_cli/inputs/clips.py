@@ -105,7 +105,7 @@ def _from_dataset(path: Path, key: str, default_view: str) -> OpenedClip:
     from orster_cli.dataset.reader import Dataset
 
     if artifact_kind(path) == "clip":
-        raise InputError(f"{path}: a clip has no keys", hint=f"give it as {path}")
+        raise InputError(f"{path}: a clip has no keys", hint=f"give it as {shlex.quote(str(path))}")
     if path.is_file():
         from orster_cli.inputs.video import refuse_other_files
 
