@@ -12,3 +12,6 @@ ANIMATIONS = (".gif", *MAY_MOVE, ".tif", ".tiff")  # several pictures in one fil
 MESHES = (".glb", ".gltf")
 SPLATS = (".ply",)
 OBJECTS = (*MESHES, *SPLATS)
+# camera files of a folder of frames: of nerfstudio, and of D-NeRF
+TRANSFORMS = "transforms.json"
+SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json")

@@ -15,7 +15,7 @@ from pathlib import Path
 from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.artifacts.outputs import artifact_kind
 from orster_cli.core.errors import InputError
-from orster_cli.core.file_kinds import IMAGES, MAY_MOVE, OBJECTS, VIDEOS
+from orster_cli.core.file_kinds import IMAGES, MAY_MOVE, OBJECTS, SPLITS, TRANSFORMS, VIDEOS
 from orster_cli.core.limits import INDEX_MAX_BYTES
 from orster_cli.core.names import printable, slug
 from orster_cli.core.strict_json import read_json
@@ -24,6 +24,7 @@ from orster_cli.io.moving_pictures import is_moving_picture
 
 PROMPT, IMAGE, FILE, FRAMES = "prompt", "image", "file", "frames"
 GENERIC = ("clip", "asset")  # names of folders that say nothing: generate's NAME/clip, NAME/asset
+CAMERA_FILES = frozenset((TRANSFORMS, *SPLITS))  # of a folder of frames
 LISTS = (".txt", ".list")
 
 
@@ -132,7 +133,7 @@ def _in_folder(root: Path, reads: Reads, out: Path | None) -> Iterator[tuple[str
     for folder, folders, files in os.walk(root):
         path = Path(folder)
         kind = artifact_kind(path) if MANIFEST in files else None
-        frames = kind is None and reads.frames and "transforms.json" in files
+        frames = kind is None and reads.frames and not CAMERA_FILES.isdisjoint(files)
         if kind is not None or frames:
             folders.clear()
             yield from _artifact(path, root, kind, reads)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.file_kinds import IMAGES
+from orster_cli.core.file_kinds import IMAGES, SPLITS, TRANSFORMS
 from orster_cli.core.limits import TRANSFORMS_MAX_FRAMES
 from orster_cli.core.names import counted, frame_numbers, printable, safe_relative_path
 from orster_cli.core.reporting import Reporter, Silent
@@ -27,8 +27,6 @@ from orster_cli.io.camera_values import check_pose, check_times, parse_numbers, 
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 
-TRANSFORMS = "transforms.json"
-SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json")  # of D-NeRF
 MAX_DISTORTION = 1e-4  # lens coefficients up to this value shift no pixel visibly
 
 

@@ -129,6 +129,16 @@ def test_a_picture_that_moves_is_a_video(tmp_path: Path) -> None:
     }
 
 
+def test_folders_of_frames_have_any_of_the_camera_files(tmp_path: Path) -> None:
+    for name in ("transforms.json", "transforms_train.json", "transforms_test.json"):
+        folder = tmp_path / name.removesuffix(".json")
+        (folder / "train").mkdir(parents=True)
+        (folder / name).touch()
+        (folder / "train" / "r_000.png").touch()
+    names = ["transforms", "transforms_test", "transforms_train"]
+    assert [item.id for item in find_items(tmp_path, "construct")[0]] == names
+
+
 def test_evaluate_reads_the_assets(tmp_path: Path) -> None:
     artifact(tmp_path / "a" / "asset", "asset")
     artifact(tmp_path / "b" / "asset", "asset")
