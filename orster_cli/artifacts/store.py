@@ -63,7 +63,7 @@ from orster_cli.core.errors import (
     MissingResourceError,
 )
 from orster_cli.core.limits import JSON_MAX_BYTES
-from orster_cli.core.names import printable
+from orster_cli.core.names import own_name, printable
 from orster_cli.core.reporting import Reporter, Silent
 
 
@@ -93,7 +93,7 @@ class Artifact:
 
     def parent(self, licences: Iterable[str] | None = None) -> Parent:
         """This artifact as a parent of another, which inherits `licences` (None: all of this artifact)."""
-        parent = Parent(kind=self.manifest.kind, id=self.id, name=printable(self.path.name))
+        parent = Parent(kind=self.manifest.kind, id=self.id, name=printable(own_name(self.path)))
         return parent.under(self.manifest.licences if licences is None else licences)
 
     def verify(self, reporter: Reporter) -> list[str]:

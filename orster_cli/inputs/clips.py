@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orster_cli.core.conventions import ORBIT, VIEWS, is_view
 from orster_cli.core.errors import InputError
 from orster_cli.core.marks import split_mark
-from orster_cli.core.names import did_you_mean, printable
+from orster_cli.core.names import did_you_mean, own_name, printable
 from orster_cli.geometry.similarity import Similarity
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
     if artifact or (path / CAMERAS).is_file():  # or its files, without the manifest
         still = path / STATIC
         return OpenedClip(
-            check_masks(read_clip(path), path.name, reporter),
+            check_masks(read_clip(path), own_name(path), reporter),
             static=read_clip(still) if (still / CAMERAS).is_file() else None,
             parents=[artifact.parent()] if artifact else [],
             inputs=[] if artifact else [input_file(p) for p in files_below(path)],
@@ -195,7 +195,8 @@ def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
     from orster_cli.io.masks import check_masks
     from orster_cli.io.transforms_json import find_transforms, frame_paths, read_transforms
 
-    clip = check_masks(read_transforms(path, reporter), path.name, reporter)
+    name = own_name(path)
+    clip = check_masks(read_transforms(path, reporter), name, reporter)
     try:
         similarity = find_similarity(clip)
     except InputError as error:
@@ -203,13 +204,13 @@ def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
     if similarity is not None:
         center = ", ".join(f"{value:.3g}" for value in similarity.center)
         reporter.warn(
-            f"{path.name}: the object is at ({center}) and {1 / similarity.scale:.3g} long: its cameras "
+            f"{name}: the object is at ({center}) and {1 / similarity.scale:.3g} long: its cameras "
             "are moved and scaled so that it stands at the origin and is 1 long; the manifest keeps how"
         )
         clip = replace(clip, cameras=similarity.cameras(clip.cameras))
     elif clip.alpha is not None and (sides := sides_touched(clip, misses=len(clip) // 4)):
         reporter.warn(
-            f"{path.name}: the object's hull touches {sides} of the 6 sides of its box, {2 * EXTENT:g} "
+            f"{name}: the object's hull touches {sides} of the 6 sides of its box, {2 * EXTENT:g} "
             "wide around the origin, and is cut off there; its cameras do not tell its size: scale and "
             "move them so that it stands at the origin and is 1 long"
         )

@@ -16,6 +16,7 @@ from orster_cli.construction.hull import EXTENT, sides_touched
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
+from orster_cli.core.names import own_name
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.system_errors import no_permission
 from orster_cli.core.types import OrbitClip
@@ -236,14 +237,14 @@ def read_frames_clip(folder: Path, orbit: OrbitFlags, reporter: Reporter) -> Ass
             f"{folder}: {len(files.paths)} images, at most {CLIP_MAX_FRAMES}",
             hint="leave some out, evenly spaced",
         )
-    pick = thinned(len(files.paths), folder.name, reporter)
+    pick = thinned(len(files.paths), own_name(folder), reporter)
     stack = read_frames([files.paths[i] for i in pick.tolist()], str(folder), len(pick))
     alpha = stack[:, 3:] if stack.shape[1] == 4 else None
     return clip_from_frames(
         stack[:, :3],
         alpha,
         orbit,
-        where=folder.name,
+        where=own_name(folder),
         reporter=reporter,
         progress=files.progress[pick],
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.file_kinds import IMAGES, SPLITS, TRANSFORMS
 from orster_cli.core.limits import TRANSFORMS_MAX_FRAMES
-from orster_cli.core.names import counted, frame_numbers, printable, safe_relative_path
+from orster_cli.core.names import counted, frame_numbers, own_name, printable, safe_relative_path
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
@@ -48,7 +48,7 @@ def read_transforms(path: Path, reporter: Reporter | None = None) -> OrbitClip:
         folder, path = path, find_transforms(path) or path / TRANSFORMS
         beside = [name for name in SPLITS if name != path.name and (folder / name).is_file()]
         if path.name in SPLITS and beside:
-            reporter.warn(f"{folder.name}: {path.name} is read; not used: {', '.join(beside)}")
+            reporter.warn(f"{own_name(folder)}: {path.name} is read; not used: {', '.join(beside)}")
     value = read_json(path)
     frames = value.get("frames") if isinstance(value, dict) else None
     if not isinstance(frames, list) or not frames:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.config.schema import Config
@@ -29,6 +30,7 @@ from orster_cli.io.clip_files import write_clip
 from orster_cli.io.images import write_png
 from orster_cli.io.transforms_json import TRANSFORMS, write_transforms
 from orster_cli.io.video import write_video
+from tests.helpers.artifacts import make
 from tests.helpers.constructing import ball_clip, subset
 
 
@@ -215,6 +217,23 @@ def test_a_folder_may_have_a_number_sign_in_its_name(tmp_path: Path) -> None:
 def _images(folder: Path, clip: OrbitClip) -> None:
     for i, (frame, alpha) in enumerate(zip(clip.frames, clip.alpha, strict=True)):
         write_png(folder / f"{i}.png", torch.cat([frame, alpha]))
+
+
+def test_the_folder_one_is_in_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "turn" / "inside").mkdir(parents=True)
+    _images(tmp_path / "turn", ball_clip(frames=12))
+    (tmp_path / "turn" / "notes.txt").touch()
+    (tmp_path / "turn" / "3.png").unlink()
+    for name in (".", ".."):
+        monkeypatch.chdir(tmp_path / "turn" / ("" if name == "." else "inside"))
+        heard = _Listening()
+        open_clip(name, OrbitFlags(), heard)
+        said = [*heard.said, *heard.warnings]
+        assert len(said) > 2
+        assert all(text.startswith("turn: ") for text in said)
+    made = make(tmp_path / "turn" / "inside" / "clip")
+    monkeypatch.chdir(made.path)
+    assert open_artifact(Path()).parent().name == "clip"
 
 
 def _litter(folder: Path) -> None:
