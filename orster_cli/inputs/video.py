@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orster_cli.construction.hull import EXTENT, sides_touched
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.file_kinds import MESHES
+from orster_cli.core.file_kinds import MESHES, is_text
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.names import own_name
 from orster_cli.core.reporting import Reporter
@@ -185,20 +185,15 @@ def refuse_other_files(path: Path) -> None:
             hint=f"orster sample-video --object {named}",
         )
     if not start:
-        raise InputError(f"{path}: expected a video, found an empty file")
-    if b"\0" not in start and _is_text(start):
+        raise InputError(
+            f"{path}: expected a video, found an empty file",
+            hint="copy, download or record it again",
+        )
+    if is_text(start):
         raise InputError(
             f"{path}: expected a video, found a text file",
             hint='a text is given as it is: orster generate "a frog jumping" -o out/',
         )
-
-
-def _is_text(start: bytes) -> bool:
-    try:
-        start[: -4 if len(start) == 512 else None].decode()  # the last character may be cut
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def one_picture(path: Path) -> InputError:

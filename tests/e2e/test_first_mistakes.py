@@ -74,7 +74,7 @@ MISTAKES = {
     "construct note.txt -o out": (3, "found a text file", "orster generate"),
     "construct photo.jpg -o out": (3, "one picture is no orbit", "generate --image photo.jpg"),
     "construct scan.ply -o out": (3, "found a PLY file", "--object scan.ply"),
-    "construct nothing.mp4 -o out": (3, "an empty file", ""),
+    "construct nothing.mp4 -o out": (3, "an empty file", "download"),
     "construct frog.glb -o out": (3, "found a 3D object", "generate --object frog.glb"),
     "construct frog.glb#walk -o out": (3, "found a 3D object", "orster prepare-data frog.glb"),
     "construct empty -o out": (3, "found an empty folder", ""),
