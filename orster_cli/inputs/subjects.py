@@ -8,7 +8,6 @@ an animated .glb (file.glb, or file.glb#2 for its third animation), a clip with 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from orster_cli.core.errors import InputError
 from orster_cli.core.file_kinds import MESHES, SPLATS
 from orster_cli.core.marks import split_mark
-from orster_cli.core.names import key_slug, printable, slug
+from orster_cli.core.names import key_slug, own_name, printable, slug
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.gltf.scene import Scene
 from orster_cli.inputs.members import folders_in, is_artifact_or_clip, kind_of, members_of
@@ -336,4 +335,4 @@ def _dataset_keys(config: dict[str, Any]) -> tuple[str, ...]:
 
 def _folder_name(path: Path) -> str:
     """The name of a folder as the user calls it; a link has its own name."""
-    return slug(Path(os.path.abspath(path)).name)
+    return slug(own_name(path))
