@@ -8,15 +8,17 @@ import stat
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 from typer.core import TyperGroup
+from typer.models import ParameterInfo
 
 from orster_cli import __version__
 from orster_cli.core.systems import require_current_folder, require_posix
@@ -118,14 +120,25 @@ def build(only: str | None = None) -> typer.Typer:
         if only in (None, name):
             command = getattr(import_module(f"orster_cli.commands.{module}"), function)
             text = laid_out(command.__doc__)
+            _leave_paths_alone(command)
             app.command(name, help=text, rich_help_panel=_PANEL_OF.get(name))(command)
     for name, module in GROUPS.items():
         if only in (None, name):
             group = import_module(f"orster_cli.commands.{module}").app
             for inner in group.registered_commands:
                 inner.help = laid_out(inner.callback.__doc__)
+                _leave_paths_alone(inner.callback)
             app.add_typer(group, name=name, rich_help_panel=_PANEL_OF.get(name))
     return app
+
+
+def _leave_paths_alone(command: Callable[..., Any]) -> None:
+    """Let what opens a path say that it may not be read, with exit code 4 and what to do: typer would call
+    it a mistake in the command line."""
+    for hint in get_type_hints(command, include_extras=True).values():
+        for entry in getattr(hint, "__metadata__", ()):
+            if isinstance(entry, ParameterInfo):
+                entry.readable = False
 
 
 def run(arguments: list[str]) -> int:

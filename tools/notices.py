@@ -42,7 +42,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Export": ("export.", "commands.export"),
     "The hub": ("hub.", "commands.push", "commands.pull"),
     "Many at once": ("commands.run", "fanout."),
-    "Commands, gallery and machine": ("commands.", "gallery.", "core."),
+    "Commands, gallery and machine": ("artifacts.", "commands.", "gallery.", "core."),
 }  # fmt: skip
 
 # the functions that say what is written elsewhere -> who writes it: functions that return it, constants
@@ -70,8 +70,8 @@ WRITTEN_BY: dict[str, tuple[str, ...]] = {
 # functions that pass on what somebody else says, or an error of the system's
 PASSED_ON = {
     "api.calls:info", "api.calls:warn", "core.live:info", "core.live:warn", "core.live:note",
-    "gallery.server:_answer", "training.trackers:__init__", "training.trackers:log",
-    "training.trackers:finish",
+    "core.stopping:info", "core.stopping:warn", "core.stopping:note", "gallery.server:_answer",
+    "training.trackers:__init__", "training.trackers:log", "training.trackers:finish",
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Arti
             except FileNotFoundError as error:
                 raise IntegrityError(
                     f"{artifact.path}: {entry.path} is missing",
-                    hint=f"orster verify {artifact.path}",
+                    hint=f"orster verify {shlex.quote(str(artifact.path))}",
                 ) from error
         return draft.commit(
             manifest.content,

@@ -20,18 +20,25 @@ def artifact_folders(folder: Path, most: int | None = MOST_LISTED) -> list[Path]
 
 def _folders(folder: Path) -> Iterator[Path]:
     for child in _shown(folder):
-        if (child / MANIFEST).is_file():
+        if _has_manifest(child):
             yield child
         else:
-            yield from (path for path in _shown(child) if (path / MANIFEST).is_file())
+            yield from (path for path in _shown(child) if _has_manifest(path))
+
+
+def _has_manifest(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST).is_file()
+    except OSError:  # no permission, which is not the answer of `is_file`
+        return False
 
 
 def _shown(folder: Path) -> list[Path]:
     try:
         inside = sorted(folder.iterdir())
+        return [path for path in inside if path.is_dir() and not path.name.startswith(".")]
     except OSError:  # no permission: it is not ours to look into
         return []
-    return [path for path in inside if path.is_dir() and not path.name.startswith(".")]
 
 
 def artifacts_in(folder: Path) -> list[tuple[Path, Manifest]]:

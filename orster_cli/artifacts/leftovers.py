@@ -10,10 +10,12 @@ from pathlib import Path
 
 from orster_cli.artifacts.lock import WriterLock, lock_path
 from orster_cli.core.errors import ConflictError
+from orster_cli.core.live import LIVE_FILES
+from orster_cli.core.reporting import Reporter
 
-LEFTOVER_AGE = (
-    3600.0  # seconds without a change, after which the draft of another request is removed
-)
+# seconds without a change, after which the draft of another request is removed: one without work, and
+# one with checkpoints, which may be those of days
+LEFTOVER_AGE, WORK_AGE = 3600.0, 28 * 86400.0
 ARTIFACT, SCRATCH, REPLACED = "artifact", "scratch", "replaced"  # the folders in a draft
 
 
@@ -54,17 +56,38 @@ def clear_finished(out: Path, request: str) -> None:
     lock.release()
 
 
-def sweep(out: Path, *, keep: Path) -> None:
+def holds_work(draft: Path) -> bool:
+    """Whether scratch holds something that the next run could use: more than what shows progress."""
+    scratch = draft / SCRATCH
+    found = scratch.iterdir() if scratch.is_dir() else ()
+    return any(path.name not in LIVE_FILES for path in found)
+
+
+def sweep(out: Path, *, keep: Path, reporter: Reporter) -> None:
     """Remove old drafts of `out` for other requests than that of `keep`. The caller holds the lock.
 
-    A run that died while it replaced `out` left the old artifact in its draft: it is put back first."""
+    Work that a run saved is kept for its command for weeks, and is named. A run that died while it
+    replaced `out` left the old artifact in its draft: it is put back first."""
+    kept = []
     for draft in list(_drafts(out)):
         replaced = draft / REPLACED
         if replaced.is_dir() and not replaced.is_symlink() and not out.exists():
             replaced.rename(out)
         shutil.rmtree(replaced, ignore_errors=True)
-        if draft != keep and time.time() - _last_change(draft) > LEFTOVER_AGE:
-            shutil.rmtree(draft, ignore_errors=True)
+        if draft == keep:
+            continue
+        age, works = time.time() - _last_change(draft), holds_work(draft)
+        if age <= (WORK_AGE if works else LEFTOVER_AGE):
+            kept += [draft.name] if works else []
+            continue
+        if works:
+            reporter.note(f"{draft}: removed; its run stopped {age / 86400:.0f} days ago")
+        shutil.rmtree(draft, ignore_errors=True)
+    if kept:
+        reporter.note(
+            f"{out}: beside it is the work of stopped runs with other inputs or settings: "
+            f"{', '.join(sorted(kept))}"
+        )
 
 
 def _drafts(out: Path) -> Iterator[Path]:

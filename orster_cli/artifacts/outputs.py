@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
@@ -28,7 +29,7 @@ def check_output(out: Path, *, kind: Kind, reads: Iterable[InputPath] = ()) -> N
     if found not in (None, kind):
         raise ConflictError(
             f"{out}: expected nothing or {with_article(kind)} there, found {with_article(str(found))}",
-            hint=f"choose another -o, such as {out}-{kind}",
+            hint=f"choose another -o, such as {shlex.quote(f'{out}-{kind}')}",
             code=CODE,
         )
 
@@ -71,14 +72,16 @@ def artifact_kind(folder: Path) -> str | None:
 
 def what_for(path: Path, kind: str, wanted: str = "") -> str:
     """What to do with an artifact of `kind` where a command expects one of kind `wanted`."""
+    named = shlex.quote(str(path))
     if wanted == "report":
-        return f"orster evaluate {path} --reference REFERENCE -o report/ makes a report"
+        return f"orster evaluate {named} --reference REFERENCE -o report/ makes a report"
+    viewer, page = (shlex.quote(str(path / name)) for name in ("viewer.html", "report.html"))
     return {
-        "asset": f"it is finished: open {path / 'viewer.html'}; orster export and orster evaluate read it",
-        "clip": f"orster construct {path} -o asset/ makes an asset of a clip",
-        "dataset": f"orster show {path} lists its clips; one of them is {path}#KEY",
-        "model": f"it is given as -m {path}",
-        "report": f"open {path / 'report.html'}",
+        "asset": f"it is finished: open {viewer}; orster export and orster evaluate read it",
+        "clip": f"orster construct {named} -o asset/ makes an asset of a clip",
+        "dataset": f"orster show {named} lists its clips; one of them is {named}#KEY",
+        "model": f"it is given as -m {named}",
+        "report": f"open {page}",
     }[kind]
 
 
@@ -105,7 +108,9 @@ def _check_inputs(out: Path, kind: Kind, reads: Iterable[InputPath]) -> None:
         real = Path(os.path.realpath(path))
         suggestion = f"{real.name.partition('.')[0]}-{kind}"
         raise ConflictError(
-            f"{out}: {problem}", hint=f"choose another -o, such as {suggestion}", code=CODE
+            f"{out}: {problem}",
+            hint=f"choose another -o, such as {shlex.quote(suggestion)}",
+            code=CODE,
         )
 
 

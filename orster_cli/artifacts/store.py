@@ -33,6 +33,7 @@ from orster_cli.artifacts.leftovers import (
     check_draft,
     clear_finished,
     draft_folder,
+    holds_work,
     sweep,
 )
 from orster_cli.artifacts.lock import WriterLock, lock_in_folder
@@ -62,8 +63,7 @@ from orster_cli.core.errors import (
     MissingResourceError,
 )
 from orster_cli.core.limits import JSON_MAX_BYTES
-from orster_cli.core.live import LIVE_FILES
-from orster_cli.core.names import printable
+from orster_cli.core.names import own_name, printable
 from orster_cli.core.reporting import Reporter, Silent
 
 
@@ -93,7 +93,7 @@ class Artifact:
 
     def parent(self, licences: Iterable[str] | None = None) -> Parent:
         """This artifact as a parent of another, which inherits `licences` (None: all of this artifact)."""
-        parent = Parent(kind=self.manifest.kind, id=self.id, name=printable(self.path.name))
+        parent = Parent(kind=self.manifest.kind, id=self.id, name=printable(own_name(self.path)))
         return parent.under(self.manifest.licences if licences is None else licences)
 
     def verify(self, reporter: Reporter) -> list[str]:
@@ -162,9 +162,9 @@ class Draft:
         lock, self._made = lock_in_folder(self.out)
         try:
             check_draft(self._root)
-            sweep(self.out, keep=self._root)
+            sweep(self.out, keep=self._root, reporter=self._reporter)
             self._check_still_free()
-            self.resumed = self._has_work()
+            self.resumed = holds_work(self._root)
             if self.dir.exists():  # half-written files of a dead run; only scratch is kept
                 shutil.rmtree(self.dir)
             self.dir.mkdir(parents=True)
@@ -181,17 +181,12 @@ class Draft:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None or not self._has_work():
+        if kind is None or not holds_work(self._root):
             shutil.rmtree(self._root, ignore_errors=True)  # nothing that the next run could use
         if self._lock is not None:
             self._lock.release()
             self._lock = None
         remove_empty(self._made)
-
-    def _has_work(self) -> bool:
-        """Whether scratch holds something that the next run could use: more than what shows progress."""
-        found = self.scratch.iterdir() if self.scratch.is_dir() else ()
-        return any(path.name not in LIVE_FILES for path in found)
 
     def commit(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from orster_cli.ui.options import SETTINGS, DeviceOption, OutOption, StageRun, c
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
-    from orster_cli.commands.stage import Stage
+    from orster_cli.commands.stage import Planned, Stage
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.video import OrbitFlags
 
@@ -146,7 +147,8 @@ def _turns(orbit: OrbitOptions) -> float | None:
 def look_at(asset: Path) -> str:
     """What to open first: the viewer, or the preview of an asset without one."""
     page = asset / "viewer.html"
-    return f"open {page}" if page.is_file() else f"look at {asset / 'preview.mp4'}"
+    found = page if page.is_file() else asset / "preview.mp4"
+    return f"{'open' if found == page else 'look at'} {shlex.quote(str(found))}"
 
 
 def construct_asset(
@@ -158,8 +160,9 @@ def construct_asset(
     model: OpenedModel | None,
     device: str,
     announce: bool = True,
+    plans: list[Planned] | None = None,
 ) -> Artifact | None:
-    """The asset of `clips`; None when there was nothing to do."""
+    """The asset of `clips`; None when there was nothing to do. `plans`: as for `Stage.plan`."""
     from orster_cli.core.devices import choose_device
     from orster_cli.inputs.clips import open_clip
     from orster_cli.inputs.construct_plan import plan_construct, run_construct
@@ -185,6 +188,7 @@ def construct_asset(
         seeds=plan.seeds,
         extra=plan.identity,
         announce=announce,
+        plans=plans,
     )
     if draft is None:
         return None

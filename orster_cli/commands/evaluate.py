@@ -74,6 +74,13 @@ def evaluate(
 
         if subject is not None or reference is not None:
             raise ConfigError("--compare reads two reports: give no subject and no --reference")
+        others = {"-o": out, "--metrics": metrics, "--protocol": protocol, "--up": up}
+        others |= {"--fail-under": fail_under, "--cache": cache}
+        others |= {"--config": run.config, "--set": run.assignments}
+        if given := [name for name, value in others.items() if value]:
+            raise ConfigError(
+                f"{', '.join(given)}: not with --compare, which prints the differences of two reports"
+            )
         compare_reports(*compare, Out(as_json=run.as_json, quiet=run.quiet))
         return
     if subject is None:

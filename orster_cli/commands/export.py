@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orster_cli.core.file_kinds import OBJECTS
-from orster_cli.ui.options import (
-    RUN,
-    SETTINGS,
-    DryRunOption,
-    ForceOption,
-    JsonOption,
-    QuietOption,
-    command,
-)
+from orster_cli.ui.options import RUN, SETTINGS, Outcome, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact
@@ -118,16 +110,6 @@ class PictureFlags:
     ] = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportRun:
-    """As other commands that write."""
-
-    force: ForceOption = False
-    dry_run: DryRunOption = False
-    as_json: JsonOption = False
-    quiet: QuietOption = False
-
-
 @command
 def export(
     *,
@@ -140,7 +122,7 @@ def export(
     ] = None,
     motion: MotionFlags,
     pictures: PictureFlags,
-    run: ExportRun,
+    run: Outcome,
 ) -> None:
     """Write an asset in the formats of other programs.
 
@@ -148,6 +130,7 @@ def export(
     glb-splats, spz, compressed-ply, 4dgs, usd. Pictures: mp4, webp, gif, png-sequence, transforms. Without
     --to, a table of what each holds and loses. Every file is read back and measured.
     Examples: orster export out/asset --to glb ; orster export asset/ --to mp4,gif -o files/"""
+    from orster_cli.commands.stage import ended_by_sigterm
     from orster_cli.core.errors import ConfigError
     from orster_cli.export.formats import FORMATS, checked_folder, parse_formats
     from orster_cli.ui.out import Out
@@ -164,7 +147,8 @@ def export(
     options, choice = _options(motion, pictures)
     artifact = _open(asset)
     folder = checked_folder(out) or Path(f"{artifact.path}-export")
-    _export(artifact, formats, options, choice, folder, _name(artifact.path), run, sink)
+    with ended_by_sigterm():
+        _export(artifact, formats, options, choice, folder, _name(artifact.path), run, sink)
 
 
 def _print_table(sink: Out) -> None:
@@ -248,7 +232,7 @@ def _export(
     choice: MeshChoice | None,
     folder: Path,
     name: str,
-    run: ExportRun,
+    run: Outcome,
     sink: Out,
 ) -> None:
     from orster_cli.artifacts.outputs import check_collection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,8 @@ from orster_cli.commands.condition_options import ConditionOptions, OptionalOut
 from orster_cli.ui.options import SETTINGS, StageRun, command
 
 if TYPE_CHECKING:
-    from orster_cli.commands.stage import Stage
+    from orster_cli.commands.stage import Planned, Stage
+    from orster_cli.core.stopping import StopFlag
     from orster_cli.inputs.models import OpenedModel
 
 ORBITS, FIRST = "orbits", "first"  # folder of the further orbits; the asset that they start from
@@ -74,28 +75,22 @@ def generate(
     if named is None:
         first.out.info(f"writing {out}/ (choose another folder with -o)")
     clips = [out / "clip", *further]
-    second = _construct_stage(run, out / "asset", clips, condition, preset)
-    planned: list[Path] = []
-
-    def assets_of_the_clip() -> tuple[dict[str, Any], str]:
-        planned.append(second.out_path)
-        config = second.resolved.section("construct")
-        named = f"that clip and {len(further)} further orbits" if further else "that clip"
-        text = f"would write asset {second.out_path} from {named}\n\n{second.settings()}"
-        return {"asset": {"path": str(second.out_path), "config": config}}, text
-
-    sample_clip(first, sampling, condition.seed, announce=False, preview=assets_of_the_clip)
-    if planned:  # there is no clip yet that could be opened
-        return
-    if further and run.dry_run:
-        second.out.report(*assets_of_the_clip())
-        return
-    if further:
+    second = _construct_stage(run, out / "asset", clips, condition, preset, first.stop)
+    plans: list[Planned] = []
+    sample_clip(first, sampling, condition.seed, announce=False, plans=plans)
+    if further and not plans:
         for step in _sample_further(
-            first, condition, opened, run, further, static_orbit=static_orbit
+            first, condition, opened, run, further, plans, static_orbit=static_orbit
         ):
             second.out.goes_on_from(step.out)
     second.out.goes_on_from(first.out)
+    if plans:  # what follows from this one cannot be opened yet
+        config = second.resolved.section("construct")
+        named = f"that clip and {len(further)} further orbits" if further else "that clip"
+        text = f"would write asset {second.out_path} from {named}\n\n{second.settings()}"
+        asset = {"path": str(second.out_path), "config": config}
+        plans[0].say(second.out, {"asset": asset}, text)
+        return
     artifact = construct_asset(
         second,
         [str(clip) for clip in clips],
@@ -127,8 +122,9 @@ def _sample_stage(
     condition: ConditionOptions,
     starts: list[Path],
     azimuth_start: float | None = None,
+    stop: StopFlag | None = None,
 ) -> Stage:
-    """The stage that samples the clip `out` from `starts`."""
+    """The stage that samples the clip `out` from `starts`. `stop`: that of the command's first stage."""
     from orster_cli.commands.stage import Stage
     from orster_cli.inputs.models import sampling_of
 
@@ -142,14 +138,20 @@ def _sample_stage(
         flags={"sample.motion": condition.motion, "sample.azimuth_start": azimuth_start},
         template=None,
         model=sampling_of(model),
+        stop=stop,
         **run.for_stage(),
     )
 
 
 def _construct_stage(
-    run: StageRun, out: Path, clips: list[Path], condition: ConditionOptions, preset: str | None
+    run: StageRun,
+    out: Path,
+    clips: list[Path],
+    condition: ConditionOptions,
+    preset: str | None,
+    stop: StopFlag,
 ) -> Stage:
-    """The stage that constructs `clips` into `out`."""
+    """The stage that constructs `clips` into `out`. `stop`: that of the command's first stage."""
     from orster_cli.commands.stage import Stage
     from orster_cli.config.load import preset_template
     from orster_cli.inputs.models import sampling_of
@@ -164,6 +166,7 @@ def _construct_stage(
         flags={"construct.seed": condition.seed},
         template=preset_template(preset),
         model=sampling_of(model),  # for the static orbit
+        stop=stop,
         **run.for_stage(),
     )
 
@@ -180,11 +183,14 @@ def _sample_further(
     model: OpenedModel,
     run: StageRun,
     folders: dict[Path, float],
+    plans: list[Planned],
     *,
     static_orbit: bool,
 ) -> list[Stage]:
     """Sample `folders` (see `_further_folders`) of the motion in the clip that `first` made: each starts
-    from a quick asset of that clip, seen by its own cameras. The stages that it took, the last first."""
+    from a quick asset of that clip, seen by its own cameras. The stages that it took, the last first.
+
+    A dry run ends at the first that it would write, and puts it into `plans`."""
     from orster_cli.commands.construct import construct_asset
     from orster_cli.commands.sample_video import Sampling, sample_clip
     from orster_cli.inputs.video import OrbitFlags
@@ -192,7 +198,7 @@ def _sample_further(
 
     clip = first.out_path
     asset = clip.parent / ORBITS / FIRST
-    stages = [_construct_stage(run, asset, [clip], condition, FIRST_PRESET)]
+    stages = [_construct_stage(run, asset, [clip], condition, FIRST_PRESET, first.stop)]
     construct_asset(
         stages[0],
         [str(clip)],
@@ -201,7 +207,10 @@ def _sample_further(
         model=model if static_orbit else None,
         device=condition.device,
         announce=False,
+        plans=plans,
     )
+    if plans:
+        return stages
     still = clip / STATIC
     if condition.object_ is None:
         # an image shows the first view of the first orbit alone
@@ -209,8 +218,11 @@ def _sample_further(
         condition = replace(condition, image=None, object_=at_rest)
     begin = first.resolved.config.sample.azimuth_start
     for folder, ahead in folders.items():
-        stage = _sample_stage(run, folder, condition, [asset], azimuth_start=begin + ahead)
+        azimuth = begin + ahead
+        stage = _sample_stage(run, folder, condition, [asset], azimuth, first.stop)
         sampling = Sampling.of(condition, model, stage, start=str(asset))
-        sample_clip(stage, sampling, condition.seed, announce=False)
+        sample_clip(stage, sampling, condition.seed, announce=False, plans=plans)
         stages.insert(0, stage)
+        if plans:
+            break
     return stages

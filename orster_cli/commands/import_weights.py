@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,7 @@ def videomv(
         inputs=[input_file(checkpoint), *(opened.inputs if opened else [])],
         settings={"member": member},
         licences=licences_of(published),
-        next_step=f"orster pretrain dataset/ -m {out}{parts} -o pretrained/",
+        next_step=f"orster pretrain dataset/ -m {shlex.quote(str(out))}{parts} -o pretrained/",
         options=run,
         sink=Out(as_json=run.as_json, quiet=run.quiet),
         reads=[checkpoint, base],
@@ -148,7 +149,7 @@ def modelscope(
         import_modelscope,
         PIPELINE_PARTS,
         out=out,
-        next_step=f"orster import videomv t2v_00333000.pth --base {out} -o videomv/",
+        next_step=f"orster import videomv t2v_00333000.pth --base {shlex.quote(str(out))} -o videomv/",
         options=run,
     )
 
@@ -177,7 +178,7 @@ def i2vgen_xl(
         (*PIPELINE_PARTS, "image_encoder"),
         out=out,
         next_step="orster distill dataset/ -m pretrained/ --teacher-3d videomv/ "
-        f"--teacher-video {out} -o distilled/",
+        f"--teacher-video {shlex.quote(str(out))} -o distilled/",
         options=run,
     )
 
@@ -210,7 +211,7 @@ def clip(
         None,
         settings={"text_layers": text_layers},
         out=out,
-        next_step=f"orster pretrain dataset/ -m videomv/ --encoder {out} -o pretrained/",
+        next_step=f"orster pretrain dataset/ -m videomv/ --encoder {shlex.quote(str(out))} -o pretrained/",
         options=run,
     )
 

@@ -122,5 +122,6 @@ def _settings(resolved: Resolved, template: str | None) -> str:
         if chosen:
             lines += ["", f"[{section.name}]"]
         for key, meaning in chosen:
-            lines += [f"# {meaning}", f"{key} = {json.dumps(values[key], ensure_ascii=False)}"]
+            value = "none" if values[key] is None else values[key]  # TOML has no null
+            lines += [f"# {meaning}", f"{key} = {json.dumps(value, ensure_ascii=False)}"]
     return "\n".join(lines) + "\n"

@@ -107,6 +107,16 @@ def prepare_data(
         return
     if out is None:
         raise ConfigError("no output is given", hint="-o dataset/")
+    if merge:
+        others = {
+            "--captions": captions,
+            "--shard": shard,
+            "--workers": workers if workers > 1 else None,
+        }
+        others |= {f"--{name.replace('_', '-')}": v for name, v in asdict(render).items()}
+        others["--set"] = run.assignments or None
+        if given := [name for name, value in others.items() if value is not None]:
+            raise ConfigError(f"{', '.join(given)}: not with --merge, which renders nothing")
     stage = Stage.open(
         "prepare",
         command="prepare-data",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +54,7 @@ def push(
     if address.type not in (None, target.type):
         raise ConfigError(
             f"{repository}: an artifact of kind {found.kind} goes to a {target.type} repository",
-            hint=f"orster push {artifact} {address.name}",
+            hint=f"orster push {shlex.quote(str(artifact))} {address.name}",
         )
     name, about = artifact.absolute().name, headline(found.manifest)
     if not found.manifest.licences:
@@ -95,5 +96,5 @@ def push(
     out.report(
         values,
         f"{artifact}: {said} {target}, commit {done.commit}{removed}\n"
-        f"next: orster pull {target}@{done.commit[:12]} -o {name}",
+        f"next: orster pull {target}@{done.commit[:12]} -o {shlex.quote(name)}",
     )

@@ -45,7 +45,7 @@ def plan_collection(
     if over is None:
         raise ConfigError("no items are given", hint=f"orster run {name} --over items/ -o out/")
     check_collection(out, f"what {name} makes of each item")
-    items, left_out = find_items(over, name)
+    items, left_out = find_items(over, name, out)
     if left_out:
         sink.note(f"{over}: {counted(left_out, 'file')} that {name} does not read")
     silent = sum(item.form == FILE for item in items) if READS[name].prompts else 0

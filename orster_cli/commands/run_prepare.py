@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -38,7 +39,9 @@ def run_prepare(
 
     objects = [*inputs, *([str(over)] if over is not None else [])]
     if not objects:
-        raise ConfigError("no objects are given", hint=f"orster run {PREPARE} objects/ -o {out}")
+        raise ConfigError(
+            "no objects are given", hint=f"orster run {PREPARE} objects/ -o {shlex.quote(str(out))}"
+        )
     given = parsed(PREPARE, [*options, "-o", str(out), "--", *objects])
     defaults = parsed(PREPARE, ["-o", str(out), "--", *objects])
     for name in NOT_HERE:

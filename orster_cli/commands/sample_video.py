@@ -14,7 +14,7 @@ from orster_cli.ui.options import SETTINGS, TemplateRun, command
 
 if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact, Draft
-    from orster_cli.commands.stage import Preview, Stage
+    from orster_cli.commands.stage import Planned, Stage
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.sampling_plan import SamplingPlan
     from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
@@ -115,6 +115,8 @@ def sample_video(
     condition = condition.with_text()
     if texts is not None and (condition.text is not None or seeds is not None):
         raise ConfigError("--texts: not with another text or --seeds")
+    if seeds is not None and condition.seed:
+        raise ConfigError("--seed: not with --seeds, which lists all of them")
     if sampler.strength is not None and start is None:
         raise ConfigError(
             "--strength: of what?", hint="give a clip or an asset to begin from: --start asset/"
@@ -194,23 +196,30 @@ class Sampling:
         return cls(plan, given.device)
 
     def sampler(self, stage: Stage) -> Sampler:
-        """The model, loaded once."""
+        """The model, loaded once; it stops between two steps, and leaves the clips that it finished."""
+        from orster_cli.core.stopping import StopsAtSteps
+
         if self._sampler is None:
-            cfg = stage.resolved.config.sample
-            self._sampler = self.plan.sampler(cfg, device=self.device, reporter=stage.out)
+            cfg, reporter = stage.resolved.config.sample, StopsAtSteps(stage.out, stage.stop)
+            self._sampler = self.plan.sampler(cfg, device=self.device, reporter=reporter)
         return self._sampler
 
     def draft(
-        self, stage: Stage, seed: int, *, announce: bool = True, preview: Preview | None = None
+        self,
+        stage: Stage,
+        seed: int,
+        *,
+        announce: bool = True,
+        plans: list[Planned] | None = None,
     ) -> Draft | None:
-        """The draft of one clip; None when there is nothing to do. `preview`: as for `Stage.plan`."""
+        """The draft of one clip; None when there is nothing to do. `plans`: as for `Stage.plan`."""
         return stage.plan(
             parents=self.plan.parents,
             inputs=self.plan.inputs,
             seeds={"noise": seed},
             extra=self.plan.identity,
             announce=announce,
-            preview=preview,
+            plans=plans,
         )
 
 
@@ -220,10 +229,10 @@ def sample_clip(
     seed: int,
     *,
     announce: bool = True,
-    preview: Preview | None = None,
+    plans: list[Planned] | None = None,
 ) -> Artifact | None:
-    """Make one clip; None when there was nothing to do. `preview`: as for `Stage.plan`."""
-    draft = sampling.draft(stage, seed, announce=announce, preview=preview)
+    """Make one clip; None when there was nothing to do. `plans`: as for `Stage.plan`."""
+    draft = sampling.draft(stage, seed, announce=announce, plans=plans)
     if draft is None:
         return None
     with draft:
@@ -241,11 +250,15 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
     """A clip for each seed below the output folder, several at once where the settings say so."""
     folder = stage.out_path
     waiting: list[tuple[int, Stage, Draft]] = []
+    plans: list[Planned] = []
     for seed in seeds:
         one = replace(stage, out_path=_seed_folder(folder, seed))
-        draft = sampling.draft(one, seed, announce=False)
+        draft = sampling.draft(one, seed, announce=False, plans=plans)
         if draft is not None:
             waiting.append((seed, one, draft))
+    if plans:
+        _say_plans(stage, plans, len(seeds))
+        return
     if waiting:
         sampler = sampling.sampler(stage)
         condition = sampling.plan.condition(sampler)
@@ -277,15 +290,29 @@ def _texts(
     given = [replace(condition, text=text) for text in texts]
     every = [Sampling.of(one, model, stage, start=start) for one in given]
     made = 0
+    plans: list[Planned] = []
     for number, (one, sampling) in enumerate(zip(stages, every, strict=True)):
         if number:
             sampling._sampler = every[
                 number - 1
             ]._sampler  # loaded once, at the first that needs it
-        made += sample_clip(one, sampling, condition.seed, announce=False) is not None
+        clip = sample_clip(one, sampling, condition.seed, announce=False, plans=plans)
+        made += clip is not None
+    if plans:
+        _say_plans(stage, plans, len(texts))
+        return
     values = {"status": "made" if made else "up to date", "path": str(stage.out_path)}
     text = f"{made} clips made, {len(texts) - made} up to date, in {stage.out_path}"
     stage.out.report({**values, "made": made, "clips": [str(one.out_path) for one in stages]}, text)
+
+
+def _say_plans(stage: Stage, plans: list[Planned], asked: int) -> None:
+    """What a dry run would make of the `asked` clips, as one result."""
+    done = asked - len(plans)
+    values = {"status": "dry run", "path": str(stage.out_path), "up_to_date": done}
+    text = f"{len(plans)} clips would be made, {done} are up to date, in {stage.out_path}"
+    parts = [*(plan.lines for plan in plans), plans[0].settings, text]
+    stage.out.result({**values, "clips": [plan.values for plan in plans]}, "\n\n".join(parts))
 
 
 def _write(

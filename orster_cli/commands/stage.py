@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,9 +32,25 @@ from orster_cli.artifacts.store import Artifact, Draft, begin
 from orster_cli.config.load import DEFAULT, Resolved, find_template, resolve, to_toml
 from orster_cli.core.errors import ConflictError
 from orster_cli.core.stopping import StopFlag
+from orster_cli.ui.errors import TERMINATED
 from orster_cli.ui.out import Human, Out, Table
 
 Preview = Callable[[], tuple[dict[str, Any], str]]  # what a dry run adds, as values and as text
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a dry run says of one artifact: `values` as JSON; `lines`, what would be written from what; and
+    the `settings`, as TOML."""
+
+    values: dict[str, Any]
+    lines: str
+    settings: str
+
+    def say(self, out: Out, values: dict[str, Any], text: str) -> None:
+        """Print it, with what else there is to say."""
+        parts = (self.lines, self.settings, text)
+        out.result({**self.values, **values}, "\n\n".join(filter(None, parts)))
 
 
 @dataclass
@@ -73,11 +89,13 @@ class Stage:
         model: Path | None = None,
         several: bool = False,
         update: bool = False,
+        stop: StopFlag | None = None,
     ) -> Stage:
         """Resolve the config, open the output sink and handle signals.
 
         `several`: `out` is a folder of artifacts, which are planned and checked one by one; `update`: an
-        artifact of other inputs or settings is replaced.
+        artifact of other inputs or settings is replaced; `stop`: that of an earlier stage of the command,
+        which handles the signals for both.
         ConflictError: `out` must not be written (`check_output`)."""
         resolved = resolve(
             template=template,
@@ -95,7 +113,10 @@ class Stage:
         else:
             check_output(out, kind=kind, reads=read)
         stage = cls(section, command, kind, read, out, resolved, sink, force, dry_run, update)
-        listen(stage.stop, sink)
+        if stop is None:
+            listen(stage.stop, sink)
+        else:  # handlers of a second flag would leave the first stage, and those after this one, unasked
+            stage.stop = stop
         return stage
 
     def plan(
@@ -107,11 +128,13 @@ class Stage:
         extra: dict[str, Any] | None = None,
         announce: bool = True,
         preview: Preview | None = None,
+        plans: list[Planned] | None = None,
     ) -> Draft | None:
         """The draft to build in; None when there is nothing to do, which is reported here.
 
         `extra`: what the result depends on in addition to the section's settings; `announce`: report
-        that it is up to date; `preview`: what a dry run prints in addition, as values and as text."""
+        that it is up to date; `preview`: what a dry run prints in addition, as values and as text;
+        `plans`: where a dry run of several artifacts puts what it would print."""
         config = {self.section: self.resolved.recorded(self.section), **(extra or {})}
         start = partial(
             begin,
@@ -139,18 +162,15 @@ class Stage:
             self.out.report(values, f"{self.out_path}: up to date")
             return None
         if self.dry_run:
-            more = preview() if preview is not None else ({}, "")
-            self._print_plan(draft, parents or [], inputs or [], more)
+            planned = self._planned(draft, parents or [], inputs or [])
+            if plans is None:
+                planned.say(self.out, *(preview() if preview is not None else ({}, "")))
+            else:
+                plans.append(planned)
             return None
         return draft
 
-    def _print_plan(
-        self,
-        draft: Draft,
-        parents: list[Parent],
-        inputs: list[InputFile],
-        more: tuple[dict[str, Any], str],
-    ) -> None:
+    def _planned(self, draft: Draft, parents: list[Parent], inputs: list[InputFile]) -> Planned:
         lines = [f"would write {self.kind} {self.out_path} (request {draft.request[:12]})"]
         lines += [f"  from {p.kind} {p.name} {p.id[:12]}" for p in parents]
         lines += [f"  from {i.name} {i.sha256[:12]} ({i.size:,} bytes)" for i in inputs]
@@ -162,10 +182,8 @@ class Stage:
             "config": self.resolved.section(self.section),
             "parents": [p.model_dump() for p in parents],
             "inputs": [i.model_dump() for i in inputs],
-            **more[0],
         }
-        parts = ["\n".join(lines), self.settings(), more[1]]
-        self.out.result(values, "\n\n".join(filter(None, parts)))
+        return Planned(values, "\n".join(lines), self.settings())
 
     def settings(self) -> str:
         """The section's settings that are no defaults, as TOML, and how many are."""
@@ -192,6 +210,21 @@ class Stage:
             shown += [f"next: {next_step}"] if next_step and not self.update else []
         about = {"status": "made", "kind": artifact.kind, "id": artifact.id}
         self.out.result({**about, "path": str(artifact.path), **(values or {})}, shown)
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM is an exception inside, so that drafts are removed on the way out; exit code 143."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def listen(stop: StopFlag, out: Out) -> None:

@@ -6,6 +6,7 @@ holds the draft of the artifact and tells the others where it is.
 
 from __future__ import annotations
 
+import shlex
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -281,7 +282,8 @@ def _broadcast(
 def _next(request: TrainRequest) -> str:
     from orster_cli.dataset.places import url_of
 
-    out, data = request.out, url_of(request.dataset) or request.dataset
+    out = shlex.quote(str(request.out))
+    data = shlex.quote(str(url_of(request.dataset) or request.dataset))
     return {
         "vae": f"orster pretrain {data} --role encoder -o encoder/",
         "encoder": f"orster pretrain {data} --role 3d --vae vae/ --encoder {out} -o teacher-3d/",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,7 +53,8 @@ def view(
     if token is None and not is_loopback(host):
         raise ConfigError(
             f"--host {host}: other machines can reach it, so it needs a --token",
-            hint=f"orster view {folder} --host {host} --token {secrets.token_urlsafe(18)}",
+            hint=f"orster view {shlex.quote(str(folder))} --host {host} "
+            f"--token {secrets.token_urlsafe(18)}",
         )
     out = Out(as_json=as_json, quiet=quiet)
     feed = Feed(Catalog(folder), describe)

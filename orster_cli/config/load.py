@@ -79,7 +79,7 @@ def resolve(
     if model is not None:
         layers.append(("model", _of_model(model)))
     if file is not None:
-        layers.append((f"file {_one_line(file.name)}", read_toml(file)))
+        layers.append((f"file {_one_line(str(file))}", read_toml(file)))
     if template is not None:
         path = find_template(template)
         layers.append((f"template {_one_line(path.stem)}", read_toml(path)))
@@ -183,7 +183,7 @@ def read_toml(path: Path) -> Values:
 
 
 def _one_line(name: str) -> str:
-    """`name` as part of a TOML comment."""
+    """The name of a file as part of a TOML comment."""
     return " ".join(printable(name).split())
 
 

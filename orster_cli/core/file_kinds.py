@@ -12,3 +12,15 @@ ANIMATIONS = (".gif", *MAY_MOVE, ".tif", ".tiff")  # several pictures in one fil
 MESHES = (".glb", ".gltf")
 SPLATS = (".ply",)
 OBJECTS = (*MESHES, *SPLATS)
+# camera files of a folder of frames: of nerfstudio, and of D-NeRF
+TRANSFORMS = "transforms.json"
+SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json")
+
+
+def is_text(start: bytes) -> bool:
+    """Whether the first bytes of a file, up to 512, are those of a text."""
+    try:
+        start[: -4 if len(start) == 512 else None].decode()  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in start

@@ -69,6 +69,11 @@ def printable(text: str) -> str:
     )
 
 
+def own_name(path: Path) -> str:
+    """The last part of a path, as messages call it: also of "." and "..". A link has its own name."""
+    return Path(os.path.abspath(path)).name
+
+
 def as_text(name: str) -> str:
     """The name of a file as text that can be written: bytes that are not UTF-8 become escapes (``\\xf6``),
     so that different names stay different."""

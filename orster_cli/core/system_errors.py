@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import shlex
+from pathlib import Path
 
 from orster_cli.core.errors import MissingResourceError
 
@@ -15,8 +17,8 @@ _REFUSALS = {
     errno.EFBIG: "raise the file size limit (ulimit -f), then run the same command again",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EROFS: "choose an output on a disk that can be written",
-    errno.EACCES: "check the permissions, or choose another -o",
-    errno.EPERM: "check the permissions, or choose another -o",
+    errno.EACCES: "check its permissions (chmod); of an output: choose another -o",
+    errno.EPERM: "check its permissions (chmod); of an output: choose another -o",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENOMEM: "free some memory, or ask for less",
     errno.EIO: "check the disk",
@@ -38,6 +40,14 @@ def system_failure(error: BaseException) -> MissingResourceError | None:
         text = str(error).split("\n")[0] or "not enough memory"
         return MissingResourceError(text, hint=_MEMORY_HINT, code=MEMORY)
     return None
+
+
+def no_permission(path: Path) -> MissingResourceError:
+    """The error of a file that may not be read."""
+    named = shlex.quote(str(path))
+    return MissingResourceError(
+        f"{path}: no permission to read it", hint=f"chmod u+r {named}", code=SYSTEM
+    )
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -23,6 +23,11 @@ NAMES = (
         "a run that was stopped; its command goes on from it",
         False,
     ),
+    (
+        re.compile(r"\.orster-export-.+"),
+        "an export that was killed; the next one into this folder removes it",
+        False,
+    ),
 )
 
 

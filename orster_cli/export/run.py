@@ -6,13 +6,23 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orster_cli.artifacts.lock import WriterLock, lock_path
 from orster_cli.core.errors import ConflictError, GateError, MissingResourceError
+from orster_cli.core.reporting import Reporter
 from orster_cli.export.formats import Format
 from orster_cli.export.job import ExportJob, Outcome
+
+PREFIX = ".orster-export-"  # of the draft folders
+REPLACED, _LOCKED = (
+    "replaced",
+    "export",
+)  # in a draft: what stood there, and what its lock is named after
+UNLOCKED_AGE = 3600.0  # seconds, after which a draft without a lock is that of a dead process
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,15 @@ def export_asset(
     """Write `job` in each of the `formats` into `folder`, one after another.
 
     GateError: what was read back is further from the asset than the format allows; ConflictError and
-    MissingResourceError as `check_targets`. A file or folder appears whole, or not at all."""
+    MissingResourceError as `check_targets`. A file or folder appears whole, or not at all. What an export
+    that was killed left in `folder` is removed; what it had moved aside comes back."""
+    _sweep(folder, job.reporter)
     check_targets(formats, job.name, folder, force=force)
     folder.mkdir(parents=True, exist_ok=True)
     for one in formats:
         path = folder / one.file_name(job.name)
-        draft = Path(tempfile.mkdtemp(prefix=".orster-export-", dir=folder))
+        draft = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+        lock = WriterLock(draft / _LOCKED)
         try:
             made = draft / path.name
             outcome = one.write(job, made)
@@ -81,10 +94,35 @@ def export_asset(
                     code="E-EXPORT-LOSS",
                 )
             size = _synced(made)
-            _move(made, path, draft / "replaced")
+            _move(made, path, draft / REPLACED)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+            lock.release()
         yield Exported(one, path, size, outcome)
+
+
+def _sweep(folder: Path, reporter: Reporter) -> None:
+    """Remove the drafts in `folder` of exports that are dead: nobody holds their lock.
+
+    One that died between two renames left the user's own folder in its draft, and nothing in its place."""
+    for draft in list(folder.iterdir()) if folder.is_dir() else []:
+        if not draft.name.startswith(PREFIX) or draft.is_symlink() or not draft.is_dir():
+            continue
+        try:
+            young = time.time() - draft.stat().st_mtime < UNLOCKED_AGE
+            if young and not lock_path(draft / _LOCKED).exists():
+                continue  # another export makes it just now
+            lock = WriterLock(draft / _LOCKED)
+        except (ConflictError, MissingResourceError, OSError):  # alive, gone, or not ours
+            continue
+        names = {path.name for path in draft.iterdir()} - {REPLACED, lock_path(Path(_LOCKED)).name}
+        if (draft / REPLACED).is_dir() and len(names) == 1:
+            path = folder / names.pop()
+            if not os.path.lexists(path):
+                (draft / REPLACED).rename(path)
+                reporter.warn(f"{path}: put back, an export that was killed had moved it aside")
+        shutil.rmtree(draft, ignore_errors=True)
+        lock.release()
 
 
 def _synced(path: Path) -> int:
@@ -97,14 +135,16 @@ def _synced(path: Path) -> int:
 
 
 def _move(made: Path, path: Path, aside: Path) -> None:
-    """Rename `made` to `path`; a folder that is there is put aside first, and back if that fails."""
+    """Rename `made` to `path`; a folder that is there is put aside first, and back if that fails or a
+    signal ends it."""
     if not path.is_dir():
         made.replace(path)
         return
-    path.rename(aside)
     try:
+        path.rename(aside)
         made.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            aside.rename(path)
+    except BaseException:
+        if not os.path.lexists(path):
+            with contextlib.suppress(OSError):
+                aside.rename(path)
         raise

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orster_cli.artifacts.folders import remove_empty
 from orster_cli.artifacts.lock import lock_in_folder
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
@@ -69,11 +70,13 @@ def run_collection(
     collection: Collection, runner: Runner, reporter: Reporter, stop: StopFlag
 ) -> Outcome:
     """Run what is not finished, and write `failures.json`. ConflictError: another run writes the output."""
-    lock, _ = lock_in_folder(collection.out / FOLDER.removeprefix("."))
+    # in a folder of its own: a lock beside the items would be that of an item with its name
+    lock, made = lock_in_folder(collection.out / FOLDER / "run")
     try:
         return _run(collection, runner, reporter, stop)
     finally:
         lock.release()
+        remove_empty(made)
 
 
 def _run(collection: Collection, runner: Runner, reporter: Reporter, stop: StopFlag) -> Outcome:

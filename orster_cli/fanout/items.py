@@ -15,7 +15,7 @@ from pathlib import Path
 from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.artifacts.outputs import artifact_kind
 from orster_cli.core.errors import InputError
-from orster_cli.core.file_kinds import IMAGES, MAY_MOVE, OBJECTS, VIDEOS
+from orster_cli.core.file_kinds import IMAGES, MAY_MOVE, OBJECTS, SPLITS, TRANSFORMS, VIDEOS
 from orster_cli.core.limits import INDEX_MAX_BYTES
 from orster_cli.core.names import printable, slug
 from orster_cli.core.strict_json import read_json
@@ -24,6 +24,7 @@ from orster_cli.io.moving_pictures import is_moving_picture
 
 PROMPT, IMAGE, FILE, FRAMES = "prompt", "image", "file", "frames"
 GENERIC = ("clip", "asset")  # names of folders that say nothing: generate's NAME/clip, NAME/asset
+CAMERA_FILES = frozenset((TRANSFORMS, *SPLITS))  # of a folder of frames
 LISTS = (".txt", ".list")
 
 
@@ -72,14 +73,16 @@ class Item:
         return Path(self.text if os.path.lexists(self.text) else self.text.partition("#")[0])
 
 
-def find_items(over: Path, command: str) -> tuple[list[Item], int]:
+def find_items(over: Path, command: str, out: Path | None = None) -> tuple[list[Item], int]:
     """The items of `over` that `command` reads, each with an id of its own, and the number of files that
-    are left out. InputError: there are none."""
+    are left out. What lies in `out`, a folder in `over`, was made of these items and is none.
+
+    InputError: there are none."""
     reads = READS[command]
     left_out = 0
     if over.is_dir():
         named = []
-        for name, text, form in _in_folder(over.absolute(), reads):
+        for name, text, form in _in_folder(over.absolute(), reads, out):
             if form:
                 named.append((name, text, form))
             else:
@@ -124,17 +127,22 @@ def _in_list(path: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
         yield key or found.stem, text, _form(found)
 
 
-def _in_folder(root: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
-    """(name, text, form) of everything below `root`; form "" of what is left out."""
+def _in_folder(root: Path, reads: Reads, out: Path | None) -> Iterator[tuple[str, str, str]]:
+    """(name, text, form) of everything below `root`, but not below `out`; form "" of what is left out."""
+    made = None if out is None else os.path.realpath(out)
     for folder, folders, files in os.walk(root):
         path = Path(folder)
         kind = artifact_kind(path) if MANIFEST in files else None
-        frames = kind is None and reads.frames and "transforms.json" in files
+        frames = kind is None and reads.frames and not CAMERA_FILES.isdisjoint(files)
         if kind is not None or frames:
             folders.clear()
             yield from _artifact(path, root, kind, reads)
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(path / name) != made
+        )
         for name in sorted(files):
             file = path / name
             fits = not name.startswith(".") and reads.file(file)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orster_cli.core.conventions import ORBIT, VIEWS, is_view
 from orster_cli.core.errors import InputError
 from orster_cli.core.marks import split_mark
-from orster_cli.core.names import did_you_mean, printable
+from orster_cli.core.names import did_you_mean, own_name, printable
 from orster_cli.geometry.similarity import Similarity
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _from_dataset(path: Path, key: str, default_view: str) -> OpenedClip:
     from orster_cli.dataset.reader import Dataset
 
     if artifact_kind(path) == "clip":
-        raise InputError(f"{path}: a clip has no keys", hint=f"give it as {path}")
+        raise InputError(f"{path}: a clip has no keys", hint=f"give it as {shlex.quote(str(path))}")
     if path.is_file():
         from orster_cli.inputs.video import refuse_other_files
 
@@ -143,7 +143,9 @@ def opened_sample(dataset: Dataset, artifact: Artifact, key: str, view: str) -> 
 
 def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedClip:
     from orster_cli.artifacts.manifest import MANIFEST
-    from orster_cli.inputs.files import input_file, open_intact
+    from orster_cli.core.reporting import Silent
+    from orster_cli.inputs.files import files_below, input_file, open_intact
+    from orster_cli.inputs.frame_files import find_frames
     from orster_cli.inputs.video import read_frames_clip
     from orster_cli.io.clip_files import (
         CAMERAS,
@@ -154,19 +156,18 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
         read_priors,
     )
     from orster_cli.io.masks import check_masks
-    from orster_cli.io.transforms_json import find_transforms
+    from orster_cli.io.transforms_json import find_transforms, frame_paths
 
     first_view = path / CONDITION
     condition = first_view if first_view.is_file() else None
     artifact = open_intact(path, kind="clip") if (path / MANIFEST).is_file() else None
-    files = [input_file(p) for p in _files_below(path)] if not artifact else []
     if artifact or (path / CAMERAS).is_file():  # or its files, without the manifest
         still = path / STATIC
         return OpenedClip(
-            check_masks(read_clip(path), path.name, reporter),
+            check_masks(read_clip(path), own_name(path), reporter),
             static=read_clip(still) if (still / CAMERAS).is_file() else None,
             parents=[artifact.parent()] if artifact else [],
-            inputs=files,
+            inputs=[] if artifact else [input_file(p) for p in files_below(path)],
             priors=read_priors(path),
             condition=condition,
             mesh=find_object(path),
@@ -175,15 +176,15 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
                 artifact.content.get("similarity") if artifact else None, where=str(path)
             ),
         )
-    if find_transforms(path) is not None:
-        return replace(_from_transforms(path, reporter), inputs=files)
+    # what is read counts, whatever else lies in the folder: the output, or notes
+    camera_file = find_transforms(path)
+    if camera_file is not None:
+        opened = _from_transforms(path, reporter)
+        files = sorted([camera_file, *frame_paths(camera_file)])
+        return replace(opened, inputs=[input_file(p) for p in files])
     found = read_frames_clip(path, orbit, reporter)
-    return OpenedClip(found, inputs=files, assumed_orbit=found.orbit)
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """The files of a folder that are no hidden ones."""
-    return [p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    files = sorted(find_frames(path, Silent()).paths)
+    return OpenedClip(found, inputs=[input_file(p) for p in files], assumed_orbit=found.orbit)
 
 
 def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
@@ -194,7 +195,8 @@ def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
     from orster_cli.io.masks import check_masks
     from orster_cli.io.transforms_json import find_transforms, frame_paths, read_transforms
 
-    clip = check_masks(read_transforms(path, reporter), path.name, reporter)
+    name = own_name(path)
+    clip = check_masks(read_transforms(path, reporter), name, reporter)
     try:
         similarity = find_similarity(clip)
     except InputError as error:
@@ -202,13 +204,13 @@ def _from_transforms(path: Path, reporter: Reporter) -> OpenedClip:
     if similarity is not None:
         center = ", ".join(f"{value:.3g}" for value in similarity.center)
         reporter.warn(
-            f"{path.name}: the object is at ({center}) and {1 / similarity.scale:.3g} long: its cameras "
+            f"{name}: the object is at ({center}) and {1 / similarity.scale:.3g} long: its cameras "
             "are moved and scaled so that it stands at the origin and is 1 long; the manifest keeps how"
         )
         clip = replace(clip, cameras=similarity.cameras(clip.cameras))
     elif clip.alpha is not None and (sides := sides_touched(clip, misses=len(clip) // 4)):
         reporter.warn(
-            f"{path.name}: the object's hull touches {sides} of the 6 sides of its box, {2 * EXTENT:g} "
+            f"{name}: the object's hull touches {sides} of the 6 sides of its box, {2 * EXTENT:g} "
             "wide around the origin, and is cut off there; its cameras do not tell its size: scale and "
             "move them so that it stands at the origin and is 1 long"
         )

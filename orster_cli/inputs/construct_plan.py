@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orster_cli.config.load import section_values
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
-from orster_cli.core.stopping import StopFlag
+from orster_cli.core.stopping import StopFlag, StopsAtSteps
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.models import OpenedModel
@@ -131,7 +131,8 @@ def run_construct(
 
     static = plan.static
     if plan.model is not None:
-        static = _sampled_once(plan, plan.model, scratch, device, reporter)
+        stopping = reporter if stop is None else StopsAtSteps(reporter, stop)
+        static = _sampled_once(plan, plan.model, scratch, device, stopping)
     if static is not None and static.alpha is None and plan.static_orbit is None:
         static = _matted(static, reporter)
     first = plan.clips[0]

@@ -154,7 +154,8 @@ def plan_evaluation(
             f"{', '.join(paired)}: no reference is given", hint=f"{NEED_REFERENCE}"
         )
     strict = reference is not None and bool(paired)
-    pairs = pair(subjects, references, strict=strict)
+    given = None if reference is None else (str(subject), str(reference))
+    pairs = pair(subjects, references, strict=strict, given=given)
     if not cfg.spare:
         pairs = replace(pairs, unused=[])
     shipped = SHIPPED if SHIPPED.is_dir() else None

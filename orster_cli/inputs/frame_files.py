@@ -13,7 +13,7 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.file_kinds import IMAGES, OBJECTS
-from orster_cli.core.names import counted, frame_numbers, natural_key, printable
+from orster_cli.core.names import counted, frame_numbers, natural_key, own_name, printable
 from orster_cli.core.reporting import Reporter
 from orster_cli.io.images import read_image
 
@@ -39,6 +39,7 @@ def find_frames(folder: Path, reporter: Reporter) -> FrameFiles:
 
     A frame whose number is missing leaves a gap. InputError: there are no images, or two are the same
     frame."""
+    where = own_name(folder)
     entries = [path for path in folder.iterdir() if not path.is_dir()]
     hidden = [path for path in entries if path.name.startswith(".")]
     shown = [path for path in entries if not path.name.startswith(".")]
@@ -46,23 +47,19 @@ def find_frames(folder: Path, reporter: Reporter) -> FrameFiles:
     if not paths:
         raise _no_images(folder, sorted(path.name for path in folder.iterdir()))
     if hidden:
-        reporter.warn(
-            f"{folder.name}: {counted(len(hidden), 'hidden file')} skipped: {_some(hidden)}"
-        )
+        reporter.warn(f"{where}: {counted(len(hidden), 'hidden file')} skipped: {_some(hidden)}")
     others = [path for path in shown if path not in set(paths)]
     if others:
-        reporter.note(
-            f"{folder.name}: {counted(len(others), 'other file')} not used: {_some(others)}"
-        )
+        reporter.note(f"{where}: {counted(len(others), 'other file')} not used: {_some(others)}")
     paths = in_order(paths)
     _check_twice(folder, paths)
     _check_pairs(folder, paths)
     if paths != sorted(paths):
         reporter.warn(
-            f"{folder.name}: frames are taken in the order of their numbers, {paths[0].name} to "
+            f"{where}: frames are taken in the order of their numbers, {paths[0].name} to "
             f"{paths[-1].name}; the order of the letters would be another one"
         )
-    return FrameFiles(paths=paths, progress=progress_of(paths, folder.name, reporter))
+    return FrameFiles(paths=paths, progress=progress_of(paths, where, reporter))
 
 
 def in_order(paths: list[Path]) -> list[Path]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from orster_cli.core.names import slug
+from orster_cli.core.names import own_name, slug
 
 
 def folders_in(path: Path) -> list[Path]:
@@ -44,4 +43,4 @@ def kind_of(path: Path) -> str | None:
 
 def folder_name(path: Path) -> str:
     """The name of a folder as the user calls it; a link has its own name."""
-    return slug(Path(os.path.abspath(path)).name)
+    return slug(own_name(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,14 @@ class Pairs:
     unused: list[Subject]
 
 
-def pair(subjects: Sequence[Subject], references: Sequence[Subject], *, strict: bool) -> Pairs:
-    """The reference of each subject:
+def pair(
+    subjects: Sequence[Subject],
+    references: Sequence[Subject],
+    *,
+    strict: bool,
+    given: tuple[str, str] | None = None,
+) -> Pairs:
+    """The reference of each subject, `given` by these two paths:
 
     1. A single reference is that of all subjects.
     2. Of several, a subject takes the one of the same name.
@@ -29,7 +36,7 @@ def pair(subjects: Sequence[Subject], references: Sequence[Subject], *, strict: 
 
     InputError: several references fit a subject, or none does and `strict` is set; a reference was made
     from its subject."""
-    _refuse_swapped(subjects, references)
+    _refuse_swapped(subjects, references, given)
     if len(references) == 1:
         return Pairs({subject.name: references[0] for subject in subjects}, [])
     found: dict[str, Subject] = {}
@@ -60,8 +67,11 @@ def pair(subjects: Sequence[Subject], references: Sequence[Subject], *, strict: 
     return Pairs(found, [one for one in references if id(one) not in used])
 
 
-def _refuse_swapped(subjects: Sequence[Subject], references: Sequence[Subject]) -> None:
+def _refuse_swapped(
+    subjects: Sequence[Subject], references: Sequence[Subject], given: tuple[str, str] | None
+) -> None:
     """InputError: a subject is a clip, and a reference the asset that was made from it."""
+    subject_path, reference_path = map(shlex.quote, given or ("CLIP", "ASSET"))
     clips = {one.id: one for one in subjects if one.kind == "clip"}
     for reference in references:
         for made_from in reference.made_from if reference.kind == "asset" else ():
@@ -70,5 +80,5 @@ def _refuse_swapped(subjects: Sequence[Subject], references: Sequence[Subject]) 
                 raise InputError(
                     f"the reference {reference.name} is an asset that was made from the clip {subject}: "
                     "what is measured and what it should look like are swapped",
-                    hint=f"orster evaluate {reference.name} --reference {subject}",
+                    hint=f"orster evaluate {reference_path} --reference {subject_path}",
                 )

@@ -15,7 +15,7 @@ from orster_cli.core.names import as_text, counted, did_you_mean, printable
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.gltf.container import files_of
-from orster_cli.inputs.files import input_file
+from orster_cli.inputs.files import files_below, input_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,7 +169,7 @@ def _files(source: Source) -> Iterator[tuple[Path, str]]:
     root = source.path if source.path.is_dir() else source.path.parent
     files = files_of(source.path)
     if source.path.is_dir():
-        files = sorted(path for path in source.path.rglob("*") if path.is_file())
+        files = files_below(source.path)
     above = source.name if root == source.path else source.name.rpartition("/")[0]
     for path in files:
         inner = as_text(path.relative_to(root).as_posix())

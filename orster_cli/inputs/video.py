@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from orster_cli.construction.hull import EXTENT, sides_touched
-from orster_cli.core.errors import InputError, LimitError, MissingResourceError
-from orster_cli.core.file_kinds import MESHES
+from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.file_kinds import MESHES, is_text
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
+from orster_cli.core.names import own_name
 from orster_cli.core.reporting import Reporter
-from orster_cli.core.system_errors import SYSTEM
+from orster_cli.core.system_errors import no_permission
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.inputs.assumed_orbit import OrbitFlags as OrbitFlags
@@ -169,9 +170,7 @@ def refuse_other_files(path: Path) -> None:
         with path.open("rb") as file:
             start = file.read(512)
     except PermissionError as error:
-        raise MissingResourceError(
-            f"{path}: no permission to read it", hint=f"chmod u+r {named}", code=SYSTEM
-        ) from error
+        raise no_permission(path) from error
     if start.startswith(b"\xff\xd8\xff"):
         raise one_picture(path)
     if start.startswith(b"glTF") or path.suffix.lower() in MESHES:
@@ -186,20 +185,15 @@ def refuse_other_files(path: Path) -> None:
             hint=f"orster sample-video --object {named}",
         )
     if not start:
-        raise InputError(f"{path}: expected a video, found an empty file")
-    if b"\0" not in start and _is_text(start):
+        raise InputError(
+            f"{path}: expected a video, found an empty file",
+            hint="copy, download or record it again",
+        )
+    if is_text(start):
         raise InputError(
             f"{path}: expected a video, found a text file",
             hint='a text is given as it is: orster generate "a frog jumping" -o out/',
         )
-
-
-def _is_text(start: bytes) -> bool:
-    try:
-        start[: -4 if len(start) == 512 else None].decode()  # the last character may be cut
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def one_picture(path: Path) -> InputError:
@@ -238,14 +232,14 @@ def read_frames_clip(folder: Path, orbit: OrbitFlags, reporter: Reporter) -> Ass
             f"{folder}: {len(files.paths)} images, at most {CLIP_MAX_FRAMES}",
             hint="leave some out, evenly spaced",
         )
-    pick = thinned(len(files.paths), folder.name, reporter)
+    pick = thinned(len(files.paths), own_name(folder), reporter)
     stack = read_frames([files.paths[i] for i in pick.tolist()], str(folder), len(pick))
     alpha = stack[:, 3:] if stack.shape[1] == 4 else None
     return clip_from_frames(
         stack[:, :3],
         alpha,
         orbit,
-        where=folder.name,
+        where=own_name(folder),
         reporter=reporter,
         progress=files.progress[pick],
     )

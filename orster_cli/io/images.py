@@ -21,11 +21,14 @@ from torch import Tensor
 
 from orster_cli.core.compositing import WHITE, over
 from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.file_kinds import is_text
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
+from orster_cli.core.system_errors import no_permission
 
 VISIBLE, PADDING = 0.15, 2  # difference to the background; pixels around the object
 LEAST_SEEN, MOST_SEEN = 0.002, 0.95  # share of pixels that an object takes
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"II*\0", b"MM\0*")  # of these formats
 # raised by decoders on corrupt data
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, RuntimeError),
@@ -40,7 +43,8 @@ def read_image(
     frames. `where` names the image in errors.
 
     EXIF rotation is applied; palette, grey and CMYK images become RGB(A). InputError: another format,
-    truncated or damaged; LimitError: too large, refused before decoding."""
+    truncated or damaged; LimitError: too large, refused before decoding; MissingResourceError: no
+    permission."""
     where = where or str(source)
     with open_image(source, where=where, formats=formats) as image:
         image.load()
@@ -72,15 +76,38 @@ def open_image(
     except UnidentifiedImageError as error:
         *most, last = (name.replace("WEBP", "WebP") for name in formats)
         known = f"{', '.join(most)} or {last}" if most else last
-        raise InputError(f"{where}: expected a {known} image", code="E-IMAGE") from error
-    except PermissionError:
-        raise  # it is not damaged: the message of the operating system says what is wrong
+        found, hint = _instead(source)
+        raise InputError(
+            f"{where}: expected a {known} image, found {found}", hint=hint, code="E-IMAGE"
+        ) from error
+    except PermissionError as error:
+        raise no_permission(Path(where) if isinstance(source, bytes) else source) from error
     except _DAMAGE as error:
         raise InputError(
             f"{where}: the image is damaged or cut short: {error}",
             hint="save, render or download it again",
             code="E-IMAGE",
         ) from error
+
+
+def _instead(source: Path | bytes) -> tuple[str, str]:
+    """What is there in place of an image, and what to do."""
+    start = source[:512] if isinstance(source, bytes) else _start(source)
+    if not start:
+        return "an empty file", "save, render or download it again"
+    if is_text(start):
+        return (
+            "a text file",
+            "the ending of its name does not make it an image: give the image itself",
+        )
+    if start.startswith(_SIGNATURES):
+        return "one that is damaged or cut short", "save, render or download it again"
+    return "something else", "open it in what made it, and save it as PNG"
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
 
 
 def _check_size(width: int, height: int, where: str) -> None:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import InputError, LimitError
-from orster_cli.core.file_kinds import IMAGES
+from orster_cli.core.file_kinds import IMAGES, SPLITS, TRANSFORMS
 from orster_cli.core.limits import TRANSFORMS_MAX_FRAMES
-from orster_cli.core.names import counted, frame_numbers, printable, safe_relative_path
+from orster_cli.core.names import counted, frame_numbers, own_name, printable, safe_relative_path
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.strict_json import read_json
 from orster_cli.core.types import Cameras, OrbitClip
@@ -27,8 +27,6 @@ from orster_cli.io.camera_values import check_pose, check_times, parse_numbers, 
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 
-TRANSFORMS = "transforms.json"
-SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json")  # of D-NeRF
 MAX_DISTORTION = 1e-4  # lens coefficients up to this value shift no pixel visibly
 
 
@@ -50,7 +48,7 @@ def read_transforms(path: Path, reporter: Reporter | None = None) -> OrbitClip:
         folder, path = path, find_transforms(path) or path / TRANSFORMS
         beside = [name for name in SPLITS if name != path.name and (folder / name).is_file()]
         if path.name in SPLITS and beside:
-            reporter.warn(f"{folder.name}: {path.name} is read; not used: {', '.join(beside)}")
+            reporter.warn(f"{own_name(folder)}: {path.name} is read; not used: {', '.join(beside)}")
     value = read_json(path)
     frames = value.get("frames") if isinstance(value, dict) else None
     if not isinstance(frames, list) or not frames:

@@ -31,6 +31,10 @@ REENCODE_HINT = (
 )
 REENCODE_ALPHA_HINT = "re-encode it with its alpha: ffmpeg -i IN -c:v png -pix_fmt rgba out.mov"
 _STREAM = re.compile(r"^ *Stream #0:\d+.*?: Video: .*?, (\d+)x(\d+)(?=[ ,\n])[^\n]*", re.MULTILINE)
+_ANY_STREAM = re.compile(r"^ *Stream #0:\d+", re.MULTILINE)
+_SOUND = re.compile(r"^ *Stream #0:\d+.*?: Audio: ", re.MULTILINE)
+_MP4 = re.compile(r"^Input #0, mov,mp4,", re.MULTILINE)
+_CUT = re.compile(r"^\[[^\]\n]*\] moov atom not found", re.MULTILINE)
 _CODEC = re.compile(r": Video: (\w+)")
 _PIXELS_WITH_ALPHA = re.compile(r"\b(yuva\w+|rgba\w*|bgra\w*|argb|abgr|ya8|ya16\w*|gbrap\w*)\b")
 # metadata lines are padded ("title           : text"), so none of these can be one
@@ -64,6 +68,18 @@ def read_header(path: Path) -> VideoInfo:
     text = _header_text(path)
     streams = [s for s in _STREAM.finditer(text) if "(attached pic)" not in s[0]]
     if not streams:
+        if _CUT.search(text) or (_MP4.search(text) and not _ANY_STREAM.search(text)):
+            raise InputError(
+                f"{path}: expected a video, found one that is cut short: the index at its end is missing",
+                code="E-VIDEO",
+                hint="copy, download or record it again: without its index no program can read it",
+            )
+        if _SOUND.search(text):
+            raise InputError(
+                f"{path}: expected a video, found sound without pictures",
+                code="E-VIDEO",
+                hint="give the file that has the pictures",
+            )
         raise InputError(
             f"{path}: expected a video (MP4, MOV, MKV, WebM, AVI), found none that may be opened",
             code="E-VIDEO",

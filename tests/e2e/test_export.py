@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.dataset.views import normalize_object
+from orster_cli.export.formats import Format
+from orster_cli.export.job import ExportJob
 from orster_cli.export.source_mesh import open_source_mesh
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.load import read_scene
@@ -140,6 +143,20 @@ def test_several_formats_and_what_exists_already(ball: Path, tmp_path: Path, cal
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*")} == before  # mp4 was not begun
     call(*words, "--to", "mp4,gif,png-sequence", "--force")
     assert sorted(p.name for p in out.iterdir()) == sorted([*names, "ball.mp4"])
+
+
+def test_a_signal_leaves_nothing_behind(
+    ball: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(self: Format, job: ExportJob, path: Path) -> None:
+        path.write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Format, "write", write)
+    call("export", ball, "-o", tmp_path / "files", "--to", "gif", check=143)
+    assert list((tmp_path / "files").iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_no_input_and_no_artifact_is_written_to(

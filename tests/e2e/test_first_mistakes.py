@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ MISTAKES = {
     "construct note.txt -o out": (3, "found a text file", "orster generate"),
     "construct photo.jpg -o out": (3, "one picture is no orbit", "generate --image photo.jpg"),
     "construct scan.ply -o out": (3, "found a PLY file", "--object scan.ply"),
-    "construct nothing.mp4 -o out": (3, "an empty file", ""),
+    "construct nothing.mp4 -o out": (3, "an empty file", "download"),
     "construct frog.glb -o out": (3, "found a 3D object", "generate --object frog.glb"),
     "construct frog.glb#walk -o out": (3, "found a 3D object", "orster prepare-data frog.glb"),
     "construct empty -o out": (3, "found an empty folder", ""),
@@ -127,6 +128,22 @@ MISTAKES = {
     "export clip --to glb": (3, "of kind asset, got clip", "orster construct clip"),
     "export nosuch --to glb": (3, "found nothing of that name", "orster list"),
     "show note.txt": (3, "found a file", "the folder that it lies in"),
+    "evaluate --compare report report --fail-under psnr=99 -o cmp --metrics x": (
+        2,
+        "-o, --metrics, --fail-under: not with --compare",
+        "",
+    ),
+    "prepare-data dataset --merge -o out --captions n.csv --workers 3 --set prepare.frames=9": (
+        2,
+        "--captions, --workers, --set: not with --merge",
+        "",
+    ),
+    "prepare-data dataset --merge -o out --shard 1/2 --elevation 0": (
+        2,
+        "--shard, --elevation: not with --merge",
+        "",
+    ),
+    "sample-video frog --seed 5 --seeds 0-1": (2, "--seed: not with --seeds", ""),
     "evaluate --compare asset report": (3, "of kind report, got asset", "-o report/"),
     "generate --object frogs --text x -o out": (
         3,
@@ -191,13 +208,22 @@ def test_a_video_without_permission_is_not_called_damaged(
     assert "no permission to read" in said.failure["error"]
 
 
-def test_a_subject_and_its_reference_that_are_swapped(here: Path, capsys: Capture) -> None:
-    said = orster(
-        capsys, "evaluate", "clip", "--reference", "made-from-clip", "-o", "out", "--json"
-    )
+@pytest.mark.parametrize("names", [("clip", "made-from-clip"), ("x y/clip", "x y/made-from-clip")])
+def test_a_subject_and_its_reference_that_are_swapped(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    names: tuple[str, str],
+) -> None:
+    for name in names:
+        shutil.copytree(place / Path(name).name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    said = orster(capsys, "evaluate", names[0], "--reference", names[1], "-o", "out", "--json")
     assert said.code == 3
     assert "are swapped" in said.failure["error"]
-    assert said.failure["hint"] == "orster evaluate made-from-clip --reference clip"
+    hint = ["orster", "evaluate", names[1], "--reference", names[0]]
+    assert shlex.split(said.failure["hint"]) == hint
 
 
 @pytest.mark.parametrize(
@@ -292,6 +318,22 @@ def test_a_dry_run_of_generate_plans_the_clip_and_the_asset(here: Path, capsys: 
     assert values["path"] == "out/clip"
     assert values["asset"]["path"] == "out/asset"
     assert values["asset"]["config"]["gaussians"] > 0
+
+
+def test_a_dry_run_of_several_clips_is_one_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("texts.txt").write_text("a frog jumping\na frog walking\n")
+    for words, count in (("a frog", "--seeds", "0-2"), 3), (("--texts", "texts.txt"), 2):
+        dry = ("sample-video", *words, "-o", "out", "-n")
+        values = orster(capsys, *dry, "--json").data
+        assert (values["status"], values["path"], values["up_to_date"]) == ("dry run", "out", 0)
+        assert len({clip["path"] for clip in values["clips"]}) == count
+        said = orster(capsys, *dry)
+        assert said.out.count("would write clip out/") == count
+        assert said.out.count("[sample]") == 1
+        assert f"{count} clips would be made, 0 are up to date, in out" in said.out
 
 
 def test_verify_looks_into_a_folder_of_artifacts(tmp_path: Path, capsys: Capture) -> None:
@@ -393,6 +435,14 @@ def test_a_projects_settings_are_those_of_its_template_with_their_meaning(
     chosen = [o for o in resolve(template=template).origins.values() if o != "default"]
     assert len(settings) == len(chosen)
     assert all(lines[i - 1].startswith("# ") for i in settings)
+
+
+def test_a_projects_settings_may_be_none(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "mine.toml").write_text('[sample]\nmotion = "none"\n')
+    assert orster(capsys, "init", tmp_path / "p", "--template", tmp_path / "mine.toml").code == 0
+    found = resolve(file=tmp_path / "p" / "orster.toml")
+    assert found.config.sample.motion is None
+    assert found.origins["sample.motion"] != "default"
 
 
 def test_an_update_replaces_what_other_settings_made(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orster_cli.artifacts.store import open_artifact
+from orster_cli.commands import construct, sample_video
+from orster_cli.commands.stage import Stage
 from orster_cli.core.reporting import Silent
 from orster_cli.inputs.models import SHIPPED, sampling_of
 from orster_cli.io.clip_files import read_clip
@@ -86,11 +91,53 @@ def test_several_orbits_start_from_an_asset_of_the_first_and_are_fitted_together
     assert [p.id for p in asset.manifest.parents if p.kind == "clip"] == [c.id for c in clips]
     assert asset.content["frames"] == [len(read_clip(folder)) for folder in folders]
     assert (out / "asset" / "object.glb").read_bytes() == glb.read_bytes()
-    again = orster(capsys, *words, *SETTINGS)
-    assert again.data["status"] == "up to date"
+    for more in ((), ("-n",)):
+        again = orster(capsys, *words, *SETTINGS, *more)
+        assert again.data["status"] == "up to date"
+    (out / "asset").rename(tmp_path / "asset")
+    plan = orster(capsys, *words, *SETTINGS, "-n").data
+    assert (plan["status"], plan["path"]) == ("dry run", str(out / "asset"))
+    clips[1].path.rename(tmp_path / "clip")
+    plan = orster(capsys, *words, *SETTINGS, "-n").data
+    assert (plan["path"], plan["asset"]["path"]) == (str(clips[1].path), str(out / "asset"))
     # one step of it, as the shell has it
     line = ("sample-video", "a creature walking", "--object", str(glb), "--start", str(first.path))
     line += ("--azimuth-start", "120", "--strength", "0.5", "--anyway", "--device", "cpu", "--json")
     said = orster(capsys, *line, "-o", str(tmp_path / "one"), "--set", f"sample.steps={STEPS}")
     assert said.code == 0, said.err
     assert said.data["id"] == clips[1].id
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3], ids=["clip", "first", "further", "asset"])
+def test_an_interrupt_is_heard_by_each_of_the_steps(
+    at: int, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bool] = []
+
+    def step(stage: Stage, *_: Any, **__: Any) -> None:
+        if len(heard) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        heard.append(stage.stop.requested)
+
+    monkeypatch.setattr(sample_video, "sample_clip", step)
+    monkeypatch.setattr(construct, "construct_asset", step)
+    monkeypatch.setattr(sample_video.Sampling, "of", lambda *_, **__: None)
+    said = orster(capsys, "generate", "a frog", "--orbits", "2", "-o", tmp_path / "frog", "--json")
+    assert said.code == 0, said.err
+    assert heard == [False] * at + [True] * (4 - at)
+
+
+def test_a_dry_run_plans_the_asset_where_all_clips_are_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[str] = []
+
+    def step(stage: Stage, *_: Any, **__: Any) -> None:
+        planned.append(stage.out_path.name)
+
+    monkeypatch.setattr(sample_video, "sample_clip", step)
+    monkeypatch.setattr(construct, "construct_asset", step)
+    monkeypatch.setattr(sample_video.Sampling, "of", lambda *_, **__: None)
+    said = orster(capsys, "generate", "a frog", "--orbits", "2", "-o", tmp_path / "frog", "-n")
+    assert (said.code, said.out) == (0, "")
+    assert planned == ["clip", "first", "clip-180", "asset"]

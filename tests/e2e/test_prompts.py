@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import resolve
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
+from orster_cli.core.types import OrbitClip
 from orster_cli.inputs import models
 from orster_cli.inputs.models import (
     MINI,
@@ -28,6 +32,7 @@ from orster_cli.inputs.models import (
 )
 from orster_cli.io.clip_files import read_clip
 from orster_cli.io.images import write_png
+from orster_cli.sampling.sample_clips import Sampler
 from tests.helpers.artifacts import make
 from tests.helpers.cli import Said, orster
 
@@ -236,3 +241,25 @@ def test_a_file_of_texts_gives_a_clip_of_each(capsys: Capture) -> None:
     assert (said.code, Path("none").exists()) == (3, False)  # before anything is sampled
     said = orster(capsys, "sample-video", "a cow", "--texts", "bad.txt", "-o", "none", *QUICK)
     assert said.code == 2
+
+
+@pytest.mark.parametrize("several", ["seeds", "texts"])
+def test_an_interrupt_stops_between_steps_and_keeps_the_clips_that_are_finished(
+    several: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, first = ["a frog jumping", "--seeds", "0-5"], "seed-0000"
+    if several == "texts":
+        Path("texts.txt").write_text("a frog jumping\na frog walking\na horse walking\n")
+        words, first = ["--texts", "texts.txt"], "a-frog-jumping"
+    decoded = Sampler._decoded
+
+    def interrupted(self: Sampler, *arguments: Any) -> OrbitClip:
+        os.kill(os.getpid(), signal.SIGINT)
+        return decoded(self, *arguments)
+
+    monkeypatch.setattr(Sampler, "_decoded", interrupted)
+    rest = ("-o", "out", "--frames", "2", "--set", "sample.through_rest=off")
+    said = orster(capsys, "sample-video", *words, *QUICK, *rest)
+    assert (said.code, said.failure["code"]) == (75, "E-PREEMPTED")
+    assert [path.name for path in Path("out").iterdir()] == [first]
+    assert open_artifact(Path("out") / first, kind="clip").verify(Silent()) == []

@@ -46,6 +46,17 @@ def test_an_svg(tmp_path: Path) -> None:
     refused(path)
 
 
+def test_what_no_encoder_can_mend_is_said(tmp_path: Path) -> None:
+    path = bars(tmp_path / "cut.mp4")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    sound = tmp_path / "sound.mp4"
+    ffmpeg("-f", "lavfi", "-i", "sine=duration=0.2", "-c:a", "aac", str(sound))
+    for file, said in ((path, "is cut short"), (sound, "sound without pictures")):
+        with pytest.raises(InputError, match=f"expected a video, found .*{said}") as caught:
+            read_video(file, Silent())
+        assert "ffmpeg" not in (caught.value.hint or "ffmpeg")
+
+
 def test_codecs_that_are_not_listed(tmp_path: Path) -> None:
     refused(
         bars(tmp_path / "magic.avi", "-c:v", "magicyuv", "-pix_fmt", "gbrp"), "no frame|expected"

@@ -28,6 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(1000))
     (project / "dataset.frames-0a1b.npy").write_bytes(bytes(2000))
+    (project / "models" / ".orster-export-x1y2").mkdir()
+    (project / "models" / ".orster-export-x1y2" / "a.mp4").write_bytes(bytes(500))
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "dear").write_bytes(bytes(10))
     (project / "linked.latents-0a1b").symlink_to(tmp_path / "elsewhere")
@@ -47,6 +49,7 @@ def test_the_caches_are_listed_with_their_sizes(here: Path, capsys: Capture) -> 
         "dataset.frames-0a1b.npy": (2000, True),
         ".model.draft-0123456789abcdef": (1000, False),
         ".vae.draft-fedcba9876543210": (1000, False),
+        ".orster-export-x1y2": (500, False),
     }
     said = orster(capsys, "doctor", "--cache")
     assert said.code == 0
@@ -71,7 +74,7 @@ def test_cleaning_keeps_unfinished_work_and_what_orster_did_not_write(
     assert (here / "models/.vae.draft-fedcba9876543210/scratch/step").exists()
     again = orster(capsys, "doctor", "--clean-cache", "--json").data
     assert again["freed"] == 0
-    [draft, _] = list_caches(here, here / "none")
+    [draft, *_] = list_caches(here, here / "none")
     with pytest.raises(ValueError, match="unfinished"):
         remove_cache(draft)
 

@@ -47,7 +47,7 @@ def test_later_wins_and_each_value_knows_its_origin(tmp_path: Path) -> None:
     assert origins["construct.seed"] == "command line"
     assert origins["construct.hidden"] == "environment"
     assert origins["construct.l1"] == "template base"
-    assert origins["construct.depth"] == "file mine.toml"
+    assert origins["construct.depth"] == f"file {file}"
     assert origins["construct.mask"] == "default"
     without = resolve(file=file, assignments=["construct.seed=4"])
     assert without.config.construct.seed == 4

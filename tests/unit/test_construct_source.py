@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.construct import ConstructConfig
+from orster_cli.config.prepare import PrepareConfig
 from orster_cli.config.schema import Config
 from orster_cli.construction.fit_asset import limit_to_clip_detail
 from orster_cli.construction.fit_input import picture_travel, prepare_clip
@@ -16,6 +18,7 @@ from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.inputs.clips import open_clip
 from orster_cli.inputs.construct_plan import plan_construct
+from orster_cli.inputs.prepare_plan import plan_prepare
 from orster_cli.inputs.video import (
     VIDEO_FRAMES,
     OrbitFlags,
@@ -25,7 +28,9 @@ from orster_cli.inputs.video import (
 )
 from orster_cli.io.clip_files import write_clip
 from orster_cli.io.images import write_png
+from orster_cli.io.transforms_json import TRANSFORMS, write_transforms
 from orster_cli.io.video import write_video
+from tests.helpers.artifacts import make
 from tests.helpers.constructing import ball_clip, subset
 
 
@@ -207,3 +212,67 @@ def test_a_folder_may_have_a_number_sign_in_its_name(tmp_path: Path) -> None:
     assert len(open_clip(str(tmp_path / "clip#1"), OrbitFlags(), Silent()).clip) == 4
     with pytest.raises(InputError, match="found nothing of that name"):
         open_clip(str(tmp_path / "clip#2"), OrbitFlags(), Silent())
+
+
+def _images(folder: Path, clip: OrbitClip) -> None:
+    for i, (frame, alpha) in enumerate(zip(clip.frames, clip.alpha, strict=True)):
+        write_png(folder / f"{i}.png", torch.cat([frame, alpha]))
+
+
+def test_the_folder_one_is_in_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "turn" / "inside").mkdir(parents=True)
+    _images(tmp_path / "turn", ball_clip(frames=12))
+    (tmp_path / "turn" / "notes.txt").touch()
+    (tmp_path / "turn" / "3.png").unlink()
+    for name in (".", ".."):
+        monkeypatch.chdir(tmp_path / "turn" / ("" if name == "." else "inside"))
+        heard = _Listening()
+        open_clip(name, OrbitFlags(), heard)
+        said = [*heard.said, *heard.warnings]
+        assert len(said) > 2
+        assert all(text.startswith("turn: ") for text in said)
+    made = make(tmp_path / "turn" / "inside" / "clip")
+    monkeypatch.chdir(made.path)
+    assert open_artifact(Path()).parent().name == "clip"
+
+
+def _litter(folder: Path) -> None:
+    """What may come to lie in a folder of frames, also when its asset is made there."""
+    for name in (
+        ".asset.draft-0123456789abcdef/scratch/step-1.safetensors",
+        ".git/index",
+        ".ipynb_checkpoints/0.png",
+        "asset/manifest.json",
+        "asset/preview.png",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+
+
+@pytest.mark.parametrize("cameras", ["none", "transforms", "clip"])
+def test_an_output_in_the_folder_of_its_frames_is_no_input_of_it(
+    cameras: str, tmp_path: Path
+) -> None:
+    clip = ball_clip(frames=6)
+    if cameras == "clip":
+        write_clip(tmp_path, clip)
+    else:
+        _images(tmp_path, clip)
+    if cameras == "transforms":
+        write_transforms(tmp_path / TRANSFORMS, clip, [f"{i}.png" for i in range(6)])
+    before = open_clip(str(tmp_path), OrbitFlags(), Silent()).inputs
+    _litter(tmp_path)
+    if cameras != "clip":
+        (tmp_path / "notes.txt").write_text("this is read by nobody")
+    assert open_clip(str(tmp_path), OrbitFlags(), Silent()).inputs == before
+    assert len(before) == {"none": 6, "transforms": 7, "clip": 8}[cameras]  # a clip has a preview
+
+
+def test_hidden_folders_and_artifacts_in_an_objects_folder_are_no_inputs(tmp_path: Path) -> None:
+    (tmp_path / "object").mkdir()
+    _images(tmp_path / "object", ball_clip(frames=3))
+    (tmp_path / "object" / TRANSFORMS).write_text("{}")
+    before = plan_prepare([tmp_path], PrepareConfig(), reporter=Silent()).inputs
+    _litter(tmp_path / "object")
+    assert plan_prepare([tmp_path], PrepareConfig(), reporter=Silent()).inputs == before
+    assert len(before) == 4

@@ -235,8 +235,9 @@ def test_gates() -> None:
     check_gates(gates, {"a": {"psnr": 16.0, "ssim": 0.9}})
     with pytest.raises(GateError, match=r"^b: psnr is 15.99, at least 16 is needed$"):
         check_gates(gates, {"a": {"psnr": 17.0, "ssim": 1}, "b": {"psnr": 15.99, "ssim": 0.5}})
-    with pytest.raises(GateError, match="ssim could not be computed"):
+    with pytest.raises(GateError, match="ssim could not be computed") as caught:
         check_gates(gates, {"a": {"psnr": 16.0, "ssim": None}})
+    assert "report" in (caught.value.hint or "")
     for text, said in {
         "pnsr=3": "did you mean 'psnr'",
         "psnr": "expected psnr=NUMBER",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from plyfile import PlyData
 
+from orster_cli.artifacts.lock import WriterLock
 from orster_cli.construction.node_graph import build_nodes
 from orster_cli.core.errors import ConfigError, GateError, InputError
 from orster_cli.core.reporting import Silent
@@ -23,7 +24,7 @@ from orster_cli.export.moments import check_moves, frame_moments, key_moments, p
 from orster_cli.export.moving_splats import keys_of, measured
 from orster_cli.export.options import ExportOptions, parse_color, parse_mesh, parse_size
 from orster_cli.export.pictures import camera_path
-from orster_cli.export.run import export_asset
+from orster_cli.export.run import _move, export_asset
 from orster_cli.export.splats import gaussians_at, read_splat_glb, splat_glb
 from orster_cli.export.surface import extract_surface, surface_nets, vertex_normals
 from orster_cli.geometry.axes import MATRICES, turned
@@ -123,6 +124,68 @@ def test_what_is_too_far_from_the_asset_is_not_written(
     with pytest.raises(GateError, match=r"thing.gif: .* dB"):
         list(export_asset(job(), [strict], tmp_path, force=False))
     assert list(tmp_path.iterdir()) == []
+
+
+def _dead(folder: Path, **files: str) -> Path:
+    """The draft of an export that was killed, without its lock if it is old."""
+    draft = folder / ".orster-export-dead"
+    for name, text in files.items():
+        (draft / name).mkdir(parents=True)
+        (draft / name / "0.ply").write_text(text)
+    (draft / ".export.lock").write_text("1")
+    return draft
+
+
+def test_what_a_killed_export_left_is_removed_and_what_it_moved_aside_comes_back(
+    tmp_path: Path,
+) -> None:
+    asked = parse_formats("gif")
+    kept = {"replaced": "the user's", "thing-ply": "half"}
+    _dead(tmp_path, **kept)  # killed between the renames
+    heard = job()
+    next(iter(export_asset(heard, asked, tmp_path, force=False)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["thing-ply", "thing.gif"]
+    assert (tmp_path / "thing-ply" / "0.ply").read_text() == "the user's"
+    assert "thing-ply: put back" in heard.reporter.warnings[0]  # type: ignore[attr-defined]
+    _dead(tmp_path, **kept)  # a newer one stands there
+    (tmp_path / "thing-ply" / "0.ply").write_text("newer")
+    next(iter(export_asset(job(), asked, tmp_path, force=True)))
+    assert (tmp_path / "thing-ply" / "0.ply").read_text() == "newer"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_draft_of_an_export_that_is_alive_stays(tmp_path: Path) -> None:
+    draft = _dead(tmp_path, made="half")
+    lock = WriterLock(draft / "export")
+    next(iter(export_asset(job(), parse_formats("gif"), tmp_path, force=False)))
+    assert (draft / "made").is_dir()
+    lock.release()  # without one: another process makes it just now
+    next(iter(export_asset(job(), parse_formats("gif"), tmp_path, force=True)))
+    assert (draft / "made").is_dir()
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_signal_between_the_renames_puts_back_what_stood_there(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("out", "made"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    rename, calls = Path.rename, []
+
+    def interrupted(self: Path, target: Path) -> Path:
+        calls.append(self)
+        if len(calls) == at == 2:
+            raise SystemExit(143)
+        moved = rename(self, target)
+        if len(calls) == at:
+            raise SystemExit(143)
+        return moved
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(SystemExit):
+        _move(tmp_path / "made", tmp_path / "out", tmp_path / "aside")
+    assert (tmp_path / "out" / "out").exists()
 
 
 def test_gaussians_that_programs_stumble_over_are_left_out() -> None:

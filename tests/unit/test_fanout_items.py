@@ -129,6 +129,16 @@ def test_a_picture_that_moves_is_a_video(tmp_path: Path) -> None:
     }
 
 
+def test_folders_of_frames_have_any_of_the_camera_files(tmp_path: Path) -> None:
+    for name in ("transforms.json", "transforms_train.json", "transforms_test.json"):
+        folder = tmp_path / name.removesuffix(".json")
+        (folder / "train").mkdir(parents=True)
+        (folder / name).touch()
+        (folder / "train" / "r_000.png").touch()
+    names = ["transforms", "transforms_test", "transforms_train"]
+    assert [item.id for item in find_items(tmp_path, "construct")[0]] == names
+
+
 def test_evaluate_reads_the_assets(tmp_path: Path) -> None:
     artifact(tmp_path / "a" / "asset", "asset")
     artifact(tmp_path / "b" / "asset", "asset")
@@ -162,6 +172,21 @@ def test_nothing_to_do_is_an_error(tmp_path: Path) -> None:
         find_items(tmp_path, "construct")
     with pytest.raises(InputError, match="no such file"):
         find_items(tmp_path / "none", "construct")
+
+
+def test_what_is_made_in_the_folder_of_the_items_is_no_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics" / "fish.png").touch()
+    first = find_items(tmp_path / "pics", "sample-video", tmp_path / "pics" / "out")
+    artifact(tmp_path / "pics" / "out" / "fish", "clip")
+    artifact(tmp_path / "pics" / "other" / "cow", "clip")
+    monkeypatch.chdir(tmp_path)
+    items, left_out = find_items(Path("pics"), "sample-video", Path("pics/out"))
+    assert [item.id for item in items] == [*(item.id for item in first[0]), "other-cow"]
+    assert left_out == 0
+    assert len(find_items(Path("pics/out"), "evaluate", Path("pics"))[0]) == 1
 
 
 def test_words_after_the_dashes() -> None:

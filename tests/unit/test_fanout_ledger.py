@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orster_cli.artifacts.store import open_artifact
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.fanout.collection import Collection, Outcome, run_collection
@@ -179,3 +180,11 @@ def test_two_runs_do_not_write_one_output(clips: Path) -> None:
             return super().run(tasks, stop)
 
     assert go(clips, Nested()).made == 3
+
+
+@pytest.mark.parametrize("name", ["run", "ledger", "failures"])
+def test_an_item_may_have_any_name(clips: Path, name: str) -> None:
+    (clips / f"{name}.mp4").write_text(name)
+    assert go(clips, Here()).made == 4
+    assert open_artifact(clips.parent / "out" / name, kind="asset")
+    assert sorted(path.name for path in (clips.parent / "out" / FOLDER).iterdir()) == [LEDGER]

@@ -159,3 +159,23 @@ def test_real_frames(shared_data: Path) -> None:
         assert frame.shape[0] == 4
         assert 0.02 < float((frame[3] > 0.5).float().mean()) < 0.6
         assert float(frame[3, 0].max()) == 0.0  # nothing at the upper border
+
+
+@pytest.mark.parametrize(
+    ("data", "found", "hint"),
+    [
+        (b"", "an empty file", "download it again"),
+        (b"a frog jumping\n" * 99, "a text file", "give the image itself"),
+        ("\N{FROG FACE}".encode() * 200, "a text file", "give the image itself"),
+        (b"\x89PNG and no more", "damaged or cut short", "download it again"),
+        (b"BM\0\0" * 30, "something else", "save it as PNG"),
+    ],
+)
+def test_what_lies_in_the_place_of_an_image_is_said(
+    data: bytes, found: str, hint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.png").write_bytes(data)
+    for source in (tmp_path / "x.png", data):
+        with pytest.raises(InputError, match=f"TIFF image, found .*{found}") as caught:
+            read_image(source, where="x.png")
+        assert hint in (caught.value.hint or "")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from orster_cli.artifacts.manifest import MANIFEST
-from orster_cli.artifacts.outputs import artifact_kind, check_collection, check_output, with_article
+from orster_cli.artifacts.manifest import MANIFEST, Kind
+from orster_cli.artifacts.outputs import (
+    artifact_kind,
+    check_collection,
+    check_output,
+    what_for,
+    with_article,
+)
 from orster_cli.artifacts.store import begin
 from orster_cli.core.errors import ConfigError, ConflictError
 from tests.helpers.artifacts import make
@@ -126,3 +134,16 @@ def test_the_same_kind_with_other_settings_still_points_to_force(tmp_path: Path)
     with pytest.raises(ConflictError, match="holds an asset that was made from other") as caught:
         begin(tmp_path / "asset", kind="asset", command="construct", config={"seed": 1})
     assert "replace it with --force" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_what_is_advised_can_be_typed_where_a_name_has_spaces(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "it's mine"
+    make(path, kind=kind)
+    for wanted in ("", "report"):
+        words = shlex.split(what_for(path, kind, wanted).replace(":", " "))
+        assert any(word.startswith(str(path)) for word in words)
+    inside = refused(path / "out", path, kind="clip").hint or ""
+    assert shlex.split(inside)[-1] == "it's mine-clip"
+    if kind != "clip":
+        assert shlex.split(refused(path).hint or "")[-1] == f"{path}-clip"

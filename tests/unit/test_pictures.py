@@ -16,11 +16,14 @@ from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.core.reporting import Silent
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.inputs.files import input_file
 from orster_cli.inputs.models import SHIPPED
 from orster_cli.inputs.pictures import check_picture, neighbour_correlation, warn_far
 from orster_cli.inputs.video import OrbitFlags, read_video_clip
 from orster_cli.io.images import read_image, write_png
 from orster_cli.ui.errors import explain
+from tests.helpers.artifacts import make
+from tests.helpers.cli import orster
 
 NOISE = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0))
 
@@ -123,6 +126,19 @@ def test_one_photograph_is_no_orbit_and_the_command_for_it_is_named(
 
 
 @contextmanager
+def as_nobody() -> Iterator[None]:
+    """As a user who may not read everything, as root may."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if user == 0:
+            os.seteuid(0)
+
+
+@contextmanager
 def unreadable(name: str) -> Iterator[Path]:
     """A PNG or a text in a file that this process may not read, as root neither."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
@@ -130,29 +146,61 @@ def unreadable(name: str) -> Iterator[Path]:
         Image.new("RGB", (8, 8)).save(path, format="PNG")
         Path(folder).chmod(0o755)
         path.chmod(0)
-        user = os.geteuid()
-        if user == 0:
-            os.seteuid(65534)
-        try:
+        with as_nobody():
             yield path
-        finally:
-            if user == 0:
-                os.seteuid(0)
 
 
 def test_a_file_without_read_permission_is_said_to_be_one() -> None:
     for name in ("locked.png", "locked.mp4"):
         with unreadable(name) as path:
-            for read, message, hint in (
-                (read_image, "Permission denied", "check the permissions"),
-                (_read_clip, "no permission to read it", "chmod u+r"),
-            ):
-                with pytest.raises((PermissionError, MissingResourceError)) as failure:
+            for read in (read_image, input_file, _read_clip):
+                with pytest.raises(MissingResourceError) as failure:
                     read(path)
                 shown = explain(failure.value)
                 assert (shown.exit, shown.code) == (4, "E-SYSTEM")
-                assert shown.message == f"{path}: {message}"
-                assert hint in (shown.hint or "")
+                assert shown.message == f"{path}: no permission to read it"
+                assert shown.hint == f"chmod u+r {path}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["generate --image locked.png", "sample-video --image locked.png", "construct . -o out"],
+)
+def test_an_input_without_read_permission_is_no_mistake_in_the_command_line(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        monkeypatch.chdir(folder)
+        Image.new("RGB", (8, 8)).save("locked.png")
+        words = [*line.split(), "--json"]
+        assert orster(capsys, *words).code == 3  # nobody may not be allowed to import what it needs
+        Path("locked.png").chmod(0)
+        with as_nobody():
+            said = orster(capsys, *words)
+        monkeypatch.undo()
+    assert (said.code, said.failure["code"]) == (4, "E-SYSTEM")
+    assert "locked.png: no permission to read it" in said.failure["error"]
+    assert said.failure["hint"].startswith("chmod u+r ")
+
+
+def test_a_folder_that_may_not_be_looked_into_hides_no_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for inner in ("clip", "closed/clip", "listed/clip"):
+            make(folder / inner)
+        (folder / "closed").chmod(0o000)
+        (folder / "listed").chmod(0o444)
+        with as_nobody():
+            said = orster(capsys, "show", folder, "--json")
+        (folder / "closed").chmod(0o755)
+        (folder / "listed").chmod(0o755)
+    assert said.code == 0, said.err
+    assert [one["path"] for one in said.data["artifacts"]] == [str(folder / "clip")]
 
 
 def _read_clip(path: Path) -> object:

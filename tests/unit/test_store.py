@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orster_cli.artifacts import folders
-from orster_cli.artifacts.leftovers import LEFTOVER_AGE
+from orster_cli.artifacts.leftovers import LEFTOVER_AGE, WORK_AGE, sweep
 from orster_cli.artifacts.lock import WriterLock
 from orster_cli.artifacts.store import Draft, begin, open_artifact
 from orster_cli.core.errors import (
@@ -20,6 +20,7 @@ from orster_cli.core.errors import (
     IntegrityError,
     MissingResourceError,
 )
+from orster_cli.core.reporting import Silent
 from tests.helpers.artifacts import FILES, damage, make, write
 
 
@@ -140,30 +141,71 @@ def test_another_request_does_not_resume_it_and_keeps_it_while_it_is_young(tmp_p
         assert draft.resumed
 
 
+class Notes(Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def aged(draft: Draft, seconds: float) -> None:
+    """The draft and what it holds were last changed so long ago."""
+    past = time.time() - seconds
+    for path in (*draft.scratch.iterdir(), draft.scratch, draft.scratch.parent):
+        os.utime(path, (past, past))
+
+
+def test_saved_work_of_other_settings_is_kept_for_weeks_and_named(tmp_path: Path) -> None:
+    out = tmp_path / "clip"
+    drafts = [started(out, seed=seed) for seed in (1, 2)]
+    for draft in drafts:
+        stop(draft)
+        aged(draft, 86400)
+    said = Notes()
+    third = begin(out, kind="clip", command="construct", config={"seed": 3}, reporter=said)
+    assert third is not None
+    with third:
+        third.commit({})
+    kept = sorted(draft.scratch.parent.name for draft in drafts)
+    assert all((draft.scratch / "step-1").is_file() for draft in drafts)
+    assert len(said.notes) == 1
+    assert said.notes[0].endswith(": " + ", ".join(kept))
+    aged(drafts[0], 2 * WORK_AGE)
+    sweep(out, keep=third.dir.parent, reporter=said)
+    assert not drafts[0].scratch.exists()
+    assert drafts[1].scratch.is_dir()
+    assert said.notes[1].endswith("removed; its run stopped 56 days ago")
+
+
 def test_old_drafts_of_other_requests_are_swept_by_what_last_changed(tmp_path: Path) -> None:
     out = tmp_path / "clip"
-    long_run, dead = started(out, seed=1), started(out, seed=2)
+    long_run, dead, empty = (started(out, seed=seed) for seed in (1, 2, 3))
     stop(long_run)
     stop(dead)
     stop(started(tmp_path / "clip2"))  # of another output: not ours to sweep
-    past = time.time() - 2 * LEFTOVER_AGE
     for draft in (long_run, dead):
-        for path in (draft.scratch / "step-1", draft.scratch, draft.scratch.parent):
-            os.utime(path, (past, past))
+        aged(draft, 2 * WORK_AGE)
+    old = (long_run.scratch.stat().st_mtime,) * 2
     (long_run.scratch / "step-2").write_text("written just now")
-    os.utime(long_run.scratch, (past, past))
+    os.utime(long_run.scratch, old)
+    empty.scratch.mkdir(parents=True)  # of a kill
+    (empty.scratch / "progress.json").write_text("{}")
+    aged(empty, 2 * LEFTOVER_AGE)
     make(out)
     assert long_run.scratch.is_dir()
     assert not dead.scratch.parent.exists()
+    assert not empty.scratch.parent.exists()
     assert len([n for n in names(tmp_path) if n.startswith(".clip2.draft-")]) == 1
 
 
 def test_names_with_glob_characters_sweep_only_their_own(tmp_path: Path) -> None:
     other = started(tmp_path / "clip1", seed=1)
     stop(other)
-    past = time.time() - 2 * LEFTOVER_AGE
-    for path in (other.scratch / "step-1", other.scratch, other.scratch.parent):
-        os.utime(path, (past, past))
+    aged(other, 2 * WORK_AGE)
     make(tmp_path / "clip?")
     make(tmp_path / "clip[1]")
     assert other.scratch.is_dir()

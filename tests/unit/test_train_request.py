@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from orster_cli.commands.train import _next
+from orster_cli.commands.train_request import TrainRequest
 from tests.helpers.artifacts import make
 from tests.helpers.cli import orster
 
@@ -94,3 +97,20 @@ def test_a_refusal_imports_no_torch(folder: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "role"),
+    [
+        *(("pretrain", role) for role in ("vae", "encoder", "3d", "video", "4d")),
+        *((command, "") for command in ("distill", "align", "finetune")),
+    ],
+)
+def test_the_next_step_can_be_typed_where_names_have_spaces(command: str, role: str) -> None:
+    names = {"dataset": Path("my data"), "out": Path("my model")}
+    words = shlex.split(
+        _next(TrainRequest(command=command, section="", folders={}, role=role, **names))
+    )
+    assert words[0] == "orster"
+    assert ("my data" in words) == (command != "finetune")
+    assert ("my model" in words) == (role != "vae")
