@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from orster_cli.artifacts.manifest import read_manifest
-from orster_cli.core.errors import OrsterError
+from orster_cli.core.errors import InputError
 from orster_cli.core.file_kinds import MESHES
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.sources import clip_of_key, object_keys
@@ -35,7 +35,7 @@ def recorded_placement(dataset: Path, key: str) -> Placement | None:
     try:
         manifest = read_manifest(dataset)
         said = Dataset.read(dataset).sample_json(key).get("placement")
-    except (OrsterError, OSError):
+    except (InputError, OSError):
         return None
     place = _normalization(said)
     for one in manifest.inputs:

@@ -15,7 +15,7 @@ from orster_cli.export.source_mesh import open_source_mesh
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.evaluation import evaluate
 from orster_cli.inputs.objects import chosen_object, source_object
-from orster_cli.inputs.placement import recorded_placement
+from orster_cli.inputs.placement import _normalization, recorded_placement
 from orster_cli.inputs.prepare_plan import plan_prepare
 from tests.helpers.glb import Glb
 
@@ -86,3 +86,13 @@ def test_a_dataset_that_does_not_say_or_says_nonsense(tmp_path: Path) -> None:
     assert recorded_placement(folder, "box-01") is None
     assert recorded_placement(folder, "box") is None
     assert recorded_placement(tmp_path / "no", "box-00") is None
+    for said in (
+        None,
+        {"scale": 1.0},
+        {"scale": 0.0, "offset": [0, 0, 0]},
+        {"scale": float("nan"), "offset": [0, 0, 0]},
+        {"scale": 1.0, "offset": [0, 0]},
+        {"scale": 1.0, "offset": [0, 0, "0"]},
+        {"scale": True, "offset": [0, 0, 0]},
+    ):
+        assert _normalization(said) is None
