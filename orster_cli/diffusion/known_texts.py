@@ -94,6 +94,11 @@ class KnownTexts:
         stems = {stem(word) for word in self.words}
         return [word for word in content_words(text) if stem(word) not in stems]
 
+    def has_action(self, text: str) -> bool:
+        """Whether a word of `text` is one of the known actions, in any form."""
+        stems = {stem(word) for action in self.actions for word in content_words(action)}
+        return any(stem(word) in stems for word in content_words(text))
+
     def spelled_alike(self, word: str, most: int = 2) -> list[str]:
         """Known content words that are spelled nearly as `word`, the nearest first."""
         return get_close_matches(word, self.content, n=most, cutoff=ALIKE)
@@ -105,8 +110,8 @@ class KnownTexts:
 
     def summary(self, most: int = 12) -> str:
         """What the model knows, in one line: "a fox, a frog; walking, jumping"."""
-        parts = [_listed(phrases, most) for phrases in (self.subjects, self.actions) if phrases]
-        return "; ".join(parts) or _listed(self.content, 2 * most)
+        parts = [listed(phrases, most) for phrases in (self.subjects, self.actions) if phrases]
+        return "; ".join(parts) or listed(self.content, 2 * most)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -211,7 +216,8 @@ def _shortest(texts: Iterable[str]) -> list[str]:
     return found[:1]
 
 
-def _listed(phrases: Iterable[str], most: int) -> str:
+def listed(phrases: Iterable[str], most: int) -> str:
+    """The first `most` of `phrases`, and how many more there are."""
     found = list(phrases)
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return ", ".join(found[:most]) + more

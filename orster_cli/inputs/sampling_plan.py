@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter
-from orster_cli.diffusion.known_texts import words_of
+from orster_cli.diffusion.known_texts import KnownTexts, listed, words_of
 from orster_cli.inputs.clips import OpenedClip, open_clip
 from orster_cli.inputs.files import input_file
 from orster_cli.inputs.models import OpenedModel, check_samples
@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
     from orster_cli.core.types import Cameras
+    from orster_cli.diffusion.encoded import Encoder
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
 NO_TEXT = (
     'no text is given: what the object does is left to the model (--text "walking" asks for it)'
 )
+MOST_ACTIONS = 12  # that are listed
 FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
 
 
@@ -141,7 +143,6 @@ class SamplingPlan:
     def _compare(self, request: SampleRequest, sampler: Sampler) -> None:
         """Warn of unknown words, and of a picture that is far from all known ones."""
         from orster_cli.core.frames import at_resolution
-        from orster_cli.diffusion.known_inputs import unknown_words
         from orster_cli.diffusion.mini_encoder import LENGTH, MiniEncoder
         from orster_cli.inputs.pictures import check_picture, warn_far
         from orster_cli.sampling.sample_clips import square
@@ -153,9 +154,7 @@ class SamplingPlan:
             if isinstance(encoder, MiniEncoder) and count > LENGTH:
                 reporter.warn(f"the model reads the first {LENGTH} of the text's {count} words")
             if known is not None and known.texts is not None:
-                sentence = unknown_words(known.texts, request.text, encoder)
-                if sentence is not None:
-                    reporter.warn(sentence)
+                self._say_unknown(known.texts, request, encoder, reporter)
             if sampler.cfg.motion is None and sampler.words_motion(request.text) is not None:
                 strength = sampler.motion_of(request.text)
                 reporter.note(
@@ -171,6 +170,26 @@ class SamplingPlan:
             where = "the object" if self.image is None else self.image.name
             follows = request.object_orbit is not None and bundle.std4d.config.reference_mask
             warn_far(picture, where, known.images, encoder, reporter, follows=follows)
+
+    @staticmethod
+    def _say_unknown(
+        texts: KnownTexts, request: SampleRequest, encoder: Encoder, reporter: Reporter
+    ) -> None:
+        """A warning of the text's unknown words. Of an object that is given the text need not tell what it
+        is, but what it does."""
+        from orster_cli.diffusion.known_inputs import unknown_words
+
+        assert request.text is not None
+        sentence = unknown_words(texts, request.text, encoder)
+        given = request.object_orbit is not None
+        if given and texts.actions and not texts.has_action(request.text):
+            known = listed(texts.actions, MOST_ACTIONS)
+            sentence = f"{sentence or 'the text names no action'}; actions that it knows: {known}"
+        elif given and sentence is not None:
+            reporter.info(f"{sentence.partition(';')[0]}; the object is given, so it need not")
+            return
+        if sentence is not None:
+            reporter.warn(sentence)
 
 
 def plan_sampling(

@@ -35,6 +35,7 @@ from orster_cli.io.images import write_png
 from orster_cli.sampling.sample_clips import Sampler
 from tests.helpers.artifacts import make
 from tests.helpers.cli import Said, orster
+from tests.helpers.constructing import CREATURE
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ("--steps", "1", "--device", "cpu", "--json")
@@ -124,6 +125,31 @@ def test_unknown_words_are_said_and_kept_in_the_clip(capsys: Capture) -> None:
     assert open_artifact(Path("clip"), kind="clip").manifest.warnings == [warning]
     forced = sampled(capsys, "xyzzy", "-o", "forced", "--anyway")
     assert "does not know 'xyzzy'" in forced.data["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a zorple walking", None),  # what it is can be seen
+        ("a zorple somersaulting", "does not know 'zorple', 'somersaulting'"),
+        ("a robot", "the text names no action"),
+    ],
+)
+def test_the_text_of_a_given_object_need_not_tell_what_it_is(
+    capsys: Capture, text: str, says: str | None
+) -> None:
+    said = orster(
+        capsys, "sample-video", "--object", str(CREATURE), "-t", text, "-o", "clip", *QUICK
+    )
+    assert said.code == 0, said.err
+    about = [line for line in said.data["warnings"] if "know" in line]
+    if says is None:
+        assert about == []
+        assert "does not know 'zorple'; the object is given, so it need not" in said.err
+    else:
+        (warning,) = about
+        assert says in warning
+        assert "actions that it knows: biting, walking" in warning
 
 
 def test_a_known_prompt_samples_as_before(capsys: Capture) -> None:
