@@ -37,6 +37,7 @@ from orster_cli.training.ema import Ema
 from orster_cli.training.held_out import HeldOut
 from orster_cli.training.log import RunLog
 from orster_cli.training.optimizer import make_optimizer, rate
+from orster_cli.training.stage_losses import Term, Total
 from orster_cli.training.state import load_state, state_of
 from orster_cli.training.step_metrics import StepMetrics
 from orster_cli.training.trackers import Trackers
@@ -180,9 +181,10 @@ class _Training:
             self.ema.update(self.plain, self.step)
         self.step += 1
 
-    def _gradients(self) -> dict[str, Tensor]:
-        """Run the passes of one step. Returns the terms, averaged over micro-batches."""
-        sums: dict[str, Tensor] = {}
+    def _gradients(self) -> dict[str, Term]:
+        """Run the passes of one step. Returns the terms, averaged over micro-batches, and totals, which not
+        every micro-batch needs to have a video of, as totals."""
+        sums: dict[str, Term] = {}
         step, parts = self.step, self.parts
         for number, indices in enumerate(parts):
             # by micro-batch: the same on one process and on several that cut a batch alike
@@ -194,7 +196,10 @@ class _Training:
                     loss, terms = self.model(batch, step, indices)
                 self.accelerator.backward(loss / len(parts))
             for name, value in {"loss": loss, **terms}.items():
-                value = value.detach().float() / len(parts)
+                if isinstance(value, Total):
+                    value = Total(value.sum.detach().float(), value.videos)
+                else:
+                    value = value.detach().float() / len(parts)
                 sums[name] = sums[name] + value if name in sums else value
         return sums
 

@@ -6,12 +6,31 @@ B videos, T frames, C channels, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Features = Callable[[Tensor], Sequence[Tensor]]
+
+
+class Total(NamedTuple):
+    """A term that only some videos have: its `sum` over so many `videos`, zeros over none. So it is there
+    in each part of a batch and on each process, and its mean is that of all videos that have it."""
+
+    sum: Tensor
+    videos: int
+
+    def __add__(self, other: Total) -> Total:  # type: ignore[override]
+        return Total(self.sum + other.sum, self.videos + other.videos)
+
+    def mean(self) -> Tensor:
+        """Over the videos that have it; nan where none has."""
+        return self.sum / self.videos
+
+
+Term = Tensor | Total
 Loss = tuple[Tensor, dict[str, Tensor]]  # and its terms, for the log
 
 

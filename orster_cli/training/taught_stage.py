@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from orster_cli.config.train import DistillConfig, TrainConfig
@@ -27,7 +28,7 @@ from orster_cli.training.lessons import (
     lesson_indices,
     spacing,
 )
-from orster_cli.training.stage_losses import Loss
+from orster_cli.training.stage_losses import Loss, Term, Total
 from orster_cli.training.stages import DiffusionStage, NoisyBatch
 from orster_cli.training.step_conditions import StageContext, lesson_conditions
 from orster_cli.training.step_randomness import draw
@@ -37,6 +38,7 @@ from orster_cli.transfer.teachers import Teacher, TeacherInputs
 from orster_cli.transfer.vae_targets import vae_targets
 
 CHANNEL = {STATIC: SPATIAL, FRONT: TEMPORAL}  # of the student, that a lesson teaches
+KIND = {STATIC: "spatial", FRONT: "temporal"}  # of the transfer's terms
 
 
 class TaughtStage(DiffusionStage):
@@ -70,7 +72,9 @@ class TaughtStage(DiffusionStage):
         self.share, self.own = share, own
         self.kernel, self.keep_from = kernel, keep_from
 
-    def forward(self, batch: TaughtBatch, step: int, indices: Sequence[int]) -> Loss:
+    def forward(
+        self, batch: TaughtBatch, step: int, indices: Sequence[int]
+    ) -> tuple[Tensor, dict[str, Term]]:
         self.model.disentangling = self.strength(step)
         weight = self.weight(step)
         lessons = {STATIC: batch.static, FRONT: batch.front}
@@ -92,6 +96,8 @@ class TaughtStage(DiffusionStage):
             for view, lesson in lessons.items():
                 if CHANNEL[view] not in self.model.config.runnable_channels():
                     continue
+                its: dict[str, Tensor] = {}
+                some: list[int] = []
                 if lesson is None:  # the other processes may have one
                     self.transfer.observe_elsewhere(
                         spatial=view == STATIC or self.kernel,
@@ -102,13 +108,25 @@ class TaughtStage(DiffusionStage):
                     distance, its = self.lesson(view, lesson, step, some)
                     # a mean over all videos of the batch, however few of them are here
                     parts[view] = distance * (len(some) * spacing(self.share) / len(indices))
-                    more |= {
-                        name if view == STATIC else name.replace("kappa", "kappa_temporal"): value
-                        for name, value in its.items()
-                    }
+                more |= self.totals(view, its, len(some), loss)
             orster = orster_loss(parts[STATIC], parts[FRONT], self.transfer.lambda_o)
         terms |= {"orster": orster.detach(), **more}
         return loss + weight * orster, terms
+
+    def totals(
+        self, view: str, terms: dict[str, Tensor], count: int, like: Tensor
+    ) -> dict[str, Total]:
+        """The terms of a lesson of `count` videos, by their names in the log: the same names and shapes
+        where there is no lesson, since processes and parts of a batch must agree on them."""
+        out = {}
+        for name, shape in self.transfer.lesson_terms(KIND[view]).items():
+            value = terms.get(name)
+            shown = name if view == STATIC else name.replace("kappa", "kappa_temporal")
+            if value is None:
+                out[shown] = Total(like.new_zeros(shape, dtype=torch.float32), 0)
+            else:
+                out[shown] = Total(value.detach() * count, count)
+        return out
 
     def lesson(self, view: str, batch: LatentBatch, step: int, indices: Sequence[int]) -> Loss:
         """The distance of a lesson (Eq. 14, one of its terms) and terms for the log."""

@@ -23,11 +23,12 @@ from orster_cli.transfer.attention import (
     temporal_attention,
 )
 from orster_cli.transfer.feature_statistics import FeatureStatistics, band_of
-from orster_cli.transfer.kernel import JointKernel, histogram
+from orster_cli.transfer.kernel import BINS, JointKernel, histogram
 from orster_cli.transfer.loss import centred_cosine, orster_loss, token_distance, variance_share
 
 WIDTH = 32  # of queries and keys
 SPATIAL, TEMPORAL = "spatial", "temporal"
+MEASURES = ("distance", "cosine", "variance")  # of each kind, for the log
 Features = Mapping[str, Tensor]  # [B T,C,H,W] by unit
 
 
@@ -234,6 +235,13 @@ class OrsterTransfer(nn.Module):
             kappa = torch.cat(kappas)
             terms |= {"kappa": kappa.mean(), "kappa_histogram": histogram(kappa)}
         return parts, {name: value.detach() for name, value in terms.items()}
+
+    def lesson_terms(self, kind: str) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the terms of `spatial` or `temporal`, whose `kind` it is."""
+        terms: dict[str, tuple[int, ...]] = {f"{name}_{kind}": () for name in MEASURES}
+        if any(place.kernel is not None for place in self.places):
+            terms |= {"kappa": (), "kappa_histogram": (BINS,)}
+        return terms
 
     def _observe(self, teachers: list[dict[str, Tensor]], band: Tensor) -> None:
         """Update the statistics with the features of all processes."""

@@ -25,6 +25,9 @@ def assert_same_losses(first: Path, second: Path, stages: tuple[str, ...]) -> No
         for a, b in zip(one, two, strict=True):
             assert b["loss"] == pytest.approx(a["loss"], rel=1e-4), (stage, a["step"])
             assert b["gradient_norm"] == pytest.approx(a["gradient_norm"], rel=1e-3)
+            assert b.keys() == a.keys()
+            for name in a.keys() & {"distance_spatial", "cosine_temporal", "kappa_temporal"}:
+                assert b[name] == pytest.approx(a[name], rel=1e-2), (stage, a["step"], name)
 
 
 @pytest.mark.parametrize(

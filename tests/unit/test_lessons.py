@@ -15,6 +15,7 @@ from orster_cli.training.datafeed import MOTIONLESS
 from orster_cli.training.lessons import FRONT, STATIC, LessonFeed, TaughtBatch, fading, falling
 from orster_cli.training.loop import Feed
 from orster_cli.training.prepared import Models
+from orster_cli.training.stage_losses import Total
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.taught_stage import TaughtStage
 from tests.helpers.stages import begun, made, run
@@ -126,6 +127,29 @@ def test_lessons_are_the_same_however_a_batch_is_divided(data: Path, family: Mod
             assert (batch.static is None) != (batch.front is None)
             parts.append(task(batch, 5, [index])[1]["orster"])
     torch.testing.assert_close(torch.stack(parts).mean(), whole, rtol=1e-4, atol=1e-6)
+
+
+def test_each_part_of_a_batch_has_the_same_terms_with_and_without_a_lesson(
+    data: Path, family: Models
+) -> None:
+    """Processes gather them as one row of numbers each."""
+    cfg = replace(TAUGHT, distill=replace(TAUGHT.distill, lesson_share=0.25))
+    ready = made("distill", data, family, cfg)
+    with torch.no_grad():
+        parts = [ready.task(ready.feed.batch(0, [index]), 0, [index])[1] for index in range(4)]
+    kept = [{n: t for n, t in part.items() if isinstance(t, Total)} for part in parts]
+    layouts = [[(name, total.sum.shape) for name, total in part.items()] for part in kept]
+    assert layouts[0] == layouts[1] == layouts[2] == layouts[3]
+    names = [{name for name, total in part.items() if total.videos} for part in kept]
+    assert names[1] == names[3] == set()
+    static = {"distance_spatial", "cosine_spatial", "variance_spatial", "kappa", "kappa_histogram"}
+    assert names[0] == static
+    changed = [("spatial", "temporal"), ("kappa", "kappa_temporal")]
+    for old, new in changed:
+        static = {name.replace(old, new) for name in static}
+    assert names[2] == static
+    for name, total in kept[1].items():
+        assert not bool(total.sum.any()), name
 
 
 def test_the_weight_falls_to_nothing_in_finetuning_and_the_channels_become_one(

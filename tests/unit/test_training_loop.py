@@ -18,6 +18,8 @@ from orster_cli.training.log import RunLog, plot_curves, read_log
 from orster_cli.training.loop import LOG, Run, make_accelerator, train
 from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_spatial, rate
+from orster_cli.training.stage_losses import Total
+from orster_cli.training.step_metrics import StepMetrics
 from orster_cli.training.step_randomness import draw, uniform
 from tests.helpers.diffusion import STEPS, given_to, latents, shaken
 
@@ -107,6 +109,54 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_it(tmp_path: Path) ->
 
     with pytest.raises(NumericalError, match="step 2: not finite: double"):
         train(Broken(), Numbers(), _run(tmp_path))
+
+
+def test_a_term_of_some_parts_is_averaged_over_the_videos_that_have_it(tmp_path: Path) -> None:
+    """Whatever the parts of a batch; and one that no part has is left out of the line."""
+
+    class Taught(Regression):
+        def forward(self, x, step, places):  # type: ignore[no-untyped-def]
+            loss, terms = super().forward(x, step, places)
+            mine = [place for place in places if place % 3 == 0]
+            total = Total(torch.tensor(float(sum(mine))), len(mine))
+            pair = Total(torch.tensor([1.0, 2.0]) * len(mine), len(mine))
+            none = Total(torch.zeros(()), 0)
+            return loss, {**terms, "lesson": total, "pair": pair, "none": none}
+
+    for parts in (1, 2, 4):
+        cfg = TrainConfig(steps=2, batch=4, accumulate=parts, log_every=1, ema=0.0)
+        row = train(Taught(), Numbers(), _run(tmp_path / str(parts), cfg))
+        assert row["lesson"] == pytest.approx(1.5)  # of 0 and 3
+        assert row["pair"] == pytest.approx([1, 2])
+        assert "none" not in row
+
+
+def test_processes_of_which_one_has_no_lesson_log_the_mean_of_the_others() -> None:
+    """Each lays out its numbers alike, and of those that have a term each video counts as much."""
+
+    class Process:
+        num_processes = 2
+        others: tuple[Tensor, ...] = ()
+
+        def gather(self, numbers: Tensor) -> Tensor:
+            self.sent = numbers
+            return torch.cat([numbers, *self.others])
+
+    process = Process()
+
+    def metrics(lesson: Total) -> StepMetrics:
+        one = StepMetrics(process, name="distill", lr=0.1)  # type: ignore[arg-type]
+        one.add(0, {"loss": torch.tensor(2.0), "lesson": lesson}, torch.tensor(1.0))
+        return one
+
+    metrics(Total(torch.tensor(9.0), 3)).read()
+    process.others = (process.sent,)
+    without = metrics(Total(torch.zeros(()), 0)).read()[0]
+    assert without == {"loss": 2.0, "lesson": 3.0, "gradient_norm": 1.0}
+    assert metrics(Total(torch.tensor(3.0), 3)).read()[0]["lesson"] == 2.0
+    assert metrics(Total(torch.tensor(5.0), 1)).read()[0]["lesson"] == 3.5
+    with pytest.raises(NumericalError, match="step 0: not finite: lesson"):
+        metrics(Total(torch.tensor(math.nan), 1)).read()
 
 
 def test_dropout_follows_from_the_step_and_the_part_of_the_batch(tmp_path: Path) -> None:
