@@ -66,7 +66,8 @@ class SampleOrder:
 @dataclass(frozen=True, kw_only=True)
 class LatentBatch:
     """`latents` [B,C,T,h,w] and their cameras [B,T,4,4]; `static_latents` [B,C,T,h,w]: of the static
-    object from the same cameras; `first_frames` [B,3,H,W]; `motion` [B]: its strength (nan: unknown);
+    object from the same cameras, or the same latents where it is not known: `rest_known` [B] (None: of all
+    videos); `first_frames` [B,3,H,W]; `motion` [B]: its strength (nan: unknown);
     `text`: the captions, encoded, and `empty`: the empty text (None: not encoded yet);
     `frames` [B,n,3,H,W]: ground-truth frames number `frame_numbers` [n], for stages that decode;
     `sources`: of exchanged videos."""
@@ -77,6 +78,7 @@ class LatentBatch:
     first_frames: Tensor
     motion: Tensor
     captions: list[str]
+    rest_known: Tensor | None = None
     text: Encoded | None = None
     empty: Encoded | None = None
     frames: Tensor | None = None
@@ -139,6 +141,10 @@ class LatentFeed:
         self._true = GroundTruth(cache.dataset, cache.resolution)
         self._lessons: dict[str, LatentFeed] = {}
 
+    def knows_rest(self) -> bool:
+        """Whether a moving video of the feed has the object at rest beside it."""
+        return any(self.draws.has_rest(key) for key in self.keys)
+
     def motion(self) -> float:
         """Median motion strength of the clips."""
         values = [self.cache.dataset.info(key).get("motion", math.nan) for key in self.keys]
@@ -196,6 +202,7 @@ class LatentFeed:
         shown = self._take(draws)
         same = all(draw is static for draw, static in pairs)
         static = shown if same else self._take(statics)
+        known = [draw.still or draw is not static for draw, static in pairs]
         sources = None
         if self.partners is not None:
             chosen = [
@@ -216,6 +223,7 @@ class LatentFeed:
             first_frames=shown.first,
             motion=to_device(torch.tensor(motions), device),
             captions=captions,
+            rest_known=None if all(known) else to_device(torch.tensor(known), device),
             text=None if self.texts is None else self.texts.of(captions),
             empty=None if self.texts is None else self.texts.empty,
             frames=frames,

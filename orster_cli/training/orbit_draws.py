@@ -63,6 +63,12 @@ class OrbitDraws:
         """Whether a sample has a view."""
         return view in self._views[key]
 
+    def has_rest(self, key: str) -> bool:
+        """Whether the moving video of a sample has the static object from the same cameras beside it."""
+        if self.view != "dynamic":
+            return False
+        return self._grids.get(key) is not None or self.has(key, STATIC)
+
     def stands(self, step: int, index: int) -> bool:
         """Whether the video is to be one of the static object."""
         return derive_seed(self.seed, "still", step, index) / 2**63 < self.still

@@ -45,20 +45,30 @@ class Kinds:
     first_view: Tensor
 
 
-def draw_kinds(cfg: TrainConfig, step: int, indices: Sequence[int], static: Tensor) -> Kinds:
+def draw_kinds(
+    cfg: TrainConfig,
+    step: int,
+    indices: Sequence[int],
+    static: Tensor,
+    known: Tensor | None = None,
+) -> Kinds:
     """One kind a video, by the shares `text`, `image` and `object` of the settings.
 
     Where `static` [B] the video shows the object at rest, which is not given beside itself: it has a text
     or a first view, so that the model can also sample the object at rest from these (unless objects
-    alone have a share)."""
+    alone have a share). So has a video whose object at rest is not `known` [B] (None: all are)."""
     others = cfg.text + cfg.image
     most = others + cfg.object
     if not most:  # where no share is set, all have the text alone
         none = torch.zeros_like(static)
         return Kinds(none, none)
     drawn = uniform(cfg.seed, "kind", step, indices).to(static.device)
-    drawn = drawn * torch.where(static, others or most, most)
-    return Kinds(drawn >= others, (drawn >= cfg.text) & (drawn < others))
+    without = static if known is None else static | ~known
+    drawn = drawn * torch.where(without, others or most, most)
+    at_rest = drawn >= others
+    if known is not None:  # where objects alone have a share, the others have the text alone
+        at_rest &= known
+    return Kinds(at_rest, (drawn >= cfg.text) & (drawn < others))
 
 
 @torch.no_grad()
@@ -79,7 +89,8 @@ def conditions(
     cond = _texts_and_cameras(batch, context, cfg, draws, motion)
     if not (cfg.image or cfg.object):
         return cond
-    kinds = draw_kinds(cfg, step, indices, motion == MOTIONLESS)
+    known = None if batch.rest_known is None else batch.rest_known.to(context.device)
+    kinds = draw_kinds(cfg, step, indices, motion == MOTIONLESS, known)
     cond = _with_references(cond, batch, context, cfg, kinds)
     drop, zeros = draws.chance[:, 1] < cfg.drop, Conditions()
     cond = cond.without("image", drop, zeros)

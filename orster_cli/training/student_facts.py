@@ -61,8 +61,8 @@ def with_reference_head(bundle: WholeBundle, model: ModelConfig, seed: int) -> W
 
 
 def residual_scale(feed: LatentFeed, vae: FrameVAE) -> float:
-    """Standard deviation of z - z_rest over the first moving videos of the training set, 1.0 where none
-    moves. Equal on every process: each encodes those that are missing."""
+    """Standard deviation of z - z_rest over the first moving videos of the training set whose z_rest is
+    known, 1.0 where none moves. Equal on every process: each encodes those that are missing."""
     count = min(len(feed.keys), MEASURED)
     feed.cache.encode(feed.keys[:count], vae)
     total: Tensor | float = 0.0
@@ -71,6 +71,8 @@ def residual_scale(feed: LatentFeed, vae: FrameVAE) -> float:
         chosen = list(range(start, min(start + AT_ONCE, count)))
         batch = feed.of(chosen, 0, chosen)
         moves = batch.motion != MOTIONLESS
+        if batch.rest_known is not None:
+            moves &= batch.rest_known
         residual = (batch.latents - batch.static_latents)[moves].double()
         total = total + residual.square().sum()
         numbers += residual.numel()

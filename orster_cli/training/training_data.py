@@ -110,6 +110,13 @@ def latent_feed(
     kept = _held_out(train, source, view)
     share = train.exchange if isinstance(train, PretrainConfig) else 0.0
     out = feed(own, without(source.dataset.keys(), kept), train.dynamic, share)
+    if train.object and not out.knows_rest():
+        raise InputError(
+            f"{source.dataset.root}: the share object is {train.object:g}, and no {view} video has the "
+            "object at rest from its cameras beside it",
+            hint="--set SECTION.object=0 (text and image have shares too)"
+            + (", or prepare the dataset from animated objects" if view == "dynamic" else ""),
+        )
     if source.held_out is not None:
         data, its = source.held_out
         own = store(data, its)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from orster_cli.config.train import TrainConfig
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, IntegrityError
 from orster_cli.core.frames import evenly_spaced
@@ -20,7 +22,8 @@ from orster_cli.training.datafeed import LatentFeed, SampleOrder, pick_caption
 from orster_cli.training.frame_cache import FrameCache
 from orster_cli.training.frame_feed import FrameFeed
 from orster_cli.training.latents import LatentCache
-from orster_cli.training.training_data import frame_feed
+from orster_cli.training.student_facts import residual_scale
+from orster_cli.training.training_data import frame_feed, latent_feed
 from tests.helpers.training import CAPTIONS, CFG, FRAMES, SIDE, source, tiny_vae
 
 CPU = torch.device("cpu")
@@ -119,6 +122,52 @@ def test_at_rest_the_object_stands_still_at_motion_zero(folder: Path) -> None:
     some = feed(folder, still=0.5)
     share = [float((some.batch(step, range(4)).motion == 0).float().mean()) for step in range(20)]
     assert 0.3 < sum(share) / 20 < 0.7
+
+
+def without_static(folder: Path, place: Path, *keys: str) -> Path:
+    """A copy of the dataset whose samples `keys` have no static orbit."""
+    shutil.copytree(folder, place)
+    index = json.loads((place / "index.json").read_text())
+    for entry in index["samples"]:
+        if entry["key"] in keys:
+            del entry["frames"]["static"]
+    (place / "index.json").write_text(json.dumps(index))
+    return place
+
+
+def test_a_clip_without_a_static_orbit_has_no_object_at_rest(folder: Path, tmp_path: Path) -> None:
+    mixed = feed(without_static(folder, tmp_path / "dataset", "creature-01"), seed=1)
+    batch = mixed.batch(0, range(4))
+    assert mixed.knows_rest()
+    assert batch.rest_known is not None
+    assert batch.rest_known.tolist() == [text == CAPTIONS[0] for text in batch.captions]
+    moves = batch.latents != batch.static_latents
+    assert moves.flatten(1).any(dim=1).tolist() == batch.rest_known.tolist()
+    whole = feed(folder)
+    assert whole.batch(0, range(4)).rest_known is None
+    front = feed(folder, view="front").batch(0, range(4))
+    assert front.rest_known is not None
+    assert not front.rest_known.any()
+    first = mixed.keys.index("creature-00")
+    scale = residual_scale(mixed, tiny_vae())
+    alone = whole.of([whole.keys.index(mixed.keys[first])], 0, [0])
+    residual = (alone.latents - alone.static_latents).double()
+    assert scale == pytest.approx(float(residual.square().mean().sqrt()), rel=1e-6)
+
+
+def test_a_share_of_objects_needs_a_clip_that_has_one(folder: Path, tmp_path: Path) -> None:
+    none = without_static(folder, tmp_path / "dataset", "creature-00", "creature-01")
+
+    def asked(train: TrainConfig, place: Path, view: str) -> object:
+        return latent_feed(train, source(place), tiny_vae(), view, FRAMES, SIDE)
+
+    with pytest.raises(InputError, match=r"object is 0\.7, and no dynamic video"):
+        asked(CFG.pretrain, none, "dynamic")
+    asked(replace(CFG.pretrain, object=0.0), none, "dynamic")
+    asked(CFG.pretrain, folder, "dynamic")
+    for view in ("static", "front"):
+        with pytest.raises(InputError, match=f"no {view} video"):
+            asked(replace(CFG.teacher, object=0.5), folder, view)
 
 
 def test_a_share_of_the_dynamic_orbits_is_the_same_at_every_stage(folder: Path) -> None:

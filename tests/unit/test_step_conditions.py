@@ -81,6 +81,21 @@ def test_an_object_at_rest_is_not_shown_beside_itself() -> None:
     assert alone.at_rest.all()
 
 
+def test_a_video_whose_object_at_rest_is_not_known_never_has_it() -> None:
+    known = torch.arange(COUNT) % 2 == 0
+    data = replace(batch(), rest_known=known)
+    moving = torch.zeros(COUNT, dtype=torch.bool)
+    whole, some = (draw_kinds(MIXED, 0, range(COUNT), moving, k) for k in (None, known))
+    assert torch.equal(some.at_rest, whole.at_rest & known)
+    assert 0.3 < float(some.first_view[~known].float().mean()) < 0.7
+    cond = given(MIXED, data)
+    assert cond.reference_mask is not None
+    assert torch.equal(cond.reference_mask[:, 0] > 0, some.at_rest)
+    alone = draw_kinds(StudentConfig(text=0, image=0, object=1), 0, range(COUNT), moving, known)
+    assert torch.equal(alone.at_rest, known)
+    assert not alone.first_view.any()
+
+
 def test_what_lies_beside_the_frames_is_what_the_mask_says() -> None:
     data, cond = batch(), given(MIXED)
     assert cond.reference is not None
