@@ -115,3 +115,16 @@ def orbit_cameras(
     w2c = look_at(camera_positions(azimuths, elevations, radius))
     K = intrinsics(fov_deg, width, height).repeat(len(azimuths), 1, 1)
     return Cameras(K=K.float(), w2c=w2c.float(), width=width, height=height)
+
+
+def orbit_of(cameras: Cameras) -> tuple[float, float, float]:
+    """Elevation (degrees) and distance of the first camera as seen from the origin, and its field of view
+    (degrees) across the longer side; rounded to 1e-4, as float32 holds them."""
+    w2c, K = cameras.w2c[0].double(), cameras.K[0].double()
+    centre = -w2c[:3, :3].T @ w2c[:3, 3]
+    radius = float(centre.norm())
+    elevation = math.degrees(math.atan2(float(centre[2]), float(centre[:2].norm())))
+    wide = cameras.width >= cameras.height
+    side, focal = (cameras.width, K[0, 0]) if wide else (cameras.height, K[1, 1])
+    fov = math.degrees(2 * math.atan(side / (2 * float(focal))))
+    return round(elevation, 4) + 0.0, round(radius, 4), round(fov, 4)  # + 0.0: no -0.0

@@ -20,11 +20,12 @@ from orster_cli.training.lora import add_lora, merge_lora
 from orster_cli.training.optimizer import freeze_all_but_head, freeze_spatial
 from orster_cli.training.perceptual_features import vae_features, vgg_features, vgg_network
 from orster_cli.training.placeholder_batches import PlaceholderLatents
-from orster_cli.training.prepared import Models, PreparedStage, freeze, model_facts
+from orster_cli.training.prepared import Models, PreparedStage, freeze
 from orster_cli.training.stages import AlignStage, DiffusionStage
 from orster_cli.training.start_model import merged_start, start_or_new
 from orster_cli.training.step_conditions import StageContext
 from orster_cli.training.student_facts import (
+    with_cameras,
     with_conditions,
     with_parametrization,
     with_reference_head,
@@ -63,10 +64,12 @@ def build_diffusion(
     model = weights.start_from(start.std4d, config, train.seed)
     feed = latent_feed(train, source, start.vae, VIEW[role], frames, resolution, encoder=encoder)
     facts = replace(
-        model_facts(role, cfg.model, resolution),
+        with_cameras(start.facts, feed),
+        role=role,
+        resolution=resolution,
         frames=frames,
         motion=feed.motion() if role == "4d" else None,
-        residual_scale=start.facts.residual_scale,
+        through_rest=False,
     )
     new = models.start is None  # else only what was recorded before can be added to
     bundle = replace(start, facts=facts, std4d=model)
@@ -83,6 +86,7 @@ def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
     train, start = cfg.align, merged_start(models)
     start.facts = with_conditions(start.facts, train)
     feed = student_feed(train, source, start, train.frames)
+    start.facts = with_cameras(start.facts, feed)
     vgg = vgg_network(source.device) if train.features == "vgg" else None
     features = vae_features(start.vae) if vgg is None else vgg_features(vgg)
     freeze(start.vae, source.device)

@@ -21,7 +21,7 @@ from orster_cli.training.prepared import Models, PreparedStage, freeze
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.start_model import required_start
 from orster_cli.training.step_conditions import StageContext
-from orster_cli.training.student_facts import with_conditions, with_parametrization
+from orster_cli.training.student_facts import with_cameras, with_conditions, with_parametrization
 from orster_cli.training.taught_stage import VaeMatchingStage
 from orster_cli.training.training_data import Source
 from orster_cli.transfer.orster import OrsterTransfer
@@ -55,7 +55,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     feed = student_feed(train, source, start, CONTROL_FRAMES if control else 0)
     if bundle.facts.motion is None:
         bundle.facts = replace(bundle.facts, motion=feed.motion())
-    bundle.facts = with_conditions(bundle.facts, train)
+    bundle.facts = with_cameras(with_conditions(bundle.facts, train), feed)
     bundle = with_parametrization(bundle, cfg.model, feed, new=False)
     context = stage_context(bundle, source)
     if control:

@@ -10,6 +10,7 @@ from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.start_model import merged_start
 from orster_cli.training.student_facts import (
+    with_cameras,
     with_conditions,
     with_parametrization,
     with_reference_head,
@@ -29,6 +30,7 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
         else None
     )
     feed = student_feed(train, source, start)
+    start.facts = with_cameras(start.facts, feed)
     start = with_parametrization(start, cfg.model, feed, new=False)
     start = with_reference_head(start, cfg.model, train.seed)
     context = stage_context(start, source)

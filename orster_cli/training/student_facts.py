@@ -15,6 +15,7 @@ from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.parametrization import PREDICTION
+from orster_cli.geometry.orbit import orbit_of
 from orster_cli.training.datafeed import MOTIONLESS, LatentFeed
 from orster_cli.training.placeholder_batches import PlaceholderLatents
 
@@ -27,6 +28,18 @@ def with_conditions(facts: Facts, train: TrainConfig) -> Facts:
     model learns both to sample that and to move it."""
     still = train.still if isinstance(train, StudentConfig) else 0.0
     return replace(facts, through_rest=bool(train.object and still))
+
+
+def with_cameras(facts: Facts, feed: LatentFeed | PlaceholderLatents) -> Facts:
+    """`facts` of a model with the orbit of the first clip that it is trained on: sampling goes round an
+    object as training did."""
+    if isinstance(feed, PlaceholderLatents):
+        return facts
+    first = feed.cache.dataset.frames(feed.keys[0], feed.view, [0])
+    elevation, radius, fov = orbit_of(first.cameras)
+    if not radius:
+        return facts
+    return replace(facts, elevation=elevation, radius=radius, fov=fov)
 
 
 def with_parametrization(

@@ -29,6 +29,7 @@ from orster_cli.geometry.orbit import (
     look_at,
     orbit_azimuths,
     orbit_cameras,
+    orbit_of,
 )
 from tests.helpers.conventions import from_videomv_condition
 
@@ -154,6 +155,21 @@ def test_orbit_by_hand() -> None:
     assert torch.allclose(spots, around, atol=1e-12)
     up = camera_positions(torch.tensor([0]), torch.tensor([90]), 3.0)
     assert torch.allclose(up, torch.tensor([[0, 0, 3.0]], dtype=torch.float64), atol=1e-12)
+
+
+@pytest.mark.parametrize("elevation", [0.0, 25.0, -10.5, 90.0])
+def test_the_orbit_of_cameras_is_what_they_were_made_with(elevation: float) -> None:
+    azimuths = orbit_azimuths(4, start=30.0)
+    for size, radius, fov in (((64, 48), 2.0, 39.6), ((32, 80), 1.7, 55.0)):
+        made = orbit_cameras(
+            azimuths,
+            elevation=elevation,
+            radius=radius,
+            fov_deg=fov,
+            width=size[0],
+            height=size[1],
+        )
+        assert orbit_of(made) == (elevation, radius, fov)
 
 
 def test_straight_above_and_below() -> None:

@@ -12,11 +12,14 @@ import torch
 from orster_cli.core.errors import ConfigError, InputError, Preempted
 from orster_cli.core.live import LATEST, PROGRESS
 from orster_cli.core.reporting import Silent
+from orster_cli.core.types import OrbitClip
+from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Bundle, Facts, load_bundle, save_bundle
 from orster_cli.diffusion.parametrization import rest_of
 from orster_cli.diffusion.solvers import solver_steps
 from orster_cli.diffusion.trunk import MERGED
+from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.training.build import build_stage
 from orster_cli.training.build_parts import build_vae
 from orster_cli.training.loop import make_accelerator
@@ -28,6 +31,7 @@ from tests.helpers.marks import slow
 from tests.helpers.stages import After, begun, made, run
 from tests.helpers.training import (
     CFG,
+    SIDE,
     bundle,
     merged,
     replace_config,
@@ -380,6 +384,33 @@ def test_a_residual_is_measured_once_and_goes_with_the_model(
     torch.testing.assert_close(noisy.clean, want)
     assert bool(noisy.cond.reference_mask.all(dim=0)[0])  # never dropped: it is the origin
     assert not later.finish().facts.through_rest  # without videos of the object at rest
+
+
+@pytest.mark.parametrize("stage", ["pretrain", slow("distill"), slow("align"), slow("finetune")])
+def test_a_model_samples_from_the_elevation_that_it_was_trained_at(
+    stage: str, data: Path, family: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that goes on from imported weights keeps theirs in a plan, which has no clips."""
+    kept = made(stage, data, family).finish().facts
+    assert (kept.elevation, kept.radius, kept.fov) == (0.0, 2.0, 39.6)
+    frames = Dataset.frames
+
+    def higher(self: Dataset, key: str, view: str, which: list[int]) -> OrbitClip:
+        clip = frames(self, key, view, which)
+        cameras = orbit_cameras(
+            torch.zeros(len(which)), elevation=25, radius=1.7, fov_deg=50, width=SIDE, height=SIDE
+        )
+        return replace(clip, cameras=cameras)
+
+    monkeypatch.setattr(Dataset, "frames", higher)
+    kept = made(stage, data, family).finish().facts
+    assert (kept.elevation, kept.radius, kept.fov) == (25.0, 1.7, 50.0)
+    imported = bundle() if stage in ("pretrain", "distill") else merged("4d")
+    imported.facts = replace(imported.facts, elevation=15.0, radius=1.7)
+    plan = replace(source(data), placeholder=True)
+    models = replace(family, start=Bundle(**vars(imported)))
+    kept = build_stage(stage, "4d", CFG, plan, models).finish().facts
+    assert (kept.elevation, kept.radius, kept.fov) == (15.0, 1.7, 39.6)
 
 
 @pytest.mark.parametrize("stage", [slow("pretrain"), slow("distill"), "finetune"])
