@@ -112,10 +112,16 @@ class SamplingPlan:
         cameras = self.start.cameras(cameras)
         request = self._asked(sampler, cameras)
         if sampler.goes_through_rest(request):
-            # the object at rest is known: it is not sampled again, and may not be another one
+            # the object at rest is known, or not at all: it is not sampled, which would give another one
             rest = self.start.at_rest(cameras)
-            image = request.image if rest is None else None
-            request = replace(request, image=image, object_orbit=rest)
+            if rest is None:
+                sampler.reporter.warn(
+                    "the clip to start from has no static orbit: its object at rest is not known to the "
+                    "model, which moves one best; --object gives it"
+                )
+                request = replace(request, through_rest=False)
+            else:
+                request = replace(request, image=None, object_orbit=rest)
         begin = self.start.orbit(cameras)
         return replace(request, start=begin, strength=sampler.cfg.strength)
 

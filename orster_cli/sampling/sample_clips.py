@@ -37,7 +37,8 @@ class SampleRequest:
 
     `object_views`: the same orbit in more pixels, for a fit (None: `object_orbit`). `start`: a clip to
     begin from, with noise, which needs no other condition; `strength` in (0,1]: how much noise, as a share
-    of the sampling steps (SDEdit, Meng et al. 2022)."""
+    of the sampling steps (SDEdit, Meng et al. 2022). `through_rest`: the object at rest may be sampled
+    first (False: it would be another one than that of `start`)."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -45,6 +46,7 @@ class SampleRequest:
     object_views: OrbitClip | None = None
     start: OrbitClip | None = None
     strength: float = 1.0
+    through_rest: bool = True
 
     def check(self) -> None:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""
@@ -130,7 +132,8 @@ class Sampler:
             )
         wanted = {"auto": self.bundle.facts.through_rest, "on": True, "off": False}
         moves = self.motion_of(request.text) != 0
-        return wanted[self.cfg.through_rest] and moves and request.object_orbit is None
+        may = request.through_rest and request.object_orbit is None
+        return wanted[self.cfg.through_rest] and moves and may
 
     @torch.no_grad()
     def conditions_for(

@@ -117,10 +117,24 @@ def test_the_object_at_rest_is_that_of_the_start_and_is_not_sampled_again() -> N
     clip, still = turned(FRAMES), turned(FRAMES)
     request = plan(OpenedStart(clip=OpenedClip(clip, static=still))).condition(one)
     assert request.object_orbit is still
-    # without one, and where the model takes none, the condition is what was asked for
-    request = plan(OpenedStart(clip=OpenedClip(clip))).condition(one)
-    assert request.object_orbit is None
+    assert not one.reporter.warnings  # type: ignore[attr-defined]
+    # where the model takes none, the condition is what was asked for
     assert plan(OpenedStart(asset=ASSET)).condition(sampler()).object_orbit is None
+
+
+def test_a_start_without_a_static_orbit_gets_no_other_object_at_rest() -> None:
+    """One that is sampled from the text would be another than the clip shows."""
+    one = sampler(bundle=rest_first())
+    request = plan(OpenedStart(clip=OpenedClip(turned(FRAMES)))).condition(one)
+    assert request.object_orbit is None
+    assert not one.goes_through_rest(request)
+    said = " ".join(one.reporter.warnings)  # type: ignore[attr-defined]
+    assert "no static orbit" in said
+    assert "--object" in said
+    assert sampled(one, request).static is None
+    plain = sampler()
+    plan(OpenedStart(clip=OpenedClip(turned(FRAMES)))).condition(plain)
+    assert plain.reporter.warnings == []  # type: ignore[attr-defined]
 
 
 def test_a_start_alone_is_a_condition_and_strength_needs_one() -> None:
