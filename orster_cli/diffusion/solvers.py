@@ -60,6 +60,12 @@ def solver_steps(
         raise ConfigError(f"scheduler: one of {', '.join(SOLVERS)}, got {name!r}")
     times = _timesteps(schedule, name, steps)
     shares = schedule.alphas_cumprod.tolist()
+    taken = times if last is None else times[len(times) - last :]
+    if schedule.prediction_type != "v_prediction" and any(shares[t] == 0 for t in taken):
+        raise ConfigError(
+            "prediction_type: a predicted noise says nothing about the clean latents where the schedule "
+            "has no signal left (rescale_betas_zero_snr); expected v_prediction"
+        )
     if name == "ddim":
         # as diffusers: not quite the next timestep where `steps` does not divide their number
         ends = [t - schedule.num_train_timesteps // steps for t in times]
@@ -91,11 +97,6 @@ def _to_clean(schedule: NoiseSchedule, level: tuple[float, float]) -> tuple[floa
     a, s = level
     if schedule.prediction_type == "v_prediction":  # Salimans and Ho 2022
         return a, -s
-    if a == 0:
-        raise ConfigError(
-            "prediction_type: a predicted noise says nothing about the clean latents where the schedule "
-            "has no signal left (rescale_betas_zero_snr); expected v_prediction"
-        )
     return 1 / a, -s / a
 
 

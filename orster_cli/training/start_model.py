@@ -20,7 +20,7 @@ def start_or_new(
     model: ModelConfig, source: Source, models: Models, role: str, seed: int
 ) -> WholeBundle:
     """`models.start`, with another frame VAE or encoder where they are given; or a new model of the
-    settings' sizes. ConfigError: a new one without frame VAE and encoder."""
+    settings' sizes. ConfigError: a new one without frame VAE and encoder, or that could not be sampled."""
     if models.start is None:
         return _new_model(model, source, models, role, seed)
     start = models.start
@@ -42,6 +42,12 @@ def _new_model(
         raise ConfigError(
             "a new model needs a frame VAE and an encoder",
             hint="give --vae and --encoder (orster pretrain --role vae, --role encoder), or --model",
+        )
+    if model.zero_snr and model.parametrization == "epsilon":
+        raise ConfigError(
+            "model.zero_snr: where no signal is left, a predicted noise says nothing about the clip: no "
+            "solver can begin there",
+            hint="--set model.parametrization=v (or residual), or leave model.zero_snr out",
         )
     encoder = models.encoder
     widths = (encoder.text_width, encoder.image_width, encoder.pooled_width)

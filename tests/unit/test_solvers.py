@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -64,9 +65,12 @@ def test_what_cannot_be_solved_is_refused() -> None:
     with pytest.raises(ConfigError, match="timestep_spacing"):
         solver_steps(NoiseSchedule(timestep_spacing="karras"), "ddim", 4)
     no_signal = NoiseSchedule(rescale_betas_zero_snr=True, timestep_spacing="trailing")
-    with pytest.raises(ConfigError, match="expected v_prediction"):
-        solver_steps(no_signal, "ddim", 4)
-    assert len(solver_steps(no_signal, "ddim", 4, last=3)) == 3
+    for name in SOLVERS:
+        with pytest.raises(ConfigError, match="expected v_prediction"):
+            solver_steps(no_signal, name, 4)
+        assert len(solver_steps(no_signal, name, 4, last=3)) == 3
+        leading = replace(no_signal, timestep_spacing="leading")
+        assert len(solver_steps(leading, name, 4)) == 4
     with pytest.raises(ConfigError, match="1001 steps do not fit") as caught:
         solver_steps(NoiseSchedule(), "dpm++", 1001)
     assert caught.value.hint == "take fewer steps"

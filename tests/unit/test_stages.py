@@ -22,6 +22,7 @@ from orster_cli.diffusion.trunk import MERGED
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.training.build import build_stage
 from orster_cli.training.build_parts import build_vae
+from orster_cli.training.latents import LatentCache
 from orster_cli.training.loop import make_accelerator
 from orster_cli.training.part_stages import cropped
 from orster_cli.training.prepared import Models
@@ -193,6 +194,16 @@ def test_a_schedule_that_ends_in_noise_is_sampled_from_its_end(data: Path) -> No
             first = solver_steps(schedule, name, 4)[0]
             assert (first.timestep == 999) == zero_snr, name
         assert (float(schedule.alphas_cumprod[-1]) == 0) == zero_snr
+
+
+def test_a_new_model_that_could_not_be_sampled_is_refused_before_its_data_is_read(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
+    monkeypatch.setattr(LatentCache, "fill", pytest.fail)
+    cfg = replace(CFG, model=replace(CFG.model, zero_snr=True))
+    with pytest.raises(ConfigError, match=r"model\.zero_snr"):
+        build_stage("pretrain", "4d", cfg, source(data), parts)
 
 
 def with_channels(channels: str) -> Bundle:
