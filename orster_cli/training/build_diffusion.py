@@ -25,6 +25,7 @@ from orster_cli.training.stages import AlignStage, DiffusionStage
 from orster_cli.training.start_model import merged_start, start_or_new
 from orster_cli.training.step_conditions import StageContext
 from orster_cli.training.student_facts import (
+    note_unused,
     with_cameras,
     with_conditions,
     with_parametrization,
@@ -77,6 +78,8 @@ def build_diffusion(
         bundle.facts = with_conditions(facts, train)
         bundle = with_parametrization(bundle, cfg.model, feed, new=new)
         bundle = with_reference_head(bundle, cfg.model, train.seed)
+    if not new:
+        note_unused(cfg.model, bundle, source)
     stage = DiffusionStage(bundle.std4d, train, stage_context(bundle, source))
     return prepare_diffusion(stage, feed, bundle, train, learns=new or start.known is not None)
 
@@ -87,6 +90,7 @@ def build_align(cfg: Config, source: Source, models: Models) -> PreparedStage:
     start.facts = with_conditions(start.facts, train)
     feed = student_feed(train, source, start, train.frames)
     start.facts = with_cameras(start.facts, feed)
+    note_unused(cfg.model, start, source)
     vgg = vgg_network(source.device) if train.features == "vgg" else None
     features = vae_features(start.vae) if vgg is None else vgg_features(vgg)
     freeze(start.vae, source.device)

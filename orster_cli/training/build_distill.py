@@ -21,7 +21,12 @@ from orster_cli.training.prepared import Models, PreparedStage, freeze
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.start_model import required_start
 from orster_cli.training.step_conditions import StageContext
-from orster_cli.training.student_facts import with_cameras, with_conditions, with_parametrization
+from orster_cli.training.student_facts import (
+    note_unused,
+    with_cameras,
+    with_conditions,
+    with_parametrization,
+)
 from orster_cli.training.taught_stage import VaeMatchingStage
 from orster_cli.training.training_data import Source
 from orster_cli.transfer.orster import OrsterTransfer
@@ -57,6 +62,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
         bundle.facts = replace(bundle.facts, motion=feed.motion())
     bundle.facts = with_cameras(with_conditions(bundle.facts, train), feed)
     bundle = with_parametrization(bundle, cfg.model, feed, new=False)
+    note_unused(cfg.model, bundle, source)
     context = stage_context(bundle, source)
     if control:
         return _vae_control(model, feed, bundle, train, context)

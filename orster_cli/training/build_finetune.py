@@ -10,6 +10,7 @@ from orster_cli.training.prepared import Models, PreparedStage
 from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.start_model import merged_start
 from orster_cli.training.student_facts import (
+    note_unused,
     with_cameras,
     with_conditions,
     with_parametrization,
@@ -33,6 +34,7 @@ def build_finetune(cfg: Config, source: Source, models: Models) -> PreparedStage
     start.facts = with_cameras(start.facts, feed)
     start = with_parametrization(start, cfg.model, feed, new=False)
     start = with_reference_head(start, cfg.model, train.seed)
+    note_unused(cfg.model, start, source)
     context = stage_context(start, source)
     if teachers is None:
         alone = DiffusionStage(start.std4d, train, context)

@@ -14,13 +14,15 @@ from orster_cli.config.train import ModelConfig, StudentConfig, TrainConfig
 from orster_cli.diffusion import weights
 from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.frame_vae import FrameVAE
-from orster_cli.diffusion.parametrization import PREDICTION
+from orster_cli.diffusion.parametrization import PREDICTION, Parametrization
 from orster_cli.geometry.orbit import orbit_of
 from orster_cli.training.datafeed import MOTIONLESS, LatentFeed
 from orster_cli.training.placeholder_batches import PlaceholderLatents
+from orster_cli.training.training_data import Source
 
 MEASURED = 256  # videos from which the scale of the residual is measured
 AT_ONCE = 8
+SIZES = ("frames", "resolution")  # 0: as in the dataset
 
 
 def with_conditions(facts: Facts, train: TrainConfig) -> Facts:
@@ -71,6 +73,55 @@ def with_reference_head(bundle: WholeBundle, model: ModelConfig, seed: int) -> W
         return bundle
     config = replace(config, reference_head=model.reference_head)
     return replace(bundle, std4d=weights.start_from(bundle.std4d, config, seed))
+
+
+def note_unused(model: ModelConfig, bundle: WholeBundle, source: Source) -> None:
+    """Say which settings of `model`, of those that are no defaults, `bundle` does not have: a model that
+    training goes on from keeps its form. A 3D or video model never has residuals or a reference head."""
+    if source.placeholder or source.part[0]:
+        return
+    facts, config, schedule = bundle.facts, bundle.std4d.config, bundle.schedule
+    trunk = config.trunk
+    kind = Parametrization.of(schedule, facts.residual_scale).kind
+    own: dict[str, object] = {
+        "widths": trunk.block_out_channels,
+        "attention": trunk.attention,
+        "layers": trunk.layers_per_block,
+        "head_width": trunk.attention_head_dim,
+        "groups": trunk.norm_num_groups,
+        "context_width": trunk.cross_attention_dim,
+        "dropout": trunk.temporal_dropout,
+        "joint_attention": config.joint_attention,
+        "object_tokens": config.object_tokens,
+        "beta_schedule": schedule.beta_schedule,
+        "zero_snr": schedule.rescale_betas_zero_snr,
+        "parametrization": kind,
+        "frames": facts.frames,
+        "resolution": facts.resolution,
+    }
+    if not config.merged:  # of two channels
+        own |= {"channels": config.channels, "channel_form": config.channel_form}
+    if facts.role == "4d":
+        own["reference_head"] = config.reference_head
+    elif kind == "v" and model.parametrization == "residual":
+        del own["parametrization"]
+    default = ModelConfig()
+    asked = {name: getattr(model, name) for name in own}
+    unused = [
+        f"{name} {_listed(value)} (it has {_listed(own[name])})"
+        for name, value in asked.items()
+        if value not in (getattr(default, name), own[name]) and (value or name not in SIZES)
+    ]
+    if unused:
+        source.reporter.note(
+            f"[model] {', '.join(unused)}: not used, the model that training goes on from keeps its own"
+        )
+
+
+def _listed(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "/".join(map(_listed, value)) if isinstance(value, tuple) else str(value)
 
 
 def residual_scale(feed: LatentFeed, vae: FrameVAE) -> float:

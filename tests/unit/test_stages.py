@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from orster_cli.config.train import ModelConfig
 from orster_cli.core.errors import ConfigError, InputError, Preempted
 from orster_cli.core.live import LATEST, PROGRESS
 from orster_cli.core.reporting import Silent
@@ -32,6 +33,7 @@ from tests.helpers.marks import slow
 from tests.helpers.stages import After, begun, made, run
 from tests.helpers.training import (
     CFG,
+    FRAMES,
     SIDE,
     bundle,
     merged,
@@ -204,6 +206,38 @@ def test_a_new_model_that_could_not_be_sampled_is_refused_before_its_data_is_rea
     cfg = replace(CFG, model=replace(CFG.model, zero_snr=True))
     with pytest.raises(ConfigError, match=r"model\.zero_snr"):
         build_stage("pretrain", "4d", cfg, source(data), parts)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", slow("distill"), "align", slow("finetune")])
+def test_settings_of_the_model_that_is_gone_on_with_are_named_where_it_has_others(
+    stage: str, data: Path, family: Models
+) -> None:
+    def said(**settings: object) -> str:
+        model = replace(ModelConfig(), frames=FRAMES, **settings)  # type: ignore[arg-type]
+        start = bundle() if stage in ("pretrain", "distill") else merged("4d")
+        notes: list[str] = []
+        reporter = Silent()
+        reporter.info = notes.append  # type: ignore[method-assign]
+        models = replace(family, start=Bundle(**vars(start)))
+        cfg = replace(CFG, model=model)
+        build_stage(stage, "4d", cfg, replace(source(data), reporter=reporter), models)
+        return " ".join(note for note in notes if note.startswith("[model]"))
+
+    assert said() == ""
+    assert said(parametrization="epsilon", resolution=SIDE) == ""  # it has these
+    note = said(parametrization="v", zero_snr=True, dropout=0.5, joint_attention=2, widths=(8, 16))
+    for name, own in (
+        ("parametrization v", "epsilon"),
+        ("zero_snr true", "false"),
+        ("dropout 0.5", "0.0"),
+        ("joint_attention 2", "0"),
+        ("widths 8/16", "16/32"),
+    ):
+        assert f"{name} (it has {own})" in note, note
+    assert ("channel_form" in said(channel_form="bypassed")) == (stage == "distill")
+    if stage in ("distill", "align"):  # the others add one
+        assert "reference_head 8 (it has 0)" in said(reference_head=8)
+    assert ("parametrization" in said(parametrization="residual")) == (stage == "align")
 
 
 def with_channels(channels: str) -> Bundle:
