@@ -133,7 +133,7 @@ def prepare_diffusion(
 ) -> PreparedStage:
     """A stage on its device, its parameters frozen or given LoRA as the settings say. The result is
     `bundle` with the trained model, merged where `merge` says so; `learns`: what the data shows is
-    added to what the model is recorded to know."""
+    added to what the model is recorded to know. ConfigError: nothing would be trained."""
     model = stage.model
     model.trunk.checkpointing = train.checkpointing
     if train.trainable == "lora":
@@ -142,6 +142,11 @@ def prepare_diffusion(
         freeze_spatial(model)
     elif train.trainable == "head":
         freeze_all_but_head(model)
+        if not train.object:
+            raise ConfigError(
+                "trainable=head: the head compares with the object at rest, and the share object is 0",
+                hint="--set SECTION.object=1",
+            )
     stage.to(stage.context.device)
 
     def finish() -> WholeBundle:

@@ -149,6 +149,9 @@ def test_finetuning_trains_the_head_alone_and_the_model_keeps_it(tmp_path: Path)
     bare = replace(CFG, finetune=train)
     with pytest.raises(ConfigError, match="no such head"):
         begun("finetune", data, Models(start=Bundle(**vars(start))), bare)
+    without = replace(cfg, finetune=replace(train, object=0.0, text=1.0))
+    with pytest.raises(ConfigError, match="the share object is 0"):
+        begun("finetune", data, Models(start=Bundle(**vars(start))), without)
 
 
 @pytest.mark.parametrize("form", ["plain", "half"])
