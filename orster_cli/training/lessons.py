@@ -7,8 +7,11 @@ B videos, T frames, C latent channels, h w latent pixels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
 
 from torch import Tensor
 
@@ -66,17 +69,25 @@ class LessonFeed:
 def lesson_indices(
     view: str, step: int, indices: Sequence[int], share: float, size: int
 ) -> list[int]:
-    """Those of `indices` at which there is a video of the lesson, in batches of `size`: every n-th of all
-    videos of the training, the two lessons at different ones. So they are the same however a batch is
-    divided, and a micro-batch of one video has one lesson at a time."""
-    every = spacing(share)
-    first = 0 if view == STATIC else every // 2
-    return [index for index in indices if (step * size + index) % every == first % every]
+    """Those of `indices` at which there is a video of the lesson, in batches of `size`: a share of all
+    videos of the training, evenly spaced (1/n: every n-th), the two lessons at different ones up to a share
+    of 1/2. So they are the same however a batch is divided, and a micro-batch of one video has one lesson
+    at a time."""
+    of = _exact(share)
+    first = 0 if view == STATIC else round(1 / of) // 2
+    numbers = ((index, step * size + index - first) for index in indices)
+    return [index for index, k in numbers if math.ceil((k + 1) * of) > math.ceil(k * of)]
 
 
-def spacing(share: float) -> int:
-    """Videos from one of a lesson to the next."""
-    return max(round(1 / share), 1)
+def spacing(share: float) -> float:
+    """Videos from one of a lesson to the next, on average."""
+    return float(1 / _exact(share))
+
+
+@cache
+def _exact(share: float) -> Fraction:
+    """The share that is meant: 1/3 for 0.3333333333333333."""
+    return Fraction(share).limit_denominator(1000)
 
 
 def constant(value: float) -> Schedule:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,16 @@ from torch import Tensor
 from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.bundle import Bundle
 from orster_cli.training.datafeed import MOTIONLESS
-from orster_cli.training.lessons import FRONT, STATIC, LessonFeed, TaughtBatch, fading, falling
+from orster_cli.training.lessons import (
+    FRONT,
+    STATIC,
+    LessonFeed,
+    TaughtBatch,
+    fading,
+    falling,
+    lesson_indices,
+    spacing,
+)
 from orster_cli.training.loop import Feed
 from orster_cli.training.prepared import Models
 from orster_cli.training.stage_losses import Total
@@ -127,6 +138,26 @@ def test_lessons_are_the_same_however_a_batch_is_divided(data: Path, family: Mod
             assert (batch.static is None) != (batch.front is None)
             parts.append(task(batch, 5, [index])[1]["orster"])
     torch.testing.assert_close(torch.stack(parts).mean(), whole, rtol=1e-4, atol=1e-6)
+
+
+def test_a_share_of_lessons_is_the_share_of_the_videos_and_every_nth_where_it_is_1_of_n() -> None:
+    for share in (0.01, 0.3, 0.4, 0.45, 0.67, 0.7, 0.9, 1.0):
+        found = {
+            view: lesson_indices(view, 0, range(1000), share, 1000) for view in (STATIC, FRONT)
+        }
+        assert len(found[STATIC]) == round(1000 * share)
+        assert abs(len(found[FRONT]) - 1000 * share) <= 1
+        assert spacing(share) == pytest.approx(1 / share)
+        gaps = {b - a for a, b in pairwise(found[STATIC])}
+        assert gaps <= {math.floor(1 / share), math.ceil(1 / share)}
+        assert share > 0.5 or not set(found[STATIC]) & set(found[FRONT])
+        halves = [lesson_indices(FRONT, s, range(500), share, 500) for s in (0, 1)]
+        assert halves[0] + [500 + index for index in halves[1]] == found[FRONT]
+    for n in range(1, 101):
+        for view, first in ((STATIC, 0), (FRONT, n // 2)):
+            want = [index for index in range(24) if (7 * 24 + index) % n == first % n]
+            assert lesson_indices(view, 7, range(24), 1 / n, 24) == want
+        assert spacing(1 / n) == n
 
 
 def test_each_part_of_a_batch_has_the_same_terms_with_and_without_a_lesson(
