@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from orster_cli.config.schema import Config
+from orster_cli.config.train import TrainConfig
+from orster_cli.core.errors import ConfigError
 from orster_cli.diffusion.bundle import Bundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.diffusion.mini_encoder import new_mini
@@ -18,9 +20,29 @@ PCA_FRAMES = 1024  # to which principal components are fitted
 SCALE_FRAMES = 256  # from which the scale of the latents is measured
 
 
+# settings that all stages have, and only those of the diffusion read
+UNREAD = (
+    "checkpointing",
+    "trainable",
+    "lora_rank",
+    "lora_alpha",
+    "offset_noise",
+    "text",
+    "image",
+    "object",
+    "reference_noise",
+    "dynamic",
+    "drop",
+    "drop_who",
+    "drop_what",
+)
+
+
 def build_vae(cfg: Config, source: Source, models: Models | None = None) -> PreparedStage:
     """A new frame VAE; or one that training continues: its decoder alone, so that its latents stay the
-    same and a diffusion that was trained on them can use it, or with `vae.encoder` all of it."""
+    same and a diffusion that was trained on them can use it, or with `vae.encoder` all of it.
+    ConfigError: a setting that it does not read."""
+    _refuse_unread("vae", cfg.vae)
     model = cfg.model
     start = models.start.vae if models is not None and models.start is not None else None
     if start is None:
@@ -60,10 +82,23 @@ def build_vae(cfg: Config, source: Source, models: Models | None = None) -> Prep
 
 
 def build_encoder(cfg: Config, source: Source) -> PreparedStage:
-    """A new small text and image encoder."""
+    """A new small text and image encoder. ConfigError: a setting that it does not read."""
+    _refuse_unread("encoder", cfg.encoder)
     encoder = new_mini(cfg.model.encoder_width, cfg.encoder.seed).to(source.device)
     resolution = resolution_of(cfg.model, source)
     feed = frame_feed(cfg.encoder, source, resolution, texts=True)
     facts = model_facts("encoder", cfg.model, resolution)
     task = EncoderStage(encoder, source.device)
     return PreparedStage(task, feed, lambda: Bundle(facts, encoder=encoder))
+
+
+def _refuse_unread(section: str, train: TrainConfig) -> None:
+    """ConfigError: a setting of the diffusion's stages has another value than its default."""
+    default = type(train)()
+    unread = [name for name in UNREAD if getattr(train, name) != getattr(default, name)]
+    if unread:
+        names = ", ".join(f"{section}.{name}" for name in unread)
+        raise ConfigError(
+            f"{names}: only the stages of the diffusion have this",
+            hint=f"leave it out of [{section}]",
+        )

@@ -516,6 +516,23 @@ def test_a_model_of_another_size_cannot_be_started_from(data: Path) -> None:
         weights.start_from(small.std4d, config, 0)
 
 
+@pytest.mark.parametrize("section", ["vae", "encoder"])
+def test_parts_refuse_settings_that_only_the_diffusion_reads(section: str, data: Path) -> None:
+    cfg = getattr(CFG, section)
+    for name, value in (
+        ("trainable", "lora"),
+        ("checkpointing", True),
+        ("lora_rank", 4),
+        ("dynamic", 0.5),
+        ("drop", 0.0),
+        ("drop_who", 0.3),
+    ):
+        other = replace(CFG, **{section: replace(cfg, **{name: value})})
+        with pytest.raises(ConfigError, match=rf"^{section}\.{name}: only"):
+            build_stage("pretrain", section, other, source(data), Models())
+    build_stage("pretrain", section, CFG, source(data), Models())
+
+
 def test_early_steps_of_the_vae_see_parts_of_frames(data: Path) -> None:
     cfg = replace(CFG, vae=replace(CFG.vae, steps=10, crop=8, whole=0.2, kl=0.0))
     ready = build_vae(cfg, source(data))
