@@ -15,7 +15,7 @@ from orster_cli.diffusion.std4d import STD4D
 from orster_cli.training.build_diffusion import prepare_diffusion, stage_context, student_feed
 from orster_cli.training.build_transfer import load_teachers, taught, with_teachers
 from orster_cli.training.datafeed import LatentFeed
-from orster_cli.training.lessons import constant, fading
+from orster_cli.training.lessons import Schedule, constant, fading
 from orster_cli.training.placeholder_batches import PlaceholderLatents
 from orster_cli.training.prepared import Models, PreparedStage, freeze
 from orster_cli.training.stages import DiffusionStage
@@ -69,7 +69,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     if teachers is None:
         stage = DiffusionStage(model, train, context)
         return prepare_diffusion(stage, feed, bundle, train, merge=True)
-    strength, merged_from = fading(train.steps, train.fade)
+    strength, keep_from = _fading(train)
     distill, lessons = taught(
         model,
         train,
@@ -79,7 +79,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
         teachers,
         weight=constant(train.weight),
         strength=strength,
-        keep_from=merged_from,
+        keep_from=keep_from,
     )
     prepared = prepare_diffusion(distill, lessons, bundle, train, merge=True, curves=CURVES)
     return with_teachers(prepared, teachers)
@@ -100,7 +100,7 @@ def _vae_control(
         torch.manual_seed(train.seed)
         transfer = OrsterTransfer(taps, lambda_o=1, spatial=False, temporal=False, projected=True)
     freeze(bundle.vae, context.device)
-    strength, merged_from = fading(train.steps, train.fade)
+    strength, keep_from = _fading(train)
     stage = VaeMatchingStage(
         model,
         train,
@@ -108,7 +108,15 @@ def _vae_control(
         transfer,
         bundle.vae,
         strength=strength,
-        keep_from=merged_from,
+        keep_from=keep_from,
     )
     curves = ("orster", "cosine_spatial")
     return prepare_diffusion(stage, feed, bundle, train, merge=True, curves=curves)
+
+
+def _fading(train: DistillConfig) -> tuple[Schedule, int]:
+    """The strength of disentangling and fusing, and after how many steps a model may be kept: what is kept
+    is merged, and measured as the step before left it, so that step must have had strength 0. Of few steps
+    none has: the last model is then kept, with nothing to compare it with."""
+    strength, merged_from = fading(train.steps, train.fade)
+    return strength, min(merged_from + 1, train.steps)

@@ -28,7 +28,7 @@ from orster_cli.training.loop import Feed
 from orster_cli.training.prepared import Models
 from orster_cli.training.stage_losses import Total
 from orster_cli.training.stages import DiffusionStage
-from orster_cli.training.taught_stage import TaughtStage
+from orster_cli.training.taught_stage import TaughtStage, VaeMatchingStage
 from tests.helpers.stages import begun, made, run
 from tests.helpers.training import CFG, CONFIG, bundle, merged, teachers
 
@@ -206,6 +206,18 @@ def test_the_weight_falls_to_nothing_in_finetuning_and_the_channels_become_one(
     assert type(without.task) is DiffusionStage
     with pytest.raises(ConfigError, match="no video teacher"):
         made("distill", data, replace(family, teacher_video=None), TAUGHT)
+
+
+@pytest.mark.parametrize("target", ["teachers", "vae"])
+def test_a_model_is_kept_only_where_it_was_measured_as_it_is_merged(
+    target: str, data: Path, family: Models
+) -> None:
+    own = replace(TAUGHT.distill, steps=100, fade=0.4, target=target)
+    task = made("distill", data, family, replace(TAUGHT, distill=own)).task
+    assert isinstance(task, TaughtStage | VaeMatchingStage)
+    assert task.keep_from == 91
+    # after n steps the held-out loss is that of the strength of step n - 1
+    assert task.strength(task.keep_from - 1) == 0 < task.strength(task.keep_from - 2)
 
 
 @pytest.mark.parametrize("form", ["whole", "bypassed"])
