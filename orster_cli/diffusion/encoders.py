@@ -5,7 +5,7 @@ B texts or frames, L tokens, P pooled width, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -188,15 +188,21 @@ def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
 def save_encoder(
     encoder: ClipEncoder | MiniEncoder, folder: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """Write `encoder` in transformers' format (the small one in its own); a separate vision model goes
-    into the sibling folder `VISION`."""
+    """Write `encoder` in transformers' format (the small one in its own), weights in `dtype` (None:
+    unchanged); a separate vision model goes into the sibling folder `VISION`."""
     if isinstance(encoder, MiniEncoder):
         save_mini(encoder, folder, dtype)
         return
+    parts = {folder: encoder.model, folder.parent / VISION: encoder.vision}
     with without_bars():
-        encoder.model.save_pretrained(folder, max_shard_size="16MB")  # type: ignore[operator]
-        if encoder.vision is not None:
-            encoder.vision.save_pretrained(  # type: ignore[operator]
-                folder.parent / VISION, max_shard_size="16MB"
-            )
+        for place, part in parts.items():
+            if part is not None:
+                part.save_pretrained(  # type: ignore[operator]
+                    place, max_shard_size="16MB", state_dict=_cast(part.state_dict(), dtype)
+                )
     encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
+
+
+def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """`tensors`, those of real numbers in `dtype` (None: as they are)."""
+    return {n: v.to(dtype) if v.is_floating_point() else v for n, v in tensors.items()}

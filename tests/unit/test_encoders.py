@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.encoders import ClipEncoder, clip_pixels, load_encoder, save_encoder
@@ -40,6 +41,23 @@ def test_clip_is_transformers_clip(tmp_path: Path) -> None:
     saved.mkdir()
     save_encoder(encoder, saved)
     assert content_id(load_encoder(saved)) == content_id(encoder)
+
+
+@torch.no_grad()
+def test_clip_is_saved_in_the_precision_that_is_asked_for(tmp_path: Path) -> None:
+    encoder = load_encoder(clip_folder(tmp_path / "clip", both=True))
+    before = content_id(encoder)
+    sizes = []
+    for dtype in (None, torch.float16):
+        place = tmp_path / str(dtype)
+        save_encoder(encoder, place, dtype)
+        kept = {str(v.dtype) for f in place.glob("*.safetensors") for v in load_file(f).values()}
+        assert kept == {str(dtype or torch.float32)}
+        sizes.append(sum(file.stat().st_size for file in place.glob("*.safetensors")))
+        text = load_encoder(place).text(["a frog"]).pooled
+        torch.testing.assert_close(text, encoder.text(["a frog"]).pooled, atol=0.01, rtol=0.01)
+    assert sizes[1] < 0.7 * sizes[0]
+    assert content_id(encoder) == before
 
 
 @torch.no_grad()
