@@ -100,9 +100,9 @@ def test_distillation_learns_from_both(tiny_dataset: Path, modelscope: Path, i2v
     ready = build_stage("distill", "", CFG, source(tiny_dataset), models)
     loss, terms = ready.task(ready.feed.batch(0, [0, 1]), 0, [0, 1])
     loss.backward()
-    assert 0 < float(terms["kappa"]) < 1
-    assert float(terms["distance_spatial"]) > 0
-    assert float(terms["distance_temporal"]) > 0
+    assert 0 < float(terms["kappa"].mean()) < 1
+    assert float(terms["distance_spatial"].mean()) > 0
+    assert float(terms["distance_temporal"].mean()) > 0
     grads = [p.grad for n, p in ready.task.named_parameters() if "transfer." in n]
     assert any(g is not None and bool(g.abs().sum() > 0) for g in grads)
 
