@@ -28,6 +28,7 @@ from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.training.build_distill import build_distill
 from orster_cli.training.loop import Feed, Run, make_accelerator, train
 from orster_cli.training.prepared import Models, PreparedStage
+from orster_cli.training.stage_losses import Total
 from orster_cli.training.training_data import Source
 
 ROUNDS = 8  # batches of held-out clips, each with other noise
@@ -59,12 +60,15 @@ def measure(stage: torch.nn.Module, feed: Feed, clips: int) -> dict[str, float]:
     """Means of the stage's terms over `ROUNDS` batches of `clips` held-out clips."""
     stage.eval()
     indices = list(range(clips))
-    sums: dict[str, float] = {}
+    sums: dict[str, Total] = {}
     for step in range(ROUNDS):
         _, terms = stage(feed.batch(step, indices), step, indices)
         for name in ROWS.keys() & terms.keys():
-            sums[name] = sums.get(name, 0.0) + float(terms[name]) / ROUNDS
-    return sums
+            term = terms[name]
+            if not isinstance(term, Total):
+                term = Total(term * clips, clips)
+            sums[name] = sums[name] + term if name in sums else term
+    return {name: float(total.mean()) for name, total in sums.items() if total.videos}
 
 
 def prepared(cfg: Config, models: Models, folder: Path) -> PreparedStage:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from orster_cli.training.build_distill import fading_of
 from orster_cli.training.ema import Ema
 from orster_cli.training.fast_model import FastModel, Form, Inputs
-from orster_cli.training.lessons import fading
 from orster_cli.training.loop import make_accelerator
 from orster_cli.training.optimizer import make_optimizer
 from orster_cli.training.prepared import PreparedStage
@@ -88,7 +88,7 @@ def set_settings(prepared: PreparedStage, train: Any) -> None:
     if isinstance(task, AlignStage):
         task.align = train
     if isinstance(task, TaughtStage):
-        task.strength, task.keep_from = fading(train.steps, train.fade)
+        task.strength, task.keep_from = fading_of(train)
 
 
 def step_seconds(prepared: PreparedStage, train: Any, device: torch.device) -> float:

@@ -69,7 +69,7 @@ def build_distill(cfg: Config, source: Source, models: Models) -> PreparedStage:
     if teachers is None:
         stage = DiffusionStage(model, train, context)
         return prepare_diffusion(stage, feed, bundle, train, merge=True)
-    strength, keep_from = _fading(train)
+    strength, keep_from = fading_of(train)
     distill, lessons = taught(
         model,
         train,
@@ -100,7 +100,7 @@ def _vae_control(
         torch.manual_seed(train.seed)
         transfer = OrsterTransfer(taps, lambda_o=1, spatial=False, temporal=False, projected=True)
     freeze(bundle.vae, context.device)
-    strength, keep_from = _fading(train)
+    strength, keep_from = fading_of(train)
     stage = VaeMatchingStage(
         model,
         train,
@@ -114,7 +114,7 @@ def _vae_control(
     return prepare_diffusion(stage, feed, bundle, train, merge=True, curves=curves)
 
 
-def _fading(train: DistillConfig) -> tuple[Schedule, int]:
+def fading_of(train: DistillConfig) -> tuple[Schedule, int]:
     """The strength of disentangling and fusing, and after how many steps a model may be kept: what is kept
     is merged, and measured as the step before left it, so that step must have had strength 0. Of few steps
     none has: the last model is then kept, with nothing to compare it with."""
