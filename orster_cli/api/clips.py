@@ -24,7 +24,7 @@ from orster_cli.gltf.packing import keep_object
 from orster_cli.inputs import clips as inputs
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.video import OrbitFlags
-from orster_cli.io.clip_files import CONDITION, write_clip, write_priors
+from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, to_bytes
 
 SHEET_FRAMES = 8
@@ -169,6 +169,8 @@ def _written(clip: Clip, origin: Origin, out: Path, force: bool) -> Folder:
     def build(draft: Draft) -> Artifact:
         write_clip(draft.dir, clip)
         write_priors(draft.dir, clip.priors)
+        if clip.static is not None:
+            write_clip(draft.dir / STATIC, clip.static)
         if opened.condition is not None:
             (draft.dir / CONDITION).write_bytes(opened.condition.read_bytes())
         keep_object(draft.dir, opened.mesh)

@@ -24,6 +24,11 @@ NAMES = (
         False,
     ),
     (
+        re.compile(r"\.orster-remote"),
+        "samples and latents of datasets by URL",
+        True,
+    ),
+    (
         re.compile(r"\.orster-export-.+"),
         "an export that was killed; the next one into this folder removes it",
         False,

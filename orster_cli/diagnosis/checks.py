@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from orster_cli.config.environment import PREFIX, unknown_variables
+from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.config.load import resolve
 from orster_cli.core import systems
-from orster_cli.core.errors import OrsterError
+from orster_cli.core.errors import MissingResourceError, OrsterError
 
 FFMPEG_FLOOR = (8, 1, 2)  # older releases write out of bounds on hostile files (CVE-2026-8461)
 TORCH_FLOOR = (
@@ -155,12 +156,17 @@ def _weights() -> list[Finding]:
 
 
 def _torchvision_weights() -> Finding:
-    import torch
+    """Of the trunk that `evaluate` uses unless told otherwise, and of that of `construct.lpips`."""
+    from orster_cli.metrics.perceptual import find_trunk
 
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    files = sorted(p.name for p in folder.glob("vgg16-*.pth")) if folder.is_dir() else []
-    detail = files[0] if files else f"optional, for lpips: no vgg16-*.pth in {folder}"
-    return Finding("weights: LPIPS backbone", "ok" if files else "warn", detail)
+    found, missing = [], []
+    for net, use in ((EvaluateConfig().lpips, "evaluate"), ("vgg", "construct.lpips")):
+        try:
+            found.append(f"{find_trunk(net).name} for {use}")
+        except MissingResourceError as error:
+            missing.append(f"optional, for {use}: {error}")
+    state = "warn" if missing else "ok"
+    return Finding("weights: LPIPS backbone", state, "; ".join([*found, *missing]))
 
 
 def _clip_weights() -> Finding:

@@ -153,6 +153,6 @@ def sample_tasks(sources: list[Source], plan: PreparePlan, scratch: Path, entry:
         rows = None
         if plan.captions is not None:
             named = plan.captions.items()
-            rows = {clip: row for (name, clip), row in named if name == source.path.name}
+            rows = {clip: row for (name, clip), row in named if name == source.name}
         jobs.append(SourceJob(source=source, captions=rows, scratch=place, cfg=plan.cfg))
     return [source_task(job, entry, asdict(plan.cfg)) for job in jobs]

@@ -19,6 +19,7 @@ from orster_cli.core.devices import choose_device
 from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.stopping import StopFlag
+from orster_cli.inputs.members import is_artifact_or_clip
 from orster_cli.inputs.pairing import Pairs, pair
 from orster_cli.inputs.subjects import LoadedSubject, Subject, datasets_in, open_subjects
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 def report_folder(subject: str) -> Path:
     """Where a report goes without -o: `runs/report` for a folder of artifacts, else `report`."""
     path = Path(subject)
-    return path / "report" if path.is_dir() and not (path / MANIFEST).exists() else Path("report")
+    several = path.is_dir() and not (path / MANIFEST).exists() and not is_artifact_or_clip(path)
+    return path / "report" if several else Path("report")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -195,10 +195,13 @@ def _of_dataset(path: Path, cfg: EvaluateConfig) -> list[Subject]:
             from orster_cli.evaluation.videos import clip_video
             from orster_cli.evaluation.views import Condition
 
-            clip, static = dataset.clip(key, "dynamic"), dataset.clip(key, "static")
+            clip = dataset.clip(key, "dynamic")
+            # a sample of given frames has none
+            still = "static" in dataset.info(key)["frames"]
+            static = dataset.clip(key, "static") if still else None
             return LoadedSubject(
                 content=clip_video(key, clip, cfg.background),
-                static=clip_video(key, static, cfg.background),
+                static=None if static is None else clip_video(key, static, cfg.background),
                 condition=Condition(text=clip.prompt),
             )
 

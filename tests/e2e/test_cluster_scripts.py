@@ -45,7 +45,7 @@ def test_an_array_and_its_last_job_make_the_dataset(creature: Path, tmp_path: Pa
         "SLURM_ARRAY_TASK_COUNT": "2",
         "SLURM_CPUS_PER_TASK": "1",
     }
-    given = ["objects/", "dataset", "clips.csv"]
+    given = ["objects/", "dataset/", "clips.csv"]  # as the script's own example
     for task in ("1", "2"):
         done = subprocess.run(
             ["bash", SCRIPT, *given],

@@ -166,7 +166,11 @@ def test_frames_from_memory_count_as_what_they_are(
     saved = clip.save(tmp_path / "clip")
     kept = open_artifact(saved, kind="clip")
     assert [p.id for p in kept.manifest.parents] == [dataset.id]
-    assert torch.equal(orster.open_clip(saved).frames, clip.frames)
+    again = orster.open_clip(saved)
+    assert torch.equal(again.frames, clip.frames)
+    assert clip.static is not None
+    assert again.static is not None
+    assert torch.equal(again.static.frames, clip.static.frames)
     with pytest.raises(orster.ConflictError):
         changed.save(saved)
 

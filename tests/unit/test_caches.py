@@ -28,6 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(bytes(1000))
     (project / "dataset.frames-0a1b.npy").write_bytes(bytes(2000))
+    (project / ".orster-remote").mkdir()
+    (project / ".orster-remote" / "sample").write_bytes(bytes(700))
     (project / "models" / ".orster-export-x1y2").mkdir()
     (project / "models" / ".orster-export-x1y2" / "a.mp4").write_bytes(bytes(500))
     (tmp_path / "elsewhere").mkdir()
@@ -50,6 +52,7 @@ def test_the_caches_are_listed_with_their_sizes(here: Path, capsys: Capture) -> 
         ".model.draft-0123456789abcdef": (1000, False),
         ".vae.draft-fedcba9876543210": (1000, False),
         ".orster-export-x1y2": (500, False),
+        ".orster-remote": (700, True),
     }
     said = orster(capsys, "doctor", "--cache")
     assert said.code == 0
@@ -62,7 +65,7 @@ def test_cleaning_keeps_unfinished_work_and_what_orster_did_not_write(
 ) -> None:
     said = orster(capsys, "doctor", "--clean-cache")
     assert said.code == 0
-    assert "6 kB freed" in said.out
+    assert "6.7 kB freed" in said.out
     assert sorted(path.name for path in here.iterdir()) == [
         ".model.draft-0123456789abcdef",
         "dataset",

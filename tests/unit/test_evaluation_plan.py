@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
-from orster_cli.inputs.evaluation import evaluate, measure, plan_evaluation, write_evaluation
+from orster_cli.dataset.reader import Dataset
+from orster_cli.inputs.evaluation import (
+    evaluate,
+    measure,
+    plan_evaluation,
+    report_folder,
+    write_evaluation,
+)
 from orster_cli.io.clip_files import write_clip
 from orster_cli.report.file import load_report
 from tests.helpers.clips import disc_clip
@@ -65,3 +73,28 @@ def test_what_cannot_be_planned(clips: Path, tmp_path: Path) -> None:
         evaluate(clips, EvaluateConfig(metrics=("sim",)), reference=clips)
     with pytest.raises(InputError, match="no such clip"):
         evaluate(tmp_path / "nothing")
+
+
+def test_a_sample_without_a_static_orbit_is_measured(
+    tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of given frames: all but its motion."""
+    whole = Dataset.info
+
+    def without(self: Dataset, key: str) -> dict[str, Any]:
+        info = whole(self, key)
+        return {**info, "frames": {k: n for k, n in info["frames"].items() if k != "static"}}
+
+    monkeypatch.setattr(Dataset, "info", without)
+    cfg = EvaluateConfig(metrics=("psnr", "motion"))
+    values = evaluate(tiny_dataset, cfg, reference=tiny_dataset)
+    assert all(one["mean"]["psnr"] > 60 for one in values["subjects"])
+    assert all("motion" not in one["mean"] for one in values["subjects"])
+
+
+def test_a_report_is_not_put_among_the_frames_of_its_subject(clips: Path, tmp_path: Path) -> None:
+    assert report_folder(str(clips)) == clips / "report"
+    posed = tmp_path / "posed"
+    posed.mkdir()
+    (posed / "transforms.json").write_text("{}")
+    assert report_folder(str(posed)) == Path("report")
