@@ -63,7 +63,6 @@ class Muon(torch.optim.AdamW):
         finally:
             self.param_groups = [matrices, others]
         alike: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
-        counts = []
         for parameter in matrices["params"]:
             if parameter.grad is None:
                 continue
@@ -72,12 +71,10 @@ class Muon(torch.optim.AdamW):
                 # AdamW wants a count of steps wherever there is a state
                 state["step"] = torch.zeros((), device=parameter.device)
                 state["momentum"] = torch.zeros_like(parameter)
-            counts.append(state["step"])
+            state["step"] += 1
             state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
             ahead = parameter.grad.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
             alike[tuple(ahead.shape)].append((parameter, ahead))
-        if counts:
-            torch._foreach_add_(counts, 1)
         for shape, found in alike.items():  # matrices of one size at once
             updates = orthogonalized(torch.stack([ahead for _, ahead in found]))
             updates *= RMS * max(shape) ** 0.5
