@@ -18,10 +18,8 @@ from orster_cli.export.formats import Format
 from orster_cli.export.job import ExportJob, Outcome
 
 PREFIX = ".orster-export-"  # of the draft folders
-REPLACED, _LOCKED = (
-    "replaced",
-    "export",
-)  # in a draft: what stood there, and what its lock is named after
+REPLACED = "replaced"  # in a draft: what stood there before
+_LOCKED = "export"  # what the lock in a draft is named after
 UNLOCKED_AGE = 3600.0  # seconds, after which a draft without a lock is that of a dead process
 
 

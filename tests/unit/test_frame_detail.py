@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import load_asset
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.fit_asset import ConstructInput, construct
@@ -19,7 +20,7 @@ from orster_cli.construction.recurrence import Recurrence
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import build_views
 from orster_cli.core.frames import resize_straight
-from orster_cli.core.reporting import Silent
+from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
 from orster_cli.metrics.psnr import psnr
@@ -177,26 +178,26 @@ def test_which_views_shape_the_object(keep: bool) -> None:
     assert all(view.shapes for view in alone.driving)  # nothing else shows the object
 
 
+def _constructed(
+    clip: OrbitClip, static: OrbitClip, cfg: ConstructConfig, place: Path, reporter: Reporter
+) -> Path:
+    """The folder of the asset of `clip`, below `place`."""
+    folder, scratch = place / "asset", place / "scratch"
+    for path in (folder, scratch):
+        path.mkdir(parents=True)
+    inputs = ConstructInput(clips=[clip], static=static)
+    where = {"folder": folder, "scratch": scratch}
+    construct(inputs, cfg, **where, device=CPU, reporter=reporter, stop=StopFlag())
+    return folder
+
+
 def test_a_finer_static_orbit_makes_a_finer_object(tmp_path: Path) -> None:
     """The clip has 32 pixels, the object's own pictures 64: they alone say how it looks."""
     clip, static = creature_views(0, 32)["dynamic"], creature_views(0, 64)["static"]
     found = {}
     for canonical in ("all", "static"):
         cfg = replace(TINY, resolution=32, nodes=60, canonical=canonical, static_steps=200)
-        folder, scratch = tmp_path / canonical, tmp_path / f"{canonical} scratch"
-        folder.mkdir()
-        scratch.mkdir()
-        inputs = ConstructInput(clips=[clip], static=static)
-        construct(
-            inputs,
-            cfg,
-            folder=folder,
-            scratch=scratch,
-            device=CPU,
-            reporter=Silent(),
-            stop=StopFlag(),
-        )
-        asset = load_asset(folder)
+        asset = load_asset(_constructed(clip, static, cfg, tmp_path / canonical, Silent()))
         assert asset.canonical.fitted is not None
         wide = 2 if canonical == "static" else 1
         assert asset.canonical.fitted.focal == pytest.approx(wide * float(clip.cameras.K[0, 0, 0]))
@@ -217,19 +218,8 @@ def _say(clip: OrbitClip, static: OrbitClip, resolution: int, tmp_path: Path) ->
     """What a short fit says of the frames' detail."""
     cfg = replace(TINY, resolution=resolution, canonical="static", blurred=0.05)
     cfg = replace(cfg, static_steps=2, coarse_steps=2, fine_steps=2)
-    folder, scratch, notes = tmp_path / "asset", tmp_path / "scratch", _Notes()
-    folder.mkdir()
-    scratch.mkdir()
-    inputs = ConstructInput(clips=[clip], static=static)
-    construct(
-        inputs,
-        cfg,
-        folder=folder,
-        scratch=scratch,
-        device=CPU,
-        reporter=notes,
-        stop=StopFlag(),
-    )
+    notes = _Notes()
+    _constructed(clip, static, cfg, tmp_path, notes)
     return [text for text in notes.said if "detail" in text]
 
 
