@@ -81,8 +81,10 @@ def settings(cfg: Config) -> Config:
 def view_of(cfg: Config, dataset: Path, view: str, bundle: WholeBundle) -> LatentFeed:
     """The videos of one view of a dataset."""
     facts = bundle.facts
+    # orbits at rest and front views have no object at rest beside them
+    train = cfg.finetune if view == "dynamic" else replace(cfg.finetune, object=0.0)
     feed = latent_feed(
-        cfg.finetune,
+        train,
         source(dataset),
         bundle.vae,
         view,

@@ -239,7 +239,9 @@ def _merge(stage: Stage, parts: list[Path]) -> None:
     from orster_cli.dataset.reader import Dataset
 
     opened = [open_artifact(path, kind="dataset") for path in parts]
-    draft = stage.plan(parents=[a.parent() for a in opened], extra={"merge": True})
+    made_with = opened[0].manifest.config.get(stage.section)  # all parts alike, or they are refused
+    settings = {stage.section: made_with} if made_with else {}
+    draft = stage.plan(parents=[a.parent() for a in opened], extra={**settings, "merge": True})
     if draft is None:
         return
     with draft:

@@ -88,14 +88,12 @@ class Fingerprints:
     """Fingerprints of the items of one run, which share `command`, `options` and the environment."""
 
     def __init__(self, command: str, options: Sequence[str], environ: Mapping[str, str]) -> None:
-        values = [option.partition("=")[2] or option for option in options]
-        named = [Path(value.partition("#")[0]) for value in values if not value.startswith("-")]
         self._states: dict[Path, list[Any]] = {}
         self._common = {
             "version": __version__,
             "command": command,
             "options": list(options),
-            "files": [[str(path), *self._state(path)] for path in named if path.exists()],
+            "files": [[str(path), *self._state(path)] for path in _named(options)],
             "environ": {
                 name: value
                 for name, value in sorted(environ.items())
@@ -106,7 +104,7 @@ class Fingerprints:
     def of(self, text: str, source: Path | None, more: Sequence[str] = ()) -> str:
         """SHA-256 of all that the item `text` depends on: what is read from `source`, the files that the
         options name (`more`: those with the item's id in their name), settings of the environment."""
-        files = [Path(name) for name in more if Path(name).exists()] + ([source] if source else [])
+        files = _named(more) + ([source] if source else [])
         states = [[str(path), *self._state(path)] for path in files]
         return hash_json({**self._common, "item": text, "sources": states})
 
@@ -119,6 +117,13 @@ class Fingerprints:
             else:
                 self._states[path] = _file(manifest) if manifest.is_file() else _folder(path)
         return self._states[path]
+
+
+def _named(options: Sequence[str]) -> list[Path]:
+    """The files that options name, also as `--option=FILE` and as `FILE#part`."""
+    values = [option.partition("=")[2] or option for option in options]
+    paths = [Path(value.partition("#")[0]) for value in values if not value.startswith("-")]
+    return [path for path in paths if os.path.exists(path)]  # Path.exists fails on a long text
 
 
 def _file(path: Path) -> list[Any]:

@@ -109,6 +109,8 @@ def test_parts_are_merged_into_the_same_samples(objects: Path, tmp_path: Path) -
     merged = open_artifact(tmp_path / "all", kind="dataset")
     assert merged.verify(Silent()) == []
     assert len(merged.manifest.parents) == 2
+    part = open_artifact(tmp_path / "part1", kind="dataset")
+    assert merged.manifest.config["prepare"] == part.manifest.config["prepare"]
 
 
 def test_dry_run_writes_nothing(objects: Path, tmp_path: Path, capsys) -> None:

@@ -82,10 +82,14 @@ def test_the_second_run_starts_nothing(clips: Path) -> None:
     assert (third.made, third.up_to_date, len(forced.ran)) == (0, 3, 3)
 
 
-def test_what_changed_runs_again(clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "form", [("--static-orbit", "{}"), ("--static-orbit={}",), ("--static-orbit", "{}#walk")], ids=str
+)
+def test_what_changed_runs_again(clips: Path, tmp_path: Path, form: tuple[str, ...]) -> None:
     settings = tmp_path / "x.toml"
     settings.write_text("a = 1")
-    options = ("-c", str(settings), "--static-orbit", f"{tmp_path}/still/{{id}}.mp4")
+    still = f"{tmp_path}/still/{{id}}.mp4"
+    options = ("-c", str(settings), *(item.format(still) for item in form))
     (tmp_path / "still").mkdir()
     for name in ("a", "b", "c"):
         (tmp_path / "still" / f"{name}.mp4").write_text("s")
@@ -107,6 +111,7 @@ def test_what_changed_runs_again(clips: Path, tmp_path: Path) -> None:
     assert ran({"ORSTER_DEBUG": "1", "HOME": "/x"}) == ["a", "b", "c"]
     assert ran() == []
     assert ran(options=(*options, "--seed", "1")) == ["a", "b", "c"]
+    assert ran(options=(*options, "--text", "walking " * 99)) == ["a", "b", "c"]
 
 
 def test_the_cost_is_that_of_items_made_with_the_same_settings(clips: Path) -> None:
