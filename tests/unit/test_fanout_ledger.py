@@ -83,7 +83,9 @@ def test_the_second_run_starts_nothing(clips: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [("--static-orbit", "{}"), ("--static-orbit={}",), ("--static-orbit", "{}#walk")], ids=str
+    "form",
+    [("--static-orbit", "{}"), ("--static-orbit={}",), ("--static-orbit", "{}#walk")],
+    ids=str,
 )
 def test_what_changed_runs_again(clips: Path, tmp_path: Path, form: tuple[str, ...]) -> None:
     settings = tmp_path / "x.toml"
