@@ -58,8 +58,8 @@ def draw(
 ) -> Draws:
     """For latents of `shape` [C,T,h,w] at `indices` of the whole batch of `step`.
 
-    Each level is uniform; those of one step are spread evenly (by an additive recurrence), which leaves less
-    noise in the gradient (Kingma et al. 2021, arXiv 2107.00630, appendix I.1).
+    Each level is uniform; those of one step are spread evenly (additive recurrence), which leaves less
+    noise in the gradient (Kingma et al. 2021, arXiv 2107.00630).
     `offset`: strength of offset noise, the same at all pixels (VideoMV's image branch: 0.1)."""
     count, shape = len(indices), tuple(shape)
     generators = [
