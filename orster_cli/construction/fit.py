@@ -100,15 +100,17 @@ class Fit:
         return LossWeights(l1=cfg.l1, lpips=perceptual, depth=depth, hex=cfg.hex, mask=cfg.mask)
 
     def _sample_view(self, step: int) -> View:
-        """The view of `step`. The last steps use observed frames only, no mirrored ones."""
-        seed = derive_seed(self.cfg.seed, "view", step)
+        """The view of `step`: all of a pool once, in an order drawn anew, before any of them again. The last
+        steps use observed frames only, no mirrored ones."""
         if self.stage(step) == "static":
-            pool = self.views.static
+            name, pool = "static", self.views.static
         elif self._progress(step) > 1 - self.cfg.seen_only:
-            pool = self.views.observed
+            name, pool = "observed", self.views.observed
         else:
-            pool = self.views.moving
-        return pool[seed % len(pool)]
+            name, pool = "moving", self.views.moving
+        turn, place = divmod(step, len(pool))
+        order = torch.Generator().manual_seed(derive_seed(self.cfg.seed, "views", name, turn))
+        return pool[int(torch.randperm(len(pool), generator=order)[place])]
 
     # -- one step
 
@@ -264,7 +266,8 @@ class Fit:
 
     def state(self) -> dict[str, Tensor]:
         """Copies of all tensors that the next step depends on."""
-        own = {"step": torch.tensor(self.step), "error": torch.tensor(self._recent_error)}
+        error = torch.tensor(self._recent_error, dtype=torch.float64)
+        own = {"step": torch.tensor(self.step), "error": error}
         return {**self.model.state(), **own}
 
     def load_state(self, state: dict[str, Tensor]) -> None:

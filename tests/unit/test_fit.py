@@ -92,6 +92,24 @@ def test_depth_smoothness_now_and_then_weighs_what_it_weighs_always() -> None:
     assert fit._loss_weights(TINY.static_steps).depth == 0
 
 
+def test_every_view_is_seen_once_before_any_is_seen_again() -> None:
+    fit = tiny_fit()
+    fit.cfg = replace(fit.cfg, static_steps=1000, coarse_steps=1000)
+    for pool, first in ((fit.views.static, 0), (fit.views.moving, 1000)):
+        size = len(pool)
+        turn = -(-first // size) * size  # where the next turn begins
+        turns = [[fit._sample_view(step + turn + i * size) for step in range(size)] for i in (0, 1)]
+        places = [
+            [next(i for i, one in enumerate(pool) if one is view) for view in seen]
+            for seen in turns
+        ]
+        for seen in turns:
+            assert len({id(view) for view in seen}) == len({id(view) for view in pool})
+        assert places[0] != places[1]
+    last = {id(fit._sample_view(1999 + TINY.fine_steps - step)) for step in range(10)}
+    assert last <= {id(view) for view in fit.views.observed}
+
+
 class _Apart(DeformationField):
     """Moves what lies at x > 0 away, later."""
 
