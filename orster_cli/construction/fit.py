@@ -100,7 +100,7 @@ class Fit:
         return LossWeights(l1=cfg.l1, lpips=perceptual, depth=depth, hex=cfg.hex, mask=cfg.mask)
 
     def _sample_view(self, step: int) -> View:
-        """The view of `step`: all of a pool once, in an order drawn anew, before any of them again. The last
+        """The view of `step`: all of a pool once, in a new order, before any of them again. The last
         steps use observed frames only, no mirrored ones."""
         if self.stage(step) == "static":
             name, pool = "static", self.views.static

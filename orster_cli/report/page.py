@@ -32,12 +32,14 @@ FEWEST_DOTS = 3  # subjects of which a summary shows the spread
 BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "descriptive"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SideBySide:
-    """MP4 files of a subject and of its reference: frame i of both shows the same view and time."""
+    """MP4 files of a subject and of its reference, each of `frames` frames: frame i of both shows the same
+    view and time."""
 
     subject: bytes
     reference: bytes | None = None
+    frames: int
 
 
 def report_page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> str:
@@ -68,7 +70,6 @@ def report_page(values: Mapping[str, Any], clips: Mapping[str, SideBySide]) -> s
         intervals=[name for name, found in values["summary"].items() if found["interval"]],
         strips=_strips(values, places),
         clips=clips,
-        frames_of=_frames,
         transport=lambda prefix: Markup(transport_html(prefix)),  # noqa: S704 - our own
         curves=_curves(values),
         published=published_tables(),
@@ -81,12 +82,6 @@ def _script() -> Markup:
     """Sorting, the viewer's clock, and the players of clips that run by it."""
     parts = (source_text("page.js"), clock_script(), source_text("player.js"))
     return Markup("\n".join(parts))  # noqa: S704 - our own
-
-
-def _frames(subject: Mapping[str, Any]) -> int:
-    """Frames of a subject's video; 0 where the report does not say."""
-    counts = [len(values) for values in subject["frames"].values()]
-    return len(subject["times"] or ()) or max(counts, default=0)
 
 
 def _without_value(values: Mapping[str, Any]) -> list[str]:

@@ -48,7 +48,8 @@ class ReportPictures:
 def side_by_side(subject: Video, reference: Video | None, scratch: Path) -> SideBySide:
     """Both as small MP4 files; `scratch` holds temporary files."""
     other = None if reference is None else _encoded(reference.frames, scratch)
-    return SideBySide(_encoded(subject.frames, scratch), other)
+    ours = _encoded(subject.frames, scratch)
+    return SideBySide(subject=ours, reference=other, frames=len(subject.frames))
 
 
 def _encoded(frames: Tensor, scratch: Path) -> bytes:

@@ -36,12 +36,15 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of three subjects, two of which have a clip, and one a reference."""
     folder = tmp_path_factory.mktemp("report")
     values = report(3)
-    for subject in values["subjects"]:
+    for subject in values["subjects"]:  # object-01 has neither times nor a metric of its frames
         subject["times"] = [i / (FRAMES - 1) for i in range(FRAMES)]
+    values["subjects"][1] |= {"times": None, "frames": {}}
     ours = video(folder / "ours.mp4")
     clips = {
-        "object-00": SideBySide(ours, video(folder / "reference.mp4", SHIFT)),
-        "object-01": SideBySide(ours),
+        "object-00": SideBySide(
+            subject=ours, reference=video(folder / "reference.mp4", SHIFT), frames=FRAMES
+        ),
+        "object-01": SideBySide(subject=ours, frames=FRAMES),
     }
     path = folder / "report.html"
     path.write_text(report_page(values, clips), encoding="utf-8")
@@ -175,6 +178,8 @@ def test_all_start_at_one_moment(watched: Watched) -> None:
     assert abs(times[0] - times[1]) < 0.02
     page.get_by_role("button", name="Pause all").click()
     assert page.evaluate("orster.players.map((one) => one.state.playing)") == [0, 0]
+    page.evaluate("orster.players[1].seek(1)")  # of the subject that has no times
+    at_frame(page, FRAMES - 1, 1)
 
 
 def test_the_difference_is_of_the_same_moment(watched: Watched) -> None:
@@ -206,7 +211,10 @@ def test_frames_are_held_only_while_in_sight(watched: Watched) -> None:
 
 def test_a_video_that_cannot_be_played_keeps_its_controls(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    path.write_text(report_page(report(1), {"object-00": SideBySide(b"no video")}), "utf-8")
+    path.write_text(
+        report_page(report(1), {"object-00": SideBySide(subject=b"no video", frames=FRAMES)}),
+        "utf-8",
+    )
     found = opened(browser, path, ready="figure.unplayable", viewport={"width": 800, "height": 600})
     assert found.page.locator("video[controls]").first.is_visible()
     assert not found.page.locator(".clips .transport").first.is_visible()

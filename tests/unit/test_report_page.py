@@ -79,7 +79,7 @@ def test_a_page_holds_every_figure(count: int) -> None:
 
 
 def test_nothing_is_fetched_and_a_policy_forbids_it() -> None:
-    clips = {"object-00": SideBySide(b"\0ours", b"\0theirs")}
+    clips = {"object-00": SideBySide(subject=b"\0ours", reference=b"\0theirs", frames=4)}
     text = report_page(report(2), clips)
     found = Reader(text)
     (policy,) = [m for m in found.of("meta") if m.get("http-equiv") == "Content-Security-Policy"]
@@ -110,7 +110,7 @@ def test_nothing_from_outside_is_markup() -> None:
         values[metric][evil] = values[metric]["ssim"]
     for subject in values["subjects"]:
         subject["mean"][evil], subject["frames"][evil] = 0.5, [0.5]
-    text = report_page(values, {evil: SideBySide(b"x", b"y")})
+    text = report_page(values, {evil: SideBySide(subject=b"x", reference=b"y", frames=4)})
     found = Reader(text)
     assert len(found.of("script")) == text.count("<script") == text.count("</script>") == 1
     assert not found.of("img")
@@ -121,8 +121,8 @@ def test_nothing_from_outside_is_markup() -> None:
 
 def test_videos_stand_beside_their_references() -> None:
     clips = {
-        "object-00": SideBySide(b"ours zero", b"reference zero"),
-        "object-02": SideBySide(b"ours two"),
+        "object-00": SideBySide(subject=b"ours zero", reference=b"reference zero", frames=4),
+        "object-02": SideBySide(subject=b"ours two", frames=4),
     }
     found = Reader(report_page(report(3), clips))
     videos = found.of("video")
@@ -144,7 +144,7 @@ def test_without_clips_there_is_no_player() -> None:
     assert found.of("video") == found.of("div", "player") == []
     assert "Side by side" not in found.text
     with pytest.raises(ValueError, match=r"not in the report: \['frog'\]"):
-        report_page(report(1), {"frog": SideBySide(b"")})
+        report_page(report(1), {"frog": SideBySide(subject=b"", frames=4)})
 
 
 def test_what_is_not_defined_is_a_dash_and_no_dot() -> None:
@@ -181,8 +181,8 @@ def test_a_metric_without_any_value_has_no_row_and_is_named() -> None:
 
 def test_videos_come_first_and_what_is_looked_up_is_folded() -> None:
     clips = {
-        "object-00": SideBySide(b"ours zero", b"reference zero"),
-        "object-02": SideBySide(b"ours two"),
+        "object-00": SideBySide(subject=b"ours zero", reference=b"reference zero", frames=4),
+        "object-02": SideBySide(subject=b"ours two", frames=4),
     }
     values = report(3)
     values["protocol"]["changed"] = ["frames", "views"]

@@ -42,7 +42,7 @@ class ClipPlayer extends Clock {
     super({ time: 0, speed: 1, playing: 0 }, () => part("repeat").value);
     this.videos = [...figure.querySelectorAll("video")];
     Object.assign(this, { figure, bar, part, marks, seen: false, length: 0, drawn: -1 });
-    this.count = Number(figure.dataset.frames) || 24;
+    this.count = Number(figure.dataset.frames);
     this.difference = figure.querySelector(".difference");
     bar.title = HELP;
     part("play").addEventListener("click", () => this.play(!this.state.playing));
