@@ -1,7 +1,8 @@
 """What the transfer from two teachers gains: experiments E0 to E4 and their controls, three seeds each.
 
 python -m benchmarks.transfer_table --glb GLB GLB2 --project DIR [--rows none,E4] [--seeds 3] [--jobs 1]
-    [--training DATASET --unseen DATASET --pairs DATASET] [--out benchmarks/results/transfer_table.md]
+    [--training DATASET --unseen DATASET --pairs DATASET] [--without-samples]
+    [--out benchmarks/results/transfer_table.md]
 
 templates/transfer-table.toml has the sizes. All rows have the same number of optimizer steps. Every step is
 a command, and its result stays in DIR. Ctrl-C or SIGTERM stops the queue; a stage writes a checkpoint
@@ -21,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from benchmarks.ablations import STAGES
 from benchmarks.project import Project
@@ -38,7 +40,8 @@ SAMPLES = "benchmarks.unseen"
 
 
 class Table(Project):
-    """All models and measurements. `data`: a dataset for each of `SPLITS`."""
+    """All models and measurements. `data`: a dataset for each of `SPLITS`; `samples`: whether models are
+    sampled too, which takes longer than all else."""
 
     def __init__(
         self,
@@ -48,9 +51,11 @@ class Table(Project):
         config: Path,
         vae: Path,
         data: Mapping[str, Path | None],
+        samples: bool = True,
     ) -> None:
         super().__init__(root, glb[0] if glb else root, config)
         self.objects, self.vae = list(glb), vae
+        self.samples = samples and find_spec(SAMPLES) is not None
         self.data = {name: data.get(name) or root / name for name in SPLITS}
 
     def lay_out(self) -> None:
@@ -90,7 +95,7 @@ class Table(Project):
         model = self.stages(str(self.data["training"]), "teacher-3d", chain)
         for name, by in HELD_OUT.items():
             self.measure(*self._teachers(), model=str(model), of=name, row=row.name, seed=seed)
-            if find_spec(SAMPLES) is not None:
+            if self.samples:
                 self.sample(str(model), name, by, row.name, seed)
 
     def measure(self, *more: str, model: str, of: str, row: str, seed: int = 0) -> None:
@@ -135,6 +140,7 @@ def main() -> None:
     parser.add_argument("--rows", default="all", help="comma-separated names, or all")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--without-samples", action="store_true", help="losses and cosines alone")
     parser.add_argument("--out", type=Path, help="a page of results")
     given = parser.parse_args()
     known = {row.name: row for row in ROWS}
@@ -146,7 +152,8 @@ def main() -> None:
         parser.error("--glb is needed, or all of --training, --unseen and --pairs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows, seeds = [known[name] for name in names], range(given.seeds)
-    project = Table(given.project, given.glb, config=given.config, vae=given.vae, data=data)
+    what: dict[str, Any] = {"config": given.config, "vae": given.vae, "data": data}
+    project = Table(given.project, given.glb, **what, samples=not given.without_samples)
     pool = ThreadPoolExecutor(given.jobs)
     failed = []
     try:

@@ -59,7 +59,7 @@ def test_an_array_and_its_last_job_make_the_dataset(creature: Path, tmp_path: Pa
     words = shlex.split(line)
     assert words[:2] == ["--dependency=afterok:7", "--cpus-per-task=8"]
     assert Path(words[2]).samefile(SCRIPT)
-    assert words[3:] == [*given, "2"]
+    assert words[3:] == ["objects/", "dataset", "clips.csv", "2"]
     queued = {**environ, "SLURM_ARRAY_TASK_ID": "1"}  # sbatch passes on what it finds
     done = subprocess.run(
         ["bash", *words[2:]], cwd=tmp_path, env=queued, capture_output=True, text=True
