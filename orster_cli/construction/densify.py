@@ -12,6 +12,7 @@ import torch
 from gsplat.strategy import ops
 from torch import Tensor
 
+from orster_cli.construction.adam import Adam
 from orster_cli.core.seeding import derive_seed
 
 
@@ -47,7 +48,7 @@ class DensityController:
     def refine(
         self,
         params: dict[str, torch.nn.Parameter],
-        optimizers: dict[str, torch.optim.Optimizer],
+        optimizers: dict[str, Adam],
         rule: DensifyRule,
         *,
         seed: int,

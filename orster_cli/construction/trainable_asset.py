@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.config.construct import ConstructConfig
+from orster_cli.construction.adam import Adam
 from orster_cli.construction.densify import DensifyRule, DensityController
 from orster_cli.construction.hull import SurfacePoints
 from orster_cli.construction.node_graph import build_nodes
@@ -65,7 +66,7 @@ class TrainableAsset:
         self.cfg = cfg
         self.fitted = fitted
         self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in initial.items()}
-        self.optimizer = _adam({name: [value] for name, value in self.params.items()})
+        self.optimizer = self._new_optimizer()
         self.motion: Motion | None = None
         self.density = DensityController(n, points.positions.device)
         self.rate_scale = 1.0
@@ -173,8 +174,8 @@ class TrainableAsset:
         named = list(field.named_parameters())
         planes = [p for name, p in named if ".planes." in name]
         network = [p for name, p in named if ".planes." not in name]
-        for name, parameters in {"planes": planes, "network": network}.items():
-            self.optimizer.add_param_group({"params": parameters, "name": name})
+        self.optimizer.add_group("planes", planes)
+        self.optimizer.add_group("network", network)
         self.motion = Motion(timeline, field)
 
     def regularisation_loss(self, cfg: ConstructConfig, deformed: Gaussians, seed: int) -> Tensor:
@@ -201,6 +202,10 @@ class TrainableAsset:
 
     # -- optimization
 
+    def _new_optimizer(self) -> Adam:
+        """Of the canonical Gaussians; the motion's groups are added when it starts."""
+        return Adam({name: [value] for name, value in self.params.items()})
+
     def observe(self, render: Render) -> None:
         """Accumulate the screen-space gradients of a static view for `refine`."""
         height, width = render.rgb.shape[1:3]
@@ -217,11 +222,11 @@ class TrainableAsset:
         )
         optimizers = {}  # gsplat's operations require one for each parameter
         for name, value in self.params.items():
-            optimizers[name] = _adam({name: [value]})
+            optimizers[name] = Adam({name: [value]})
             if value in self.optimizer.state:
                 optimizers[name].state[value] = self.optimizer.state[value]
         self.density.refine(self.params, optimizers, rule, seed=cfg.seed, step=step)
-        self.optimizer = _adam({name: [value] for name, value in self.params.items()})
+        self.optimizer = self._new_optimizer()
         for name, value in self.params.items():
             self.optimizer.state[value] = optimizers[name].state[value]
 
@@ -233,7 +238,7 @@ class TrainableAsset:
             scale = CANONICAL_SCALE if moving and group["name"] in self.params else 1.0
             group["lr"] = LEARNING_RATES[group["name"]] * scale * decay
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
 
     def check_finite(self) -> None:
         """Raises NumericalError that names the first tensor with NaN, infinity or an exploded scale."""
@@ -271,7 +276,7 @@ class TrainableAsset:
         self.motion = None
         canonical = _with_prefix("params/", state, device)
         self.params = {name: nn.Parameter(value) for name, value in canonical.items()}
-        self.optimizer = _adam({name: [value] for name, value in self.params.items()})
+        self.optimizer = self._new_optimizer()
         self.neighbours = state["neighbours"].to(device) if "neighbours" in state else None
         motion = _with_prefix("motion/", state, device)
         if motion:
@@ -293,8 +298,3 @@ def _with_prefix(prefix: str, state: dict[str, Tensor], device: torch.device) ->
         for name, value in state.items()
         if name.startswith(prefix)
     }
-
-
-def _adam(groups: dict[str, list[nn.Parameter]]) -> torch.optim.Optimizer:
-    named = [{"params": parameters, "name": name} for name, parameters in groups.items()]
-    return torch.optim.Adam(named, lr=1e-3, betas=(0.9, 0.99), eps=1e-15, fused=True)

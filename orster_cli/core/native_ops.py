@@ -186,6 +186,75 @@ def copy_each(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
         target.copy_(source)
 
 
+def adam_step(
+    values: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    steps: Sequence[Tensor],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """A step of Adam (Kingma & Ba 2015, algorithm 1), in place: of the float32 `values`, of the moving
+    means of their `gradients` and of these squared, and of the `steps` so far, scalars on their device."""
+    torch._foreach_add_(list(steps), 1)
+    step = _fused_adam if _fused_adam_works() else _plain_adam
+    step(values, gradients, means, squares, steps, lr=lr, betas=betas, eps=eps)
+
+
+def _fused_adam(
+    *tensors: Sequence[Tensor], lr: float, betas: tuple[float, float], eps: float
+) -> None:
+    values, gradients, means, squares, steps = map(list, tensors)
+    torch._fused_adam_(
+        values,
+        gradients,
+        means,
+        squares,
+        [],
+        steps,
+        lr=lr,
+        beta1=betas[0],
+        beta2=betas[1],
+        eps=eps,
+        weight_decay=0.0,
+        amsgrad=False,
+        maximize=False,
+    )
+
+
+def _plain_adam(
+    *tensors: Sequence[Tensor], lr: float, betas: tuple[float, float], eps: float
+) -> None:
+    for value, gradient, mean, square, t in zip(*tensors, strict=True):
+        mean.lerp_(gradient, 1 - betas[0])
+        square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+        deviation = (square / (1 - betas[1] ** t)).sqrt_().add_(eps)
+        value.sub_(lr / (1 - betas[0] ** t) * mean / deviation)
+
+
+@cache
+def _fused_adam_works() -> bool:
+    return adam_agrees(_fused_adam)
+
+
+@torch.no_grad()
+def adam_agrees(function: Callable[..., None]) -> bool:
+    """Whether `function` does what `_plain_adam` does. False also where it is missing or raises."""
+    results = []
+    for run in (_plain_adam, function):
+        values, g, means, squares = ([_x().abs() + i] for i in range(4))
+        try:
+            steps = [torch.tensor(3.0, device="cpu")]
+            run(values, g, means, squares, steps, lr=0.1, betas=(0.9, 0.99), eps=1e-8)
+        except (AttributeError, TypeError, RuntimeError):
+            return False
+        results.append([*values, *means, *squares])
+    return all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*results, strict=True))
+
+
 def allow_variants(count: int) -> None:
     """Let torch.compile keep at least `count` variants of one function, where it has such a limit."""
     config = getattr(getattr(torch, "_dynamo", None), "config", None)
