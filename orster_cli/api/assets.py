@@ -20,7 +20,7 @@ from orster_cli.api.calls import (
     resolve_settings,
 )
 from orster_cli.api.cameras import orbit_cameras
-from orster_cli.api.clips import Clip, ClipLike, Origin, origin_of, png
+from orster_cli.api.clips import ClipLike, Origin, origin_of, png
 from orster_cli.api.models import Model, ModelLike
 from orster_cli.artifacts.store import Artifact, Draft, open_artifact
 from orster_cli.config.load import preset_template
@@ -109,6 +109,8 @@ class Asset:
         shade = _floats("background", background)
         if len(shade) not in (1, 3):
             raise wrong("background", "a grey level or a colour", background)
+        for level in shade.tolist():
+            a_number("background", level, 0, 1)
         shown = render_clip(
             self._gaussians,
             cameras[torch.arange(count) % len(cameras)],
@@ -183,9 +185,6 @@ def construct(
     if not given:
         raise ConfigError("no clips")
     origins = [origin_of(clip, messages) for clip in given]
-    if static_orbit is None:  # in memory, beside frames without an origin
-        changed = [c for c in given if isinstance(c, Clip) and c._origin is None]
-        static_orbit = next((c.static for c in changed if c.static is not None), None)
     still = None
     if static_orbit is not None:
         still = origin_of(static_orbit, messages, default_view="static")

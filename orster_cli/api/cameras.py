@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,7 @@ def orbit_cameras(
     ).check()
     for name, value in (("width", width), ("height", height)):
         an_integer(name, value, 1, IMAGE_MAX_SIDE)
-    if isinstance(azimuths, int):
+    if isinstance(azimuths, int | np.integer):
         angles = orbit_azimuths(an_integer("azimuths", azimuths, 1, TRANSFORMS_MAX_FRAMES))
     else:
         angles = _angles(azimuths)

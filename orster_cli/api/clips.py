@@ -68,6 +68,11 @@ class Clip(OrbitClip):
         folder = self._origin.folder if self._origin else None
         return None if folder is None else folder.path
 
+    @property
+    def assumes_orbit(self) -> bool:
+        """Whether its cameras were assumed when it was opened, since its file has none."""
+        return self._origin is not None and self._origin.opened.assumed_orbit is not None
+
     @public
     def save(self, out: str | Path, *, force: bool = False) -> Path:
         """Write the clip as an artifact into the folder `out`; returns `out`.
@@ -156,6 +161,8 @@ def origin_of(clip: ClipLike, messages: Messages, *, default_view: str = "dynami
     write_clip(folder, clip)
     if isinstance(clip, Clip):
         write_priors(folder, clip.priors)
+        if clip.static is not None:
+            write_clip(folder / STATIC, clip.static)
     origin = origin_of(folder, messages)
     origin.held = held
     weakref.finalize(origin, held.cleanup)

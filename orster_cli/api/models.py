@@ -61,6 +61,13 @@ ModelLike = Model | str | Path
 """A model, or anything that `load_model` takes."""
 
 
+def _check_image(image: Tensor) -> None:
+    known = image.ndim == 3 and len(image) in (3, 4) and image.is_floating_point()
+    if not known or not bool(((image >= 0) & (image <= 1)).all()):  # NaN too
+        found = f"{list(image.shape)} of {image.dtype}"
+        raise ConfigError(f"image: expected [3,H,W] or [4,H,W] in [0,1], got {found}")
+
+
 @public
 def load_model(model: str | Path | None = None) -> Model:
     """The model in a folder; "mini" (also None) and "mini-object" are those that come with the package.
@@ -119,6 +126,7 @@ def sample(
     with ExitStack() as held:
         reads: list[InputPath] = [opened.path]
         if isinstance(image, Tensor):
+            _check_image(image)
             place = held.enter_context(TemporaryDirectory(prefix="orster-"))
             write_png(Path(place) / "image.png", image)
             image = Path(place) / "image.png"

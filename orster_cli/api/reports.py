@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from orster_cli.api.arguments import a_path_or_none, public, several
 from orster_cli.api.assets import Asset
 from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
-from orster_cli.api.clips import origin_of
+from orster_cli.api.clips import Clip, origin_of
 from orster_cli.artifacts.store import Artifact, Draft
 from orster_cli.config.load import protocol_template
 from orster_cli.core.reporting import Reporter
@@ -143,7 +143,8 @@ def _name(subject: SubjectLike, held: ExitStack, messages: Messages) -> str:
         return str(subject.path)
     if not isinstance(subject, OrbitClip):
         return str(subject)
+    if isinstance(subject, Clip) and subject.assumes_orbit:
+        subject = replace(subject)  # its file has no cameras: it is written with them
     origin = origin_of(subject, messages)
-    if origin.held is not None:
-        held.enter_context(origin.held)
+    held.enter_context(nullcontext(origin))  # its temporary folder lives as long as it does
     return origin.place

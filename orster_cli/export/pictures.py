@@ -33,6 +33,7 @@ from orster_cli.metrics.psnr import psnr
 from orster_cli.splatting.render_asset import render_frame
 
 FIXED_AZIMUTH = 30.0
+GIF_FPS = 50  # at most
 
 
 def write_mp4(job: ExportJob, path: Path) -> Outcome:
@@ -49,6 +50,8 @@ def write_mp4(job: ExportJob, path: Path) -> Outcome:
 
 def write_gif(job: ExportJob, path: Path) -> Outcome:
     """256 colours a frame, a pixel is opaque or not there."""
+    if job.options.fps > GIF_FPS:
+        job.reporter.warn(f"gif: {GIF_FPS} frames a second at most")
     film = _film(job, transparent=job.options.color() is None)
     write_animation(path, film.stack(), fps=job.options.fps)
     return film.outcome(_reread(path, job, len(film.clip)))

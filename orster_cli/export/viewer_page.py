@@ -11,11 +11,15 @@ from orster_cli.viewer.write import write_viewer
 
 def write_html(job: ExportJob, path: Path) -> Outcome:
     """One page that plays the asset in a browser, without a server."""
+    times = job.options.times
+    if times and (times[0], times[-1]) != (0, 1):
+        job.reporter.warn("html: the page plays the whole motion; --times counts for other formats")
+        times = None
     report = write_viewer(
         job.asset,
         path,
         title=job.prompt or job.name,
-        frames=len(job.options.times or ()) or job.frames,
+        frames=len(times or ()) or job.frames,
         fps=job.options.fps,
     )
     facts = {name: value for name, value in asdict(report).items() if name != "path"}

@@ -34,7 +34,7 @@ def decode_primitive(document: GltfDocument, entry: dict[str, Any], where: str) 
     for name, number in named.items():
         if name not in attributes:
             continue
-        if number not in by_id:
+        if type(number) is not int or number not in by_id:
             raise document.fail(f"{where}.{DRACO}.{name}", f"one of {sorted(by_id)}", number)
         _set(document, attributes[name], np.asarray(by_id[number]), f"{where}.{name}")
     if "indices" in entry:

@@ -44,7 +44,14 @@ def _parts(path: str) -> list[str] | None:
 def find_beside(gltf: Path, uri: str) -> Path | None:
     """The file that `uri` names beside `gltf`; None: there is none."""
     paths = (gltf.parent.joinpath(*parts) for parts in candidates(uri))
-    return next((path for path in paths if path.is_file() and not path.is_symlink()), None)
+    return next((path for path in paths if _is_plain(path)), None)
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def read_beside(gltf: Path, uri: str, where: str) -> bytes:

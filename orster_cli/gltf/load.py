@@ -11,6 +11,7 @@ import numpy as np
 
 from orster_cli.core import limits
 from orster_cli.core.errors import InputError, LimitError
+from orster_cli.core.names import counted
 from orster_cli.geometry.mesh import Material
 from orster_cli.gltf.animations import ClipReader
 from orster_cli.gltf.container import read_gltf
@@ -56,6 +57,10 @@ class _SceneReader:
             self.warn(left_out)
         materials, self.uv_sources = MaterialReader(document, self.warn).materials()
         nodes, drawn = read_nodes(document)
+        shown = set(drawn)
+        meshes = (i for i, node in enumerate(document.items("nodes")) if "mesh" in node)
+        if left := sum(i not in shown for i in meshes):
+            self.warn(f"{counted(left, 'node')} with a mesh not drawn: outside the scene shown")
         instances = self._instances(drawn, materials)
         morphed = {i.node for i in instances if i.primitive.target_positions is not None}
         reader = ClipReader(document, morphed)
@@ -104,10 +109,13 @@ class _SceneReader:
                 vertices += len(places) * len(primitive.positions)
                 triangles += len(places) * len(primitive.triangles)
             if vertices > limits.GLTF_MAX_VERTICES or triangles > limits.GLTF_MAX_TRIANGLES:
+                flat = any(i.normals is None for found in primitives.values() for _, i in found)
                 raise LimitError(
                     f"{document.path}: more than {limits.GLTF_MAX_VERTICES} vertices or "
                     f"{limits.GLTF_MAX_TRIANGLES} triangles",
-                    hint="simplify the object",
+                    hint="export it with normals (else triangles share no vertices), or simplify it"
+                    if flat and self.unweld
+                    else "simplify the object",
                 )
             instances += [
                 Instance(

@@ -73,7 +73,7 @@ class MaterialReader:
             {"v": [strength.get("emissiveStrength", 1.0)]}, "v", where, (1.0,)
         )
         mode = entry.get("alphaMode", "OPAQUE")
-        if mode not in _ALPHA_MODES:
+        if not isinstance(mode, str) or mode not in _ALPHA_MODES:
             raise document.fail(f"{where}.alphaMode", " or ".join(_ALPHA_MODES), mode)
         cutoff = document.numbers(
             {"v": [entry.get("alphaCutoff", 0.5)]}, "v", f"{where}.alphaCutoff", (0.5,)

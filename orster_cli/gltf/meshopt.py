@@ -47,9 +47,9 @@ def _decoded(document: GltfDocument, entry: dict[str, Any], where: str) -> bytes
     count = document.integer(entry, "count", where, maximum=2**31)
     stride = document.integer(entry, "byteStride", where, maximum=256)
     mode, kind = entry.get("mode"), entry.get("filter", "NONE")
-    if mode not in _MODES:
+    if not isinstance(mode, str) or mode not in _MODES:
         raise document.fail(f"{where}.mode", " or ".join(_MODES), mode)
-    if kind != "NONE" and kind not in _FILTERS:
+    if not isinstance(kind, str) or (kind != "NONE" and kind not in _FILTERS):
         raise document.fail(f"{where}.filter", " or ".join(_FILTERS), kind)
     if mode == "ATTRIBUTES" and (stride % 4 or stride == 0):
         raise document.fail(f"{where}.byteStride", "a multiple of 4", stride)

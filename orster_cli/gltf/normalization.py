@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orster_cli.core.errors import InputError
+from orster_cli.geometry.mesh import BLEND, OPAQUE, Material
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
 from orster_cli.gltf.scene import Scene
 
@@ -83,10 +84,19 @@ def place_points(points: np.ndarray, elevation: float = 0.0) -> Normalization:
     return Normalization(scale=bounds[reason], offset=-bounds[reason] * centre, reason=reason)
 
 
+def _can_be_seen(material: Material) -> bool:
+    alpha = material.base_color[3]  # colours of vertices and textures only lower it
+    if material.alpha_mode == BLEND:
+        return alpha > 0
+    return material.alpha_mode == OPAQUE or alpha >= material.alpha_cutoff
+
+
 def _drawn_vertices(scene: Scene, clip: int | None, time: float) -> np.ndarray:
-    """[V,3] the vertices that belong to a triangle."""
+    """[V,3] the vertices that belong to a triangle which can be seen; of all triangles where none can."""
     mesh = scene.evaluate(clip, float(time))
-    vertices = mesh.vertices[np.unique(mesh.triangles)]
+    seen = np.array([_can_be_seen(material) for material in mesh.materials])[mesh.material_ids]
+    drawn = mesh.triangles[seen] if seen.any() else mesh.triangles
+    vertices = mesh.vertices[np.unique(drawn)]
     if not np.isfinite(vertices).all() or np.abs(vertices).max() > 1e12:
         raise InputError(
             f"{scene.path}: clip {clip} at {time:.3f} s: vertices are not finite",

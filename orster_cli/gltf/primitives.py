@@ -12,6 +12,7 @@ import numpy as np
 
 from orster_cli.core import limits
 from orster_cli.core.errors import LimitError
+from orster_cli.core.names import printable
 from orster_cli.gltf.document import GltfDocument
 from orster_cli.gltf.draco import decode_primitive
 from orster_cli.gltf.extensions import DRACO, QUANTIZATION
@@ -91,9 +92,14 @@ class PrimitiveReader:
             f"{where}.{name}",
             types=("VEC3",),
             max_count=limits.GLTF_MAX_VERTICES,
+            finite=name != "NORMAL",
         )
         self._same_length(found, count, f"{where}.{name}")
-        return found.astype(np.float64)
+        found = found.astype(np.float64)
+        if name == "NORMAL" and not (good := np.isfinite(found).all(axis=1)).all():
+            self.warn(f"{where}.{name}: {int((~good).sum())} NaN or infinite normals set to 0")
+            found[~good] = 0
+        return found
 
     def _same_length(self, values: np.ndarray, count: int | None, where: str) -> None:
         if count is not None and len(values) != count:
@@ -222,6 +228,10 @@ class PrimitiveReader:
             place = f"{where}.targets[{k}]"
             if not isinstance(target, dict):
                 raise self.document.fail(place, "an object", target)
+            if ignored := sorted(set(target) - {"POSITION", "NORMAL", "TANGENT"}):
+                self.warn(
+                    f"{place}: {printable(', '.join(ignored))[:60]} of morph targets is not read"
+                )
             if "POSITION" in target:
                 moved[k] = self._vectors(target, "POSITION", place, count)
             if "NORMAL" in target:

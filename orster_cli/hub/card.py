@@ -18,7 +18,7 @@ MARK = "<!-- `orster push` writes this page anew; remove this line to keep your 
 MOST_LICENCES = 50
 _TITLE = 120  # characters
 
-# words in a licence's name -> the hub's identifier; the first that fits
+# words in a licence's name -> the hub's identifier
 _LICENCES = (
     (r"\bcc0\b|creativecommons\.org/publicdomain/zero", "cc0-1.0"),
     (r"\bcc[ -]by[ -]nc[ -]sa[ -]4\.0\b|licenses/by-nc-sa/4\.0", "cc-by-nc-sa-4.0"),
@@ -28,7 +28,8 @@ _LICENCES = (
     (r"\bcc[ -]by[ -]nd[ -]4\.0\b|licenses/by-nd/4\.0", "cc-by-nd-4.0"),
     (r"\bcc[ -]by[ -]4\.0\b|licenses/by/4\.0", "cc-by-4.0"),
     (r"\bapache[ -](license )?(version )?2(\.0)?\b", "apache-2.0"),
-    (r"^(the )?mit\b", "mit"),
+    (r"^\s*(the )?mit\b(?!-)", "mit"),
+    (r"\b[al]?gpl", "other"),
 )
 # kind of artifact -> the command that uses the folder {folder}
 _USE = {
@@ -91,14 +92,13 @@ def is_generated(text: str) -> bool:
 
 def licence_identifiers(licences: Sequence[str]) -> list[str]:
     """The hub's identifiers of `licences`, each once; "other" for one that it does not know."""
-    return list(dict.fromkeys(_identifier(text) for text in licences))
+    return list(dict.fromkeys(name for text in licences for name in _identifiers(text)))
 
 
-def _identifier(text: str) -> str:
-    for pattern, identifier in _LICENCES:
-        if re.search(pattern, text.strip(), re.IGNORECASE):
-            return identifier
-    return "other"
+def _identifiers(text: str) -> list[str]:
+    """All that `text` names: what has parts under several licences must not pass for the freest of them."""
+    found = [name for pattern, name in _LICENCES if re.search(pattern, text, re.IGNORECASE)]
+    return found or ["other"]
 
 
 def _header(manifest: Manifest) -> str:

@@ -76,8 +76,9 @@ def in_order(paths: list[Path]) -> list[Path]:
     signed = {text.startswith("-") for text in texts}
     decimals = [text.partition(".")[2] for text in texts if "." in text]
     lengths = {len(decimal) for decimal in decimals}
-    # "1.9" and "1.10" are counted
-    if len(signed) < 2 and (len(lengths) < 2 or any(d.endswith("0") for d in decimals)):
+    # "1.9" and "1.10" are counted; "0.0" and "1.0" stand among fractions too
+    padded = any(len(decimal) > 1 and decimal.endswith("0") for decimal in decimals)
+    if len(signed) < 2 and (len(lengths) < 2 or padded):
         return named
     order = sorted(range(len(named)), key=lambda i: float(texts[i]))
     return [named[i] for i in order]

@@ -160,8 +160,8 @@ def write_animation(path: Path, frames: Tensor, *, fps: float = 12.0, quality: i
         )
     pixels = np.stack([to_bytes(frame) for frame in frames])
     options: dict[str, object] = {} if suffix.startswith(".tif") else {"duration": 1000 / fps}
-    if suffix == ".gif":
-        options |= {"loop": 0, "disposal": 2}
+    if suffix == ".gif":  # hundredths of a second; players take fewer than two for ten
+        options |= {"duration": max(20, 10 * round(100 / fps)), "loop": 0, "disposal": 2}
     elif suffix == ".webp":
         options |= {"loop": 0, "quality": quality, "method": 6}
     elif options:

@@ -3,7 +3,7 @@
 `raster_reference` does the same arithmetic in torch; tests compare the two.
 Samples lie on a grid `s` times finer than the pixels, one at each cell's centre. A sample belongs
 to the nearest triangle that covers it; equal depths go to the lower triangle index. Visible
-transparent layers are peeled nearest first, at most `MAX_LAYERS` of them.
+transparent layers are peeled nearest first, at most `MAX_LAYERS` of them; what is clear is none.
 
 V vertices, F triangles, Hs Ws samples. Screen coordinates are in samples, integers at centres.
 """
@@ -28,6 +28,7 @@ from orster_cli.mesh_render.pack import (
     UNLIT,
 )
 
+CLEAR = 1 / 512  # alpha below which a sample of a BLEND surface is no layer
 EDGE_EPS = 1e-7  # samples^2: tolerance outside an edge, so that adjacent triangles leave no gap
 NO_FACE = -1
 FAR = np.float32(np.inf)
@@ -126,11 +127,10 @@ def nearest_faces(
     sample behind (`last_depth`, `last_face`) and in front of (`limit_depth`, `limit_face`).
 
     `transparent` selects the triangles of BLEND materials, otherwise all others; MASK triangles are
-    alpha-tested. `screen` [V,2], `inv_z` [V] (0: behind the near plane). Returns whether
-    any sample was written. The bounds are read only when `transparent`."""
+    alpha-tested. `screen` [V,2], `inv_z` [V] (0: behind the near plane). The bounds are read only
+    when `transparent`. Returns whether any sample was written."""
     height, width = depth.shape
-    texel = np.empty(4)
-    found = False
+    texel, found = np.empty(4), False
     for f in range(triangles.shape[0]):
         m = material_ids[f]
         if (materials[m, MODE] == BLEND) != transparent:
@@ -156,10 +156,10 @@ def nearest_faces(
         right = min(np.floor(max(x0, x1, x2)), width - 1.0)
         if top > bottom or left > right:
             continue
-        masked = materials[m, MODE] == MASK
+        cutoff = materials[m, CUTOFF] if materials[m, MODE] == MASK else CLEAR * transparent
         tex = int(materials[m, TEXTURE])
         level = 0
-        if masked and tex >= 0:
+        if cutoff > 0.0 and tex >= 0:
             level = _mip(tex, _uv_area(f, triangles, uvs, 0), area, levels, samplers)
         for row in range(int(top), int(bottom) + 1):
             y = float(row)
@@ -188,7 +188,7 @@ def nearest_faces(
                         z == limit_depth[row, column] and f > limit_face[row, column]
                     ):
                         continue
-                if masked:
+                if cutoff > 0.0:
                     w0, w1, w2 = e0 * z0, e1 * z1, e2 * z2
                     total = w0 + w1 + w2
                     alpha = (
@@ -201,7 +201,7 @@ def nearest_faces(
                         v = (w0 * uvs[i0, 1] + w1 * uvs[i1, 1] + w2 * uvs[i2, 1]) / total
                         _texel(u, v, tex, level, texels, levels, samplers, lut, texel)
                         alpha *= texel[3]
-                    if alpha < materials[m, CUTOFF]:
+                    if alpha < cutoff:
                         continue
                 depth[row, column] = z
                 face[row, column] = f

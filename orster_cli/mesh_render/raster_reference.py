@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.types import Cameras
-from orster_cli.geometry.mesh import BLEND, CLAMP, MASK, MIRROR, SRGB_LUT, Mesh
+from orster_cli.geometry.mesh import BLEND, CLAMP, MIRROR, OPAQUE, SRGB_LUT, Mesh
 from orster_cli.mesh_render.lighting import (
     AMBIENT_GROUND,
     AMBIENT_SKY,
@@ -34,7 +34,7 @@ from orster_cli.mesh_render.pack import (
     UNLIT,
     pack_materials,
 )
-from orster_cli.mesh_render.raster_numba import EDGE_EPS
+from orster_cli.mesh_render.raster_numba import CLEAR, EDGE_EPS
 
 _CHUNK = 1 << 22  # candidate pairs in memory at a time
 _EMPTY = torch.iinfo(torch.int64).max
@@ -226,10 +226,12 @@ def _compete(
     keep = inv_z > 0
     if after is not None and before is not None:
         keep &= (key > after[sample]) & (key < before[sample])
-    masked = surface.table[surface.material[face], MODE] == MASK
-    if bool((masked & keep).any()):
+    row = surface.table[surface.material[face]]
+    tested = row[:, MODE] != OPAQUE
+    if bool((tested & keep).any()):
+        cutoff = torch.where(row[:, MODE] == BLEND, CLEAR, row[:, CUTOFF])
         alpha = surface.alpha(face, surface.weights(face, point))
-        keep &= ~masked | (alpha >= surface.table[surface.material[face], CUTOFF])
+        keep &= ~tested | (alpha >= cutoff)
     best.scatter_reduce_(0, sample[keep], key[keep], "amin")
 
 

@@ -540,6 +540,10 @@ def test_licences_as_the_hub_names_them() -> None:
     for text, identifier in texts.items():
         assert licence_identifiers([text]) == [identifier], text
     assert licence_identifiers(["MIT", "mit license", "CC0"]) == ["mit", "cc0-1.0"]
+    # of parts under several licences none may be lost
+    assert set(licence_identifiers(["CC0 model; CC-BY-4.0 rigging"])) == {"cc0-1.0", "cc-by-4.0"}
+    assert set(licence_identifiers(["GPL or Apache 2.0"])) == {"apache-2.0", "other"}
+    assert licence_identifiers(["MIT-0"]) == ["other"]
 
 
 def test_the_origin_is_no_part_of_the_artifact(hub: Hub, here: Path, capsys: Capture) -> None:

@@ -15,9 +15,11 @@ import orster_cli as orster
 from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.construct import ConstructConfig
+from orster_cli.core.errors import ConfigError, ConflictError
 from orster_cli.core.reporting import Silent
 from orster_cli.inputs.models import SHIPPED
 from orster_cli.io.images import write_png
+from orster_cli.io.video import write_video
 from tests.helpers.cli import orster as command
 from tests.helpers.clips import disc_clip
 
@@ -125,6 +127,21 @@ def test_construct_and_evaluate(dataset: orster.Dataset, tmp_path: Path, capsys:
     )
     assert report.values == written.values
     assert report.page is None
+    # a clip that was never on a disk; a video with the cameras that it was opened with
+    memory = replace(dataset.clip(key), prompt="in memory")
+    again = orster.evaluate(asset, reference=memory, metrics="psnr")
+    assert again.mean["psnr"] == pytest.approx(report.mean["psnr"], abs=0.05)
+    write_video(tmp_path / "v.mp4", dataset.clip(key).over())
+    found = {
+        turns: orster.evaluate(
+            asset, reference=orster.open_clip(tmp_path / "v.mp4", turns=turns), metrics="psnr"
+        ).mean["psnr"]
+        for turns in (1, -1)
+    }
+    assert found[1] > found[-1] + 1
+    both = orster.open_clip(tmp_path / "v.mp4")
+    same_video = orster.evaluate(both, reference=str(tmp_path / "v.mp4"), metrics="psnr")
+    assert same_video.mean["psnr"] > 30
     assert "psnr (dB)" in report._repr_html_()
     words = ("evaluate", tmp_path / "theirs", "--reference", name, "--metrics", "psnr")
     shutil.move(tmp_path / "theirs", tmp_path / "other" / "ours")
@@ -151,6 +168,33 @@ def test_what_the_shipped_model_sampled_it_also_sees_at_rest(
     found(capsys, *words, "-m", "mini")
     said = command(capsys, "construct", sampled, "-o", tmp_path / "b", "-m", "none", "-n", "--json")
     assert [parent["kind"] for parent in said.data["parents"]] == ["clip"]
+
+
+def test_a_clip_in_memory_is_saved_with_what_it_has_at_rest(
+    dataset: orster.Dataset, tmp_path: Path
+) -> None:
+    clip = dataset.clip(dataset.keys()[0])
+    assert clip.static is not None
+    first = replace(clip, prompt="a")
+    first.save(tmp_path / "x")
+    darker = replace(clip.static, frames=clip.static.frames / 2)
+    with pytest.raises(ConflictError):
+        replace(first, static=darker).save(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        torch.rand(64, 64, 3),
+        torch.rand(1, 3, 64, 64),
+        torch.rand(64, 64),
+        255 * torch.rand(3, 64, 64),
+    ],
+    ids=["channels last", "a batch", "grey", "0 to 255"],
+)
+def test_an_image_of_another_layout_is_refused(image: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"image: expected \[3,H,W\]"):
+        orster.sample(image=image)
 
 
 def test_frames_from_memory_count_as_what_they_are(

@@ -63,6 +63,28 @@ def test_random_triangles(seed: int) -> None:
     )
 
 
+def test_clear_surfaces_hide_nothing() -> None:
+    """Twenty sheets of leaves that are clear here, more than the layers of a sample, before a red one."""
+    corners = np.array([[-0.4, 0, -0.4], [0.4, 0, -0.4], [0.4, 0, 0.4], [-0.4, 0, 0.4]])
+    count = 21
+    places = np.linspace(-0.2, 0.2, count)[:, None, None] * [0.0, 1.0, 0.0]
+    sheet = np.array([[0, 1, 2], [0, 2, 3]])
+    clear, red = ((1, 1, 1, 0.0), (1, 0, 0, 1.0))
+    mesh = Mesh(
+        vertices=(corners + places).reshape(-1, 3),
+        normals=np.tile([0.0, -1.0, 0.0], (4 * count, 1)),
+        colors=np.ones((4 * count, 4), np.float32),
+        uvs=np.zeros((4 * count, 4), np.float32),
+        triangles=np.concatenate([sheet + 4 * i for i in range(count)]).astype(np.int32),
+        material_ids=np.repeat([0] * (count - 1) + [1], 2).astype(np.int32),
+        materials=tuple(Material(base_color=c, alpha_mode=BLEND) for c in (clear, red)),
+    )
+    camera = orbit_cameras(torch.zeros(1), width=24, height=24)
+    drawn = [render_mesh(mesh, camera, backend=name, supersample=2) for name in ("numba", "torch")]
+    _assert_same(*drawn)
+    assert float(drawn[0].alpha.max()) == pytest.approx(1.0)  # the red sheet
+
+
 def test_the_creature(creature: Path) -> None:
     placed = normalize_object(load_gltf(creature), 0, PrepareConfig())
     cameras = orbit_cameras(torch.tensor([30.0]), elevation=20.0, width=64, height=64)

@@ -73,6 +73,15 @@ def test_another_program_sees_the_same_times(suffix: str, tmp_path: Path) -> Non
     assert sum(durations) == 600
 
 
+@pytest.mark.parametrize(("fps", "milliseconds"), [(15, 70), (60, 20)])
+def test_a_gif_has_the_nearest_time_that_players_keep(
+    fps: int, milliseconds: int, tmp_path: Path
+) -> None:
+    write_animation(tmp_path / "a.gif", moving(), fps=fps)
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.info["duration"] == milliseconds
+
+
 def test_half_transparent_colours_stay_straight(tmp_path: Path) -> None:
     frames = torch.tensor([0.8, 0.4, 0.2, 0.4])[None, :, None, None].repeat(2, 1, 4, 4)
     frames[1] = frames[1].flip(0)

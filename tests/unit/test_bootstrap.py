@@ -27,6 +27,8 @@ def test_the_interval_covers_the_true_mean_about_as_often_as_it_says(kind: str) 
 def test_few_equal_and_broken_values() -> None:
     assert mean_interval([1.0, 2.0]) is None
     assert mean_interval([3.0] * 5) == (3.0, 3.0)
+    less = 1.0 - 2**-53  # by rounding
+    assert mean_interval([1.0, 1.0, less]) == (less, 1.0)
     assert mean_interval([1.0, 2.0, 4.0], seed=1) == mean_interval([1.0, 2.0, 4.0], seed=1)
     with pytest.raises(ValueError, match="finite"):
         mean_interval([1.0, float("nan"), 2.0])
