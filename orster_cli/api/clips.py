@@ -16,6 +16,7 @@ from torch import Tensor
 from orster_cli.api.arguments import a_number, a_path, public
 from orster_cli.api.calls import Folder, Messages, make
 from orster_cli.artifacts.store import Artifact, Draft
+from orster_cli.core.errors import ConfigError
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
@@ -149,13 +150,16 @@ def saved_clip(folder: Folder, messages: Messages) -> Clip:
 
 def origin_of(clip: ClipLike, messages: Messages, *, default_view: str = "dynamic") -> Origin:
     """Where `clip` comes from. A clip that exists in memory only is written to a temporary folder and
-    counts as the files there, as a folder of frames and cameras does on the command line."""
+    counts as the files there, as a folder of frames and cameras does on the command line.
+    ConfigError: frames that are not finite."""
     if not isinstance(clip, OrbitClip):
         orbit = OrbitFlags()
         opened = inputs.open_clip(str(clip), orbit, messages, default_view=default_view)
         return Origin(opened, str(clip), orbit)
     if isinstance(clip, Clip) and clip._origin is not None:
         return clip._origin
+    if not bool(clip.frames.isfinite().all()):
+        raise ConfigError("frames: NaN or infinite values")
     held = TemporaryDirectory(prefix="orster-")
     folder = Path(held.name) / "clip"
     write_clip(folder, clip)

@@ -197,6 +197,12 @@ def test_an_image_of_another_layout_is_refused(image: torch.Tensor) -> None:
         orster.sample(image=image)
 
 
+def test_frames_that_are_no_numbers_are_refused(dataset: orster.Dataset) -> None:
+    clip = dataset.clip(dataset.keys()[0])
+    with pytest.raises(ConfigError, match="frames: NaN"):
+        orster.construct(replace(clip, frames=clip.frames * torch.nan))
+
+
 def test_frames_from_memory_count_as_what_they_are(
     dataset: orster.Dataset, tmp_path: Path, capsys: Capture
 ) -> None:
