@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from benchmarks.ablations import STAGES
 from benchmarks.project import Project
@@ -152,8 +151,14 @@ def main() -> None:
         parser.error("--glb is needed, or all of --training, --unseen and --pairs")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows, seeds = [known[name] for name in names], range(given.seeds)
-    what: dict[str, Any] = {"config": given.config, "vae": given.vae, "data": data}
-    project = Table(given.project, given.glb, **what, samples=not given.without_samples)
+    project = Table(
+        given.project,
+        given.glb,
+        config=given.config,
+        vae=given.vae,
+        data=data,
+        samples=not given.without_samples,
+    )
     pool = ThreadPoolExecutor(given.jobs)
     failed = []
     try:

@@ -51,8 +51,8 @@ CHAIN = [
     ("pretrain @data --role video --vae @vae --encoder @encoder", "tv", "diffusion", 5),
     ("pretrain @data -m @t3d", "pre", "diffusion", 2.5),
     ("distill @data -m @pre --teacher-3d @t3d --teacher-video @tv", "dis", "orster", 1.5),
-    ("align @data -m @dis", "ali", "diffusion", 1.3),
-    ("finetune @data -m @ali", "model", "diffusion", 1.05),
+    ("align @data -m @dis", "ali", "diffusion", 1.5),
+    ("finetune @data -m @ali", "model", "diffusion", 1.2),
 ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
@@ -93,8 +94,6 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [8, 20])
 def test_frames_named_by_times_are_in_their_order(count: int, tmp_path: Path) -> None:
     """As a loop over k / count names them: 0.0, 0.125, 0.25, ... 1.0."""
-    import torch
-
     names = [f"frame_{k / count}.png" for k in range(count + 1)]
     for name in names:
         write_png(tmp_path / name, torch.zeros(3, 8, 8))
