@@ -110,6 +110,9 @@ class TrainConfig:
     offset_noise: float = setting(
         0.0, "strength of offset noise, which is the same at all pixels", minimum=0
     )
+    shift: float = setting(
+        1.0, "noise levels u are drawn as shift u / (1 + (shift - 1) u)", added=True, minimum=0.01
+    )
     text: float = setting(1.0, "share of videos with the text alone", minimum=0)
     image: float = setting(
         0.0, "share of videos with the first view beside each frame, and the text", minimum=0

@@ -27,6 +27,7 @@ UNREAD = (
     "lora_rank",
     "lora_alpha",
     "offset_noise",
+    "shift",
     "text",
     "image",
     "object",

@@ -121,11 +121,13 @@ class DiffusionStage(nn.Module):
         self, latents: Tensor, cond: Conditions, draws: Draws, noisiest: float = 1.0
     ) -> NoisyBatch:
         """`latents` [B,C,T,h,w] with the noise of `draws`, at levels from the share `noisiest` of the
-        schedule."""
+        schedule; in training these are shifted (Esser et al. 2024, arXiv 2403.03206, Eq. 23)."""
         form = self.context.parametrization
         clean = form.clean_of(latents, *rest_of(cond))
         levels = max(int(noisiest * form.schedule.num_train_timesteps), 1)
-        timesteps = (draws.level * levels).long()
+        shift = self.cfg.shift if self.training else 1.0
+        share = shift * draws.level / (1 + (shift - 1) * draws.level)
+        timesteps = (share * levels).long().clamp_(max=levels - 1)
         return NoisyBatch(
             latents=latents,
             clean=clean,

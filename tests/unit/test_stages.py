@@ -27,6 +27,7 @@ from orster_cli.training.latents import LatentCache
 from orster_cli.training.loop import make_accelerator
 from orster_cli.training.part_stages import cropped
 from orster_cli.training.prepared import Models
+from orster_cli.training.stages import DiffusionStage
 from orster_cli.training.train_stage import run_stage
 from tests.helpers.diffusion import STEPS, given_to, latents
 from tests.helpers.marks import slow
@@ -101,6 +102,29 @@ def test_the_loss_of_each_stage_is_the_sum_of_its_terms(data: Path, family: Mode
                 assert float(terms[name]) > 0
                 total = total + getattr(cfg, name) * terms[name]
         torch.testing.assert_close(loss, total)
+
+
+def test_shifted_levels_are_noisier_in_training_alone(data: Path, family: Models) -> None:
+    levels: dict[float, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+    for shift in (1.0, 3.0):
+        ready = made(
+            "pretrain", data, family, replace(CFG, pretrain=replace(CFG.pretrain, shift=shift))
+        )
+        task, indices = ready.task, list(range(64))
+        assert isinstance(task, DiffusionStage)
+        batch = ready.feed.batch(0, indices)
+        trained = task.noisy_batch(batch, 0, indices, 1.0).timesteps / 1000
+        lowest = task.noisy_batch(batch, 0, indices, 0.5).timesteps / 1000
+        task.eval()
+        levels[shift] = trained, lowest, task.noisy_batch(batch, 0, indices, 1.0).timesteps / 1000
+    even, even_low, measured = levels[1.0]
+    assert torch.equal(even, measured)
+    assert torch.equal(even, levels[3.0][2])  # held-out losses stay comparable
+    assert float((even > 0.5).float().mean()) == pytest.approx(0.5, abs=0.03)
+    assert float((levels[3.0][0] > 0.5).float().mean()) == pytest.approx(0.75, abs=0.03)
+    assert float(levels[3.0][0].max()) < 1
+    assert float(levels[3.0][1].max()) < 0.5  # low noise stays low
+    assert float(levels[3.0][1].mean()) > float(even_low.mean()) + 0.05
 
 
 def test_gradients_reach_the_student_and_the_kernel_but_no_teacher(
