@@ -153,8 +153,11 @@ class PrimitiveReader:
         """[V,4] float32: the base colour's (u, v) and the emission's, transforms applied."""
         uvs = np.zeros((count, 4), np.float32)
         for slot, source in enumerate(self.uv_sources[material]):
+            if source.texcoord is None:
+                continue
             name = f"TEXCOORD_{source.texcoord}"
             if name not in attributes:
+                self.warn(f"{where}: no {name}, so its texture is one colour")
                 continue
             found = self.document.accessor(
                 attributes[name],

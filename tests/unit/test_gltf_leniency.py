@@ -91,6 +91,21 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert any("COLOR_0 of morph targets" in one for one in said)
 
 
+def test_a_texture_without_coordinates_is_said(tmp_path: Path) -> None:
+    said = []
+    for painted in (False, True):
+        glb = Glb()
+        glb.mesh()["material"] = 0
+        pbr: dict = {"baseColorFactor": [1, 0, 0, 1]}
+        if painted:
+            texture = glb.image(np.full((2, 2, 3), 90, np.uint8))
+            pbr = {"baseColorTexture": {"index": texture, "texCoord": 1}}
+        glb.root["materials"] = [{"pbrMetallicRoughness": pbr}]
+        said.append(load_gltf(glb.save(tmp_path / "a.glb")).warnings)
+    assert not any("TEXCOORD" in one for one in said[0])
+    assert any("no TEXCOORD_1" in one for one in said[1])
+
+
 @pytest.mark.parametrize("count", [8, 20])
 def test_frames_named_by_times_are_in_their_order(count: int, tmp_path: Path) -> None:
     """As a loop over k / count names them: 0.0, 0.125, 0.25, ... 1.0."""
