@@ -5,10 +5,11 @@ One table. This module imports nothing heavy: --help prints it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orster_cli.core.errors import ConfigError, MissingResourceError
 from orster_cli.core.file_kinds import SPLATS, VIDEOS
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class Format:
     """`suffix`: of the file, or "/" and the end of the folder's name; `least`: dB that what is read back
     must reach, whole images on white; `writer`: "module:function" below `orster_cli`; `extra`: of the
-    package that installs `module`, which the writer imports; `placed`: the file holds coordinates."""
+    package that installs `module`, which the writer imports; `check`: as `writer`, whether its
+    version serves; `placed`: the file holds coordinates."""
 
     name: str
     suffix: str
@@ -34,6 +36,7 @@ class Format:
     writer: str
     extra: str = ""
     module: str = ""
+    check: str = ""
     placed: bool = False
 
     @property
@@ -45,20 +48,34 @@ class Format:
         return f"{name}-{self.suffix[1:]}" if self.is_folder else f"{name}{self.suffix}"
 
     def check_installed(self) -> None:
-        """MissingResourceError: its library is not there."""
-        if self.module and find_spec(self.module) is None:
+        """MissingResourceError: its library is not there, or too old."""
+        if self.module and not _has(self.module):
             raise MissingResourceError(
-                f"{self.name}: the library {self.module} is not installed",
+                f"{self.name}: the library {self.module.partition('.')[0]} is not installed",
                 hint=f"pip install 'orster[{self.extra}]'",
                 code="E-EXTRA",
             )
+        if self.check:
+            self._function(self.check)()
 
     def write(self, job: ExportJob, path: Path) -> Outcome:
         """Write `path`, a new file or folder; errors leave a part of it behind."""
-        module, _, function = self.writer.partition(":")
-        found = import_module(f"orster_cli.{module}")
-        outcome: Outcome = getattr(found, function)(job, path)
+        outcome: Outcome = self._function(self.writer)(job, path)
         return outcome
+
+    @staticmethod
+    def _function(place: str) -> Callable[..., Any]:
+        module, _, name = place.partition(":")
+        found: Callable[..., Any] = getattr(import_module(f"orster_cli.{module}"), name)
+        return found
+
+
+def _has(module: str) -> bool:
+    """Whether `module` could be imported; the package that it is in is."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 _ALL = (
@@ -123,7 +140,7 @@ _ALL = (
         least=35.0,
         writer="export.fourdgs_file:write_4dgs",
         extra="4dgs",
-        module="fourdgs",
+        module="fourdgs.keyframe_delta_file",
         placed=True,
     ),
     Format(
@@ -134,7 +151,8 @@ _ALL = (
         least=35.0,
         writer="export.usd_file:write_usd",
         extra="usd",
-        module="pxr",
+        module="pxr.UsdVol",
+        check="export.usd_file:check_schema",
         placed=True,
     ),
     Format(
@@ -220,7 +238,8 @@ def parse_formats(text: str) -> list[Format]:
 def checked_folder(out: Path | None) -> Path | None:
     """`out`, the folder of the files. ConfigError: it is named as a file would be."""
     written = {one.suffix.rpartition(".")[2] for one in FORMATS.values() if not one.is_folder}
-    endings = {*(f".{ending}" for ending in (*written, *FORMATS)), *SPLATS, *VIDEOS}
+    other = ("usda", "usdz", "gltf", "obj", "fbx")
+    endings = {*(f".{ending}" for ending in (*written, *FORMATS, *other)), *SPLATS, *VIDEOS}
     if out is not None and out.suffix.lower() in endings and not out.is_dir():
         raise ConfigError(
             f"-o {out}: expected a folder, got the name of a file",

@@ -14,13 +14,14 @@ import torch
 
 from orster_cli.core.types import SH_C0, Gaussians
 from orster_cli.export.job import ExportJob, Outcome, check_up
-from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured
-from orster_cli.export.splats import axis_words, floats
+from orster_cli.export.moving_splats import UPS, Keys, keys_of, outcome
+from orster_cli.export.splats import floats
 
 LIBRARY = "orster"
 ALWAYS = 1e4  # seconds: the extent in time of a Gaussian that does not fade
 COORDINATES = {"z": "z-up-right-handed", "y": "y-up-right-handed"}
 PROFILE = "fine"  # of the library: half a step of 8 bits for colours, 2 % of the median size for positions
+INSTANT = 3  # digits of a second that the profile keeps of the instant at which positions hold
 
 
 def write_4dgs(job: ExportJob, path: Path) -> Outcome:
@@ -32,14 +33,7 @@ def write_4dgs(job: ExportJob, path: Path) -> Outcome:
     path.write_bytes(fourdgs_bytes(keys, up))
     decoded = decode_streamed(path.read_bytes())
     last = keys.duration * (1 - 1e-6)  # a file ends before its last second
-
-    psnr = measured(job, keys, up, lambda second: read_at(decoded, min(second, last)))
-    count = len(keys.moments.times)
-    return Outcome(
-        psnr=psnr,
-        facts={"keys": count, "seconds": keys.duration, "up": up},
-        note=f"{count} key frames in {keys.duration:.2f} s, {axis_words(up)} up",
-    )
+    return outcome(job, keys, up, lambda second: read_at(decoded, min(second, last)))
 
 
 def fourdgs_bytes(keys: Keys, up: str) -> bytes:
@@ -96,15 +90,17 @@ def _samples(keys: Keys) -> list[Any]:
     found = []
     for i, (now, then) in enumerate(zip(keys.gaussians, keys.gaussians[1:], strict=False)):
         begins, ends = (float(second) for second in keys.seconds[i : i + 2])
+        instant = round(begins, INSTANT)
+        speeds = floats(then.means - now.means) / (ends - begins)
         opacity = floats(now.opacity_logits.sigmoid())[:, None]
         colors = floats(now.colors.clamp(0, 1))
         gaussians = GaussianSet(
-            positions=floats(now.means),
+            positions=floats(now.means) + (speeds * (instant - begins)).astype(np.float32),
             scales=floats(now.log_scales.exp()),
             rotations=floats(torch.nn.functional.normalize(now.quats, dim=-1))[:, [1, 2, 3, 0]],
             colors=np.concatenate([colors, opacity], axis=1),
-            motions=floats(then.means - now.means) / (ends - begins),
-            mu_t=np.full(count, begins, np.float32),
+            motions=speeds,
+            mu_t=np.full(count, instant, np.float32),
             sigma_t=np.full(count, ALWAYS, np.float32),
             win_lo=np.zeros(count),
             win_hi=np.full(count, keys.duration),

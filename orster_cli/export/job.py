@@ -47,8 +47,11 @@ def check_up(job: ExportJob, name: str, possible: tuple[str, ...]) -> str:
     if asked in possible:
         return asked
     if asked:
-        job.reporter.warn(
-            f"{name}: {possible[0].upper()} is up, and the programs that read it know: --up and --for "
-            "change other formats"
-        )
+        first = possible[0].upper()
+        if len(possible) > 1:
+            stated = " or ".join(axis.upper() for axis in possible)
+            said = f"can state {stated} up, not {asked.upper()}: written with {first} up"
+        else:
+            said = f"{first} is up, and the programs that read it know: --up and --for change other formats"
+        job.reporter.warn(f"{name}: {said}")
     return possible[0]

@@ -8,14 +8,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from orster_cli.core.errors import LimitError
+from orster_cli.core.limits import CLIP_MAX_BYTES
+from orster_cli.core.names import counted
 from orster_cli.core.types import Gaussians
-from orster_cli.export.job import ExportJob
+from orster_cli.export.job import ExportJob, Outcome
 from orster_cli.export.measure import against_asset, some_of, splat_images
 from orster_cli.export.moments import Moments, check_moves, key_moments
-from orster_cli.export.splats import as_written, gaussians_at
+from orster_cli.export.splats import as_written, axis_words, gaussians_at
 from orster_cli.geometry.axes import turned
 
 UPS = ("z", "y")  # what both formats can state; ours first
+GAUSSIAN_BYTES = 340  # of memory for a Gaussian of a key frame, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +37,18 @@ class Keys:
 
 
 def keys_of(job: ExportJob, what: str, up: str) -> Keys:
-    """Key frames of the motion in a world whose up is `up`. InputError: it does not move."""
+    """Key frames of the motion in a world whose up is `up`. InputError: it does not move; LimitError: they
+    take too much memory."""
     if job.options.times is None:
         check_moves(job.asset, what)
     moments = key_moments(job.asset, job.frames, job.options.fps, job.options.times)
+    count, each = len(moments.times), len(job.asset.canonical.means)
+    if count * each * GAUSSIAN_BYTES > CLIP_MAX_BYTES:
+        raise LimitError(
+            f"{what}: {counted(count, 'key frame')} of {counted(each, 'Gaussian')} take more than "
+            f"{CLIP_MAX_BYTES:,} bytes of memory",
+            hint="fewer --times",
+        )
     found: list[Gaussians] = []
     for number, time in enumerate(moments.times, 1):
         now = turned(gaussians_at(job, time), up)
@@ -52,19 +64,34 @@ def keys_of(job: ExportJob, what: str, up: str) -> Keys:
     return Keys(moments, found, np.array(seconds))
 
 
-def measured(job: ExportJob, keys: Keys, up: str, read: Callable[[float], Gaussians]) -> float:
-    """Mean PSNR in dB to the asset of the Gaussians that `read` returns for a second of the file: at keys
-    and half way between two."""
+def outcome(job: ExportJob, keys: Keys, up: str, read: Callable[[float], Gaussians]) -> Outcome:
+    """What was written, by the Gaussians that `read` returns for a second of the file: the mean PSNR to the
+    asset at key frames, or half way between two where that is lower. Of given `--times` the latter is said
+    but not required."""
+    times, seconds = list(keys.moments.times), list(keys.moments.seconds)
+    if keys.moments.closing is not None:
+        timeline = job.asset.motion.timeline
+        times.append(1.0 / timeline.cycles)
+        seconds.append(keys.moments.closing)
+
+    def mean(places: list[float]) -> float:
+        at, of = (np.interp(places, range(len(times)), row).tolist() for row in (times, seconds))
+
+        def drawn(index: int) -> Tensor:
+            return splat_images(as_written(job, turned(read(of[index]), up, back=True)))
+
+        return against_asset(job.asset, at, drawn)
+
     count = len(keys.moments.times)
-    between = [i + 0.5 for i in range(count - 1)]
-    places = [*some_of(keys.moments.times, 2), *(between[i] for i in some_of(between, 2))]
-    times = np.interp(places, range(count), keys.moments.times).tolist()
-    seconds = np.interp(places, range(count), keys.moments.seconds).tolist()
-
-    def drawn(index: int) -> Tensor:
-        return splat_images(as_written(job, turned(read(seconds[index]), up, back=True)))
-
-    return against_asset(job.asset, times, drawn)
+    psnr = mean([float(i) for i in some_of(keys.moments.times)])
+    if len(times) > 1:
+        psnr = min(psnr, mean([i + 0.5 for i in some_of(times[1:])]))
+    return Outcome(
+        psnr=psnr,
+        least=None if job.options.times is None else 0.0,
+        facts={"keys": count, "seconds": keys.duration, "up": up},
+        note=f"{counted(count, 'key frame')} in {keys.duration:.2f} s, {axis_words(up)} up",
+    )
 
 
 def _nearer(gaussians: Gaussians, before: Gaussians) -> Gaussians:

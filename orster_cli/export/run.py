@@ -16,6 +16,7 @@ from orster_cli.core.errors import ConflictError, GateError, MissingResourceErro
 from orster_cli.core.reporting import Reporter
 from orster_cli.export.formats import Format
 from orster_cli.export.job import ExportJob, Outcome
+from orster_cli.geometry.similarity import Similarity
 
 PREFIX = ".orster-export-"  # of the draft folders
 REPLACED = "replaced"  # in a draft: what stood there before
@@ -88,7 +89,7 @@ def export_asset(
                 raise GateError(
                     f"{path.name}: {outcome.psnr:.1f} dB to the asset when read back, at least "
                     f"{least:g} is needed",
-                    hint="nothing is written; another format, or other options",
+                    hint=_instead(job),
                     code="E-EXPORT-LOSS",
                 )
             size = _synced(made)
@@ -97,6 +98,12 @@ def export_asset(
             shutil.rmtree(draft, ignore_errors=True)
             lock.release()
         yield Exported(one, path, size, outcome)
+
+
+def _instead(job: ExportJob) -> str:
+    """What to try where a format loses too much."""
+    plain = "" if job.world == Similarity() else "--frame orster, "
+    return f"this file is not written, those before it are; {plain}another format, or other options"
 
 
 def _sweep(folder: Path, reporter: Reporter) -> None:

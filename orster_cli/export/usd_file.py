@@ -6,39 +6,46 @@ and SH coefficients as they are. Readers interpolate linearly between time sampl
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from orster_cli.core.errors import MissingResourceError
+from orster_cli.core.errors import ConfigError, MissingResourceError
+from orster_cli.core.names import printable
 from orster_cli.core.types import Gaussians
 from orster_cli.export.job import ExportJob, Outcome, check_up
-from orster_cli.export.moving_splats import UPS, Keys, keys_of, measured
-from orster_cli.export.splats import axis_words, floats
+from orster_cli.export.moving_splats import UPS, Keys, keys_of, outcome
+from orster_cli.export.splats import floats
 
 PRIM = "/Gaussians"
-SAME = 1e-6  # what differs by less at all keys is written once
+SAME = 1e-6  # of the largest number: what differs by less at all keys is written once
+ARGUMENTS = ":SDF_FORMAT_ARGS:"  # what USD takes out of a name
 
 
 def write_usd(job: ExportJob, path: Path) -> Outcome:
-    """The motion as a binary USD file."""
-    from pxr import Usd
+    """The motion as a binary USD file. ConfigError: USD cannot name it."""
+    from pxr import Tf, Usd
 
-    check_schema()
     up = check_up(job, "usd", UPS)
     keys = keys_of(job, "usd", up)
     fps = job.options.fps
-    write_stage(keys, path, up, fps)
-    stage = Usd.Stage.Open(str(path))
-    psnr = measured(job, keys, up, lambda second: read_at(stage, second * fps))
-    count = len(keys.moments.times)
-    return Outcome(
-        psnr=psnr,
-        facts={"keys": count, "seconds": keys.duration, "up": up},
-        note=f"{count} key frames in {keys.duration:.2f} s, {axis_words(up)} up",
-    )
+    if ARGUMENTS in str(path) or str(path).encode(errors="replace").decode() != str(path):
+        raise ConfigError(
+            f"usd: USD cannot write into a folder of this name: {printable(str(path.parent))}",
+            hint="another -o",
+        )
+    try:
+        write_stage(keys, path, up, fps)
+        stage = Usd.Stage.Open(str(path))
+    except Tf.ErrorException as error:
+        said = printable(str(error).strip().splitlines()[-1])
+        raise MissingResourceError(
+            f"{path.name}: USD cannot write it: {said}", hint="is the disk full?", code="E-SYSTEM"
+        ) from None
+    return outcome(job, keys, up, lambda second: read_at(stage, second * fps))
 
 
 def check_schema() -> None:
@@ -54,8 +61,9 @@ def check_schema() -> None:
 
 
 def write_stage(keys: Keys, path: Path, up: str, fps: float) -> None:
-    """One prim, the default of its stage; a time code is a frame at `fps`."""
-    from pxr import Usd, UsdGeom, UsdVol
+    """One prim, the default of its stage; a time code is a frame at `fps`. A loop's last time sample is its
+    first moment again, and its stage ends a frame before. Without a time it is as at the first key."""
+    from pxr import Gf, Usd, UsdGeom, UsdVol
 
     stage = Usd.Stage.CreateNew(str(path))
     UsdGeom.SetStageUpAxis(stage, {"z": UsdGeom.Tokens.z, "y": UsdGeom.Tokens.y}[up])
@@ -64,15 +72,21 @@ def write_stage(keys: Keys, path: Path, up: str, fps: float) -> None:
     stage.SetFramesPerSecond(fps)
     codes = keys.seconds * fps
     stage.SetStartTimeCode(0.0)
-    stage.SetEndTimeCode(float(codes[-1]))
+    last = float(codes[-1])
+    if keys.moments.closing is not None:
+        last = max(math.ceil(last - 1e-6) - 1.0, 0.0)
+    stage.SetEndTimeCode(last)
     splats = UsdVol.ParticleField3DGaussianSplat.Define(stage, PRIM)
     stage.SetDefaultPrim(splats.GetPrim())
+    colour_space = Usd.ColorSpaceAPI.Apply(splats.GetPrim())
+    colour_space.CreateColorSpaceNameAttr(Gf.ColorSpaceNames.SRGBRec709)
     splats.CreateRadianceSphericalHarmonicsDegreeAttr(0)
     columns = [_columns(one) for one in keys.gaussians]
     for name, attribute in _attributes(splats).items():
         values = [one[name] for one in columns]
-        if all(np.abs(value - values[0]).max() < SAME for value in values):
-            attribute.Set(_vt(name, values[0]))
+        attribute.Set(_vt(name, values[0]))
+        least = SAME * np.abs(values[0]).max()
+        if all(np.abs(value - values[0]).max() <= least for value in values):
             continue
         for code, value in zip(codes, values, strict=True):
             attribute.Set(_vt(name, value), float(code))

@@ -32,7 +32,7 @@ _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 
 
 class UvSource:
-    """Source of texture coordinates: a TEXCOORD set, None without a texture, and an affine map [2,3] of it."""
+    """Source of texture coordinates: a TEXCOORD set (None: no texture) and an affine map [2,3] of it."""
 
     def __init__(self, texcoord: int | None = None, transform: np.ndarray | None = None) -> None:
         self.texcoord = texcoord

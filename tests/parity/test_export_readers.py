@@ -140,6 +140,17 @@ def test_4dgs_is_valid_and_moves_between_keys(tmp_path: Path) -> None:
     assert np.abs(centers - wanted).max() < 0.5 * np.abs(still - wanted).max()
 
 
+def test_4dgs_holds_its_places_at_high_frame_rates(tmp_path: Path) -> None:
+    """The instants of its keys are kept in milliseconds."""
+    files = library("fourdgs.keyframe_delta_file")
+    decoded, _ = files.decode_indexed(export(tmp_path, "4dgs", fps=240.0).read_bytes())
+    for number in (1, 3):
+        key = decoded.chunks[number].t0
+        centers = files.render_at(decoded, key + 1e-9)["centers"]
+        wanted = now(number / len(decoded.chunks)).means.numpy()
+        assert np.abs(centers - wanted).max() < 1e-3
+
+
 def test_usd_has_the_schema_and_is_interpolated(tmp_path: Path) -> None:
     usd, geom, vol = (library(f"pxr.{name}") for name in ("Usd", "UsdGeom", "UsdVol"))
     stage = usd.Stage.Open(str(export(tmp_path, "usd")))
@@ -149,7 +160,8 @@ def test_usd_has_the_schema_and_is_interpolated(tmp_path: Path) -> None:
     assert [error.GetErrorAsString() for error in validation.Validate(stage)] == []
     assert geom.GetStageUpAxis(stage) == "Z"
     assert stage.GetTimeCodesPerSecond() == 12
-    assert (stage.GetStartTimeCode(), stage.GetEndTimeCode()) == (0, 6)
+    # the sample at 6 is the one at 0 again: a player that shows the last frame would show it twice
+    assert (stage.GetStartTimeCode(), stage.GetEndTimeCode()) == (0, 5)
     prim = stage.GetDefaultPrim()
     assert prim.GetTypeName() == "ParticleField3DGaussianSplat"
     splats = vol.ParticleField3DGaussianSplat(prim)
@@ -172,6 +184,10 @@ def test_usd_has_the_schema_and_is_interpolated(tmp_path: Path) -> None:
     assert np.allclose(between, (read(codes[2]).means + read(codes[3]).means) / 2, atol=1e-6)
     wanted = now((codes[2] + codes[3]) / 12).means.numpy()
     assert np.abs(between - wanted).max() < 0.5 * np.abs(read(codes[2]).means - wanted).max()
+    assert np.array_equal(splats.GetPositionsAttr().Get(), splats.GetPositionsAttr().Get(codes[0]))
+    named = library("pxr.Usd").ColorSpaceAPI(prim).GetColorSpaceNameAttr().Get()
+    assert named == "srgb_rec709_scene"
+    assert library("pxr.Gf").ColorSpace.IsValid(named)
     low, high = splats.GetExtentAttr().Get(0)
     means = np.array(splats.GetPositionsAttr().Get(0))
     assert (np.array(low) < means.min(axis=0)).all()

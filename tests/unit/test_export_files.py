@@ -13,7 +13,7 @@ from plyfile import PlyData
 
 from orster_cli.artifacts.lock import WriterLock
 from orster_cli.construction.node_graph import build_nodes
-from orster_cli.core.errors import ConfigError, GateError, InputError
+from orster_cli.core.errors import ConfigError, GateError, InputError, LimitError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Gaussians
 from orster_cli.export.cleaning import clean
@@ -21,7 +21,7 @@ from orster_cli.export.formats import FORMATS, parse_formats
 from orster_cli.export.job import ExportJob
 from orster_cli.export.measure import mean_psnr, splat_images
 from orster_cli.export.moments import check_moves, frame_moments, key_moments, parse_times
-from orster_cli.export.moving_splats import keys_of, measured
+from orster_cli.export.moving_splats import keys_of, outcome
 from orster_cli.export.options import ExportOptions, parse_color, parse_mesh, parse_size
 from orster_cli.export.pictures import camera_path
 from orster_cli.export.run import _move, export_asset
@@ -246,8 +246,33 @@ def test_a_motion_that_runs_backwards_is_measured_at_its_own_moments() -> None:
     given = job(times=(1.0, 0.5, 0.0))
     keys = keys_of(given, "usd", "z")
     assert keys.seconds.tolist() == [0.0, pytest.approx(1 / 3), pytest.approx(2 / 3)]
-    right = measured(given, keys, "z", lambda second: gaussians_at(given, 1 - 1.5 * second))
-    assert right > 60
+    right = outcome(given, keys, "z", lambda second: gaussians_at(given, 1 - 1.5 * second))
+    assert right.psnr > 60
+
+
+@pytest.mark.parametrize("place", [0.5, -0.5])
+def test_what_lies_between_key_frames_is_measured(place: float) -> None:
+    """Half way between the first two, and on the way back to the first."""
+    given = job()
+    keys = keys_of(given, "usd", "z")
+    count = len(keys.moments.times)
+    wrong = place % count * keys.duration / count
+
+    def read(second: float) -> Gaussians:
+        away = 0.25 if abs(second - wrong) < 0.1 * keys.duration / count else 0.0
+        return gaussians_at(given, second / keys.duration + away)
+
+    right = outcome(given, keys, "z", lambda second: gaussians_at(given, second / keys.duration))
+    assert right.psnr > 60
+    assert right.least is None
+    assert outcome(given, keys, "z", read).psnr < right.psnr - 10
+
+
+def test_key_frames_that_would_fill_the_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orster_cli.export.moving_splats.CLIP_MAX_BYTES", 10_000)
+    with pytest.raises(LimitError, match="usd: 50 key frames of") as refused:
+        keys_of(job(times=tuple(np.linspace(0, 1, 50).tolist())), "usd", "z")
+    assert "--times" in refused.value.hint
 
 
 def test_keys_are_dense_enough_to_play_linearly() -> None:
