@@ -46,12 +46,15 @@ def check_up(job: ExportJob, name: str, possible: tuple[str, ...]) -> str:
     asked = job.options.up
     if asked in possible:
         return asked
-    if asked:
-        first = possible[0].upper()
-        if len(possible) > 1:
-            stated = " or ".join(axis.upper() for axis in possible)
-            said = f"can state {stated} up, not {asked.upper()}: written with {first} up"
-        else:
-            said = f"{first} is up, and the programs that read it know: --up and --for change other formats"
-        job.reporter.warn(f"{name}: {said}")
+    first = possible[0].upper()
+    if asked and len(possible) > 1:
+        stated = " or ".join(axis.upper() for axis in possible)
+        job.reporter.warn(
+            f"{name}: can state {stated} up, not {asked.upper()}: written with {first} up"
+        )
+    elif asked:
+        job.reporter.warn(
+            f"{name}: {first} is up, and the programs that read it know: --up and --for change other "
+            "formats"
+        )
     return possible[0]
