@@ -7,10 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from orster_cli.config.load import resolve
+from orster_cli.config.schema import Config
 from orster_cli.diffusion.bundle import load_bundle
+from orster_cli.training.build import build_stage
 from orster_cli.training.log import read_log
+from orster_cli.training.prepared import Models
+from orster_cli.training.stages import DiffusionStage
 from tests.helpers.cli import orster
+from tests.helpers.training import source
 
 OBJECTS = {  # and the clip of each
     "animal_cow": 4, "animal_fox": 3, "cutefish_bluetang": 3, "cutefish_clownfish": 3,
@@ -38,7 +45,8 @@ batch = 32
 """
 STEPS = {"teacher": 320, "pretrain": 450, "distill": 150, "align": 240, "finetune": 150}
 RATES = {"teacher": 1e-3, "pretrain": 1e-3, "distill": 7e-4, "align": 3e-4, "finetune": 1e-3}
-# command, its model, the term that must fall, and by which factor from the first lines to the last
+# command, its model, the term that must fall, and by which factor: from the first lines of the log to the
+# last, or of a model that is trained already, with the same noise before and after (`STARTED`)
 CHAIN = [
     ("pretrain @data --role vae", "vae", "reconstruction", 5),
     (
@@ -54,6 +62,20 @@ CHAIN = [
     ("align @data -m @dis", "ali", "diffusion", 1.5),
     ("finetune @data -m @ali", "model", "diffusion", 1.2),
 ]
+
+
+STARTED = {"ali": ("align", "dis"), "model": ("finetune", "ali")}
+
+
+def _denoising(stage: str, model: Path, data: Path, cfg: Config) -> float:
+    """The stage's diffusion loss of `model` on the eight clips, at 128 fixed levels and noises."""
+    models = Models(start=load_bundle(model))
+    ready = build_stage(stage, "4d", cfg, source(data), models)
+    task, clips = ready.task.eval(), range(len(OBJECTS))
+    assert isinstance(task, DiffusionStage)
+    with torch.no_grad():
+        found = [task.held_out_loss(ready.feed.batch(i, clips), i, clips) for i in range(16)]
+    return float(torch.stack(found).mean())
 
 
 def _ends(values: list[float]) -> tuple[float, float]:
@@ -96,6 +118,12 @@ def test_each_stage_learns_eight_real_clips(
         call(f"{line} --device cpu", out)
         log = read_log(tmp_path / out / "train.jsonl")
         first, last = _ends([row[term] for row in log])
+        if out in STARTED:
+            stage, before = STARTED[out]
+            cfg = resolve(file=config).config
+            first, last = (
+                _denoising(stage, tmp_path / name, tmp_path / "data", cfg) for name in (before, out)
+            )
         figures[out] = (term, round(first, 4), round(last, 4), round(first / last, 2))
         with capsys.disabled():
             print(out, figures[out], flush=True)

@@ -98,6 +98,7 @@ def generic(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("cpu_linear", "layers"):
         monkeypatch.setattr(f"orster_cli.diffusion.{module}.is_plain", lambda _: False)
     monkeypatch.setattr("orster_cli.diffusion.layers.FEW_KEYS", 0)
+    monkeypatch.setattr("orster_cli.diffusion.layers.SLOW_ON_CPUS", ())
 
 
 def planned(stage: str, cfg: Config, family: dict[str, Path]) -> StepMemory:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from orster_cli.diffusion.layers import attend_by_parts
+from orster_cli.diffusion.layers import FEW_KEYS, attend, attend_by_parts
 from orster_cli.diffusion.precision import as_computed, autocast_dtype, full_precision
 from orster_cli.training.meta_device import device_paths
 from tests.helpers.diffusion import CONFIG, STEPS, given_to, latents, shaken
@@ -78,6 +78,17 @@ def test_the_meta_device_has_the_types_of_a_real_one() -> None:
     assert autocast_dtype(META) is None
     with device_paths("cpu", bf16=False):
         assert dtypes(META) == [torch.float32] * 3
+
+
+@pytest.mark.parametrize("keys", [6, FEW_KEYS + 1])
+def test_attention_in_16_bits_on_a_cpu_loses_the_rounding_of_what_it_reads(keys: int) -> None:
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(4, 2, n, 8, generator=g).bfloat16() for n in (5, keys, keys))
+    want = attend(*(x.double() for x in (q, k, v)))
+    with torch.autocast("cpu", torch.bfloat16):
+        got = attend(q, k, v)
+    assert got.dtype == torch.bfloat16
+    assert float((got - want).norm() / want.norm()) < 4e-3  # a bfloat16 has 8 digits
 
 
 @pytest.mark.parametrize("most", [1, 4, 5, 7, 100])
