@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from orster_cli.api.words import say_in_python
 from orster_cli.core.errors import ConfigError, OrsterError
 from orster_cli.core.names import printable
 from orster_cli.core.system_errors import system_failure
@@ -20,18 +21,21 @@ SHOWN = 80  # characters of a wrong value
 
 
 def public(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, whose errors of the system and of memory become MissingResourceError, with a hint."""
+    """`function`, whose errors of the system and of memory become MissingResourceError, with a hint. Its
+    errors speak of Python's arguments, and their hints are notes, which tracebacks show."""
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except OrsterError:
+        except OrsterError as error:
+            say_in_python(error)
             raise
         except (OSError, MemoryError, RuntimeError) as error:
             known = system_failure(error)
             if known is None:
                 raise
+            say_in_python(known)
             raise known from error
 
     return guarded
@@ -75,9 +79,13 @@ def an_integer(name: str, value: Any, low: int, high: int) -> int:
 
 
 def a_text(name: str, value: Any) -> str:
-    """`value` as a text."""
+    """`value` as a text, which UTF-8 can hold."""
     if not isinstance(value, str):
         raise wrong(name, "a text", value)
+    if any(
+        0xD800 <= ord(c) <= 0xDFFF for c in value
+    ):  # halves of characters, and bytes of file names
+        raise wrong(name, "a text of Unicode", value)
     return value
 
 

@@ -69,6 +69,7 @@ class Asset:
         return text
 
     @cached_property
+    @public
     def quality(self) -> dict[str, Any]:
         """PSNR in dB and SSIM at the input frames: {"mean": {...}, "frames": [{...}, ...]}."""
         return read_object(self.path / "quality.json")
@@ -78,6 +79,7 @@ class Asset:
         """The Gaussians that the field deforms."""
         return self._gaussians.canonical
 
+    @public
     @torch.no_grad()
     def at(self, time: float) -> Gaussians:
         """The N Gaussians at `time` in [0,1] of the clip: world +Z up, the object about 1 in size."""

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from orster_cli.api.arguments import a_path, public, wrong
+from orster_cli.api.words import in_python
 from orster_cli.artifacts.copying import copy_artifact
 from orster_cli.artifacts.manifest import InputFile, Kind, Parent
 from orster_cli.artifacts.outputs import InputPath
@@ -68,8 +69,9 @@ def resolve_settings(
 
 
 class Messages:
-    """A `Reporter` that passes progress and messages to `reporter` and keeps the warnings. Without a
-    reporter, warnings go to Python's `warnings`, the rest nowhere."""
+    """A `Reporter` that passes progress and messages to `reporter`, in Python's words, and keeps the
+    warnings as the command line says them. Without a reporter, warnings go to Python's `warnings`, the rest
+    nowhere."""
 
     def __init__(self, reporter: Reporter | None) -> None:
         if reporter is not None and not all(
@@ -85,17 +87,18 @@ class Messages:
 
     def info(self, message: str) -> None:
         if self._reporter is not None:
-            self._reporter.info(message)
+            self._reporter.info(in_python(message))
 
     def note(self, message: str) -> None:
         self.info(message)
 
     def warn(self, message: str) -> None:
         self.warnings.append(printable(message))
+        said = in_python(message)
         if self._reporter is not None:
-            self._reporter.warn(message)
+            self._reporter.warn(said)
         else:
-            warnings.warn(message, UserWarning, stacklevel=_caller())
+            warnings.warn(said, UserWarning, stacklevel=_caller())
 
 
 def _caller() -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orster_cli.api.arguments import a_number, an_integer, wrong
+from orster_cli.api.arguments import a_number, an_integer, public, wrong
 from orster_cli.core.limits import IMAGE_MAX_SIDE, TRANSFORMS_MAX_FRAMES
 from orster_cli.core.types import Cameras
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS, orbit_azimuths
@@ -16,6 +16,7 @@ from orster_cli.geometry.orbit import orbit_cameras as cameras_at
 from orster_cli.inputs.video import OrbitFlags
 
 
+@public
 def orbit_cameras(
     azimuths: int | float | Sequence[float] | Tensor = 24,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from orster_cli.api.arguments import a_path, a_path_or_none, a_text, an_integer, public, several
 from orster_cli.api.calls import MOST_WARNINGS, Messages, Settings, make, resolve_settings
@@ -32,6 +33,12 @@ class Dataset(Reader):
     @property
     def id(self) -> str:
         return self._artifact.id
+
+    @public
+    def info(self, key: str) -> dict[str, Any]:
+        """What the index says of a sample: caption, also (other captions), source, licence, motion, number
+        of frames by view. InputError: no such key."""
+        return super().info(a_text("key", key))
 
     @public
     def clip(self, key: str, view: str = "dynamic") -> Clip:

@@ -37,7 +37,7 @@ def check_output(out: Path, *, kind: Kind, reads: Iterable[InputPath] = ()) -> N
 def check_name(out: Path) -> None:
     """ConfigError: `out` names no folder, or is an option: -o stands before it without a name."""
     if out.name in ("", ".."):
-        raise ConfigError(f"{out}: expected the name of a folder to make", hint="-o name")
+        raise ConfigError(f"{out}: expected the name of a folder to make", hint="name a new folder")
     if str(out).startswith("-"):
         raise ConfigError(
             f"-o: expected the name of a folder, got the option {out}",

@@ -177,8 +177,8 @@ def surface_points(
         raise InputError(
             f"the masks of the {len(clip)} views have no common volume",
             code="E-CLIP-HULL",
-            hint="check the orbit (--elevation --radius --fov --direction) and that the object's "
-            "mask is not empty; for a moving orbit, give --static-orbit",
+            hint="check the orbit (elevation, radius, field of view, direction) and that the object's mask "
+            "is not empty; for a moving orbit, give --static-orbit",
         )
     points, _ = _surface(filled, extent)
     ratio = (count / max(len(points), 1)) ** 0.5

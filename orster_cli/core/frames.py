@@ -43,7 +43,7 @@ def evenly_spaced(available: int, wanted: int, *, where: str) -> Tensor:
     if wanted > available:
         raise InputError(
             f"{where}: {available} frames, the model shows {wanted}",
-            hint="prepare the dataset with --frames, or set model.frames",
+            hint="render more frames (prepare.frames), or ask for fewer (model.frames, sample.frames)",
         )
     return (torch.arange(wanted) * available) // wanted
 

@@ -86,6 +86,6 @@ def _ambiguous(where: str, name: str, named: list[Source]) -> InputError:
     return InputError(
         f"{where}: {printable(name)!r} is the name of {len(paths)} objects: {shown}"
         f"{', ...' if len(paths) > 6 else ''}",
-        hint=f"name each by its path, as {paths[0]}; --write-captions does so",
+        hint=f"name each by its path, as {paths[0]}; `orster prepare-data --write-captions` does so",
         code="E-CAPTIONS",
     )

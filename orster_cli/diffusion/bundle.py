@@ -76,7 +76,8 @@ class Bundle:
             raise InputError(
                 f"{where}: its image branch reads vectors of {expected} numbers, its encoder "
                 + (f"gives {got} of an image" if got else "reads texts only"),
-                hint="give the encoder of I2VGen-XL (what orster import i2vgen-xl wrote): --encoder",
+                hint="train it with the encoder of I2VGen-XL, which orster import i2vgen-xl writes: "
+                "orster pretrain --encoder",
             )
         return whole
 

@@ -137,7 +137,8 @@ def _check_files(path: Path, matched: Matched, sources: list[Source], reporter: 
         raise InputError(
             f"{path}: its rows name {first}, not among the objects: "
             f"{printable(', '.join(there[:3]))}{', ...' if len(there) > 3 else ''}",
-            hint="the column `file` has the object's file name or path, as --write-captions writes it",
+            hint="the column `file` has the object's file name or path, as `orster prepare-data "
+            "--write-captions` writes it",
             code="E-CAPTIONS",
         )
     reporter.warn(

@@ -42,7 +42,7 @@ def test_disjoint_masks_say_so() -> None:
     broken = OrbitClip(frames=clip.frames, alpha=alpha, cameras=clip.cameras, times=clip.times)
     with pytest.raises(InputError, match="no common volume") as caught:
         surface_points(broken, 500)
-    assert "--elevation" in (caught.value.hint or "")
+    assert "elevation" in (caught.value.hint or "")
 
 
 def test_a_still_camera_gives_a_ball_for_a_disc() -> None:
