@@ -25,6 +25,7 @@ SPEAKERS = {"reporter", "_reporter", "out", "sink"}  # what `info` and `note` ar
 COLLECTED = {"warnings", "notes", "repairs", "_warned"}  # lists of texts that are warned of later
 SAYS = re.compile(rf"\.(?:_?warn|note|info)\(|(?:{'|'.join(COLLECTED)})(?:\.append\(| = \[)")
 VALUE = "..."
+NOWHERE = ast.FunctionDef(name="", args=ast.arguments(), body=[])  # a text that no function holds
 
 # headings, and the modules whose notices stand below each; the first that fits counts
 SECTIONS: dict[str, tuple[str, ...]] = {
@@ -203,11 +204,10 @@ def _listed(tree: ast.Module) -> Iterator[str]:
         owner = ast.unparse(call.func.value).split(".")[-1]
         if call.func.attr == "append" and owner in COLLECTED:
             yield from filter(None, _texts(call.args[0], function))
-    nowhere = ast.FunctionDef(name="", body=[])
     for name in COLLECTED:
         for value in _assigned(name, tree):
             if isinstance(value, (ast.List, ast.IfExp)):
-                yield from filter(None, _parts(value, nowhere))
+                yield from filter(None, _parts(value, NOWHERE))
 
 
 def _written(source: str) -> list[str]:
@@ -222,9 +222,8 @@ def _written(source: str) -> list[str]:
             for one in ast.walk(node):
                 if isinstance(one, ast.Return) and one.value is not None:
                     found += _parts(one.value, node)
-    anywhere = ast.FunctionDef(name="", body=[])
     for value in _assigned(name, tree):
-        found += _parts(value, anywhere)
+        found += _parts(value, NOWHERE)
     texts = [text for text in found if text]
     if not texts:
         raise ValueError(f"WRITTEN_BY: no text in {source}")

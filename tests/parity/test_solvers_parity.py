@@ -32,7 +32,7 @@ def reference(schedule: NoiseSchedule, name: str) -> DDIMScheduler | DPMSolverMu
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
     config = schedule.to_diffusers()
-    shares = schedule.alphas_cumprod
+    shares = schedule.alphas_cumprod.clone()
     if name == "ddim":
         theirs = DDIMScheduler.from_config(config)
         theirs.final_alpha_cumprod = torch.tensor(1.0) if schedule.set_alpha_to_one else shares[0]

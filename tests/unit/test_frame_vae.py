@@ -235,7 +235,7 @@ def test_the_networks_learn_what_components_leave_out_and_files_hold_both(tmp_pa
     vae = _with_pca(2)
     vae.pca.fit(2 * frames - 1)
     noise = torch.zeros(16, 2, 4, 4)
-    before = float(vae.losses(frames, noise)["reconstruction"])
+    before = float(vae.losses(frames, noise)["reconstruction"].detach())
     optimizer = torch.optim.Adam(vae.parameters(), lr=2e-3)
     for _ in range(60):
         loss = vae.losses(frames, noise)["reconstruction"]
