@@ -82,9 +82,7 @@ def a_text(name: str, value: Any) -> str:
     """`value` as a text, which UTF-8 can hold."""
     if not isinstance(value, str):
         raise wrong(name, "a text", value)
-    if any(
-        "\ud800" <= c <= "\udfff" for c in value
-    ):  # half a character, or a byte of a file's name
+    if any("\ud800" <= c <= "\udfff" for c in value):  # half a character
         raise wrong(name, "a text of Unicode", value)
     return value
 

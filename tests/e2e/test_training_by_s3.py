@@ -42,8 +42,10 @@ def bucket(chain: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", ["vae", "encoder", "3d", "aligned"])
 def test_a_bucket_gives_the_model_of_the_folder(
-    name: str, bucket: str, chain: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+    name: str, bucket: str, chain: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)  # samples are kept in the current folder
     line = dict(CHAIN)[name].replace("@dataset", bucket)
     words = [*paths_below(chain, line.split()), "-o", str(tmp_path / name), "--device", "cpu"]
     said = orster(capsys, *words, "-c", chain / SETTINGS, "--json")
