@@ -83,15 +83,15 @@ def outcome(job: ExportJob, keys: Keys, up: str, read: Callable[[float], Gaussia
         return against_asset(job.asset, at, drawn)
 
     count = len(keys.moments.times)
+    note = f"{counted(count, 'key frame')} in {keys.duration:.2f} s, {axis_words(up)} up"
     psnr = mean([float(i) for i in some_of(keys.moments.times)])
     if len(times) > 1:
-        psnr = min(psnr, mean([i + 0.5 for i in some_of(times[1:])]))
-    return Outcome(
-        psnr=psnr,
-        least=None if job.options.times is None else 0.0,
-        facts={"keys": count, "seconds": keys.duration, "up": up},
-        note=f"{counted(count, 'key frame')} in {keys.duration:.2f} s, {axis_words(up)} up",
-    )
+        between = mean([i + 0.5 for i in some_of(times[1:])])
+        if job.options.times is None:
+            psnr = min(psnr, between)
+        else:
+            note += f", {between:.1f} dB half way between them"
+    return Outcome(psnr=psnr, facts={"keys": count, "seconds": keys.duration, "up": up}, note=note)
 
 
 def _nearer(gaussians: Gaussians, before: Gaussians) -> Gaussians:
