@@ -1,9 +1,11 @@
 """Exchange of Z^T: does the temporal latent of one clip carry its motion to another object of the same rig?
 
-python -m benchmarks.exchange --model MODEL --dataset DATASET [--clips 60] [--seeds 3] --out PAGE.md
+python -m benchmarks.exchange --model MODEL --dataset DATASET [--truths DATASET] [--clips 60] [--seeds 3]
+    --out PAGE.md
 
 MODEL: of `orster pretrain` with `pretrain.exchange`, before distill or align merged it. Clip A shows an
-object, clip B another one that does something else; the truth is A's object with B's motion. The model is
+object, clip B another one that does something else, both of `--dataset`; the truth is A's object with B's
+motion, a clip of `--truths` (the same dataset, unless another is named). The model is
 given the truth's object at rest, no text and no strength of motion. At every step of sampling, Z^S is taken
 from A and Z^T from B, both with the noise that the sample has left.
 
@@ -62,25 +64,35 @@ class Shown:
     w2c: Tensor
 
 
-def pairs(data: Dataset) -> list[Pair]:
-    """At most one for each clip A, all three clips from the same cameras and with the object at rest.
-    Motions are the same where the animations have one name."""
-    every = data.keys()
-    keys = [key for key in every if {"dynamic", "static"} <= set(data.info(key)["frames"])]
-    cameras = {key: data.frames(key, "dynamic", [0]).cameras.w2c for key in keys}
-    names = {key: (object_name(data, key), data.info(key).get("clip_name")) for key in keys}
-    named = {name: key for key, name in names.items() if name[1] is not None}
-    out = []
-    for (thing, motion), a in named.items():
-        choices = []
-        for (other, another), b in named.items():
-            truth = named.get((thing, another))
-            if other == thing or another == motion or truth is None:
-                continue
-            if all(same_cameras(cameras[a][None], cameras[key][None]) for key in (b, truth)):
-                choices.append(Pair(a, b, truth))
+def _named(data: Dataset) -> dict[str, tuple[str, str, Tensor]]:
+    """Object, motion and first camera [1,4,4] by key, of clips that have an object at rest."""
+    out = {}
+    for key in sorted(data.keys()):
+        info = data.info(key)
+        if {"dynamic", "static"} <= set(info["frames"]) and info.get("clip_name") is not None:
+            w2c = data.frames(key, "dynamic", [0]).cameras.w2c
+            out[key] = (object_name(data, key), info["clip_name"], w2c)
+    return out
+
+
+def pairs(data: Dataset, truths: Dataset) -> list[Pair]:
+    """One for each clip of `truths` where clips A and B of `data` allow it, all three from the same cameras
+    and with the object at rest. Motions are the same where the animations have one name."""
+    shown, out = _named(data), []
+    for truth, (thing, motion, w2c) in _named(truths).items():
+        near = [
+            (key, who, what)
+            for key, (who, what, other) in shown.items()
+            if same_cameras(w2c[None], other[None])
+        ]
+        choices = [
+            Pair(a, b, truth)
+            for a, who, what in near
+            for b, other, another in near
+            if who == thing != other and what != motion == another
+        ]
         if choices:
-            out.append(choices[derive_seed(0, "pair", a) % len(choices)])
+            out.append(choices[derive_seed(0, "pair", truth) % len(choices)])
     return out
 
 
@@ -112,23 +124,31 @@ def exchanged(
 class Exchange:
     """Makes and measures the pairs of a dataset."""
 
-    def __init__(self, sampler: Sampler, data: Dataset) -> None:
+    def __init__(self, sampler: Sampler, data: Dataset, truths: Dataset) -> None:
         self.bundle, self.device, self.cfg = sampler.bundle, sampler.device, sampler.cfg
-        self.data = data
-        self._shown: dict[str, Shown] = {}
+        self.data, self.truths = data, truths
+        self._shown: dict[tuple[Path, str], Shown] = {}
+
+    def shown(self, pair: Pair) -> tuple[Shown, Shown, Shown]:
+        """A, B and the truth."""
+        return (
+            self.read(self.data, pair.a),
+            self.read(self.data, pair.b),
+            self.read(self.truths, pair.truth),
+        )
 
     @torch.no_grad()
-    def shown(self, key: str) -> Shown:
-        if key not in self._shown:
+    def read(self, data: Dataset, key: str) -> Shown:
+        if (data.root, key) not in self._shown:
             facts, vae = self.bundle.facts, self.bundle.vae
-            clip = self.data.clip(key)
+            clip = data.clip(key)
             frames = as_shown(clip, facts, key)
-            still = as_shown(self.data.clip(key, "static"), facts, key)
+            still = as_shown(data.clip(key, "static"), facts, key)
             latents, rest = (vae.encode(x.to(self.device)).transpose(0, 1) for x in (frames, still))
             if len(clip) != len(frames):
-                raise ConfigError(f"{self.data.root}: prepare it with {facts.frames} frames")
-            self._shown[key] = Shown(frames, latents, rest, clip.cameras.w2c)
-        return self._shown[key]
+                raise ConfigError(f"{data.root}: prepare it with {facts.frames} frames")
+            self._shown[data.root, key] = Shown(frames, latents, rest, clip.cameras.w2c)
+        return self._shown[data.root, key]
 
     @torch.no_grad()
     def decoded(self, z: Tensor) -> Tensor:
@@ -137,7 +157,7 @@ class Exchange:
 
     def made(self, pair: Pair, seed: int) -> dict[str, Tensor]:
         """Frames [T,3,H,W] by their names."""
-        a, b, truth = (self.shown(key) for key in (pair.a, pair.b, pair.truth))
+        a, b, truth = self.shown(pair)
         empty = self.bundle.encoder.text([""])
         nothing = Conditions(
             text=empty.tokens,
@@ -175,13 +195,12 @@ def sections(work: Exchange, found: Sequence[Pair], seeds: int, picture: Path) -
     follows: list[bool] = []
     pictures: list[tuple[str, Tensor]] = []
     for number, pair in enumerate(found):
-        truth, own = work.shown(pair.truth).frames, work.shown(pair.a).frames
+        own, other, truth = (clip.frames for clip in work.shown(pair))
         for seed in range(seeds):
             made = work.made(pair, seed)
             rows[seed].append({name: closeness(x, truth) for name, x in made.items()})
             follows.append(rows[seed][-1][EXCHANGED] > rows[seed][-1][OWN])
             if seed == 0 and number % max(1, len(found) // SHEET) == 0:
-                other = work.shown(pair.b).frames
                 pictures += [(f"A: {pair.a}", own), (f"B: {pair.b}", other)]
                 pictures += [(f"truth: {pair.truth}", truth), (OWN, made[OWN])]
                 pictures += [(EXCHANGED, made[EXCHANGED])]
@@ -189,7 +208,7 @@ def sections(work: Exchange, found: Sequence[Pair], seeds: int, picture: Path) -
     pictures = pictures[: 5 * SHEET]
     sheet = contact_sheet([list(x) for _, x in pictures], [name for name, _ in pictures], cell=96)
     write_png(picture, sheet)
-    objects = [object_name(work.data, pair.a) for pair in found]
+    objects = [object_name(work.truths, pair.truth) for pair in found]
 
     def of(name: str) -> np.ndarray:
         return grouped(np.array([[row[name] for row in seed] for seed in rows]), objects)
@@ -225,16 +244,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     for name, default in (("clips", 60), ("seeds", 3), ("steps", 12)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--truths", type=Path, help="dataset of the truths, if another one")
     parser.add_argument("--set", action="append", default=[], help="sample.temperature=0.55 ...")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
     cfg = replace(resolve(assignments=given.set).config.sample, steps=given.steps)
     data = Dataset.open(given.dataset)
-    work = Exchange(sampler_of(given.model, cfg, given.device), data)
-    found = pairs(data)
+    truths = Dataset.open(given.truths) if given.truths else data
+    work = Exchange(sampler_of(given.model, cfg, given.device), data, truths)
+    found = pairs(data, truths)
     if not found:
         raise ConfigError(
-            f"{data.root}: no two objects have two animations in common, from the same cameras",
+            f"{truths.root}: no clip shows an object of {data.root} in the motion of another one there, "
+            "from the same cameras",
             hint="prepare objects of one rig with prepare.azimuth_jitter=false",
         )
     many = min(given.clips, len(found))

@@ -17,12 +17,13 @@ _INTERPOLATIONS = ("STEP", "LINEAR", "CUBICSPLINE")
 class ClipReader:
     """Reads the animations of a document; `warnings` lists unsupported channels."""
 
-    def __init__(self, document: GltfDocument, morphed: set[int]) -> None:
-        """`morphed`: the nodes whose meshes have morph targets; weight channels of other nodes are
-        ignored."""
+    def __init__(self, document: GltfDocument, *, morphed: set[int], moving: set[int]) -> None:
+        """`morphed`: the drawn nodes whose meshes have morph targets, `moving`: the nodes whose transforms
+        place something that is drawn. Channels of other nodes (cameras, lights, what another scene shows)
+        are left out: a clip is as long as what is seen of it."""
         self.document = document
         self.warnings: list[str] = []
-        self._morphed = morphed
+        self._morphed, self._moving = morphed, moving
 
     def clips(self) -> tuple[AnimationClip, ...]:
         entries = self.document.items("animations")
@@ -63,9 +64,9 @@ class ClipReader:
         if "node" not in target:
             return None  # the specification requires such a channel to be ignored
         node = document.integer(target, "node", where)
-        if path == "weights" and node not in self._morphed:
-            return None
         owner = document.item("nodes", node, f"{where}.node")
+        if node not in (self._morphed if path == "weights" else self._moving):
+            return None
         if "matrix" in owner and path != "weights":
             raise document.fail(f"{where}.node", "a node without a matrix", f"nodes[{node}]")
         interpolation = sampler.get("interpolation", "LINEAR")

@@ -21,7 +21,7 @@ from orster_cli.gltf.instancing import copies_of
 from orster_cli.gltf.materials import MaterialReader, UvSource
 from orster_cli.gltf.nodes import read_nodes
 from orster_cli.gltf.primitives import PrimitiveReader
-from orster_cli.gltf.scene import Instance, Primitive, Scene, Skin
+from orster_cli.gltf.scene import Instance, Primitive, Scene, Skin, moving_nodes
 
 
 def load_gltf(path: Path) -> Scene:
@@ -63,7 +63,7 @@ class _SceneReader:
             self.warn(f"{counted(left, 'node')} with a mesh not drawn: outside the scene shown")
         instances = self._instances(drawn, materials)
         morphed = {i.node for i in instances if i.primitive.target_positions is not None}
-        reader = ClipReader(document, morphed)
+        reader = ClipReader(document, morphed=morphed, moving=moving_nodes(nodes, instances))
         clips = reader.clips()
         return Scene(
             path=document.path,

@@ -7,6 +7,7 @@ and winding. N nodes, J joints, V vertices, M morph targets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -169,6 +170,19 @@ class Scene:
         for level in nodes.levels[1:]:
             local[level] = local[nodes.parent[level]] @ local[level]
         return local, weights
+
+
+def moving_nodes(nodes: Nodes, instances: Sequence[Instance]) -> set[int]:
+    """The nodes whose transforms place what is drawn: the joints of a mesh that has a skin, else its node,
+    and all above them."""
+    found: set[int] = set()
+    for instance in instances:
+        skin = instance.skin if instance.primitive.joints is not None else None
+        for node in [instance.node] if skin is None else skin.joints.tolist():
+            while node != -1 and node not in found:
+                found.add(node)
+                node = int(nodes.parent[node])
+    return found
 
 
 def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -45,10 +45,13 @@ def both(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_pair_is_of_two_objects_and_has_its_truth(tiny_dataset: Path, both: Path) -> None:
-    assert pairs(Dataset.open(tiny_dataset)) == []  # one object
-    found = pairs(TwinDataset.read(both))
+    alone, twins = Dataset.open(tiny_dataset), TwinDataset.read(both)
+    assert pairs(alone, alone) == []  # one object
+    found = pairs(twins, twins)
     assert Pair(WALK, "twin-01", WAVE) in found
     assert len(found) == 4
+    assert {pair.truth for pair in pairs(twins, alone)} == {WALK, WAVE}
+    assert pairs(alone, twins) == []  # B is of the dataset that is shown, not of the truths
 
 
 @dataclass
@@ -108,6 +111,7 @@ def test_other_numbers_of_frames_are_refused(both: Path) -> None:
         device=torch.device("cpu"),
         cfg=None,
     )
-    work = exchange.Exchange(sampler, TwinDataset.read(both))  # type: ignore[arg-type]
+    data = TwinDataset.read(both)
+    work = exchange.Exchange(sampler, data, data)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="prepare it with 2 frames"):
-        work.shown(WALK)
+        work.read(data, WALK)

@@ -16,7 +16,7 @@ from orster_cli.gltf.container import files_of
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.frame_files import find_frames
 from orster_cli.io.images import write_png
-from tests.helpers.glb import TRIANGLE, UP, Glb
+from tests.helpers.glb import TRIANGLE, UP, Glb, skinned
 
 
 def test_what_cannot_be_seen_does_not_set_the_size(tmp_path: Path) -> None:
@@ -113,3 +113,25 @@ def test_frames_named_by_times_are_in_their_order(count: int, tmp_path: Path) ->
     for name in names:
         write_png(tmp_path / name, torch.zeros(3, 8, 8))
     assert [path.name for path in find_frames(tmp_path, Silent()).paths] == names
+
+
+@pytest.mark.parametrize("moved", ["the object", "what holds it", "its joint"])
+def test_a_clip_is_as_long_as_what_is_seen_of_it(moved: str, tmp_path: Path) -> None:
+    """A camera flies on for ten seconds, and the place of a mesh with a skin is unused."""
+    if moved == "its joint":
+        glb = skinned([[0.5, 0.5, 0, 0]] * 3)
+        glb.animate(0, "translation", [0, 7], [[0, 0, 0], [9, 9, 9]])
+    else:
+        glb = Glb()
+        glb.mesh()
+        glb.root["nodes"] = [{"mesh": 0}, {"children": [0, 2]}, {}]
+        glb.root["scenes"][0]["nodes"] = [1]
+    glb.root["nodes"].append({})
+    camera = len(glb.root["nodes"]) - 1
+    glb.root["scenes"][0]["nodes"].append(camera)
+    node = {"the object": 0, "what holds it": 1, "its joint": 2}[moved]
+    glb.animate(node, "translation", [1, 2], [[0, 0, 0], [1, 0, 0]])
+    glb.animate(camera, "translation", [0, 10], [[0, 0, 0], [5, 5, 5]])
+    (clip,) = load_gltf(glb.save(tmp_path / "a.glb")).clips
+    assert (clip.start, clip.end) == (1.0, 2.0)
+    assert [channel.node for channel in clip.channels] == [node]
