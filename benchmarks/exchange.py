@@ -5,9 +5,10 @@ python -m benchmarks.exchange --model MODEL --dataset DATASET [--truths DATASET]
 
 MODEL: of `orster pretrain` with `pretrain.exchange`, before distill or align merged it. Clip A shows an
 object, clip B another one that does something else, both of `--dataset`; the truth is A's object with B's
-motion, a clip of `--truths` (the same dataset, unless another is named). The model is
-given the truth's object at rest, no text and no strength of motion. At every step of sampling, Z^S is taken
-from A and Z^T from B, both with the noise that the sample has left.
+motion, a clip of `--truths` (the same dataset, unless another is named). The model is given the truth's
+object at rest (nothing: `--without-object`), no text and no strength of motion. At every step of sampling
+(`--until 0.5`: while the signal is below half of the variance), Z^S is taken from A and Z^T from B, both
+with the noise that the sample has left.
 
 C latent channels, T frames, h w latent pixels.
 """
@@ -104,16 +105,18 @@ def exchanged(
     parts: tuple[Shown, Shown] | None,
     *,
     steps: int,
+    until: float = 1.0,
 ) -> Tensor:
     """Latents [1,C,T,h,w] sampled by DDIM from `noise` under `cond`, with Z^S of the first clip of `parts`
-    and Z^T of the second (None: the sample's own). ConfigError: the model does not split."""
+    and Z^T of the second (None: the sample's own) while the signal's share of the variance is below
+    `until`. ConfigError: the model does not split."""
     form = Parametrization.of(bundle.schedule, bundle.facts.residual_scale)
     clean_parts = [form.clean_of(part.latents[None], part.rest[None]) for part in parts or ()]
     z = left = noise
     for step in solver_steps(bundle.schedule, "ddim", steps):
         at = torch.full((len(z),), step.timestep, device=z.device)
         noisy = [step.noised(part, left) for part in clean_parts]
-        sources = (noisy[0], noisy[1]) if noisy else None
+        sources = (noisy[0], noisy[1]) if noisy and step.level[0] ** 2 < until else None
         prediction = bundle.std4d(z, at, cond, sources=sources).prediction.float()
         following, clean = step(z, prediction, None)
         left = (z - step.level[0] * clean) / step.level[1]
@@ -124,7 +127,17 @@ def exchanged(
 class Exchange:
     """Makes and measures the pairs of a dataset."""
 
-    def __init__(self, sampler: Sampler, data: Dataset, truths: Dataset) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        data: Dataset,
+        truths: Dataset,
+        *,
+        until: float = 1.0,
+        with_rest: bool = True,
+    ) -> None:
+        """`with_rest`: the model is given the truth's object at rest, else nothing."""
+        self.until, self.with_rest = until, with_rest
         self.bundle, self.device, self.cfg = sampler.bundle, sampler.device, sampler.cfg
         self.data, self.truths = data, truths
         self._shown: dict[tuple[Path, str], Shown] = {}
@@ -165,12 +178,13 @@ class Exchange:
             cameras=a.w2c[None].to(self.device),
             motion=torch.full((1,), torch.nan, device=self.device),
         )
-        cond = with_object(nothing, truth.rest[None])
+        cond = with_object(nothing, truth.rest[None]) if self.with_rest else nothing
         noise = starting_noise([derive_seed(seed, pair.a)], a.latents.shape).to(self.device)
         noise = noise * self.cfg.temperature
 
         def sampled(parts: tuple[Shown, Shown] | None) -> Tensor:
-            return exchanged(self.bundle, noise, cond, parts, steps=self.cfg.steps)[0]
+            steps, until = self.cfg.steps, self.until
+            return exchanged(self.bundle, noise, cond, parts, steps=steps, until=until)[0]
 
         latents = {
             EXCHANGED: sampled((a, b)),
@@ -219,9 +233,11 @@ def sections(work: Exchange, found: Sequence[Pair], seeds: int, picture: Path) -
         low, high = interval(gain)
         said = "" if name == EXCHANGED else f"{gain.mean():+.2f} ({low:+.2f} to {high:+.2f})"
         lines.append([name, f"{of(name).mean():.2f}", said])
+    given = "given the object at rest" if work.with_rest else "given nothing else"
     about = (
         f"{len(found)} pairs of {len(set(objects))} objects, {seeds} seeds, {work.cfg.steps} steps of "
-        f"DDIM, noise of standard deviation {work.cfg.temperature:g}. PSNR of frames 1 to T-1 to A's "
+        f"DDIM, noise of standard deviation {work.cfg.temperature:g}; exchanged while the signal is less "
+        f"than {work.until:.0%} of the variance; {given}. PSNR of frames 1 to T-1 to A's "
         "object with B's motion; all answers go through the frame VAE. In brackets the 95 % interval, "
         "objects and seeds drawn again."
     )
@@ -245,13 +261,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, default in (("clips", 60), ("seeds", 3), ("steps", 12)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--truths", type=Path, help="dataset of the truths, if another one")
+    parser.add_argument("--until", type=float, default=1.0, help="share of the signal, 0 to 1")
+    parser.add_argument("--without-object", action="store_true", help="no object at rest is given")
     parser.add_argument("--set", action="append", default=[], help="sample.temperature=0.55 ...")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
     cfg = replace(resolve(assignments=given.set).config.sample, steps=given.steps)
     data = Dataset.open(given.dataset)
     truths = Dataset.open(given.truths) if given.truths else data
-    work = Exchange(sampler_of(given.model, cfg, given.device), data, truths)
+    sampler = sampler_of(given.model, cfg, given.device)
+    work = Exchange(sampler, data, truths, until=given.until, with_rest=not given.without_object)
     found = pairs(data, truths)
     if not found:
         raise ConfigError(

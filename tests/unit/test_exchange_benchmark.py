@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,10 +61,15 @@ class _Knows:
 
     schedule: NoiseSchedule
 
+    asked: list[float] = field(default_factory=list)  # shares of the signal where it had two clips
+
     def __call__(
-        self, z: Tensor, at: Tensor, cond: Conditions, sources: tuple[Tensor, Tensor]
+        self, z: Tensor, at: Tensor, cond: Conditions, sources: tuple[Tensor, Tensor] | None
     ) -> Any:
         share = self.schedule.alphas_cumprod[at].float().view(-1, 1, 1, 1, 1)
+        if sources is None:
+            return SimpleNamespace(prediction=torch.zeros_like(z))
+        self.asked.append(float(share))
         signal, noise = share.sqrt(), (1 - share).sqrt()
         clean = (sources[1] - sources[0]) / signal
         return SimpleNamespace(prediction=(z - signal * clean) / noise)
@@ -82,6 +87,11 @@ def test_sampling_ends_with_what_the_temporal_clip_shows() -> None:
     knows = SimpleNamespace(std4d=_Knows(plain), schedule=plain, facts=whole.facts)
     found = exchanged(knows, noise[None], cond, (nothing, clip), steps=5)  # type: ignore[arg-type]
     torch.testing.assert_close(found[0], z, atol=1e-3, rtol=1e-3)
+    every, knows.std4d = knows.std4d.asked, _Knows(plain)
+    both = (nothing, clip)
+    exchanged(knows, noise[None], cond, both, steps=5, until=0.5)  # type: ignore[arg-type]
+    assert knows.std4d.asked == [share for share in every if share < 0.5]
+    assert 0 < len(knows.std4d.asked) < len(every) == 5
 
 
 @pytest.mark.slow
@@ -92,7 +102,13 @@ def test_the_page(both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     page = tmp_path / "page.md"
     more = ["--dataset", str(both), "--seeds", "2", "--steps", "2", "--out", str(page)]
     exchange.main(["--model", str(tmp_path / "model"), *more])
+    with_object = page.read_text()
+    apart = ["--truths", str(both), "--without-object", "--until", "0.5"]
+    exchange.main(["--model", str(tmp_path / "model"), *more, *apart])
     text = page.read_text()
+    assert "given the object at rest" in with_object
+    assert "given nothing else" in text
+    assert "less than 50% of the variance" in text
     assert EXCHANGED in text
     assert OWN in text
     assert ALONE in text
