@@ -80,7 +80,8 @@ def pairs(data: Dataset, truths: Dataset) -> list[Pair]:
     """One for each clip of `truths` where clips A and B of `data` allow it, all three from the same cameras
     and with the object at rest. Motions are the same where the animations have one name."""
     shown, out = _named(data), []
-    for truth, (thing, motion, w2c) in _named(truths).items():
+    wanted = shown if truths is data else _named(truths)
+    for truth, (thing, motion, w2c) in wanted.items():
         near = [
             (key, who, what)
             for key, (who, what, other) in shown.items()
