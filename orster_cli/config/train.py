@@ -113,6 +113,9 @@ class TrainConfig:
     shift: float = setting(
         1.0, "noise levels u are drawn as shift u / (1 + (shift - 1) u)", added=True, minimum=0.01
     )
+    pure_noise: float = setting(
+        0.0, "share of videos at the highest noise level", added=True, minimum=0, maximum=1
+    )
     text: float = setting(1.0, "share of videos with the text alone", minimum=0)
     image: float = setting(
         0.0, "share of videos with the first view beside each frame, and the text", minimum=0

@@ -28,6 +28,7 @@ UNREAD = (
     "lora_alpha",
     "offset_noise",
     "shift",
+    "pure_noise",
     "text",
     "image",
     "object",

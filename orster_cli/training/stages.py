@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from orster_cli.config.train import AlignConfig, SplitConfig, TrainConfig
@@ -46,6 +47,15 @@ class NoisyBatch:
     target: Tensor
     cond: Conditions
     draws: Draws
+
+
+def spread(level: Tensor, cfg: TrainConfig) -> Tensor:
+    """Uniform levels [B] in [0,1) as shares of the schedule: the noisiest `pure_noise` become 1, the
+    others are shifted (Esser et al. 2024, arXiv 2403.03206, Eq. 23)."""
+    rest = 1 - cfg.pure_noise
+    below = level / rest if rest else level
+    shifted = cfg.shift * below / (1 + (cfg.shift - 1) * below)
+    return torch.where(level < rest, shifted, torch.ones_like(level))
 
 
 class DiffusionStage(nn.Module):
@@ -121,12 +131,11 @@ class DiffusionStage(nn.Module):
         self, latents: Tensor, cond: Conditions, draws: Draws, noisiest: float = 1.0
     ) -> NoisyBatch:
         """`latents` [B,C,T,h,w] with the noise of `draws`, at levels from the share `noisiest` of the
-        schedule; in training these are shifted (Esser et al. 2024, arXiv 2403.03206, Eq. 23)."""
+        schedule; in training as the settings spread them."""
         form = self.context.parametrization
         clean = form.clean_of(latents, *rest_of(cond))
         levels = max(int(noisiest * form.schedule.num_train_timesteps), 1)
-        shift = self.cfg.shift if self.training else 1.0
-        share = shift * draws.level / (1 + (shift - 1) * draws.level)
+        share = spread(draws.level, self.cfg) if self.training else draws.level
         timesteps = (share * levels).long().clamp_(max=levels - 1)
         return NoisyBatch(
             latents=latents,

@@ -27,7 +27,7 @@ from orster_cli.training.latents import LatentCache
 from orster_cli.training.loop import make_accelerator
 from orster_cli.training.part_stages import cropped
 from orster_cli.training.prepared import Models
-from orster_cli.training.stages import DiffusionStage
+from orster_cli.training.stages import DiffusionStage, spread
 from orster_cli.training.train_stage import run_stage
 from tests.helpers.diffusion import STEPS, given_to, latents
 from tests.helpers.marks import slow
@@ -125,6 +125,29 @@ def test_shifted_levels_are_noisier_in_training_alone(data: Path, family: Models
     assert float(levels[3.0][0].max()) < 1
     assert float(levels[3.0][1].max()) < 0.5  # low noise stays low
     assert float(levels[3.0][1].mean()) > float(even_low.mean()) + 0.05
+
+
+def test_a_share_of_pure_noise(data: Path) -> None:
+    section = replace(CFG.teacher, pure_noise=0.25)
+    model = replace(CFG.model, zero_snr=True, parametrization="v")
+    cfg = replace(CFG, model=model, teacher=section)
+    parts = Models(vae=tiny_vae(), encoder=bundle().encoder)
+    ready = build_stage("pretrain", "3d", cfg, source(data), parts)
+    task, indices = ready.task, list(range(64))
+    assert isinstance(task, DiffusionStage)
+    batch = ready.feed.batch(0, indices)
+    noisy = task.noisy_batch(batch, 0, indices, 1.0)
+    pure = noisy.timesteps == 999
+    assert float(pure.float().mean()) == pytest.approx(0.25, abs=0.03)
+    below = noisy.timesteps[~pure] / 1000  # the others cover the schedule as evenly as before
+    assert [int(part) for part in torch.histc(below, 4, 0, 1)] == pytest.approx([12] * 4, abs=2)
+    torch.testing.assert_close(noisy.noisy[pure], noisy.draws.noise[pure])  # zero terminal SNR
+    torch.testing.assert_close(noisy.target[pure], -noisy.clean[pure])  # of v: nothing is random
+    alone = spread(torch.tensor([0.0, 0.5, 0.99]), replace(section, pure_noise=1.0))
+    assert alone.tolist() == [1, 1, 1]
+    task.eval()
+    even = task.noisy_batch(batch, 0, indices, 1.0).timesteps
+    assert int((even == 999).sum()) <= 1  # held-out losses stay comparable
 
 
 def test_gradients_reach_the_student_and_the_kernel_but_no_teacher(
