@@ -28,6 +28,7 @@ from orster_cli.core.live import LiveReporter
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import OrbitClip
+from orster_cli.io.masks import without_empty
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.viewer.write import write_viewer
 
@@ -78,6 +79,8 @@ def construct(
     be fitted, Preempted if stopped, NumericalError if the fit keeps diverging."""
     started = time.monotonic()
     reporter = LiveReporter(scratch, reporter, kind="asset", curve="psnr")
+    shown = [without_empty(clip, f"clip {i}", reporter) for i, clip in enumerate(inputs.clips)]
+    inputs = replace(inputs, clips=shown)
     cfg = limit_to_clip_detail(cfg, inputs.clips, reporter)
     clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
     static, shaping = _static_orbits(inputs.static, clips, cfg)

@@ -6,7 +6,6 @@ T frames, H W pixels. PSNR in dB on white.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from orster_cli.construction.fit_input import prepare_clip
 from orster_cli.core.frames import resize
 from orster_cli.core.types import OrbitClip
+from orster_cli.io.masks import select
 from orster_cli.metrics.psnr import masked_psnr, psnr
 from orster_cli.metrics.ssim import ssim
 from orster_cli.splatting.gaussians4d import Gaussians4D
@@ -123,10 +123,4 @@ def _side(clip: OrbitClip) -> int:
 def _some(clip: OrbitClip) -> OrbitClip:
     """At most `SOME` frames, spread over the clip."""
     pick = torch.linspace(0, len(clip) - 1, min(SOME, len(clip))).round().long()
-    return replace(
-        clip,
-        frames=clip.frames[pick],
-        alpha=None if clip.alpha is None else clip.alpha[pick],
-        cameras=clip.cameras[pick],
-        times=clip.times[pick],
-    )
+    return select(clip, pick)

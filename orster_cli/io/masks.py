@@ -62,8 +62,7 @@ def check_masks(clip: OrbitClip, where: str, reporter: Reporter) -> OrbitClip:
                 code="E-MATTE-FULL",
                 hint="alpha must be 1 on the object and 0 around it; repair or remove these frames",
             )
-    shown = alpha.amax(dim=(1, 2, 3)) >= 0.5
-    return _cut_off(_without_empty(clip, shown, where, reporter), where, reporter)
+    return _cut_off(without_empty(clip, where, reporter), where, reporter)
 
 
 def select(clip: OrbitClip, which: Tensor) -> OrbitClip:
@@ -77,7 +76,12 @@ def select(clip: OrbitClip, which: Tensor) -> OrbitClip:
     )
 
 
-def _without_empty(clip: OrbitClip, shown: Tensor, where: str, reporter: Reporter) -> OrbitClip:
+def without_empty(clip: OrbitClip, where: str, reporter: Reporter) -> OrbitClip:
+    """`clip` without the frames whose masks are empty, which is said: a diffusion model, too, may fade an
+    object out. InputError: too few are left."""
+    if clip.alpha is None:
+        return clip
+    shown = clip.alpha.amax(dim=(1, 2, 3)) >= 0.5
     empty = (~shown).nonzero()[:, 0].tolist()
     if not empty:
         return clip

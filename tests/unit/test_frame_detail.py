@@ -19,6 +19,7 @@ from orster_cli.construction.hull import surface_points
 from orster_cli.construction.recurrence import Recurrence
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import build_views
+from orster_cli.core.errors import InputError
 from orster_cli.core.frames import resize_straight
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.stopping import StopFlag
@@ -241,3 +242,26 @@ def test_a_white_object_on_white_has_no_detail_to_lose() -> None:
         name: replace(clip, frames=torch.ones_like(clip.frames)) for name, clip in views.items()
     }
     assert torch.equal(detail(white["dynamic"], white["static"]), torch.ones(len(views["dynamic"])))
+
+
+def test_frames_from_which_a_model_lost_the_object_are_left_out(tmp_path: Path) -> None:
+    """A model that does not know where an object went may fade it out."""
+    clip, static = creature_views(0, 32)["dynamic"], creature_views(0, 64)["static"]
+    cfg = replace(TINY, resolution=32, canonical="static", blurred=0.05)
+    cfg = replace(cfg, static_steps=2, coarse_steps=2, fine_steps=2)
+
+    def without(numbers: list[int]) -> OrbitClip:
+        assert clip.alpha is not None
+        alpha = clip.alpha.clone()
+        alpha[numbers] = 0
+        return replace(clip, alpha=alpha)
+
+    said = Silent()
+    made = load_asset(_constructed(without([2, 3]), static, cfg, tmp_path / "lost", said))
+    assert [text for text in said.warnings if f"2 frames of {len(clip)} without the object" in text]
+    rest = [number for number in range(len(clip)) if number not in (2, 3)]
+    same = load_asset(_constructed(subset(clip, rest), static, cfg, tmp_path / "rest", Silent()))
+    assert torch.equal(made.canonical.means, same.canonical.means)
+    most = without(list(range(len(clip) // 2 + 1)))
+    with pytest.raises(InputError, match="frames are empty"):
+        _constructed(most, static, cfg, tmp_path / "most", Silent())
