@@ -78,6 +78,12 @@ class ConstructConfig:
         minimum=0,
         added=True,
     )
+    root: bool = setting(
+        False,
+        "look first for how the object as a whole turns and moves, such as who falls over; frames that are "
+        "blurred then still tell where it is",
+        added=True,
+    )
     rigidity: float = setting(
         0.3, "weight of the as-rigid-as-possible loss of the control nodes", minimum=0
     )

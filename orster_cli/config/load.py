@@ -28,7 +28,7 @@ from orster_cli.core.names import did_you_mean, printable
 RENAMED = {("model", "prediction"): 'model.parametrization, one of "epsilon", "v" and "residual"'}
 DEFAULT = "default"  # origin of a value that nothing sets
 # settings of `construct` that a model may bring: how much its clips' own noise may move the Gaussians
-OF_MODEL = ("nodes", "rigidity", "leave", "resize", "isometry", "canonical", "blurred")
+OF_MODEL = ("nodes", "rigidity", "leave", "resize", "isometry", "canonical", "blurred", "root")
 Values = dict[str, dict[str, Any]]
 
 

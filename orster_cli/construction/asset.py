@@ -17,12 +17,14 @@ from orster_cli.io.tensors import fill_module, read_tensors, without_weights, wr
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.nodes import nodes_of
+from orster_cli.splatting.root import root_of
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
 MOST_CYCLES = 10_000
 FORMAT = "orster-asset"
-# 2 has no control nodes, 1 no "fit" either: its low-pass is the same number of pixels at every size
-VERSION = 3
+# 3 has no root motion, 2 no control nodes either, 1 no "fit" either: its low-pass is the same number of
+# pixels at every size
+VERSION, WITH_NODES = 4, 3
 
 
 def save_asset(folder: Path, asset: Gaussians4D) -> None:
@@ -44,8 +46,10 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
 
 def _version(asset: Gaussians4D) -> int:
     """The lowest version that describes `asset`: older readers open what they can."""
-    if asset.motion.field.nodes is not None:
+    if asset.motion.field.root is not None:
         return VERSION
+    if asset.motion.field.nodes is not None:
+        return WITH_NODES
     return 1 if asset.canonical.fitted is None else 2
 
 
@@ -60,7 +64,7 @@ def load_asset(folder: Path) -> Gaussians4D:
         or value.get("version") not in versions
     ):
         raise InputError(f"{path}: expected {FORMAT} version 1 to {VERSION}")
-    unscaled = value["version"] == 1 or (value["version"] == VERSION and "fit" not in value)
+    unscaled = value["version"] == 1 or (value["version"] >= WITH_NODES and "fit" not in value)
     fitted = None if unscaled else _fitted(value, path)
     canonical = replace(read_ply(folder / CANONICAL), fitted=fitted)
     tensors = read_tensors(folder / MOTION)
@@ -98,9 +102,13 @@ def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:
     """The motion that `value` describes, without weights: what a file claims takes no memory."""
     prefix = "field.features."
     config = DeformationConfig.from_dict(value["field"])
-    if (value["version"] == VERSION) != (config.nodes > 0):
-        raise ValueError(f"version {value['version']} with {config.nodes} control nodes")
+    version = value["version"]
+    if (version == VERSION) != (config.root > 0):
+        raise ValueError(f"version {version} with a root motion of {config.root} keys")
+    if version < VERSION and (version == WITH_NODES) != (config.nodes > 0):
+        raise ValueError(f"version {version} with {config.nodes} control nodes")
     nodes = nodes_of(tensors, "field.nodes.")
+    root = root_of(tensors, "field.root.", periodic=config.hexplane.periodic)
     with without_weights():
         field = DeformationField(
             config,
@@ -108,6 +116,7 @@ def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:
             spatial_prior=tensors.get(f"{prefix}spatial.tokens"),
             temporal_prior=tensors.get(f"{prefix}temporal.tokens"),
             nodes=nodes,
+            root=root,
         )
     return Motion(_timeline(value["timeline"]), field)
 

@@ -20,7 +20,13 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.construct import ConstructConfig
-from orster_cli.construction.losses import LossWeights, Perceptual, splatting_loss
+from orster_cli.construction.find_root import find_root
+from orster_cli.construction.losses import (
+    LossWeights,
+    Perceptual,
+    averages_loss,
+    splatting_loss,
+)
 from orster_cli.construction.time_left import TimeLeft
 from orster_cli.construction.trainable_asset import TrainableAsset
 from orster_cli.construction.training_views import View, ViewSet
@@ -42,6 +48,7 @@ SNAPSHOT_STEPS = 100  # steps between snapshots for a rollback
 RETRIES = 3  # rollbacks before the run fails
 REFINE_EVERY = 100  # steps between density refinements in the static stage
 REPORT_EVERY = 10
+BLUR_WEIGHT = 3.0  # of the averages of blurred frames, which are smaller than the pictures' errors
 REGULARISE_EVERY = 4  # steps between regularisation losses, each of which counts as often
 
 
@@ -70,6 +77,7 @@ class Fit:
         self._renewals = {first + third, first + 2 * third, first + cfg.coarse_steps} - {first}
         steps = {"static": cfg.static_steps, "coarse": cfg.coarse_steps, "fine": cfg.fine_steps}
         self._told = False  # how long it will take
+        self._root_told = False
         self._time_left = TimeLeft(steps, priors=model.has_priors)
         self._background = torch.ones(3, device=model.params["means"].device)
 
@@ -136,7 +144,8 @@ class Fit:
         step, cfg = self.step, self.cfg
         stage = self.stage(step)
         if stage != "static":
-            self.model.start_motion(self.views.timeline)
+            if self.model.motion is None:
+                self._start_motion()
             if step in self._renewals:
                 self.model.renew_neighbours()
             self.model.set_residual(stage == "fine")
@@ -152,6 +161,11 @@ class Fit:
             perceptual=self.perceptual,
         )
         loss = loss * view.weight
+        if view.blur > 0 and self.model.has_root:
+            averages = averages_loss(
+                render, view.rgb, view.alpha, self._loss_weights(step), background=self._background
+            )
+            loss = loss + BLUR_WEIGHT * view.blur * averages
         if stage != "static" and step % REGULARISE_EVERY == 0:
             seed = derive_seed(cfg.seed, "isometry", step)
             loss = loss + REGULARISE_EVERY * self.model.regularisation_loss(cfg, gaussians, seed)
@@ -170,6 +184,13 @@ class Fit:
         if refine and step % REFINE_EVERY == 0:
             self.model.refine(cfg, step)
         self.step += 1
+
+    def _start_motion(self) -> None:
+        root, timeline = None, self.views.timeline
+        if self.cfg.root:
+            canonical, driving = self.model.canonical(detach=True), self.views.driving
+            root = find_root(canonical, driving, periodic=timeline.looping)
+        self.model.start_motion(timeline, root)
 
     # -- the whole run
 
@@ -247,6 +268,12 @@ class Fit:
     def _report(self, reporter: Reporter) -> None:
         psnr = -10 * math.log10(max(self._recent_error, 1e-12))
         left = self._time_left.after(self.step)
+        root = None if self.model.motion is None else self.model.motion.field.root
+        if root is not None and not self._root_told:
+            self._root_told = True
+            reporter.note(
+                f"the object as a whole turns by up to {root.farthest:.0f} degrees: the motion rests on it"
+            )
         eta = {} if left is None else {"eta_s": left}
         if left is not None and not self._told:
             self._told = True

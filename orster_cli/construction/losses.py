@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.compositing import premultiplied_over
@@ -85,6 +86,9 @@ def load_perceptual(device: torch.device) -> Perceptual:
     return perceptual
 
 
+AVERAGED = (1 / 16, 1 / 8, 1 / 4)  # of the longer side, on which pixels are averaged
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
     l1: float
@@ -119,3 +123,27 @@ def splatting_loss(
     zero = alpha.new_zeros(())
     total = sum((getattr(weights, name) * term for name, term in terms.items()), zero)
     return total, terms
+
+
+def averages_loss(
+    render: Render,
+    target_rgb: Tensor,
+    target_alpha: Tensor,
+    weights: LossWeights,
+    *,
+    background: Tensor,
+) -> Tensor:
+    """The image and mask terms of `splatting_loss` between local averages of the pictures, over squares of
+    `AVERAGED`: a blurred frame tells where the object is, and not how it looks."""
+    alpha = render.alpha[0]
+    shown = premultiplied_over(render.rgb[0], alpha, background)
+    made, seen = (torch.cat(both, dim=-1) for both in ((shown, alpha), (target_rgb, target_alpha)))
+    off = (made - seen).permute(2, 0, 1)[None]
+    total = alpha.new_zeros(())
+    for share in AVERAGED:
+        side = max(round(share * max(alpha.shape[:2])), 1)
+        mean = F.avg_pool2d(off, side, stride=max(side // 2, 1), padding=side // 2)
+        rgb, mask = mean[:, :3], mean[:, 3]
+        total = total + weights.l1 * rgb.abs().mean() + weights.hex * rgb.square().mean()
+        total = total + weights.mask * mask.abs().mean()
+    return total / len(AVERAGED)

@@ -24,6 +24,7 @@ from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
 from orster_cli.splatting.nodes import ControlNodes, nodes_of
 from orster_cli.splatting.rasterize import Render
+from orster_cli.splatting.root import RootMotion, root_of
 
 LEARNING_RATES = {
     "means": 8e-4,
@@ -78,6 +79,11 @@ class TrainableAsset:
         """Whether the deformation field attends to a spatial or a temporal prior."""
         return any(prior is not None for prior in self._priors)
 
+    @property
+    def has_root(self) -> bool:
+        """Whether the object moves as a whole."""
+        return self.motion is not None and self.motion.field.root is not None
+
     # -- Gaussians
 
     def canonical(self, *, detach: bool = False) -> Gaussians:
@@ -117,15 +123,14 @@ class TrainableAsset:
 
     # -- the motion
 
-    def start_motion(self, timeline: Timeline) -> None:
-        """Create the motion if there is none."""
-        if self.motion is not None:
-            return
+    def start_motion(self, timeline: Timeline, root: RootMotion | None = None) -> None:
+        """Create the motion, with the `root` motion of the whole object. There must be none."""
+        assert self.motion is None
         means = self.params["means"].detach()
         self.neighbours = nearest_neighbours(means)
         box = torch.stack([means.amin(0) - BOX_MARGIN, means.amax(0) + BOX_MARGIN])
         nodes = build_nodes(means, means, self.cfg.nodes) if self.cfg.nodes else None
-        self._build_motion(timeline, box, nodes)
+        self._build_motion(timeline, box, nodes, root)
 
     def set_residual(self, on: bool) -> None:
         """Whether Gaussians may leave their control nodes: in the coarse stage they do not, if there are
@@ -146,7 +151,13 @@ class TrainableAsset:
             nodes = build_nodes(self.params["means"].detach(), paths, self.cfg.nodes)
             self.motion.field.nodes = nodes
 
-    def _build_motion(self, timeline: Timeline, box: Tensor, nodes: ControlNodes | None) -> None:
+    def _build_motion(
+        self,
+        timeline: Timeline,
+        box: Tensor,
+        nodes: ControlNodes | None,
+        root: RootMotion | None,
+    ) -> None:
         cfg = self.cfg
         field = DeformationField(
             DeformationConfig(
@@ -164,11 +175,13 @@ class TrainableAsset:
                 nodes=0 if nodes is None else len(nodes.positions),
                 leave=0.0 if nodes is None else cfg.leave,
                 resize=0.0 if nodes is None else cfg.resize,
+                root=0 if root is None else len(root.quats),
             ),
             box,
             spatial_prior=self._priors[0],
             temporal_prior=self._priors[1],
             nodes=nodes,
+            root=root,
             seed=cfg.seed,
         ).to(box.device)
         named = list(field.named_parameters())
@@ -281,7 +294,9 @@ class TrainableAsset:
         motion = _with_prefix("motion/", state, device)
         if motion:
             box = motion["field.features.planes.aabb"]
-            self._build_motion(timeline, box, nodes_of(motion, "field.nodes."))
+            nodes = nodes_of(motion, "field.nodes.")
+            root = root_of(motion, "field.root.", periodic=timeline.looping)
+            self._build_motion(timeline, box, nodes, root)
             assert self.motion is not None
             self.motion.load_state_dict(motion)
         for group in self.optimizer.param_groups:

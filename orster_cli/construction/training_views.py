@@ -23,7 +23,8 @@ from orster_cli.splatting.raster_rules import EPS2D
 class View:
     """`rgb` [H,W,3] on the background, `alpha` [H,W,1], `w2c` [4,4], `K` [3,3]; `phase` in [0,1) of the
     motion, or None for the canonical pose; `time` in [0,1] of its frame; `shapes`: whether the canonical
-    Gaussians learn from it, not only their motion; `eps2d`: the low-pass, pixels squared."""
+    Gaussians learn from it, not only their motion; `eps2d`: the low-pass, pixels squared; `blur`: the
+    weight that it lost because it is blurred."""
 
     rgb: Tensor
     alpha: Tensor
@@ -35,6 +36,7 @@ class View:
     mirrored: bool = False
     shapes: bool = True
     eps2d: float = EPS2D
+    blur: float = 0.0
 
 
 def fit_scale(clips: list[OrbitClip], *, antialiased: bool = False) -> FitScale:
@@ -90,13 +92,14 @@ def _views(
     reflection: Tensor | None = None,
     shift: float = 0.0,
     weight: Tensor,
+    most: float = 1.0,
     shapes: bool = True,
     fitted: FitScale | None = None,
     device: torch.device,
 ) -> list[View]:
-    """The frames of `clip` as views with the `weight` [T]; `timeline` None: the canonical pose;
-    `reflection` [4,4]: mirrored, with the phase advanced by `shift`. A mirrored frame is inferred: it may
-    change the motion, but not the canonical Gaussians."""
+    """The frames of `clip` as views with `most` times the `weight` [T]; `timeline` None: the canonical
+    pose; `reflection` [4,4]: mirrored, with the phase advanced by `shift`. A mirrored frame is inferred: it
+    may change the motion, but not the canonical Gaussians."""
     assert clip.alpha is not None
     shown, out = clip.over(background), []
     for i in range(len(clip)):
@@ -118,7 +121,8 @@ def _views(
                 K=K.to(device),
                 phase=phase,
                 time=time,
-                weight=float(weight[i]),
+                weight=most * float(weight[i]),
+                blur=most * float(1 - weight[i]),
                 mirrored=reflection is not None,
                 shapes=shapes and reflection is None,
                 eps2d=eps2d,
@@ -170,7 +174,8 @@ def build_views(
                 timeline=timeline,
                 reflection=reflection,
                 shift=recurrence.mirror_shift,
-                weight=mirror_weight / len(clips) * weight,
+                weight=weight,
+                most=mirror_weight / len(clips),
                 **always,
             )
     # a frame of the motion counts twice, because the static orbit has as many frames and is easier

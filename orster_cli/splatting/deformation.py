@@ -19,6 +19,7 @@ from orster_cli.core.types import Gaussians
 from orster_cli.splatting.hexplane import HexPlane, HexPlaneConfig
 from orster_cli.splatting.mlp import apply_layers
 from orster_cli.splatting.nodes import DELTAS, ControlNodes
+from orster_cli.splatting.root import RootMotion
 from orster_cli.splatting.st_hexplane import STHexPlane
 
 MOST_SCALES = 16
@@ -26,7 +27,7 @@ MOST_SCALES = 16
 _MOST = {
     "width": 4096, "hidden": 64, "prior_width": 4096, "channels": 1024, "resolution": 4096,
     "time_resolution": 4096, "scale": 64, "scales": MOST_SCALES, "nodes": 65536, "leave": 1000,
-    "resize": 1000,
+    "resize": 1000, "root": 65536,
 }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ class DeformationConfig:
     field deforms them too; `prior_width`: output width of the attention over each prior; `nodes`: number of
     control nodes, or 0; `leave`: how far a Gaussian may move from where its nodes take it, along each axis,
     in world units (0: any distance); `resize`: how far a log scale may be from the canonical one (0: any
-    distance)."""
+    distance); `root`: number of keys of the root motion, or 0."""
 
     hexplane: HexPlaneConfig = field(default_factory=HexPlaneConfig)
     width: int = 64
@@ -47,6 +48,7 @@ class DeformationConfig:
     nodes: int = 0
     leave: float = 0.0
     resize: float = 0.0
+    root: int = 0
 
     @property
     def outputs(self) -> int:
@@ -61,6 +63,8 @@ class DeformationConfig:
             del out["nodes"], out["leave"]  # unknown to readers older than control nodes
         if not self.resize:
             del out["resize"]
+        if not self.root:
+            del out["root"]
         return out
 
     @classmethod
@@ -100,8 +104,8 @@ class DeformationField(nn.Module):
     """Gaussians at time t: HexPlane features, a small MLP, a residual head.
 
     `aabb` [2,3]: bounding box of the canonical means. `spatial_prior`, `temporal_prior`: tokens [M,P]
-    of O^s and O^t, or None; `nodes`: as many as the config says, or None for 0. `residual`: whether the
-    Gaussians leave their nodes; without nodes it has no effect.
+    of O^s and O^t, or None; `nodes`, `root`: with as many nodes and keys as the config says, or None for 0.
+    `residual`: whether the Gaussians leave their nodes; without nodes it has no effect.
     """
 
     def __init__(
@@ -112,13 +116,17 @@ class DeformationField(nn.Module):
         spatial_prior: Tensor | None = None,
         temporal_prior: Tensor | None = None,
         nodes: ControlNodes | None = None,
+        root: RootMotion | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if config.nodes != (0 if nodes is None else len(nodes.positions)):
             raise ValueError(f"DeformationField: expected {config.nodes} control nodes")
+        if config.root != (0 if root is None else len(root.quats)):
+            raise ValueError(f"DeformationField: expected {config.root} keys of the root motion")
         self.config = config
         self.nodes = nodes
+        self.root = root
         self.residual = True
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -144,10 +152,10 @@ class DeformationField(nn.Module):
     def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
         """The Gaussians at time `t` in [0,1]; quaternions are not normalised (their norm is near 1)."""
         moved, most = self._everything(gaussians, t), self.config.resize
-        if most <= 0:
-            return moved
-        change = most * ((moved.log_scales - gaussians.log_scales) / most).tanh()
-        return replace(moved, log_scales=gaussians.log_scales + change)
+        if most > 0:
+            change = most * ((moved.log_scales - gaussians.log_scales) / most).tanh()
+            moved = replace(moved, log_scales=gaussians.log_scales + change)
+        return moved if self.root is None else self.root(moved, t)
 
     def _everything(self, gaussians: Gaussians, t: float) -> Gaussians:
         if self.nodes is None:
@@ -165,8 +173,8 @@ class DeformationField(nn.Module):
         return self._moved(followed, features[1]) if self.residual else followed
 
     def node_deltas(self, t: float) -> Tensor:
-        """[M,10] motion of the control nodes at time `t` in [0,1]: translations, what is added to the
-        quaternion (1, 0, 0, 0), log scales."""
+        """[M,10] motion of the control nodes at time `t` in [0,1], within the root's: translations,
+        what is added to the quaternion (1, 0, 0, 0), log scales."""
         assert self.nodes is not None
         features = self.features(self.nodes.positions, t)
         return apply_layers(features, [*self.node_trunk, self.node_head])
