@@ -3,8 +3,9 @@
 A search, because the way from standing to lying leads through poses that look worse than either. All
 frames are compared at `SIDE` pixels with renders of the canonical Gaussians in many poses, each moved to
 where the frame's silhouette is. The cheapest path through the frames is kept (Viterbi 1967), where turning
-and moving cost something, and searched again twice around itself. What the path explains is left out
-where it is little: then the object hardly moves as a whole. T frames, V poses, N Gaussians.
+and moving cost something, and searched again twice around itself. An object that turns far falls or rolls;
+one that only leaves its place jumps or flies; where either explains little of the frames, there is no root
+motion, and the field finds all by itself. T frames, V poses, N Gaussians.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ SIDE = 32  # pixels: neither faces nor fingers, which a diffusion model blurs
 TURNS = 128  # poses of the first search, some 40 degrees apart
 AROUND = (20.0, 10.0)  # degrees between the poses of the next ones
 PRICE = 0.05  # of a turn by a radian, squared, or of a shift by a world unit, squared
-EXPLAINED = 0.3  # of the error at rest, at least
+EXPLAINED = 0.3  # of the error without turning, at least, or of that without moving
 FAR = 45.0  # degrees from rest, at some frame: smaller turns the field finds by itself
+FAR_OFF = 0.2  # world units from rest, at some frame
+BELOW = 0.1  # world units by which nobody sinks into the floor: such a frame shows a lump that lies there
 MOST_FRAMES = 32
 MOST_GAUSSIANS = 4000
 _BATCH = 32  # renders
@@ -55,8 +58,8 @@ class _Poses:
 
 @torch.no_grad()
 def find_root(canonical: Gaussians, views: Sequence[View], *, periodic: bool) -> RootMotion | None:
-    """The root motion of the frames `views`, which have phases, or None where the object does not turn far
-    or turning explains little. At phase 0 it is at rest."""
+    """The root motion of the frames `views`, which have phases, or None where the object neither turns nor
+    moves far as a whole. At phase 0 it is at rest."""
     views = sorted(views, key=lambda view: view.phase or 0.0)
     which = evenly_spaced(len(views), min(len(views), MOST_FRAMES), where="root")
     views = [views[i] for i in which.tolist()]
@@ -65,12 +68,12 @@ def find_root(canonical: Gaussians, views: Sequence[View], *, periodic: bool) ->
     search = _Search(canonical, views, periodic=periodic)
     turns = turns_of_all_kinds(TURNS, canonical.means.device)
     found = search.all_poses([turns] * len(views), turns.new_zeros(len(views), 3))
-    at_rest = sum(float(poses.costs[0]) for poses in found)
+    upright = [poses.only(0) for poses in found]
     path = search.cheapest(found)
-    angles = 2 * torch.stack([pose.quats[0, 0].abs().clamp(max=1).acos() for pose in path])
-    cost = sum(float(pose.costs[0]) for pose in path)
-    if cost > (1 - EXPLAINED) * at_rest or math.degrees(float(angles.max())) < FAR:
-        return None
+    if not _turns_far(path, upright):
+        path = search.cheapest(upright)
+        if not _moves_far(path, search.at_rest()):
+            return None
     for degrees in AROUND:
         near = turns_around(math.radians(degrees), canonical.means.device)
         quats = [multiply(near, pose.quats.expand_as(near)) for pose in path]
@@ -102,6 +105,12 @@ class _Search:
         rest = found[0].quats.new_tensor([[1.0, 0.0, 0.0, 0.0]])
         costs = self._costs(0, rest, torch.zeros_like(shifts[:1]))
         return [_Poses(quats=rest, shifts=torch.zeros_like(shifts[:1]), costs=costs), *found]
+
+    def at_rest(self) -> float:
+        """The error of all frames of an object that stays where it is."""
+        rest = self.centre.new_tensor([[1.0, 0.0, 0.0, 0.0]])
+        still = torch.zeros_like(self.centre)[None]
+        return sum(float(self._costs(t, rest, still)) for t in range(len(self.views)))
 
     def _poses(self, t: int, quats: Tensor, shift: Tensor) -> _Poses:
         """Moved from `shift` [3] so that the centres of the silhouettes agree, at the same distance."""
@@ -204,6 +213,25 @@ def turns_around(radians: float, device: torch.device | None = None) -> Tensor:
     one = torch.tensor([0.0, -radians, radians])
     axes = torch.cartesian_prod(one, one, one) / 2
     return F.normalize(torch.cat([torch.ones(len(axes), 1), axes], dim=1), dim=1).to(device)
+
+
+def _cost(path: Sequence[_Poses]) -> float:
+    return sum(float(pose.costs[0]) for pose in path)
+
+
+def _turns_far(path: Sequence[_Poses], upright: Sequence[_Poses]) -> bool:
+    """Whether the turns of `path` are large and explain much of the error of the same frames `upright`."""
+    angles = 2 * torch.stack([pose.quats[0, 0].abs().clamp(max=1).acos() for pose in path])
+    enough = _cost(path) <= (1 - EXPLAINED) * _cost(upright)
+    return enough and math.degrees(float(angles.max())) >= FAR
+
+
+def _moves_far(upright: Sequence[_Poses], at_rest: float) -> bool:
+    """Whether an object that keeps `upright` leaves its place, as who jumps, and this explains much of the
+    error `at_rest`."""
+    shifts = torch.cat([pose.shifts for pose in upright])
+    far = float(shifts.norm(dim=1).max()) >= FAR_OFF and float(shifts[:, 2].min()) >= -BELOW
+    return far and _cost(upright) <= (1 - EXPLAINED) * at_rest
 
 
 def _price(before: _Poses, now: _Poses) -> Tensor:

@@ -165,6 +165,26 @@ def test_who_stands_or_leans_does_not_move_as_a_whole() -> None:
     assert find_root(canonical, views_of(shown(leaning, canonical, 12)), periodic=False) is None
 
 
+def moved(heights: list[float]) -> tuple[RootMotion, Gaussians]:
+    """The creature upright, at other heights."""
+    canonical, _ = creature()
+    up = torch.tensor([[0.0, 0.0, one] for one in heights])
+    quats = torch.stack([turn(0)] * len(heights))
+    return RootMotion(quats, up, canonical.means.mean(dim=0)), canonical
+
+
+def test_who_jumps_is_found_in_the_air_and_nobody_sinks_into_the_floor() -> None:
+    heights = [0.0, 0.0, 0.1, 0.25, 0.35, 0.35, 0.25, 0.1, 0.0, 0.0, 0.0, 0.0]
+    root, canonical = moved(heights)
+    found = find_root(canonical, views_of(smudged(shown(root, canonical, 12))), periodic=False)
+    assert found is not None
+    assert found.farthest < 25
+    torch.testing.assert_close(found.shifts[:, 2], torch.tensor(heights), atol=0.06, rtol=0)
+    root, canonical = moved([-one for one in heights])
+    sinking = views_of(smudged(shown(root, canonical, 12)))
+    assert find_root(canonical, sinking, periodic=False) is None
+
+
 def test_two_frames_tell_nothing() -> None:
     _, canonical = fallen()
     assert find_root(canonical, views_of(creature_views()["dynamic"])[:2], periodic=False) is None
