@@ -38,7 +38,7 @@ from orster_cli.training.latents import LatentCache, LatentClip
 STEP = 0.25
 SPLITS = ("train", "val")
 INDEX, LATENTS = "index.json.xz", "latents.xz"
-FIELDS = ("caption", "also", "who", "what", "source", "clip", "motion")
+FIELDS = ("caption", "also", "who", "what", "source", "clip", "motion", "framing")
 WORDS = ("caption", "also", "who", "what")
 ORBITS = ("static", "dynamic")
 MIRRORED = "mirrored"

@@ -1,15 +1,16 @@
 """Put a model that was trained from packs of latents into the package, as the one for given objects.
 
 python -m tools.ship_object --model MODEL --dataset DATASET... [--set sample.temperature=0.7 ...]
-python -m tools.ship_object --set construct.nodes=200 ...
+python -m tools.ship_object --set construct.nodes=200 ... [--dataset DATASET...]
 
 MODEL is what benchmarks/gpu_weights.sh brings home, DATASET what the packs were made of. The words of all
 captions and pictures of the datasets go into the model's folder, in half precision, with its settings of
 [sample] and [construct] and the card tools/model-card-object.md. Of the diffusion's weights the last bits
 are zero, so that they compress: a relative error of at most 2^-9, an eighth of the wheel.
 
-Without --model the model in the package gets these settings beside its own, and the limits that its card's
-text states now; its other files stay.
+Without --model the model in the package gets these settings beside its own, the limits that its card's
+text states now and, with --dataset, what the words of its captions say of where objects stand; its other
+files stay.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,11 @@ from torch import Tensor, nn
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.load import OF_MODEL, resolve
 from orster_cli.core.errors import ConfigError
+from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import WholeBundle, load_bundle, save_bundle
-from orster_cli.diffusion.known_inputs import KnownInputs
+from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
+from orster_cli.diffusion.motion_words import FramingWords
 from orster_cli.inputs.models import SAMPLING, SHIPPED_OBJECT
 from orster_cli.training.known_data import known_data
 from tools.weights import CARD, LARGEST_FILE, LARGEST_MODEL, LICENCE, remade, toml_of
@@ -95,8 +99,18 @@ def steps_of(log: Path) -> int:
     return int(json.loads(log.read_text("utf-8").splitlines()[-1])["step"])
 
 
-def resettle(shipped: Path, settings: dict[str, dict[str, Any]]) -> None:
-    """The model in `shipped` with `settings` beside its own, and its card with `TEXT`'s limits."""
+def framing_words(datasets: Sequence[Path]) -> FramingWords | None:
+    """What the captions of all clips of `datasets` say of their framing."""
+    opened = [Dataset.read(folder) for folder in datasets]
+    infos = [data.info(key) for data in opened for key in data.keys()]  # noqa: SIM118
+    return FramingWords.of((texts_of(info), info.get("framing")) for info in infos)
+
+
+def resettle(
+    shipped: Path, settings: dict[str, dict[str, Any]], datasets: Sequence[Path] = ()
+) -> None:
+    """The model in `shipped` with `settings` beside its own, the framing of clips of `datasets` (if any),
+    and its card with `TEXT`'s limits."""
     made = open_artifact(shipped, kind="model")
     known = {f"construct.{name}" for name in OF_MODEL}
     for name in (f"{section}.{key}" for section, keys in settings.items() for key in keys):
@@ -110,6 +124,10 @@ def resettle(shipped: Path, settings: dict[str, dict[str, Any]]) -> None:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(shipped / entry.path, to)
         (draft.dir / SAMPLING).write_text(toml_of(merged), encoding="utf-8")
+        if datasets:
+            found = load_known(shipped)
+            assert found is not None
+            save_known(replace(found, framing=framing_words(datasets)), draft.dir)
         card = (shipped / CARD).read_text("utf-8").partition(LIMITS)[0]
         limits = "".join(TEXT.read_text("utf-8").partition(LIMITS)[1:])
         (draft.dir / CARD).write_text(card + limits, encoding="utf-8")
@@ -124,10 +142,10 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--out", type=Path, default=SHIPPED_OBJECT)
     given = parser.parse_args()
-    if (given.model is None) != (not given.dataset):
-        parser.error("--model and --dataset go together")
+    if given.model is not None and not given.dataset:
+        parser.error("--model needs --dataset")
     if given.model is None:
-        resettle(given.out, own_settings(given.set))
+        resettle(given.out, own_settings(given.set), given.dataset)
         return
     made = open_artifact(given.model, kind="model")
     bundle = load_bundle(made.path).whole(str(made.path))

@@ -37,6 +37,12 @@ class SampleConfig:
     motion_factor: float = setting(
         1.0, "factor on the motion where it is not set", minimum=0, maximum=10, added=True
     )
+    framing: str = setting(
+        "text",
+        "where a given object stands in the picture: as in clips with the text's words, or in its middle",
+        choices=("text", "middle"),
+        added=True,
+    )
     up: str = setting(
         "z",
         "axis of an object's .ply file that points up (most programs write -y)",

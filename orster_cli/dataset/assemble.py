@@ -22,7 +22,7 @@ from orster_cli.dataset.sources import Source
 INDEX = "index.json"
 _INDEXED = (
     *("source", "clip", "clip_name", "caption", "also", "who", "what"),
-    *("licence", "motion", "frames"),
+    *("licence", "motion", "framing", "frames"),
 )
 
 

@@ -192,8 +192,8 @@ def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
 def _render(
     job: SourceJob, scene: Scene, index: int, key: str, caption: str
 ) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
-    """The views of a clip, and the fields `placement` and `renderer` of its JSON."""
-    from orster_cli.dataset.views import normalize_object, render_normalized
+    """The views of a clip, and the fields `placement`, `framing` and `renderer` of its JSON."""
+    from orster_cli.dataset.views import framing_of, normalize_object, render_normalized
 
     normalized = normalize_object(scene, index, job.cfg)
     views = render_normalized(normalized, job.cfg, key=key, prompt=caption or None)
@@ -202,7 +202,8 @@ def _render(
         "offset": normalized.normalization.offset.tolist(),
         "bound": normalized.normalization.reason,
     }
-    return views, {"placement": facts, "renderer": job.cfg.renderer}
+    framing = framing_of(normalized, job.cfg)
+    return views, {"placement": facts, "framing": framing, "renderer": job.cfg.renderer}
 
 
 def _write_sample(

@@ -39,6 +39,7 @@ _OPTIONAL: dict[str, tuple[type, ...]] = {
     "what": (list,),
     "licence": (str,),
     "motion": (float, int),
+    "framing": (list,),
 }
 
 
@@ -277,6 +278,10 @@ def _check_entry(entry: Any, where: str) -> None:
     for name in ("also", "who", "what"):
         if not all(type(text) is str for text in entry.get(name, [])):
             raise InputError(f"{where}: {name}: expected a list of texts")
+    framing = entry.get("framing", [1.0, 0.0, 0.0, 0.0])
+    numbers = all(type(one) in (float, int) and abs(one) < 1e3 for one in framing)
+    if not numbers or len(framing) != 4 or not framing[0] > 1e-3:
+        raise InputError(f"{where}: framing: expected a factor and a point")
     counts = entry["frames"].values()
     if not all(type(count) is int and 0 < count <= limits.DATASET_MAX_FRAMES for count in counts):
         raise InputError(f"{where}: frames: expected numbers of frames by view")

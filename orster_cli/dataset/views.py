@@ -65,6 +65,16 @@ def normalize_pose(scene: Scene, clip: int | None, cfg: PrepareConfig) -> Normal
     return NormalizedClip(scene, clip, normalize_clip(scene, clip, start, cfg.elevation))
 
 
+def framing_of(placed: NormalizedClip, cfg: PrepareConfig) -> list[float]:
+    """Where the cameras of a clip are in the world of its object normalised by its pose at the clip's start
+    alone: the factor on their distance, and the point [3] that they look at. A clip in which the object
+    goes somewhere has room there."""
+    pose = normalize_pose(placed.scene, placed.clip, cfg).normalization
+    far = pose.scale / placed.normalization.scale
+    point = pose.offset - far * placed.normalization.offset
+    return [round(float(one), 4) for one in (far, *point)]
+
+
 def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, torch.Tensor]]:
     """Cameras and times of each view. With azimuth jitter, the start azimuth of the orbits is drawn from
     the sample's `key`; front view and grid always start at azimuth 0.

@@ -21,7 +21,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
 from orster_cli.diffusion.encoded import Encoder
 from orster_cli.diffusion.known_texts import KNOWN, KnownTexts, read_known, read_known_texts
-from orster_cli.diffusion.motion_words import MotionWords
+from orster_cli.diffusion.motion_words import FramingWords, MotionWords
 from orster_cli.io.tensors import read_tensors, write_tensors
 
 IMAGES = "known.safetensors"
@@ -74,6 +74,7 @@ class KnownInputs:
     texts: KnownTexts | None = None
     images: KnownImages | None = None
     motion: MotionWords | None = None
+    framing: FramingWords | None = None
 
     def merged(self, other: KnownInputs) -> KnownInputs:
         """What a model of `self` knows after it was also trained on `other`."""
@@ -85,7 +86,10 @@ class KnownInputs:
         motion = self.motion or other.motion
         if self.motion is not None and other.motion is not None:
             motion = self.motion.merged(other.motion)
-        return KnownInputs(texts=texts, images=images, motion=motion)
+        framing = self.framing or other.framing
+        if self.framing is not None and other.framing is not None:
+            framing = self.framing.merged(other.framing)
+        return KnownInputs(texts=texts, images=images, motion=motion, framing=framing)
 
     def without_images(self) -> KnownInputs:
         """For a model that gets another encoder: vectors of two encoders cannot be compared."""
@@ -147,6 +151,8 @@ def save_known(known: KnownInputs, folder: Path) -> None:
     }
     if known.motion is not None:
         value["motion"] = known.motion.to_json()
+    if known.framing is not None:
+        value["framing"] = known.framing.to_json()
     text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
     (folder / KNOWN).write_text(text, encoding="utf-8")
     if images is not None:
@@ -159,10 +165,11 @@ def load_known(folder: Path) -> KnownInputs | None:
     if value is None:
         return None
     where = str(folder / KNOWN)
-    images, motion = value.get("images"), value.get("motion")
+    images, motion, framing = value.get("images"), value.get("motion"), value.get("framing")
     return KnownInputs(
         texts=read_known_texts(folder),
         motion=None if motion is None else MotionWords.from_json(motion, where),
+        framing=None if framing is None else FramingWords.from_json(framing, where),
         images=None if images is None else _read_images(folder / IMAGES, images, where),
     )
 

@@ -1,29 +1,28 @@
-"""How strongly things move of which a text speaks: what the words of the training captions say of it.
+"""How strongly things move of which a text speaks, and where they stand: what the words of the training
+captions say of it.
 
 A model is asked for a strength of motion (Diffusion4D's motion magnitude), and follows it more readily than
 a text. So where a text is given and no strength, its words choose one: "falling over" moves more than
-"waving".
-Ridge regression of the logarithm of a clip's strength on the words of its captions; N clips, W words.
+"waving". And a clip of somebody who falls over has room where he will lie: where an object stands in the
+picture tells the model what it will do, so that an object which is given is shown as the clips with the
+text's words show theirs.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from orster_cli.core.errors import InputError
-from orster_cli.diffusion.known_texts import MOST_WORDS, words_of
+from orster_cli.diffusion.word_regression import WordRegression, read_numbers
+from orster_cli.geometry.similarity import Similarity
 
-RIDGE = (
-    3.0  # clips that an unseen word counts for; of 0.3 to 10 the best for objects never trained on
-)
-FEWEST = 3  # clips of which a word must speak
 LEAST, MOST = 1e-4, 1.0  # strengths of motion
+NEAREST, FARTHEST = 0.4, 2.5  # factors on the cameras' distance
+MOST_OFF = 1.0  # of the object's longest side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,35 +38,18 @@ class MotionWords:
         kept = [(texts, strength) for texts, strength in clips if texts and strength > 0]
         if not kept:
             return None
-        said = [
-            Counter(word for text in texts for word in set(words_of(text))) for texts, _ in kept
-        ]
-        clips_of = Counter(word for words in said for word in words)
-        known = sorted(word for word, count in clips_of.items() if count >= FEWEST)[:MOST_WORDS]
-        place = {word: i for i, word in enumerate(known)}
-        shares = np.zeros((len(kept), len(known)))  # [N,W]: of a clip's captions that have the word
-        for row, (words, (texts, _)) in enumerate(zip(said, kept, strict=True)):
-            for word in words.keys() & place.keys():
-                shares[row, place[word]] = words[word] / len(texts)
-        logs = np.log([min(max(strength, LEAST), MOST) for _, strength in kept])
-        base = float(np.median(logs))
-        normal = shares.T @ shares + RIDGE * np.eye(len(known))
-        added = np.linalg.solve(normal, shares.T @ (logs - base))
-        parts = {word: round(float(a), 3) for word, a in zip(known, added, strict=True)}
-        return cls(base=round(base, 3), words=parts)
+        logs = np.log([[min(max(strength, LEAST), MOST)] for _, strength in kept])
+        found = WordRegression.of([texts for texts, _ in kept], logs)
+        return cls._of(found)
 
     def strength(self, text: str) -> float | None:
         """The strength that clips with the words of `text` have; None: it has no known word."""
-        known = self.words.keys() & set(words_of(text))
-        if not known:
-            return None
-        log = self.base + sum(self.words[word] for word in sorted(known))
-        return min(max(math.exp(log), LEAST), MOST)
+        found = self._regression().numbers(text)
+        return None if found is None else min(max(math.exp(float(found[0])), LEAST), MOST)
 
     def merged(self, other: MotionWords) -> MotionWords:
         """That of a model that was trained on `other` later: its words count, and the others stay."""
-        words = {**self.words, **other.words}
-        return MotionWords(base=other.base, words=dict(list(words.items())[-MOST_WORDS:]))
+        return self._of(self._regression().merged(other._regression()))
 
     def to_json(self) -> dict[str, Any]:
         return {"base": self.base, "words": dict(self.words)}
@@ -75,10 +57,58 @@ class MotionWords:
     @classmethod
     def from_json(cls, value: Any, where: str) -> MotionWords:
         """What `to_json` gave. InputError: anything else."""
-        numbers: list[Any] = []
-        if isinstance(value, dict) and isinstance(value.get("words"), dict):
-            numbers = [value.get("base"), *value["words"].values()]
-        right = all(type(one) in (int, float) and abs(one) < 100 for one in numbers)
-        if not numbers or not right or len(numbers) > MOST_WORDS + 1:
-            raise InputError(f"{where}: motion: expected a base and words with numbers")
-        return cls(base=float(value["base"]), words=value["words"])
+        base, words = read_numbers(value, 0, f"{where}: motion")
+        return cls(base=float(base), words=words)
+
+    @classmethod
+    def _of(cls, found: WordRegression) -> MotionWords:
+        words = {word: added[0] for word, added in found.words.items()}
+        return cls(base=found.base[0], words=words)
+
+    def _regression(self) -> WordRegression:
+        words = {word: (added,) for word, added in self.words.items()}
+        return WordRegression(base=(self.base,), words=words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramingWords:
+    """Where the cameras of clips with some words are, in the world of an object that is centred and has a
+    longest side of 1 at the clip's start: the logarithm of the factor on their distance, and the point
+    [3] that they look at."""
+
+    found: WordRegression
+
+    @classmethod
+    def of(cls, clips: Iterable[tuple[list[str], Sequence[float] | None]]) -> FramingWords | None:
+        """Of the captions of each clip and its framing (`dataset.views.framing_of`); None where no clip
+        has both."""
+        kept = [(texts, framing) for texts, framing in clips if texts and framing]
+        if not kept:
+            return None
+        numbers = np.array([[math.log(far), *point] for _, (far, *point) in kept])
+        return cls(found=WordRegression.of([texts for texts, _ in kept], numbers))
+
+    def framing(self, text: str) -> Similarity | None:
+        """What brings the usual cameras to where clips with the words of `text` have them; None: it has no
+        known word."""
+        numbers = self.found.numbers(text)
+        if numbers is None:
+            return None
+        far = min(max(math.exp(float(numbers[0])), NEAREST), FARTHEST)
+        x, y, z = (-float(one) / far for one in numbers[1:].clip(-MOST_OFF, MOST_OFF))
+        return Similarity(scale=far, center=(x, y, z))
+
+    def merged(self, other: FramingWords) -> FramingWords:
+        """As `MotionWords.merged`."""
+        return FramingWords(found=self.found.merged(other.found))
+
+    def to_json(self) -> dict[str, Any]:
+        words = {word: list(added) for word, added in self.found.words.items()}
+        return {"base": list(self.found.base), "words": words}
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> FramingWords:
+        """What `to_json` gave. InputError: anything else."""
+        base, words = read_numbers(value, 4, f"{where}: framing")
+        added = {word: tuple(numbers) for word, numbers in words.items()}
+        return cls(found=WordRegression(base=tuple(base), words=added))

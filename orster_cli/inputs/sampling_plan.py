@@ -33,6 +33,7 @@ NO_TEXT = (
     'no text is given: what the object does is left to the model (--text "walking" asks for it)'
 )
 MOST_ACTIONS = 12  # that are listed
+NOTABLE = 0.1  # world units by which cameras are moved, from which on it is said
 FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
 
 
@@ -133,14 +134,24 @@ class SamplingPlan:
         if self.image is not None:
             return SampleRequest(text=self.text, image=read_image(self.image))
         if isinstance(self.static_object, Path):
-            from orster_cli.sampling.objects import open_object
+            import torch
+
+            from orster_cli.sampling.objects import framed, open_object
 
             render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
+            sees = cameras
+            if self.start is None:
+                sees = framed(render, cameras, sampler.framing_of(self.text))
+            if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
+                sampler.reporter.note(
+                    "the object is shown with room for what the text's words do (sample.framing)"
+                )
             return SampleRequest(
                 text=self.text,
-                object_orbit=render(cameras),
-                object_views=render(cameras.resized(side, side)),
+                object_orbit=render(sees),
+                object_views=render(sees.resized(side, side)),
+                sees=None if sees is cameras else sees,
             )
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)

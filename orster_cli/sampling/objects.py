@@ -17,10 +17,14 @@ from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.dataset.splat_placement import read_placed
 from orster_cli.dataset.views import NormalizedClip, normalize_object, normalize_pose, render_view
+from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.load import load_gltf
 from orster_cli.gltf.normalization import has_size_at_start
 from orster_cli.gltf.scene import Scene
 from orster_cli.splatting.render_asset import render_frame
+
+SHARES = (1.0, 0.75, 0.5, 0.25)
+CUT_SIDE = 64  # pixels at which it is looked at whether an object is cut off
 
 
 def open_object(
@@ -43,6 +47,33 @@ def open_object(
         reporter.warn(f"{printable(path.name)}: {warning}")
     cfg = PrepareConfig()  # only its elevation and supersampling count
     return partial(_mesh_orbit, _at_start(scene, cfg, reporter), cfg)
+
+
+def framed(
+    render: Callable[[Cameras], OrbitClip], cameras: Cameras, framing: Similarity | None
+) -> Cameras:
+    """`cameras` as `framing` moves them, or less far where what they `render` would be cut off."""
+    if framing is None:
+        return cameras
+    for share in SHARES:
+        moved = partly(framing, share).cameras(cameras)
+        if not _is_cut(render(moved.resized(CUT_SIDE, CUT_SIDE))):
+            return moved
+    return cameras
+
+
+def partly(framing: Similarity, share: float) -> Similarity:
+    """A `share` in [0,1] of `framing`: of the logarithm of its scale, and of the point that it looks at."""
+    scale = framing.scale**share
+    x, y, z = (share * framing.scale * one / scale for one in framing.center)
+    return Similarity(scale=scale, center=(x, y, z))
+
+
+def _is_cut(orbit: OrbitClip) -> bool:
+    """Whether a frame shows anything at its border."""
+    shown = orbit.over()
+    borders = (shown[..., 0, :], shown[..., -1, :], shown[..., 0], shown[..., -1])
+    return min(float(border.min()) for border in borders) < WHITE - 0.05
 
 
 def _splat_orbit(gaussians: Gaussians, cameras: Cameras) -> OrbitClip:

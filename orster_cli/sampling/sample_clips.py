@@ -22,6 +22,7 @@ from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.conditions import Conditions, with_image, with_object
 from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.geometry.similarity import Similarity
 from orster_cli.io.images import on_white
 from orster_cli.sampling.denoise import denoise, starting_noise, with_empty_text
 from orster_cli.sampling.orbit_matching import matching_frames
@@ -38,7 +39,8 @@ class SampleRequest:
     `object_views`: the same orbit in more pixels, for a fit (None: `object_orbit`). `start`: a clip to
     begin from, with noise, which needs no other condition; `strength` in (0,1]: how much noise, as a share
     of the sampling steps (SDEdit, Meng et al. 2022). `through_rest`: the object at rest may be sampled
-    first (False: it would be another one than that of `start`)."""
+    first (False: it would be another one than that of `start`). `sees`: the cameras that took these
+    pictures and will be those of the clip, where they are others than the model is told."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -47,6 +49,7 @@ class SampleRequest:
     start: OrbitClip | None = None
     strength: float = 1.0
     through_rest: bool = True
+    sees: Cameras | None = None
 
     def check(self) -> None:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""
@@ -151,7 +154,10 @@ class Sampler:
             self._send_back(self.bundle.std4d)
             request = replace(request, image=None)
         elif request.object_orbit is not None:
-            rest = self._encoded(request.object_orbit, cameras, "object", len(seeds))
+            orbit = request.object_orbit
+            if request.sees is not None:
+                orbit = replace(orbit, cameras=cameras)
+            rest = self._encoded(orbit, cameras, "object", len(seeds))
         motion = self.motion_of(request.text)
         return self._conditions(request, cameras, len(seeds), motion=motion, rest=rest), rest
 
@@ -171,7 +177,8 @@ class Sampler:
         self._send_back(bundle.std4d)
         self._bring(bundle.vae)
         for i, (seed, prior) in enumerate(zip(seeds, priors, strict=True)):
-            clip = self._decoded(z[i], cameras, clip_times(len(cameras)).float(), request.text)
+            seen = cameras if request.sees is None else request.sees
+            clip = self._decoded(z[i], seen, clip_times(len(cameras)).float(), request.text)
             static = request.object_views or request.object_orbit
             if sampled and rest is not None:
                 static = self._decoded(rest[i], cameras, torch.zeros(len(cameras)), request.text)
@@ -297,6 +304,15 @@ class Sampler:
         if self.bundle.facts.role != "4d" or text is None or known is None or known.motion is None:
             return None
         return known.motion.strength(text)
+
+    def framing_of(self, text: str | None) -> Similarity | None:
+        """What brings the usual cameras to where clips with the words of `text` have them, in the world of
+        an object that is given; None: not known, or not wanted."""
+        known = self.bundle.known
+        wanted = self.cfg.framing == "text" and self.bundle.facts.role == "4d"
+        if not wanted or text is None or known is None or known.framing is None:
+            return None
+        return known.framing.framing(text)
 
     def _precision(self):  # type: ignore[no-untyped-def]
         if self.cfg.precision == "fp32":

@@ -18,7 +18,7 @@ from orster_cli.diffusion.known_inputs import (
     embed_frames,
 )
 from orster_cli.diffusion.known_texts import KnownTexts
-from orster_cli.diffusion.motion_words import MotionWords
+from orster_cli.diffusion.motion_words import FramingWords, MotionWords
 
 HELD_OUT_CLIPS = 64  # whose later frames choose the threshold
 FRONT = "front"  # its frames show the moving object from where the first view is taken
@@ -39,7 +39,7 @@ def known_data(
     their `view` at `resolution` pixels, which the encoder on `device` has read. The threshold is chosen
     by later frames of the front views; without these, by leaving out one first view at a time."""
     infos = [dataset.info(key) for key in keys]
-    words = motion = None
+    words = motion = framing = None
     if texts and any(texts_of(info) for info in infos):
         pairs = [(texts_of(info), factors_of(info)) for info in infos]
         words = KnownTexts.of(
@@ -47,8 +47,9 @@ def known_data(
             for said, factors in pairs
         )
         motion = MotionWords.of((texts_of(info), info.get("motion", 0.0)) for info in infos)
+        framing = FramingWords.of((texts_of(info), info.get("framing")) for info in infos)
     if not encoder.image_width:
-        return KnownInputs(texts=words, motion=motion)
+        return KnownInputs(texts=words, motion=motion, framing=framing)
     chosen = _spread(list(keys), MOST_IMAGES)
     first = torch.stack([_frames(dataset, key, view, resolution)[0] for key in chosen])
     fronts = [key for key in keys if dataset.info(key)["frames"].get(FRONT, 0) > 1]
@@ -59,7 +60,7 @@ def known_data(
         ]
         held_out = embed_frames(encoder, torch.cat(later), device)
     images = KnownImages.of(embed_frames(encoder, first, device), held_out)
-    return KnownInputs(texts=words, images=images, motion=motion)
+    return KnownInputs(texts=words, images=images, motion=motion, framing=framing)
 
 
 def _frames(dataset: Dataset, key: str, view: str, resolution: int) -> Tensor:
