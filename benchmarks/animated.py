@@ -1,16 +1,17 @@
 """Assets of given objects beside the true animated objects.
 
-python -m benchmarks.animated --dataset DATASET --work FOLDER [--clips 38] [--jobs 2]
-    [--baseline construct.root=false construct.rigidity=0.1] [--out PAGE]
+python -m benchmarks.animated --dataset DATASET --work FOLDER [--clips 38] [--says falling rolling]
+    [--jobs 2] [--baseline construct.root=false construct.rigidity=0.1] [--out PAGE]
 
 The shipped model samples a clip of each object of DATASET, which it was never trained on, from the object
 at rest and its caption, as seen by the cameras of the true clip; `construct` makes assets of it as
 `generate` does, and with the baseline's settings. All are rendered from the true clip's cameras.
-FOLDER keeps samples, assets and figures: a stopped run goes on.
+FOLDER keeps samples, assets and figures: a stopped run goes on. `--says`: clips whose text has one of these
+words alone.
 
 PSNR of frames 1 to T-1 on white, by their MSE; motion: mean squared difference to the object at rest, as a
 share of the true one; torn: as in `benchmarks.construct_cpu`. The page's sheet shows truth, sample,
-baseline and asset of every third clip.
+baseline and asset of every fourth clip.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ from orster_cli.splatting.render_asset import render_clip
 
 BASELINE = ("construct.root=false", "construct.rigidity=0.1")
 KINDS = ("baseline", "now")
-SHOWN, EVERY = 8, 3  # frames of a line of the sheet, and clips
+SHOWN, EVERY = 8, 4  # frames of a line of the sheet, and clips
 
 
 def sampled(dataset: Path, key: str, folder: Path) -> None:
@@ -181,12 +182,19 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=38)
+    parser.add_argument("--says", nargs="+", default=[])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--baseline", nargs="+", default=list(BASELINE))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     data = Dataset.open(given.dataset)
-    keys = chosen(data.keys(), given.clips)
+    words = set(given.says)
+    keys = [
+        key
+        for key in data.keys()  # noqa: SIM118
+        if not words or words & set((data.info(key).get("caption") or "").split())
+    ]
+    keys = chosen(keys, given.clips)
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [
             pool.submit(both, given.dataset, key, given.work / key, given.baseline) for key in keys

@@ -123,7 +123,7 @@ class SamplingPlan:
                 request = replace(request, through_rest=False)
             else:
                 request = replace(request, image=None, object_orbit=rest)
-        begin = self.start.orbit(cameras)
+        begin = self.start.orbit(cameras if request.sees is None else request.sees)
         return replace(request, start=begin, strength=sampler.cfg.strength)
 
     def _asked(self, sampler: Sampler, cameras: Cameras) -> SampleRequest:
@@ -141,7 +141,7 @@ class SamplingPlan:
             render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
             sees = cameras
-            if self.start is None:
+            if self.start is None or self.start.clip is None:
                 sees = framed(render, cameras, sampler.framing_of(self.text))
             if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
                 sampler.reporter.note(
@@ -162,7 +162,7 @@ class SamplingPlan:
         from orster_cli.core.frames import at_resolution
         from orster_cli.diffusion.mini_encoder import LENGTH, MiniEncoder
         from orster_cli.inputs.pictures import check_picture, warn_far
-        from orster_cli.sampling.sample_clips import square
+        from orster_cli.io.images import square
 
         bundle, reporter = sampler.bundle, sampler.reporter
         known, encoder = bundle.known, bundle.encoder

@@ -215,3 +215,16 @@ def _fitted(picture: Image.Image, cell: int) -> Image.Image:
 def on_white(frame: Tensor) -> Tensor:
     """[3,H,W] of [3,H,W], or of straight RGBA [4,H,W] composited on white."""
     return frame if frame.shape[0] == 3 else over(frame[:3], frame[3:], WHITE)
+
+
+def square(image: Tensor, side: int) -> Tensor:
+    """[3,side,side]: an image [3 or 4,H,W] on white, centred in a square."""
+    rgb = on_white(image)
+    height, width = rgb.shape[1:]
+    longer = max(height, width)
+    square = torch.ones(3, longer, longer)
+    top, left = (longer - height) // 2, (longer - width) // 2
+    square[:, top : top + height, left : left + width] = rgb
+    size = (side, side)
+    out = torch.nn.functional.interpolate(square[None], size=size, mode="bilinear", antialias=True)
+    return out[0].clamp(0, 1)

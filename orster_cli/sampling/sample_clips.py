@@ -23,7 +23,7 @@ from orster_cli.diffusion.conditions import Conditions, with_image, with_object
 from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.geometry.similarity import Similarity
-from orster_cli.io.images import on_white
+from orster_cli.io.images import square
 from orster_cli.sampling.denoise import denoise, starting_noise, with_empty_text
 from orster_cli.sampling.orbit_matching import matching_frames
 from orster_cli.sampling.priors import pooled_priors
@@ -117,9 +117,10 @@ class Sampler:
         self, request: SampleRequest, seeds: Sequence[int], cameras: Cameras | None = None
     ) -> Iterator[SampledClip]:
         """One clip per seed, `cfg.batch` at once, from `cameras` (None: those of the request's `start`, or
-        of `cameras_for`). ConfigError: as `SampleRequest.check`."""
+        of `cameras_for`, which the model is told where the request `sees` others). ConfigError: as
+        `SampleRequest.check`."""
         request.check()
-        if cameras is None and request.start is not None:
+        if cameras is None and request.start is not None and request.sees is None:
             side = self.bundle.facts.resolution
             cameras = request.start.cameras.resized(side, side)
         cameras = cameras_for(self.bundle.facts, self.cfg) if cameras is None else cameras
@@ -326,19 +327,6 @@ class Sampler:
     def _send_back(self, part: nn.Module) -> None:
         if self.cfg.offload:
             part.to("cpu")
-
-
-def square(image: Tensor, side: int) -> Tensor:
-    """[3,side,side]: an image [3 or 4,H,W] on white, centred in a square."""
-    rgb = on_white(image)
-    height, width = rgb.shape[1:]
-    longer = max(height, width)
-    square = torch.ones(3, longer, longer)
-    top, left = (longer - height) // 2, (longer - width) // 2
-    square[:, top : top + height, left : left + width] = rgb
-    size = (side, side)
-    out = nn.functional.interpolate(square[None], size=size, mode="bilinear", antialias=True)
-    return out[0].clamp(0, 1)
 
 
 def sample_static_orbit(sampler: Sampler, clip: OrbitClip, *, seed: int) -> OrbitClip:

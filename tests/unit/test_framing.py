@@ -24,9 +24,11 @@ from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.inputs.starts import OpenedStart
 from orster_cli.sampling.objects import framed, open_object, partly
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
 from orster_cli.training.known_data import known_data
+from tests.helpers.animated import moving_asset
 from tests.helpers.constructing import CREATURE
 from tests.helpers.training import dataset, merged
 
@@ -119,6 +121,29 @@ def test_the_clip_has_the_cameras_that_saw_the_object() -> None:
     sampler = Sampler(bundle, SampleConfig(), device=CPU, reporter=Silent())
     for unknown in ("quietly", None):
         assert sampler.framing_of(unknown) is None
+
+
+def test_another_orbit_of_an_asset_is_framed_alike() -> None:
+    """Its start is rendered by the cameras that see the object, and the model is told the usual ones."""
+    bundle = replace(merged("4d"), known=KnownInputs(framing=FOUND))
+    start = OpenedStart(asset=moving_asset())
+    plan = SamplingPlan(
+        model=OpenedModel(Path()),
+        text="a creature falling over",
+        image=None,
+        static_object=CREATURE,
+        object_name="",
+        start=start,
+    )
+    cfg = SampleConfig(steps=2, azimuth_start=90.0, strength=0.5)
+    sampler = Sampler(bundle, cfg, device=CPU, reporter=Silent())
+    request = plan.condition(sampler)
+    usual, framing = cameras_for(bundle.facts, cfg), sampler.framing_of(plan.text)
+    assert framing is not None
+    assert request.start is not None
+    torch.testing.assert_close(request.start.cameras.w2c, framing.cameras(usual).w2c)
+    made = next(sampler.sample(request, [0]))
+    torch.testing.assert_close(made.clip.cameras.w2c, request.start.cameras.w2c)
 
 
 def test_a_dataset_says_it_and_a_model_keeps_it(tmp_path: Path, creature: Path) -> None:
