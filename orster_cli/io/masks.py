@@ -16,7 +16,7 @@ from orster_cli.core.limits import CLIP_MIN_FRAMES
 from orster_cli.core.names import counted
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import OrbitClip
-from orster_cli.io.matting import MAX_COVERAGE
+from orster_cli.io.matting import MAX_COVERAGE, shows_object
 
 OPAQUE = 0.98  # alpha from which a pixel counts as opaque, in a video's noise
 OPAQUE_SHARE = 0.999  # of the pixels of every frame: then alpha is no mask
@@ -77,11 +77,12 @@ def select(clip: OrbitClip, which: Tensor) -> OrbitClip:
 
 
 def without_empty(clip: OrbitClip, where: str, reporter: Reporter) -> OrbitClip:
-    """`clip` without the frames whose masks are empty, which is said: a diffusion model, too, may fade an
-    object out. InputError: too few are left."""
+    """`clip` without the frames whose masks are empty, or would be, which is said: a diffusion model, too,
+    may fade an object out. InputError: too few are left; it has no mask and no plain background."""
     if clip.alpha is None:
-        return clip
-    shown = clip.alpha.amax(dim=(1, 2, 3)) >= 0.5
+        shown = shows_object(clip.frames, where=where)
+    else:
+        shown = clip.alpha.amax(dim=(1, 2, 3)) >= 0.5
     empty = (~shown).nonzero()[:, 0].tolist()
     if not empty:
         return clip

@@ -54,6 +54,15 @@ def matte(frames: Tensor, *, where: str) -> Matte:
     return Matte(alpha=alpha, frames=straight, background=background, border_share=share)
 
 
+def shows_object(frames: Tensor, *, where: str) -> Tensor:
+    """[T] bool: frames of which `matte` would leave something. InputError: the borders have no common
+    colour."""
+    background, _ = _background(frames, where)
+    alphas = (_alpha(frame, background) for frame in frames)
+    found = [float(a.mean()) >= MIN_COVERAGE and float(a.max()) >= 0.5 for a in alphas]
+    return torch.tensor(found)
+
+
 def _background(frames: Tensor, where: str) -> tuple[Tensor, float]:
     """The median border colour [3] of all frames, and the share of border pixels close to it."""
     sides = [frames[:, :, 0], frames[:, :, -1], frames[:, :, :, 0], frames[:, :, :, -1]]

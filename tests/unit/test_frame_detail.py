@@ -262,6 +262,12 @@ def test_frames_from_which_a_model_lost_the_object_are_left_out(tmp_path: Path) 
     rest = [number for number in range(len(clip)) if number not in (2, 3)]
     same = load_asset(_constructed(subset(clip, rest), static, cfg, tmp_path / "rest", Silent()))
     assert torch.equal(made.canonical.means, same.canonical.means)
+    faded = subset(clip, list(range(len(clip))))  # on white, as a model draws: without a mask
+    frames = faded.over(torch.ones(3))
+    frames[2], frames[3] = 1.0, 1 - 0.1 * (1 - frames[3])
+    told = Silent()
+    _constructed(replace(faded, frames=frames, alpha=None), static, cfg, tmp_path / "faded", told)
+    assert [text for text in told.warnings if f"2 frames of {len(clip)} without the object" in text]
     most = without(list(range(len(clip) // 2 + 1)))
     with pytest.raises(InputError, match="frames are empty"):
         _constructed(most, static, cfg, tmp_path / "most", Silent())
