@@ -11,7 +11,7 @@ words alone.
 
 PSNR of frames 1 to T-1 on white, by their MSE; motion: mean squared difference to the object at rest, as a
 share of the true one; torn: as in `benchmarks.construct_cpu`. The page's sheet shows truth, sample,
-baseline and asset of every fourth clip.
+baseline and asset of some clips.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.fitting import fit
-from benchmarks.intervals import interval
+from benchmarks.intervals import signed
 from benchmarks.sampled import sampler_of
 from benchmarks.tears import torn
 from benchmarks.timing import table, write_results
@@ -49,7 +49,7 @@ from orster_cli.splatting.render_asset import render_clip
 
 BASELINE = ("construct.root=false", "construct.rigidity=0.1")
 KINDS = ("baseline", "now")
-SHOWN, EVERY = 8, 4  # frames of a line of the sheet, and clips
+SHOWN, SHEET = 8, 4  # frames of a line of the sheet, and clips
 
 
 def sampled(dataset: Path, key: str, folder: Path) -> None:
@@ -126,22 +126,23 @@ def page(data: Dataset, keys: Sequence[str], work: Path, out: Path, about: str) 
         [
             "the clip",
             f"{column('now', 'sample').mean():.2f}",
-            *_gain(column("now", "sample") - rest),
+            signed((column("now", "sample") - rest)[None]),
+            *("-", "-", "-"),
         ],
     ]
     for kind in KINDS:
         values = column(kind, "psnr")
-        cells = [f"asset, {kind}", f"{values.mean():.2f}", *_gain(values - rest)[:1]]
+        cells = [f"asset, {kind}", f"{values.mean():.2f}", signed((values - rest)[None])]
         cells.append(f"{column(kind, 'motion').mean() / true:.2f}")
         cells += [f"{column(kind, 'torn').mean():.2f}", f"{column(kind, 'seconds').mean():.0f}"]
         lines.append(cells)
     head = ["", "PSNR, dB", "minus at rest", "motion", "torn %", "processor seconds"]
     better = column("now", "psnr") - column("baseline", "psnr")
-    gain = f"Now minus baseline: {_gain(better)[0]} dB."
+    gain = f"Now minus baseline: {signed(better[None])} dB."
     rows = [
         [
             key,
-            data.clip(key).prompt or "",
+            data.info(key).get("caption") or "",
             f"{now['rest']:.2f}",
             f"{now['sample']:.2f}",
             f"{before['psnr']:.2f}",
@@ -152,18 +153,14 @@ def page(data: Dataset, keys: Sequence[str], work: Path, out: Path, about: str) 
     ]
     each = ["clip", "text", "at rest", "the clip", "baseline", "now", "turns by, degrees"]
     sheet: list[tuple[str, list[Tensor]]] = []
-    for key in keys[::EVERY]:
+    for key in chosen(keys, SHEET):
         truth = data.clip(key).over(torch.full((3,), WHITE))
         own = read_clip(work / key / "sample").over(torch.full((3,), WHITE))
         kinds = [torch.load(work / key / f"{kind}.pt").float() / 255 for kind in KINDS]
         pick = evenly_spaced(len(truth), SHOWN, where=key)
         for name, frames in zip(("truth", "the clip", *KINDS), (truth, own, *kinds), strict=True):
             sheet.append((f"{key}: {name}", list(frames[pick])))
-    picture = out.with_suffix(".png")
-    write_png(
-        picture, contact_sheet([row for _, row in sheet], [name for name, _ in sheet], cell=80)
-    )
-    shown = f"![truth, clip, baseline, asset]({picture.name})"
+    shown = f"![truth, clip, baseline, asset]({write_sheet(out, sheet)})"
     write_results(
         out,
         "Assets beside the truth",
@@ -171,10 +168,12 @@ def page(data: Dataset, keys: Sequence[str], work: Path, out: Path, about: str) 
     )
 
 
-def _gain(change: np.ndarray) -> list[str]:
-    """The mean with its interval, and empty cells for the table's other columns."""
-    low, high = interval(change[None])
-    return [f"{change.mean():+.2f} ({low:+.2f} to {high:+.2f})", "-", "-", "-"]
+def write_sheet(out: Path, lines: Sequence[tuple[str, list[Tensor]]]) -> str:
+    """The picture of `lines` beside the page `out`; its name."""
+    picture = out.with_suffix(".png")
+    sheet = contact_sheet([row for _, row in lines], [name for name, _ in lines], cell=80)
+    write_png(picture, sheet)
+    return picture.name
 
 
 def main() -> None:

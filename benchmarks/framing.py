@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.animated import decibels
+from benchmarks.animated import decibels, write_sheet
 from benchmarks.fitting import fit
-from benchmarks.intervals import interval
+from benchmarks.intervals import signed
 from benchmarks.sampled import sampler_of
 from benchmarks.timing import table, write_results
 from benchmarks.unseen import chosen
@@ -37,6 +37,7 @@ from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset
 from orster_cli.core.compositing import WHITE
+from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.reader import Dataset
@@ -44,14 +45,13 @@ from orster_cli.dataset.views import normalize_pose, render_view
 from orster_cli.geometry.orbit import RADIUS, clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import MINI_OBJECT, SHIPPED_OBJECT, sampling_of
-from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.sampling.objects import framed
 from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
 from orster_cli.splatting.render_asset import render_clip
 
 KINDS = ("middle", "text")
 FAR, SIDE, FINE = 1.4, 128, 256
-SHOWN, EVERY = 8, 2  # frames of a line of the sheet, and clips
+SHOWN, SHEET = 8, 8  # frames of a line of the sheet, and clips
 
 
 def measure(dataset: Path, glb: list[Path], key: str, folder: Path) -> None:
@@ -109,22 +109,23 @@ def page(data: Dataset, keys: list[str], work: Path, out: Path) -> None:
     for kind in KINDS:
         values, moved = column(kind, "psnr"), column(kind, "motion").mean() / true
         lines.append(
-            [f"asset, {kind}", f"{values.mean():.2f}", _gain(values - rest), f"{moved:.2f}"]
+            [
+                f"asset, {kind}",
+                f"{values.mean():.2f}",
+                signed((values - rest)[None]),
+                f"{moved:.2f}",
+            ]
         )
-    better = _gain(column("text", "psnr") - column("middle", "psnr"))
+    better = signed((column("text", "psnr") - column("middle", "psnr"))[None])
     rows = [
         [key, data.info(key)["caption"], *(f"{one[kind]['psnr']:.2f}" for kind in ("rest", *KINDS))]
         for key, one in zip(keys, found, strict=True)
     ]
     sheet: list[tuple[str, list[Tensor]]] = []
-    for key in keys[::EVERY]:
+    for key in chosen(keys, SHEET):
         for name, frames in torch.load(work / key / "f.pt").items():
-            pick = torch.arange(SHOWN) * len(frames) // SHOWN
+            pick = evenly_spaced(len(frames), SHOWN, where=key)
             sheet.append((f"{key}: {name}", list(frames[pick].float() / 255)))
-    picture = out.with_suffix(".png")
-    write_png(
-        picture, contact_sheet([row for _, row in sheet], [name for name, _ in sheet], cell=80)
-    )
     about = (
         f"{len(keys)} animations of objects that `{MINI_OBJECT}` was never trained on, given at their "
         "start with their captions, one sample of each. In brackets the 95 % bootstrap interval over clips."
@@ -134,14 +135,9 @@ def page(data: Dataset, keys: list[str], work: Path, out: Path) -> None:
         table(["", "PSNR, dB", "minus at rest", "motion"], lines),
         f"Text minus middle: {better} dB.",
         table(["clip", "text", "at rest", *KINDS], rows),
-        f"![truth, in the middle, as the text says]({picture.name})",
+        f"![truth, in the middle, as the text says]({write_sheet(out, sheet)})",
     ]
     write_results(out, "Where a given object stands", sections)
-
-
-def _gain(change: np.ndarray) -> str:
-    low, high = interval(change[None])
-    return f"{change.mean():+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 def main() -> None:

@@ -16,6 +16,12 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return _bootstrap(lambda seeds, subjects: values[np.ix_(seeds, subjects)].mean(), values.shape)
 
 
+def signed(change: np.ndarray, digits: int = 2) -> str:
+    """The mean of `change` [S,N] with its `interval`, signs shown."""
+    low, high = interval(change)
+    return f"{change.mean():+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
 def interval_of_ratio(values: np.ndarray, others: np.ndarray) -> tuple[float, float]:
     """Of mean(`values`) / mean(`others`), both [S,N] of the same seeds and subjects."""
 

@@ -24,7 +24,7 @@ from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.frames import evenly_spaced
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.nodes import multiply, rotations
-from orster_cli.splatting.rasterize import rasterize
+from orster_cli.splatting.render_asset import draw
 from orster_cli.splatting.root import RootMotion
 
 SIDE = 32  # pixels: neither faces nor fingers, which a diffusion model blurs
@@ -133,22 +133,11 @@ class _Search:
         pose = torch.eye(4, device=quats.device).repeat(len(quats), 1, 1)
         pose[:, :3, :3] = turned
         pose[:, :3, 3] = self.centre + shifts - turned @ self.centre
-        w2c, g = self.views[t].w2c @ pose, self.gaussians
+        w2c = self.views[t].w2c @ pose
         white, out = torch.full((3,), WHITE, device=quats.device), []
         for part in w2c.split(_BATCH):
-            render = rasterize(
-                g.means,
-                g.quats,
-                g.log_scales.exp(),
-                g.opacity_logits.sigmoid(),
-                g.colors,
-                part,
-                self.K[t].expand(len(part), 3, 3),
-                SIDE,
-                SIDE,
-                eps2d=_EPS2D,
-                antialiased=True,
-            )
+            K = self.K[t].expand(len(part), 3, 3)
+            render = draw(self.gaussians, part, K, SIDE, SIDE, eps2d=_EPS2D, antialiased=True)
             shown = premultiplied_over(render.rgb, render.alpha, white)
             out.append(torch.cat([shown, render.alpha], dim=-1).permute(0, 3, 1, 2))
         return torch.cat(out)

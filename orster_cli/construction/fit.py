@@ -152,19 +152,18 @@ class Fit:
         view = self._sample_view(step)
         gaussians = self.model.at(view.phase, detach_canonical=not view.shapes)
         render = self.render(gaussians, view)
+        weights, background = self._loss_weights(step), self._background
         loss, terms = splatting_loss(
             render,
             view.rgb,
             view.alpha,
-            self._loss_weights(step),
-            background=self._background,
+            weights,
+            background=background,
             perceptual=self.perceptual,
         )
         loss = loss * view.weight
         if view.blur > 0 and self.model.has_root:
-            averages = averages_loss(
-                render, view.rgb, view.alpha, self._loss_weights(step), background=self._background
-            )
+            averages = averages_loss(render, view.rgb, view.alpha, weights, background=background)
             loss = loss + BLUR_WEIGHT * view.blur * averages
         if stage != "static" and step % REGULARISE_EVERY == 0:
             seed = derive_seed(cfg.seed, "isometry", step)

@@ -16,6 +16,7 @@ from orster_cli.core.compositing import premultiplied_over
 from orster_cli.metrics.perceptual import find_trunk, load_lpips, lpips_distance
 from orster_cli.splatting.rasterize import Render
 
+AVERAGED = (1 / 16, 1 / 8, 1 / 4)  # of the longer side, on which pixels are averaged
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -84,9 +85,6 @@ def load_perceptual(device: torch.device) -> Perceptual:
         return distance(first, second).mean()
 
     return perceptual
-
-
-AVERAGED = (1 / 16, 1 / 8, 1 / 4)  # of the longer side, on which pixels are averaged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,8 +177,8 @@ class Sampler:
             priors = pooled_priors(bundle.std4d, self.form, z, given.cond, noise)
         self._send_back(bundle.std4d)
         self._bring(bundle.vae)
+        seen = cameras if request.sees is None else request.sees
         for i, (seed, prior) in enumerate(zip(seeds, priors, strict=True)):
-            seen = cameras if request.sees is None else request.sees
             clip = self._decoded(z[i], seen, clip_times(len(cameras)).float(), request.text)
             static = request.object_views or request.object_orbit
             if sampled and rest is not None:

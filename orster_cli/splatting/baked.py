@@ -18,6 +18,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.types import SH_C0, FitScale, Gaussians
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.splatting.gaussians4d import Gaussians4D, Timeline
+from orster_cli.splatting.nodes import same_side
 from orster_cli.splatting.raster_rules import ALPHA_MIN
 from orster_cli.splatting.render_asset import render_frame
 
@@ -158,7 +159,7 @@ def bake_at(asset: Gaussians4D, knots: int) -> BakedMotion:
     shown = [asset.motion(asset.canonical, phase) for phase in knot_phases(knots, timeline.looping)]
     values = {
         "means": torch.stack([g.means for g in shown]),
-        "quats": _same_side(torch.stack([g.quats for g in shown])),
+        "quats": same_side(torch.stack([g.quats for g in shown])),
         "log_scales": torch.stack([g.log_scales for g in shown]).clamp_min(SMALLEST_LOG_SCALE),
         "opacities": torch.stack([g.opacity_logits.sigmoid()[:, None] for g in shown]),
         "colors": torch.stack([g.colors for g in shown]),
@@ -166,14 +167,6 @@ def bake_at(asset: Gaussians4D, knots: int) -> BakedMotion:
     once = {name: _once_if_still(value.float().cpu()) for name, value in values.items()}
     fitted = asset.canonical.fitted
     return BakedMotion(knots=knots, timeline=timeline, fitted=fitted, **once)
-
-
-def _same_side(quats: Tensor) -> Tensor:
-    """Unit quaternions [K,N,4], each on the side of the sphere of the knot before it."""
-    quats = torch.nn.functional.normalize(quats, dim=-1)
-    turned = (quats[1:] * quats[:-1]).sum(-1, keepdim=True) < 0
-    flips = torch.cat([torch.zeros_like(quats[:1, :, :1]), turned.float()]).cumsum(dim=0) % 2
-    return torch.where(flips == 1, -quats, quats)
 
 
 def _once_if_still(values: Tensor) -> Tensor:

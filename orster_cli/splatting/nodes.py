@@ -137,6 +137,14 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
     )
 
 
+def same_side(quats: Tensor) -> Tensor:
+    """Unit quaternions [K,...,4], each on the side of the sphere of the one before it along K."""
+    quats = torch.nn.functional.normalize(quats, dim=-1)
+    turned = (quats[1:] * quats[:-1]).sum(-1, keepdim=True) < 0
+    flips = torch.cat([torch.zeros_like(quats[:1, ..., :1]), turned.float()]).cumsum(dim=0) % 2
+    return torch.where(flips == 1, -quats, quats)
+
+
 def rigidity(positions: Tensor, graph: Tensor, deltas: Tensor) -> Tensor:
     """Reference of `nodes_numba.rigidity_fused`; see `ControlNodes.rigidity`."""
     other = graph.long()

@@ -5,6 +5,8 @@ T frames, H W pixels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,19 +14,34 @@ from orster_cli.core.compositing import premultiplied_over
 from orster_cli.core.types import Cameras, Gaussians, OrbitClip
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.low_pass import low_pass
-from orster_cli.splatting.rasterize import rasterize
+from orster_cli.splatting.rasterize import Render, rasterize
+
+
+def draw(
+    gaussians: Gaussians, w2c: Tensor, K: Tensor, width: int, height: int, **low_pass: Any
+) -> Render:
+    """`rasterize` of `gaussians` from the cameras `w2c` [C,4,4], `K` [C,3,3]; `low_pass`: its `eps2d` and
+    `antialiased`."""
+    return rasterize(
+        gaussians.means,
+        gaussians.quats,
+        gaussians.log_scales.exp(),
+        gaussians.opacity_logits.sigmoid(),
+        gaussians.colors,
+        w2c,
+        K,
+        width,
+        height,
+        **low_pass,
+    )
 
 
 @torch.no_grad()
 def render_frame(gaussians: Gaussians, cameras: Cameras, index: int) -> tuple[Tensor, Tensor]:
     """Premultiplied colour [3,H,W] and alpha [1,H,W] of static Gaussians in camera `index`, with the
     low-pass of their fit at the camera's scale."""
-    out = rasterize(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.log_scales.exp(),
-        gaussians.opacity_logits.sigmoid(),
-        gaussians.colors,
+    out = draw(
+        gaussians,
         cameras.w2c[index : index + 1],
         cameras.K[index : index + 1],
         cameras.width,

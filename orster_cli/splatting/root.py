@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.core.types import Gaussians
-from orster_cli.splatting.nodes import multiply, rotations
+from orster_cli.splatting.nodes import multiply, rotations, same_side
 
 
 class RootMotion(nn.Module):
@@ -35,7 +35,7 @@ class RootMotion(nn.Module):
             raise ValueError("root motion: expected quats [K,4], shifts [K,3] and centre [3]")
         if count < 2:
             raise ValueError(f"root motion: expected 2 keys or more, got {count}")
-        self.register_buffer("quats", _one_way(quats.detach().float()))
+        self.register_buffer("quats", same_side(quats.detach().float()))
         self.register_buffer("shifts", shifts.detach().float().clone())
         self.register_buffer("centre", centre.detach().float().clone())
         self.periodic = periodic
@@ -55,8 +55,7 @@ class RootMotion(nn.Module):
     @property
     def farthest(self) -> float:
         """The largest angle between a key and the object at rest, degrees."""
-        turned = torch.nn.functional.normalize(self.quats, dim=1)[:, 0].abs().clamp(max=1)
-        return math.degrees(2 * float(turned.acos().max()))
+        return math.degrees(2 * float(self.quats[:, 0].abs().clamp(max=1).acos().max()))
 
     def forward(self, gaussians: Gaussians, t: float) -> Gaussians:
         """`gaussians` turned and moved as at the phase `t` in [0,1]."""
@@ -76,10 +75,3 @@ def root_of(tensors: Mapping[str, Tensor], prefix: str, *, periodic: bool) -> Ro
         return None
     names = ("quats", "shifts", "centre")
     return RootMotion(*(tensors[f"{prefix}{name}"] for name in names), periodic=periodic)
-
-
-def _one_way(quats: Tensor) -> Tensor:
-    """`quats` [K,4] with signs by which each is on the side of the one before."""
-    turns = (quats[1:] * quats[:-1]).sum(dim=1)
-    signs = torch.where(turns < 0, -1.0, 1.0).cumprod(dim=0)
-    return torch.cat([quats[:1], quats[1:] * signs[:, None]])
