@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Protocol, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -78,22 +79,29 @@ class KnownInputs:
 
     def merged(self, other: KnownInputs) -> KnownInputs:
         """What a model of `self` knows after it was also trained on `other`."""
-        texts, images = self.texts or other.texts, self.images or other.images
-        if self.texts is not None and other.texts is not None:
-            texts = self.texts.merged(other.texts)
-        if self.images is not None and other.images is not None:
-            images = self.images.merged(other.images)
-        motion = self.motion or other.motion
-        if self.motion is not None and other.motion is not None:
-            motion = self.motion.merged(other.motion)
-        framing = self.framing or other.framing
-        if self.framing is not None and other.framing is not None:
-            framing = self.framing.merged(other.framing)
-        return KnownInputs(texts=texts, images=images, motion=motion, framing=framing)
+        return KnownInputs(
+            texts=_together(self.texts, other.texts),
+            images=_together(self.images, other.images),
+            motion=_together(self.motion, other.motion),
+            framing=_together(self.framing, other.framing),
+        )
 
     def without_images(self) -> KnownInputs:
         """For a model that gets another encoder: vectors of two encoders cannot be compared."""
         return replace(self, images=None)
+
+
+class _Merges(Protocol):
+    def merged(self, other: Self) -> Self: ...
+
+
+_Part = TypeVar("_Part", bound=_Merges)
+
+
+def _together(one: _Part | None, other: _Part | None) -> _Part | None:
+    if one is None or other is None:
+        return one or other
+    return one.merged(other)
 
 
 def nearest_distance(vectors: Tensor, known: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ from orster_cli.training.partners import Pair, Partners, Sources, same_cameras
 from orster_cli.training.text_table import TextTable
 
 if TYPE_CHECKING:
+    from orster_cli.dataset.reader import Dataset
     from orster_cli.training.held_out import HeldOut
 
 MOTIONLESS = 0.0
@@ -91,8 +92,8 @@ class LatentFeed:
     draws them.
 
     `dynamic`: share of samples, the same for every stage and seed, whose dynamic orbit may be used;
-    `still`: share of videos of the static object, at motion 0, of all samples; `still_camera`: as
-    `OrbitDraws`; `pictures`: number of ground-truth frames per video. `store`: the latents in memory;
+    `still`: share of videos of the static object, at motion 0, of all samples, each object as often as
+    another; `still_camera`: as `OrbitDraws`; `pictures`: number of ground-truth frames per video. `store`: the latents in memory;
     `texts`: encodes captions; `drop_who`, `drop_what`: probabilities that a factor of a caption is
     dropped; `exchange`: share of videos with other `Sources`."""
 
@@ -127,7 +128,9 @@ class LatentFeed:
                 f"{cache.dataset.root}: no sample has the view {view}",
                 hint="prepare the dataset from animated objects",
             )
-        self.at_rest = [key for key in self.every if self.draws.has(key, STATIC)]
+        self.at_rest = _by_object(
+            cache.dataset, [key for key in self.every if self.draws.has(key, STATIC)]
+        )
         if view == "dynamic":
             self.keys = _some(self.keys, dynamic)
         self.order = SampleOrder(len(self.keys), batch, seed)
@@ -159,7 +162,7 @@ class LatentFeed:
     def batch(self, step: int, indices: Sequence[int]) -> LatentBatch:
         """The videos at `indices` of the whole batch of `step`."""
         keys = [
-            self.at_rest[self.rest_order.at(step, index)]
+            self._resting(step, index)
             if self.at_rest and self.draws.stands(step, index)
             else self.keys[self.order.at(step, index)]
             for index in indices
@@ -187,6 +190,12 @@ class LatentFeed:
                 texts=self.texts,
             )
         return self._lessons[view].batch(step, indices)
+
+    def _resting(self, step: int, index: int) -> str:
+        """One of the samples of an object, every object once an epoch: at rest all clips of one are much
+        the same, so that objects with many would crowd out the others."""
+        keys = self.at_rest[self.rest_order.at(step, index)]
+        return keys[derive_seed(self.seed, "resting", step, index) % len(keys)]
 
     def _batch(self, keys: Sequence[str], step: int, indices: Sequence[int]) -> LatentBatch:
         pairs = [
@@ -315,3 +324,12 @@ def _some(keys: list[str], share: float) -> list[str]:
     count = max(round(share * len(keys)), 1)
     chosen = set(sorted(keys, key=lambda key: derive_seed("dynamic", key))[:count])
     return [key for key in keys if key in chosen]
+
+
+def _by_object(dataset: Dataset, keys: Sequence[str]) -> list[list[str]]:
+    """`keys` of one source file together; a sample that names none is an object of its own."""
+    objects: dict[tuple[str, str], list[str]] = {}
+    for key in keys:
+        source = str(dataset.info(key).get("source") or "")
+        objects.setdefault((source, "" if source else key), []).append(key)
+    return list(objects.values())
