@@ -40,7 +40,7 @@ def in_parts(
 
 def _alone(bundle: Bundle | WholeBundle) -> Bundle:
     parts = {field.name: getattr(bundle, field.name) for field in fields(bundle)}
-    return Bundle(**{**parts, "vae": None, "encoder": None, "known": None})
+    return Bundle(**{**parts, "vae": None, "encoder": None, "known": None, "rest": None})
 
 
 def opened(path: Path) -> Bundle:

@@ -1,16 +1,17 @@
 """Put a model that was trained from packs of latents into the package, as the one for given objects.
 
 python -m tools.ship_object --model MODEL --dataset DATASET... [--set sample.temperature=0.7 ...]
-python -m tools.ship_object --set construct.nodes=200 ... [--dataset DATASET...]
+python -m tools.ship_object --set construct.nodes=200 ... [--dataset DATASET...] [--rest REST]
 
 MODEL is what benchmarks/gpu_weights.sh brings home, DATASET what the packs were made of. The words of all
 captions and pictures of the datasets go into the model's folder, in half precision, with its settings of
 [sample] and [construct] and the card tools/model-card-object.md. Of the diffusion's weights the last bits
-are zero, so that they compress: a relative error of at most 2^-9, an eighth of the wheel.
+are zero, so that they compress: a relative error of at most 2^-9, an eighth of the wheel. Of the frame
+VAE's and the encoder's more are (`LOST`).
 
-Without --model the model in the package gets these settings beside its own, the limits that its card's
-text states now and, with --dataset, what the words of its captions say of where objects stand; its other
-files stay.
+Without --model the model in the package gets these settings beside its own, what its card's text says now
+but for the figures of its training, with --dataset what the words of its captions say of where objects
+stand, with --rest the regressor of `tools.train_rest`; its other files stay.
 """
 
 from __future__ import annotations
@@ -33,16 +34,19 @@ from orster_cli.config.load import OF_MODEL, resolve
 from orster_cli.core.errors import ConfigError
 from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.reader import Dataset
-from orster_cli.diffusion.bundle import WholeBundle, load_bundle, save_bundle
+from orster_cli.diffusion.bundle import Bundle, WholeBundle, load_bundle, save_bundle
 from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
 from orster_cli.diffusion.motion_words import FramingWords
+from orster_cli.diffusion.rest_regressor import load_rest
 from orster_cli.inputs.models import SAMPLING, SHIPPED_OBJECT
 from orster_cli.training.known_data import known_data
-from tools.weights import CARD, LARGEST_FILE, LARGEST_MODEL, LICENCE, remade, toml_of
+from tools.train_rest import LOG as REST_LOG
+from tools.weights import CARD, LICENCE, checked_size, remade, toml_of
 
 LOST_BITS = 2  # of the 10 of a float16's fraction
+LOST = {"std4d": LOST_BITS, "vae": 4, "encoder": 5}  # costs the VAE 0.015 dB
 TEXT = Path(__file__).with_name("model-card-object.md")
-LIMITS = "## Limits"  # of the card: the last section, which no figure of a training fills
+FIGURES, LIMITS = "## Data", "## Limits"  # of the card: between them are figures of the training
 LOGS = "train*.jsonl"  # of the model, and train-NAME.jsonl of what was trained later
 
 
@@ -58,10 +62,12 @@ def shortened(x: Tensor, bits: int = LOST_BITS) -> Tensor:
 
 
 @torch.no_grad()
-def shorten(module: nn.Module) -> None:
-    """Round the weights of `module` as `shortened`, in place."""
-    for parameter in module.parameters():
-        parameter.copy_(shortened(parameter))
+def shorten(bundle: Bundle | WholeBundle) -> None:
+    """Round the weights of the parts of `bundle` as `shortened`, by `LOST`, in place."""
+    for name, bits in LOST.items():
+        part = getattr(bundle, name)
+        for parameter in part.parameters() if isinstance(part, nn.Module) else ():
+            parameter.copy_(shortened(parameter, bits))
 
 
 def known_of(folders: Sequence[Path], bundle: WholeBundle) -> KnownInputs:
@@ -107,10 +113,13 @@ def framing_words(datasets: Sequence[Path]) -> FramingWords | None:
 
 
 def resettle(
-    shipped: Path, settings: dict[str, dict[str, Any]], datasets: Sequence[Path] = ()
+    shipped: Path,
+    settings: dict[str, dict[str, Any]],
+    datasets: Sequence[Path] = (),
+    rest: Path | None = None,
 ) -> None:
     """The model in `shipped` with `settings` beside its own, the framing of clips of `datasets` (if any),
-    and its card with `TEXT`'s limits."""
+    the regressor in the folder `rest` (None: its own), and what its card says now."""
     made = open_artifact(shipped, kind="model")
     known = {f"construct.{name}" for name in OF_MODEL}
     for name in (f"{section}.{key}" for section, keys in settings.items() for key in keys):
@@ -128,10 +137,18 @@ def resettle(
             found = load_known(shipped)
             assert found is not None
             save_known(replace(found, framing=framing_words(datasets)), draft.dir)
-        card = (shipped / CARD).read_text("utf-8").partition(LIMITS)[0]
-        limits = "".join(TEXT.read_text("utf-8").partition(LIMITS)[1:])
-        (draft.dir / CARD).write_text(card + limits, encoding="utf-8")
+        if rest is not None:
+            bundle = replace(load_bundle(shipped), known=None, rest=load_rest(rest))
+            shorten(bundle)  # what was rounded before stays
+            save_bundle(bundle, draft.dir, torch.float16)
+            shutil.copyfile(rest / REST_LOG, draft.dir / REST_LOG)
+        said, now = (shipped / CARD).read_text("utf-8"), TEXT.read_text("utf-8")
+        trained = said[said.index(FIGURES) : said.index(LIMITS)]  # has figures of the training
+        card = now[: now.index(FIGURES)] + trained + now[now.index(LIMITS) :]
+        (draft.dir / CARD).write_text(card, encoding="utf-8")
+        size = checked_size(draft.dir)
         draft.commit(made.content, licences=list(made.manifest.licences))
+    print(f"{shipped}: {size}")
     print(f"{shipped}: was {made.manifest.id}; add that to SHIPPED_BEFORE of inputs/models.py")
 
 
@@ -140,20 +157,23 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--dataset", type=Path, nargs="+", default=[])
     parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--rest", type=Path)
     parser.add_argument("--out", type=Path, default=SHIPPED_OBJECT)
     given = parser.parse_args()
     if given.model is not None and not given.dataset:
         parser.error("--model needs --dataset")
     if given.model is None:
-        resettle(given.out, own_settings(given.set), given.dataset)
+        resettle(given.out, own_settings(given.set), given.dataset, given.rest)
         return
     made = open_artifact(given.model, kind="model")
     bundle = load_bundle(made.path).whole(str(made.path))
     bundle.known = known_of(given.dataset, bundle)
+    if given.rest is not None:
+        bundle.rest = load_rest(given.rest)
     settings = own_settings(given.set)
     objects, clips = objects_of(given.dataset)
     with remade(made, given.out, settings) as draft:
-        shorten(bundle.std4d)
+        shorten(bundle)
         save_bundle(bundle, draft.dir, torch.float16)
         (draft.dir / SAMPLING).write_text(toml_of(settings), encoding="utf-8")
         text = TEXT.read_text("utf-8").replace("{{clips}}", f"{clips:,}")
@@ -166,12 +186,10 @@ def main() -> None:
         if "{{" in text:
             sys.exit(f"{TEXT}: no value for {text.partition('{{')[2].partition('}}')[0]}")
         (draft.dir / CARD).write_text(text, encoding="utf-8")
-        sizes = [path.stat().st_size for path in draft.dir.rglob("*") if path.is_file()]
-        if max(sizes) > LARGEST_FILE or sum(sizes) > LARGEST_MODEL:
-            sys.exit(f"too large to ship: {sum(sizes):,} bytes, largest file {max(sizes):,}")
+        size = checked_size(draft.dir)
         content = {**made.content, "weights": "float16", "card": CARD}
         draft.commit(content, licences=[f"{LICENCE} (the objects it was trained on)"])
-    print(f"{given.out}: {sum(sizes) / 2**20:.1f} MiB, largest file {max(sizes) / 2**20:.1f} MiB")
+    print(f"{given.out}: {size}")
 
 
 if __name__ == "__main__":

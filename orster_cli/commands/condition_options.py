@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -65,8 +66,8 @@ class ConditionOptions:
         typer.Option(
             "--model",
             "-m",
-            help="Model: a folder, or one that orster ships: mini (the default), or mini-object (the "
-            "default for --object).",
+            help="Model: a folder, or one that orster ships: mini-object (for --object, and for texts with "
+            "words that mini does not know), or mini.",
         ),
     ] = None
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
@@ -88,11 +89,13 @@ class ConditionOptions:
             )
         return replace(self, text=" ".join(self.words), words=None)
 
-    def model_folder(self) -> Path:
-        """Of the model that is named, or of the shipped one for this condition."""
+    def model_folder(self, texts: Sequence[str] = ()) -> Path:
+        """Of the model that is named, or of the shipped one for this condition, or for `texts` instead of
+        its own."""
         from orster_cli.inputs.models import model_folder
 
-        return model_folder(self.model, with_object=self.object_ is not None)
+        own = [self.text] if self.text is not None and self.image is None else []
+        return model_folder(self.model, with_object=self.object_ is not None, texts=[*texts, *own])
 
     def folder(self, suffix: str = "", start: str | None = None) -> Path:
         """A folder's name from the text, the image, the object or the `start`, and the seed if it is not

@@ -15,8 +15,8 @@ SHOWN = (
     (
         "text",
         "From a text",
-        "The model for texts is tiny: it knows 12 objects and draws them with 64 pixels. Shapes are soft, "
-        "and thin parts blur.",
+        "The model for this text is tiny: it knows 12 objects and draws them with 64 pixels. Shapes are "
+        "soft, and thin parts blur.",
     ),
     (
         "image",

@@ -124,7 +124,7 @@ def sample_video(
     listed = [] if texts is None else read_texts(texts)
     default = condition.folder("-clip", start) if texts is None else Path(f"{texts.stem}-clips")
     named, out = out, out or default
-    model = condition.model_folder()
+    model = condition.model_folder(listed)
     flags = {**asdict(sampler), "motion": condition.motion}
     flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(
@@ -237,7 +237,7 @@ def sample_clip(
         return None
     with draft:
         sampler = sampling.sampler(stage)
-        condition = sampling.plan.condition(sampler)
+        condition = sampling.plan.condition(sampler, seed)
         made = next(sampler.sample(condition, [seed]))
         return _write(stage, draft, made, sampler, condition, sampling.plan.mesh)
 
@@ -261,7 +261,7 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
         return
     if waiting:
         sampler = sampling.sampler(stage)
-        condition = sampling.plan.condition(sampler)
+        condition = sampling.plan.condition(sampler, seed)
         by_seed = {seed: (one, draft) for seed, one, draft in waiting}
         for made in sampler.sample(condition, list(by_seed)):
             one, draft = by_seed[made.seed]

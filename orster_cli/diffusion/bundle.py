@@ -1,5 +1,5 @@
 """A whole model in one folder, laid out as a diffusers pipeline: ``unet/`` and ``std4d/`` (the
-diffusion), ``vae/``, ``encoder/``, ``scheduler/``, ``pipeline.json``, and ``known.json``.
+diffusion), ``vae/``, ``encoder/``, ``scheduler/``, ``pipeline.json``, ``known.json`` and ``rest/``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
 from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
 from orster_cli.diffusion.mini_encoder import MiniEncoder
 from orster_cli.diffusion.parametrization import Parametrization
+from orster_cli.diffusion.rest_regressor import RestRegressor, load_rest, save_rest
 from orster_cli.diffusion.schedule import NoiseSchedule
 from orster_cli.diffusion.std4d import STD4D
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
@@ -27,6 +28,7 @@ from orster_cli.geometry.orbit import FOV_DEG, RADIUS
 PIPELINE = "pipeline.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 ROLES = ("vae", "encoder", "3d", "video", "4d")
+OPTIONAL = ("known", "rest")  # parts that a whole model may lack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,8 @@ class Facts:
 
 @dataclass
 class Bundle:
-    """A model. A missing part is None; `known`: what its training showed it, where that is recorded."""
+    """A model. A missing part is None; `known`: what its training showed it, where that is recorded;
+    `rest`: makes the object at rest in one pass, in latents of `vae` from texts of `encoder`."""
 
     facts: Facts
     std4d: STD4D | None = None
@@ -58,12 +61,13 @@ class Bundle:
     encoder: ClipEncoder | MiniEncoder | None = None
     schedule: NoiseSchedule | None = None
     known: KnownInputs | None = None
+    rest: RestRegressor | None = None
 
     def whole(self, where: str) -> WholeBundle:
         """The same with every part. InputError: one is missing, or the encoder does not match the
         backbone's image branch."""
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
-        missing = [name for name, part in parts.items() if part is None and name != "known"]
+        missing = [name for name, part in parts.items() if part is None and name not in OPTIONAL]
         if missing:
             raise InputError(
                 f"{where}: a {self.facts.role} model without {', '.join(missing)}",
@@ -92,6 +96,7 @@ class WholeBundle:
     encoder: ClipEncoder | MiniEncoder
     schedule: NoiseSchedule
     known: KnownInputs | None = None
+    rest: RestRegressor | None = None
 
     def __post_init__(self) -> None:
         if self.std4d.reference_head is not None:
@@ -115,6 +120,8 @@ def save_bundle(
         write_schedule(folder, bundle.schedule)
     if bundle.known is not None:
         save_known(bundle.known, folder)
+    if bundle.rest is not None:
+        save_rest(bundle.rest, folder / "rest", dtype)
     write_facts(folder, bundle.facts)
 
 
@@ -144,7 +151,7 @@ def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
     unknown = set(value) - {f.name for f in fields(Facts)}
     if unknown or value.get("role") not in ROLES:
         raise InputError(f"{path}: unknown key or role: {sorted(unknown) or value.get('role')}")
-    has = {name: (folder / name).is_dir() for name in ("unet", "vae", "encoder")}
+    has = {name: (folder / name).is_dir() for name in ("unet", "vae", "encoder", "rest")}
     schedule = folder / SCHEDULER
     return Bundle(
         facts=Facts(**value),
@@ -155,6 +162,7 @@ def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
         if schedule.is_file()
         else None,
         known=load_known(folder),
+        rest=load_rest(folder / "rest", empty=empty) if has["rest"] else None,
     )
 
 

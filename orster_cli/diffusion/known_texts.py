@@ -178,10 +178,10 @@ def content_words(text: str) -> list[str]:
 
 def stem(word: str) -> str:
     """`word` without its English inflection: "jumps", "jumped" and "jumping" are one word. It is only
-    compared: "biting" and "bites" become "bit"."""
+    compared: "biting" and "bites" become "bit", "zombie" and "zombies" "zombi"."""
     for ending, instead in (
-        ("ies", "y"),
-        ("ied", "y"),
+        ("ies", "i"),
+        ("ied", "i"),
         ("ing", ""),
         ("ed", ""),
         ("es", ""),
@@ -190,8 +190,14 @@ def stem(word: str) -> str:
         root = word.removesuffix(ending)
         if root != word and len(root) > 2 and any(letter in _VOWELS for letter in root):
             doubled = ending in ("ing", "ed") and root[-1] == root[-2] and root[-1] not in "ls"
-            return (root[:-1] if doubled else root + instead).removesuffix("e")
-    return word.removesuffix("e") if len(word) > 3 else word
+            return _without_end(root[:-1] if doubled else root + instead)
+    return _without_end(word) if len(word) > 3 else word
+
+
+def _without_end(root: str) -> str:
+    """`root` without a last e, and with i for y: "carry" as what is left of "carries"."""
+    shorter = root.removesuffix("e")
+    return shorter[:-1] + "i" if len(shorter) > 3 and shorter.endswith("y") else shorter
 
 
 def _told_apart(texts: list[str]) -> tuple[list[str], list[str]]:

@@ -1,12 +1,12 @@
 """What is accepted where a model is meant, and what it counts as in a manifest.
 
 A model artifact, a folder as diffusers writes them, or a model that comes with the package: "mini", and
-"mini-object", which animates objects that it is given.
+"mini-object", which animates objects that it is given or makes of a text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from orster_cli.artifacts.manifest import MANIFEST, InputFile, Parent, read_mani
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.core.names import did_you_mean
+from orster_cli.diffusion.known_texts import read_known_texts
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ NAMED = {MINI: SHIPPED, MINI_OBJECT: SHIPPED_OBJECT}
 SHIPPED_BEFORE = {
     MINI: ("3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",),
     MINI_OBJECT: (
+        "dd871063f0bc1f591ce51f8b8740c12bad717620ec2e5a3638c0f6ef9fb98065",
         "50c2ba0110288be144d8aa0123f7c1b4bf8c4644784142509182ee95843c7534",
         "bfff1214b5fa3cbf4cfa1215f6396ce0a37f2cc3fbf4722248ffb80b4e428c09",
         "720e9520e822026dd0af725062fa65be9954582848f0591ab535717c86c527a1",
@@ -68,14 +70,25 @@ TEACHERS = {
 }
 
 
-def model_folder(name: str | Path | None, *, with_object: bool = False) -> Path:
+def model_folder(
+    name: str | Path | None, *, with_object: bool = False, texts: Sequence[str] = ()
+) -> Path:
     """The folder that `name` means: the name of a shipped model, unless a folder of this name exists. None:
-    the shipped model, that for given objects if the condition is `with_object`."""
+    the shipped model, that for given objects if the condition is `with_object`, or if one of the `texts`
+    that are the whole condition has words that the other does not know."""
     if name is None:
-        return SHIPPED_OBJECT if with_object else SHIPPED
+        return SHIPPED_OBJECT if with_object or any(map(_beyond_mini, texts)) else SHIPPED
     if str(name) in NAMED and not Path(name).exists():
         return NAMED[str(name)]
     return Path(name)
+
+
+def _beyond_mini(text: str) -> bool:
+    """Whether `text` has words that `mini` does not know, and `mini-object` knows no fewer."""
+    small = read_known_texts(SHIPPED) if SHIPPED.is_dir() else None
+    unknown = [] if small is None else small.unknown(text)
+    large = read_known_texts(SHIPPED_OBJECT) if unknown and SHIPPED_OBJECT.is_dir() else None
+    return large is not None and len(large.unknown(text)) <= len(unknown)
 
 
 def name_of_model(folder: Path) -> str:
@@ -125,10 +138,12 @@ def settings_of_clips(model: Path | None, clips: Iterable[str | Path]) -> Path |
     return None if chosen is None else sampling_of(chosen)
 
 
-def open_model_or_default(path: Path | None, *, with_object: bool = False) -> OpenedModel:
-    """`open_model`, or the model that comes with the package (`with_object`: as for `model_folder`).
-    MissingResourceError: it has none."""
-    folder = model_folder(path, with_object=with_object)
+def open_model_or_default(
+    path: Path | None, *, with_object: bool = False, texts: Sequence[str] = ()
+) -> OpenedModel:
+    """`open_model`, or the model that comes with the package (`with_object`, `texts`: as for
+    `model_folder`). MissingResourceError: it has none."""
+    folder = model_folder(path, with_object=with_object, texts=texts)
     if folder in NAMED.values() and not folder.is_dir():
         raise MissingResourceError(
             "this release of orster brings no model of its own",

@@ -9,17 +9,25 @@ from pathlib import Path
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.marks import split_mark
 from orster_cli.core.names import as_text, printable, slug
-from orster_cli.diffusion.known_texts import content_words, read_known_texts, words_of
+from orster_cli.diffusion.known_texts import content_words, listed, read_known_texts, words_of
+from orster_cli.diffusion.subjects import read_subjects, subject_of
 
 CODE = "E-PROMPT"
+MOST_SUBJECTS = 24  # that are listed
 TEXTS_MAX_BYTES = 1 << 26  # a million prompts
 
 
 def check_prompt(
-    text: str, model: Path, *, anyway: bool = False, with_picture: bool = False
+    text: str,
+    model: Path,
+    *,
+    anyway: bool = False,
+    with_picture: bool = False,
+    with_start: bool = False,
 ) -> None:
     """InputError: `text` is not UTF-8, has no words or, unless `anyway` or an image or object is given with
-    it (`with_picture`), none that the model in the folder `model` knows."""
+    it (`with_picture`), none that the model in the folder `model` knows, or names none of the subjects of
+    which that makes objects at rest. `with_start`: something else says what the object is."""
     if any(0xD800 <= ord(c) <= 0xDFFF for c in text):  # bytes of the command line that are no text
         raise InputError(
             f"the text is not UTF-8: {as_text(text)[:80]!r}",
@@ -39,12 +47,29 @@ def check_prompt(
         return
     words = content_words(text)
     if len(known.unknown(text)) < len(words):
+        if not with_start:
+            _check_subject(text, model)
         return
     alike = dict.fromkeys(one for word in words for one in known.spelled_alike(word, 1))
     near = f" (did you mean {', '.join(map(repr, alike))}?)" if alike else ""
     raise InputError(
         f"the model {model.name} knows no word of {printable(text)[:200]!r}{near}",
         hint=f"it knows {known.summary()}; to sample nevertheless: --anyway",
+        code=CODE,
+    )
+
+
+def _check_subject(text: str, model: Path) -> None:
+    """InputError: the model in the folder `model` makes objects at rest of texts, and `text` names none."""
+    subjects = read_subjects(model)
+    if subjects is None or subject_of(text, subjects) is not None:
+        return
+    shortest = dict.fromkeys(min(phrases, key=len) for phrases in subjects)
+    raise InputError(
+        f"the model {model.name} cannot make {printable(text)[:200]!r}: it names nothing that the model "
+        "was trained on",
+        hint=f"it knows {listed(shortest, MOST_SUBJECTS)}; anything else moves if it is given (--object "
+        "FILE.glb); to sample nevertheless: --anyway",
         code=CODE,
     )
 

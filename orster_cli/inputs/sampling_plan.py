@@ -23,9 +23,11 @@ from orster_cli.inputs.prompts import check_prompt
 from orster_cli.inputs.starts import OpenedStart, open_start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
-    from orster_cli.core.types import Cameras
+    from orster_cli.core.types import Cameras, OrbitClip
     from orster_cli.diffusion.encoded import Encoder
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
@@ -95,23 +97,24 @@ class SamplingPlan:
             )
         return Sampler(bundle, cfg, device=choose_device(device), reporter=reporter)
 
-    def condition(self, sampler: Sampler) -> SampleRequest:
+    def condition(self, sampler: Sampler, seed: int = 0) -> SampleRequest:
         """The text, image or static object, read; warns of what is unlike all that the model was trained
-        on. InputError: it cannot be read, or shows nothing."""
-        request = self._request(sampler)
+        on. Of several objects that the text may mean, `seed` chooses one. InputError: it cannot be read, or
+        shows nothing."""
+        request = self._request(sampler, seed)
         self._compare(request, sampler)
         return request
 
-    def _request(self, sampler: Sampler) -> SampleRequest:
+    def _request(self, sampler: Sampler, seed: int) -> SampleRequest:
         from orster_cli.sampling.sample_clips import cameras_for
 
         cameras = cameras_for(sampler.bundle.facts, sampler.cfg)
         if self.start is None:
-            return self._asked(sampler, cameras)
+            return self._asked(sampler, cameras, seed)
         if self.start.clip is not None:
             _warn_of_own_cameras(sampler.cfg, sampler.reporter)
         cameras = self.start.cameras(cameras)
-        request = self._asked(sampler, cameras)
+        request = self._asked(sampler, cameras, seed)
         if sampler.goes_through_rest(request):
             # the object at rest is known, or not at all: it is not sampled, which would give another one
             rest = self.start.at_rest(cameras)
@@ -126,44 +129,86 @@ class SamplingPlan:
         begin = self.start.orbit(cameras if request.sees is None else request.sees)
         return replace(request, start=begin, strength=sampler.cfg.strength)
 
-    def _asked(self, sampler: Sampler, cameras: Cameras) -> SampleRequest:
+    def _asked(self, sampler: Sampler, cameras: Cameras, seed: int) -> SampleRequest:
         """The condition, without what sampling starts from."""
         from orster_cli.io.images import read_image
+        from orster_cli.sampling.objects import open_object
+        from orster_cli.sampling.rest_orbits import regressed_object
         from orster_cli.sampling.sample_clips import SampleRequest
 
-        if self.image is not None:
-            return SampleRequest(text=self.text, image=read_image(self.image))
         if isinstance(self.static_object, Path):
-            import torch
-
-            from orster_cli.sampling.objects import framed, open_object
-
             render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
-            sees = cameras
-            if self.start is None or self.start.clip is None:
-                sees = framed(render, cameras, sampler.framing_of(self.text))
-            if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
-                sampler.reporter.note(
-                    "the object is shown with room for what the text's words do (sample.framing)"
-                )
-            return SampleRequest(
-                text=self.text,
-                object_orbit=render(sees),
-                object_views=render(sees.resized(side, side)),
-                sees=None if sees is cameras else sees,
-            )
+            return self._shown(sampler, cameras, render, side)
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
-        return SampleRequest(text=self.text)
+        image = None if self.image is None else read_image(self.image)
+        if not self._regresses(sampler):
+            return SampleRequest(text=self.text, image=image)
+        subject = self._subject(sampler, seed)
+        render = regressed_object(sampler.bundle, cameras, text=subject, view=image)
+        return self._shown(sampler, cameras, render, cameras.width)
+
+    def _shown(
+        self,
+        sampler: Sampler,
+        cameras: Cameras,
+        render: Callable[[Cameras], OrbitClip],
+        side: int,
+    ) -> SampleRequest:
+        """The object at rest that `render` shows, where the text's words have it, and in `side` pixels."""
+        import torch
+
+        from orster_cli.sampling.objects import framed
+        from orster_cli.sampling.sample_clips import SampleRequest
+
+        sees = cameras
+        if self.start is None or self.start.clip is None:
+            sees = framed(render, cameras, sampler.framing_of(self.text))
+        if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
+            sampler.reporter.note(
+                "the object is shown with room for what the text's words do (sample.framing)"
+            )
+        return SampleRequest(
+            text=self.text,
+            object_orbit=render(sees),
+            object_views=render(sees.resized(side, side)),
+            sees=None if sees is cameras else sees,
+        )
+
+    def _regresses(self, sampler: Sampler) -> bool:
+        """Whether the object at rest is made in one pass by the model's regressor."""
+        rest = sampler.bundle.rest
+        reads = rest is not None and (self.image is None or rest.config.views)
+        return reads and self.start is None and sampler.cfg.through_rest != "off"
+
+    def _subject(self, sampler: Sampler, seed: int) -> str | None:
+        """What the regressor is told to make: the subject that the text names, as the model knows it, or
+        the text where it names none; None where a picture shows it."""
+        from orster_cli.diffusion.subjects import subject_of
+
+        assert sampler.bundle.rest is not None
+        subjects = sampler.bundle.rest.config.subjects
+        found = None if self.text is None else subject_of(self.text, subjects)
+        if found is None:
+            return self.text if self.image is None else None
+        every = [found.phrase, *found.others]
+        phrase = every[seed % len(every)]
+        if self.image is None:
+            more = f", one of {len(every)} that the text may mean (--seed)" if found.others else ""
+            sampler.reporter.info(f"the object is {phrase}{more}")
+        return phrase
 
     def _compare(self, request: SampleRequest, sampler: Sampler) -> None:
         """Warn of unknown words, and of a picture that is far from all known ones."""
         from orster_cli.core.frames import at_resolution
         from orster_cli.diffusion.mini_encoder import LENGTH, MiniEncoder
         from orster_cli.inputs.pictures import check_picture, warn_far
-        from orster_cli.io.images import square
+        from orster_cli.io.images import read_image, square
 
+        # an object that the model makes itself is not given
+        others = self.static_object is not None or self.start is not None
+        given = others and request.object_orbit is not None
         bundle, reporter = sampler.bundle, sampler.reporter
         known, encoder = bundle.known, bundle.encoder
         if request.text is not None:
@@ -171,35 +216,34 @@ class SamplingPlan:
             if isinstance(encoder, MiniEncoder) and count > LENGTH:
                 reporter.warn(f"the model reads the first {LENGTH} of the text's {count} words")
             if known is not None and known.texts is not None:
-                self._say_unknown(known.texts, request, encoder, reporter)
+                self._say_unknown(known.texts, encoder, reporter, given=given)
             if sampler.cfg.motion is None and sampler.words_motion(request.text) is not None:
                 strength = sampler.motion_of(request.text)
                 reporter.note(
                     f"motion {strength:.3f}, as the text's words suggest (--motion sets it)"
                 )
         resolution, picture = bundle.facts.resolution, None
-        if request.object_orbit is not None:
+        if given:
+            assert request.object_orbit is not None
             picture = at_resolution(request.object_orbit, resolution)[0]
             check_picture(picture, "the object", reporter, anyway=self.anyway)
-        elif request.image is not None:
-            picture = square(request.image, resolution)
+        elif self.image is not None:
+            picture = square(read_image(self.image), resolution)
         if picture is not None and known is not None and known.images is not None:
             where = "the object" if self.image is None else self.image.name
-            follows = request.object_orbit is not None and bundle.std4d.config.reference_mask
+            follows = given and bundle.std4d.config.reference_mask
             warn_far(picture, where, known.images, encoder, reporter, follows=follows)
 
-    @staticmethod
     def _say_unknown(
-        texts: KnownTexts, request: SampleRequest, encoder: Encoder, reporter: Reporter
+        self, texts: KnownTexts, encoder: Encoder, reporter: Reporter, *, given: bool
     ) -> None:
         """A warning of the text's unknown words. Of an object that is given the text need not tell what it
         is, but what it does."""
         from orster_cli.diffusion.known_inputs import unknown_words
 
-        assert request.text is not None
-        sentence = unknown_words(texts, request.text, encoder)
-        given = request.object_orbit is not None
-        if given and texts.actions and not texts.has_action(request.text):
+        assert self.text is not None
+        sentence = unknown_words(texts, self.text, encoder)
+        if given and texts.actions and not texts.has_action(self.text):
             known = listed(texts.actions, MOST_ACTIONS)
             sentence = f"{sentence or 'the text names no action'}; actions that it knows: {known}"
         elif given and sentence is not None:
@@ -236,7 +280,8 @@ def plan_sampling(
         reporter.note(NO_TEXT)
     if text is not None:
         pictured = image is not None or static_object is not None
-        check_prompt(text, model.path, anyway=anyway, with_picture=pictured)
+        begun = start is not None
+        check_prompt(text, model.path, anyway=anyway, with_picture=pictured, with_start=begun)
     if image is not None:
         _check_image(image, reporter, anyway)
     found: Path | OpenedClip | None = None

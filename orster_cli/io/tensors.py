@@ -24,7 +24,9 @@ from orster_cli.core.limits import SAFETENSORS_MAX_HEADER_BYTES
 from orster_cli.core.strict_json import parse_json
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}(/[A-Za-z0-9_.-]{1,200})*")
-_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
+_TYPES = (
+    torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.int8,
+)  # fmt: skip
 # safetensors' dtype names in its layout order, widest first
 _KINDS = {
     torch.int64: "I64", torch.float64: "F64", torch.float32: "F32", torch.int32: "I32",

@@ -93,9 +93,9 @@ class LatentFeed:
 
     `dynamic`: share of samples, the same for every stage and seed, whose dynamic orbit may be used;
     `still`: share of videos of the static object, at motion 0, of all samples, each object as often as
-    another; `still_camera`: as `OrbitDraws`; `pictures`: number of ground-truth frames per video. `store`: the latents in memory;
-    `texts`: encodes captions; `drop_who`, `drop_what`: probabilities that a factor of a caption is
-    dropped; `exchange`: share of videos with other `Sources`."""
+    another; `still_camera`: as `OrbitDraws`; `pictures`: number of ground-truth frames per video. `store`:
+    the latents in memory; `texts`: encodes captions; `drop_who`, `drop_what`: probabilities that a factor
+    of a caption is dropped; `exchange`: share of videos with other `Sources`."""
 
     def __init__(
         self,

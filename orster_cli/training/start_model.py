@@ -31,6 +31,7 @@ def start_or_new(
         encoder=models.encoder or start.encoder,
         schedule=start.schedule,
         known=start.known.without_images() if start.known and models.encoder else start.known,
+        rest=None if models.vae or models.encoder else start.rest,  # of these latents and texts
     )
     return parts.whole("the model to start from")
 

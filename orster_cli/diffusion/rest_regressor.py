@@ -1,0 +1,166 @@
+"""The object at rest in one pass: a network that regresses the latents of its orbit from a text or from one
+view of it, frame by frame, as feed-forward reconstruction does (LRM, Hong et al. 2023, arXiv 2311.04400).
+
+It gives the mean of what its training showed for that text: sharp where the text names one object, blurred
+where it names several. B videos, T frames, C latent channels, h w latent pixels, D text width, P pooled
+width, W width, K harmonics.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.strict_json import read_object
+from orster_cli.diffusion.encoded import Encoded
+from orster_cli.diffusion.subjects import subjects_in
+from orster_cli.io.sharded import read_sharded, write_sharded
+from orster_cli.io.tensors import fill_module, without_weights
+
+STEM, CONFIG = "model", "config.json"
+LARGEST = 1 << 14  # of any size
+MOST, FACTOR = 127, ".factor"
+FORMAT, VERSION = "orster-rest-regressor", 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestConfig:
+    """Sizes. `channels`, `side`: of the latents, which are square; `text`, `pooled`: widths of the
+    encoder's tokens and pooled vector; `last`: of the features that the latents are read from, more than
+    `width`, or the pictures of all objects would have to lie in a space of so few dimensions. `views`: it
+    also reads first views. `subjects`: phrases of each object that it was trained on, the fullest first."""
+
+    channels: int
+    side: int
+    text: int
+    pooled: int
+    width: int = 256
+    blocks: int = 3
+    last: int = 512
+    harmonics: int = 8
+    views: bool = False
+    subjects: tuple[tuple[str, ...], ...] = ()
+
+
+class RestRegressor(nn.Module):
+    """`mean`, `deviation` [C h w]: of the latents that it was trained on, and `text_mean`,
+    `text_deviation` [2D+P] of the texts' features, by which inputs are whitened."""
+
+    def __init__(self, config: RestConfig) -> None:
+        super().__init__()
+        self.config = config
+        numbers, width = config.channels * config.side**2, config.width
+        features = 2 * config.text + config.pooled
+        angles = 2 * (2 * config.harmonics + 1)
+        self.text_in = nn.Linear(features, width)
+        self.view_in = nn.Linear(numbers, width, bias=False) if config.views else None
+        self.blocks = nn.ModuleList(_Block(width, angles) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(width)
+        self.last = nn.Linear(width, config.last)
+        self.out = nn.Linear(config.last, numbers)
+        for name, size in (("", numbers), ("text_", features)):
+            self.register_buffer(f"{name}mean", torch.zeros(size))
+            self.register_buffer(f"{name}deviation", torch.ones(size))
+
+    def forward(self, azimuths: Tensor, text: Encoded | None, view: Tensor | None = None) -> Tensor:
+        """Latents [B,C,T,h,w] at `azimuths` [B,T] in degrees: those of the world where there is only a
+        `text`, those from the camera of the first `view` [B,C,h,w] where there is one."""
+        if text is None and view is None:
+            raise ValueError("a text, a view or both")
+        if view is not None and self.view_in is None:
+            raise ValueError("it reads no views")
+        config = self.config
+        h = self.text_in.bias.expand(len(azimuths), -1)
+        if text is not None:
+            h = self.text_in(self.read(text))
+        if view is not None and self.view_in is not None:
+            h = h + self.view_in((view.flatten(1) - self.mean) / self.deviation)
+        angles = harmonics(azimuths, config.harmonics)
+        none = torch.zeros_like(angles)
+        angles = torch.cat([angles, none] if view is None else [none, angles], dim=-1)
+        frames = h[:, None].expand(-1, azimuths.shape[1], -1)
+        for block in self.blocks:
+            frames = block(frames, angles)
+        out = self.mean + self.out(F.gelu(self.last(self.norm(frames))))
+        shape = (config.channels, config.side, config.side)
+        return out.unflatten(-1, shape).transpose(1, 2)
+
+    def read(self, text: Encoded) -> Tensor:
+        """Features [B,2D+P] of texts: the pooled vector, and mean and deviation of the tokens."""
+        tokens = text.tokens
+        read = torch.cat([text.pooled, tokens.mean(dim=1), tokens.std(dim=1)], dim=-1)
+        return (read - self.text_mean) / self.text_deviation
+
+
+class _Block(nn.Module):
+    """A residual layer whose inner features are scaled and shifted by the angles (FiLM, Perez et al.
+    2018)."""
+
+    def __init__(self, width: int, angles: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.film = nn.Linear(angles, 2 * width)
+        self.inner, self.out = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
+        scale, shift = self.film(angles).chunk(2, dim=-1)
+        return x + self.out(F.gelu(self.inner(self.norm(x) * (1 + scale) + shift)))
+
+
+def harmonics(degrees: Tensor, count: int) -> Tensor:
+    """[...,2 K + 1]: cosines and sines of multiples of angles [...]."""
+    angles = torch.deg2rad(degrees)[..., None] * torch.arange(count + 1, device=degrees.device)
+    return torch.cat([angles.cos(), angles[..., 1:].sin()], dim=-1)
+
+
+def save_rest(rest: RestRegressor, folder: Path, dtype: torch.dtype | None = None) -> None:
+    """Into `folder`, weights in `dtype` (None: unchanged); with float16 matrices are whole numbers from
+    -127 to 127, with a factor for each row, which is half as large and as near."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name, value in rest.state_dict().items():
+        if dtype == torch.float16 and value.ndim == 2:
+            factor = value.abs().amax(dim=1, keepdim=True).clamp_min(1e-8) / MOST
+            tensors[name] = (value / factor).round().to(torch.int8)
+            tensors[name + FACTOR] = factor.float()
+        else:
+            tensors[name] = value.to(dtype or value.dtype)
+    write_sharded(folder, STEM, tensors)
+    value = {"format": FORMAT, "version": VERSION, **asdict(rest.config)}
+    (folder / CONFIG).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
+    """What `save_rest` wrote, in float32, in evaluation mode; `empty`: on the meta device, without weights.
+    InputError."""
+    path = folder / CONFIG
+    value = read_object(path)
+    subjects, views = subjects_in(value, path), value.pop("views", None)
+    del value["subjects"]
+    sizes = {field.name for field in fields(RestConfig)} - {"subjects", "views"}
+    if value.pop("format", None) != FORMAT or value.pop("version", None) != VERSION:
+        raise InputError(f"{path}: expected {FORMAT} version {VERSION}")
+    if set(value) != sizes or not all(type(n) is int and 0 < n <= LARGEST for n in value.values()):
+        raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: {sorted(sizes)}")
+    if type(views) is not bool:
+        raise InputError(f"{path}: expected views, true or false")
+    config = RestConfig(**value, views=views, subjects=subjects)
+    with without_weights():
+        rest = RestRegressor(config)
+    if not empty:
+        tensors = read_sharded(folder, STEM)
+        for name in [name for name in tensors if name.endswith(FACTOR)]:
+            whole, factor = tensors.get(name.removesuffix(FACTOR)), tensors.pop(name)
+            if whole is None or whole.ndim != 2 or factor.shape != (len(whole), 1):
+                raise InputError(f"{folder}: {name} fits no matrix")
+            tensors[name.removesuffix(FACTOR)] = whole.float() * factor
+        fill_module(rest, tensors, where=str(folder))
+    return rest.eval()

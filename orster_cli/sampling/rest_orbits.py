@@ -1,0 +1,73 @@
+"""The object at rest that a model regresses from a text or from one view, seen by cameras as an object
+that is given would be. T frames, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orster_cli.core.errors import ConfigError
+from orster_cli.core.types import Cameras, OrbitClip
+from orster_cli.diffusion.bundle import WholeBundle
+from orster_cli.geometry.orbit import orbit_cameras, orbit_of
+from orster_cli.io.images import square
+
+LEVEL = 0.5  # degrees of elevation that make no difference
+
+
+@torch.no_grad()
+def regressed_object(
+    bundle: WholeBundle, cameras: Cameras, *, text: str | None, view: Tensor | None
+) -> Callable[[Cameras], OrbitClip]:
+    """What shows the object that `bundle.rest` makes of a `text`, of the first `view` [3,H,W] or of both,
+    by cameras that look the same ways as `cameras`. ConfigError: these look from an elevation that it was
+    not trained on."""
+    assert bundle.rest is not None
+    facts = bundle.facts
+    elevation, _, _ = orbit_of(cameras)
+    if abs(elevation - facts.elevation) > LEVEL:
+        raise ConfigError(
+            f"sample.elevation {elevation:.0f}: the object at rest is made for {facts.elevation:.0f} only",
+            hint="leave the elevation out, or give an object (--object), which has all sides",
+        )
+    side, device = facts.resolution, next(bundle.rest.parameters()).device
+    azimuths, latents = cameras.azimuths, None
+    trained = orbit_cameras(
+        azimuths, elevation=facts.elevation, radius=facts.radius, fov_deg=facts.fov,
+        width=side, height=side,
+    )  # fmt: skip
+    if view is not None:
+        latents = bundle.vae.encode(square(view, side)[None].to(device))
+        azimuths = azimuths - azimuths[0]
+    encoded = None if text is None else bundle.encoder.text([text])
+    made = bundle.rest(azimuths.float()[None].to(device), encoded, latents)[0].transpose(0, 1)
+    frames = bundle.vae.decode(made).float().clamp(0, 1).cpu()
+    return partial(
+        seen_from, OrbitClip(frames=frames, cameras=trained, times=torch.zeros(len(cameras)))
+    )
+
+
+def seen_from(orbit: OrbitClip, cameras: Cameras) -> OrbitClip:
+    """The frames of an `orbit` on white as `cameras` would see them that look the same ways from
+    elsewhere, the object taken for flat, at the depth of the world's origin: moved and scaled."""
+    own, n = orbit.cameras, len(cameras)
+    (x0, y0, depth), (x1, y1, farther) = own.w2c[:, :3, 3].T, cameras.w2c[:, :3, 3].T
+    (fx, fy), (gx, gy) = _focal(own), _focal(cameras)
+    theta = torch.zeros(n, 2, 3, dtype=torch.float64)
+    theta[:, 0, 0] = (fx / gx) * farther / depth
+    theta[:, 1, 1] = (fy / gy) * farther / depth
+    theta[:, 0, 2], theta[:, 1, 2] = fx * (x0 - x1) / depth, fy * (y0 - y1) / depth
+    size = [n, 3, cameras.height, cameras.width]
+    grid = F.affine_grid(theta.float(), size, align_corners=False)
+    dark = F.grid_sample(1 - orbit.over(), grid, mode="bilinear", align_corners=False)
+    return OrbitClip(frames=1 - dark, cameras=cameras, times=orbit.times)
+
+
+def _focal(cameras: Cameras) -> tuple[Tensor, Tensor]:
+    """Focal lengths [T] in half widths and half heights of the picture."""
+    return 2 * cameras.K[:, 0, 0] / cameras.width, 2 * cameras.K[:, 1, 1] / cameras.height

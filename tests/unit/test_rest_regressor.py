@@ -1,0 +1,279 @@
+"""The object at rest that a text names: which one it is, and that it is seen as one that is given is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orster_cli.commands.condition_options import ConditionOptions
+from orster_cli.config.sample import SampleConfig
+from orster_cli.core.errors import ConfigError, InputError
+from orster_cli.core.frames import resize
+from orster_cli.core.reporting import Silent
+from orster_cli.diffusion.bundle import Bundle, WholeBundle, load_bundle, save_bundle
+from orster_cli.diffusion.known_inputs import KnownInputs
+from orster_cli.diffusion.known_texts import KnownTexts
+from orster_cli.diffusion.mini_encoder import new_mini
+from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor
+from orster_cli.diffusion.subjects import subject_of
+from orster_cli.geometry.similarity import Similarity
+from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT, OpenedModel, model_folder
+from orster_cli.inputs.prompts import check_prompt
+from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.sampling.objects import open_object
+from orster_cli.sampling.rest_orbits import regressed_object, seen_from
+from orster_cli.sampling.sample_clips import Sampler, cameras_for
+from orster_cli.training.prepared import Models
+from orster_cli.training.start_model import start_or_new
+from tests.helpers.constructing import CREATURE
+from tests.helpers.training import CFG, SIDE, bundle, merged, tiny_vae
+from tools.train_rest import AZIMUTHS, Objects, RestTraining, quietest
+
+CPU = torch.device("cpu")
+SUBJECTS = (
+    ("a green frog", "a frog"),
+    ("a green mech piloted by a frog", "a green mech", "a mech"),
+    ("a blocky green zombie in purple shorts", "a zombie"),
+    ("a headless zombie with bare ribs", "a zombie"),
+    ("a gray robot walking on two legs", "a robot"),
+    ("a man in a black suit holding a pistol", "a man"),
+)
+WIDTH = 12  # of the tiny encoder's
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("a frog jumping", "a green frog"),
+        ("the mech jumps", "a green mech piloted by a frog"),
+        ("a zombie walking on two legs", "a blocky green zombie in purple shorts"),
+        ("two headless zombies dancing", "a headless zombie with bare ribs"),
+        ("a man with a pistol running", "a man in a black suit holding a pistol"),
+        ("a walking robot", "a gray robot walking on two legs"),
+        ("robot", "a gray robot walking on two legs"),
+        ("a person waving", "a man in a black suit holding a pistol"),
+    ],
+)
+def test_a_text_names_the_subject_that_its_noun_and_its_words_fit_best(
+    text: str, phrase: str
+) -> None:
+    found = subject_of(text, SUBJECTS)
+    assert found is not None
+    assert found.phrase == phrase
+
+
+def test_what_a_text_may_mean_as_well_is_told_and_what_it_does_not_name_is_none() -> None:
+    found = subject_of("a zombie dancing", SUBJECTS)
+    assert found is not None
+    assert found.others == ("a headless zombie with bare ribs",)
+    for text in ("a teapot dancing", "a green teapot", "walking", "", "two legs"):
+        assert subject_of(text, SUBJECTS) is None
+    assert subject_of("a frog", ()) is None
+
+
+def regressor(**changes: object) -> RestRegressor:
+    sizes = {"channels": 4, "side": SIDE // 2, "text": WIDTH, "pooled": WIDTH, "width": 48}
+    torch.manual_seed(0)
+    config = RestConfig(**{**sizes, "blocks": 2, "last": 96, "subjects": SUBJECTS, **changes})  # type: ignore[arg-type]
+    return RestRegressor(config).eval()
+
+
+@pytest.fixture(scope="module")
+def taught() -> tuple[WholeBundle, Objects]:
+    """A regressor that was taught six objects of smooth colours, of texts and of views."""
+    made = merged("4d")
+    draw = torch.Generator().manual_seed(0)
+    angles = torch.linspace(0, 2 * torch.pi, AZIMUTHS + 1)[:-1].view(-1, 1, 1, 1)
+    shape = (1, 4, SIDE // 2, SIDE // 2)
+
+    def orbit() -> torch.Tensor:
+        one, two, three = (torch.randn(shape, generator=draw) for _ in range(3))
+        return one + two * angles.cos() + three * angles.sin()
+
+    latents = torch.stack([orbit() for _ in SUBJECTS])
+    # in a mirror the orbit goes the other way round
+    mirrored = latents.flip(-1)
+    objects = Objects(latents, mirrored, list(SUBJECTS))
+    rest = regressor(views=True)
+    training = RestTraining(rest.train(), objects, made, seed=0)
+    optimizer = torch.optim.AdamW(rest.parameters(), lr=3e-3)
+    for _ in range(150):
+        loss = training.loss()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return replace(made, rest=rest.eval()), objects
+
+
+@torch.no_grad()
+def test_texts_and_views_give_their_own_object_from_all_sides(
+    taught: tuple[WholeBundle, Objects],
+) -> None:
+    made, objects = taught
+    assert made.rest is not None
+    sides = torch.arange(0, AZIMUTHS, 4)
+    degrees = (sides * (360 / AZIMUTHS))[None].expand(len(SUBJECTS), -1)
+    texts = made.encoder.text([phrases[0] for phrases in SUBJECTS])
+    of_texts = made.rest(degrees, texts).transpose(1, 2)
+    first = 5
+    turned = degrees - first * (360 / AZIMUTHS)
+    of_views = made.rest(turned, None, objects.latents[:, first]).transpose(1, 2)
+    true = objects.latents[:, sides]
+    for found in (of_texts, of_views):
+        error = (found[:, None] - true[None]).square().flatten(2).mean(dim=2)  # [object, truth]
+        assert error.argmin(dim=1).tolist() == list(range(len(SUBJECTS)))
+        others = error[~torch.eye(len(SUBJECTS), dtype=torch.bool)]
+        assert float(error.diag().mean()) < 0.25 * float(others.mean())
+    # and it turns: the orbit begun half a turn later is nearest to the true one turned by half
+    later = made.rest(degrees + 180, texts).transpose(1, 2)
+    assert float((later - true.roll(4, dims=1)).square().mean()) < 0.5 * float(
+        (later - true).square().mean()
+    )
+
+
+def test_seen_from_elsewhere_it_is_what_moved_cameras_see() -> None:
+    """Of a real object, which is not flat: nearer to its true pictures by far than where it was."""
+    render = open_object(CREATURE)
+    usual = cameras_for(merged("4d").facts, SampleConfig()).resized(64, 64)
+    orbit = render(usual)
+    for framing in (
+        Similarity(scale=1.25, center=(0.0, 0.15, 0.05)),
+        Similarity(scale=0.95, center=(-0.2, 0.0, 0.1)),
+    ):
+        cameras = framing.cameras(usual)
+        true, made = render(cameras).over(), seen_from(orbit, cameras).over()
+        error, was = (made - true).square().mean(), (orbit.over() - true).square().mean()
+        assert float(error) < 0.2 * float(was)
+    same = seen_from(orbit, usual.resized(32, 32))
+    assert same.frames.shape[-2:] == (32, 32)
+    torch.testing.assert_close(seen_from(orbit, usual).frames, orbit.over(), atol=1e-4, rtol=0)
+
+
+def test_from_twice_as_far_it_is_half_as_large(taught: tuple[WholeBundle, Objects]) -> None:
+    made, _ = taught
+    usual = cameras_for(made.facts, SampleConfig())
+    far = cameras_for(made.facts, SampleConfig(radius=2 * made.facts.radius))
+    show = regressed_object(made, far, text="a green frog", view=None)
+    near = show(usual).over()
+    small = show(far).over()
+    inner = slice(SIDE // 4, SIDE - SIDE // 4)
+    half = resize(near, SIDE // 2, SIDE // 2)
+    assert float((small[..., inner, inner] - half).abs().mean()) < 0.03
+    assert float(small[..., 0, :].min()) == 1  # white around it
+
+
+def plan_of(text: str | None, **changes: object) -> SamplingPlan:
+    settings = {"image": None, "static_object": None, "object_name": "", **changes}
+    return SamplingPlan(model=OpenedModel(Path("tiny")), text=text, **settings)  # type: ignore[arg-type]
+
+
+def sampler_of(made: WholeBundle, **settings: object) -> Sampler:
+    cfg = SampleConfig(steps=1, **settings)  # type: ignore[arg-type]
+    return Sampler(made, cfg, device=CPU, reporter=Silent())
+
+
+def test_a_text_is_sampled_as_if_its_object_were_given(taught: tuple[WholeBundle, Objects]) -> None:
+    made, _ = taught
+    sampler = sampler_of(made)
+    seen = {seed: plan_of("a zombie dancing").condition(sampler, seed) for seed in range(3)}
+    cameras = cameras_for(made.facts, sampler.cfg)
+    for seed, phrase in enumerate(("SUBJECTS 2", "SUBJECTS 3", "SUBJECTS 2")):
+        subject = SUBJECTS[int(phrase[-1])][0]
+        own = regressed_object(made, cameras, text=subject, view=None)(cameras)
+        orbit = seen[seed].object_orbit
+        assert orbit is not None
+        torch.testing.assert_close(orbit.frames, own.frames)
+    (clip,) = sampler.sample(seen[0], [0])
+    assert clip.static is not None
+    assert clip.clip.prompt == "a zombie dancing"
+
+
+def test_what_the_regressor_cannot_make_is_said_or_left_to_the_diffusion(
+    taught: tuple[WholeBundle, Objects], tmp_path: Path
+) -> None:
+    words = {word: 1 for word in ["frog", "mech", "zombie", "robot", "man", "walking", "waving"]}
+    made = replace(taught[0], known=KnownInputs(texts=KnownTexts(words=words)))
+    sampler = sampler_of(made)
+    save_bundle(made, tmp_path)
+    for text in ("a teapot walking", "waving"):
+        with pytest.raises(
+            InputError, match="names nothing that the model was trained on"
+        ) as raised:
+            check_prompt(text, tmp_path)
+        assert "a frog, a mech, a zombie" in str(raised.value.hint)
+        assert "--object" in str(raised.value.hint)
+    for how in ("anyway", "with_picture", "with_start"):
+        check_prompt("a teapot walking", tmp_path, **{how: True})
+    check_prompt("a zombie walking", tmp_path)
+    assert plan_of("a teapot", anyway=True).condition(sampler).object_orbit is not None
+    with pytest.raises(ConfigError, match="made for 0 only"):
+        plan_of("a frog").condition(sampler_of(made, elevation=20.0))
+    for other in (
+        sampler_of(made, through_rest="off"),
+        sampler_of(replace(made, rest=None)),
+    ):
+        assert plan_of("a frog").condition(other).object_orbit is None
+
+
+def test_it_is_kept_with_its_frame_vae_and_encoder(
+    taught: tuple[WholeBundle, Objects], tmp_path: Path
+) -> None:
+    made, _ = taught
+    assert made.rest is not None
+    save_bundle(made, tmp_path / "model")
+    again = load_bundle(tmp_path / "model")
+    assert again.rest is not None
+    assert again.rest.config == made.rest.config
+    degrees = torch.tensor([[0.0, 50.0]])
+    text = made.encoder.text(["a green frog"])
+    with torch.no_grad():
+        torch.testing.assert_close(again.rest(degrees, text), made.rest(degrees, text))
+    save_bundle(made, tmp_path / "half", torch.float16)
+    half, size = load_bundle(tmp_path / "half").rest, {}
+    assert half is not None
+    with torch.no_grad():
+        whole, near = made.rest(degrees, text), half(degrees, text)
+    assert float((near - whole).square().mean()) < 1e-3 * float(whole.var())
+    for name in ("model", "half"):
+        size[name] = (tmp_path / name / "rest" / "model.safetensors").stat().st_size
+    assert size["half"] < 0.4 * size["model"]
+    start = Bundle(**vars(made))
+    cases = (({}, True), ({"vae": tiny_vae()}, False), ({"encoder": new_mini(WIDTH, 1)}, False))
+    for parts, kept in cases:
+        models = Models(start=start, **parts)  # type: ignore[arg-type]
+        new = start_or_new(CFG.model, None, models, "4d", 0)  # type: ignore[arg-type]
+        assert (new.rest is not None) == kept
+    config = tmp_path / "model" / "rest" / "config.json"
+    good = json.loads(config.read_text())
+    for key, value in (("width", 0), ("subjects", ["a frog"]), ("views", 1), ("version", 2)):
+        config.write_text(json.dumps({**good, key: value}))
+        with pytest.raises(InputError, match=str(config)):
+            load_bundle(tmp_path / "model")
+    assert bundle().rest is None
+
+
+def test_a_text_beyond_the_small_model_goes_to_the_one_that_knows_it() -> None:
+    for text in ("a frog jumping", "a tyrannosaurus rex running", "the brown cow walks"):
+        assert model_folder(None, texts=[text]) == SHIPPED
+    for text in ("a zombie dancing", "a knight walking", "a frog waving hello"):
+        assert model_folder(None, texts=[text]) == SHIPPED_OBJECT
+        assert model_folder("mini", texts=[text]) == SHIPPED
+        assert ConditionOptions(text=text).model_folder() == SHIPPED_OBJECT
+        assert ConditionOptions(text=text, image=Path("x.png")).model_folder() == SHIPPED
+    listed = ConditionOptions().model_folder(["a frog jumping", "a zombie dancing"])
+    assert listed == SHIPPED_OBJECT
+    assert ConditionOptions(image=Path("x.png")).model_folder() == SHIPPED
+
+
+def test_the_pose_is_that_of_the_quietest_animation() -> None:
+    rows = [
+        {"clip": str(k), "what": what}
+        for k, what in enumerate(("falling over", "walking", "standing still|idle", "jumping"))
+    ]
+    assert quietest(rows)["clip"] == "2"
+    assert quietest(rows[:2])["clip"] == "1"
+    assert quietest([rows[3], rows[0]])["clip"] == "0"

@@ -1,0 +1,245 @@
+"""Train the regressor of a model's objects at rest on the training objects of a list.
+
+python -m tools.train_rest --glb GLB... --list templates/weights-mini2.csv --model mini-object --minutes 25
+    --out REST [--width 256] [--blocks 3] [--last 512] [--lr 2e-3] [--texts-only]
+
+Each object is posed at the start of the animation in which it stands most quietly, placed as a given
+object is, and rendered from AZIMUTHS sides; the model's frame VAE makes latents of them and its encoder
+reads the phrases of the list. REST has the averaged weights and train-rest.jsonl; `tools.ship_object
+--rest REST` puts it into the model. REST/objects.pt keeps the latents for another run.
+N objects, A sides, C latent channels, h w latent pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.types import Cameras
+from orster_cli.dataset.views import normalize_pose, render_view
+from orster_cli.diffusion.bundle import WholeBundle
+from orster_cli.diffusion.encoded import Encoded
+from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor, save_rest
+from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from orster_cli.gltf.load import load_gltf
+from orster_cli.inputs.models import open_model
+from orster_cli.training.ema import Ema
+from tools.clip_lists import Row, rows_of
+
+AZIMUTHS = 32
+QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "flying", "walking")
+LOG, OBJECTS = "train-rest.jsonl", "objects.pt"
+LOG_EVERY = 250
+FULLEST = 0.9  # share of steps' texts that are an object's fullest phrase
+BATCH, SIDES = 128, 4  # objects of a step, sides of each
+MOST_NOISE = 0.25  # standard deviation of the noise on views
+
+
+@dataclass(frozen=True)
+class Objects:
+    """`latents` [N,A,C,h,w] and those of the mirrored pictures; `phrases`: of each, the fullest first."""
+
+    latents: Tensor
+    mirrored: Tensor
+    phrases: list[tuple[str, ...]]
+
+
+def quietest(rows: Sequence[Row]) -> Row:
+    """The animation of one object in whose first moment it is most likely at rest."""
+
+    def loudness(row: Row) -> tuple[int, int]:
+        found = [number for number, word in enumerate(QUIET) if word in row["what"]]
+        return min(found, default=len(QUIET)), int(row["clip"])
+
+    return min(rows, key=loudness)
+
+
+def chosen(folders: Sequence[Path], clips: Path) -> Iterator[tuple[Path, Row]]:
+    """The file of each training object of the list `clips`, and its quietest animation."""
+    by_file = defaultdict(list)
+    for row in rows_of(clips):
+        if row["use"] == "1":
+            by_file[row["file"]].append(row)
+    for name, rows in by_file.items():
+        yield next(path for folder in folders if (path := folder / name).is_file()), quietest(rows)
+
+
+@torch.no_grad()
+def made_of(found: Sequence[tuple[Path, Row]], model: WholeBundle) -> Objects:
+    """Rendered and encoded."""
+    cfg, side = PrepareConfig(), model.facts.resolution
+    cameras: Cameras = orbit_cameras(orbit_azimuths(AZIMUTHS), width=side, height=side)
+    latents, mirrored, phrases = [], [], []
+    for number, (path, row) in enumerate(found):
+        posed = normalize_pose(load_gltf(path), int(row["clip"]), cfg)
+        frames = render_view(posed, cameras, torch.zeros(AZIMUTHS), cfg, None).over()
+        latents.append(model.vae.encode(frames))
+        mirrored.append(model.vae.encode(frames.flip(-1)))
+        phrases.append(tuple(sorted(row["who"].split("|"), key=len, reverse=True)))
+        if number % 50 == 0:
+            print(f"rendered {number} of {len(found)}", flush=True)
+    return Objects(torch.stack(latents), torch.stack(mirrored), phrases)
+
+
+class RestTraining:
+    """Steps of mean squared error of latents, of texts alone and, where they are read, of views."""
+
+    def __init__(
+        self, rest: RestRegressor, objects: Objects, model: WholeBundle, seed: int
+    ) -> None:
+        self.rest, self.objects = rest, objects
+        self.draw = torch.Generator().manual_seed(seed)
+        phrases = sorted({phrase for one in objects.phrases for phrase in one})
+        self.number = {phrase: number for number, phrase in enumerate(phrases)}
+        with torch.no_grad():
+            self.texts = model.encoder.text(phrases)
+            both = torch.stack([objects.latents, objects.mirrored]).flatten(3)
+            rest.mean.copy_(both.mean(dim=(0, 1, 2)))
+            rest.deviation.copy_(both.std(dim=(0, 1, 2)).clamp_min(0.05))
+            read = rest.read(self.texts)
+            rest.text_mean.copy_(read.mean(dim=0))
+            rest.text_deviation.copy_(read.std(dim=0))
+
+    def loss(self) -> Tensor:
+        """Of one step."""
+        if not self.rest.config.views:
+            return self._of_texts(BATCH)
+        return (self._of_texts(BATCH // 2) + self._of_views(BATCH // 2)) / 2
+
+    def _of_texts(self, count: int) -> Tensor:
+        who, sides = self._drawn(count)
+        made = self._made(sides * (360 / AZIMUTHS), self._texts_of(who), None)
+        return self._error(made, self.objects.latents[who[:, None], sides])
+
+    def _of_views(self, count: int) -> Tensor:
+        """Half of the views have a text, half are mirrored."""
+        who, sides = self._drawn(count)
+        first = self._integers(AZIMUTHS, count)
+        mirrored = self._integers(2, count).bool()
+        every = torch.stack([self.objects.latents, self.objects.mirrored])
+        view = every[mirrored.long(), who, first]
+        noise = torch.randn(view.shape, generator=self.draw)
+        strength = MOST_NOISE * torch.rand(count, generator=self.draw)
+        view = view + strength.view(-1, 1, 1, 1) * noise
+        turned = (sides - first[:, None]) * (360 / AZIMUTHS)
+        turned = torch.where(mirrored[:, None], -turned, turned)
+        half = count // 2
+        made = torch.cat(
+            [
+                self._made(turned[:half], None, view[:half]),
+                self._made(turned[half:], self._texts_of(who[half:]), view[half:]),
+            ]
+        )
+        return self._error(made, every[mirrored.long()[:, None], who[:, None], sides])
+
+    def _made(self, azimuths: Tensor, text: Encoded | None, view: Tensor | None) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            made: Tensor = self.rest(azimuths, text, view)
+        return made
+
+    def _error(self, made: Tensor, true: Tensor) -> Tensor:
+        return (made.float().transpose(1, 2) - true).square().mean()
+
+    def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
+        """Numbers of objects [B] and of different sides of each [B,S]."""
+        who = self._integers(len(self.objects.phrases), count)
+        order = torch.rand(count, AZIMUTHS, generator=self.draw).argsort(dim=1)
+        return who, order[:, :SIDES]
+
+    def _texts_of(self, who: Tensor) -> Encoded:
+        rows = []
+        for one in who.tolist():
+            phrases = self.objects.phrases[one]
+            fullest = float(torch.rand((), generator=self.draw)) < FULLEST
+            which = 0 if fullest else int(self._integers(len(phrases), 1))
+            rows.append(self.number[phrases[which]])
+        return Encoded(self.texts.tokens[rows], self.texts.pooled[rows])
+
+    def _integers(self, below: int, count: int) -> Tensor:
+        return torch.randint(below, (count,), generator=self.draw)
+
+
+def train(training: RestTraining, minutes: float, lr: float, log: Path) -> None:
+    """For so many `minutes`, the rate falling to 0; `training.rest` ends with the averaged weights."""
+    rest = training.rest.train()
+    optimizer = torch.optim.AdamW(rest.parameters(), lr=lr, weight_decay=0.02)
+    ema = Ema(rest, 0.995)
+    began, step, losses = time.monotonic(), 0, []
+    with log.open("w", encoding="utf-8") as file:
+        while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
+            rate = lr * min(1.0, step / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            loss = training.loss()
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(rest.parameters(), 1.0)
+            optimizer.step()
+            ema.update(rest, step)
+            step += 1
+            losses.append(float(loss.detach()))
+            if step % LOG_EVERY == 0:
+                mean = sum(losses[-LOG_EVERY:]) / LOG_EVERY
+                row = {"step": step, "loss": mean, "lr": rate, "seconds": time.monotonic() - began}
+                print(json.dumps(row), file=file, flush=True)
+                print(f"step {step}: {mean:.4f}", flush=True)
+    ema.copy_to(rest)
+    rest.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--glb", type=Path, nargs="+", required=True)
+    parser.add_argument("--list", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--blocks", type=int, default=3)
+    parser.add_argument("--last", type=int, default=512)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--texts-only", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    model = open_model(given.model).load_whole()
+    kept = given.out / OBJECTS
+    if kept.is_file():
+        objects = Objects(**torch.load(kept, weights_only=True))
+    else:
+        objects = made_of(list(chosen(given.glb, given.list)), model)
+        torch.save(vars(objects), kept)
+    channels, side = objects.latents.shape[2:4]
+    torch.manual_seed(given.seed)
+    rest = RestRegressor(
+        RestConfig(
+            channels=channels,
+            side=side,
+            text=model.encoder.text_width,
+            pooled=model.encoder.pooled_width,
+            width=given.width,
+            blocks=given.blocks,
+            last=given.last,
+            views=not given.texts_only,
+            subjects=tuple(objects.phrases),
+        )
+    )
+    count = sum(p.numel() for p in rest.parameters())
+    print(f"{len(objects.phrases)} objects, {count:,} parameters", flush=True)
+    training = RestTraining(rest, objects, model, given.seed)
+    train(training, given.minutes, given.lr, given.out / LOG)
+    save_rest(rest, given.out)
+
+
+if __name__ == "__main__":
+    main()
