@@ -261,12 +261,13 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
         return
     if waiting:
         sampler = sampling.sampler(stage)
-        condition = sampling.plan.condition(sampler, seed)
         by_seed = {seed: (one, draft) for seed, one, draft in waiting}
-        for made in sampler.sample(condition, list(by_seed)):
-            one, draft = by_seed[made.seed]
-            with draft:
-                _write(one, draft, made, sampler, condition, sampling.plan.mesh)
+        for alike in sampling.plan.alike(sampler, list(by_seed)):
+            condition = sampling.plan.condition(sampler, alike[0])
+            for made in sampler.sample(condition, alike):
+                one, draft = by_seed[made.seed]
+                with draft:
+                    _write(one, draft, made, sampler, condition, sampling.plan.mesh)
     text = f"{len(waiting)} clips made, {len(seeds) - len(waiting)} up to date, in {folder}"
     values = {"status": "made" if waiting else "up to date", "path": str(folder)}
     stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)

@@ -23,7 +23,7 @@ from orster_cli.inputs.prompts import check_prompt
 from orster_cli.inputs.starts import OpenedStart, open_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
@@ -182,21 +182,33 @@ class SamplingPlan:
         reads = rest is not None and (self.image is None or rest.config.views)
         return reads and self.start is None and sampler.cfg.through_rest != "off"
 
-    def _subject(self, sampler: Sampler, seed: int) -> str | None:
-        """What the regressor is told to make: the subject that the text names, as the model knows it, or
-        the text where it names none; None where a picture shows it."""
+    def alike(self, sampler: Sampler, seeds: Sequence[int]) -> list[list[int]]:
+        """`seeds` that have one condition together."""
+        count = len(self._subjects(sampler)) if self._regresses(sampler) else 1
+        groups: dict[int, list[int]] = {}
+        for seed in seeds:
+            groups.setdefault(seed % max(count, 1), []).append(seed)
+        return list(groups.values())
+
+    def _subjects(self, sampler: Sampler) -> list[str]:
+        """The subjects that the text may mean, as the regressor knows them."""
         from orster_cli.diffusion.subjects import subject_of
 
         assert sampler.bundle.rest is not None
         subjects = sampler.bundle.rest.config.subjects
         found = None if self.text is None else subject_of(self.text, subjects)
-        if found is None:
+        return [] if found is None else [found.phrase, *found.others]
+
+    def _subject(self, sampler: Sampler, seed: int) -> str | None:
+        """What the regressor is told to make: the subject that the text names, as the model knows it, or
+        the text where it names none; None where a picture shows it."""
+        every = self._subjects(sampler)
+        if not every:
             return self.text if self.image is None else None
-        every = [found.phrase, *found.others]
         phrase = every[seed % len(every)]
         if self.image is None:
-            more = f", one of {len(every)} that the text may mean (--seed)" if found.others else ""
-            sampler.reporter.info(f"the object is {phrase}{more}")
+            several = f", one of {len(every)} that the text may mean (--seed)"
+            sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}")
         return phrase
 
     def _compare(self, request: SampleRequest, sampler: Sampler) -> None:

@@ -187,6 +187,9 @@ def test_a_text_is_sampled_as_if_its_object_were_given(taught: tuple[WholeBundle
         orbit = seen[seed].object_orbit
         assert orbit is not None
         torch.testing.assert_close(orbit.frames, own.frames)
+    plan = plan_of("a zombie dancing")
+    assert plan.alike(sampler, range(5)) == [[0, 2, 4], [1, 3]]
+    assert plan_of("a frog").alike(sampler, range(3)) == [[0, 1, 2]]
     (clip,) = sampler.sample(seen[0], [0])
     assert clip.static is not None
     assert clip.clip.prompt == "a zombie dancing"
