@@ -17,11 +17,13 @@ from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.core.errors import ConfigError
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
+from orster_cli.diffusion.rest_regressor import save_rest
 from orster_cli.inputs.models import SHIPPED_OBJECT
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.training import bundle
 from tools import weights
 from tools.ship_object import resettle, shortened
+from tools.train_rest import LOG as REST_LOG
 from tools.weights import STAGES, all_clips, lay_out, recorded, remeasured, ship
 
 OBJECTS = ("file", "subject", "licence", "author", "source_repo", "commit", "split")
@@ -218,3 +220,21 @@ def test_other_settings_leave_the_shipped_weights_as_they_are(tmp_path: Path) ->
     assert load_bundle(place).std4d is not None
     with pytest.raises(ConfigError, match=r"construct\.gaussians: no setting that a model brings"):
         resettle(place, {"construct": {"gaussians": 77}})
+
+
+def test_another_regressor_leaves_all_else_of_the_shipped_weights_as_it_is(tmp_path: Path) -> None:
+    place = shutil.copytree(SHIPPED_OBJECT, tmp_path / "model")
+    before = read_manifest(place)
+    rest = load_bundle(SHIPPED_OBJECT).rest
+    assert rest is not None
+    with torch.no_grad():
+        rest.out.bias += 1
+    save_rest(rest, tmp_path / "rest")
+    (tmp_path / "rest" / REST_LOG).write_text("{}\n", encoding="utf-8")
+    resettle(place, {}, rest=tmp_path / "rest")
+    mine = {entry.path: entry.sha256 for entry in read_manifest(place).files}
+    changed = {entry.path for entry in before.files if mine[entry.path] != entry.sha256}
+    assert changed == {"rest/model.safetensors", REST_LOG}
+    again = load_bundle(place).rest
+    assert again is not None
+    torch.testing.assert_close(again.out.bias, rest.out.bias, atol=2e-3, rtol=2e-3)
