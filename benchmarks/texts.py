@@ -72,7 +72,7 @@ ASKED = (
     "a goblin attacking",
     "a rabbit running",
 )
-SHOWN, SHEET = 8, 10  # frames of a line of the sheet, and pairs of each split
+SHOWN, SHEET = 8, 6  # frames of a line of the sheet, and pairs of each split
 
 
 def name_of(row: Row) -> str:
