@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
     from orster_cli.core.types import Cameras, OrbitClip
-    from orster_cli.diffusion.encoded import Encoder
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
 NO_TEXT = (
@@ -228,7 +227,7 @@ class SamplingPlan:
             if isinstance(encoder, MiniEncoder) and count > LENGTH:
                 reporter.warn(f"the model reads the first {LENGTH} of the text's {count} words")
             if known is not None and known.texts is not None:
-                self._say_unknown(known.texts, encoder, reporter, given=given)
+                self._say_unknown(known.texts, sampler, given=given)
             if sampler.cfg.motion is None and sampler.words_motion(request.text) is not None:
                 strength = sampler.motion_of(request.text)
                 reporter.note(
@@ -246,16 +245,15 @@ class SamplingPlan:
             follows = given and bundle.std4d.config.reference_mask
             warn_far(picture, where, known.images, encoder, reporter, follows=follows)
 
-    def _say_unknown(
-        self, texts: KnownTexts, encoder: Encoder, reporter: Reporter, *, given: bool
-    ) -> None:
+    def _say_unknown(self, texts: KnownTexts, sampler: Sampler, *, given: bool) -> None:
         """A warning of the text's unknown words. Of an object that is given the text need not tell what it
-        is, but what it does."""
+        is, but what it does, as of one that the model makes in one pass."""
         from orster_cli.diffusion.known_inputs import unknown_words
 
         assert self.text is not None
-        sentence = unknown_words(texts, self.text, encoder)
-        if given and texts.actions and not texts.has_action(self.text):
+        reporter, moves = sampler.reporter, given or self._regresses(sampler)
+        sentence = unknown_words(texts, self.text, sampler.bundle.encoder)
+        if moves and texts.actions and not texts.has_action(self.text):
             known = listed(texts.actions, MOST_ACTIONS)
             sentence = f"{sentence or 'the text names no action'}; actions that it knows: {known}"
         elif given and sentence is not None:
