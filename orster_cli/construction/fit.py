@@ -48,7 +48,7 @@ SNAPSHOT_STEPS = 100  # steps between snapshots for a rollback
 RETRIES = 3  # rollbacks before the run fails
 REFINE_EVERY = 100  # steps between density refinements in the static stage
 REPORT_EVERY = 10
-BLUR_WEIGHT = 3.0  # of the averages of blurred frames, which are smaller than the pictures' errors
+BLUR_WEIGHT = 0.5  # of the averages of blurred frames: with more, what lies frays
 REGULARISE_EVERY = 4  # steps between regularisation losses, each of which counts as often
 
 
