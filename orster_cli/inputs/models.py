@@ -77,18 +77,22 @@ def model_folder(
     the shipped model, that for given objects if the condition is `with_object`, or if one of the `texts`
     that are the whole condition has words that the other does not know."""
     if name is None:
-        return SHIPPED_OBJECT if with_object or any(map(_beyond_mini, texts)) else SHIPPED
+        return SHIPPED_OBJECT if with_object or _beyond_mini(texts) else SHIPPED
     if str(name) in NAMED and not Path(name).exists():
         return NAMED[str(name)]
     return Path(name)
 
 
-def _beyond_mini(text: str) -> bool:
-    """Whether `text` has words that `mini` does not know, and `mini-object` knows no fewer."""
-    small = read_known_texts(SHIPPED) if SHIPPED.is_dir() else None
-    unknown = [] if small is None else small.unknown(text)
+def _beyond_mini(texts: Sequence[str]) -> bool:
+    """Whether one of `texts` has words that `mini` does not know, and `mini-object` knows no fewer."""
+    small = read_known_texts(SHIPPED) if texts and SHIPPED.is_dir() else None
+    if small is None:
+        return False
+    unknown = {text: count for text in texts if (count := len(small.unknown(text)))}
     large = read_known_texts(SHIPPED_OBJECT) if unknown and SHIPPED_OBJECT.is_dir() else None
-    return large is not None and len(large.unknown(text)) <= len(unknown)
+    if large is None:
+        return False
+    return any(len(large.unknown(text)) <= count for text, count in unknown.items())
 
 
 def name_of_model(folder: Path) -> str:
