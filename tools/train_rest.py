@@ -1,6 +1,6 @@
 """Train the regressor of a model's objects at rest on the training objects of a list.
 
-python -m tools.train_rest --glb GLB... --list templates/weights-mini2.csv --model mini-object --minutes 25
+python -m tools.train_rest --glb GLB... --list templates/weights-mini2.csv --model mini-object --minutes 18
     --out REST [--width 256] [--blocks 3] [--last 512] [--lr 2e-3] [--texts-only]
 
 Each object is posed at the start of the animation in which it stands most quietly, placed as a given
@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.core.types import Cameras
 from orster_cli.dataset.views import normalize_pose, render_view
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.encoded import Encoded
@@ -78,7 +77,7 @@ def chosen(folders: Sequence[Path], clips: Path) -> Iterator[tuple[Path, Row]]:
 def made_of(found: Sequence[tuple[Path, Row]], model: WholeBundle) -> Objects:
     """Rendered and encoded."""
     cfg, side = PrepareConfig(), model.facts.resolution
-    cameras: Cameras = orbit_cameras(orbit_azimuths(AZIMUTHS), width=side, height=side)
+    cameras = orbit_cameras(orbit_azimuths(AZIMUTHS), width=side, height=side)
     latents, mirrored, phrases = [], [], []
     for number, (path, row) in enumerate(found):
         posed = normalize_pose(load_gltf(path), int(row["clip"]), cfg)
@@ -203,7 +202,7 @@ def main() -> None:
     parser.add_argument("--list", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=25.0)
+    parser.add_argument("--minutes", type=float, default=18.0)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--blocks", type=int, default=3)
     parser.add_argument("--last", type=int, default=512)
