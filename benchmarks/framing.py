@@ -48,6 +48,7 @@ from orster_cli.inputs.models import MINI_OBJECT, SHIPPED_OBJECT, sampling_of
 from orster_cli.sampling.objects import framed
 from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
 from orster_cli.splatting.render_asset import render_clip
+from tools.clip_lists import file_of
 
 KINDS = ("middle", "text")
 FAR, SIDE, FINE = 1.4, 128, 256
@@ -58,7 +59,7 @@ def measure(dataset: Path, glb: list[Path], key: str, folder: Path) -> None:
     """Write the figures and frames of both assets of `key` into `folder`."""
     torch.set_num_threads(1)
     info, cfg = Dataset.open(dataset).info(key), PrepareConfig()
-    scene = load_gltf(next(path for one in glb if (path := one / info["source"]).is_file()))
+    scene = load_gltf(file_of(glb, info["source"]))
     posed = normalize_pose(scene, info["clip"], cfg)
 
     def render(cameras: Cameras) -> OrbitClip:

@@ -30,6 +30,7 @@ from orster_cli.inputs.clips import open_clip
 from orster_cli.inputs.video import OrbitFlags
 from orster_cli.metrics.psnr import psnr
 from orster_cli.splatting.render_asset import render_clip
+from tools.clip_lists import file_of
 from tools.weights import TEMPLATES
 
 OBJECTS = {
@@ -83,7 +84,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
-    files = {name: _file(given.glb, name) for name in OBJECTS}
+    files = {name: file_of(given.glb, f"{name}.glb") for name in OBJECTS}
     project = Given(given.project, given.glb[0], TEMPLATES / "construct-fast.toml")
     with ThreadPoolExecutor(given.jobs) as pool:
         for job in [pool.submit(project.made, name, file) for name, file in files.items()]:
@@ -104,13 +105,6 @@ def main() -> None:
         picture(given.picture, [[project.asset("now", name) for name in OBJECTS]])
     if given.out is not None:
         write_results(given.out, "Assets of given objects", [about, table(head, lines)])
-
-
-def _file(folders: list[Path], name: str) -> Path:
-    for folder in folders:
-        if (folder / f"{name}.glb").is_file():
-            return folder / f"{name}.glb"
-    raise SystemExit(f"{name}.glb is in none of {', '.join(map(str, folders))}")
 
 
 def _cells(values: list[float]) -> list[str]:

@@ -49,6 +49,7 @@ from orster_cli.metrics.psnr import psnr
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.render_asset import render_clip
+from tools.clip_lists import file_of
 
 CLIPS = (
     "animal_deer:12,dino_parasaurolophus:5,mech_mike:15,cutefish_cowfish:3,human_knightcharacter:7,"
@@ -75,7 +76,7 @@ class Case:
     @classmethod
     def of(cls, name: str, folders: Sequence[Path], cfg: PrepareConfig) -> Case:
         stem, clip = name.split(":")
-        path = next(f / f"{stem}.glb" for f in folders if (f / f"{stem}.glb").is_file())
+        path = file_of(folders, f"{stem}.glb")
         placed = normalize_object(load_gltf(path), int(clip), cfg)
         return cls(name, placed, cfg, caption_of(path.name, clip), {})
 

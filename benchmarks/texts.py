@@ -48,7 +48,7 @@ from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import MINI_OBJECT, SHIPPED_OBJECT, open_model, sampling_of
 from orster_cli.inputs.sampling_plan import plan_sampling
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
-from tools.clip_lists import Row, captions_of, rows_of
+from tools.clip_lists import Row, captions_of, file_of, rows_of
 from tools.weights import TEMPLATES
 
 SPLITS = {"pair": "held-out pairs", "train": "training pairs"}
@@ -83,7 +83,7 @@ def name_of(row: Row) -> str:
 def rendered(glb: list[Path], row: Row, sampler: Sampler, *, still: bool = False) -> Tensor:
     """[T,3,H,W] of the animation as a dataset has it, or of the object at its start."""
     cfg, cameras = PrepareConfig(), cameras_for(sampler.bundle.facts, sampler.cfg)
-    scene = load_gltf(next(path for one in glb if (path := one / row["file"]).is_file()))
+    scene = load_gltf(file_of(glb, row["file"]))
     placed = normalize_object(scene, int(row["clip"]), cfg)
     times = (0.0 if still else 1.0) * clip_times(len(cameras)).float()
     return render_view(placed, cameras, times, cfg, None).over(torch.full((3,), WHITE))

@@ -36,11 +36,12 @@ from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.curation import motion_magnitude
 from orster_cli.dataset.reader import Dataset
-from orster_cli.diffusion.bundle import Facts
+from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.inputs.models import sampling_of
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import CEILING, psnr
+from orster_cli.sampling.lifted import lift
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from orster_cli.training.held_out import clips_in_common, object_name, without
 
@@ -52,6 +53,7 @@ BY = {
 }
 REST, CEIL, MEAN, SAMPLE = "at rest", "VAE's ceiling", "conditional mean", "one sample"
 RAW, NEAREST = "at rest, without the VAE", "nearest training clip by first view"
+LIFTED = "at rest, lifted from the first view"
 METRICS = {  # heading and decimals
     "later": ("PSNR, frames 1 to T-1", 2),
     "all": ("PSNR, all frames", 2),
@@ -115,12 +117,19 @@ def decoded(vae: FrameVAE, latents: Tensor) -> Tensor:
     return vae.decode(z).float().clamp(0, 1).cpu()
 
 
-def request_of(data: Dataset, key: str, by: str, first: Tensor) -> SampleRequest:
-    """The conditions `by` of the clip `key`, whose `first` view is [3,H,W]."""
+def request_of(
+    data: Dataset, key: str, by: str, true: TrueClip, bundle: WholeBundle
+) -> SampleRequest:
+    """The conditions `by` of the clip `key`. Where the model can, the object is lifted from its
+    first view."""
     text = None if by == "object-only" else data.info(key).get("caption") or data.clip(key).prompt
     if by.startswith("object"):
         return SampleRequest(text=text, object_orbit=data.clip(key, "static"))
-    return SampleRequest(text=text, image=first if by == "image" else None)
+    if by != "image" or bundle.lift is None:
+        return SampleRequest(text=text, image=true.frames[0] if by == "image" else None)
+    made = lift(bundle.lift, true.frames[0], true.cameras, where=key)
+    sees = true.cameras if made.seen is None else made.seen.cameras(true.cameras)
+    return SampleRequest(text=text, object_orbit=made.orbit(sees))
 
 
 def from_the_model(
@@ -220,16 +229,20 @@ def figures_table(found: Sequence[Sequence[dict[str, Figures]]]) -> str:
     return table(head, lines)
 
 
-def paired_table(found: Sequence[Sequence[dict[str, Figures]]], objects: Sequence[str]) -> str:
-    """Differences to the object at rest: clips and seeds drawn again, and objects and seeds."""
+def paired_table(
+    found: Sequence[Sequence[dict[str, Figures]]], objects: Sequence[str], base: str
+) -> str:
+    """Differences to the row `base`: clips and seeds drawn again, and objects and seeds."""
     lines = []
-    for row in [r for r in found[0][0] if r not in (RAW, REST, CEIL)]:
+    for row in [r for r in found[0][0] if r not in (RAW, REST, CEIL, base)]:
         for metric, (title, digits) in METRICS.items():
-            change = values(found, row, metric) - values(found, REST, metric)
+            change = values(found, row, metric) - values(found, base, metric)
+            if np.isnan(change).any():
+                continue
             of_objects = interval(grouped(change, objects))
             ends = (_ends(each, digits) for each in (interval(change), of_objects))
             lines.append([row, title, f"{change.mean():+.{digits}f}", *ends])
-    head = ["minus at rest", "", "difference", "interval over clips", "interval over objects"]
+    head = [f"minus {base}", "", "difference", "interval over clips", "interval over objects"]
     return table(head, lines)
 
 
@@ -271,7 +284,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         plain, rest = baselines(true, vae)
         if training is not None:
             plain[NEAREST] = training.figures(true, vae)
-        request = request_of(data, key, given.by, true.frames[0])
+        request = request_of(data, key, given.by, true, sampler.bundle)
+        if given.by == "image" and request.object_orbit is not None:
+            plain[LIFTED] = true.figures(request.object_orbit.over(), None, None)
         found.append([])
         for seed in range(given.seeds):
             noises = [derive_seed(seed, key, k) for k in range(given.samples)]
@@ -305,8 +320,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sections = [
         about,
         figures_table(found),
-        f"## Against the object at rest\n\nBold: the interval leaves out 0.\n\n"
-        f"{paired_table(found, objects)}",
+        *(
+            f"## Against {says}\n\nBold: the interval leaves out 0.\n\n"
+            f"{paired_table(found, objects, base)}"
+            for base, says in ((REST, "the object at rest"), (NEAREST, "the nearest training clip"))
+            if base in found[0][0]
+        ),
         f"![true clips, at rest, conditional mean, one sample]({picture.name})",
     ]
     figures = json.dumps({"clips": dict(zip(keys, found, strict=True))})

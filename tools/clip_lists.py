@@ -76,6 +76,14 @@ def rows_of(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
+def file_of(folders: Sequence[Path], name: str) -> Path:
+    """The first file `name` in one of `folders`. Exits if there is none."""
+    for folder in folders:
+        if (path := folder / name).is_file():
+            return path
+    sys.exit(f"{name}: in none of {', '.join(map(str, folders))}")
+
+
 def make_list(folders: Sequence[Path]) -> list[Row]:
     """All usable clips of the training and validation objects. Exits if an object is not CC0."""
     objects = {row["file"]: row for glb in folders for row in rows_of(glb / "objects.csv")}

@@ -60,7 +60,7 @@ WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "dataset.prepare:prepare": (LISTED,),
     "gltf.load:scene": (LISTED, "gltf.extensions:not_read"),
     "inputs.models:check_samples": ("inputs.models:TEACHERS",),
-    "inputs.sampling_plan:_say_unknown": ("diffusion.known_inputs:unknown_words",),
+    "inputs.unlike:_say_unknown": ("diffusion.known_inputs:unknown_words",),
     "inputs.sampling_plan:plan_sampling": ("inputs.sampling_plan:NO_TEXT",),
     "inputs.subjects:_say": (LISTED,),
     "io.ply:read_ply": (LISTED,),

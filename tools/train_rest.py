@@ -1,7 +1,7 @@
 """Train the regressor of a model's objects at rest on the training objects of a list.
 
-python -m tools.train_rest --glb GLB... --list templates/weights-mini2.csv --model mini-object --minutes 18
-    --out REST [--width 256] [--blocks 3] [--last 512] [--lr 2e-3] [--texts-only]
+python -m tools.train_rest --glb GLB... --list templates/weights-mini2.csv --model mini-object --minutes 60
+    --out REST [--width 512] [--blocks 3] [--last 1024] [--lr 2e-3]
 
 Each object is posed at the start of the animation in which it stands most quietly, placed as a given
 object is, and rendered from AZIMUTHS sides; the model's frame VAE makes latents of them and its encoder
@@ -33,23 +33,20 @@ from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import open_model
 from orster_cli.training.ema import Ema
-from tools.clip_lists import Row, rows_of
+from tools.clip_lists import Row, file_of, rows_of
 
 AZIMUTHS = 32
 QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "flying", "walking")
 LOG, OBJECTS = "train-rest.jsonl", "objects.pt"
 LOG_EVERY = 250
-FULLEST = 0.9  # share of steps' texts that are an object's fullest phrase
 BATCH, SIDES = 128, 4  # objects of a step, sides of each
-MOST_NOISE = 0.25  # standard deviation of the noise on views
 
 
 @dataclass(frozen=True)
 class Objects:
-    """`latents` [N,A,C,h,w] and those of the mirrored pictures; `phrases`: of each, the fullest first."""
+    """`latents` [N,A,C,h,w]; `phrases`: of each, the fullest first."""
 
     latents: Tensor
-    mirrored: Tensor
     phrases: list[tuple[str, ...]]
 
 
@@ -70,7 +67,7 @@ def chosen(folders: Sequence[Path], clips: Path) -> Iterator[tuple[Path, Row]]:
         if row["use"] == "1":
             by_file[row["file"]].append(row)
     for name, rows in by_file.items():
-        yield next(path for folder in folders if (path := folder / name).is_file()), quietest(rows)
+        yield file_of(folders, name), quietest(rows)
 
 
 @torch.no_grad()
@@ -78,100 +75,57 @@ def made_of(found: Sequence[tuple[Path, Row]], model: WholeBundle) -> Objects:
     """Rendered and encoded."""
     cfg, side = PrepareConfig(), model.facts.resolution
     cameras = orbit_cameras(orbit_azimuths(AZIMUTHS), width=side, height=side)
-    latents, mirrored, phrases = [], [], []
+    latents, phrases = [], []
     for number, (path, row) in enumerate(found):
         posed = normalize_pose(load_gltf(path), int(row["clip"]), cfg)
         frames = render_view(posed, cameras, torch.zeros(AZIMUTHS), cfg, None).over()
         latents.append(model.vae.encode(frames))
-        mirrored.append(model.vae.encode(frames.flip(-1)))
         phrases.append(tuple(sorted(row["who"].split("|"), key=len, reverse=True)))
         if number % 50 == 0:
             print(f"rendered {number} of {len(found)}", flush=True)
-    return Objects(torch.stack(latents), torch.stack(mirrored), phrases)
+    return Objects(torch.stack(latents), phrases)
 
 
 class RestTraining:
-    """Steps of mean squared error of latents, of texts alone and, where they are read, of views."""
+    """Steps of mean squared error of latents, each text the fullest phrase of its object."""
 
     def __init__(
         self, rest: RestRegressor, objects: Objects, model: WholeBundle, seed: int
     ) -> None:
         self.rest, self.objects = rest, objects
         self.draw = torch.Generator().manual_seed(seed)
-        phrases = sorted({phrase for one in objects.phrases for phrase in one})
-        self.number = {phrase: number for number, phrase in enumerate(phrases)}
         with torch.no_grad():
-            self.texts = model.encoder.text(phrases)
-            both = torch.stack([objects.latents, objects.mirrored]).flatten(3)
-            rest.mean.copy_(both.mean(dim=(0, 1, 2)))
-            rest.deviation.copy_(both.std(dim=(0, 1, 2)).clamp_min(0.05))
+            self.texts = model.encoder.text([phrases[0] for phrases in objects.phrases])
+            every = objects.latents.flatten(2)
+            rest.mean.copy_(every.mean(dim=(0, 1)))
+            rest.deviation.copy_(every.std(dim=(0, 1)).clamp_min(0.05))
             read = rest.read(self.texts)
             rest.text_mean.copy_(read.mean(dim=0))
             rest.text_deviation.copy_(read.std(dim=0))
 
     def loss(self) -> Tensor:
         """Of one step."""
-        if not self.rest.config.views:
-            return self._of_texts(BATCH)
-        return (self._of_texts(BATCH // 2) + self._of_views(BATCH // 2)) / 2
-
-    def _of_texts(self, count: int) -> Tensor:
-        who, sides = self._drawn(count)
-        made = self._made(sides * (360 / AZIMUTHS), self._texts_of(who), None)
-        return self._error(made, self.objects.latents[who[:, None], sides])
-
-    def _of_views(self, count: int) -> Tensor:
-        """Half of the views have a text, half are mirrored."""
-        who, sides = self._drawn(count)
-        first = self._integers(AZIMUTHS, count)
-        mirrored = self._integers(2, count).bool()
-        every = torch.stack([self.objects.latents, self.objects.mirrored])
-        view = every[mirrored.long(), who, first]
-        noise = torch.randn(view.shape, generator=self.draw)
-        strength = MOST_NOISE * torch.rand(count, generator=self.draw)
-        view = view + strength.view(-1, 1, 1, 1) * noise
-        turned = (sides - first[:, None]) * (360 / AZIMUTHS)
-        turned = torch.where(mirrored[:, None], -turned, turned)
-        half = count // 2
-        made = torch.cat(
-            [
-                self._made(turned[:half], None, view[:half]),
-                self._made(turned[half:], self._texts_of(who[half:]), view[half:]),
-            ]
-        )
-        return self._error(made, every[mirrored.long()[:, None], who[:, None], sides])
-
-    def _made(self, azimuths: Tensor, text: Encoded | None, view: Tensor | None) -> Tensor:
+        who, sides = self._drawn(BATCH)
+        texts = Encoded(self.texts.tokens[who], self.texts.pooled[who])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            made: Tensor = self.rest(azimuths, text, view)
-        return made
-
-    def _error(self, made: Tensor, true: Tensor) -> Tensor:
-        return (made.float().transpose(1, 2) - true).square().mean()
+            made = self.rest(sides * (360 / AZIMUTHS), texts)
+        return (
+            (made.float().transpose(1, 2) - self.objects.latents[who[:, None], sides])
+            .square()
+            .mean()
+        )
 
     def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
         """Numbers of objects [B] and of different sides of each [B,S]."""
-        who = self._integers(len(self.objects.phrases), count)
+        who = torch.randint(len(self.objects.phrases), (count,), generator=self.draw)
         order = torch.rand(count, AZIMUTHS, generator=self.draw).argsort(dim=1)
         return who, order[:, :SIDES]
-
-    def _texts_of(self, who: Tensor) -> Encoded:
-        rows = []
-        for one in who.tolist():
-            phrases = self.objects.phrases[one]
-            fullest = float(torch.rand((), generator=self.draw)) < FULLEST
-            which = 0 if fullest else int(self._integers(len(phrases), 1))
-            rows.append(self.number[phrases[which]])
-        return Encoded(self.texts.tokens[rows], self.texts.pooled[rows])
-
-    def _integers(self, below: int, count: int) -> Tensor:
-        return torch.randint(below, (count,), generator=self.draw)
 
 
 def train(training: RestTraining, minutes: float, lr: float, log: Path) -> None:
     """For so many `minutes`, the rate falling to 0; `training.rest` ends with the averaged weights."""
     rest = training.rest.train()
-    optimizer = torch.optim.AdamW(rest.parameters(), lr=lr, weight_decay=0.02)
+    optimizer = torch.optim.AdamW(rest.parameters(), lr=lr, weight_decay=0.0)
     ema = Ema(rest, 0.995)
     began, step, losses = time.monotonic(), 0, []
     with log.open("w", encoding="utf-8") as file:
@@ -202,12 +156,11 @@ def main() -> None:
     parser.add_argument("--list", type=Path, required=True)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=18.0)
-    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--last", type=int, default=512)
+    parser.add_argument("--last", type=int, default=1024)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--texts-only", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -229,7 +182,6 @@ def main() -> None:
             width=given.width,
             blocks=given.blocks,
             last=given.last,
-            views=not given.texts_only,
             subjects=tuple(objects.phrases),
         )
     )

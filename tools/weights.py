@@ -3,7 +3,7 @@
 python -m tools.weights lay-out --size cpu --glb GLB --out PROJECT
     writes settings, captions and links to the objects, for templates/pipeline.mk
 python -m tools.weights ship --size cpu --glb GLB --project PROJECT
-    copies the fine-tuned model, in half precision and with its card, into the package
+    copies the fine-tuned model, in whole numbers and with its card, into the package
 python -m tools.weights card --size cpu
     copies the measurements in tools/model-card-cpu.md into the card in the package
 python -m tools.weights known --size cpu --project PROJECT
@@ -144,13 +144,13 @@ def ship(size: str, glb: Path, project: Path, out: Path) -> None:
     sampling = tomllib.loads(settings).get("sample", {})
     more = {"sample": sampling, "size": size}
     with remade(made, out, more, [decoder.parent()]) as draft:
-        save_bundle(bundle, draft.dir, torch.float16)
+        save_bundle(bundle, draft.dir, torch.int8)
         (draft.dir / SAMPLING).write_text(toml_of({"sample": sampling}), encoding="utf-8")
         text = card(size, project, rows, objects, settings)
         (draft.dir / CARD).write_text(text, encoding="utf-8")
         shutil.copyfile(made.path / "train.jsonl", draft.dir / "train.jsonl")
         size_said = checked_size(draft.dir)
-        content = {**made.content, "size": size, "weights": "float16", "card": CARD}
+        content = {**made.content, "size": size, "weights": "int8", "card": CARD}
         draft.commit(content, licences=[f"{LICENCE} (the objects it was trained on)"])
     print(f"{out}: {size_said}")
 

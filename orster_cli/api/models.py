@@ -80,14 +80,14 @@ def load_model(model: str | Path | None = None) -> Model:
 
 
 def opened_model(
-    model: ModelLike | None, *, with_object: bool = False, texts: Sequence[str] = ()
+    model: ModelLike | None, *, with_picture: bool = False, texts: Sequence[str] = ()
 ) -> OpenedModel:
     """`model` as the plans take it (None: the shipped one for the condition); the weights of a path are not
     read yet."""
     if isinstance(model, Model):
         return model
     path = a_path_or_none("model", model)
-    return open_model_or_default(path, with_object=with_object, texts=texts)
+    return open_model_or_default(path, with_picture=with_picture, texts=texts)
 
 
 @public
@@ -108,12 +108,12 @@ def sample(
 ) -> Clip:
     """Sample an orbital video of a moving object, as `orster sample-video` does.
 
-    `model`: None is "mini", or "mini-object" if an object is given or the text has words that "mini" does
-    not know, both in the package; a `Model` is not loaded again. The condition is a `text`, or an `image`
-    of the first view ([3,H,W] or [4,H,W] in [0,1], or a file), or a static `object` (a .glb, .gltf or .ply
-    file, or an orbit of it as a clip), the last two with a text if wanted. `start`: the folder of an asset
-    or a clip artifact to begin from, with noise of "sample.strength"; an asset is seen by the cameras that
-    are asked for ("sample.azimuth_start").
+    `model`: None is "mini", or "mini-object" if an image or an object is given or the text has words that
+    "mini" does not know, both in the package; a `Model` is not loaded again. The condition is a `text`, or
+    an `image` of the first view ([3,H,W] or [4,H,W] in [0,1], or a file), or a static `object` (a .glb,
+    .gltf or .ply file, or an orbit of it as a clip), the last two with a text if wanted. `start`: the
+    folder of an asset or a clip artifact to begin from, with noise of "sample.strength"; an asset is seen
+    by the cameras that are asked for ("sample.azimuth_start").
     `config`: settings such as {"sample.steps": 20} over those that the model brings.
     `out`: folder of the artifact; without it the clip is temporary until `save`. `force` replaces what
     `out` holds. `device`: auto, cpu, cuda or cuda:N. `anyway`: even if the model knows no word of the text,
@@ -128,7 +128,8 @@ def sample(
     text = a_text_or_none("text", text)
     messages = Messages(reporter)
     alone = [text] if text is not None and image is None else []
-    opened = opened_model(model, with_object=object is not None, texts=alone)
+    pictured = image is not None or object is not None
+    opened = opened_model(model, with_picture=pictured, texts=alone)
     resolved = resolve_settings(config, model=sampling_of(opened.path))
     with ExitStack() as held:
         reads: list[InputPath] = [opened.path]
@@ -167,7 +168,7 @@ def sample(
             condition = plan.condition(sampler, seed)
             sampled = next(sampler.sample(condition, [seed]))
             content = write_sampled(
-                draft.dir, sampled, sampler.bundle.facts, image=condition.image, mesh=plan.mesh
+                draft.dir, sampled, sampler.bundle.facts, request=condition, mesh=plan.mesh
             )
             return draft.commit(content, warnings=messages.warnings[:MOST_WARNINGS])
 

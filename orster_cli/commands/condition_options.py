@@ -66,8 +66,8 @@ class ConditionOptions:
         typer.Option(
             "--model",
             "-m",
-            help="Model: a folder, or one that orster ships: mini-object (for --object, and for texts with "
-            "words that mini does not know), or mini.",
+            help="Model: a folder, or one that orster ships: mini-object (for --object, --image, and "
+            "texts with words that mini does not know), or mini.",
         ),
     ] = None
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
@@ -95,7 +95,8 @@ class ConditionOptions:
         from orster_cli.inputs.models import model_folder
 
         own = [self.text] if self.text is not None and self.image is None else []
-        return model_folder(self.model, with_object=self.object_ is not None, texts=[*texts, *own])
+        pictured = self.object_ is not None or self.image is not None
+        return model_folder(self.model, with_picture=pictured, texts=[*texts, *own])
 
     def folder(self, suffix: str = "", start: str | None = None) -> Path:
         """A folder's name from the text, the image, the object or the `start`, and the seed if it is not

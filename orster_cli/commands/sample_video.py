@@ -326,5 +326,5 @@ def _write(
 ) -> Artifact:
     from orster_cli.sampling.sampled_clip import write_sampled
 
-    content = write_sampled(draft.dir, made, sampler.bundle.facts, image=condition.image, mesh=mesh)
+    content = write_sampled(draft.dir, made, sampler.bundle.facts, request=condition, mesh=mesh)
     return draft.commit(content, warnings=stage.out.warnings[:100])

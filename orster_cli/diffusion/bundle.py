@@ -1,5 +1,5 @@
 """A whole model in one folder, laid out as a diffusers pipeline: ``unet/`` and ``std4d/`` (the
-diffusion), ``vae/``, ``encoder/``, ``scheduler/``, ``pipeline.json``, ``known.json`` and ``rest/``.
+diffusion), ``vae/``, ``encoder/``, ``scheduler/``, ``pipeline.json``, ``known.json``, ``rest/``, ``lift/``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from orster_cli.diffusion import weights
 from orster_cli.diffusion.encoders import ClipEncoder, load_encoder, save_encoder
 from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
 from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
+from orster_cli.diffusion.lift_net import LiftNet, load_lift, save_lift
 from orster_cli.diffusion.mini_encoder import MiniEncoder
 from orster_cli.diffusion.parametrization import Parametrization
 from orster_cli.diffusion.rest_regressor import RestRegressor, load_rest, save_rest
@@ -28,7 +29,7 @@ from orster_cli.geometry.orbit import FOV_DEG, RADIUS
 PIPELINE = "pipeline.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 ROLES = ("vae", "encoder", "3d", "video", "4d")
-OPTIONAL = ("known", "rest")  # parts that a whole model may lack
+OPTIONAL = ("known", "rest", "lift")  # parts that a whole model may lack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,8 @@ class Facts:
 @dataclass
 class Bundle:
     """A model. A missing part is None; `known`: what its training showed it, where that is recorded;
-    `rest`: makes the object at rest in one pass, in latents of `vae` from texts of `encoder`."""
+    `rest`: makes the object at rest in one pass, in latents of `vae` from texts of `encoder`; `lift`: makes
+    it of one picture."""
 
     facts: Facts
     std4d: STD4D | None = None
@@ -62,6 +64,7 @@ class Bundle:
     schedule: NoiseSchedule | None = None
     known: KnownInputs | None = None
     rest: RestRegressor | None = None
+    lift: LiftNet | None = None
 
     def whole(self, where: str) -> WholeBundle:
         """The same with every part. InputError: one is missing, or the encoder does not match the
@@ -97,6 +100,7 @@ class WholeBundle:
     schedule: NoiseSchedule
     known: KnownInputs | None = None
     rest: RestRegressor | None = None
+    lift: LiftNet | None = None
 
     def __post_init__(self) -> None:
         if self.std4d.reference_head is not None:
@@ -107,7 +111,8 @@ class WholeBundle:
 def save_bundle(
     bundle: Bundle | WholeBundle, folder: Path, dtype: torch.dtype | None = None
 ) -> None:
-    """Write every part of `bundle` into `folder`, weights in `dtype` (None: unchanged)."""
+    """Write every part of `bundle` into `folder`, weights in `dtype` (`io.whole_numbers`; None: unchanged).
+    Of a CLIP encoder whole numbers are not written: it gets float16."""
     folder.mkdir(parents=True, exist_ok=True)
     if bundle.std4d is not None:
         weights.save(bundle.std4d, folder, dtype)
@@ -122,6 +127,8 @@ def save_bundle(
         save_known(bundle.known, folder)
     if bundle.rest is not None:
         save_rest(bundle.rest, folder / "rest", dtype)
+    if bundle.lift is not None:
+        save_lift(bundle.lift, folder / "lift", dtype)
     write_facts(folder, bundle.facts)
 
 
@@ -151,7 +158,7 @@ def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
     unknown = set(value) - {f.name for f in fields(Facts)}
     if unknown or value.get("role") not in ROLES:
         raise InputError(f"{path}: unknown key or role: {sorted(unknown) or value.get('role')}")
-    has = {name: (folder / name).is_dir() for name in ("unet", "vae", "encoder", "rest")}
+    has = {name: (folder / name).is_dir() for name in ("unet", "vae", "encoder", "rest", "lift")}
     schedule = folder / SCHEDULER
     return Bundle(
         facts=Facts(**value),
@@ -163,6 +170,7 @@ def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
         else None,
         known=load_known(folder),
         rest=load_rest(folder / "rest", empty=empty) if has["rest"] else None,
+        lift=load_lift(folder / "lift", empty=empty) if has["lift"] else None,
     )
 
 

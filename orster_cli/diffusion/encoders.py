@@ -5,7 +5,7 @@ B texts or frames, L tokens, P pooled width, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from orster_cli.core.frames import standardised
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.diffusion.mini_encoder import MiniEncoder, load_mini, save_mini
+from orster_cli.io.whole_numbers import in_type
 
 VISION = "image_encoder"  # a diffusers pipeline's folder of the vision tower
 CLIP_SKIP = 1  # last layers of I2VGen-XL's text encoder that its pipeline does not run
@@ -193,16 +194,12 @@ def save_encoder(
     if isinstance(encoder, MiniEncoder):
         save_mini(encoder, folder, dtype)
         return
+    own = torch.float16 if dtype == torch.int8 else dtype
     parts = {folder: encoder.model, folder.parent / VISION: encoder.vision}
     with without_bars():
         for place, part in parts.items():
             if part is not None:
                 part.save_pretrained(  # type: ignore[operator]
-                    place, max_shard_size="16MB", state_dict=_cast(part.state_dict(), dtype)
+                    place, max_shard_size="16MB", state_dict=in_type(part.state_dict(), own)
                 )
     encoder.tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
-
-
-def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """`tensors`, those of real numbers in `dtype` (None: as they are)."""
-    return {n: v.to(dtype) if v.is_floating_point() else v for n, v in tensors.items()}

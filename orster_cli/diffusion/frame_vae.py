@@ -30,6 +30,7 @@ from orster_cli.diffusion.autoencoder_kl import (
 from orster_cli.diffusion.block_pca import BlockPCA
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import content_id, fill_module, without_weights
+from orster_cli.io.whole_numbers import in_type
 
 STEM = "diffusion_pytorch_model"
 PCA_STEM = "block_pca"
@@ -266,15 +267,13 @@ def _opponents(frames: Tensor) -> Tensor:
 
 
 def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write `vae` in shards that diffusers' `AutoencoderKL.from_pretrained` reads; a `pca` beside them,
-    under a class name that diffusers refuses, since it would open one part of two."""
+    """Write `vae` in shards that diffusers' `AutoencoderKL.from_pretrained` reads, but for whole numbers
+    (`io.whole_numbers`); a `pca` beside them, under a class name that diffusers refuses, since it would
+    open one part of two."""
     config = vae.vae.config.to_diffusers()
     for stem, part in ((STEM, vae.vae), (PCA_STEM, vae.pca)):
         if part is not None:
-            tensors = part.state_dict()
-            write_sharded(
-                folder, stem, {n: v if dtype is None else v.to(dtype) for n, v in tensors.items()}
-            )
+            write_sharded(folder, stem, in_type(part.state_dict(), dtype))
     if vae.pca is not None:
         config["_class_name"] = OWN_KIND
     text = json.dumps(config, indent=2)

@@ -21,6 +21,7 @@ from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
+from orster_cli.io.whole_numbers import in_type
 
 STEM = "model"
 LENGTH = 16  # words; the rest of a text is not read
@@ -125,8 +126,7 @@ def _grams(word: str) -> list[str]:
 
 def save_mini(encoder: MiniEncoder, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Into `folder`."""
-    tensors = {n: v if dtype is None else v.to(dtype) for n, v in encoder.state_dict().items()}
-    write_sharded(folder, STEM, tensors)
+    write_sharded(folder, STEM, in_type(encoder.state_dict(), dtype))
     config = {"model_type": MiniEncoder.KIND, "width": encoder.width, "layers": encoder.layers}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 

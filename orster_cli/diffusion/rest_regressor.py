@@ -1,5 +1,5 @@
-"""The object at rest in one pass: a network that regresses the latents of its orbit from a text or from one
-view of it, frame by frame, as feed-forward reconstruction does (LRM, Hong et al. 2023, arXiv 2311.04400).
+"""The object at rest in one pass: a network that regresses the latents of its orbit from a text, frame by
+frame, as feed-forward reconstruction does from pictures (LRM, Hong et al. 2023, arXiv 2311.04400).
 
 It gives the mean of what its training showed for that text: sharp where the text names one object, blurred
 where it names several. B videos, T frames, C latent channels, h w latent pixels, D text width, P pooled
@@ -22,10 +22,10 @@ from orster_cli.diffusion.encoded import Encoded
 from orster_cli.diffusion.subjects import subjects_in
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
+from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
-MOST, FACTOR = 127, ".factor"
 FORMAT, VERSION = "orster-rest-regressor", 1
 
 
@@ -33,8 +33,8 @@ FORMAT, VERSION = "orster-rest-regressor", 1
 class RestConfig:
     """Sizes. `channels`, `side`: of the latents, which are square; `text`, `pooled`: widths of the
     encoder's tokens and pooled vector; `last`: of the features that the latents are read from, more than
-    `width`, or the pictures of all objects would have to lie in a space of so few dimensions. `views`: it
-    also reads first views. `subjects`: phrases of each object that it was trained on, the fullest first."""
+    `width`, or the pictures of all objects would have to lie in a space of so few dimensions. `subjects`:
+    phrases of each object that it was trained on, the fullest first."""
 
     channels: int
     side: int
@@ -44,7 +44,6 @@ class RestConfig:
     blocks: int = 3
     last: int = 512
     harmonics: int = 8
-    views: bool = False
     subjects: tuple[tuple[str, ...], ...] = ()
 
 
@@ -57,9 +56,8 @@ class RestRegressor(nn.Module):
         self.config = config
         numbers, width = config.channels * config.side**2, config.width
         features = 2 * config.text + config.pooled
-        angles = 2 * (2 * config.harmonics + 1)
+        angles = 2 * config.harmonics + 1
         self.text_in = nn.Linear(features, width)
-        self.view_in = nn.Linear(numbers, width, bias=False) if config.views else None
         self.blocks = nn.ModuleList(_Block(width, angles) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, config.last)
@@ -68,23 +66,11 @@ class RestRegressor(nn.Module):
             self.register_buffer(f"{name}mean", torch.zeros(size))
             self.register_buffer(f"{name}deviation", torch.ones(size))
 
-    def forward(self, azimuths: Tensor, text: Encoded | None, view: Tensor | None = None) -> Tensor:
-        """Latents [B,C,T,h,w] at `azimuths` [B,T] in degrees: those of the world where there is only a
-        `text`, those from the camera of the first `view` [B,C,h,w] where there is one."""
-        if text is None and view is None:
-            raise ValueError("a text, a view or both")
-        if view is not None and self.view_in is None:
-            raise ValueError("it reads no views")
+    def forward(self, azimuths: Tensor, text: Encoded) -> Tensor:
+        """Latents [B,C,T,h,w] of what the texts name at `azimuths` [B,T] in degrees."""
         config = self.config
-        h = self.text_in.bias.expand(len(azimuths), -1)
-        if text is not None:
-            h = self.text_in(self.read(text))
-        if view is not None and self.view_in is not None:
-            h = h + self.view_in((view.flatten(1) - self.mean) / self.deviation)
         angles = harmonics(azimuths, config.harmonics)
-        none = torch.zeros_like(angles)
-        angles = torch.cat([angles, none] if view is None else [none, angles], dim=-1)
-        frames = h[:, None].expand(-1, azimuths.shape[1], -1)
+        frames = self.text_in(self.read(text))[:, None].expand(-1, azimuths.shape[1], -1)
         for block in self.blocks:
             frames = block(frames, angles)
         out = self.mean + self.out(F.gelu(self.last(self.norm(frames))))
@@ -122,18 +108,8 @@ def harmonics(degrees: Tensor, count: int) -> Tensor:
 
 
 def save_rest(rest: RestRegressor, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Into `folder`, weights in `dtype` (None: unchanged); with float16 matrices are whole numbers from
-    -127 to 127, with a factor for each row, which is half as large and as near."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {}
-    for name, value in rest.state_dict().items():
-        if dtype == torch.float16 and value.ndim == 2:
-            factor = value.abs().amax(dim=1, keepdim=True).clamp_min(1e-8) / MOST
-            tensors[name] = (value / factor).round().to(torch.int8)
-            tensors[name + FACTOR] = factor.float()
-        else:
-            tensors[name] = value.to(dtype or value.dtype)
-    write_sharded(folder, STEM, tensors)
+    """Into `folder`, weights in `dtype` (`io.whole_numbers`; None: unchanged)."""
+    write_sharded(folder, STEM, in_type(rest.state_dict(), dtype))
     value = {"format": FORMAT, "version": VERSION, **asdict(rest.config)}
     (folder / CONFIG).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
@@ -143,24 +119,15 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     InputError."""
     path = folder / CONFIG
     value = read_object(path)
-    subjects, views = subjects_in(value, path), value.pop("views", None)
+    subjects = subjects_in(value, path)
     del value["subjects"]
-    sizes = {field.name for field in fields(RestConfig)} - {"subjects", "views"}
+    sizes = {field.name for field in fields(RestConfig)} - {"subjects"}
     if value.pop("format", None) != FORMAT or value.pop("version", None) != VERSION:
         raise InputError(f"{path}: expected {FORMAT} version {VERSION}")
     if set(value) != sizes or not all(type(n) is int and 0 < n <= LARGEST for n in value.values()):
         raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: {sorted(sizes)}")
-    if type(views) is not bool:
-        raise InputError(f"{path}: expected views, true or false")
-    config = RestConfig(**value, views=views, subjects=subjects)
     with without_weights():
-        rest = RestRegressor(config)
+        rest = RestRegressor(RestConfig(**value, subjects=subjects))
     if not empty:
-        tensors = read_sharded(folder, STEM)
-        for name in [name for name in tensors if name.endswith(FACTOR)]:
-            whole, factor = tensors.get(name.removesuffix(FACTOR)), tensors.pop(name)
-            if whole is None or whole.ndim != 2 or factor.shape != (len(whole), 1):
-                raise InputError(f"{folder}: {name} fits no matrix")
-            tensors[name.removesuffix(FACTOR)] = whole.float() * factor
-        fill_module(rest, tensors, where=str(folder))
+        fill_module(rest, read_sharded(folder, STEM), where=str(folder))
     return rest.eval()

@@ -21,6 +21,7 @@ from orster_cli.diffusion.image_branch import unet_config
 from orster_cli.diffusion.std4d import STD4D, STD4DConfig
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
+from orster_cli.io.whole_numbers import in_type
 
 UNET, REST = "unet", "std4d"
 UNET_STEM, REST_STEM = "diffusion_pytorch_model", "model"
@@ -36,8 +37,8 @@ def create(config: STD4DConfig, seed: int) -> STD4D:
 
 
 def save(model: STD4D, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write `model` into `folder`, its weights in `dtype` (None: unchanged)."""
-    tensors = {n: v if dtype is None else v.to(dtype) for n, v in model.state_dict().items()}
+    """Write `model` into `folder`, its weights in `dtype` (`io.whole_numbers`; None: unchanged)."""
+    tensors = in_type(model.state_dict(), dtype)
     unet = {
         n.removeprefix(TRUNK).removeprefix(BRANCH): v
         for n, v in tensors.items()

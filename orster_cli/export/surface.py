@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse
 import torch
 from scipy.ndimage import binary_closing, binary_erosion, binary_fill_holes, gaussian_filter
 from scipy.spatial import cKDTree
@@ -18,13 +17,14 @@ from scipy.spatial.transform import Rotation
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
-from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
+from orster_cli.export.source_mesh import SourceMesh
 from orster_cli.geometry.mesh import srgb_to_linear
 from orster_cli.geometry.similarity import Similarity
+from orster_cli.geometry.surface_nets import large_parts, surface_nets, vertex_normals
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.load import read_scene
 from orster_cli.gltf.normalization import Normalization
-from orster_cli.gltf.writing import INDICES, VERTICES, GlbWriter
+from orster_cli.gltf.still import still_glb
 from orster_cli.splatting.raster_rules import ALPHA_MAX, ALPHA_MIN
 
 CELLS = 96  # along the longest side
@@ -42,28 +42,9 @@ def surface_source(gaussians: Gaussians, path: Path, world: Similarity | None = 
     world = world or Similarity()
     vertices, triangles = extract_surface(gaussians)
     normals = vertex_normals(vertices, triangles)
-    out = GlbWriter()
     rgb = srgb_to_linear(_colors(gaussians, vertices))
-    attributes = {
-        "POSITION": out.accessor(
-            ((vertices / world.scale + world.center) @ TO_Z_UP).astype(np.float32),
-            target=VERTICES,
-            bounds=True,
-        ),
-        "NORMAL": out.accessor((normals @ TO_Z_UP).astype(np.float32), target=VERTICES),
-        "COLOR_0": out.accessor(rgb.astype(np.float32), target=VERTICES),
-    }
-    kind = np.uint16 if len(vertices) < 65_535 else np.uint32
-    indices = out.accessor(triangles.reshape(-1).astype(kind), target=INDICES)
-    # the colours hold the light already
-    unlit = {"KHR_materials_unlit": {}}
-    look = {"baseColorFactor": [1.0, 1.0, 1.0, 1.0], "metallicFactor": 0.0, "roughnessFactor": 1.0}
-    material = out.add("materials", {"pbrMetallicRoughness": look, "extensions": unlit})
-    primitive = {"attributes": attributes, "indices": indices, "material": material}
-    mesh = out.add("meshes", {"primitives": [primitive], "name": "surface"})
-    out.root["scenes"] = [{"nodes": [out.add("nodes", {"mesh": mesh})]}]
-    out.root["extensionsUsed"] = ["KHR_materials_unlit"]
-    path.write_bytes(out.to_bytes())
+    places = vertices / world.scale + world.center
+    path.write_bytes(still_glb(places, normals, triangles, colors=rgb))
     document = read_gltf(path)
     place = Normalization(
         scale=world.scale, offset=-world.scale * np.array(world.center), reason="unit"
@@ -82,57 +63,7 @@ def extract_surface(gaussians: Gaussians, *, cells: int = CELLS) -> tuple[np.nda
     if not len(triangles):
         raise InputError("no surface is found around the Gaussians", code="E-NO-SURFACE")
     origin = np.array([axis[0] for axis in axes])
-    return _large_parts(vertices * step + origin, triangles)
-
-
-def surface_nets(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [V,3] in units of the grid and triangles [F,3] of the surface at which `values` [X,Y,Z] pass
-    through 0; positive is outside. Triangles are counter-clockwise seen from outside."""
-    inside = values < 0
-    shape = np.array(values.shape) - 1
-    total, count = np.zeros((*shape, 3)), np.zeros(tuple(shape))
-    corners = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
-    for a in corners:  # the 12 edges of every cell
-        for axis in range(3):
-            if a[axis]:
-                continue
-            b = tuple(1 if d == axis else a[d] for d in range(3))
-            first, second = _corner(values, a, shape), _corner(values, b, shape)
-            crossed = (first < 0) != (second < 0)
-            along = np.where(crossed, first / np.where(crossed, first - second, 1.0), 0.0)
-            place = np.array(a, float) + along[..., None] * (np.array(b) - np.array(a))
-            total += crossed[..., None] * place
-            count += crossed
-    used = count > 0
-    number = np.full(used.shape, -1)
-    number[used] = np.arange(int(used.sum()))
-    vertices = np.argwhere(used) + total[used] / count[used][:, None]
-    squares = []
-    for axis in range(3):  # an edge of the grid is cut: its four cells make a square
-        u, v = (axis + 1) % 3, (axis + 2) % 3
-        start = [slice(None)] * 3
-        end = [slice(None)] * 3
-        start[axis], end[axis] = slice(None, -1), slice(1, None)
-        cut = np.argwhere(inside[tuple(start)] != inside[tuple(end)])
-        cut = cut[
-            (cut[:, u] > 0) & (cut[:, v] > 0) & (cut[:, u] < shape[u]) & (cut[:, v] < shape[v])
-        ]
-        around = []
-        for du, dv in ((-1, -1), (0, -1), (0, 0), (-1, 0)):
-            cell = cut.copy()
-            cell[:, u] += du
-            cell[:, v] += dv
-            around.append(number[tuple(cell.T)])
-        square = np.stack(around, axis=1)
-        outward = inside[tuple(cut.T)]  # from inside to outside along the axis
-        squares.append(np.where(outward[:, None], square, square[:, ::-1]))
-    quads = np.concatenate(squares)
-    return vertices, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-
-
-def _corner(values: np.ndarray, corner: tuple[int, ...], shape: np.ndarray) -> np.ndarray:
-    x, y, z = corner
-    return values[x : x + shape[0], y : y + shape[1], z : z + shape[2]]
+    return large_parts(vertices * step + origin, triangles, SMALL_PART)
 
 
 def _outside(gaussians: Gaussians, axes: list[np.ndarray], step: float) -> np.ndarray:
@@ -167,36 +98,6 @@ def _box(gaussians: Gaussians) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the box of the Gaussians, without the outermost few."""
     means = gaussians.means.double().cpu().numpy()
     return np.quantile(means, 0.001, axis=0), np.quantile(means, 0.999, axis=0)
-
-
-def _large_parts(vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Without small loose parts and without vertices that no triangle uses."""
-    count = len(vertices)
-    links = scipy.sparse.coo_matrix(
-        (
-            np.ones(2 * len(triangles)),
-            (triangles[:, [0, 1]].T.reshape(-1), np.tile(triangles[:, 2], 2)),
-        ),
-        (count, count),
-    )
-    _, part = scipy.sparse.csgraph.connected_components(links, directed=False)
-    sizes = np.bincount(part, minlength=part.max() + 1)
-    least = min(SMALL_PART * count, sizes.max())  # among small parts alone the largest is none
-    kept = (sizes >= least)[part[triangles[:, 0]]]
-    triangles = triangles[kept]
-    used, renamed = np.unique(triangles, return_inverse=True)
-    return vertices[used], renamed.reshape(-1, 3)
-
-
-def vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """[V,3] unit normals, the mean of the triangles' by area; +Z where they cancel."""
-    corners = vertices[triangles]
-    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(vertices)
-    for c in range(3):
-        np.add.at(normals, triangles[:, c], faces)
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(length > 1e-14, normals / np.maximum(length, 1e-14), (0.0, 0.0, 1.0))
 
 
 def _colors(gaussians: Gaussians, vertices: np.ndarray) -> np.ndarray:

@@ -52,7 +52,10 @@ NAMED = {MINI: SHIPPED, MINI_OBJECT: SHIPPED_OBJECT}
 
 # ids that the shipped models had before: with other files beside the weights, or trained for less long
 SHIPPED_BEFORE = {
-    MINI: ("3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",),
+    MINI: (
+        "3ba63e0bffda90538ac8ebad68e595a583311db274b1ba7a5798e397715060e2",
+        "9bcb30e6507398c9f55505da7675921ec7d69340c479d916cb5d38b2bfb15039",
+    ),
     MINI_OBJECT: (
         "dd871063f0bc1f591ce51f8b8740c12bad717620ec2e5a3638c0f6ef9fb98065",
         "50c2ba0110288be144d8aa0123f7c1b4bf8c4644784142509182ee95843c7534",
@@ -60,6 +63,7 @@ SHIPPED_BEFORE = {
         "720e9520e822026dd0af725062fa65be9954582848f0591ab535717c86c527a1",
         "e005e036630953a6cf2979a1bb04c7b5ac652a038d7c130558d835cd564cad43",
         "436ccf95655e21131f6ea57899671ba2bc67eea83f2370b6a04318b645c03b18",
+        "ed1c916f9aa3dbef713dfce981b4cb11a7665c6b8f7f8d063ed2135bdeddb267",
     ),
 }
 SAMPLING = "sample.toml"
@@ -71,13 +75,13 @@ TEACHERS = {
 
 
 def model_folder(
-    name: str | Path | None, *, with_object: bool = False, texts: Sequence[str] = ()
+    name: str | Path | None, *, with_picture: bool = False, texts: Sequence[str] = ()
 ) -> Path:
     """The folder that `name` means: the name of a shipped model, unless a folder of this name exists. None:
-    the shipped model, that for given objects if the condition is `with_object`, or if one of the `texts`
-    that are the whole condition has words that the other does not know."""
+    the shipped model, that for given objects if the condition is an object or an image (`with_picture`), or
+    if one of the `texts` that are the whole condition has words that the other does not know."""
     if name is None:
-        return SHIPPED_OBJECT if with_object or _beyond_mini(texts) else SHIPPED
+        return SHIPPED_OBJECT if with_picture or _beyond_mini(texts) else SHIPPED
     if str(name) in NAMED and not Path(name).exists():
         return NAMED[str(name)]
     return Path(name)
@@ -143,11 +147,11 @@ def settings_of_clips(model: Path | None, clips: Iterable[str | Path]) -> Path |
 
 
 def open_model_or_default(
-    path: Path | None, *, with_object: bool = False, texts: Sequence[str] = ()
+    path: Path | None, *, with_picture: bool = False, texts: Sequence[str] = ()
 ) -> OpenedModel:
-    """`open_model`, or the model that comes with the package (`with_object`, `texts`: as for
+    """`open_model`, or the model that comes with the package (`with_picture`, `texts`: as for
     `model_folder`). MissingResourceError: it has none."""
-    folder = model_folder(path, with_object=with_object, texts=texts)
+    folder = model_folder(path, with_picture=with_picture, texts=texts)
     if folder in NAMED.values() and not folder.is_dir():
         raise MissingResourceError(
             "this release of orster brings no model of its own",

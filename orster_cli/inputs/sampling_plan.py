@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.names import printable
 from orster_cli.core.reporting import Reporter
-from orster_cli.diffusion.known_texts import KnownTexts, listed, words_of
 from orster_cli.inputs.clips import OpenedClip, open_clip
 from orster_cli.inputs.files import input_file
 from orster_cli.inputs.models import OpenedModel, check_samples
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 NO_TEXT = (
     'no text is given: what the object does is left to the model (--text "walking" asks for it)'
 )
-MOST_ACTIONS = 12  # that are listed
 NOTABLE = 0.1  # world units by which cameras are moved, from which on it is said
 FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
 
@@ -100,8 +98,18 @@ class SamplingPlan:
         """The text, image or static object, read; warns of what is unlike all that the model was trained
         on. Of several objects that the text may mean, `seed` chooses one. InputError: it cannot be read, or
         shows nothing."""
+        from orster_cli.inputs.unlike import warn_unlike
+
         request = self._request(sampler, seed)
-        self._compare(request, sampler)
+        warn_unlike(
+            request,
+            sampler,
+            image=self.image,
+            # an object that the model makes of a text is not given
+            given=request.object_orbit is not None and not self._regresses(sampler),
+            made=self._regresses(sampler),
+            anyway=self.anyway,
+        )
         return request
 
     def _request(self, sampler: Sampler, seed: int) -> SampleRequest:
@@ -131,6 +139,7 @@ class SamplingPlan:
     def _asked(self, sampler: Sampler, cameras: Cameras, seed: int) -> SampleRequest:
         """The condition, without what sampling starts from."""
         from orster_cli.io.images import read_image
+        from orster_cli.sampling.lifted import lift
         from orster_cli.sampling.objects import open_object
         from orster_cli.sampling.rest_orbits import regressed_object
         from orster_cli.sampling.sample_clips import SampleRequest
@@ -141,12 +150,21 @@ class SamplingPlan:
             return self._shown(sampler, cameras, render, side)
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
+        if self._regresses(sampler):
+            render = regressed_object(sampler.bundle, cameras, self._subject(sampler, seed))
+            return self._shown(sampler, cameras, render, cameras.width)
         image = None if self.image is None else read_image(self.image)
-        if not self._regresses(sampler):
+        net = sampler.bundle.lift
+        if image is None or net is None or not self._makes(sampler):
             return SampleRequest(text=self.text, image=image)
-        subject = self._subject(sampler, seed)
-        render = regressed_object(sampler.bundle, cameras, text=subject, view=image)
-        return self._shown(sampler, cameras, render, cameras.width)
+        assert self.image is not None
+        made = lift(net, image, cameras, where=self.image.name)
+        if self.text is None:
+            sampler.reporter.note(NO_TEXT)
+        side = max(FIT_PIXELS, cameras.width)
+        sees = None if made.seen is None else made.seen.cameras(cameras)
+        request = self._shown(sampler, cameras, made.orbit, side, sees)
+        return replace(request, picture=image, glb=made.glb)
 
     def _shown(
         self,
@@ -154,20 +172,23 @@ class SamplingPlan:
         cameras: Cameras,
         render: Callable[[Cameras], OrbitClip],
         side: int,
+        sees: Cameras | None = None,
     ) -> SampleRequest:
-        """The object at rest that `render` shows, where the text's words have it, and in `side` pixels."""
+        """The object at rest that `render` shows to the cameras `sees`, or where the text's words have it,
+        and in `side` pixels."""
         import torch
 
         from orster_cli.sampling.objects import framed
         from orster_cli.sampling.sample_clips import SampleRequest
 
-        sees = cameras
-        if self.start is None or self.start.clip is None:
-            sees = framed(render, cameras, sampler.framing_of(self.text))
-        if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
-            sampler.reporter.note(
-                "the object is shown with room for what the text's words do (sample.framing)"
-            )
+        if sees is None:
+            sees = cameras
+            if self.start is None or self.start.clip is None:
+                sees = framed(render, cameras, sampler.framing_of(self.text))
+            if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
+                sampler.reporter.note(
+                    "the object is shown with room for what the text's words do (sample.framing)"
+                )
         return SampleRequest(
             text=self.text,
             object_orbit=render(sees),
@@ -176,10 +197,13 @@ class SamplingPlan:
         )
 
     def _regresses(self, sampler: Sampler) -> bool:
-        """Whether the object at rest is made in one pass by the model's regressor."""
-        rest = sampler.bundle.rest
-        reads = rest is not None and (self.image is None or rest.config.views)
-        return reads and self.start is None and sampler.cfg.through_rest != "off"
+        """Whether the object at rest is made of the text alone, by the model's regressor."""
+        made_of_text = self.image is None and self.static_object is None and self.text is not None
+        return made_of_text and sampler.bundle.rest is not None and self._makes(sampler)
+
+    def _makes(self, sampler: Sampler) -> bool:
+        """Whether an object at rest may be made in one pass, and then be moved."""
+        return self.start is None and sampler.cfg.through_rest != "off"
 
     def alike(self, sampler: Sampler, seeds: Sequence[int]) -> list[list[int]]:
         """`seeds` that have one condition together."""
@@ -198,69 +222,16 @@ class SamplingPlan:
         found = None if self.text is None else subject_of(self.text, subjects)
         return [] if found is None else [found.phrase, *found.others]
 
-    def _subject(self, sampler: Sampler, seed: int) -> str | None:
+    def _subject(self, sampler: Sampler, seed: int) -> str:
         """What the regressor is told to make: the subject that the text names, as the model knows it, or
-        the text where it names none; None where a picture shows it."""
+        the text where it names none."""
         every = self._subjects(sampler)
         if not every:
-            return self.text if self.image is None else None
+            return self.text or ""
         phrase = every[seed % len(every)]
-        if self.image is None:
-            several = f", one of {len(every)} that the text may mean (--seed)"
-            sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}")
+        several = f", one of {len(every)} that the text may mean (--seed)"
+        sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}")
         return phrase
-
-    def _compare(self, request: SampleRequest, sampler: Sampler) -> None:
-        """Warn of unknown words, and of a picture that is far from all known ones."""
-        from orster_cli.core.frames import at_resolution
-        from orster_cli.diffusion.mini_encoder import LENGTH, MiniEncoder
-        from orster_cli.inputs.pictures import check_picture, warn_far
-        from orster_cli.io.images import read_image, square
-
-        # an object that the model makes itself is not given
-        others = self.static_object is not None or self.start is not None
-        given = others and request.object_orbit is not None
-        bundle, reporter = sampler.bundle, sampler.reporter
-        known, encoder = bundle.known, bundle.encoder
-        if request.text is not None:
-            count = len(words_of(request.text))
-            if isinstance(encoder, MiniEncoder) and count > LENGTH:
-                reporter.warn(f"the model reads the first {LENGTH} of the text's {count} words")
-            if known is not None and known.texts is not None:
-                self._say_unknown(known.texts, sampler, given=given)
-            if sampler.cfg.motion is None and sampler.words_motion(request.text) is not None:
-                strength = sampler.motion_of(request.text)
-                reporter.note(
-                    f"motion {strength:.3f}, as the text's words suggest (--motion sets it)"
-                )
-        resolution, picture = bundle.facts.resolution, None
-        if given:
-            assert request.object_orbit is not None
-            picture = at_resolution(request.object_orbit, resolution)[0]
-            check_picture(picture, "the object", reporter, anyway=self.anyway)
-        elif self.image is not None:
-            picture = square(read_image(self.image), resolution)
-        if picture is not None and known is not None and known.images is not None:
-            where = "the object" if self.image is None else self.image.name
-            follows = given and bundle.std4d.config.reference_mask
-            warn_far(picture, where, known.images, encoder, reporter, follows=follows)
-
-    def _say_unknown(self, texts: KnownTexts, sampler: Sampler, *, given: bool) -> None:
-        """A warning of the text's unknown words. Of an object that is given the text need not tell what it
-        is, but what it does, as of one that the model makes in one pass."""
-        from orster_cli.diffusion.known_inputs import unknown_words
-
-        assert self.text is not None
-        reporter, moves = sampler.reporter, given or self._regresses(sampler)
-        sentence = unknown_words(texts, self.text, sampler.bundle.encoder)
-        if moves and texts.actions and not texts.has_action(self.text):
-            known = listed(texts.actions, MOST_ACTIONS)
-            sentence = f"{sentence or 'the text names no action'}; actions that it knows: {known}"
-        elif given and sentence is not None:
-            reporter.info(f"{sentence.partition(';')[0]}; the object is given, so it need not")
-            return
-        if sentence is not None:
-            reporter.warn(sentence)
 
 
 def plan_sampling(

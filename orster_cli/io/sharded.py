@@ -15,6 +15,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import parse_json
 from orster_cli.io.tensors import check_tensors, read_tensors, write_tensors
 from orster_cli.io.torch_files import read_torch
+from orster_cli.io.whole_numbers import from_whole_numbers
 
 SHARD_BYTES = 16 * 10**6  # repositories and wheels take files of this size without special care
 _METADATA = {"format": "pt"}
@@ -52,15 +53,15 @@ def write_sharded(
 
 
 def read_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
-    """All tensors of `stem` in `folder`. InputError: neither layout is present, or a listed file is
-    missing."""
+    """All tensors of `stem` in `folder`, whole numbers (`whole_numbers.in_type`) in float32. InputError:
+    neither layout is present, or a listed file is missing."""
     single = folder / f"{stem}.safetensors"
     if single.is_file():
-        return read_tensors(single)
+        return from_whole_numbers(read_tensors(single), where=str(single))
     index = folder / f"{stem}.safetensors.index.json"
     if not index.is_file():
         raise InputError(f"{folder}: no weights: neither {single.name} nor {index.name} is there")
-    return read_indexed(index)
+    return from_whole_numbers(read_indexed(index), where=str(index))
 
 
 def read_indexed(index: Path) -> dict[str, Tensor]:

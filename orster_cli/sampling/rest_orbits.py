@@ -1,5 +1,5 @@
-"""The object at rest that a model regresses from a text or from one view, seen by cameras as an object
-that is given would be. T frames, H W pixels.
+"""The object at rest that a model regresses from a text, seen by cameras as an object that is given would
+be. T frames, H W pixels.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.geometry.orbit import orbit_cameras, orbit_of
-from orster_cli.io.images import square
 
 LEVEL = 0.5  # degrees of elevation that make no difference
 
 
 @torch.no_grad()
 def regressed_object(
-    bundle: WholeBundle, cameras: Cameras, *, text: str | None, view: Tensor | None
+    bundle: WholeBundle, cameras: Cameras, text: str
 ) -> Callable[[Cameras], OrbitClip]:
-    """What shows the object that `bundle.rest` makes of a `text`, of the first `view` [3,H,W] or of both,
-    by cameras that look the same ways as `cameras`. ConfigError: these look from an elevation that it was
-    not trained on."""
+    """What shows the object that `bundle.rest` makes of a `text`, by cameras that look the same ways as
+    `cameras`. ConfigError: these look from an elevation that it was not trained on."""
     assert bundle.rest is not None
     facts = bundle.facts
     elevation, _, _ = orbit_of(cameras)
@@ -36,16 +34,12 @@ def regressed_object(
             hint="leave the elevation out, or give an object (--object), which has all sides",
         )
     side, device = facts.resolution, next(bundle.rest.parameters()).device
-    azimuths, latents = cameras.azimuths, None
     trained = orbit_cameras(
-        azimuths, elevation=facts.elevation, radius=facts.radius, fov_deg=facts.fov,
+        cameras.azimuths, elevation=facts.elevation, radius=facts.radius, fov_deg=facts.fov,
         width=side, height=side,
     )  # fmt: skip
-    if view is not None:
-        latents = bundle.vae.encode(square(view, side)[None].to(device))
-        azimuths = azimuths - azimuths[0]
-    encoded = None if text is None else bundle.encoder.text([text])
-    made = bundle.rest(azimuths.float()[None].to(device), encoded, latents)[0].transpose(0, 1)
+    azimuths = cameras.azimuths.float()[None].to(device)
+    made = bundle.rest(azimuths, bundle.encoder.text([text]))[0].transpose(0, 1)
     frames = bundle.vae.decode(made).float().clamp(0, 1).cpu()
     return partial(
         seen_from, OrbitClip(frames=frames, cameras=trained, times=torch.zeros(len(cameras)))

@@ -40,7 +40,8 @@ class SampleRequest:
     begin from, with noise, which needs no other condition; `strength` in (0,1]: how much noise, as a share
     of the sampling steps (SDEdit, Meng et al. 2022). `through_rest`: the object at rest may be sampled
     first (False: it would be another one than that of `start`). `sees`: the cameras that took these
-    pictures and will be those of the clip, where they are others than the model is told."""
+    pictures and will be those of the clip, where they are others than the model is told. `picture`
+    [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -50,6 +51,8 @@ class SampleRequest:
     strength: float = 1.0
     through_rest: bool = True
     sees: Cameras | None = None
+    picture: Tensor | None = None
+    glb: bytes | None = None
 
     def check(self) -> None:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""

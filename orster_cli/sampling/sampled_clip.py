@@ -12,9 +12,9 @@ from torch import Tensor
 from orster_cli.core.frames import at_resolution
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.gltf.packing import keep_object
-from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
+from orster_cli.io.clip_files import CONDITION, OBJECT, STATIC, write_clip, write_priors
 from orster_cli.io.images import contact_sheet, cut_to_object, write_png
-from orster_cli.sampling.sample_clips import SampledClip
+from orster_cli.sampling.sample_clips import SampledClip, SampleRequest
 
 SHEET_FRAMES = 8
 PREVIEW_SIDE, PREVIEW_LOOPS = 384, 3  # pixels, times: a clip of 16 frames lasts 1.3 s
@@ -25,17 +25,20 @@ def write_sampled(
     sampled: SampledClip,
     facts: Facts,
     *,
-    image: Tensor | None,
+    request: SampleRequest,
     mesh: Path | None = None,
 ) -> dict[str, Any]:
-    """Write `sampled` into `folder`; returns the manifest's content. `image` [3,H,W]: the image that it
-    was conditioned on; `mesh`: the file of the object, of which the clip keeps a copy."""
+    """Write `sampled` into `folder`; returns the manifest's content. `request`: what it was conditioned on;
+    `mesh`: the file of the object, of which the clip keeps a copy, as of one made of a picture."""
     clip = sampled.clip
+    image = request.image if request.picture is None else request.picture
     write_clip(folder, clip, side=PREVIEW_SIDE, loops=PREVIEW_LOOPS)
     write_priors(folder, sampled.priors)
     if image is not None:
         write_png(folder / CONDITION, image)
     keep_object(folder, mesh)
+    if request.glb is not None:
+        (folder / f"{OBJECT}.glb").write_bytes(request.glb)
     if sampled.static is not None:
         write_clip(folder / STATIC, sampled.static)
     write_png(folder / "sheet.png", sampled_sheet(sampled, image))

@@ -154,7 +154,7 @@ def test_a_text_gives_the_object_that_it_names_from_all_sides(shared_data: Path)
     for path, row in some:
         posed = normalize_pose(load_gltf(path), int(row["clip"]), cfg)
         true.append(render_view(posed, cameras, still, cfg, None).over())
-        show = regressed_object(model, cameras, text=row["who"].split("|")[0], view=None)
+        show = regressed_object(model, cameras, row["who"].split("|")[0])
         made.append(show(cameras).over())
     near = torch.stack([torch.stack([psnr(one, other).mean() for other in true]) for one in made])
     assert near.argmax(dim=1).tolist() == list(range(len(some)))

@@ -26,9 +26,10 @@ from orster_cli.export.options import ExportOptions, parse_color, parse_mesh, pa
 from orster_cli.export.pictures import camera_path
 from orster_cli.export.run import _move, export_asset
 from orster_cli.export.splats import gaussians_at, read_splat_glb, splat_glb
-from orster_cli.export.surface import extract_surface, surface_nets, vertex_normals
+from orster_cli.export.surface import extract_surface
 from orster_cli.geometry.axes import MATRICES, turned
 from orster_cli.geometry.orbit import orbit_cameras
+from orster_cli.geometry.surface_nets import surface_nets, vertex_normals
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.packed_motion import unpack

@@ -104,7 +104,7 @@ def test_construct_takes_the_static_orbit_that_came_with_a_clip(tmp_path: Path) 
     bundle = rest_first()
     (made,) = sampled(TEXT, bundle=bundle)
     (tmp_path / "clip").mkdir()
-    content = write_sampled(tmp_path / "clip", made, bundle.facts, image=None)
+    content = write_sampled(tmp_path / "clip", made, bundle.facts, request=SampleRequest(text="x"))
     assert content["static_orbit"] is True
     opened = open_clip(str(tmp_path / "clip"), OrbitFlags(), Silent())
     assert opened.static is not None
@@ -116,7 +116,9 @@ def test_construct_takes_the_static_orbit_that_came_with_a_clip(tmp_path: Path) 
     assert plan.model is None  # it need not be sampled again
     (plain,) = sampled(TEXT, replace(CFG, through_rest="off"))
     (tmp_path / "plain").mkdir()
-    assert "static_orbit" not in write_sampled(tmp_path / "plain", plain, bundle.facts, image=None)
+    assert "static_orbit" not in write_sampled(
+        tmp_path / "plain", plain, bundle.facts, request=SampleRequest(text="x")
+    )
     assert open_clip(str(tmp_path / "plain"), OrbitFlags(), Silent()).static is None
 
 

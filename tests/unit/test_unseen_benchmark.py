@@ -47,7 +47,7 @@ def residual(scale: float = 0.5) -> WholeBundle:
 def rows_of(model: WholeBundle, data: Dataset, key: str, seeds: list[int]):  # type: ignore[no-untyped-def]
     sampler = sampler_of(model)
     true = TrueClip.of(data, key, model.facts, model.vae)
-    request = unseen.request_of(data, key, "object", true.frames[0])
+    request = unseen.request_of(data, key, "object", true, model)
     rows, _ = unseen.baselines(true, model.vae)
     made, pictures = unseen.from_the_model(sampler, true, request, seeds)
     return rows | made, pictures, true
@@ -71,7 +71,7 @@ def test_the_conditional_mean_inverts_the_target(tiny_dataset: Path) -> None:
     said = -(true.latents - true.rest_latents) / 0.5
     whole.std4d.register_forward_hook(lambda _, __, out: replace(out, prediction=said[None]))
     sampler = sampler_of(whole)
-    request = unseen.request_of(data, WAVE, "object", true.frames[0])
+    request = unseen.request_of(data, WAVE, "object", true, whole)
     given, rest = sampler.conditions_for(request, [3], true.cameras)
     assert rest is not None
     torch.testing.assert_close(rest[0], true.rest_latents)

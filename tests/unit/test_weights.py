@@ -6,7 +6,6 @@ import csv
 import json
 import shutil
 import tomllib
-import zlib
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,7 @@ from orster_cli.inputs.models import SHIPPED_OBJECT
 from orster_cli.io.tensors import read_tensors
 from tests.helpers.training import bundle
 from tools import weights
-from tools.ship_object import resettle, shortened
+from tools.ship_object import resettle
 from tools.train_rest import LOG as REST_LOG
 from tools.weights import STAGES, all_clips, lay_out, recorded, remeasured, ship
 
@@ -122,12 +121,16 @@ def test_what_ships_is_half_as_large_and_says_where_it_comes_from(
     assert artifact.verify(Silent()) == []
     assert "CC0-1.0" in artifact.manifest.licences[0]
     for path in out.rglob("*.safetensors"):
-        assert {t.dtype for t in read_tensors(path).values()} <= {torch.float16, torch.int64}
+        assert {t.dtype for t in read_tensors(path).values()} <= {
+            *(torch.int8, torch.float16, torch.float32, torch.int64)
+        }
     opened, own = load_bundle(out).whole("shipped"), bundle()
     for name, value in own.std4d.state_dict().items():
         got = opened.std4d.state_dict()[name]
         assert got.dtype == value.dtype
-        torch.testing.assert_close(got, value, atol=1e-3, rtol=1e-3)
+        if value.is_floating_point():
+            least = value.abs().amax() / 200 + 1e-3  # of a row of whole numbers from -127 to 127
+            torch.testing.assert_close(got, value, atol=float(least), rtol=1e-3)
     card = (out / "MODEL_CARD.md").read_text()
     assert "{{" not in card
     assert "| a green frog with a hat, sad (`frog.glb`) | jumping | me |" in card
@@ -188,21 +191,6 @@ def test_a_model_that_was_shipped_before_learns_to_say_what_it_knows(
             assert path.read_bytes() == content, path
     listed = {entry.path for entry in artifact.manifest.files}
     assert {"known.json", "known.safetensors"} < listed
-
-
-def test_weights_in_the_package_are_rounded_so_that_they_compress() -> None:
-    x = torch.cat([torch.randn(5000, generator=torch.Generator().manual_seed(0)), torch.zeros(3)])
-    short = shortened(x)
-    assert short.dtype == torch.float16
-    assert not (short.view(torch.int16) & 0b11).any()
-    large = x.abs() > 1e-3  # below, float16 itself has fewer digits
-    assert ((short.float() - x).abs() / x.abs())[large].max() <= 2**-9 + 2**-11
-    assert torch.equal(shortened(-x), -short)
-    assert len(zlib.compress(bytes(short.view(torch.uint8)))) < 0.92 * len(
-        zlib.compress(bytes(x.half().view(torch.uint8)))
-    )
-    with pytest.raises(ValueError, match="too large"):
-        shortened(torch.tensor([1e6]))
 
 
 def test_other_settings_leave_the_shipped_weights_as_they_are(tmp_path: Path) -> None:

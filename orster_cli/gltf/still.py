@@ -1,0 +1,53 @@
+"""A surface that does not move as a `.glb`: its colours hold the light already (KHR_materials_unlit).
+
+V vertices, F triangles.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orster_cli.geometry.conventions import GLTF_TO_WORLD
+from orster_cli.gltf.writing import INDICES, VERTICES, GlbWriter
+
+_TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
+
+
+def still_glb(
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    triangles: np.ndarray,
+    *,
+    colors: np.ndarray | None = None,
+    texture: tuple[np.ndarray, bytes] | None = None,
+) -> bytes:
+    """The file of `vertices` [V,3] and unit `normals` [V,3] in the +Z-up world and `triangles` [F,3].
+
+    `colors` [V,3]: linear; `texture`: coordinates [V,2], down from the top left, and a PNG."""
+    out = GlbWriter()
+    attributes = {
+        "POSITION": out.accessor(
+            (vertices @ _TO_Z_UP).astype(np.float32), target=VERTICES, bounds=True
+        ),
+        "NORMAL": out.accessor((normals @ _TO_Z_UP).astype(np.float32), target=VERTICES),
+    }
+    look: dict[str, object] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    if colors is not None:
+        attributes["COLOR_0"] = out.accessor(colors.astype(np.float32), target=VERTICES)
+    if texture is not None:
+        places, png = texture
+        attributes["TEXCOORD_0"] = out.accessor(places.astype(np.float32), target=VERTICES)
+        image = out.add("images", {"bufferView": out.view(png), "mimeType": "image/png"})
+        sampler = out.add("samplers", {"wrapS": 33071, "wrapT": 33071})  # CLAMP_TO_EDGE
+        number = out.add("textures", {"source": image, "sampler": sampler})
+        look["baseColorTexture"] = {"index": number}
+    kind = np.uint16 if len(vertices) < 65_535 else np.uint32
+    indices = out.accessor(triangles.reshape(-1).astype(kind), target=INDICES)
+    material = out.add(
+        "materials", {"pbrMetallicRoughness": look, "extensions": {"KHR_materials_unlit": {}}}
+    )
+    primitive = {"attributes": attributes, "indices": indices, "material": material}
+    mesh = out.add("meshes", {"primitives": [primitive], "name": "surface"})
+    out.root["scenes"] = [{"nodes": [out.add("nodes", {"mesh": mesh})]}]
+    out.root["extensionsUsed"] = ["KHR_materials_unlit"]
+    return out.to_bytes()

@@ -1,0 +1,260 @@
+"""An object from one picture of it: what `diffusion.lift_net` finds inside is made a surface, which wears
+the picture on the side that it shows and the network's colours on the other.
+
+The object is seen by a camera as the picture shows it. S pixels a side, D bins, s = S / 2, V vertices,
+F triangles, P pixels a side of the texture.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from orster_cli.core.errors import InputError
+from orster_cli.core.types import Cameras, OrbitClip
+from orster_cli.diffusion.lift_net import LiftConfig, LiftNet
+from orster_cli.geometry.mesh import CLAMP, Material, Mesh, Texture, mip_levels
+from orster_cli.geometry.orbit import FOV_DEG, RADIUS, camera_positions, look_at, orbit_of
+from orster_cli.geometry.similarity import Similarity
+from orster_cli.geometry.surface_nets import large_parts, surface_nets, vertex_normals
+from orster_cli.gltf.normalization import place_points
+from orster_cli.gltf.still import still_glb
+from orster_cli.io.images import to_bytes
+from orster_cli.io.matting import Matte, matte
+from orster_cli.mesh_render.render import render_mesh
+
+SUPERSAMPLE = 4
+CUT_OUT = (
+    "give a picture of one object on a plain background, or a PNG whose background is transparent"
+)
+WELL_FRAMED = (
+    0.3,
+    0.8,
+)  # share of the picture's side that the object takes, to be left where it is
+WANTED = 0.66  # share of it as the network sees an object that is not
+CENTRED = 0.1  # of half the picture's side: so near the middle nothing is moved
+SEEN = 0.1  # opacity from which on a pixel belongs to the object
+SOLID = 0.9  # opacity from which on its colour is the object's own
+LEAST, NEIGHBOURS = (
+    0.5,
+    5,
+)  # logit that each ray of the object reaches, where rays so near make it likeliest
+STEEPEST = 6.0  # of logits
+SMALL_PART = 0.01  # of the vertices: smaller loose parts are left out
+TURNED = 0.15  # cosine to the ray up to which a face wears the picture
+SMALLEST, LARGEST = 256, 1024  # pixels a side of the texture
+
+
+@dataclass(frozen=True, eq=False)
+class Lifted:
+    """`mesh`: placed as a given object is; `glb`: the same as a file; `seen`: brings the cameras of the
+    picture's world into the mesh's, None where the picture leaves no room around the object."""
+
+    mesh: Mesh
+    glb: bytes
+    seen: Similarity | None
+
+    def orbit(self, cameras: Cameras) -> OrbitClip:
+        """What `cameras` see of it."""
+        seen = render_mesh(self.mesh, cameras, supersample=SUPERSAMPLE)
+        still = torch.zeros(len(cameras))
+        return OrbitClip(frames=seen.rgb, alpha=seen.alpha, cameras=cameras, times=still)
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """Where the network looks: at a picture scaled by `size` around (`x`, `y`), from -1 to 1."""
+
+    size: float
+    x: float
+    y: float
+
+    def of(self, rgba: Tensor, side: int) -> Tensor:
+        """[4,side,side] of [4,P,P], straight colours."""
+        theta = torch.tensor([[1 / self.size, 0.0, self.x], [0.0, 1 / self.size, self.y]])
+        grid = F.affine_grid(theta[None], [1, 4, rgba.shape[1], rgba.shape[2]], align_corners=False)
+        whole = torch.cat([rgba[:3] * rgba[3:], rgba[3:]])[None]
+        moved = F.grid_sample(whole, grid, align_corners=False)
+        small = F.interpolate(moved, size=(side, side), mode="bilinear", antialias=True)[0]
+        return torch.cat([small[:3] / small[3:].clamp_min(1e-3), small[3:]]).clamp(0, 1)
+
+
+@torch.no_grad()
+def lift(net: LiftNet, image: Tensor, cameras: Cameras, *, where: str) -> Lifted:
+    """The object in `image` [3 or 4,H,W], which the first of `cameras` sees so. InputError: the picture has
+    neither opacities nor a plain background, or shows no object."""
+    rgba = cut_out(image, where=where)
+    crop, framed = _crop(rgba[3])
+    small = crop.of(rgba, net.config.side)
+    device = next(net.parameters()).device
+    logits, far = net(small[None].to(device))
+    values = _values(logits[0].float().cpu(), small[3])
+    vertices, triangles = surface_nets(values.numpy())
+    if not len(triangles):
+        raise InputError(f"{where}: no object is seen", code="E-BLANK")
+    vertices, triangles = large_parts(vertices, triangles, SMALL_PART)
+    camera = _unprojected(vertices, net.config, crop)
+    normals = vertex_normals(camera, triangles)
+    places = _texture_places(camera)
+    camera, normals, places, triangles = _two_sides(camera, normals, places, triangles)
+    pixels = _texture(rgba, far[0].float().cpu().clamp(0, 1), small[3], crop)
+    azimuth, elevation = cameras.azimuths[:1], torch.tensor([orbit_of(cameras[:1])[0]])
+    c2w = torch.linalg.inv(look_at(camera_positions(azimuth, elevation, RADIUS)))[0].numpy()
+    world, upright = camera @ c2w[:3, :3].T + c2w[:3, 3], normals @ c2w[:3, :3].T
+    placed = place_points(world, float(elevation[0]))
+    world = placed.scale * world + placed.offset
+    x, y, z = (-placed.offset / placed.scale).tolist()
+    picture = io.BytesIO()
+    Image.fromarray(pixels).save(picture, format="PNG")
+    return Lifted(
+        mesh=_mesh(world, upright, places, triangles, pixels),
+        glb=still_glb(world, upright, triangles, texture=(places, picture.getvalue())),
+        seen=Similarity(scale=placed.scale, center=(x, y, z)) if framed else None,
+    )
+
+
+def cut_out(image: Tensor, *, where: str) -> Tensor:
+    """[4,P,P] straight colours and opacity of [3 or 4,H,W], in the middle of a square. InputError."""
+    if len(image) == 4 and float(image[3].min()) < SEEN:
+        if float(image[3].max()) < SOLID:
+            raise InputError(f"{where}: shows nothing but background", code="E-MATTE-EMPTY")
+        rgba = image
+    else:
+        found = _matte(image[:3], where)
+        rgba = torch.cat([found.frames[0], found.alpha[0]])
+    height, width = rgba.shape[1:]
+    longer = max(height, width)
+    square = torch.zeros(4, longer, longer)
+    top, left = (longer - height) // 2, (longer - width) // 2
+    square[:, top : top + height, left : left + width] = rgba
+    side = min(max(longer, SMALLEST), LARGEST)
+    whole = torch.cat([square[:3] * square[3:], square[3:]])[None]
+    out = F.interpolate(whole, size=(side, side), mode="bilinear", antialias=True)[0]
+    return torch.cat([out[:3] / out[3:].clamp_min(1e-3), out[3:]]).clamp(0, 1)
+
+
+def _matte(image: Tensor, where: str) -> Matte:
+    try:
+        return matte(image[None], where=where)
+    except InputError as error:
+        raise InputError(str(error), hint=CUT_OUT, code=error.code) from error
+
+
+def _crop(alpha: Tensor) -> tuple[_Crop, bool]:
+    """Where the network looks at an object of opacities [P,P], and whether there is room around it."""
+    side = len(alpha)
+    seen = alpha > SEEN
+    rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    low = torch.stack([columns[0], rows[0]]).float() / side * 2 - 1
+    high = (torch.stack([columns[-1], rows[-1]]).float() + 1) / side * 2 - 1
+    share = float((high - low).max()) / 2
+    x, y = ((low + high) / 2).tolist()
+    inside = float(low.min()) > -1 + 2 / side and float(high.max()) < 1 - 2 / side
+    framed = inside and WELL_FRAMED[0] <= share <= WELL_FRAMED[1]
+    size = 1.0 if framed else WANTED / share
+    near = framed and max(abs(x), abs(y)) < CENTRED
+    return _Crop(size, 0.0 if near else x, 0.0 if near else y), framed
+
+
+def _values(logits: Tensor, alpha: Tensor) -> Tensor:
+    """[S,S,D+2] along x, y and the ray, negative inside, of `logits` [D,s,s] and opacities [S,S]."""
+    near = F.avg_pool2d(logits.sigmoid()[None], NEIGHBOURS, 1, NEIGHBOURS // 2)[0]
+    likeliest = F.one_hot(near.argmax(dim=0), len(logits)).permute(2, 0, 1) > 0
+    missed = likeliest & (logits.amax(dim=0) < LEAST)
+    reached = torch.where(missed, LEAST, logits)
+    finer = F.interpolate(reached[None], alpha.shape, mode="bilinear", align_corners=False)[0]
+    inside = torch.minimum(finer.clamp(-STEEPEST, STEEPEST), (alpha - 0.5) * 2 * STEEPEST)
+    border = torch.full_like(inside[:1], -STEEPEST)
+    inside = torch.cat([border, inside, border])
+    inside[:, (0, -1)] = inside[:, :, (0, -1)] = -STEEPEST
+    return -inside.permute(2, 1, 0)
+
+
+def _unprojected(vertices: np.ndarray, config: LiftConfig, crop: _Crop) -> np.ndarray:
+    """[V,3] places before the camera of `vertices` [V,3] on the grid of `_values`."""
+    u, v = ((vertices[:, :2] + 0.5) / config.side * 2 - 1).T
+    deep = (vertices[:, 2] - 0.5) * (2 * config.reach / config.bins) - config.reach
+    z = RADIUS + deep / crop.size
+    wide = math.tan(math.radians(FOV_DEG / 2))
+    return np.stack(
+        [(u / crop.size + crop.x) * wide * z, (v / crop.size + crop.y) * wide * z, z], 1
+    )
+
+
+def _texture_places(camera: np.ndarray) -> np.ndarray:
+    """[V,2] where the picture shows places [V,3] before the camera, from 0 to 1."""
+    wide = math.tan(math.radians(FOV_DEG / 2))
+    found: np.ndarray = (camera[:, :2] / camera[:, 2:] / wide + 1) / 2
+    return found
+
+
+def _two_sides(
+    camera: np.ndarray, normals: np.ndarray, places: np.ndarray, triangles: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices, normals, places on the texture and triangles, those that face away wearing its right
+    half; vertices that both need are doubled."""
+    rays = camera / np.linalg.norm(camera, axis=1, keepdims=True)
+    turned = (normals * rays).sum(axis=1)[triangles].mean(axis=1)
+    away = turned > TURNED
+    halves = places * (0.5, 1.0), places * (0.5, 1.0) + (0.5, 0.0)
+    parts = [np.unique(triangles[away == side]) for side in (False, True)]
+    out = np.empty_like(triangles)
+    for number, (side, used) in enumerate(zip((False, True), parts, strict=True)):
+        shift = len(parts[0]) if number else 0
+        out[away == side] = np.searchsorted(used, triangles[away == side]) + shift
+    both = np.concatenate(parts)
+    uvs = np.concatenate([half[used] for half, used in zip(halves, parts, strict=True)])
+    return camera[both], normals[both], uvs, out
+
+
+def _texture(rgba: Tensor, far: Tensor, alpha: Tensor, crop: _Crop) -> np.ndarray:
+    """[P,2P,3] bytes: the picture [4,P,P], and beside it the far side's colours [3,s,s] as the network saw
+    it with opacities `alpha` [S,S]; both go on where the object ends."""
+    side = rgba.shape[1]
+    front = _spread(rgba[:3], rgba[3] > SOLID)
+    inside = F.avg_pool2d(alpha[None], 2)[0] > SOLID
+    back = _spread(far, inside if bool(inside.any()) else F.max_pool2d(alpha[None], 2)[0] > SEEN)
+    # where the picture's pixels lie in what the network saw
+    size = crop.size
+    theta = torch.tensor([[size, 0.0, -crop.x * size], [0.0, size, -crop.y * size]])
+    grid = F.affine_grid(theta[None], [1, 3, side, side], align_corners=False)
+    wide = F.grid_sample(
+        back[None], grid, mode="bicubic", padding_mode="border", align_corners=False
+    )
+    return to_bytes(torch.cat([front, wide[0]], dim=2))
+
+
+def _spread(colors: Tensor, own: Tensor) -> Tensor:
+    """Colours [3,H,W] whose pixels outside of `own` [H,W] have that of the nearest in it."""
+    nearest = distance_transform_edt(~own.numpy(), return_distances=False, return_indices=True)
+    y, x = (torch.from_numpy(one).long() for one in nearest)
+    return colors[:, y, x]
+
+
+def _mesh(
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    places: np.ndarray,
+    triangles: np.ndarray,
+    pixels: np.ndarray,
+) -> Mesh:
+    opaque = np.full((*pixels.shape[:2], 1), 255, np.uint8)
+    levels = mip_levels(np.concatenate([pixels, opaque], axis=2))
+    look = Material(texture=Texture(levels, CLAMP, CLAMP), unlit=True)
+    return Mesh(
+        vertices=vertices,
+        normals=normals,
+        colors=np.ones((len(vertices), 4), np.float32),
+        uvs=np.concatenate([places, places], axis=1).astype(np.float32),
+        triangles=triangles.astype(np.int32),
+        material_ids=np.zeros(len(triangles), np.int32),
+        materials=(look,),
+    )

@@ -1,0 +1,161 @@
+"""Volumes and views of objects, for `tools.train_lift`: one file for each object of a list.
+
+python -m tools.lift_data --glb GLB... --list templates/weights-mini2.csv --split train --out FOLDER
+    [--poses 5] [--views 8]
+
+An object is posed at the start of its quietest animation and at moments of others, each placed as a given
+object is. A volume is carved from what many cameras see: a point is outside by as much as any of them sees
+past it. That needs no closed mesh, which few game models are; what has no thickness gets one.
+
+G points a side of the volume, K poses, A views of each, H W pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orster_cli.core.seeding import derive_seed
+from orster_cli.core.types import Cameras
+from orster_cli.geometry.mesh import Mesh
+from orster_cli.geometry.orbit import orbit_cameras
+from orster_cli.gltf.load import load_gltf
+from orster_cli.gltf.normalization import normalize_clip
+from orster_cli.gltf.scene import Scene
+from orster_cli.mesh_render.render import render_mesh
+from tools.clip_lists import Row, file_of, rows_of
+from tools.train_rest import quietest
+
+POINTS, HALF = 80, 0.56  # of a volume's side; half of its side in world units
+REACH = 0.05  # world units in which distances are told apart
+NEAR = 0.015  # world units from a surface in which points have its colour
+THICKNESS = 0.008  # half of that of what has none
+SIDE, CARVING = 128, 192  # pixels of a view, and of what carves
+CARVERS = ((-45.0, 8), (-15.0, 12), (10.0, 12), (40.0, 8), (80.0, 3), (-80.0, 3))
+RAISED, LOWEST, HIGHEST = 0.25, -10.0, 30.0  # share of views from another elevation, and which
+FRONT = 0.25  # share of views from the front
+
+
+def carve(mesh: Mesh) -> tuple[Tensor, Tensor]:
+    """Signed distances [G,G,G] along z, y, x, in shares of `REACH` from -1 (inside) to 1, and colours
+    [3,G,G,G], of `mesh`."""
+    axis = torch.linspace(-HALF, HALF, POINTS)
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    points = torch.stack([x, y, z], dim=-1).reshape(-1, 3)
+    distance = torch.full((len(points),), -1.0)
+    color, weight = torch.zeros(len(points), 3), torch.full((len(points), 1), 1e-6)
+    for elevation, count in CARVERS:
+        azimuths = torch.arange(count) * (360 / count) + elevation
+        cameras = orbit_cameras(azimuths, elevation=elevation, width=CARVING, height=CARVING)
+        seen = render_mesh(mesh, cameras, supersample=1)
+        for number in range(count):
+            place, depth = projected(points, cameras, number)
+            surface = seen.depth[number : number + 1].clone()
+            surface[surface == 0] = 100.0
+            past = _nearest(surface, place)[0] - depth
+            distance = torch.maximum(distance, (past / REACH).clamp(-1, 1))
+            near = torch.exp(-((past / NEAR) ** 2))[:, None]
+            color = color + near * _nearest(seen.rgb[number : number + 1], place).T
+            weight = weight + near
+    shape = (POINTS, POINTS, POINTS)
+    colors = (color / weight).T.reshape(3, *shape)
+    return (distance - THICKNESS / REACH).reshape(shape), colors
+
+
+def _nearest(picture: Tensor, place: Tensor) -> Tensor:
+    """[C,P] the pixels of `picture` [1,C,H,W] nearest to places [P,2], from -1 to 1."""
+    found = F.grid_sample(
+        picture, place[None, None], mode="nearest", padding_mode="border", align_corners=False
+    )
+    return found[0, :, 0]
+
+
+def projected(points: Tensor, cameras: Cameras, number: int) -> tuple[Tensor, Tensor]:
+    """Places [P,2] of world points [P,3] in one camera's picture, from -1 to 1, and depths [P]."""
+    w2c, K = cameras.w2c[number], cameras.K[number]
+    inside = points @ w2c[:3, :3].T + w2c[:3, 3]
+    depth = inside[:, 2]
+    pixel = inside[:, :2] / depth[:, None] * torch.stack([K[0, 0], K[1, 1]]) + K[:2, 2]
+    size = torch.tensor([cameras.width, cameras.height])
+    return 2 * pixel / size - 1, depth
+
+
+def posed(scene: Scene, clip: int, seconds: float) -> Mesh:
+    """The object at one moment, placed by that alone."""
+    place = normalize_clip(scene, clip, np.array([seconds]))
+    return scene.evaluate(clip, seconds).transformed(place.scale, place.offset)
+
+
+def poses(scene: Scene, rows: Sequence[Row], count: int, seed: int) -> list[tuple[int, float]]:
+    """`count` animations and moments of them, the quietest's start first."""
+    draw = random.Random(seed)
+    first = int(quietest(rows)["clip"])
+    found = [(first, scene.clips[first].start)]
+    for _ in range(count - 1):
+        clip = int(draw.choice(rows)["clip"])
+        moving = scene.clips[clip]
+        found.append((clip, moving.start + draw.random() * moving.duration))
+    return found
+
+
+def made_of(path: Path, rows: Sequence[Row], count: int, views: int) -> dict[str, Tensor]:
+    """Of one object: `distance` [K,G,G,G] int8, `color` [K,3,G,G,G] uint8, `rgba` [K,A,4,H,W] uint8, and
+    `azimuth`, `elevation` [K,A] of the views."""
+    scene = load_gltf(path)
+    seed = derive_seed("lift", path.name)
+    generator = torch.Generator().manual_seed(seed % 2**31)
+    out = defaultdict(list)
+    for clip, seconds in poses(scene, rows, count, seed):
+        mesh = posed(scene, clip, seconds)
+        distance, color = carve(mesh)
+        azimuth = 360 * torch.rand(views, generator=generator)
+        azimuth[torch.rand(views, generator=generator) < FRONT] = 0.0
+        raised = torch.rand(views, generator=generator) < RAISED
+        elevation = LOWEST + (HIGHEST - LOWEST) * torch.rand(views, generator=generator)
+        elevation[~raised] = 0.0
+        azimuth[0] = elevation[0] = 0.0
+        cameras = orbit_cameras(azimuth, elevation=elevation, width=SIDE, height=SIDE)
+        seen = render_mesh(mesh, cameras, supersample=3)
+        out["distance"].append(distance.mul(127).round().clamp(-127, 127).to(torch.int8))
+        out["color"].append(color.mul(255).round().to(torch.uint8))
+        rgba = torch.cat([seen.rgb, seen.alpha], dim=1)
+        out["rgba"].append(rgba.mul(255).round().to(torch.uint8))
+        out["azimuth"].append(azimuth)
+        out["elevation"].append(elevation)
+    return {name: torch.stack(values) for name, values in out.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--glb", type=Path, nargs="+", required=True)
+    parser.add_argument("--list", type=Path, required=True)
+    parser.add_argument("--split", choices=("train", "val"), required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--poses", type=int, default=5)
+    parser.add_argument("--views", type=int, default=8)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    by_file = defaultdict(list)
+    for row in rows_of(given.list):
+        if row["split"] == given.split:
+            by_file[row["file"]].append(row)
+    for number, (name, rows) in enumerate(sorted(by_file.items())):
+        to = given.out / f"{Path(name).stem}.pt"
+        if to.is_file():
+            continue
+        path = file_of(given.glb, name)
+        torch.save(made_of(path, rows, given.poses, given.views), to)
+        print(f"{number + 1} of {len(by_file)}: {name}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
