@@ -11,7 +11,7 @@ from setuptools.command.build_py import build_py
 # folder -> patterns of its files that a wheel carries
 SHIPPED = {
     "templates": ["**/*"],
-    "examples": ["creature.glb", "clips.csv", "horse.glb", "fish.png"],
+    "examples": ["creature.glb", "clips.csv", "horse.glb", "robot.png"],
 }
 
 

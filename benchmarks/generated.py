@@ -109,12 +109,13 @@ def picture(path: Path, kinds: list[list[Path]]) -> None:
     starts = range(0, len(kinds[0]), ACROSS)
     for row in [kind[start : start + ACROSS] for start in starts for kind in kinds]:
         shown = [read_video(folder / "preview.mp4", Silent()) for folder in row]
-        strips.append(torch.cat([_fitted(frames) for frames in shown], dim=-1))
+        strips.append(torch.cat([fitted(frames) for frames in shown], dim=-1))
     moving = torch.cat(strips, dim=-2)
     write_animation(path, moving, fps=FPS, quality=60)
 
 
-def _fitted(frames: Tensor) -> Tensor:
+def fitted(frames: Tensor) -> Tensor:
+    """The turning half of a preview, CELL pixels a side."""
     side = frames.shape[-2]  # two square views side by side
     return torch.nn.functional.interpolate(frames[..., :side], size=(CELL, CELL), mode="area")
 

@@ -1,6 +1,6 @@
 """Train the network that lifts a picture to a shape, on files of `tools.lift_data`.
 
-python -m tools.train_lift --data FOLDER --val FOLDER --minutes 60 --out LIFT [--batch 16] [--lr 2e-3]
+python -m tools.train_lift --data FOLDER --val FOLDER --minutes 60 --out LIFT [--batch 24] [--lr 2e-3]
     [--widths 64,128,192] [--poses 5] [--resume]
 
 OUT has the averaged weights, train-lift.jsonl and, for --resume, the state of the training. Points of a
@@ -24,6 +24,7 @@ from torch import Tensor
 from orster_cli.diffusion.lift_net import LiftConfig, LiftNet, bin_depths, save_lift
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS, camera_positions, look_at
 from orster_cli.training.ema import Ema
+from orster_cli.training.muon import Muon
 from tools.lift_data import HALF, REACH
 
 LOG, STATE = "train-lift.jsonl", "state.pt"
@@ -32,6 +33,7 @@ SEEN = 0.05  # opacity of a ray that is looked at
 SOFT = 0.010  # world units in which a point goes from outside to inside
 SIZES, MOVED = (0.80, 1.15), 0.06  # of a picture: factors, and the share of its side
 COLOR_WEIGHT = 2.0
+FRONTS = 0.25  # share of pictures, beside those among the others
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -45,6 +47,11 @@ class Volumes:
             for number, one in enumerate(self.objects)
             for pose in range(min(poses, len(one["rgba"])))
             for view in range(one["rgba"].shape[1])
+        ]
+        self.fronts = [
+            number
+            for number, (which, pose, view) in enumerate(self.views)
+            if not float(self.objects[which]["azimuth"][pose, view])
         ]
 
 
@@ -61,9 +68,12 @@ class Draws:
         self.depths = bin_depths(config, RADIUS)
 
     def batch(self, count: int) -> Batch:
-        """Drawn pictures."""
-        which = torch.randint(len(self.volumes.views), (count,), generator=self.draw)
-        return self.of(which.tolist())
+        """Drawn pictures, `FRONTS` of them from the front, which shows least of what lies behind."""
+        many = round(FRONTS * count)
+        every, fronts = len(self.volumes.views), self.volumes.fronts
+        which = torch.randint(every, (count - many,), generator=self.draw).tolist()
+        front = torch.randint(len(fronts), (many,), generator=self.draw).tolist()
+        return self.of([*which, *(fronts[number] for number in front)])
 
     def every(self, count: int) -> Iterator[Batch]:
         """Each picture once."""
@@ -187,7 +197,9 @@ def validated(lift: LiftNet, draws: Draws) -> dict[str, float]:
 
 def train(lift: LiftNet, draws: Draws, val: Draws, given: argparse.Namespace, out: Path) -> None:
     """For so many minutes, the rate falling to 0; `lift` ends with the averaged weights."""
-    optimizer = torch.optim.AdamW(lift.parameters(), lr=given.lr, weight_decay=0.02)
+    matrices = [p for p in lift.parameters() if p.ndim > 1]
+    others = [p for p in lift.parameters() if p.ndim < 2]
+    optimizer = Muon(matrices, others, lr=given.lr, weight_decay=0.02)
     ema, step, spent, losses_of = Ema(lift, 0.999), 0, 0.0, []
     if given.resume and (out / STATE).is_file():
         state = torch.load(out / STATE, weights_only=True)
@@ -233,8 +245,8 @@ def main() -> None:
     parser.add_argument("--val", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--widths", default="64,128,192")
     parser.add_argument("--poses", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)

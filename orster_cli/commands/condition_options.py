@@ -36,7 +36,11 @@ class ConditionOptions:
     ] = None
     image: Annotated[
         Path | None,
-        typer.Option("--image", help="The first view.", rich_help_panel=CONDITION_PANEL),
+        typer.Option(
+            "--image",
+            help="A picture of the object, on a plain or transparent background: the first view.",
+            rich_help_panel=CONDITION_PANEL,
+        ),
     ] = None
     object_: Annotated[
         str | None,

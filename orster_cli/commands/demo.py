@@ -14,7 +14,7 @@ import typer
 from orster_cli.ui.options import JsonOption
 from orster_cli.ui.out import Out
 
-OBJECT, IMAGE = "horse.glb", "fish.png"  # of the examples that the package carries
+OBJECT, IMAGE = "horse.glb", "robot.png"  # of the examples that the package carries
 
 
 def demo(
@@ -72,7 +72,7 @@ def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:
             *("--motion", "0.045"),  # with what the words suggest this horse stands almost still
         ],
         "text": ["a tyrannosaurus rex running"],
-        "image": ["--image", str(examples / IMAGE), "--text", "a clownfish swimming"],
+        "image": ["--image", str(examples / IMAGE), "--text", "a robot walking"],
     }
     where = ["--device", device]
     for name, condition in made.items():

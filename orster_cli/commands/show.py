@@ -19,29 +19,31 @@ _GENERATIONS = 8
 
 
 def show(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder of them.")],
+    artifact: Annotated[
+        Path, typer.Argument(help="An artifact, a folder of them, or mini or mini-object.")
+    ],
     captions: Annotated[
-        bool, typer.Option("--captions", help="A dataset's captions alone, each once, a line each.")
+        bool,
+        typer.Option(
+            "--captions",
+            help="A dataset's captions alone, each once, a line each; of a model what it makes of texts.",
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print what an artifact is and what it was made from.
 
     Of any other folder: the artifacts in it.
-    Examples: orster show asset/ ; orster show ."""
+    Examples: orster show asset/ ; orster show . ; orster show mini-object --captions"""
     from orster_cli.artifacts.inside import artifacts_in
     from orster_cli.artifacts.manifest import MANIFEST
     from orster_cli.artifacts.receiving import origin_of
     from orster_cli.artifacts.store import open_artifact
+    from orster_cli.inputs.models import model_folder
 
+    artifact = model_folder(artifact)
     if captions:
-        found = _captions(open_artifact(artifact, kind="dataset").path)
-        sink = Out(as_json=as_json)
-        if not found:
-            sink.note(
-                f"{artifact}: no clip has a caption: prepare-data --captions clips.csv gives some"
-            )
-        sink.result({"captions": found}, "\n".join(found))
+        _say_captions(artifact, Out(as_json=as_json))
         return
     if (
         artifact.is_dir()
@@ -71,6 +73,26 @@ def _listed(artifacts: Sequence[tuple[Path, Manifest]]) -> str:
         f"{str(path).ljust(wide)}  {m.kind.ljust(7)}  {headline(m, maximum=70)}"
         for path, m in artifacts
     )
+
+
+def _say_captions(artifact: Path, sink: Out) -> None:
+    """Those of a dataset; of a model what it makes objects at rest of."""
+    from orster_cli.artifacts.store import open_artifact
+    from orster_cli.diffusion.subjects import read_subjects
+
+    opened = open_artifact(artifact)
+    if opened.manifest.kind == "model":
+        subjects = read_subjects(opened.path)
+        found = sorted({phrases[0] for phrases in subjects or ()})
+        if not found:
+            sink.note(f"{artifact}: it makes no objects of texts alone")
+    else:
+        found = _captions(open_artifact(artifact, kind="dataset").path)
+        if not found:
+            sink.note(
+                f"{artifact}: no clip has a caption: prepare-data --captions clips.csv gives some"
+            )
+    sink.result({"captions": found}, "\n".join(found))
 
 
 def _captions(dataset: Path) -> list[str]:

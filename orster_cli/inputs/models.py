@@ -64,6 +64,7 @@ SHIPPED_BEFORE = {
         "e005e036630953a6cf2979a1bb04c7b5ac652a038d7c130558d835cd564cad43",
         "436ccf95655e21131f6ea57899671ba2bc67eea83f2370b6a04318b645c03b18",
         "ed1c916f9aa3dbef713dfce981b4cb11a7665c6b8f7f8d063ed2135bdeddb267",
+        "6ae0209699804c78c18aa15bb5e25f72f682bd8fb9c9458f16f1a3a570589a16",
     ),
 }
 SAMPLING = "sample.toml"

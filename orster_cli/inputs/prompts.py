@@ -4,6 +4,7 @@ prompts and of seeds.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from orster_cli.core.errors import ConfigError, InputError
@@ -11,6 +12,7 @@ from orster_cli.core.marks import split_mark
 from orster_cli.core.names import as_text, printable, slug
 from orster_cli.diffusion.known_texts import content_words, listed, read_known_texts, words_of
 from orster_cli.diffusion.subjects import read_subjects, subject_of
+from orster_cli.inputs.models import name_of_model
 
 CODE = "E-PROMPT"
 MOST_SUBJECTS = 24  # that are listed
@@ -68,8 +70,9 @@ def _check_subject(text: str, model: Path) -> None:
     raise InputError(
         f"the model {model.name} cannot make {printable(text)[:200]!r}: it names nothing that the model "
         "was trained on",
-        hint=f"it knows {listed(shortest, MOST_SUBJECTS)}; anything else moves if it is given (--object "
-        "FILE.glb); to sample nevertheless: --anyway",
+        hint=f"it knows {listed(shortest, MOST_SUBJECTS)} (orster show "
+        f"{shlex.quote(name_of_model(model))} --captions); anything else moves if it is given (--object "
+        "FILE.glb, --image FILE.png); to sample nevertheless: --anyway",
         code=CODE,
     )
 

@@ -33,6 +33,7 @@ NO_TEXT = (
     'no text is given: what the object does is left to the model (--text "walking" asks for it)'
 )
 NOTABLE = 0.1  # world units by which cameras are moved, from which on it is said
+LIFT = "lift"  # folder of a model that makes objects of images
 FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
 
 
@@ -159,8 +160,6 @@ class SamplingPlan:
             return SampleRequest(text=self.text, image=image)
         assert self.image is not None
         made = lift(net, image, cameras, where=self.image.name)
-        if self.text is None:
-            sampler.reporter.note(NO_TEXT)
         side = max(FIT_PIXELS, cameras.width)
         sees = None if made.seen is None else made.seen.cameras(cameras)
         request = self._shown(sampler, cameras, made.orbit, side, sees)
@@ -257,7 +256,8 @@ def plan_sampling(
             hint='give a text ("a frog jumping"), an image (x.png) or an object (y.glb)',
         )
     check_samples(model, reporter)
-    if text is None and static_object is not None:
+    lifts = image is not None and (model.path / LIFT).is_dir()
+    if text is None and (static_object is not None or lifts):
         reporter.note(NO_TEXT)
     if text is not None:
         pictured = image is not None or static_object is not None

@@ -43,10 +43,8 @@ WANTED = 0.66  # share of it as the network sees an object that is not
 CENTRED = 0.1  # of half the picture's side: so near the middle nothing is moved
 SEEN = 0.1  # opacity from which on a pixel belongs to the object
 SOLID = 0.9  # opacity from which on its colour is the object's own
-LEAST, NEIGHBOURS = (
-    0.5,
-    5,
-)  # logit that each ray of the object reaches, where rays so near make it likeliest
+LEAST = 0.5  # logit that each ray of the object reaches
+NEIGHBOURS, THIN = (3, 9, 9), 1  # bins and rays that say where, and bins to both sides of it
 STEEPEST = 6.0  # of logits
 SMALL_PART = 0.01  # of the vertices: smaller loose parts are left out
 TURNED = 0.15  # cosine to the ray up to which a face wears the picture
@@ -166,11 +164,11 @@ def _crop(alpha: Tensor) -> tuple[_Crop, bool]:
 
 def _values(logits: Tensor, alpha: Tensor) -> Tensor:
     """[S,S,D+2] along x, y and the ray, negative inside, of `logits` [D,s,s] and opacities [S,S]."""
-    near = F.avg_pool2d(logits.sigmoid()[None], NEIGHBOURS, 1, NEIGHBOURS // 2)[0]
-    likeliest = F.one_hot(near.argmax(dim=0), len(logits)).permute(2, 0, 1) > 0
-    missed = likeliest & (logits.amax(dim=0) < LEAST)
-    reached = torch.where(missed, LEAST, logits)
-    finer = F.interpolate(reached[None], alpha.shape, mode="bilinear", align_corners=False)[0]
+    finer = F.interpolate(logits[None], alpha.shape, mode="bilinear", align_corners=False)[0]
+    near = F.avg_pool3d(finer.sigmoid()[None], NEIGHBOURS, 1, [n // 2 for n in NEIGHBOURS])[0]
+    bins = torch.arange(len(finer)).view(-1, 1, 1)
+    likeliest = (bins - near.argmax(dim=0)).abs() <= THIN
+    finer = torch.where(likeliest & (finer.amax(dim=0) < LEAST), LEAST, finer)
     inside = torch.minimum(finer.clamp(-STEEPEST, STEEPEST), (alpha - 0.5) * 2 * STEEPEST)
     border = torch.full_like(inside[:1], -STEEPEST)
     inside = torch.cat([border, inside, border])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from orster_cli.commands.demo import demo_lines
 from orster_cli.commands.demo_page import demo_page
@@ -42,7 +43,7 @@ def test_its_commands_exist_and_each_reads_what_an_earlier_one_wrote(tmp_path: P
             assert path == out or any(path.startswith(other) for other in made), path
         made.add(out)
     given = [w for words in steps for w in words if w.endswith((".glb", ".png"))]
-    assert [Path(path).name for path in given] == ["horse.glb", "fish.png"]
+    assert [Path(path).name for path in given] == ["horse.glb", "robot.png"]
     assert all(Path(path).is_file() for path in given)
 
 
@@ -56,6 +57,13 @@ def test_its_page_names_what_is_there_and_escapes_the_rest(tmp_path: Path) -> No
         "object", "text", "image",
     ]  # fmt: skip
     assert len(re.findall(r'(?:href|src)="([^"]+)"', page)) == 1 + 3 + 1 + 3 * 3
+
+
+def test_the_image_is_what_its_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    drawn = np.asarray(importlib.import_module("make_robot").robot()).astype(int)
+    kept = np.asarray(Image.open(EXAMPLES / "robot.png")).astype(int)
+    assert np.abs(drawn - kept).max() <= 2  # another Pillow may round differently
 
 
 def test_the_static_object_is_what_its_script_makes(

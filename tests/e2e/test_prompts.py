@@ -188,7 +188,11 @@ def test_pictures_that_show_nothing(capsys: Capture) -> None:
     assert (said.code, said.failure["code"]) == (3, "E-BLANK")
     assert not Path("out").exists()
     write_png(Path("noise.png"), torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(1)))
-    noise = sampled(capsys, "--image", "noise.png", "-o", "noise").data["warnings"]
+    said = orster(capsys, "sample-video", "--image", "noise.png", "-o", "out", "--json")
+    assert (said.code, said.failure["code"]) == (3, "E-MATTE")
+    assert "a PNG whose background is transparent" in said.failure["hint"]
+    assert not Path("out").exists()
+    noise = sampled(capsys, "--image", "noise.png", "-m", "mini", "-o", "noise").data["warnings"]
     assert ["looks like noise" in noise[0], "far from everything" in noise[1]] == [True, True]
 
 

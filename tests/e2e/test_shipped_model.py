@@ -16,17 +16,20 @@ from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.config.sample import SampleConfig
 from orster_cli.construction.asset import load_asset
-from orster_cli.core.frames import at_resolution
+from orster_cli.core.frames import at_resolution, resize
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.views import normalize_pose, render_view
 from orster_cli.diffusion.bundle import load_bundle
 from orster_cli.diffusion.conditions import Conditions
+from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import NAMED, SHIPPED, SHIPPED_OBJECT, sampling_of
 from orster_cli.io.clip_files import read_clip
+from orster_cli.io.images import write_png
 from orster_cli.metrics.psnr import psnr
 from orster_cli.sampling.denoise import denoise, starting_noise
+from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.rest_orbits import regressed_object
 from orster_cli.sampling.sample_clips import cameras_for
 from orster_cli.splatting.render_asset import render_clip
@@ -161,6 +164,34 @@ def test_a_text_gives_the_object_that_it_names_from_all_sides(shared_data: Path)
     assert float(near.diag().mean()) > 24
     behind = torch.stack([psnr(a, b.roll(4, 0)).mean() for a, b in zip(made, true, strict=True)])
     assert float(near.diag().mean() - behind.mean()) > 4
+
+
+def test_an_image_gives_the_object_that_it_shows_as_a_file_that_can_be_given_again(
+    capsys: Capture, tmp_path: Path, creature: Path
+) -> None:
+    """Lifted, moved and kept; nearer to the true object, also from where the image does not look, than
+    the image itself is, and than the object of another image."""
+    cameras = orbit_cameras(torch.arange(8) * 45.0 + 30, width=192, height=192)
+    true = open_object(creature)(cameras)
+    assert true.alpha is not None
+    write_png(tmp_path / "x.png", torch.cat([true.frames[0], true.alpha[0]]))
+    words = ("--image", tmp_path / "x.png", "--text", "a green creature walking", "--steps", "2")
+    said = orster(
+        capsys, "sample-video", *words, "-o", tmp_path / "clip", "--device", "cpu", "--json"
+    )
+    assert said.code == 0, said.err
+    clip = read_clip(tmp_path / "clip")
+    shown = resize(true.over()[:1], clip.frames.shape[-1], clip.frames.shape[-1])
+    assert float(psnr(clip.frames[:1], shown)) > 20
+    assert (tmp_path / "clip" / "condition.png").is_file()
+    again = open_object(tmp_path / "clip" / "object.glb")(
+        orbit_cameras(torch.arange(8) * 45.0, width=192, height=192)
+    ).over()
+    near = psnr(again, true.over())
+    billboard = psnr(true.over()[:1].expand(8, -1, -1, -1), true.over())
+    assert float(near[1:].mean()) > float(billboard[1:].mean()) + 1
+    static = read_clip(tmp_path / "clip" / "static")
+    assert float((clip.frames - at_resolution(static, 128)).square().mean()) > 1e-4  # it moves
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def test_a_wheel_carries_the_package_its_presets_and_no_tests(wheel: Path) -> No
     assert {n for n in names if "/_templates/" in n} == {
         f"orster_cli/_templates/{t}" for t in templates
     }
-    shipped = ("creature.glb", "clips.csv", "horse.glb", "fish.png")
+    shipped = ("creature.glb", "clips.csv", "horse.glb", "robot.png")
     examples = {f"orster_cli/_examples/{name}" for name in shipped}
     assert {n for n in names if "/_examples/" in n} == examples
     assert any(name.endswith("licenses/LICENSE") for name in names)
