@@ -43,6 +43,7 @@ WANTED = 0.66  # share of it as the network sees an object that is not
 CENTRED = 0.1  # of half the picture's side: so near the middle nothing is moved
 SEEN = 0.1  # opacity from which on a pixel belongs to the object
 SOLID = 0.9  # opacity from which on its colour is the object's own
+RATHER = 0.8  # added to logits: of what is uncertain more is inside, so that limbs hold together
 LEAST = 0.5  # logit that each ray of the object reaches
 NEIGHBOURS, THIN = (3, 9, 9), 1  # bins and rays that say where, and bins to both sides of it
 STEEPEST = 6.0  # of logits
@@ -165,6 +166,7 @@ def _crop(alpha: Tensor) -> tuple[_Crop, bool]:
 def _values(logits: Tensor, alpha: Tensor) -> Tensor:
     """[S,S,D+2] along x, y and the ray, negative inside, of `logits` [D,s,s] and opacities [S,S]."""
     finer = F.interpolate(logits[None], alpha.shape, mode="bilinear", align_corners=False)[0]
+    finer = finer + RATHER
     near = F.avg_pool3d(finer.sigmoid()[None], NEIGHBOURS, 1, [n // 2 for n in NEIGHBOURS])[0]
     bins = torch.arange(len(finer)).view(-1, 1, 1)
     likeliest = (bins - near.argmax(dim=0)).abs() <= THIN
