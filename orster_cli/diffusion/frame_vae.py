@@ -267,10 +267,12 @@ def _opponents(frames: Tensor) -> Tensor:
 
 
 def save_vae(vae: FrameVAE, folder: Path, dtype: torch.dtype | None = None) -> None:
-    """Write `vae` in shards that diffusers' `AutoencoderKL.from_pretrained` reads, but for whole numbers
-    (`io.whole_numbers`); a `pca` beside them, under a class name that diffusers refuses, since it would
-    open one part of two."""
+    """Write `vae` in shards that diffusers' `AutoencoderKL.from_pretrained` reads: in float16 where `dtype`
+    asks for whole numbers (`io.whole_numbers`), which it would take for weights. A `pca` is beside them,
+    under a class name that diffusers refuses, since it would open one part of two."""
     config = vae.vae.config.to_diffusers()
+    if dtype == torch.int8 and vae.pca is None:
+        dtype = torch.float16
     for stem, part in ((STEM, vae.vae), (PCA_STEM, vae.pca)):
         if part is not None:
             write_sharded(folder, stem, in_type(part.state_dict(), dtype))

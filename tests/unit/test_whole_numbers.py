@@ -10,8 +10,9 @@ import torch
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.bundle import load_bundle, save_bundle
-from orster_cli.inputs.models import SHIPPED
+from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT
 from orster_cli.io.sharded import read_sharded, write_sharded
+from orster_cli.io.tensors import read_tensors
 from orster_cli.io.whole_numbers import FACTOR, from_whole_numbers, in_type
 
 
@@ -63,7 +64,7 @@ def test_a_factor_that_does_not_fit_is_named() -> None:
 def test_a_whole_model_is_half_as_large_as_in_half_precision_and_works_as_before(
     tmp_path: Path,
 ) -> None:
-    own = replace(load_bundle(SHIPPED), std4d=None, known=None)
+    own = replace(load_bundle(SHIPPED_OBJECT), std4d=None, known=None, rest=None, lift=None)
     sizes = {}
     for name, dtype in (("half", torch.float16), ("whole", torch.int8)):
         save_bundle(own, tmp_path / name, dtype)
@@ -72,7 +73,13 @@ def test_a_whole_model_is_half_as_large_as_in_half_precision_and_works_as_before
     again = load_bundle(tmp_path / "whole")
     assert own.vae is not None
     assert again.vae is not None
-    frames = torch.rand(2, 3, 64, 64)
+    frames = torch.rand(2, 3, 128, 128)
     with torch.no_grad():
         before, after = own.vae.encode(frames), again.vae.encode(frames)
     assert float((before - after).square().mean()) < 1e-3 * float(before.var())
+
+
+def test_what_diffusers_opens_stays_in_a_type_that_it_knows(tmp_path: Path) -> None:
+    save_bundle(replace(load_bundle(SHIPPED), std4d=None, known=None), tmp_path, torch.int8)
+    weights = read_tensors(tmp_path / "vae" / "diffusion_pytorch_model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float16}
