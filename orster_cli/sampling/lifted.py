@@ -122,6 +122,9 @@ def lift(net: LiftNet, image: Tensor, cameras: Cameras, *, where: str) -> Lifted
 
 def cut_out(image: Tensor, *, where: str) -> Tensor:
     """[4,P,P] straight colours and opacity of [3 or 4,H,W], in the middle of a square. InputError."""
+    largest = max(image.shape[1:])
+    if largest > LARGEST:  # before it is cut out: photographs have many millions of pixels
+        image = _resized(image, [max(round(n * LARGEST / largest), 1) for n in image.shape[1:]])
     if len(image) == 4 and float(image[3].min()) < SEEN:
         if float(image[3].max()) < SOLID:
             raise InputError(f"{where}: shows nothing but background", code="E-MATTE-EMPTY")
@@ -134,10 +137,17 @@ def cut_out(image: Tensor, *, where: str) -> Tensor:
     square = torch.zeros(4, longer, longer)
     top, left = (longer - height) // 2, (longer - width) // 2
     square[:, top : top + height, left : left + width] = rgba
-    side = min(max(longer, SMALLEST), LARGEST)
-    whole = torch.cat([square[:3] * square[3:], square[3:]])[None]
-    out = F.interpolate(whole, size=(side, side), mode="bilinear", antialias=True)[0]
-    return torch.cat([out[:3] / out[3:].clamp_min(1e-3), out[3:]]).clamp(0, 1)
+    side = max(longer, SMALLEST)
+    return _resized(square, [side, side])
+
+
+def _resized(image: Tensor, size: list[int]) -> Tensor:
+    """[3 or 4,*size] of [3 or 4,H,W], straight colours."""
+    alpha = image[3:] if len(image) == 4 else torch.ones_like(image[:1])
+    whole = torch.cat([image[:3] * alpha, alpha])[None]
+    out = F.interpolate(whole, size=size, mode="bilinear", antialias=True)[0]
+    straight = (out[:3] / out[3:].clamp_min(1e-3)).clamp(0, 1)
+    return torch.cat([straight, out[3:].clamp(0, 1)])[: len(image)]
 
 
 def _matte(image: Tensor, where: str) -> Matte:

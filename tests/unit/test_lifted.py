@@ -138,6 +138,12 @@ def test_a_picture_is_cut_out_by_its_opacity_or_its_plain_background() -> None:
         assert found.shape == (4, 256, 256)
         share = float((found[3] > 0.5).float().mean())
         assert share == pytest.approx(float(shown[3].mean()), rel=0.05)
+    for image in (shown, plain):  # of many pixels: not a second, nor gigabytes
+        large = image.repeat_interleave(40, dim=1).repeat_interleave(40, dim=2)
+        found = cut_out(large, where="x.png")
+        assert found.shape == (4, 1024, 1024)
+        share = float((found[3] > 0.5).float().mean())
+        assert share == pytest.approx(float(shown[3].mean()), rel=0.05)
     wide = torch.cat([shown, torch.zeros(4, 96, 60)], dim=2)
     assert cut_out(wide, where="x.png").shape == (4, 256, 256)
     torch.manual_seed(0)
