@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.animated import decibels
 from benchmarks.generated import ACROSS, CELL, FPS, fitted
 from benchmarks.given import OBJECTS, moves
 from benchmarks.project import Project
@@ -28,6 +29,7 @@ from orster_cli.construction.asset import load_asset
 from orster_cli.core.compositing import WHITE, over
 from orster_cli.core.frames import resize
 from orster_cli.core.reporting import Silent
+from orster_cli.core.types import Cameras
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.io.animations import write_animation
 from orster_cli.io.clip_files import read_clip
@@ -61,14 +63,9 @@ class Pictured:
         return path
 
 
-def cameras(azimuths: Tensor):  # type: ignore[no-untyped-def]
+def cameras(azimuths: Tensor) -> Cameras:
     """Those of pictures and of the truth."""
     return orbit_cameras(azimuths, width=SIDE, height=SIDE)
-
-
-def decibels(one: Tensor, other: Tensor) -> float:
-    """PSNR of the mean squared error."""
-    return float(-10 * (one - other).square().mean().log10())
 
 
 def at_rest(pictured: Pictured, clip: Path) -> tuple[float, float]:
@@ -78,7 +75,7 @@ def at_rest(pictured: Pictured, clip: Path) -> tuple[float, float]:
     around = AZIMUTH + 360.0 * torch.arange(len(lifted)) / len(lifted)
     true = open_object(pictured.file)(cameras(around)).over()
     lifted = resize(lifted, SIDE, SIDE)
-    return decibels(lifted[1:], true[1:]), decibels(true[:1].expand_as(true)[1:], true[1:])
+    return decibels(lifted, true), decibels(true[:1].expand_as(true), true)
 
 
 def drawn(folder: Path, every: list[Pictured], out: Path) -> None:

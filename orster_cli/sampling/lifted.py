@@ -35,10 +35,7 @@ SUPERSAMPLE = 4
 CUT_OUT = (
     "give a picture of one object on a plain background, or a PNG whose background is transparent"
 )
-WELL_FRAMED = (
-    0.3,
-    0.8,
-)  # share of the picture's side that the object takes, to be left where it is
+WELL_FRAMED = (0.3, 0.8)  # share of the picture's side, of objects that are left where they are
 WANTED = 0.66  # share of it as the network sees an object that is not
 CENTRED = 0.1  # of half the picture's side: so near the middle nothing is moved
 SEEN = 0.1  # opacity from which on a pixel belongs to the object
