@@ -1,11 +1,12 @@
 """Volumes and views of objects, for `tools.train_lift`: one file for each object of a list.
 
 python -m tools.lift_data --glb GLB... --list templates/weights-mini2.csv --split train --out FOLDER
-    [--poses 5] [--views 8]
+    [--poses 12] [--views 8] [--stretched 0.6] [--part 1/2]
 
-An object is posed at the start of its quietest animation and at moments of others, each placed as a given
-object is. A volume is carved from what many cameras see: a point is outside by as much as any of them sees
-past it. That needs no closed mesh, which few game models are; what has no thickness gets one.
+An object is posed at the start of its quietest animation and at moments of others, a share of these
+stretched and sheared, each placed as a given object is. A volume is carved from what many cameras see: a
+point is outside by as much as any of them sees past it. That needs no closed mesh, which few game models
+are; what has no thickness gets one.
 
 G points a side of the volume, K poses, A views of each, H W pixels.
 """
@@ -13,9 +14,11 @@ G points a side of the volume, K poses, A views of each, H W pixels.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ from orster_cli.core.types import Cameras
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.geometry.orbit import orbit_cameras
 from orster_cli.gltf.load import load_gltf
-from orster_cli.gltf.normalization import normalize_clip
+from orster_cli.gltf.normalization import normalize_clip, place_points
 from orster_cli.gltf.scene import Scene
 from orster_cli.mesh_render.render import render_mesh
 from tools.clip_lists import Row, file_of, rows_of
@@ -42,6 +45,10 @@ SIDE, CARVING = 128, 192  # pixels of a view, and of what carves
 CARVERS = ((-45.0, 8), (-15.0, 12), (10.0, 12), (40.0, 8), (80.0, 3), (-80.0, 3))
 RAISED, LOWEST, HIGHEST = 0.25, -10.0, 30.0  # share of views from another elevation, and which
 FRONT = 0.25  # share of views from the front
+STRETCH, SHEAR = (
+    0.2,
+    0.15,
+)  # deviations of the logarithm of a stretch, and of what an axis adds to another
 
 
 def carve(mesh: Mesh) -> tuple[Tensor, Tensor]:
@@ -88,10 +95,24 @@ def projected(points: Tensor, cameras: Cameras, number: int) -> tuple[Tensor, Te
     return 2 * pixel / size - 1, depth
 
 
-def posed(scene: Scene, clip: int, seconds: float) -> Mesh:
-    """The object at one moment, placed by that alone."""
+def posed(scene: Scene, clip: int, seconds: float, change: np.ndarray | None = None) -> Mesh:
+    """The object at one moment, placed by that alone; `change` [3,3]: after it was stretched so."""
     place = normalize_clip(scene, clip, np.array([seconds]))
-    return scene.evaluate(clip, seconds).transformed(place.scale, place.offset)
+    mesh = scene.evaluate(clip, seconds).transformed(place.scale, place.offset)
+    if change is None:
+        return mesh
+    normals = mesh.normals @ np.linalg.inv(change)
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    changed = replace(mesh, vertices=mesh.vertices @ change.T, normals=normals)
+    place = place_points(changed.vertices, 0.0)
+    return changed.transformed(place.scale, place.offset)
+
+
+def drawn_change(draw: random.Random) -> np.ndarray:
+    """A stretch along each axis, and a shear of each horizontal axis with the height."""
+    change = np.diag([math.exp(draw.gauss(0, STRETCH)) for _ in range(3)])
+    change[0, 2], change[1, 2] = draw.gauss(0, SHEAR), draw.gauss(0, SHEAR)
+    return change
 
 
 def poses(scene: Scene, rows: Sequence[Row], count: int, seed: int) -> list[tuple[int, float]]:
@@ -106,15 +127,19 @@ def poses(scene: Scene, rows: Sequence[Row], count: int, seed: int) -> list[tupl
     return found
 
 
-def made_of(path: Path, rows: Sequence[Row], count: int, views: int) -> dict[str, Tensor]:
-    """Of one object: `distance` [K,G,G,G] int8, `color` [K,3,G,G,G] uint8, `rgba` [K,A,4,H,W] uint8, and
-    `azimuth`, `elevation` [K,A] of the views."""
+def made_of(
+    path: Path, rows: Sequence[Row], count: int, views: int, stretched: float
+) -> dict[str, Tensor]:
+    """Of one object, a share `stretched` of its poses but the first changed: `distance` [K,G,G,G] int8,
+    `color` [K,3,G,G,G] uint8, `rgba` [K,A,4,H,W] uint8, and `azimuth`, `elevation` [K,A] of the views."""
     scene = load_gltf(path)
     seed = derive_seed("lift", path.name)
     generator = torch.Generator().manual_seed(seed % 2**31)
+    changes = random.Random(derive_seed("stretch", path.name))
     out = defaultdict(list)
-    for clip, seconds in poses(scene, rows, count, seed):
-        mesh = posed(scene, clip, seconds)
+    for number, (clip, seconds) in enumerate(poses(scene, rows, count, seed)):
+        is_changed = number > 0 and changes.random() < stretched
+        mesh = posed(scene, clip, seconds, drawn_change(changes) if is_changed else None)
         distance, color = carve(mesh)
         azimuth = 360 * torch.rand(views, generator=generator)
         azimuth[torch.rand(views, generator=generator) < FRONT] = 0.0
@@ -139,9 +164,12 @@ def main() -> None:
     parser.add_argument("--list", type=Path, required=True)
     parser.add_argument("--split", choices=("train", "val"), required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--poses", type=int, default=5)
+    parser.add_argument("--poses", type=int, default=12)
     parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--stretched", type=float, default=0.6)
+    parser.add_argument("--part", default="1/1", help="which of how many parts of the objects")
     given = parser.parse_args()
+    part, parts = map(int, given.part.split("/"))
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     by_file = defaultdict(list)
@@ -150,10 +178,10 @@ def main() -> None:
             by_file[row["file"]].append(row)
     for number, (name, rows) in enumerate(sorted(by_file.items())):
         to = given.out / f"{Path(name).stem}.pt"
-        if to.is_file():
+        if number % parts != part - 1 or to.is_file():
             continue
         path = file_of(given.glb, name)
-        torch.save(made_of(path, rows, given.poses, given.views), to)
+        torch.save(made_of(path, rows, given.poses, given.views, given.stretched), to)
         print(f"{number + 1} of {len(by_file)}: {name}", flush=True)
 
 

@@ -1,13 +1,13 @@
 """Train the regressor of a model's objects at rest on the training objects of a list.
 
 python -m tools.train_rest --glb GLB... --list templates/weights-mini2.csv --model mini-object --minutes 60
-    --out REST [--width 512] [--blocks 3] [--last 1024] [--lr 2e-3]
+    --out REST [--further] [--jobs 2] [--width 512] [--blocks 3] [--last 1024] [--lr 2e-3]
 
-Each object is posed at the start of the animation in which it stands most quietly, placed as a given
-object is, and rendered from AZIMUTHS sides; the model's frame VAE makes latents of them and its encoder
-reads the phrases of the list. REST has the averaged weights and train-rest.jsonl; `tools.ship_object
---rest REST` puts it into the model. REST/objects.pt keeps the latents for another run.
-N objects, A sides, C latent channels, h w latent pixels.
+Each object is posed where each of its animations begins, placed by that pose as a given object is, and
+rendered from AZIMUTHS sides; the model's frame VAE makes latents of them and its encoder reads the phrases
+of the list. REST has the averaged weights and train-rest.jsonl; `tools.ship_object --rest REST` puts it
+into the model. REST/objects/ keeps the latents for another run; `--further`: from the weights that the
+model has. N clips, S subjects, A sides, C latent channels, h w latent pixels.
 """
 
 from __future__ import annotations
@@ -17,37 +17,51 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from orster_cli.config.prepare import PrepareConfig
-from orster_cli.dataset.views import normalize_pose, render_view
+from orster_cli.dataset.views import framing_of, normalize_object, normalize_pose, render_view
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor, save_rest
+from orster_cli.diffusion.starts import Start
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import open_model
 from orster_cli.training.ema import Ema
-from tools.clip_lists import Row, file_of, rows_of
+from tools.clip_lists import Row, file_of, pack_of, rows_of
 
-AZIMUTHS = 32
+AZIMUTHS = 24
+SPLITS = ("train", "pair")  # of a list: what is trained on, and pairs that are held out
 QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "flying", "walking")
-LOG, OBJECTS = "train-rest.jsonl", "objects.pt"
+LOG, OBJECTS = "train-rest.jsonl", "objects"
 LOG_EVERY = 250
-BATCH, SIDES = 128, 4  # objects of a step, sides of each
+BATCH, SIDES = 128, 4  # poses of a step, sides of each
+QUIETLY = 0.35  # share of a batch
 
 
 @dataclass(frozen=True)
 class Objects:
-    """`latents` [N,A,C,h,w]; `phrases`: of each, the fullest first."""
+    """Of N clips of S subjects: `latents` [N,A,C,h,w] of the object in the pose in which each begins;
+    `subject`, `start` [N]: their numbers; `held` [N]: not trained on; `quiet` [S]: the clip in which each
+    subject is most likely at rest; `phrases` and `rigs` of each; `starts`."""
 
     latents: Tensor
-    phrases: list[tuple[str, ...]]
+    subject: Tensor
+    start: Tensor
+    held: Tensor
+    quiet: Tensor
+    phrases: tuple[tuple[str, ...], ...]
+    rigs: tuple[int, ...]
+    starts: tuple[Start, ...]
 
 
 def quietest(rows: Sequence[Row]) -> Row:
@@ -60,43 +74,105 @@ def quietest(rows: Sequence[Row]) -> Row:
     return min(rows, key=loudness)
 
 
-def chosen(folders: Sequence[Path], clips: Path) -> Iterator[tuple[Path, Row]]:
-    """The file of each training object of the list `clips`, and its quietest animation."""
+def chosen(clips: Path) -> dict[str, list[Row]]:
+    """The clips of each training object of the list `clips`, also those that are held out."""
     by_file = defaultdict(list)
     for row in rows_of(clips):
-        if row["use"] == "1":
+        if row["split"] in SPLITS:
             by_file[row["file"]].append(row)
-    for name, rows in by_file.items():
-        yield file_of(folders, name), quietest(rows)
+    return dict(by_file)
+
+
+@cache
+def _loaded(model: Path) -> WholeBundle:
+    """Once a process."""
+    torch.set_num_threads(1)
+    return open_model(model).load_whole()
 
 
 @torch.no_grad()
-def made_of(found: Sequence[tuple[Path, Row]], model: WholeBundle) -> Objects:
-    """Rendered and encoded."""
-    cfg, side = PrepareConfig(), model.facts.resolution
+def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
+    """Into the file `out`, if it is not there: `latents` [K,A,C,h,w] of one object where each of its K
+    clips begins, placed by that pose alone, and the clips' `framings` [K,4] (`starts.Start`)."""
+    if out.is_file():
+        return
+    cfg, bundle = PrepareConfig(), _loaded(model)
+    side = bundle.facts.resolution
     cameras = orbit_cameras(orbit_azimuths(AZIMUTHS), width=side, height=side)
-    latents, phrases = [], []
-    for number, (path, row) in enumerate(found):
-        posed = normalize_pose(load_gltf(path), int(row["clip"]), cfg)
+    scene = load_gltf(path)
+    latents, framings = [], []
+    for clip in (int(row["clip"]) for row in rows):
+        posed = normalize_pose(scene, clip, cfg)
         frames = render_view(posed, cameras, torch.zeros(AZIMUTHS), cfg, None).over()
-        latents.append(model.vae.encode(frames))
-        phrases.append(tuple(sorted(row["who"].split("|"), key=len, reverse=True)))
-        if number % 50 == 0:
-            print(f"rendered {number} of {len(found)}", flush=True)
-    return Objects(torch.stack(latents), phrases)
+        latents.append(bundle.vae.encode(frames).half())
+        far, *point = framing_of(normalize_object(scene, clip, cfg), cfg)
+        framings.append(torch.tensor([math.log(far), *point]))
+    draft = out.with_suffix(".tmp")
+    torch.save({"latents": torch.stack(latents), "framings": torch.stack(framings)}, draft)
+    draft.replace(out)
+
+
+def made_of(
+    clips: dict[str, list[Row]], folders: Sequence[Path], model: Path, out: Path, jobs: int
+) -> Objects:
+    """The objects of all `clips`, rendered and encoded by `jobs` processes into the folder `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    kept = [out / f"{file}.pt" for file in clips]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        paths = [file_of(folders, file) for file in clips]
+        for _ in pool.map(encode, paths, clips.values(), [model] * len(clips), kept):
+            pass
+    made = [torch.load(path, weights_only=True) for path in kept]
+    return gathered(clips, [(one["latents"], one["framings"]) for one in made])
+
+
+def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]]) -> Objects:
+    """Of the `clips` of each file, and what `encoded` gave for it. An action of a pack is a start."""
+    rows = [row for some in clips.values() for row in some]
+    framings = torch.cat([framing for _, framing in made])
+    held = torch.tensor([row["use"] != "1" for row in rows])
+    packs = sorted({pack_of(file) for file in clips})
+    key = [(packs.index(pack_of(row["file"])), row["what"].split("|")[0]) for row in rows]
+    keys = sorted({one for one, out in zip(key, held.tolist(), strict=True) if not out})
+    starts = []
+    for one in keys:
+        mine = [k for k, row in enumerate(rows) if key[k] == one and row["use"] == "1"]
+        phrases = dict.fromkeys(phrase for k in mine for phrase in rows[k]["what"].split("|"))
+        framing = tuple(round(float(n), 4) for n in framings[mine].mean(dim=0))
+        starts.append(Start(one[0], tuple(phrases), framing))
+    numbers = {id(row): number for number, row in enumerate(rows)}
+    kept = [[row for row in some if row["use"] == "1"] for some in clips.values()]
+    return Objects(
+        latents=torch.cat([latents for latents, _ in made]),
+        subject=torch.tensor([k for k, some in enumerate(clips.values()) for _ in some]),
+        start=torch.tensor([keys.index(one) for one in key]),
+        held=held,
+        quiet=torch.tensor([numbers[id(quietest(some))] for some in kept]),
+        phrases=tuple(phrases_of(some[0]) for some in kept),
+        rigs=tuple(packs.index(pack_of(file)) for file in clips),
+        starts=tuple(starts),
+    )
+
+
+def phrases_of(row: Row) -> tuple[str, ...]:
+    """Of its object, the fullest first."""
+    return tuple(sorted(row["who"].split("|"), key=len, reverse=True))
 
 
 class RestTraining:
-    """Steps of mean squared error of latents, each text the fullest phrase of its object."""
+    """Steps of mean squared error of latents, each text the fullest phrase of its object. In a share
+    `QUIETLY` of a batch each object comes as often as another, in its quietest pose; in what is left each
+    clip as often as another, where it begins."""
 
     def __init__(
         self, rest: RestRegressor, objects: Objects, model: WholeBundle, seed: int
     ) -> None:
         self.rest, self.objects = rest, objects
         self.draw = torch.Generator().manual_seed(seed)
+        self.shown = (~objects.held).nonzero()[:, 0]
         with torch.no_grad():
             self.texts = model.encoder.text([phrases[0] for phrases in objects.phrases])
-            every = objects.latents.flatten(2)
+            every = objects.latents.float().flatten(2)
             rest.mean.copy_(every.mean(dim=(0, 1)))
             rest.deviation.copy_(every.std(dim=(0, 1)).clamp_min(0.05))
             read = rest.read(self.texts)
@@ -105,21 +181,32 @@ class RestTraining:
 
     def loss(self) -> Tensor:
         """Of one step."""
-        who, sides = self._drawn(BATCH)
+        quiet = round(QUIETLY * BATCH)
+        still = self._drawn(len(self.objects.quiet), quiet)
+        moving = self.shown[self._drawn(len(self.shown), BATCH - quiet)]
+        clips = torch.cat([self.objects.quiet[still], moving])
+        starts = torch.cat([torch.full_like(still, -1), self.objects.start[moving]])
+        order = torch.rand(BATCH, AZIMUTHS, generator=self.draw).argsort(dim=1)
+        return self._error(clips, starts, order[:, :SIDES])
+
+    @torch.no_grad()
+    def held_out(self) -> float:
+        """The error of the clips that are held out, from all sides."""
+        clips = self.objects.held.nonzero()[:, 0]
+        sides = torch.arange(AZIMUTHS).expand(len(clips), -1)
+        return float(self._error(clips, self.objects.start[clips], sides))
+
+    def _drawn(self, below: int, count: int) -> Tensor:
+        return torch.randint(below, (count,), generator=self.draw)
+
+    def _error(self, clips: Tensor, starts: Tensor, sides: Tensor) -> Tensor:
+        """Of `clips` [B] from some `sides` [B,S] of each."""
+        who = self.objects.subject[clips]
         texts = Encoded(self.texts.tokens[who], self.texts.pooled[who])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = self.rest(sides * (360 / AZIMUTHS), texts)
-        return (
-            (made.float().transpose(1, 2) - self.objects.latents[who[:, None], sides])
-            .square()
-            .mean()
-        )
-
-    def _drawn(self, count: int) -> tuple[Tensor, Tensor]:
-        """Numbers of objects [B] and of different sides of each [B,S]."""
-        who = torch.randint(len(self.objects.phrases), (count,), generator=self.draw)
-        order = torch.rand(count, AZIMUTHS, generator=self.draw).argsort(dim=1)
-        return who, order[:, :SIDES]
+            made = self.rest(sides * (360 / AZIMUTHS), texts, starts)
+        true = self.objects.latents[clips[:, None], sides].float()
+        return (made.float().transpose(1, 2) - true).square().mean()
 
 
 def train(training: RestTraining, minutes: float, lr: float, log: Path) -> None:
@@ -144,8 +231,10 @@ def train(training: RestTraining, minutes: float, lr: float, log: Path) -> None:
             if step % LOG_EVERY == 0:
                 mean = sum(losses[-LOG_EVERY:]) / LOG_EVERY
                 row = {"step": step, "loss": mean, "lr": rate, "seconds": time.monotonic() - began}
+                if training.objects.held.any():
+                    row["held_out"] = training.held_out()
                 print(json.dumps(row), file=file, flush=True)
-                print(f"step {step}: {mean:.4f}", flush=True)
+                print(json.dumps(row), flush=True)
     ema.copy_to(rest)
     rest.eval()
 
@@ -154,8 +243,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--glb", type=Path, nargs="+", required=True)
     parser.add_argument("--list", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--further", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--blocks", type=int, default=3)
@@ -163,14 +254,9 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    model = open_model(given.model).load_whole()
-    kept = given.out / OBJECTS
-    if kept.is_file():
-        objects = Objects(**torch.load(kept, weights_only=True))
-    else:
-        objects = made_of(list(chosen(given.glb, given.list)), model)
-        torch.save(vars(objects), kept)
+    opened = open_model(given.model)
+    model = opened.load_whole()
+    objects = made_of(chosen(given.list), given.glb, opened.path, given.out / OBJECTS, given.jobs)
     channels, side = objects.latents.shape[2:4]
     torch.manual_seed(given.seed)
     rest = RestRegressor(
@@ -182,12 +268,17 @@ def main() -> None:
             width=given.width,
             blocks=given.blocks,
             last=given.last,
-            subjects=tuple(objects.phrases),
+            subjects=objects.phrases,
+            rigs=objects.rigs,
+            starts=objects.starts,
         )
     )
     count = sum(p.numel() for p in rest.parameters())
-    print(f"{len(objects.phrases)} objects, {count:,} parameters", flush=True)
+    print(f"{len(objects.phrases)} objects, {len(objects.starts)} starts, {count:,} parameters")
     training = RestTraining(rest, objects, model, given.seed)
+    if given.further:
+        assert model.rest is not None
+        rest.load_state_dict(model.rest.state_dict(), strict=False)
     train(training, given.minutes, given.lr, given.out / LOG)
     save_rest(rest, given.out)
 

@@ -70,6 +70,15 @@ class MotionWords:
         return WordRegression(base=(self.base,), words=words)
 
 
+def framing_by(numbers: Sequence[float]) -> Similarity:
+    """What brings the usual cameras to where four `numbers` have them: the logarithm of the factor on their
+    distance, and the point that they look at."""
+    log_far, *point = numbers
+    far = min(max(math.exp(log_far), NEAREST), FARTHEST)
+    x, y, z = (-min(max(one, -MOST_OFF), MOST_OFF) / far for one in point)
+    return Similarity(scale=far, center=(x, y, z))
+
+
 @dataclass(frozen=True, kw_only=True)
 class FramingWords:
     """Where the cameras of clips with some words are, in the world of an object that is centred and has a
@@ -92,11 +101,7 @@ class FramingWords:
         """What brings the usual cameras to where clips with the words of `text` have them; None: it has no
         known word."""
         numbers = self.found.numbers(text)
-        if numbers is None:
-            return None
-        far = min(max(math.exp(float(numbers[0])), NEAREST), FARTHEST)
-        x, y, z = (-float(one) / far for one in numbers[1:].clip(-MOST_OFF, MOST_OFF))
-        return Similarity(scale=far, center=(x, y, z))
+        return None if numbers is None else framing_by(numbers.tolist())
 
     def merged(self, other: FramingWords) -> FramingWords:
         """As `MotionWords.merged`."""

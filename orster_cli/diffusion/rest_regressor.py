@@ -2,8 +2,8 @@
 frame, as feed-forward reconstruction does from pictures (LRM, Hong et al. 2023, arXiv 2311.04400).
 
 It gives the mean of what its training showed for that text: sharp where the text names one object, blurred
-where it names several. B videos, T frames, C latent channels, h w latent pixels, D text width, P pooled
-width, W width, K harmonics.
+where it names several. The object stands quietly, or in the pose in which an action begins (`starts`). B
+videos, T frames, C latent channels, h w latent pixels, D text width, P pooled width, W width, K harmonics.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from torch import Tensor, nn
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
-from orster_cli.diffusion.subjects import subjects_in
+from orster_cli.diffusion.starts import Start, start_of, starts_in
+from orster_cli.diffusion.subjects import doing_of, subjects_in
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
 from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
-FORMAT, VERSION = "orster-rest-regressor", 1
+FORMAT, VERSION = "orster-rest-regressor", 2  # 1 knew no starts
+LISTS = ("subjects", "rigs", "starts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,8 @@ class RestConfig:
     """Sizes. `channels`, `side`: of the latents, which are square; `text`, `pooled`: widths of the
     encoder's tokens and pooled vector; `last`: of the features that the latents are read from, more than
     `width`, or the pictures of all objects would have to lie in a space of so few dimensions. `subjects`:
-    phrases of each object that it was trained on, the fullest first."""
+    phrases of each object that it was trained on, the fullest first; `rigs`: the number of each one's rig;
+    `starts`: those that it was trained on."""
 
     channels: int
     side: int
@@ -45,6 +48,27 @@ class RestConfig:
     last: int = 512
     harmonics: int = 8
     subjects: tuple[tuple[str, ...], ...] = ()
+    rigs: tuple[int, ...] = ()
+    starts: tuple[Start, ...] = ()
+
+    def start_of(self, text: str, phrase: str) -> int | None:
+        """The number of the start of what `text` has the subject do whose fullest phrase is `phrase`; None:
+        its rig has none."""
+        rig = self._rig_of(phrase)
+        return None if rig is None else start_of(doing_of(text, self.subjects), self.starts, rig)
+
+    def actions_of(self, phrase: str) -> list[str]:
+        """The actions of which that subject's rig has starts."""
+        rig = self._rig_of(phrase)
+        return [start.phrases[0] for start in self.starts if start.rig == rig]
+
+    def _rig_of(self, phrase: str) -> int | None:
+        found = (
+            rig
+            for phrases, rig in zip(self.subjects, self.rigs, strict=False)
+            if phrases[0] == phrase
+        )
+        return next(found, None)
 
 
 class RestRegressor(nn.Module):
@@ -58,19 +82,27 @@ class RestRegressor(nn.Module):
         features = 2 * config.text + config.pooled
         angles = 2 * config.harmonics + 1
         self.text_in = nn.Linear(features, width)
+        self.start_in = nn.Embedding(len(config.starts), width) if config.starts else None
         self.blocks = nn.ModuleList(_Block(width, angles) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, config.last)
         self.out = nn.Linear(config.last, numbers)
+        if self.start_in is not None:
+            nn.init.zeros_(self.start_in.weight)
         for name, size in (("", numbers), ("text_", features)):
             self.register_buffer(f"{name}mean", torch.zeros(size))
             self.register_buffer(f"{name}deviation", torch.ones(size))
 
-    def forward(self, azimuths: Tensor, text: Encoded) -> Tensor:
-        """Latents [B,C,T,h,w] of what the texts name at `azimuths` [B,T] in degrees."""
+    def forward(self, azimuths: Tensor, text: Encoded, starts: Tensor | None = None) -> Tensor:
+        """Latents [B,C,T,h,w] of what the texts name at `azimuths` [B,T] in degrees, in the poses of the
+        `starts` [B], by their numbers (-1, or None: quiet)."""
         config = self.config
         angles = harmonics(azimuths, config.harmonics)
-        frames = self.text_in(self.read(text))[:, None].expand(-1, azimuths.shape[1], -1)
+        features = self.text_in(self.read(text))
+        if starts is not None and self.start_in is not None:
+            known = (starts >= 0).to(features)[:, None]
+            features = features + known * self.start_in(starts.clamp_min(0))
+        frames = features[:, None].expand(-1, azimuths.shape[1], -1)
         for block in self.blocks:
             frames = block(frames, angles)
         out = self.mean + self.out(F.gelu(self.last(self.norm(frames))))
@@ -120,14 +152,19 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     path = folder / CONFIG
     value = read_object(path)
     subjects = subjects_in(value, path)
-    del value["subjects"]
-    sizes = {field.name for field in fields(RestConfig)} - {"subjects"}
-    if value.pop("format", None) != FORMAT or value.pop("version", None) != VERSION:
-        raise InputError(f"{path}: expected {FORMAT} version {VERSION}")
+    version = value.pop("version", None)
+    if value.pop("format", None) != FORMAT or version not in (1, VERSION):
+        raise InputError(f"{path}: expected {FORMAT} version 1 or {VERSION}")
+    rigs, starts = ((), ()) if version == 1 else starts_in(value, path)
+    if rigs and len(rigs) != len(subjects):
+        raise InputError(f"{path}: expected {len(subjects)} rigs, found {len(rigs)}")
+    for name in LISTS:
+        value.pop(name, None)
+    sizes = {field.name for field in fields(RestConfig)} - set(LISTS)
     if set(value) != sizes or not all(type(n) is int and 0 < n <= LARGEST for n in value.values()):
         raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: {sorted(sizes)}")
     with without_weights():
-        rest = RestRegressor(RestConfig(**value, subjects=subjects))
+        rest = RestRegressor(RestConfig(**value, subjects=subjects, rigs=rigs, starts=starts))
     if not empty:
         fill_module(rest, read_sharded(folder, STEM), where=str(folder))
     return rest.eval()

@@ -61,7 +61,7 @@ def subject_of(text: str, subjects: Subjects) -> Found | None:
     pilots. Without the noun every word must be known: "a red teapot" is no red crab."""
     words = [[_stems(phrase) for phrase in phrases] for phrases in subjects]
     nouns = {_noun(phrase) for phrases in subjects for phrase in phrases}
-    asked = _asked(text, nouns | set(_NARROWER))
+    asked = _stems(_divided(text, nouns | set(_NARROWER))[0])
     for word, narrower in _NARROWER.items():
         if word in asked and word not in nouns:
             asked = asked - {word} | narrower
@@ -90,13 +90,20 @@ def subject_of(text: str, subjects: Subjects) -> Found | None:
     return Found(first, tuple(others))
 
 
-def _asked(text: str, nouns: Container[str]) -> set[str]:
-    """The stems of `text` up to the word in "-ing" that follows the first of the `nouns`: what comes then
-    is what the subject does. All of them where there is none."""
+def doing_of(text: str, subjects: Subjects) -> str:
+    """What the subject of `text` does, or all of it where no word in "-ing" says where that begins."""
+    nouns = {_noun(phrase) for phrases in subjects for phrase in phrases}
+    return _divided(text, nouns | set(_NARROWER))[1] or text
+
+
+def _divided(text: str, nouns: Container[str]) -> tuple[str, str]:
+    """The words of `text` up to the word in "-ing" that follows the first of the `nouns`, and those from
+    there on, which are what the subject does. Where there is no such word: all of them, and none."""
     words = words_of(text)
     named = [k for k, word in enumerate(words) if stem(word) in nouns]
     ends = [k for k, word in enumerate(words) if named and k > named[0] and _is_doing(word)]
-    return _stems(" ".join(words[: ends[0]] if ends else words))
+    end = ends[0] if ends else len(words)
+    return " ".join(words[:end]), " ".join(words[end:])
 
 
 def _name(phrase: str) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NO_TEXT = (
     'no text is given: what the object does is left to the model (--text "walking" asks for it)'
 )
+MOST_ACTIONS = 8  # that are listed
 NOTABLE = 0.1  # world units by which cameras are moved, from which on it is said
 LIFT = "lift"  # folder of a model that makes objects of images
 FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
@@ -152,8 +153,9 @@ class SamplingPlan:
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
         if self._regresses(sampler):
-            render = regressed_object(sampler.bundle, cameras, self._subject(sampler, seed))
-            return self._shown(sampler, cameras, render, cameras.width)
+            phrase, start = self._subject(sampler, seed)
+            render = regressed_object(sampler.bundle, cameras, phrase, start)
+            return self._shown(sampler, cameras, render, cameras.width, start=start)
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift
         if image is None or net is None or not self._makes(sampler):
@@ -172,9 +174,10 @@ class SamplingPlan:
         render: Callable[[Cameras], OrbitClip],
         side: int,
         sees: Cameras | None = None,
+        start: int | None = None,
     ) -> SampleRequest:
         """The object at rest that `render` shows to the cameras `sees`, or where the text's words have it,
-        and in `side` pixels."""
+        or the regressor's `start` of that number, and in `side` pixels."""
         import torch
 
         from orster_cli.sampling.objects import framed
@@ -183,7 +186,7 @@ class SamplingPlan:
         if sees is None:
             sees = cameras
             if self.start is None or self.start.clip is None:
-                sees = framed(render, cameras, sampler.framing_of(self.text))
+                sees = framed(render, cameras, sampler.framing_of(self.text, start))
             if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
                 sampler.reporter.note(
                     "the object is shown with room for what the text's words do (sample.framing)"
@@ -221,16 +224,26 @@ class SamplingPlan:
         found = None if self.text is None else subject_of(self.text, subjects)
         return [] if found is None else [found.phrase, *found.others]
 
-    def _subject(self, sampler: Sampler, seed: int) -> str:
+    def _subject(self, sampler: Sampler, seed: int) -> tuple[str, int | None]:
         """What the regressor is told to make: the subject that the text names, as the model knows it, or
-        the text where it names none."""
+        the text where it names none; and the number of the start of what it does, where it knows one."""
+        from orster_cli.diffusion.known_texts import listed
+
         every = self._subjects(sampler)
         if not every:
-            return self.text or ""
+            return self.text or "", None
         phrase = every[seed % len(every)]
+        assert sampler.bundle.rest is not None
+        config = sampler.bundle.rest.config
+        start = config.start_of(self.text or "", phrase)
+        known = config.actions_of(phrase)
+        begins = f"; of such objects it knows how they begin {listed(known, MOST_ACTIONS)}"
+        doing = begins if known else ""
+        if start is not None:
+            doing = f", as it begins {config.starts[start].phrases[0]}"
         several = f", one of {len(every)} that the text may mean (--seed)"
-        sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}")
-        return phrase
+        sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}{doing}")
+        return phrase, start
 
 
 def plan_sampling(

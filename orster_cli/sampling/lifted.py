@@ -21,6 +21,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.lift_net import LiftConfig, LiftNet
+from orster_cli.geometry.joined_parts import join_parts
 from orster_cli.geometry.mesh import CLAMP, Material, Mesh, Texture, mip_levels
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS, camera_positions, look_at, orbit_of
 from orster_cli.geometry.similarity import Similarity
@@ -92,8 +93,10 @@ def lift(net: LiftNet, image: Tensor, cameras: Cameras, *, where: str) -> Lifted
     small = crop.of(rgba, net.config.side)
     device = next(net.parameters()).device
     logits, far = net(small[None].to(device))
-    values = _values(logits[0].float().cpu(), small[3])
-    vertices, triangles = surface_nets(values.numpy())
+    values = _values(logits[0].float().cpu(), small[3]).numpy()
+    behind = np.broadcast_to((small[3] > 0.5).numpy().T[:, :, None], values.shape).copy()
+    behind[:, :, (0, -1)] = False
+    vertices, triangles = surface_nets(join_parts(values, behind))
     if not len(triangles):
         raise InputError(f"{where}: no object is seen", code="E-BLANK")
     vertices, triangles = large_parts(vertices, triangles, SMALL_PART)

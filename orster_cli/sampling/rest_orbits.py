@@ -21,10 +21,11 @@ LEVEL = 0.5  # degrees of elevation that make no difference
 
 @torch.no_grad()
 def regressed_object(
-    bundle: WholeBundle, cameras: Cameras, text: str
+    bundle: WholeBundle, cameras: Cameras, text: str, start: int | None = None
 ) -> Callable[[Cameras], OrbitClip]:
-    """What shows the object that `bundle.rest` makes of a `text`, by cameras that look the same ways as
-    `cameras`. ConfigError: these look from an elevation that it was not trained on."""
+    """What shows the object that `bundle.rest` makes of a `text`, in the pose of the `start` of that number
+    (None: quiet), by cameras that look the same ways as `cameras`. ConfigError: these look from an
+    elevation that it was not trained on."""
     assert bundle.rest is not None
     facts = bundle.facts
     elevation, _, _ = orbit_of(cameras)
@@ -39,7 +40,8 @@ def regressed_object(
         width=side, height=side,
     )  # fmt: skip
     azimuths = cameras.azimuths.float()[None].to(device)
-    made = bundle.rest(azimuths, bundle.encoder.text([text]))[0].transpose(0, 1)
+    number = torch.tensor([-1 if start is None else start], device=device)
+    made = bundle.rest(azimuths, bundle.encoder.text([text]), number)[0].transpose(0, 1)
     frames = bundle.vae.decode(made).float().clamp(0, 1).cpu()
     return partial(
         seen_from, OrbitClip(frames=frames, cameras=trained, times=torch.zeros(len(cameras)))

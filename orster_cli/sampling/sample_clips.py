@@ -20,6 +20,7 @@ from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.conditions import Conditions, with_image, with_object
+from orster_cli.diffusion.motion_words import framing_by
 from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.geometry.similarity import Similarity
@@ -111,9 +112,8 @@ class Sampler:
         self.form = Parametrization.of(bundle.schedule, bundle.facts.residual_scale)
         for part in (bundle.std4d, bundle.vae, bundle.encoder):
             part.eval().to("cpu" if cfg.offload else device)
-        if not cfg.offload:
-            return
-        reporter.info("only the part that runs is on the device")
+        if cfg.offload:
+            reporter.info("only the part that runs is on the device")
 
     @torch.no_grad()
     def sample(
@@ -309,14 +309,16 @@ class Sampler:
             return None
         return known.motion.strength(text)
 
-    def framing_of(self, text: str | None) -> Similarity | None:
-        """What brings the usual cameras to where clips with the words of `text` have them, in the world of
-        an object that is given; None: not known, or not wanted."""
-        known = self.bundle.known
-        wanted = self.cfg.framing == "text" and self.bundle.facts.role == "4d"
-        if not wanted or text is None or known is None or known.framing is None:
+    def framing_of(self, text: str | None, start: int | None = None) -> Similarity | None:
+        """What brings the usual cameras to where clips with the words of `text` have them, or those of the
+        regressor's `start` of that number, in the world of an object at rest; None: not known or wanted."""
+        known, rest = self.bundle.known, self.bundle.rest
+        if self.cfg.framing != "text" or self.bundle.facts.role != "4d":
             return None
-        return known.framing.framing(text)
+        if start is not None and rest is not None:
+            return framing_by(rest.config.starts[start].framing)
+        words = None if known is None else known.framing
+        return None if text is None or words is None else words.framing(text)
 
     def _precision(self):  # type: ignore[no-untyped-def]
         if self.cfg.precision == "fp32":

@@ -34,7 +34,8 @@ from orster_cli.sampling.rest_orbits import regressed_object
 from orster_cli.sampling.sample_clips import cameras_for
 from orster_cli.splatting.render_asset import render_clip
 from tests.helpers.cli import orster
-from tools.train_rest import chosen
+from tools.clip_lists import file_of
+from tools.train_rest import chosen, quietest
 from tools.weights import TEMPLATES, in_wheel
 
 Capture = pytest.CaptureFixture[str]
@@ -146,10 +147,12 @@ def test_an_asset_of_a_given_object_holds_together(
 @torch.no_grad()
 def test_a_text_gives_the_object_that_it_names_from_all_sides(shared_data: Path) -> None:
     """Of ten training objects each is made nearest to itself, and not as seen from behind."""
-    listed = list(
-        chosen([shared_data / "glb", shared_data / "glb2"], TEMPLATES / "weights-mini2.csv")
-    )
-    some = listed[:: len(listed) // 10][:10]
+    listed = list(chosen(TEMPLATES / "weights-mini2.csv").items())
+    folders = [shared_data / "glb", shared_data / "glb2"]
+    some = [
+        (file_of(folders, file), quietest([row for row in rows if row["use"] == "1"]))
+        for file, rows in listed[:: len(listed) // 10][:10]
+    ]
     model = load_bundle(SHIPPED_OBJECT).whole("shipped")
     cameras = cameras_for(model.facts, SampleConfig(frames=8))
     cfg, still = PrepareConfig(), torch.zeros(len(cameras))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from orster_cli.diffusion.bundle import Bundle, WholeBundle, load_bundle, save_b
 from orster_cli.diffusion.known_inputs import KnownInputs
 from orster_cli.diffusion.known_texts import KnownTexts
 from orster_cli.diffusion.mini_encoder import new_mini
-from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor
-from orster_cli.diffusion.subjects import subject_of
+from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor, load_rest, save_rest
+from orster_cli.diffusion.starts import Start, start_of
+from orster_cli.diffusion.subjects import doing_of, subject_of
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT, OpenedModel, model_folder
 from orster_cli.inputs.prompts import check_prompt
@@ -75,17 +77,51 @@ def test_what_a_text_may_mean_as_well_is_told_and_what_it_does_not_name_is_none(
     assert subject_of("a frog", ()) is None
 
 
+RIGS = (0, 1, 2, 2, 1, 2)
+STARTS = (
+    Start(0, ("jumping and landing", "jumps and lands"), (0.1, 0.0, 0.0, 0.1)),
+    Start(0, ("jumping", "jumps"), (0.0, 0.0, 0.0, 0.1)),
+    Start(1, ("jumping",), (0.0, 0.0, 0.0, 0.2)),
+    Start(2, ("falling over", "falls over", "dying", "dies"), (0.2, 0.0, 0.3, -0.1)),
+    Start(2, ("running and shooting",), (0.0, 0.0, 0.1, 0.0)),
+)
+HELD = (5, 4)  # subject and start of the pair that is held out
+
+
+@pytest.mark.parametrize(
+    ("text", "rig", "phrase"),
+    [
+        ("a frog jumping", 0, "jumping"),
+        ("a frog that jumps", 0, "jumping"),
+        ("the frog is jumping and lands on the ground", 0, "jumping and landing"),
+        ("a mech jumping", 1, "jumping"),
+        ("a zombie dying slowly", 2, "falling over"),
+        ("a zombie falls over", 2, "falling over"),
+        ("a man running", 2, "running and shooting"),
+        ("a robot walking on two legs jumping", 1, "jumping"),
+        ("a zombie jumping", 2, None),
+        ("a frog", 0, None),
+        ("a frog over there", 2, None),
+    ],
+)
+def test_what_a_text_has_its_subject_do_begins_as_its_rig_does(
+    text: str, rig: int, phrase: str | None
+) -> None:
+    number = start_of(doing_of(text, SUBJECTS), STARTS, rig)
+    assert (None if number is None else STARTS[number].phrases[0]) == phrase
+    assert number is None or STARTS[number].rig == rig
+
+
 def regressor(**changes: object) -> RestRegressor:
     sizes = {"channels": 4, "side": SIDE // 2, "text": WIDTH, "pooled": WIDTH, "width": 48}
     torch.manual_seed(0)
-    config = RestConfig(**{**sizes, "blocks": 2, "last": 96, "subjects": SUBJECTS, **changes})  # type: ignore[arg-type]
+    known = {"subjects": SUBJECTS, "rigs": RIGS, "starts": STARTS}
+    config = RestConfig(**{**sizes, "blocks": 2, "last": 96, **known, **changes})  # type: ignore[arg-type]
     return RestRegressor(config).eval()
 
 
-@pytest.fixture(scope="module")
-def taught() -> tuple[WholeBundle, Objects]:
-    """A regressor that was taught six objects of smooth colours."""
-    made = merged("4d")
+def orbits() -> Objects:
+    """Six objects of smooth colours, quiet, and changed by what each start of their rig adds."""
     draw = torch.Generator().manual_seed(0)
     angles = torch.linspace(0, 2 * torch.pi, AZIMUTHS + 1)[:-1].view(-1, 1, 1, 1)
     shape = (1, 4, SIDE // 2, SIDE // 2)
@@ -94,16 +130,53 @@ def taught() -> tuple[WholeBundle, Objects]:
         one, two, three = (torch.randn(shape, generator=draw) for _ in range(3))
         return one + two * angles.cos() + three * angles.sin()
 
-    objects = Objects(torch.stack([orbit() for _ in SUBJECTS]), list(SUBJECTS))
+    quiet, begun = [orbit() for _ in SUBJECTS], [orbit() for _ in STARTS]
+    clips = [(who, -1) for who in range(len(SUBJECTS))]
+    clips += [
+        (w, k) for w, rig in enumerate(RIGS) for k, one in enumerate(STARTS) if one.rig == rig
+    ]
+    return Objects(
+        latents=torch.stack([quiet[who] + (0 if k < 0 else begun[k]) for who, k in clips]),
+        subject=torch.tensor([who for who, _ in clips]),
+        start=torch.tensor([k for _, k in clips]),
+        held=torch.tensor([one == HELD for one in clips]),
+        quiet=torch.arange(len(SUBJECTS)),
+        phrases=SUBJECTS,
+        rigs=RIGS,
+        starts=STARTS,
+    )
+
+
+@pytest.fixture(scope="module")
+def taught() -> tuple[WholeBundle, Objects]:
+    """A regressor that was taught six objects and how their actions begin."""
+    made, objects = merged("4d"), orbits()
     rest = regressor()
     training = RestTraining(rest.train(), objects, made, seed=0)
     optimizer = torch.optim.AdamW(rest.parameters(), lr=3e-3)
-    for _ in range(150):
+    for _ in range(200):
         loss = training.loss()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     return replace(made, rest=rest.eval()), objects
+
+
+@torch.no_grad()
+def test_a_start_gives_the_pose_of_its_action_also_for_a_subject_that_was_not_seen_in_it(
+    taught: tuple[WholeBundle, Objects],
+) -> None:
+    made, objects = taught
+    assert made.rest is not None
+    degrees = torch.arange(AZIMUTHS)[None] * (360 / AZIMUTHS)
+    for number in range(len(SUBJECTS), len(objects.start)):
+        who, start = int(objects.subject[number]), objects.start[number : number + 1]
+        text = made.encoder.text([SUBJECTS[who][0]])
+        begun, quiet = (made.rest(degrees, text, one)[0].transpose(0, 1) for one in (start, None))
+        true = objects.latents[number]
+        error, at_rest = (begun - true).square().mean(), (quiet - true).square().mean()
+        assert float(error) < (0.7 if objects.held[number] else 0.25) * float(at_rest)
+    assert int(objects.held.sum()) == 1
 
 
 @torch.no_grad()
@@ -115,7 +188,8 @@ def test_texts_give_their_own_object_from_all_sides(
     sides = torch.arange(0, AZIMUTHS, 4)
     degrees = (sides * (360 / AZIMUTHS))[None].expand(len(SUBJECTS), -1)
     texts = made.encoder.text([phrases[0] for phrases in SUBJECTS])
-    found, true = made.rest(degrees, texts).transpose(1, 2), objects.latents[:, sides]
+    found = made.rest(degrees, texts).transpose(1, 2)
+    true = objects.latents[objects.quiet][:, sides]
     error = (found[:, None] - true[None]).square().flatten(2).mean(dim=2)  # [object, truth]
     assert error.argmin(dim=1).tolist() == list(range(len(SUBJECTS)))
     others = error[~torch.eye(len(SUBJECTS), dtype=torch.bool)]
@@ -158,6 +232,17 @@ def test_from_twice_as_far_it_is_half_as_large(taught: tuple[WholeBundle, Object
     assert float(small[..., 0, :].min()) == 1  # white around it
 
 
+class Recorder(Silent):
+    """Keeps what is said once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.lines.append(message)
+
+
 def plan_of(text: str | None, **changes: object) -> SamplingPlan:
     settings = {"image": None, "static_object": None, "object_name": "", **changes}
     return SamplingPlan(model=OpenedModel(Path("tiny")), text=text, **settings)  # type: ignore[arg-type]
@@ -173,8 +258,8 @@ def test_a_text_is_sampled_as_if_its_object_were_given(taught: tuple[WholeBundle
     sampler = sampler_of(made)
     seen = {seed: plan_of("a zombie dancing").condition(sampler, seed) for seed in range(3)}
     cameras = cameras_for(made.facts, sampler.cfg)
-    for seed, phrase in enumerate(("SUBJECTS 2", "SUBJECTS 3", "SUBJECTS 2")):
-        subject = SUBJECTS[int(phrase[-1])][0]
+    for seed, number in enumerate((2, 3, 2)):
+        subject = SUBJECTS[number][0]
         own = regressed_object(made, cameras, subject)(cameras)
         orbit = seen[seed].object_orbit
         assert orbit is not None
@@ -185,6 +270,54 @@ def test_a_text_is_sampled_as_if_its_object_were_given(taught: tuple[WholeBundle
     (clip,) = sampler.sample(seen[0], [0])
     assert clip.static is not None
     assert clip.clip.prompt == "a zombie dancing"
+
+
+def test_an_action_is_sampled_from_the_pose_in_which_it_begins(
+    taught: tuple[WholeBundle, Objects],
+) -> None:
+    """And from its place, where that is wanted; a subject whose rig does not do it stays quiet."""
+    made, _ = taught
+    sampler, said = sampler_of(made), Recorder()
+    sampler.reporter = said
+    cameras = cameras_for(made.facts, sampler.cfg)
+    for text, subject, start in (
+        ("a man falling over", 5, 3),
+        ("a frog jumping", 0, 1),
+        ("a man waving", 5, None),
+        ("a green frog dying", 0, None),
+    ):
+        request = plan_of(text).condition(sampler)
+        show = regressed_object(made, cameras, SUBJECTS[subject][0], start)
+        assert request.object_orbit is not None
+        seen = cameras if request.sees is None else request.sees
+        torch.testing.assert_close(request.object_orbit.frames, show(seen).frames)
+    assert "as it begins falling over" in said.lines[0]
+    assert said.lines[-1].endswith(
+        "of such objects it knows how they begin jumping and landing, jumping"
+    )
+    place = sampler.framing_of("a man falling over", 3)
+    assert place is not None
+    assert place.scale == pytest.approx(math.exp(0.2))
+    assert place.center == pytest.approx((0.0, -0.3 / math.exp(0.2), 0.1 / math.exp(0.2)))
+    assert sampler_of(made, framing="middle").framing_of("a man falling over", 3) is None
+
+
+def test_a_regressor_of_before_starts_were_known_still_makes_its_objects(
+    taught: tuple[WholeBundle, Objects], tmp_path: Path
+) -> None:
+    made, _ = taught
+    rest = regressor(rigs=(), starts=())
+    save_rest(rest, tmp_path)
+    config = tmp_path / "config.json"
+    value = {**json.loads(config.read_text()), "version": 1}
+    del value["rigs"], value["starts"]
+    config.write_text(json.dumps(value))
+    again = load_rest(tmp_path)
+    assert again.config.subjects == SUBJECTS
+    assert again.config.start_of("a frog jumping", SUBJECTS[0][0]) is None
+    degrees, text = torch.tensor([[0.0, 50.0]]), made.encoder.text(["a green frog"])
+    with torch.no_grad():
+        torch.testing.assert_close(again(degrees, text), rest(degrees, text))
 
 
 def test_what_the_regressor_cannot_make_is_said_or_left_to_the_diffusion(
@@ -244,7 +377,15 @@ def test_it_is_kept_with_its_frame_vae_and_encoder(
         assert (new.rest is not None) == kept
     config = tmp_path / "model" / "rest" / "config.json"
     good = json.loads(config.read_text())
-    for key, value in (("width", 0), ("subjects", ["a frog"]), ("version", 2)):
+    wrong_start = {**good["starts"][0], "framing": [0.0, 0.0]}
+    for key, value in (
+        ("width", 0),
+        ("subjects", ["a frog"]),
+        ("version", 3),
+        ("rigs", [0]),
+        ("starts", [wrong_start]),
+        ("starts", [{**good["starts"][0], "phrases": [""]}]),
+    ):
         config.write_text(json.dumps({**good, key: value}))
         with pytest.raises(InputError, match=str(config)):
             load_bundle(tmp_path / "model")
