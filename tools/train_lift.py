@@ -1,9 +1,10 @@
 """Train the network that lifts a picture to a shape, on files of `tools.lift_data`.
 
 python -m tools.train_lift --data FOLDER --val FOLDER --minutes 60 --out LIFT [--batch 24] [--lr 2e-3]
-    [--widths 64,128,192] [--poses 5] [--resume]
+    [--widths 64,128,192] [--poses 12] [--from LIFT] [--resume]
 
-OUT has the averaged weights, train-lift.jsonl and, for --resume, the state of the training. Points of a
+OUT has the averaged weights, train-lift.jsonl and, for --resume, the state of the training; `--from`: the
+weights to begin with, as the folder lift/ of a model. Points of a
 picture's frustum are read from the volumes; a step draws pictures, their mirror images, other sizes,
 places and colours. B pictures, D bins, s points a side.
 """
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orster_cli.diffusion.lift_net import LiftConfig, LiftNet, bin_depths, save_lift
+from orster_cli.diffusion.lift_net import LiftConfig, LiftNet, bin_depths, load_lift, save_lift
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS, camera_positions, look_at
 from orster_cli.training.ema import Ema
 from orster_cli.training.muon import Muon
@@ -248,20 +249,21 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--widths", default="64,128,192")
-    parser.add_argument("--poses", type=int, default=5)
+    parser.add_argument("--poses", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from", type=Path, dest="begin")
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(given.seed)
     config = LiftConfig(widths=tuple(int(width) for width in given.widths.split(",")))
-    lift = LiftNet(config)
+    lift = LiftNet(config) if given.begin is None else load_lift(given.begin).train()
     print(f"{sum(p.numel() for p in lift.parameters()):,} parameters", flush=True)
-    draws = Draws(Volumes(given.data, given.poses), config, given.seed, widened=True)
-    val = Draws(Volumes(given.val, 1), config, 0, widened=False)
+    draws = Draws(Volumes(given.data, given.poses), lift.config, given.seed, widened=True)
+    val = Draws(Volumes(given.val, 1), lift.config, 0, widened=False)
     print(f"{len(draws.volumes.objects)} objects, {len(draws.volumes.views)} pictures", flush=True)
     train(lift, draws, val, given, given.out)
-    print(validated(lift, val), flush=True)
+    print(json.dumps(validated(lift, val)), flush=True)
     save_lift(lift, given.out)
 
 

@@ -32,15 +32,7 @@ from orster_cli.io.transforms_json import TRANSFORMS, write_transforms
 from orster_cli.io.video import write_video
 from tests.helpers.artifacts import make
 from tests.helpers.constructing import ball_clip, subset
-
-
-class _Listening(Silent):
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.said.append(message)
+from tests.helpers.recording import Recorder
 
 
 def _frames(count: int, side: int = 40) -> torch.Tensor:
@@ -53,12 +45,12 @@ def _frames(count: int, side: int = 40) -> torch.Tensor:
 def test_a_plain_video_says_its_orbit(tmp_path: Path) -> None:
     path = tmp_path / "object.mp4"
     write_video(path, list(_frames(8)))
-    heard = _Listening()
+    heard = Recorder()
     clip = read_video_clip(path, OrbitFlags(turns=-1, elevation=12), heard)
     assert len(clip) == 8
     assert float(clip.alpha[0].mean()) == pytest.approx(0.25, abs=0.03)
-    assert "1 turn(s) clockwise" in " ".join(heard.said)
-    assert "elevation 12 deg" in " ".join(heard.said)
+    assert "1 turn(s) clockwise" in " ".join(heard.lines)
+    assert "elevation 12 deg" in " ".join(heard.lines)
     assert heard.warnings == []
     position = clip.cameras.positions[2]  # a quarter clockwise: at -X
     assert float(position[0]) == pytest.approx(-2 * math.cos(math.radians(12)), abs=1e-4)
@@ -226,9 +218,9 @@ def test_the_folder_one_is_in_has_its_name(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "turn" / "3.png").unlink()
     for name in (".", ".."):
         monkeypatch.chdir(tmp_path / "turn" / ("" if name == "." else "inside"))
-        heard = _Listening()
+        heard = Recorder()
         open_clip(name, OrbitFlags(), heard)
-        said = [*heard.said, *heard.warnings]
+        said = [*heard.lines, *heard.warnings]
         assert len(said) > 2
         assert all(text.startswith("turn: ") for text in said)
     made = make(tmp_path / "turn" / "inside" / "clip")

@@ -5,22 +5,13 @@ from __future__ import annotations
 import pytest
 
 from orster_cli.core.estimates import LEAST_SECONDS, LEAST_STEPS, SKIPPED, Announcement, duration
-from orster_cli.core.reporting import Silent
-
-
-class _Heard(Silent):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
+from tests.helpers.recording import Recorder
 
 
 def said(each: float, total: int, *, first: int = 0, warm_up: float = 0.0) -> list[tuple[int, str]]:
     """(step, line) of a run whose steps take `each` seconds, the first ones `warm_up` more."""
     clock = [0.0]
-    heard = _Heard()
+    heard = Recorder()
     estimate = Announcement("pretrain", first, total, heard, now=lambda: clock[0])
     found = []
     for step in range(first + 1, total + 1):

@@ -35,6 +35,7 @@ from orster_cli.splatting.low_pass import with_low_pass, without_low_pass
 from orster_cli.splatting.render_asset import render_frame
 from tests.helpers.assets import asset_artifact, ellipsoid, lopsided, moving
 from tests.helpers.cli import orster
+from tests.helpers.recording import Recorder
 
 AT, SIDE = 0.3, 96
 WORLDS = {
@@ -149,16 +150,6 @@ def test_a_surface_stands_in_the_world(tmp_path: Path) -> None:
     assert theirs.outcome.psnr == pytest.approx(ours.outcome.psnr, abs=0.05)
 
 
-class Told(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
-
-
 @pytest.mark.parametrize(
     ("names", "own_mesh", "said"),
     [
@@ -169,7 +160,7 @@ class Told(Silent):
     ],
 )
 def test_the_world_is_said_of_files_that_have_one(names: str, own_mesh: bool, said: str) -> None:
-    world, told = WORLDS["4 long, off the centre"], Told()
+    world, told = WORLDS["4 long, off the centre"], Recorder()
     formats, value = parse_formats(names), world.value()
 
     def found(value: object, options: ExportOptions) -> Similarity:

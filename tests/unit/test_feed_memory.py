@@ -29,21 +29,11 @@ from orster_cli.training.latent_store import LatentStore
 from orster_cli.training.latents import LatentCache
 from orster_cli.training.orbit_draws import orbit_path
 from orster_cli.training.text_table import TextTable
+from tests.helpers.recording import Recorder
 from tests.helpers.training import CAPTIONS, FRAMES, SIDE, dataset, tiny_vae
 
 CPU = torch.device("cpu")
 INDICES = [0, 1, 2, 3]
-
-
-class Told(Silent):
-    """Keeps what is said once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.told.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +53,7 @@ def cache(folder: Path) -> LatentCache:
     return made
 
 
-def feed(folder: Path, *, share: float | None = 0.5, told: Told | None = None, **changes: object):  # type: ignore[no-untyped-def]
+def feed(folder: Path, *, share: float | None = 0.5, told: Recorder | None = None, **changes: object):  # type: ignore[no-untyped-def]
     """From memory, at most a `share` of it; None: from the disk."""
     settings = {"view": "dynamic", "frames": 0, "batch": 4, "seed": 3, **changes}
     latents = cache(folder)
@@ -130,13 +120,13 @@ def test_the_samples_of_a_seed_are_those_of_a_plain_reading(folder: Path) -> Non
 
 
 def test_what_does_not_fit_is_read_and_said(folder: Path) -> None:
-    told = Told()
+    told = Recorder()
     batch = feed(folder, share=0.0, told=told, still=0.5).batch(1, INDICES)
     assert_equal(batch, feed(folder, still=0.5).batch(1, INDICES))
-    assert any("read for each batch" in text and "data_memory" in text for text in told.told)
-    told = Told()
+    assert any("read for each batch" in text and "data_memory" in text for text in told.lines)
+    told = Recorder()
     feed(folder, told=told).batch(0, INDICES)
-    assert told.told == []
+    assert told.lines == []
     assert 2**26 < free_host_bytes() < 2**50
     size = free_host_bytes() // 4
     memory = DataMemory(CPU, 0.5)

@@ -27,6 +27,7 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.metrics.psnr import psnr
 from orster_cli.splatting.render_asset import render_clip
 from tests.helpers.constructing import CPU, TINY, creature_views, mean_psnr, subset
+from tests.helpers.recording import Recorder
 
 
 def blurred(clip: OrbitClip, frames: list[int], sigma: float = 3.0) -> OrbitClip:
@@ -207,21 +208,13 @@ def test_a_finer_static_orbit_makes_a_finer_object(tmp_path: Path) -> None:
     assert found["static"] > found["all"] + 2
 
 
-class _Notes(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
-
-
 def _say(clip: OrbitClip, static: OrbitClip, resolution: int, tmp_path: Path) -> list[str]:
     """What a short fit says of the frames' detail."""
     cfg = replace(TINY, resolution=resolution, canonical="static", blurred=0.05)
     cfg = replace(cfg, static_steps=2, coarse_steps=2, fine_steps=2)
-    notes = _Notes()
+    notes = Recorder()
     _constructed(clip, static, cfg, tmp_path, notes)
-    return [text for text in notes.said if "detail" in text]
+    return [text for text in notes.notes if "detail" in text]
 
 
 @pytest.mark.parametrize("resolution", [64, 0])

@@ -33,6 +33,7 @@ from orster_cli.training.text_table import TextTable
 from orster_cli.training.training_data import Source
 from tests.helpers.cli import orster
 from tests.helpers.preparing import copies
+from tests.helpers.recording import Recorder
 
 CPU = torch.device("cpu")
 TINY = ["--frames", "4", "--resolution", "24", "--set", "prepare.supersample=1"]
@@ -140,17 +141,6 @@ def test_files_are_hashed_by_threads_in_their_order(
         list(found)
 
 
-class Told(Silent):
-    """Keeps what is said once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.told.append(message)
-
-
 class Counting(MiniEncoder):
     """Counts the texts that it encodes."""
 
@@ -186,7 +176,7 @@ def test_a_table_of_captions_takes_its_share_of_memory(
     share: float, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training_data, "CHUNK", 1)
-    said = Told()
+    said = Recorder()
     source = Source(
         dataset=Dataset.read(tiny_dataset),
         id="x",
@@ -202,5 +192,5 @@ def test_a_table_of_captions_takes_its_share_of_memory(
     else:
         assert table.most == 1
         assert len(table) == 1
-        assert "encoded for each batch" in said.told[0]
+        assert "encoded for each batch" in said.lines[0]
     assert len(table.of(sorted(captions)).tokens) == len(captions)

@@ -32,6 +32,7 @@ from orster_cli.sampling.sample_clips import Sampler, cameras_for
 from orster_cli.training.prepared import Models
 from orster_cli.training.start_model import start_or_new
 from tests.helpers.constructing import CREATURE
+from tests.helpers.recording import Recorder
 from tests.helpers.training import CFG, SIDE, bundle, merged, tiny_vae
 from tools.train_rest import AZIMUTHS, Objects, RestTraining, quietest
 
@@ -230,17 +231,6 @@ def test_from_twice_as_far_it_is_half_as_large(taught: tuple[WholeBundle, Object
     half = resize(near, SIDE // 2, SIDE // 2)
     assert float((small[..., inner, inner] - half).abs().mean()) < 0.03
     assert float(small[..., 0, :].min()) == 1  # white around it
-
-
-class Recorder(Silent):
-    """Keeps what is said once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def info(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def plan_of(text: str | None, **changes: object) -> SamplingPlan:

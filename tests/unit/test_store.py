@@ -20,8 +20,8 @@ from orster_cli.core.errors import (
     IntegrityError,
     MissingResourceError,
 )
-from orster_cli.core.reporting import Silent
 from tests.helpers.artifacts import FILES, damage, make, write
+from tests.helpers.recording import Recorder
 
 
 def started(out: Path, seed: int = 0, *, force: bool = False) -> Draft:
@@ -141,17 +141,6 @@ def test_another_request_does_not_resume_it_and_keeps_it_while_it_is_young(tmp_p
         assert draft.resumed
 
 
-class Notes(Silent):
-    """Keeps the notes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
 def aged(draft: Draft, seconds: float) -> None:
     """The draft and what it holds were last changed so long ago."""
     past = time.time() - seconds
@@ -165,7 +154,7 @@ def test_saved_work_of_other_settings_is_kept_for_weeks_and_named(tmp_path: Path
     for draft in drafts:
         stop(draft)
         aged(draft, 86400)
-    said = Notes()
+    said = Recorder()
     third = begin(out, kind="clip", command="construct", config={"seed": 3}, reporter=said)
     assert third is not None
     with third:
