@@ -4,10 +4,11 @@ python -m tools.train_rest --glb GLB... --list templates/weights-mini2.csv --mod
     --out REST [--further] [--jobs 2] [--width 512] [--blocks 3] [--last 1024] [--lr 2e-3]
 
 Each object is posed where each of its animations begins, placed by that pose as a given object is, and
-rendered from AZIMUTHS sides; the model's frame VAE makes latents of them and its encoder reads the phrases
-of the list. REST has the averaged weights and train-rest.jsonl; `tools.ship_object --rest REST` puts it
-into the model. REST/objects/ keeps the latents for another run; `--further`: from the weights that the
-model has. N clips, S subjects, A sides, C latent channels, h w latent pixels.
+rendered from AZIMUTHS sides, the first another one for each object; the model's frame VAE makes latents of
+them and its encoder reads the phrases of the list. REST has the averaged weights and train-rest.jsonl;
+`tools.ship_object --rest REST` puts it into the model. REST/objects/ keeps the latents for another run;
+`--further`: from the weights that the model has. N clips, S subjects, A sides, C latent channels, h w
+latent pixels.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.config.prepare import PrepareConfig
+from orster_cli.core.seeding import derive_seed
 from orster_cli.dataset.views import framing_of, normalize_object, normalize_pose, render_view
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.encoded import Encoded
@@ -39,7 +41,7 @@ from orster_cli.inputs.models import open_model
 from orster_cli.training.ema import Ema
 from tools.clip_lists import Row, file_of, pack_of, rows_of
 
-AZIMUTHS = 24
+AZIMUTHS = 32
 SPLITS = ("train", "pair")  # of a list: what is trained on, and pairs that are held out
 QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "flying", "walking")
 LOG, OBJECTS = "train-rest.jsonl", "objects"
@@ -51,10 +53,12 @@ QUIETLY = 0.35  # share of a batch
 @dataclass(frozen=True)
 class Objects:
     """Of N clips of S subjects: `latents` [N,A,C,h,w] of the object in the pose in which each begins;
-    `subject`, `start` [N]: their numbers; `held` [N]: not trained on; `quiet` [S]: the clip in which each
-    subject is most likely at rest; `phrases` and `rigs` of each; `starts`."""
+    `subject`, `start` [N]: their numbers; `held` [N]: not trained on; `first`: of each subject the azimuth
+    [S] of the first side, in degrees; `quiet` [S]: the clip in which it is most likely at rest; `phrases`
+    and `rigs`; `starts`."""
 
     latents: Tensor
+    first: Tensor
     subject: Tensor
     start: Tensor
     held: Tensor
@@ -90,6 +94,12 @@ def _loaded(model: Path) -> WholeBundle:
     return open_model(model).load_whole()
 
 
+def first_of(file: str) -> float:
+    """The azimuth of the first side of an object, in degrees: what is learned of one angle must hold for
+    those between."""
+    return derive_seed("azimuth", file) / 2**63 * 360 / AZIMUTHS
+
+
 @torch.no_grad()
 def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
     """Into the file `out`, if it is not there: `latents` [K,A,C,h,w] of one object where each of its K
@@ -98,7 +108,8 @@ def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
         return
     cfg, bundle = PrepareConfig(), _loaded(model)
     side = bundle.facts.resolution
-    cameras = orbit_cameras(orbit_azimuths(AZIMUTHS), width=side, height=side)
+    azimuths = orbit_azimuths(AZIMUTHS, start=first_of(path.name))
+    cameras = orbit_cameras(azimuths, width=side, height=side)
     scene = load_gltf(path)
     latents, framings = [], []
     for clip in (int(row["clip"]) for row in rows):
@@ -127,7 +138,7 @@ def made_of(
 
 
 def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]]) -> Objects:
-    """Of the `clips` of each file, and what `encoded` gave for it. An action of a pack is a start."""
+    """Of the `clips` of each file, and what `encode` kept of it. An action of a pack is a start."""
     rows = [row for some in clips.values() for row in some]
     framings = torch.cat([framing for _, framing in made])
     held = torch.tensor([row["use"] != "1" for row in rows])
@@ -144,6 +155,7 @@ def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]])
     kept = [[row for row in some if row["use"] == "1"] for some in clips.values()]
     return Objects(
         latents=torch.cat([latents for latents, _ in made]),
+        first=torch.tensor([first_of(file) for file in clips]),
         subject=torch.tensor([k for k, some in enumerate(clips.values()) for _ in some]),
         start=torch.tensor([keys.index(one) for one in key]),
         held=held,
@@ -151,6 +163,33 @@ def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]])
         phrases=tuple(phrases_of(some[0]) for some in kept),
         rigs=tuple(packs.index(pack_of(file)) for file in clips),
         starts=tuple(starts),
+    )
+
+
+def poses_of(objects: Objects) -> tuple[tuple[int, ...], ...]:
+    """Of each subject, for each start of its rig in their order, the start of a clip of its own that looks
+    most as that start does on the objects that are known in both; itself, where the subject is."""
+    seen = objects.latents[:, ::4].float().flatten(1)
+    clips: dict[int, dict[int, int]] = defaultdict(dict)  # of each subject those of its starts
+    for number in (~objects.held).nonzero()[:, 0].tolist():
+        clips[int(objects.subject[number])].setdefault(int(objects.start[number]), number)
+    apart = defaultdict(list)
+    for mine in clips.values():
+        for start, number in mine.items():
+            errors = (seen[list(mine.values())] - seen[number]).square().mean(dim=1)
+            for other, error in zip(mine, errors.tolist(), strict=True):
+                apart[start, other].append(error)
+    unlike = {pair: sum(errors) / len(errors) for pair, errors in apart.items()}
+
+    def shown(mine: dict[int, int], start: int) -> int:
+        if start in mine:
+            return start
+        known = [(unlike[start, other], other) for other in mine if (start, other) in unlike]
+        return min(known, default=(0.0, -1))[1]
+
+    return tuple(
+        tuple(shown(clips[who], k) for k, one in enumerate(objects.starts) if one.rig == rig)
+        for who, rig in enumerate(objects.rigs)
     )
 
 
@@ -204,7 +243,8 @@ class RestTraining:
         who = self.objects.subject[clips]
         texts = Encoded(self.texts.tokens[who], self.texts.pooled[who])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = self.rest(sides * (360 / AZIMUTHS), texts, starts)
+            azimuths = self.objects.first[who][:, None] + sides * (360 / AZIMUTHS)
+            made = self.rest(azimuths, texts, starts)
         true = self.objects.latents[clips[:, None], sides].float()
         return (made.float().transpose(1, 2) - true).square().mean()
 
@@ -271,6 +311,7 @@ def main() -> None:
             subjects=objects.phrases,
             rigs=objects.rigs,
             starts=objects.starts,
+            poses=poses_of(objects),
         )
     )
     count = sum(p.numel() for p in rest.parameters())

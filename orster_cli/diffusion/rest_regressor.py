@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
-from orster_cli.diffusion.starts import Start, start_of, starts_in
+from orster_cli.diffusion.starts import Begun, Start, begun_in, start_of
 from orster_cli.diffusion.subjects import doing_of, subjects_in
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
@@ -28,7 +28,7 @@ from orster_cli.io.whole_numbers import in_type
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
 FORMAT, VERSION = "orster-rest-regressor", 2  # 1 knew no starts
-LISTS = ("subjects", "rigs", "starts")
+LISTS = ("subjects", "rigs", "starts", "poses")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ class RestConfig:
     encoder's tokens and pooled vector; `last`: of the features that the latents are read from, more than
     `width`, or the pictures of all objects would have to lie in a space of so few dimensions. `subjects`:
     phrases of each object that it was trained on, the fullest first; `rigs`: the number of each one's rig;
-    `starts`: those that it was trained on."""
+    `starts`: those that it was trained on; `poses`: for each object and each start of its rig, in their
+    order, the number of the start in whose pose it is shown: the nearest that it was trained in."""
 
     channels: int
     side: int
@@ -50,25 +51,32 @@ class RestConfig:
     subjects: tuple[tuple[str, ...], ...] = ()
     rigs: tuple[int, ...] = ()
     starts: tuple[Start, ...] = ()
+    poses: tuple[tuple[int, ...], ...] = ()
 
-    def start_of(self, text: str, phrase: str) -> int | None:
-        """The number of the start of what `text` has the subject do whose fullest phrase is `phrase`; None:
-        its rig has none."""
-        rig = self._rig_of(phrase)
-        return None if rig is None else start_of(doing_of(text, self.subjects), self.starts, rig)
+    def start_of(self, text: str, phrase: str) -> tuple[int, int] | None:
+        """The numbers of the start of what `text` has the subject do whose fullest phrase is `phrase`, and
+        of the one in whose pose it is shown; None: its rig has none."""
+        subject = self._number_of(phrase)
+        if subject is None:
+            return None
+        rig = self.rigs[subject]
+        start = start_of(doing_of(text, self.subjects), self.starts, rig)
+        if start is None:
+            return None
+        of_rig = [number for number, one in enumerate(self.starts) if one.rig == rig]
+        return start, self.poses[subject][of_rig.index(start)]
 
     def actions_of(self, phrase: str) -> list[str]:
         """The actions of which that subject's rig has starts."""
-        rig = self._rig_of(phrase)
-        return [start.phrases[0] for start in self.starts if start.rig == rig]
+        subject = self._number_of(phrase)
+        if subject is None:
+            return []
+        return [start.phrases[0] for start in self.starts if start.rig == self.rigs[subject]]
 
-    def _rig_of(self, phrase: str) -> int | None:
-        found = (
-            rig
-            for phrases, rig in zip(self.subjects, self.rigs, strict=False)
-            if phrases[0] == phrase
-        )
-        return next(found, None)
+    def _number_of(self, phrase: str) -> int | None:
+        """Of the subject with a rig whose fullest phrase is `phrase`."""
+        firsts = [phrases[0] for phrases in self.subjects[: len(self.rigs)]]
+        return firsts.index(phrase) if phrase in firsts else None
 
 
 class RestRegressor(nn.Module):
@@ -155,16 +163,14 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     version = value.pop("version", None)
     if value.pop("format", None) != FORMAT or version not in (1, VERSION):
         raise InputError(f"{path}: expected {FORMAT} version 1 or {VERSION}")
-    rigs, starts = ((), ()) if version == 1 else starts_in(value, path)
-    if rigs and len(rigs) != len(subjects):
-        raise InputError(f"{path}: expected {len(subjects)} rigs, found {len(rigs)}")
+    begun = Begun() if version == 1 else begun_in(value, path, len(subjects))
     for name in LISTS:
         value.pop(name, None)
     sizes = {field.name for field in fields(RestConfig)} - set(LISTS)
     if set(value) != sizes or not all(type(n) is int and 0 < n <= LARGEST for n in value.values()):
         raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: {sorted(sizes)}")
     with without_weights():
-        rest = RestRegressor(RestConfig(**value, subjects=subjects, rigs=rigs, starts=starts))
+        rest = RestRegressor(RestConfig(**value, subjects=subjects, **vars(begun)))
     if not empty:
         fill_module(rest, read_sharded(folder, STEM), where=str(folder))
     return rest.eval()

@@ -8,6 +8,7 @@ beside him, whoever it is. A start is one action of one rig.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,23 +51,37 @@ def start_of(doing: str, starts: Sequence[Start], rig: int) -> int | None:
     return None if best is None else best[1]
 
 
-def starts_in(value: Mapping[str, Any], path: Path) -> tuple[tuple[int, ...], tuple[Start, ...]]:
-    """The rigs of the subjects, and the starts, of the settings `value` in the file `path`. InputError:
-    others."""
-    rigs, starts = value.get("rigs"), value.get("starts")
-    good = (
-        isinstance(rigs, list)
-        and all(_is_number(rig) for rig in rigs)
-        and isinstance(starts, list)
-        and len(starts) <= MOST
-        and all(_is_start(one) for one in starts)
-    )
-    if not good:
-        raise InputError(f"{path}: expected the rigs of its subjects, and starts")
+@dataclass(frozen=True)
+class Begun:
+    """As of `rest_regressor.RestConfig`."""
+
+    rigs: tuple[int, ...] = ()
+    starts: tuple[Start, ...] = ()
+    poses: tuple[tuple[int, ...], ...] = ()
+
+
+def begun_in(value: Mapping[str, Any], path: Path, subjects: int) -> Begun:
+    """Of the settings `value` in the file `path`, of so many `subjects`. InputError: others."""
+    rigs, starts, poses = (value.get(name) for name in ("rigs", "starts", "poses"))
+    wrong = InputError(f"{path}: expected the rigs of its subjects, starts, and poses of each")
+    lists = (rigs, starts, poses)
+    if not all(isinstance(one, list) and len(one) <= MOST for one in lists):
+        raise wrong
     assert isinstance(rigs, list)
     assert isinstance(starts, list)
+    assert isinstance(poses, list)
+    if not (all(map(_is_number, rigs)) and all(map(_is_start, starts))):
+        raise wrong
+    if not len(rigs) == len(poses) == (subjects if starts else len(rigs)):
+        raise wrong
+    counts = Counter(one["rig"] for one in starts)
+    for rig, some in zip(rigs, poses, strict=True):
+        if not isinstance(some, list) or len(some) != counts[rig]:
+            raise wrong
+        if not all(type(one) is int and -1 <= one < len(starts) for one in some):
+            raise wrong
     found = (Start(one["rig"], tuple(one["phrases"]), tuple(one["framing"])) for one in starts)
-    return tuple(rigs), tuple(found)
+    return Begun(tuple(rigs), tuple(found), tuple(map(tuple, poses)))
 
 
 def _is_start(one: Any) -> bool:

@@ -67,6 +67,7 @@ SHIPPED_BEFORE = {
         "ed1c916f9aa3dbef713dfce981b4cb11a7665c6b8f7f8d063ed2135bdeddb267",
         "6ae0209699804c78c18aa15bb5e25f72f682bd8fb9c9458f16f1a3a570589a16",
         "27ed6d53946561cdde3fb8a96819ab65488493746c6197894812031a53a7ca26",
+        "221ade8d151bdf14ae6362e0445c69cd20a6ba59749b63053f246fd61df3af00",
     ),
 }
 SAMPLING = "sample.toml"

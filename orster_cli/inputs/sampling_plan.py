@@ -153,8 +153,9 @@ class SamplingPlan:
         if self.static_object is not None:
             return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
         if self._regresses(sampler):
-            phrase, start = self._subject(sampler, seed)
-            render = regressed_object(sampler.bundle, cameras, phrase, start)
+            phrase, begun = self._subject(sampler, seed)
+            start, pose = (None, None) if begun is None else begun
+            render = regressed_object(sampler.bundle, cameras, phrase, pose)
             return self._shown(sampler, cameras, render, cameras.width, start=start)
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift
@@ -224,9 +225,9 @@ class SamplingPlan:
         found = None if self.text is None else subject_of(self.text, subjects)
         return [] if found is None else [found.phrase, *found.others]
 
-    def _subject(self, sampler: Sampler, seed: int) -> tuple[str, int | None]:
+    def _subject(self, sampler: Sampler, seed: int) -> tuple[str, tuple[int, int] | None]:
         """What the regressor is told to make: the subject that the text names, as the model knows it, or
-        the text where it names none; and the number of the start of what it does, where it knows one."""
+        the text where it names none; and `RestConfig.start_of` it."""
         from orster_cli.diffusion.known_texts import listed
 
         every = self._subjects(sampler)
@@ -240,7 +241,7 @@ class SamplingPlan:
         begins = f"; of such objects it knows how they begin {listed(known, MOST_ACTIONS)}"
         doing = begins if known else ""
         if start is not None:
-            doing = f", as it begins {config.starts[start].phrases[0]}"
+            doing = f", as it begins {config.starts[start[0]].phrases[0]}"
         several = f", one of {len(every)} that the text may mean (--seed)"
         sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}{doing}")
         return phrase, start

@@ -21,10 +21,10 @@ LEVEL = 0.5  # degrees of elevation that make no difference
 
 @torch.no_grad()
 def regressed_object(
-    bundle: WholeBundle, cameras: Cameras, text: str, start: int | None = None
+    bundle: WholeBundle, cameras: Cameras, text: str, pose: int | None = None
 ) -> Callable[[Cameras], OrbitClip]:
-    """What shows the object that `bundle.rest` makes of a `text`, in the pose of the `start` of that number
-    (None: quiet), by cameras that look the same ways as `cameras`. ConfigError: these look from an
+    """What shows the object that `bundle.rest` makes of a `text`, in the `pose` of the start of that
+    number (None: quiet), by cameras that look the same ways as `cameras`. ConfigError: these look from an
     elevation that it was not trained on."""
     assert bundle.rest is not None
     facts = bundle.facts
@@ -40,7 +40,7 @@ def regressed_object(
         width=side, height=side,
     )  # fmt: skip
     azimuths = cameras.azimuths.float()[None].to(device)
-    number = torch.tensor([-1 if start is None else start], device=device)
+    number = torch.tensor([-1 if pose is None else pose], device=device)
     made = bundle.rest(azimuths, bundle.encoder.text([text]), number)[0].transpose(0, 1)
     frames = bundle.vae.decode(made).float().clamp(0, 1).cpu()
     return partial(

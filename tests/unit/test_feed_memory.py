@@ -53,7 +53,9 @@ def cache(folder: Path) -> LatentCache:
     return made
 
 
-def feed(folder: Path, *, share: float | None = 0.5, told: Recorder | None = None, **changes: object):  # type: ignore[no-untyped-def]
+def feed(
+    folder: Path, *, share: float | None = 0.5, told: Recorder | None = None, **changes: object
+):  # type: ignore[no-untyped-def]
     """From memory, at most a `share` of it; None: from the disk."""
     settings = {"view": "dynamic", "frames": 0, "batch": 4, "seed": 3, **changes}
     latents = cache(folder)

@@ -34,7 +34,7 @@ from orster_cli.training.start_model import start_or_new
 from tests.helpers.constructing import CREATURE
 from tests.helpers.recording import Recorder
 from tests.helpers.training import CFG, SIDE, bundle, merged, tiny_vae
-from tools.train_rest import AZIMUTHS, Objects, RestTraining, quietest
+from tools.train_rest import AZIMUTHS, Objects, RestTraining, poses_of, quietest
 
 CPU = torch.device("cpu")
 SUBJECTS = (
@@ -86,6 +86,7 @@ STARTS = (
     Start(2, ("falling over", "falls over", "dying", "dies"), (0.2, 0.0, 0.3, -0.1)),
     Start(2, ("running and shooting",), (0.0, 0.0, 0.1, 0.0)),
 )
+POSES = ((0, 1), (2,), (3, 4), (3, 4), (2,), (3, -1))  # subject 5 is not known in start 4
 HELD = (5, 4)  # subject and start of the pair that is held out
 
 
@@ -116,7 +117,7 @@ def test_what_a_text_has_its_subject_do_begins_as_its_rig_does(
 def regressor(**changes: object) -> RestRegressor:
     sizes = {"channels": 4, "side": SIDE // 2, "text": WIDTH, "pooled": WIDTH, "width": 48}
     torch.manual_seed(0)
-    known = {"subjects": SUBJECTS, "rigs": RIGS, "starts": STARTS}
+    known = {"subjects": SUBJECTS, "rigs": RIGS, "starts": STARTS, "poses": POSES}
     config = RestConfig(**{**sizes, "blocks": 2, "last": 96, **known, **changes})  # type: ignore[arg-type]
     return RestRegressor(config).eval()
 
@@ -140,6 +141,7 @@ def orbits() -> Objects:
         latents=torch.stack([quiet[who] + (0 if k < 0 else begun[k]) for who, k in clips]),
         subject=torch.tensor([who for who, _ in clips]),
         start=torch.tensor([k for _, k in clips]),
+        first=torch.zeros(len(SUBJECTS)),
         held=torch.tensor([one == HELD for one in clips]),
         quiet=torch.arange(len(SUBJECTS)),
         phrases=SUBJECTS,
@@ -161,6 +163,23 @@ def taught() -> tuple[WholeBundle, Objects]:
         loss.backward()
         optimizer.step()
     return replace(made, rest=rest.eval()), objects
+
+
+def test_a_start_that_a_subject_is_not_known_in_looks_as_the_nearest_that_it_is() -> None:
+    """Nearest on the objects that are known in both: subject 5 runs as it looks at rest, and subject 3,
+    which nobody has seen hopping, hops as it runs, since subject 2 does."""
+    objects = orbits()
+    assert poses_of(objects) == POSES
+    hopping = objects.latents[(objects.subject == 2) & (objects.start == 4)] + 0.1
+    more = replace(
+        objects,
+        latents=torch.cat([objects.latents, hopping]),
+        subject=torch.cat([objects.subject, torch.tensor([2])]),
+        start=torch.cat([objects.start, torch.tensor([5])]),
+        held=torch.cat([objects.held, torch.tensor([False])]),
+        starts=(*STARTS, Start(2, ("hopping",), (0.0, 0.0, 0.0, 0.0))),
+    )
+    assert poses_of(more) == ((0, 1), (2,), (3, 4, 5), (3, 4, 4), (2,), (3, -1, -1))
 
 
 @torch.no_grad()
@@ -273,6 +292,7 @@ def test_an_action_is_sampled_from_the_pose_in_which_it_begins(
     for text, subject, start in (
         ("a man falling over", 5, 3),
         ("a frog jumping", 0, 1),
+        ("a man running", 5, None),  # the nearest pose in which it is known
         ("a man waving", 5, None),
         ("a green frog dying", 0, None),
     ):
@@ -296,11 +316,11 @@ def test_a_regressor_of_before_starts_were_known_still_makes_its_objects(
     taught: tuple[WholeBundle, Objects], tmp_path: Path
 ) -> None:
     made, _ = taught
-    rest = regressor(rigs=(), starts=())
+    rest = regressor(rigs=(), starts=(), poses=())
     save_rest(rest, tmp_path)
     config = tmp_path / "config.json"
     value = {**json.loads(config.read_text()), "version": 1}
-    del value["rigs"], value["starts"]
+    del value["rigs"], value["starts"], value["poses"]
     config.write_text(json.dumps(value))
     again = load_rest(tmp_path)
     assert again.config.subjects == SUBJECTS
@@ -375,6 +395,9 @@ def test_it_is_kept_with_its_frame_vae_and_encoder(
         ("rigs", [0]),
         ("starts", [wrong_start]),
         ("starts", [{**good["starts"][0], "phrases": [""]}]),
+        ("poses", good["poses"][:-1]),
+        ("poses", [*good["poses"][:-1], [3]]),
+        ("poses", [*good["poses"][:-1], [3, len(STARTS)]]),
     ):
         config.write_text(json.dumps({**good, key: value}))
         with pytest.raises(InputError, match=str(config)):
