@@ -35,7 +35,7 @@ from orster_cli.gltf.normalization import normalize_clip, place_points
 from orster_cli.gltf.scene import Scene
 from orster_cli.mesh_render.render import render_mesh
 from tools.clip_lists import Row, file_of, rows_of
-from tools.train_rest import quietest
+from tools.rest_data import quietest
 
 POINTS, HALF = 80, 0.56  # of a volume's side; half of its side in world units
 REACH = 0.05  # world units in which distances are told apart

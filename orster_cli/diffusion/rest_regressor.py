@@ -55,28 +55,25 @@ class RestConfig:
 
     def start_of(self, text: str, phrase: str) -> tuple[int, int] | None:
         """The numbers of the start of what `text` has the subject do whose fullest phrase is `phrase`, and
-        of the one in whose pose it is shown; None: its rig has none."""
-        subject = self._number_of(phrase)
-        if subject is None:
-            return None
-        rig = self.rigs[subject]
-        start = start_of(doing_of(text, self.subjects), self.starts, rig)
-        if start is None:
-            return None
-        of_rig = [number for number, one in enumerate(self.starts) if one.rig == rig]
-        return start, self.poses[subject][of_rig.index(start)]
+        of the one in whose pose it is shown; None: it is shown quietly, and no start says where."""
+        for subject in self._numbers_of(phrase):
+            rig = self.rigs[subject]
+            start = start_of(doing_of(text, self.subjects[subject]), self.starts, rig)
+            if start is not None:
+                of_rig = [number for number, one in enumerate(self.starts) if one.rig == rig]
+                pose = self.poses[subject][of_rig.index(start)]
+                return None if pose < 0 else (start, pose)
+        return None
 
     def actions_of(self, phrase: str) -> list[str]:
-        """The actions of which that subject's rig has starts."""
-        subject = self._number_of(phrase)
-        if subject is None:
-            return []
-        return [start.phrases[0] for start in self.starts if start.rig == self.rigs[subject]]
+        """The actions of which the rigs of the subjects of that `phrase` have starts."""
+        rigs = {self.rigs[subject] for subject in self._numbers_of(phrase)}
+        return [start.phrases[0] for start in self.starts if start.rig in rigs]
 
-    def _number_of(self, phrase: str) -> int | None:
-        """Of the subject with a rig whose fullest phrase is `phrase`."""
-        firsts = [phrases[0] for phrases in self.subjects[: len(self.rigs)]]
-        return firsts.index(phrase) if phrase in firsts else None
+    def _numbers_of(self, phrase: str) -> list[int]:
+        """Of the subjects with a rig whose fullest phrase is `phrase`."""
+        known = self.subjects[: len(self.rigs)]
+        return [number for number, phrases in enumerate(known) if phrases[0] == phrase]
 
 
 class RestRegressor(nn.Module):
@@ -161,7 +158,8 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     value = read_object(path)
     subjects = subjects_in(value, path)
     version = value.pop("version", None)
-    if value.pop("format", None) != FORMAT or version not in (1, VERSION):
+    known = type(version) is int and version in (1, VERSION)
+    if value.pop("format", None) != FORMAT or not known:
         raise InputError(f"{path}: expected {FORMAT} version 1 or {VERSION}")
     begun = Begun() if version == 1 else begun_in(value, path, len(subjects))
     for name in LISTS:

@@ -7,17 +7,33 @@ beside him, whoever it is. A start is one action of one rig.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from orster_cli.core.errors import InputError
-from orster_cli.diffusion.known_texts import content_words, stem, words_of
+from orster_cli.diffusion.known_texts import FUNCTION_WORDS, content_words, stem, words_of
 
 MOST = 1 << 14  # starts of a model
+DENIALS = frozenset(("not", "never", "without", "no", "cannot", "t"))
+ARTICLES = frozenset(("a", "an", "the", "its", "his", "her", "their", "my", "your"))
+NEEDED = frozenset(("up", "off"))  # words without which a phrase means something else
+MANNER = frozenset(("fast", "around", "about", "along", "again", "happily", "bit", "then", "slow"))
+IRREGULAR = {
+    form: verb
+    for verb, forms in {
+        "biting": "bit bitten", "digging": "dug", "driving": "drove driven", "dying": "die dies died dead",
+        "eating": "ate eaten", "falling": "fell fallen", "fighting": "fought", "flying": "flew flown",
+        "kneeling": "knelt", "leaping": "leapt", "lying": "lie lies lay", "running": "ran",
+        "shaking": "shook shaken", "shooting": "shot", "sitting": "sat", "sleeping": "slept",
+        "spinning": "spun", "standing": "stood", "swimming": "swam swum", "swinging": "swung",
+        "throwing": "threw thrown",
+    }.items()
+    for form in forms.split()
+}  # fmt: skip
 NUMBERS = 4  # of a framing
 
 
@@ -31,29 +47,79 @@ class Start:
     framing: tuple[float, ...]
 
 
-def start_of(doing: str, starts: Sequence[Start], rig: int) -> int | None:
-    """The number of the one of `starts` of a `rig` that begins what `doing` says, the part of a text that
-    says what its subject does (`subjects.doing_of`); None: there is none.
+def start_of(words: Sequence[str], starts: Sequence[Start], rig: int) -> int | None:
+    """The number of the one of `starts` of a `rig` that begins what the `words` of a text say of its
+    subject (`subjects.doing_of`); None: there is none.
 
-    The verb of one of its phrases must be there, in any form; then most words in common decide, then how
-    little else the phrase says."""
-    asked = {stem(word) for word in content_words(doing)}
-    best: tuple[tuple[int, int], int] | None = None
-    for number, start in enumerate(starts):
-        if start.rig != rig:
-            continue
-        for phrase in start.phrases:
-            verb = stem(words_of(phrase)[0])
-            words = {stem(word) for word in content_words(phrase)}
-            score = (-len(words & asked), len(words - asked))
-            if verb in asked and (best is None or score < best[0]):
-                best = score, number
-    return None if best is None else best[1]
+    What the text says first begins: of the phrases with its first verb that any has (as their first word,
+    or else as another), the one with most other words in common, then the one that says least else.
+    A phrase that says more and has none of it in common is taken where it is the only one and the text says
+    no more either: "running" is "running and shooting" where nobody runs otherwise, and "casting a spell"
+    is not "casting a fishing rod"."""
+    said = _affirmed(words)
+    phrases = [
+        (number, phrase)
+        for number, start in enumerate(starts)
+        if start.rig == rig
+        for phrase in start.phrases
+    ]
+    for verbs in (_first_verb, _other_verbs):
+        for at, (word, is_verb) in enumerate(said):
+            having = [
+                (number, {stem(other) for other in content_words(phrase)})
+                for number, phrase in phrases
+                if is_verb and word in verbs(phrase)
+            ]
+            after = [other for other, _ in said[at + 1 :]]
+            if having and (found := _best(having, word, after)) is not None:
+                return found
+    return None
+
+
+def _first_verb(phrase: str) -> set[str]:
+    return {stem(content_words(phrase)[0])}
+
+
+def _other_verbs(phrase: str) -> set[str]:
+    """Stems of words in "-ing" and of what follows "to"."""
+    return {
+        stem(word)
+        for before, word in pairwise(words_of(phrase))
+        if before == "to" or word.endswith("ing")
+    }
+
+
+def _best(having: Sequence[tuple[int, set[str]]], verb: str, after: Sequence[str]) -> int | None:
+    """The number of the one of the phrases, each the stems of its words, that have the `verb` which fits
+    the words `after` it best."""
+    scored = []
+    for number, stems in having:
+        others = stems - {verb}
+        common, missing = others & set(after), others - set(after)
+        says_other = bool(others) and not common
+        scored.append((says_other, -len(common), len(missing), number))
+    best = min(scored)
+    if not best[0]:
+        return best[-1]
+    alone = {number for *_, number in scored}
+    needed = any(stems & NEEDED - set(after) for _, stems in having)
+    says_more = any(word not in MANNER and not word.endswith("ly") for word in after)
+    return None if len(alone) > 1 or needed or says_more else best[-1]
+
+
+def _affirmed(words: Sequence[str]) -> list[tuple[str, bool]]:
+    """The stems of the content words of a text, without words that are denied, and which may be verbs: not
+    what follows an article ("with a hammer")."""
+    return [
+        (stem(IRREGULAR.get(word, word)), before not in ARTICLES)
+        for before, word in pairwise(["", *words])
+        if before not in DENIALS and word not in DENIALS and word not in FUNCTION_WORDS
+    ]
 
 
 @dataclass(frozen=True)
 class Begun:
-    """As of `rest_regressor.RestConfig`."""
+    """The rigs of the subjects, the starts, and the poses, as in `rest_regressor.RestConfig`."""
 
     rigs: tuple[int, ...] = ()
     starts: tuple[Start, ...] = ()
@@ -72,13 +138,14 @@ def begun_in(value: Mapping[str, Any], path: Path, subjects: int) -> Begun:
     assert isinstance(poses, list)
     if not (all(map(_is_number, rigs)) and all(map(_is_start, starts))):
         raise wrong
-    if not len(rigs) == len(poses) == (subjects if starts else len(rigs)):
+    if not len(rigs) == len(poses) == (subjects if starts else 0):
         raise wrong
     counts = Counter(one["rig"] for one in starts)
     for rig, some in zip(rigs, poses, strict=True):
         if not isinstance(some, list) or len(some) != counts[rig]:
             raise wrong
-        if not all(type(one) is int and -1 <= one < len(starts) for one in some):
+        of_rig = {-1, *(k for k, one in enumerate(starts) if one["rig"] == rig)}
+        if not all(type(one) is int and one in of_rig for one in some):
             raise wrong
     found = (Start(one["rig"], tuple(one["phrases"]), tuple(one["framing"])) for one in starts)
     return Begun(tuple(rigs), tuple(found), tuple(map(tuple, poses)))
@@ -92,10 +159,10 @@ def _is_start(one: Any) -> bool:
         _is_number(one["rig"])
         and isinstance(phrases, list)
         and bool(phrases)
-        and all(type(phrase) is str and words_of(phrase) for phrase in phrases)
+        and all(type(phrase) is str and content_words(phrase) for phrase in phrases)
         and isinstance(framing, list)
         and len(framing) == NUMBERS
-        and all(type(n) in (int, float) and math.isfinite(n) and abs(n) < 100 for n in framing)
+        and all(type(n) in (int, float) and abs(n) < 100 for n in framing)
     )
 
 

@@ -56,12 +56,19 @@ def subjects_in(value: Mapping[str, Any], path: Path) -> tuple[tuple[str, ...], 
 def subject_of(text: str, subjects: Subjects) -> Found | None:
     """The one of `subjects` that `text` names most exactly; None: it names none.
 
-    What decides is the noun, then the words that a phrase and the text have in common, rare ones more than
-    frequent ones, then how little else the phrase says: "a frog" is the frog and not the mech that a frog
-    pilots. Without the noun every word must be known: "a red teapot" is no red crab."""
+    A subject's fullest phrase decides, the longest of several. Else the noun does, then the words that a
+    phrase and the text have in common, rare ones more than frequent ones, then how little else the phrase
+    says: "a frog" is the frog and not the mech that a frog pilots. Without the noun every word must be
+    known: "a red teapot" is no red crab."""
+    said = words_of(text)
+    whole = [
+        phrases[0] for phrases in subjects if _place_of(words_of(phrases[0]), said) is not None
+    ]
+    if whole:
+        return Found(max(whole, key=len))
     words = [[_stems(phrase) for phrase in phrases] for phrases in subjects]
     nouns = {_noun(phrase) for phrases in subjects for phrase in phrases}
-    asked = _stems(_divided(text, nouns | set(_NARROWER))[0])
+    asked = _asked(text, nouns | set(_NARROWER))
     for word, narrower in _NARROWER.items():
         if word in asked and word not in nouns:
             asked = asked - {word} | narrower
@@ -90,20 +97,44 @@ def subject_of(text: str, subjects: Subjects) -> Found | None:
     return Found(first, tuple(others))
 
 
-def doing_of(text: str, subjects: Subjects) -> str:
-    """What the subject of `text` does, or all of it where no word in "-ing" says where that begins."""
-    nouns = {_noun(phrase) for phrases in subjects for phrase in phrases}
-    return _divided(text, nouns | set(_NARROWER))[1] or text
+def doing_of(text: str, phrases: Sequence[str]) -> list[str]:
+    """The words of `text`, in their order, that may say what the subject does which these `phrases` name:
+    those after its noun but for what a phrase says of it there ("with a hammer"), and words in "-ing"
+    before it that are in no phrase. All words, where there is no noun of its."""
+    words = _without_tails(words_of(text), phrases)
+    nouns = {_noun(phrase) for phrase in phrases}
+    at = next((k for k, word in enumerate(words) if stem(word) in nouns), None)
+    if at is None:
+        return words
+    own = {stem(word) for phrase in phrases for word in words_of(phrase)}
+    ahead = [word for word in words[:at] if _is_doing(word) and stem(word) not in own]
+    return [*ahead, *words[at + 1 :]]
 
 
-def _divided(text: str, nouns: Container[str]) -> tuple[str, str]:
-    """The words of `text` up to the word in "-ing" that follows the first of the `nouns`, and those from
-    there on, which are what the subject does. Where there is no such word: all of them, and none."""
+def _without_tails(words: list[str], phrases: Sequence[str]) -> list[str]:
+    """`words` without what follows the name in one of the `phrases`, where all of that is there."""
+    for phrase in sorted(phrases, key=len, reverse=True):
+        whole = words_of(phrase)
+        tail = whole[len(words_of(_name(phrase))) :]
+        at = _place_of(tail, words) if len(tail) > 1 else None
+        if at is not None:
+            return words[:at] + words[at + len(tail) :]
+    return words
+
+
+def _place_of(some: Sequence[str], words: Sequence[str]) -> int | None:
+    """Where `some` words stand in `words`, one after the other; None: nowhere."""
+    places = range(len(words) - len(some) + 1)
+    return next((k for k in places if list(words[k : k + len(some)]) == list(some)), None)
+
+
+def _asked(text: str, nouns: Container[str]) -> set[str]:
+    """The stems of `text` up to the word in "-ing" that follows the first of the `nouns`: what comes then
+    is what the subject does. All of them where there is none."""
     words = words_of(text)
     named = [k for k, word in enumerate(words) if stem(word) in nouns]
     ends = [k for k, word in enumerate(words) if named and k > named[0] and _is_doing(word)]
-    end = ends[0] if ends else len(words)
-    return " ".join(words[:end]), " ".join(words[end:])
+    return _stems(" ".join(words[: ends[0]] if ends else words))
 
 
 def _name(phrase: str) -> str:

@@ -4,12 +4,15 @@ its body nevertheless. X Y Z grid points, N of them through which a path may lea
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.ndimage import distance_transform_edt, label
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
 SMALLEST = 0.003  # share of what is inside: smaller parts are left as they are
+MOST = 32  # parts that are joined, the largest
 STEP = 0.05  # cost of a step through what is clearly inside
 THINNEST, THICKEST, THICKNESS = 1.5, 5.0, 0.8  # grid points, and share of a part's half thickness
 STEEP = 1.5  # values that a grid point makes around a bridge
@@ -23,6 +26,7 @@ def join_parts(values: np.ndarray, may: np.ndarray) -> np.ndarray:
     sizes[0] = 0
     largest = int(sizes.argmax())
     loose = [k for k in np.argsort(-sizes) if k != largest and sizes[k] > SMALLEST * sizes.sum()]
+    loose = loose[:MOST]
     if not loose:
         return values
     costs, before, places = _paths(values, may | (values < 0), parts == largest)
@@ -33,15 +37,29 @@ def join_parts(values: np.ndarray, may: np.ndarray) -> np.ndarray:
         nearest = mine[costs[mine].argmin()]
         if not np.isfinite(costs[nearest]):
             continue  # nothing leads there: it is loose in the picture, too
-        path = np.ones(values.shape, bool)
+        path = []
         at = nearest
         while at >= 0:
-            path.ravel()[places[at]] = False
+            path.append(places[at])
             at = before[at]
-        thick = THICKNESS * float(distance_transform_edt(parts == number).max())
-        around = distance_transform_edt(path) - min(max(thick, THINNEST), THICKEST)
-        joined = np.where(may, np.minimum(joined, STEEP * around), joined)
+        where = np.stack(np.unravel_index(path, values.shape), axis=1)
+        box = _around(where, values.shape)
+        off = np.ones(values.shape, bool)
+        off.ravel()[path] = False
+        own = _around(np.argwhere(parts == number), values.shape)
+        thick = THICKNESS * float(distance_transform_edt(parts[own] == number).max())
+        around = distance_transform_edt(off[box]) - min(max(thick, THINNEST), THICKEST)
+        bridge = np.minimum(joined[box], STEEP * around)
+        joined[box] = np.where(may[box], bridge, joined[box])
     return joined
+
+
+def _around(points: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    """The part of the grid that has all `points` [P,3], and as much around them as a bridge is thick."""
+    wide = math.ceil(THICKEST) + 1
+    low, high = points.min(axis=0) - wide, points.max(axis=0) + wide + 1
+    x, y, z = (slice(max(a, 0), min(b, n)) for a, b, n in zip(low, high, shape, strict=True))
+    return x, y, z
 
 
 def _paths(

@@ -177,8 +177,9 @@ class SamplingPlan:
         sees: Cameras | None = None,
         start: int | None = None,
     ) -> SampleRequest:
-        """The object at rest that `render` shows to the cameras `sees`, or where the text's words have it,
-        or the regressor's `start` of that number, and in `side` pixels."""
+        """The request of what `render` shows, in the model's pixels and in `side` pixels. Where no cameras
+        `sees` are given, the object stands where the regressor's `start` of that number has it, or the
+        text's words (`Sampler.framing_of`)."""
         import torch
 
         from orster_cli.sampling.objects import framed
@@ -217,13 +218,15 @@ class SamplingPlan:
         return list(groups.values())
 
     def _subjects(self, sampler: Sampler) -> list[str]:
-        """The subjects that the text may mean, as the regressor knows them."""
+        """The subjects that the text may mean, as the regressor knows them: of several those that it
+        knows to do what the text says, if any."""
         from orster_cli.diffusion.subjects import subject_of
 
         assert sampler.bundle.rest is not None
-        subjects = sampler.bundle.rest.config.subjects
-        found = None if self.text is None else subject_of(self.text, subjects)
-        return [] if found is None else [found.phrase, *found.others]
+        config, text = sampler.bundle.rest.config, self.text or ""
+        found = subject_of(text, config.subjects)
+        every = [] if found is None else [found.phrase, *found.others]
+        return [phrase for phrase in every if config.start_of(text, phrase)] or every
 
     def _subject(self, sampler: Sampler, seed: int) -> tuple[str, tuple[int, int] | None]:
         """What the regressor is told to make: the subject that the text names, as the model knows it, or

@@ -94,9 +94,7 @@ def lift(net: LiftNet, image: Tensor, cameras: Cameras, *, where: str) -> Lifted
     device = next(net.parameters()).device
     logits, far = net(small[None].to(device))
     values = _values(logits[0].float().cpu(), small[3]).numpy()
-    behind = np.broadcast_to((small[3] > 0.5).numpy().T[:, :, None], values.shape).copy()
-    behind[:, :, (0, -1)] = False
-    vertices, triangles = surface_nets(join_parts(values, behind))
+    vertices, triangles = surface_nets(_joined(values, small[3].numpy()))
     if not len(triangles):
         raise InputError(f"{where}: no object is seen", code="E-BLANK")
     vertices, triangles = large_parts(vertices, triangles, SMALL_PART)
@@ -186,6 +184,15 @@ def _values(logits: Tensor, alpha: Tensor) -> Tensor:
     inside = torch.cat([border, inside, border])
     inside[:, (0, -1)] = inside[:, :, (0, -1)] = -STEEPEST
     return -inside.permute(2, 1, 0)
+
+
+def _joined(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """`values` of `_values` with loose parts joined, the outline that opacities [S,S] give as it was."""
+    outside = (0.5 - alpha.T[:, :, None]) * 2 * STEEPEST
+    behind = np.broadcast_to(outside < 0, values.shape).copy()
+    for axis in range(3):
+        np.moveaxis(behind, axis, 0)[[0, -1]] = False
+    return np.maximum(join_parts(values, behind), outside)
 
 
 def _unprojected(vertices: np.ndarray, config: LiftConfig, crop: _Crop) -> np.ndarray:
