@@ -50,7 +50,6 @@ class RestTraining:
             self.texts = model.encoder.text([phrases[0] for phrases in objects.phrases])
             every = objects.latents.float().flatten(2)
             rest.mean.copy_(every.mean(dim=(0, 1)))
-            rest.deviation.copy_(every.std(dim=(0, 1)).clamp_min(0.05))
             read = rest.read(self.texts)
             rest.text_mean.copy_(read.mean(dim=0))
             rest.text_deviation.copy_(read.std(dim=0))

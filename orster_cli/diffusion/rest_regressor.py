@@ -77,8 +77,8 @@ class RestConfig:
 
 
 class RestRegressor(nn.Module):
-    """`mean`, `deviation` [C h w]: of the latents that it was trained on, and `text_mean`,
-    `text_deviation` [2D+P] of the texts' features, by which inputs are whitened."""
+    """`mean` [C h w] of the latents that it was trained on, and `text_mean`, `text_deviation` [2D+P] of the
+    texts' features, by which these are whitened."""
 
     def __init__(self, config: RestConfig) -> None:
         super().__init__()
@@ -94,9 +94,9 @@ class RestRegressor(nn.Module):
         self.out = nn.Linear(config.last, numbers)
         if self.start_in is not None:
             nn.init.zeros_(self.start_in.weight)
-        for name, size in (("", numbers), ("text_", features)):
-            self.register_buffer(f"{name}mean", torch.zeros(size))
-            self.register_buffer(f"{name}deviation", torch.ones(size))
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("text_mean", torch.zeros(features))
+        self.register_buffer("text_deviation", torch.ones(features))
 
     def forward(self, azimuths: Tensor, text: Encoded, starts: Tensor | None = None) -> Tensor:
         """Latents [B,C,T,h,w] of what the texts name at `azimuths` [B,T] in degrees, in the poses of the
@@ -170,5 +170,9 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     with without_weights():
         rest = RestRegressor(RestConfig(**value, subjects=subjects, **vars(begun)))
     if not empty:
-        fill_module(rest, read_sharded(folder, STEM), where=str(folder))
+        weights = read_sharded(folder, STEM)
+        weights.pop(
+            "deviation", None
+        )  # of the latents: files of before have it, and nothing reads it
+        fill_module(rest, weights, where=str(folder))
     return rest.eval()

@@ -311,7 +311,7 @@ class Sampler:
 
     def framing_of(self, text: str | None, start: int | None = None) -> Similarity | None:
         """What brings the usual cameras to where clips with the words of `text` have them, or those of the
-        regressor's `start` of that number, in the world of an object at rest; None: not known, or not wanted."""
+        regressor's `start` of that number, around an object at rest; None: not known, or not wanted."""
         known, rest = self.bundle.known, self.bundle.rest
         if self.cfg.framing != "text" or self.bundle.facts.role != "4d":
             return None

@@ -26,6 +26,7 @@ from orster_cli.geometry.similarity import Similarity
 from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT, OpenedModel, model_folder
 from orster_cli.inputs.prompts import check_prompt
 from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.io.sharded import write_sharded
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.rest_orbits import regressed_object, seen_from
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
@@ -347,6 +348,7 @@ def test_a_regressor_of_before_starts_were_known_still_makes_its_objects(
     made, _ = taught
     rest = regressor(rigs=(), starts=(), poses=())
     save_rest(rest, tmp_path)
+    write_sharded(tmp_path, "model", {**rest.state_dict(), "deviation": torch.ones(len(rest.mean))})
     config = tmp_path / "config.json"
     value = {**json.loads(config.read_text()), "version": 1}
     del value["rigs"], value["starts"], value["poses"]
