@@ -1,9 +1,9 @@
 """The poses that `tools.train_rest` learns from: each training object of a list where each of its
 animations begins, as latents.
 
-An object is placed by that pose, as a given object is, and rendered from AZIMUTHS sides, the first another
-one for each object; the model's frame VAE makes latents of them. N clips, S subjects, A sides, C latent
-channels, h w latent pixels.
+An object is placed by that pose, as a given object is, and rendered from EVENLY sides that are the same for
+all objects and OWN of its own, so that what is learned of one angle holds for those between; the model's
+frame VAE makes latents of them. N clips, S subjects, A sides, C latent channels, h w latent pixels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import open_model
 from tools.clip_lists import Row, file_of, pack_of, rows_of
 
-AZIMUTHS = 32
+EVENLY, OWN = 24, 32
+AZIMUTHS = EVENLY + OWN
 SPLITS = ("train", "pair")  # of a list: what is trained on, and pairs that are held out
 QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "flying", "walking")
 
@@ -39,12 +40,12 @@ QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "f
 @dataclass(frozen=True)
 class Objects:
     """Of N clips of S subjects: `latents` [N,A,C,h,w] of the object in the pose in which each begins;
-    `subject`, `start` [N]: their numbers; `held` [N]: not trained on; `first`: of each subject the azimuth
-    [S] of the first side, in degrees; `quiet` [S]: the clip in which it is most likely at rest; `phrases`
-    and `rigs`; `starts`."""
+    `subject`, `start` [N]: their numbers; `held` [N]: not trained on; `azimuths` [S,A]: of each subject's
+    sides, in degrees; `quiet` [S]: the clip in which it is most likely at rest; `phrases` and `rigs`;
+    `starts`."""
 
     latents: Tensor
-    first: Tensor
+    azimuths: Tensor
     subject: Tensor
     start: Tensor
     held: Tensor
@@ -80,6 +81,19 @@ def _loaded(model: Path) -> WholeBundle:
     return open_model(model).load_whole()
 
 
+def azimuths_of(file: str) -> Tensor:
+    """Those [A] of the sides of an object, in degrees."""
+    first = derive_seed("azimuth", file) / 2**63 * 360 / OWN
+    return torch.cat([orbit_azimuths(EVENLY), orbit_azimuths(OWN, start=first)]).float()
+
+
+@cache
+def _loaded(model: Path) -> WholeBundle:
+    """Once a process."""
+    torch.set_num_threads(1)
+    return open_model(model).load_whole()
+
+
 def first_of(file: str) -> float:
     """The azimuth of the first side of an object, in degrees: what is learned of one angle must hold for
     those between."""
@@ -96,8 +110,7 @@ def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
         return
     cfg, bundle = PrepareConfig(), _loaded(model)
     side = bundle.facts.resolution
-    azimuths = orbit_azimuths(AZIMUTHS, start=first_of(path.name))
-    cameras = orbit_cameras(azimuths, width=side, height=side)
+    cameras = orbit_cameras(azimuths_of(path.name), width=side, height=side)
     scene = load_gltf(path)
     latents, framings = [], []
     for clip in clips:
@@ -147,7 +160,7 @@ def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]])
     kept = [[row for row in some if row["use"] == "1"] for some in clips.values()]
     return Objects(
         latents=latents,
-        first=torch.tensor([first_of(file) for file in clips]),
+        azimuths=torch.stack([azimuths_of(file) for file in clips]),
         subject=torch.tensor([k for k, some in enumerate(clips.values()) for _ in some]),
         start=torch.tensor([keys.index(one) for one in key]),
         held=held,

@@ -79,8 +79,7 @@ class RestTraining:
         who = self.objects.subject[clips]
         texts = Encoded(self.texts.tokens[who], self.texts.pooled[who])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            azimuths = self.objects.first[who][:, None] + sides * (360 / AZIMUTHS)
-            made = self.rest(azimuths, texts, starts)
+            made = self.rest(self.objects.azimuths[who[:, None], sides], texts, starts)
         true = self.objects.latents[clips[:, None], sides].float()
         return (made.float().transpose(1, 2) - true).square().mean()
 

@@ -148,7 +148,8 @@ def save_rest(rest: RestRegressor, folder: Path, dtype: torch.dtype | None = Non
     """Into `folder`, weights in `dtype` (`io.whole_numbers`; None: unchanged)."""
     write_sharded(folder, STEM, in_type(rest.state_dict(), dtype))
     value = {"format": FORMAT, "version": VERSION, **asdict(rest.config)}
-    (folder / CONFIG).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(one)}" for name, one in value.items())
+    (folder / CONFIG).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
 
 def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:

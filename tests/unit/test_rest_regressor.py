@@ -171,7 +171,7 @@ def orbits() -> Objects:
         latents=torch.stack([quiet[who] + (0 if k < 0 else begun[k]) for who, k in clips]),
         subject=torch.tensor([who for who, _ in clips]),
         start=torch.tensor([k for _, k in clips]),
-        first=torch.zeros(len(SUBJECTS)),
+        azimuths=(torch.arange(AZIMUTHS) * 360 / AZIMUTHS).expand(len(SUBJECTS), -1),
         held=torch.tensor([one == HELD for one in clips]),
         quiet=torch.arange(len(SUBJECTS)),
         phrases=SUBJECTS,
