@@ -1,8 +1,8 @@
 """The poses that `tools.train_rest` learns from: each training object of a list where each of its
 animations begins, as latents.
 
-An object is placed by that pose, as a given object is, and rendered from EVENLY sides that are the same for
-all objects and OWN of its own, so that what is learned of one angle holds for those between; the model's
+An object is placed by that pose, as a given object is, and rendered from the sides of orbits of 16 and 24
+frames and from OWN of its own, so that what is learned of one angle holds for those between; the model's
 frame VAE makes latents of them. N clips, S subjects, A sides, C latent channels, h w latent pixels.
 """
 
@@ -31,8 +31,8 @@ from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import open_model
 from tools.clip_lists import Row, file_of, pack_of, rows_of
 
-EVENLY, OWN = 24, 32
-AZIMUTHS = EVENLY + OWN
+OWN = 32
+AZIMUTHS = 24 + 8 + OWN
 SPLITS = ("train", "pair")  # of a list: what is trained on, and pairs that are held out
 QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "flying", "walking")
 
@@ -84,7 +84,8 @@ def _loaded(model: Path) -> WholeBundle:
 def azimuths_of(file: str) -> Tensor:
     """Those [A] of the sides of an object, in degrees."""
     first = derive_seed("azimuth", file) / 2**63 * 360 / OWN
-    return torch.cat([orbit_azimuths(EVENLY), orbit_azimuths(OWN, start=first)]).float()
+    every = [orbit_azimuths(24), orbit_azimuths(8, start=22.5), orbit_azimuths(OWN, start=first)]
+    return torch.cat(every).float()
 
 
 @cache
