@@ -179,8 +179,8 @@ def page(rows: dict[str, list[Row]], work: Path, out: Path) -> None:
                 sheet.append((f"{split}: {says}", list(frames[pick].float() / 255)))
     about = (
         f"`{MINI_OBJECT}` is given a text and nothing else. Means over clips; in brackets the 95 % "
-        "bootstrap interval over seeds and objects. A text does not say in which pose an animation begins "
-        "or how large the object is: the true object at rest, in its clip's own place, is not to be had."
+        "bootstrap interval over seeds and objects. The true object at rest is that of "
+        "the true clip, in its pose and place; the model knows both of other objects of the rig."
     )
     shown = f"![truth, and what the text gives]({write_sheet(out, sheet)})"
     write_results(out, "Asked for by text", [about, *sections, shown])
