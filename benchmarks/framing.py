@@ -1,7 +1,7 @@
 """Does it matter where a given object stands in the picture?
 
 python -m benchmarks.framing --dataset DATASET --glb GLB... --work FOLDER [--clips 16] [--jobs 2]
-    [--kinds middle,text] [--sheet 8] [--out PAGE]
+    [--out PAGE]
 
 Each clip of DATASET is an animation of a file of GLB, which the shipped model was never trained on. The
 object at the start of the animation is given with the clip's caption, centred and at full size as
@@ -52,11 +52,11 @@ from tools.clip_lists import file_of
 
 KINDS = ("middle", "text")
 FAR, SIDE, FINE = 1.4, 128, 256
-SHOWN = 8  # frames of a line of the sheet
+SHOWN, SHEET = 8, 8  # frames of a line of the sheet, and clips
 
 
-def measure(dataset: Path, glb: list[Path], kinds: tuple[str, ...], key: str, folder: Path) -> None:
-    """Write the figures and frames of the assets of `key` into `folder`."""
+def measure(dataset: Path, glb: list[Path], key: str, folder: Path) -> None:
+    """Write the figures and frames of both assets of `key` into `folder`."""
     torch.set_num_threads(1)
     info, cfg = Dataset.open(dataset).info(key), PrepareConfig()
     scene = load_gltf(file_of(glb, info["source"]))
@@ -71,7 +71,7 @@ def measure(dataset: Path, glb: list[Path], kinds: tuple[str, ...], key: str, fo
     true, still = (render_view(posed, away, t, cfg, None).over(white) for t in (times, 0 * times))
     settings = resolve(model=sampling_of(SHIPPED_OBJECT)).config
     found, shown = {}, {"truth": true}
-    for kind in kinds:
+    for kind in KINDS:
         sampler = sampler_of(SHIPPED_OBJECT, replace(settings.sample, framing=kind))
         usual = cameras_for(sampler.bundle.facts, sampler.cfg)
         sees = framed(render, usual, sampler.framing_of(info["caption"]))
@@ -98,10 +98,8 @@ def measure(dataset: Path, glb: list[Path], kinds: tuple[str, ...], key: str, fo
     (folder / "figures.json").write_text(json.dumps(found), encoding="utf-8")
 
 
-def page(
-    data: Dataset, keys: list[str], kinds: tuple[str, ...], work: Path, out: Path, sheets: int
-) -> None:
-    """Write the page `out` and its sheet, of `sheets` clips."""
+def page(data: Dataset, keys: list[str], work: Path, out: Path) -> None:
+    """Write the page `out` and its sheet."""
     found = [json.loads((work / key / "figures.json").read_text()) for key in keys]
 
     def column(kind: str, name: str) -> np.ndarray:
@@ -109,7 +107,7 @@ def page(
 
     rest, true = column("rest", "psnr"), column("rest", "motion").mean()
     lines = [["the object at rest", f"{rest.mean():.2f}", "0", "0.00"]]
-    for kind in kinds:
+    for kind in KINDS:
         values, moved = column(kind, "psnr"), column(kind, "motion").mean() / true
         lines.append(
             [
@@ -119,12 +117,13 @@ def page(
                 f"{moved:.2f}",
             ]
         )
+    better = signed((column("text", "psnr") - column("middle", "psnr"))[None])
     rows = [
-        [key, data.info(key)["caption"], *(f"{one[kind]['psnr']:.2f}" for kind in ("rest", *kinds))]
+        [key, data.info(key)["caption"], *(f"{one[kind]['psnr']:.2f}" for kind in ("rest", *KINDS))]
         for key, one in zip(keys, found, strict=True)
     ]
     sheet: list[tuple[str, list[Tensor]]] = []
-    for key in chosen(keys, sheets):
+    for key in chosen(keys, SHEET):
         for name, frames in torch.load(work / key / "f.pt").items():
             pick = evenly_spaced(len(frames), SHOWN, where=key)
             sheet.append((f"{key}: {name}", list(frames[pick].float() / 255)))
@@ -135,12 +134,10 @@ def page(
     sections = [
         about,
         table(["", "PSNR, dB", "minus at rest", "motion"], lines),
-        table(["clip", "text", "at rest", *kinds], rows),
-        f"![truth, and the assets]({write_sheet(out, sheet)})",
+        f"Text minus middle: {better} dB.",
+        table(["clip", "text", "at rest", *KINDS], rows),
+        f"![truth, in the middle, as the text says]({write_sheet(out, sheet)})",
     ]
-    if kinds == KINDS:
-        better = signed((column("text", "psnr") - column("middle", "psnr"))[None])
-        sections.insert(2, f"Text minus middle: {better} dB.")
     write_results(out, "Where a given object stands", sections)
 
 
@@ -151,24 +148,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--sheet", type=int, default=8)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    kinds = tuple(given.kinds.split(","))
     data = Dataset.open(given.dataset)
     keys = chosen(data.keys(), given.clips)
     left = [key for key in keys if not (given.work / key / "figures.json").is_file()]
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         jobs = [
-            pool.submit(measure, given.dataset, given.glb, kinds, key, given.work / key)
-            for key in left
+            pool.submit(measure, given.dataset, given.glb, key, given.work / key) for key in left
         ]
         for number, job in enumerate(jobs, start=1):
             job.result()
             print(f"{number} of {len(jobs)}", file=sys.stderr, flush=True)
     if given.out is not None:
-        page(data, keys, kinds, given.work, given.out, given.sheet)
+        page(data, keys, given.work, given.out)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
     clips begins, placed by that pose alone, the numbers of these `clips`, and their `framings` [K,4]
     (`starts.Start`)."""
     clips = [int(row["clip"]) for row in rows]
-    if out.is_file() and torch.load(out, weights_only=True).get("clips") == clips:
+    if out.is_file() and torch.load(out, weights_only=True, mmap=True).get("clips") == clips:
         return
     cfg, bundle = PrepareConfig(), _loaded(model)
     side = bundle.facts.resolution

@@ -4,9 +4,9 @@ python -m tools.train_lift --data FOLDER --val FOLDER --minutes 60 --out LIFT [-
     [--widths 64,128,192] [--poses 12] [--from LIFT] [--resume]
 
 OUT has the averaged weights, train-lift.jsonl and, for --resume, the state of the training; `--from`: the
-weights to begin with, as the folder lift/ of a model. Points of a
-picture's frustum are read from the volumes; a step draws pictures, their mirror images, other sizes,
-places and colours. B pictures, D bins, s points a side.
+weights to begin with and their widths, as the folder lift/ of a model. Points of a picture's frustum are
+read from the volumes; a step draws pictures, their mirror images, other sizes, places and colours.
+B pictures, D bins, s points a side.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
-from orster_cli.diffusion.starts import Begun, Start, begun_in, start_of
+from orster_cli.diffusion.starts import Start, begun_in, start_of
 from orster_cli.diffusion.subjects import doing_of, subjects_in
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
@@ -162,14 +162,14 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     known = type(version) is int and version in (1, VERSION)
     if value.pop("format", None) != FORMAT or not known:
         raise InputError(f"{path}: expected {FORMAT} version 1 or {VERSION}")
-    begun = Begun() if version == 1 else begun_in(value, path, len(subjects))
+    begun = {} if version == 1 else begun_in(value, path, len(subjects))
     for name in LISTS:
         value.pop(name, None)
     sizes = {field.name for field in fields(RestConfig)} - set(LISTS)
     if set(value) != sizes or not all(type(n) is int and 0 < n <= LARGEST for n in value.values()):
         raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: {sorted(sizes)}")
     with without_weights():
-        rest = RestRegressor(RestConfig(**value, subjects=subjects, **vars(begun)))
+        rest = RestRegressor(RestConfig(**value, subjects=subjects, **begun))
     if not empty:
         weights = read_sharded(folder, STEM)
         weights.pop(

@@ -117,17 +117,9 @@ def _affirmed(words: Sequence[str]) -> list[tuple[str, bool]]:
     ]
 
 
-@dataclass(frozen=True)
-class Begun:
-    """The rigs of the subjects, the starts, and the poses, as in `rest_regressor.RestConfig`."""
-
-    rigs: tuple[int, ...] = ()
-    starts: tuple[Start, ...] = ()
-    poses: tuple[tuple[int, ...], ...] = ()
-
-
-def begun_in(value: Mapping[str, Any], path: Path, subjects: int) -> Begun:
-    """Of the settings `value` in the file `path`, of so many `subjects`. InputError: others."""
+def begun_in(value: Mapping[str, Any], path: Path, subjects: int) -> dict[str, Any]:
+    """`rigs`, `starts` and `poses` of a `rest_regressor.RestConfig` of so many `subjects`, of the settings
+    `value` in the file `path`. InputError: others."""
     rigs, starts, poses = (value.get(name) for name in ("rigs", "starts", "poses"))
     wrong = InputError(f"{path}: expected the rigs of its subjects, starts, and poses of each")
     lists = (rigs, starts, poses)
@@ -148,7 +140,7 @@ def begun_in(value: Mapping[str, Any], path: Path, subjects: int) -> Begun:
         if not all(type(one) is int and one in of_rig for one in some):
             raise wrong
     found = (Start(one["rig"], tuple(one["phrases"]), tuple(one["framing"])) for one in starts)
-    return Begun(tuple(rigs), tuple(found), tuple(map(tuple, poses)))
+    return {"rigs": tuple(rigs), "starts": tuple(found), "poses": tuple(map(tuple, poses))}
 
 
 def _is_start(one: Any) -> bool:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 NO_TEXT = (
     'no text is given: what the object does is left to the model (--text "walking" asks for it)'
 )
-MOST_ACTIONS = 8  # that are listed
 NOTABLE = 0.1  # world units by which cameras are moved, from which on it is said
 LIFT = "lift"  # folder of a model that makes objects of images
 FIT_PIXELS = 256  # of the given object's own pictures, from which its Gaussians are fitted
@@ -217,34 +216,34 @@ class SamplingPlan:
             groups.setdefault(seed % max(count, 1), []).append(seed)
         return list(groups.values())
 
-    def _subjects(self, sampler: Sampler) -> list[str]:
-        """The subjects that the text may mean, as the regressor knows them: of several those that it
-        knows to do what the text says, if any."""
+    def _subjects(self, sampler: Sampler) -> list[tuple[str, tuple[int, int] | None]]:
+        """The subjects that the text may mean, as the regressor knows them, and `RestConfig.start_of` each:
+        of several those that it knows to do what the text says, if any."""
         from orster_cli.diffusion.subjects import subject_of
 
         assert sampler.bundle.rest is not None
         config, text = sampler.bundle.rest.config, self.text or ""
         found = subject_of(text, config.subjects)
-        every = [] if found is None else [found.phrase, *found.others]
-        return [phrase for phrase in every if config.start_of(text, phrase)] or every
+        phrases = [] if found is None else [found.phrase, *found.others]
+        every = [(phrase, config.start_of(text, phrase)) for phrase in phrases]
+        return [one for one in every if one[1] is not None] or every
 
     def _subject(self, sampler: Sampler, seed: int) -> tuple[str, tuple[int, int] | None]:
-        """What the regressor is told to make: the subject that the text names, as the model knows it, or
-        the text where it names none; and `RestConfig.start_of` it."""
+        """What the regressor is told to make: one of `_subjects`, or the text where it names none."""
         from orster_cli.diffusion.known_texts import listed
+        from orster_cli.inputs.unlike import MOST_ACTIONS
 
         every = self._subjects(sampler)
         if not every:
             return self.text or "", None
-        phrase = every[seed % len(every)]
         assert sampler.bundle.rest is not None
         config = sampler.bundle.rest.config
-        start = config.start_of(self.text or "", phrase)
-        known = config.actions_of(phrase)
-        begins = f"; of such objects it knows how they begin {listed(known, MOST_ACTIONS)}"
-        doing = begins if known else ""
+        phrase, start = every[seed % len(every)]
+        known, doing = config.actions_of(phrase), ""
         if start is not None:
             doing = f", as it begins {config.starts[start[0]].phrases[0]}"
+        elif known:
+            doing = f"; of such objects it knows how they begin {listed(known, MOST_ACTIONS)}"
         several = f", one of {len(every)} that the text may mean (--seed)"
         sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}{doing}")
         return phrase, start

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import label
 from torch import Tensor, nn
 
 from orster_cli.core.errors import InputError
@@ -18,7 +19,7 @@ from orster_cli.diffusion.bundle import load_bundle, save_bundle
 from orster_cli.diffusion.lift_net import LiftConfig, LiftNet, bin_depths, load_lift, save_lift
 from orster_cli.geometry.orbit import RADIUS, orbit_cameras
 from orster_cli.metrics.psnr import psnr
-from orster_cli.sampling.lifted import cut_out, lift
+from orster_cli.sampling.lifted import STEEPEST, _joined, cut_out, lift
 from orster_cli.sampling.objects import open_object
 from tests.helpers.training import merged
 
@@ -199,3 +200,17 @@ def test_what_is_hidden_does_not_matter() -> None:
     other[:, :3] = torch.where(rgba[:, 3:] > 0, rgba[:, :3], torch.rand(1, 3, 64, 64))
     with torch.no_grad():
         torch.testing.assert_close(net(rgba)[0], net(other)[0])
+
+
+def test_a_bridge_between_loose_parts_leaves_the_outline_of_the_picture_as_it_was() -> None:
+    """Also where it is soft: two parts one behind the other, seen as one column of soft edges."""
+    alpha = np.zeros((24, 24), np.float32)
+    alpha[2:22, 8:16], alpha[2:22, 7], alpha[2:22, 16] = 1.0, 0.6, 0.6
+    outside = (0.5 - alpha.T[:, :, None]) * 2 * STEEPEST
+    values = np.broadcast_to(outside, (24, 24, 20)).clip(2.0).copy()
+    values[7:17, 2:11, 2:7] = outside[7:17, 2:11]
+    values[7:17, 13:22, 12:18] = outside[7:17, 13:22]
+    assert label(values < 0)[1] == 2
+    joined = _joined(values, alpha)
+    assert label(joined < 0)[1] == 1
+    assert (joined >= outside).all()
