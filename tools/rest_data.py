@@ -75,7 +75,7 @@ def chosen(clips: Path) -> dict[str, list[Row]]:
 
 
 @cache
-def _loaded(model: Path) -> WholeBundle:
+def loaded_here(model: Path) -> WholeBundle:
     """Once a process."""
     torch.set_num_threads(1)
     return open_model(model).load_whole()
@@ -88,19 +88,6 @@ def azimuths_of(file: str) -> Tensor:
     return torch.cat(every).float()
 
 
-@cache
-def _loaded(model: Path) -> WholeBundle:
-    """Once a process."""
-    torch.set_num_threads(1)
-    return open_model(model).load_whole()
-
-
-def first_of(file: str) -> float:
-    """The azimuth of the first side of an object, in degrees: what is learned of one angle must hold for
-    those between."""
-    return derive_seed("azimuth", file) / 2**63 * 360 / AZIMUTHS
-
-
 @torch.no_grad()
 def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
     """Into the file `out`, if it is not there: `latents` [K,A,C,h,w] of one object where each of its K
@@ -109,7 +96,7 @@ def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
     clips = [int(row["clip"]) for row in rows]
     if out.is_file() and torch.load(out, weights_only=True, mmap=True).get("clips") == clips:
         return
-    cfg, bundle = PrepareConfig(), _loaded(model)
+    cfg, bundle = PrepareConfig(), loaded_here(model)
     side = bundle.facts.resolution
     cameras = orbit_cameras(azimuths_of(path.name), width=side, height=side)
     scene = load_gltf(path)
@@ -140,31 +127,58 @@ def made_of(
     return gathered(clips, [(one["latents"], one["framings"]) for one in made])
 
 
+@dataclass(frozen=True)
+class Labels:
+    """Of N clips: `start` [N], the number of the action of their pack; `held` [N]: not trained on. Of each
+    start: `packs`, by number, and `phrases`, the fullest first."""
+
+    start: Tensor
+    held: Tensor
+    packs: tuple[int, ...]
+    phrases: tuple[tuple[str, ...], ...]
+
+
+def labels_of(clips: dict[str, list[Row]]) -> Labels:
+    """Of the `clips` of each file, in their order. Exits where an action is only held out."""
+    rows = [row for some in clips.values() for row in some]
+    held = [row["use"] != "1" for row in rows]
+    packs = sorted({pack_of(file) for file in clips})
+    key = [(packs.index(pack_of(row["file"])), row["what"].split("|")[0]) for row in rows]
+    keys = sorted({one for one, out in zip(key, held, strict=True) if not out})
+    if unknown := set(key) - set(keys):
+        sys.exit(f"held out, and in no clip that is trained on: {sorted(unknown)}")
+    said: list[dict[str, None]] = [{} for _ in keys]
+    for row, one, out in zip(rows, key, held, strict=True):
+        if not out:
+            said[keys.index(one)] |= dict.fromkeys(row["what"].split("|"))
+    return Labels(
+        start=torch.tensor([keys.index(one) for one in key]),
+        held=torch.tensor(held),
+        packs=tuple(pack for pack, _ in keys),
+        phrases=tuple(map(tuple, said)),
+    )
+
+
 def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]]) -> Objects:
-    """Of the `clips` of each file, and what `encode` kept of it. An action of a pack is a start."""
+    """Of the `clips` of each file, and what `encode` kept of it."""
     rows = [row for some in clips.values() for row in some]
     framings = torch.cat([framing for _, framing in made])
     latents = torch.cat([latents for latents, _ in made])
-    held = torch.tensor([row["use"] != "1" for row in rows])
-    packs = sorted({pack_of(file) for file in clips})
-    key = [(packs.index(pack_of(row["file"])), row["what"].split("|")[0]) for row in rows]
-    keys = sorted({one for one, out in zip(key, held.tolist(), strict=True) if not out})
-    if unknown := set(key) - set(keys):
-        sys.exit(f"held out, and in no clip that is trained on: {sorted(unknown)}")
+    labels = labels_of(clips)
     starts = []
-    for one in keys:
-        mine = [k for k, row in enumerate(rows) if key[k] == one and row["use"] == "1"]
-        phrases = dict.fromkeys(phrase for k in mine for phrase in rows[k]["what"].split("|"))
+    for number, (pack, phrases) in enumerate(zip(labels.packs, labels.phrases, strict=True)):
+        mine = (labels.start == number) & ~labels.held
         framing = tuple(round(float(n), 4) for n in framings[mine].mean(dim=0))
-        starts.append(Start(one[0], tuple(phrases), framing))
+        starts.append(Start(pack, phrases, framing))
+    packs = sorted({pack_of(file) for file in clips})
     numbers = {id(row): number for number, row in enumerate(rows)}
     kept = [[row for row in some if row["use"] == "1"] for some in clips.values()]
     return Objects(
         latents=latents,
         azimuths=torch.stack([azimuths_of(file) for file in clips]),
         subject=torch.tensor([k for k, some in enumerate(clips.values()) for _ in some]),
-        start=torch.tensor([keys.index(one) for one in key]),
-        held=held,
+        start=labels.start,
+        held=labels.held,
         quiet=torch.tensor([numbers[id(quietest(some))] for some in kept]),
         phrases=tuple(phrases_of(some[0]) for some in kept),
         rigs=tuple(packs.index(pack_of(file)) for file in clips),

@@ -1,7 +1,8 @@
 """Put a model that was trained from packs of latents into the package, as the one for given objects.
 
 python -m tools.ship_object --model MODEL --dataset DATASET... [--set sample.temperature=0.7 ...]
-python -m tools.ship_object --set construct.nodes=200 ... [--dataset DATASET...] [--rest REST] [--lift LIFT]
+python -m tools.ship_object --set construct.nodes=200 ... [--dataset DATASET...] [--rest REST]
+    [--course COURSE] [--lift LIFT]
 
 MODEL is what benchmarks/gpu_weights.sh brings home, DATASET what the packs were made of. The words of all
 captions and pictures of the datasets go into the model's folder, with its settings of [sample] and
@@ -10,7 +11,7 @@ clips differ by 45 to 50 dB from those of float16, and decoded frames by 55.
 
 Without --model the model in the package gets these settings beside its own, what its card's text says now
 but for the figures of its training, with --dataset what the words of its captions say of where objects
-stand, with --rest the regressor of `tools.train_rest`, with --lift the network of
+stand, with --rest, --course and --lift the networks of `tools.train_rest`, `tools.train_course` and
 `tools.train_lift`; its other files stay.
 """
 
@@ -20,7 +21,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -34,18 +35,25 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.dataset.captions import texts_of
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import WholeBundle, load_bundle, save_bundle
+from orster_cli.diffusion.course_regressor import load_course, save_course
 from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
 from orster_cli.diffusion.lift_net import load_lift, save_lift
 from orster_cli.diffusion.motion_words import FramingWords
 from orster_cli.diffusion.rest_regressor import load_rest, save_rest
 from orster_cli.inputs.models import SAMPLING, SHIPPED_OBJECT
 from orster_cli.training.known_data import known_data
+from tools.train_course import LOG as COURSE_LOG
 from tools.train_lift import LOG as LIFT_LOG
 from tools.train_rest import LOG as REST_LOG
 from tools.weights import CARD, LICENCE, checked_size, remade, toml_of
 
 TEXT = Path(__file__).with_name("model-card-object.md")
 FIGURES, LIMITS = "## Data", "## Limits"  # of the card: between them are figures of the training
+NETWORKS = {  # beside the diffusion: what reads and writes them, and their logs
+    "rest": (load_rest, save_rest, REST_LOG),
+    "course": (load_course, save_course, COURSE_LOG),
+    "lift": (load_lift, save_lift, LIFT_LOG),
+}
 LOGS = "train*.jsonl"  # of the model, and train-NAME.jsonl of what was trained later
 
 
@@ -95,11 +103,10 @@ def resettle(
     shipped: Path,
     settings: dict[str, dict[str, Any]],
     datasets: Sequence[Path] = (),
-    rest: Path | None = None,
-    lift: Path | None = None,
+    networks: Mapping[str, Path] | None = None,
 ) -> None:
     """The model in `shipped` with `settings` beside its own, the framing of clips of `datasets` (if any),
-    the networks in the folders `rest` and `lift` (None: its own), and what its card says now."""
+    the `networks` in these folders instead of its own, and what its card says now."""
     made = open_artifact(shipped, kind="model")
     known = {f"construct.{name}" for name in OF_MODEL}
     for name in (f"{section}.{key}" for section, keys in settings.items() for key in keys):
@@ -117,12 +124,10 @@ def resettle(
             found = load_known(shipped)
             assert found is not None
             save_known(replace(found, framing=framing_words(datasets)), draft.dir)
-        if rest is not None:
-            save_rest(load_rest(rest), draft.dir / "rest", torch.int8)
-            shutil.copyfile(rest / REST_LOG, draft.dir / REST_LOG)
-        if lift is not None:
-            save_lift(load_lift(lift), draft.dir / "lift", torch.int8)
-            shutil.copyfile(lift / LIFT_LOG, draft.dir / LIFT_LOG)
+        for name, folder in (networks or {}).items():
+            load, save, log = NETWORKS[name]
+            save(load(folder), draft.dir / name, torch.int8)
+            shutil.copyfile(folder / log, draft.dir / log)
         said, now = (shipped / CARD).read_text("utf-8"), TEXT.read_text("utf-8")
         trained = said[said.index(FIGURES) : said.index(LIMITS)]  # has figures of the training
         card = now[: now.index(FIGURES)] + trained + now[now.index(LIMITS) :]
@@ -138,22 +143,21 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--dataset", type=Path, nargs="+", default=[])
     parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--rest", type=Path)
-    parser.add_argument("--lift", type=Path)
+    for name in NETWORKS:
+        parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--out", type=Path, default=SHIPPED_OBJECT)
     given = parser.parse_args()
+    networks = {name: folder for name in NETWORKS if (folder := getattr(given, name)) is not None}
     if given.model is not None and not given.dataset:
         parser.error("--model needs --dataset")
     if given.model is None:
-        resettle(given.out, own_settings(given.set), given.dataset, given.rest, given.lift)
+        resettle(given.out, own_settings(given.set), given.dataset, networks)
         return
     made = open_artifact(given.model, kind="model")
     bundle = load_bundle(made.path).whole(str(made.path))
     bundle.known = known_of(given.dataset, bundle)
-    if given.rest is not None:
-        bundle.rest = load_rest(given.rest)
-    if given.lift is not None:
-        bundle.lift = load_lift(given.lift)
+    for name, folder in networks.items():
+        setattr(bundle, name, NETWORKS[name][0](folder))
     settings = own_settings(given.set)
     objects, clips = objects_of(given.dataset)
     with remade(made, given.out, settings) as draft:

@@ -11,10 +11,7 @@ puts it into the model. `--further`: from the weights that the model has.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +23,10 @@ from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor, save_rest
 from orster_cli.inputs.models import open_model
-from orster_cli.training.ema import Ema
+from tools.regression import train
 from tools.rest_data import AZIMUTHS, Objects, chosen, made_of, poses_of
 
 LOG, OBJECTS = "train-rest.jsonl", "objects"
-LOG_EVERY = 250
 BATCH, SIDES = 128, 4  # poses of a step, sides of each
 QUIETLY = 0.35  # share of a batch
 
@@ -65,11 +61,13 @@ class RestTraining:
         return self._error(clips, starts, order[:, :SIDES])
 
     @torch.no_grad()
-    def held_out(self) -> float:
-        """The error of the clips that are held out, from all sides."""
+    def held_out(self) -> dict[str, float]:
+        """The error of the clips that are held out, from all sides; {}: none are."""
         clips = self.objects.held.nonzero()[:, 0]
+        if not len(clips):
+            return {}
         sides = torch.arange(AZIMUTHS).expand(len(clips), -1)
-        return float(self._error(clips, self.objects.start[clips], sides))
+        return {"held_out": float(self._error(clips, self.objects.start[clips], sides))}
 
     def _drawn(self, below: int, count: int) -> Tensor:
         return torch.randint(below, (count,), generator=self.draw)
@@ -82,36 +80,6 @@ class RestTraining:
             made = self.rest(self.objects.azimuths[who[:, None], sides], texts, starts)
         true = self.objects.latents[clips[:, None], sides].float()
         return (made.float().transpose(1, 2) - true).square().mean()
-
-
-def train(training: RestTraining, minutes: float, lr: float, log: Path) -> None:
-    """For so many `minutes`, the rate falling to 0; `training.rest` ends with the averaged weights."""
-    rest = training.rest.train()
-    optimizer = torch.optim.AdamW(rest.parameters(), lr=lr, weight_decay=0.0)
-    ema = Ema(rest, 0.995)
-    began, step, losses = time.monotonic(), 0, []
-    with log.open("w", encoding="utf-8") as file:
-        while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
-            rate = lr * min(1.0, step / 50) * (0.5 + 0.5 * math.cos(math.pi * share))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = training.loss()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(rest.parameters(), 1.0)
-            optimizer.step()
-            ema.update(rest, step)
-            step += 1
-            losses.append(float(loss.detach()))
-            if step % LOG_EVERY == 0:
-                mean = sum(losses[-LOG_EVERY:]) / LOG_EVERY
-                row = {"step": step, "loss": mean, "lr": rate, "seconds": time.monotonic() - began}
-                if training.objects.held.any():
-                    row["held_out"] = training.held_out()
-                print(json.dumps(row), file=file, flush=True)
-                print(json.dumps(row), flush=True)
-    ema.copy_to(rest)
-    rest.eval()
 
 
 def begin_from(rest: RestRegressor, other: RestRegressor | None) -> None:
@@ -174,7 +142,7 @@ def main() -> None:
     training = RestTraining(rest, objects, model, given.seed)
     if given.further:
         begin_from(rest, model.rest)
-    train(training, given.minutes, given.lr, given.out / LOG)
+    train(rest, training, given.minutes, given.lr, given.out / LOG)
     save_rest(rest, given.out)
 
 

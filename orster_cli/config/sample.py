@@ -62,6 +62,14 @@ class SampleConfig:
         maximum=1,
         added=True,
     )
+    course: float = setting(
+        0.5,
+        "share of the denoising steps that change how an action goes that the model knows of a text's "
+        "object (1: nothing of it stays, 0: it stays)",
+        minimum=0,
+        maximum=1,
+        added=True,
+    )
     through_rest: str = setting(
         "auto",
         "from a text or an image, sample the object at rest first, then its motion (auto: where the "

@@ -1,5 +1,6 @@
 """A whole model in one folder, laid out as a diffusers pipeline: ``unet/`` and ``std4d/`` (the
-diffusion), ``vae/``, ``encoder/``, ``scheduler/``, ``pipeline.json``, ``known.json``, ``rest/``, ``lift/``.
+diffusion), ``vae/``, ``encoder/``, ``scheduler/``, ``pipeline.json``, ``known.json``, ``rest/``,
+``course/``, ``lift/``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion import weights
+from orster_cli.diffusion.course_regressor import CourseRegressor, load_course, save_course
 from orster_cli.diffusion.encoders import ClipEncoder, load_encoder, save_encoder
 from orster_cli.diffusion.frame_vae import FrameVAE, load_vae, save_vae
 from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
@@ -29,7 +31,7 @@ from orster_cli.geometry.orbit import FOV_DEG, RADIUS
 PIPELINE = "pipeline.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 ROLES = ("vae", "encoder", "3d", "video", "4d")
-OPTIONAL = ("known", "rest", "lift")  # parts that a whole model may lack
+OPTIONAL = ("known", "rest", "course", "lift")  # parts that a whole model may lack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,8 @@ class Facts:
 @dataclass
 class Bundle:
     """A model. A missing part is None; `known`: what its training showed it, where that is recorded;
-    `rest`: makes the object at rest in one pass, in latents of `vae` from texts of `encoder`; `lift`: makes
-    it of one picture."""
+    `rest`: makes the object at rest in one pass, in latents of `vae` from texts of `encoder`; `course`:
+    moves it by the actions that `rest` knows the starts of; `lift`: makes an object of one picture."""
 
     facts: Facts
     std4d: STD4D | None = None
@@ -64,6 +66,7 @@ class Bundle:
     schedule: NoiseSchedule | None = None
     known: KnownInputs | None = None
     rest: RestRegressor | None = None
+    course: CourseRegressor | None = None
     lift: LiftNet | None = None
 
     def whole(self, where: str) -> WholeBundle:
@@ -100,6 +103,7 @@ class WholeBundle:
     schedule: NoiseSchedule
     known: KnownInputs | None = None
     rest: RestRegressor | None = None
+    course: CourseRegressor | None = None
     lift: LiftNet | None = None
 
     def __post_init__(self) -> None:
@@ -127,6 +131,8 @@ def save_bundle(
         save_known(bundle.known, folder)
     if bundle.rest is not None:
         save_rest(bundle.rest, folder / "rest", dtype)
+    if bundle.course is not None:
+        save_course(bundle.course, folder / "course", dtype)
     if bundle.lift is not None:
         save_lift(bundle.lift, folder / "lift", dtype)
     write_facts(folder, bundle.facts)
@@ -158,7 +164,8 @@ def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
     unknown = set(value) - {f.name for f in fields(Facts)}
     if unknown or value.get("role") not in ROLES:
         raise InputError(f"{path}: unknown key or role: {sorted(unknown) or value.get('role')}")
-    has = {name: (folder / name).is_dir() for name in ("unet", "vae", "encoder", "rest", "lift")}
+    parts = ("unet", "vae", "encoder", "rest", "course", "lift")
+    has = {name: (folder / name).is_dir() for name in parts}
     schedule = folder / SCHEDULER
     return Bundle(
         facts=Facts(**value),
@@ -170,6 +177,7 @@ def load_bundle(folder: Path, *, empty: bool = False) -> Bundle:
         else None,
         known=load_known(folder),
         rest=load_rest(folder / "rest", empty=empty) if has["rest"] else None,
+        course=load_course(folder / "course", empty=empty) if has["course"] else None,
         lift=load_lift(folder / "lift", empty=empty) if has["lift"] else None,
     )
 

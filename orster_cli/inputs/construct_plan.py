@@ -279,7 +279,8 @@ def _sampled_orbit(
 ) -> OrbitClip:
     """The object of the first clip at rest, sampled from its first frame."""
     from orster_cli.core.devices import choose_device
-    from orster_cli.sampling.sample_clips import Sampler, sample_static_orbit
+    from orster_cli.sampling.sample_clips import Sampler
+    from orster_cli.sampling.static_orbit import sample_static_orbit
 
     reporter.info("sampling the static orbit from the first frame")
     sampler = Sampler(

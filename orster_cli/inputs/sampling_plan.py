@@ -155,7 +155,8 @@ class SamplingPlan:
             phrase, begun = self._subject(sampler, seed)
             start, pose = (None, None) if begun is None else begun
             render = regressed_object(sampler.bundle, cameras, phrase, pose)
-            return self._shown(sampler, cameras, render, cameras.width, start=start)
+            request = self._shown(sampler, cameras, render, cameras.width, start=start)
+            return replace(request, course=self._course(sampler, start))
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift
         if image is None or net is None or not self._makes(sampler):
@@ -203,6 +204,10 @@ class SamplingPlan:
         """Whether the object at rest is made of the text alone, by the model's regressor."""
         made_of_text = self.image is None and self.static_object is None and self.text is not None
         return made_of_text and sampler.bundle.rest is not None and self._makes(sampler)
+
+    def _course(self, sampler: Sampler, start: int | None) -> int | None:
+        """`start`, where the model knows how its action goes, and no other strength of motion is set."""
+        return start if sampler.bundle.course is not None and sampler.cfg.motion is None else None
 
     def _makes(self, sampler: Sampler) -> bool:
         """Whether an object at rest may be made in one pass, and then be moved."""

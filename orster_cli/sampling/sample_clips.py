@@ -42,7 +42,8 @@ class SampleRequest:
     of the sampling steps (SDEdit, Meng et al. 2022). `through_rest`: the object at rest may be sampled
     first (False: it would be another one than that of `start`). `sees`: the cameras that took these
     pictures and will be those of the clip, where they are others than the model is told. `picture`
-    [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`."""
+    [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`. `course`: the
+    number of the action that the text asks for among the `starts` of the model's `rest`."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -54,6 +55,7 @@ class SampleRequest:
     sees: Cameras | None = None
     picture: Tensor | None = None
     glb: bytes | None = None
+    course: int | None = None
 
     def check(self) -> None:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""
@@ -168,14 +170,16 @@ class Sampler:
     def _batch(
         self, request: SampleRequest, seeds: list[int], cameras: Cameras
     ) -> Iterator[SampledClip]:
-        bundle = self.bundle
+        bundle, cfg = self.bundle, self.cfg
         bundle.vae.check_size(cameras.height, cameras.width, "model")
         sampled = self.goes_through_rest(request)
         given, rest = self.conditions_for(request, seeds, cameras)
-        start = None
+        start, strength = None, request.strength
         if request.start is not None:
             start = self._encoded(request.start, cameras, "start", len(seeds))
-        z, noise = self.denoised(given, seeds, cameras, start=start, strength=request.strength)
+        elif request.course is not None and rest is not None and cfg.course < 1:
+            start, strength = self._course(request.course, rest, cameras), cfg.course
+        z, noise = self.denoised(given, seeds, cameras, start=start, strength=strength)
         with self._precision():
             priors = pooled_priors(bundle.std4d, self.form, z, given.cond, noise)
         self._send_back(bundle.std4d)
@@ -290,6 +294,17 @@ class Sampler:
         frames = frames.float().clamp(0, 1).cpu()
         return OrbitClip(frames=frames, cameras=cameras, times=times, prompt=prompt)
 
+    def _course(self, action: int, rest: Tensor, cameras: Cameras) -> Tensor:
+        """Latents [B,C,T,h,w] of the known `action` of that number of objects at `rest` [B,C,T,h,w]."""
+        course = self.bundle.course
+        assert course is not None
+        self._bring(course)
+        times = clip_times(len(cameras)).to(rest)
+        seen = [one.to(rest).expand(len(rest), -1) for one in (cameras.azimuths, times)]
+        made = course(rest, *seen, torch.full((len(rest),), action, device=rest.device))
+        self._send_back(course)
+        return made
+
     def motion_of(self, text: str | None) -> float:
         """The strength of motion that is asked for: as set, or `motion_factor` times what clips with the
         words of `text` have in training, or all clips; nan: not known."""
@@ -332,19 +347,3 @@ class Sampler:
     def _send_back(self, part: nn.Module) -> None:
         if self.cfg.offload:
             part.to("cpu")
-
-
-def sample_static_orbit(sampler: Sampler, clip: OrbitClip, *, seed: int) -> OrbitClip:
-    """The static orbit of a clip's object from the clip's cameras, sampled from its first view at
-    motion 0."""
-    side = sampler.bundle.facts.resolution
-    first = clip.over()[0]
-    resting = Sampler(
-        sampler.bundle,
-        replace(sampler.cfg, motion=0.0),
-        device=sampler.device,
-        reporter=sampler.reporter,
-    )
-    request = SampleRequest(image=first, text=clip.prompt)
-    made = next(resting.sample(request, [seed], clip.cameras.resized(side, side)))
-    return replace(made.clip, times=torch.zeros(len(made.clip)))

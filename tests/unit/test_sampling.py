@@ -23,8 +23,8 @@ from orster_cli.sampling.sample_clips import (
     Sampler,
     SampleRequest,
     cameras_for,
-    sample_static_orbit,
 )
+from orster_cli.sampling.static_orbit import sample_static_orbit
 from tests.helpers.diffusion import given_to, latents
 from tests.helpers.training import FRAMES, SIDE, bundle, merged
 

@@ -219,7 +219,7 @@ def test_another_regressor_leaves_all_else_of_the_shipped_weights_as_it_is(tmp_p
         rest.out.bias += 1
     save_rest(rest, tmp_path / "rest")
     (tmp_path / "rest" / REST_LOG).write_text("{}\n", encoding="utf-8")
-    resettle(place, {}, rest=tmp_path / "rest")
+    resettle(place, {}, networks={"rest": tmp_path / "rest"})
     mine = {entry.path: entry.sha256 for entry in read_manifest(place).files}
     changed = {entry.path for entry in before.files if mine[entry.path] != entry.sha256}
     assert changed == {"rest/model.safetensors", REST_LOG}
