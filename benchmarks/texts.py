@@ -4,10 +4,10 @@ python -m benchmarks.texts --glb GLB... --list templates/weights-mini2.csv --wor
     [--seeds 3] [--jobs 2] [--out PAGE] [--assets PROJECT --picture WEBP]
 
 Each pair is asked for by its fullest caption alone: the model makes the object at rest, then moves it. Its
-clip is held against the true animation as the datasets show it, beside two that cost no diffusion: the
-object at rest that the model made, and the nearest training clip, the one whose caption is nearest to the
-text in the model's encoder (never the pair itself). The object's own true pictures at rest, in the place
-where the clip has them, say what is lost by making it.
+clip is held against the true animation as the datasets show it, beside three that cost no diffusion: the
+course of the action that sampling begins from, the object at rest that the model made, and the nearest
+training clip, the one whose caption is nearest to the text in the model's encoder (never the pair itself).
+The object's own true pictures at rest, in the place where the clip has them, say what is lost by making it.
 
 PSNR of frames 1 to T-1 on white, by their MSE; motion: mean squared difference to the object at rest, as
 a share of the true one. FOLDER keeps the figures: a stopped run goes on. The picture shows assets of
@@ -20,6 +20,7 @@ import argparse
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -54,6 +55,7 @@ from tools.weights import TEMPLATES
 SPLITS = {"pair": "held-out pairs", "train": "training pairs"}
 ROWS = {
     "text": "asked for by text",
+    "course": "the course that it begins from",
     "made": "the object at rest that it made",
     "nearest": "the nearest training clip",
     "rest": "the true object at rest",
@@ -130,8 +132,13 @@ def measure(glb: list[Path], path: Path, row: Row, seeds: int, folder: Path) -> 
     other = rendered(glb, nearest(sampler, path, row), sampler)
     drawn = [derive_seed(seed, name_of(row)) for seed in range(seeds)]
     clips = [one.clip.over() for one in sampler.sample(request, drawn)]
+    known = Sampler(
+        sampler.bundle, replace(sampler.cfg, course=0.0), device=sampler.device, reporter=Silent()
+    )
+    course = made if request.course is None else next(known.sample(request, drawn)).clip.over()
     found = {
         "text": [decibels(clip, true) for clip in clips],
+        "course": [decibels(course, true)] * seeds,
         "made": [decibels(made, true)] * seeds,
         "nearest": [decibels(other, true)] * seeds,
         "rest": [decibels(still, true)] * seeds,

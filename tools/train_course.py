@@ -57,8 +57,8 @@ class CourseTraining:
 
     @torch.no_grad()
     def held_out(self) -> dict[str, float]:
-        """The error on the orbits of the clips that are held out, and that of what is shown at rest; {}: none
-        are."""
+        """The error on the orbits of the clips that are held out, and that of what is shown at rest; {}:
+        none are."""
         clips = self.labels.held.nonzero()[:, 0]
         if not len(clips):
             return {}

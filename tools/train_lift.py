@@ -1,12 +1,13 @@
 """Train the network that lifts a picture to a shape, on files of `tools.lift_data`.
 
 python -m tools.train_lift --data FOLDER --val FOLDER --minutes 60 --out LIFT [--batch 24] [--lr 2e-3]
-    [--widths 64,128,192] [--poses 12] [--from LIFT] [--resume]
+    [--widths 64,128,192] [--poses 12] [--from LIFT [--mix 0.5]] [--resume]
 
 OUT has the averaged weights, train-lift.jsonl and, for --resume, the state of the training; `--from`: the
-weights to begin with and their widths, as the folder lift/ of a model. Points of a picture's frustum are
-read from the volumes; a step draws pictures, their mirror images, other sizes, places and colours.
-B pictures, D bins, s points a side.
+weights to begin with and their widths, as the folder lift/ of a model; `--mix`: their share in what is
+kept (WiSE-FT, Wortsman et al. 2022), which may serve pictures of other objects better. Points of a
+picture's frustum are read from the volumes; a step draws pictures, their mirror images, other sizes,
+places and colours. B pictures, D bins, s points a side.
 """
 
 from __future__ import annotations
@@ -240,6 +241,13 @@ def train(lift: LiftNet, draws: Draws, val: Draws, given: argparse.Namespace, ou
     lift.eval()
 
 
+@torch.no_grad()
+def mix(lift: LiftNet, other: LiftNet, share: float) -> None:
+    """Bring the weights of `lift` nearer to those of `other` by a `share` of what they differ in."""
+    for mine, theirs in zip(lift.parameters(), other.parameters(), strict=True):
+        mine.lerp_(theirs, share)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
@@ -252,6 +260,7 @@ def main() -> None:
     parser.add_argument("--poses", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", type=Path, dest="begin")
+    parser.add_argument("--mix", type=float, default=0.0)
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -263,6 +272,8 @@ def main() -> None:
     val = Draws(Volumes(given.val, 1), lift.config, 0, widened=False)
     print(f"{len(draws.volumes.objects)} objects, {len(draws.volumes.views)} pictures", flush=True)
     train(lift, draws, val, given, given.out)
+    if given.begin is not None:
+        mix(lift, load_lift(given.begin), given.mix)
     print(json.dumps(validated(lift, val)), flush=True)
     save_lift(lift, given.out)
 

@@ -39,6 +39,12 @@ FUNCTION_WORDS = frozenset(
         *("as", "and", "or", "while", "is", "are", "be", "being", "very"),
     )
 )
+PLURALS = {
+    "children": "child", "dwarves": "dwarf", "elves": "elf", "feet": "foot", "geese": "goose",
+    "hooves": "hoof", "knives": "knife", "men": "man", "mice": "mouse", "oxen": "ox",
+    "policemen": "policeman", "snowmen": "snowman", "thieves": "thief", "wolves": "wolf",
+    "women": "woman",
+}  # fmt: skip
 _VOWELS = "aeiouy"
 
 
@@ -179,6 +185,7 @@ def content_words(text: str) -> list[str]:
 def stem(word: str) -> str:
     """`word` without its English inflection: "jumps", "jumped" and "jumping" are one word. It is only
     compared: "biting" and "bites" become "bit", "zombie" and "zombies" "zombi"."""
+    word = PLURALS.get(word, word)
     for ending, instead in (
         ("ies", "i"),
         ("ied", "i"),

@@ -207,7 +207,13 @@ class SamplingPlan:
 
     def _course(self, sampler: Sampler, start: int | None) -> int | None:
         """`start`, where the model knows how its action goes, and no other strength of motion is set."""
-        return start if sampler.bundle.course is not None and sampler.cfg.motion is None else None
+        if start is None or sampler.bundle.course is None or sampler.cfg.motion is not None:
+            return None
+        if sampler.cfg.course < 1:
+            sampler.reporter.note(
+                "the clip begins with how such objects do that in training (sample.course)"
+            )
+        return start
 
     def _makes(self, sampler: Sampler) -> bool:
         """Whether an object at rest may be made in one pass, and then be moved."""

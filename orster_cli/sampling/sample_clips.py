@@ -112,8 +112,9 @@ class Sampler:
     ) -> None:
         self.bundle, self.cfg, self.device, self.reporter = bundle, cfg, device, reporter
         self.form = Parametrization.of(bundle.schedule, bundle.facts.residual_scale)
-        for part in (bundle.std4d, bundle.vae, bundle.encoder):
-            part.eval().to("cpu" if cfg.offload else device)
+        for part in (bundle.std4d, bundle.vae, bundle.encoder, bundle.rest, bundle.course):
+            if part is not None:
+                part.eval().to("cpu" if cfg.offload else device)
         if cfg.offload:
             reporter.info("only the part that runs is on the device")
 

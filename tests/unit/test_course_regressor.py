@@ -11,42 +11,39 @@ from pathlib import Path
 import pytest
 import torch
 
-from orster_cli.config.sample import SampleConfig
 from orster_cli.core.errors import InputError
-from orster_cli.core.reporting import Silent
-from orster_cli.diffusion.bundle import Bundle, WholeBundle, load_bundle, save_bundle
-from orster_cli.diffusion.course_regressor import CourseConfig, CourseRegressor
+from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
+from orster_cli.diffusion.course_regressor import CourseRegressor
 from orster_cli.diffusion.mini_encoder import new_mini
-from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor
-from orster_cli.diffusion.starts import Start
 from orster_cli.geometry.orbit import clip_times
-from orster_cli.inputs.models import OpenedModel
-from orster_cli.inputs.sampling_plan import SamplingPlan
-from orster_cli.sampling.sample_clips import Sampler, SampleRequest, cameras_for
+from orster_cli.sampling.sample_clips import cameras_for
 from orster_cli.training.prepared import Models
 from orster_cli.training.start_model import start_or_new
-from tests.helpers.training import CFG, SIDE, merged, tiny_vae
+from tests.helpers.known_actions import (
+    CHANNELS,
+    LATENTS,
+    WIDTH,
+    course_regressor,
+    knowing_model,
+    request_of,
+    sampled,
+    sampler_of,
+)
+from tests.helpers.training import CFG, tiny_vae
 from tools import course_data
 from tools.course_data import FRAMES, SHOWN, SIDES, Frames, azimuths_of
 from tools.rest_data import Labels
 from tools.train_course import CourseTraining
 
-OBJECTS, ACTIONS, CHANNELS = 8, 3, 4
+OBJECTS, ACTIONS = 8, 3
 HELD = (4, 2)  # object and action of the pair that is held out
-WIDTH = 12  # of the tiny encoder's
-
-
-def regressor(**changes: int) -> CourseRegressor:
-    torch.manual_seed(0)
-    sizes = {"channels": CHANNELS, "side": SIDE // 2, "starts": ACTIONS, "width": 64, "blocks": 2}
-    return CourseRegressor(CourseConfig(**{**sizes, "known": 48, "last": 96, **changes})).eval()
 
 
 def frames() -> tuple[Frames, Labels]:
     """Objects that look unlike from every side, and which each action changes in its own way, which comes
     and goes in time and is another from behind."""
     draw = torch.Generator().manual_seed(0)
-    shape = (CHANNELS, SIDE // 2, SIDE // 2)
+    shape = (CHANNELS, LATENTS, LATENTS)
     looks, turned, ways, behind = (
         torch.randn(n, *shape, generator=draw) for n in (OBJECTS, OBJECTS, ACTIONS, ACTIONS)
     )
@@ -70,7 +67,7 @@ def frames() -> tuple[Frames, Labels]:
 
 @pytest.fixture(scope="module")
 def taught() -> tuple[CourseRegressor, Frames, Labels]:
-    course = regressor()
+    course = course_regressor(ACTIONS)
     training = CourseTraining(course.train(), *frames(), seed=0)
     optimizer = torch.optim.AdamW(course.parameters(), lr=3e-3)
     for _ in range(250):
@@ -114,39 +111,9 @@ def test_sides_of_the_frames_are_those_that_the_orbit_has_then_and_the_objects_o
     assert not set(azimuths.tolist()[FRAMES:]) & set(azimuths_of("b.glb").tolist()[FRAMES:])
 
 
-def model() -> WholeBundle:
-    """One that knows a frog, which jumps, and how."""
-    torch.manual_seed(1)
-    config = RestConfig(
-        channels=CHANNELS, side=SIDE // 2, text=WIDTH, pooled=WIDTH, width=16, blocks=1, last=32,
-        subjects=(("a frog",),), rigs=(0,), poses=((1, 1),),
-        starts=(Start(0, ("waving",), (0.0,) * 4), Start(0, ("jumping",), (0.1, 0.0, 0.0, 0.1))),
-    )  # fmt: skip
-    course = regressor(starts=2)
-    torch.nn.init.normal_(course.out.weight, std=0.1)
-    return replace(merged("4d"), rest=RestRegressor(config).eval(), course=course)
-
-
-def sampler_of(made: WholeBundle, **settings: object) -> Sampler:
-    cfg = SampleConfig(steps=4, **settings)  # type: ignore[arg-type]
-    return Sampler(made, cfg, device=torch.device("cpu"), reporter=Silent())
-
-
-def request_of(sampler: Sampler, text: str = "a frog jumping") -> SampleRequest:
-    plan = SamplingPlan(
-        model=OpenedModel(Path("tiny")), text=text, image=None, static_object=None, object_name=""
-    )
-    return plan.condition(sampler)
-
-
-def sampled(sampler: Sampler, request: SampleRequest, seed: int = 0) -> torch.Tensor:
-    (made,) = sampler.sample(request, [seed])
-    return made.clip.frames
-
-
 @torch.no_grad()
 def test_a_text_is_sampled_from_the_course_of_its_action() -> None:
-    made = model()
+    made = knowing_model()
     sampler = sampler_of(made, course=0.0)
     request = request_of(sampler)
     assert request.course == 1  # not the pose in which it stands, but the action
@@ -169,7 +136,7 @@ def test_a_text_is_sampled_from_the_course_of_its_action() -> None:
 
 
 def test_what_is_no_known_action_or_should_move_otherwise_is_sampled_from_noise() -> None:
-    made = model()
+    made = knowing_model()
     for sampler, text in (
         (sampler_of(made), "a frog"),
         (sampler_of(made), "a frog dancing"),
@@ -180,13 +147,13 @@ def test_what_is_no_known_action_or_should_move_otherwise_is_sampled_from_noise(
 
 
 def test_it_is_kept_with_the_latents_and_the_starts_that_it_was_trained_on(tmp_path: Path) -> None:
-    made = model()
+    made = knowing_model()
     save_bundle(made, tmp_path)
     again = load_bundle(tmp_path)
     assert made.course is not None
     assert again.course is not None
     draw = torch.Generator().manual_seed(0)
-    still = torch.randn(1, CHANNELS, 2, SIDE // 2, SIDE // 2, generator=draw)
+    still = torch.randn(1, CHANNELS, 2, LATENTS, LATENTS, generator=draw)
     seen = torch.tensor([[0.0, 50.0]]), torch.tensor([[0.0, 0.5]]), torch.tensor([1])
     with torch.no_grad():
         torch.testing.assert_close(again.course(still, *seen), made.course(still, *seen))

@@ -59,6 +59,7 @@ WIDTH = 12  # of the tiny encoder's
         ("two headless zombies dancing", "a headless zombie with bare ribs"),
         ("a man with a pistol running", "a man in a black suit holding a pistol"),
         ("a walking robot", "a gray robot walking on two legs"),
+        ("two men running", "a man in a black suit holding a pistol"),
         ("robot", "a gray robot walking on two legs"),
         ("a person waving", "a man in a black suit holding a pistol"),
     ],

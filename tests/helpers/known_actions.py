@@ -1,0 +1,62 @@
+"""A tiny model that makes a frog of a text, and knows how it jumps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from orster_cli.config.sample import SampleConfig
+from orster_cli.core.reporting import Silent
+from orster_cli.diffusion.bundle import WholeBundle
+from orster_cli.diffusion.course_regressor import CourseConfig, CourseRegressor
+from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor
+from orster_cli.diffusion.starts import Start
+from orster_cli.inputs.models import OpenedModel
+from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.sampling.sample_clips import Sampler, SampleRequest
+from tests.helpers.training import SIDE, merged
+
+CHANNELS, WIDTH = 4, 12  # of the latents, and of the encoder
+LATENTS = SIDE // 2
+CPU = torch.device("cpu")
+
+
+def course_regressor(starts: int) -> CourseRegressor:
+    torch.manual_seed(0)
+    config = CourseConfig(
+        channels=CHANNELS, side=LATENTS, starts=starts, width=64, blocks=2, known=48, last=96
+    )
+    return CourseRegressor(config).eval()
+
+
+def knowing_model() -> WholeBundle:
+    """Its frog waves (0) and jumps (1)."""
+    torch.manual_seed(1)
+    config = RestConfig(
+        channels=CHANNELS, side=LATENTS, text=WIDTH, pooled=WIDTH, width=16, blocks=1, last=32,
+        subjects=(("a frog",),), rigs=(0,), poses=((1, 1),),
+        starts=(Start(0, ("waving",), (0.0,) * 4), Start(0, ("jumping",), (0.1, 0.0, 0.0, 0.1))),
+    )  # fmt: skip
+    course = course_regressor(2)
+    torch.nn.init.normal_(course.out.weight, std=0.1)
+    return replace(merged("4d"), rest=RestRegressor(config).eval(), course=course)
+
+
+def sampler_of(made: WholeBundle, device: torch.device = CPU, **settings: object) -> Sampler:
+    cfg = SampleConfig(steps=4, **settings)  # type: ignore[arg-type]
+    return Sampler(made, cfg, device=device, reporter=Silent())
+
+
+def request_of(sampler: Sampler, text: str = "a frog jumping") -> SampleRequest:
+    plan = SamplingPlan(
+        model=OpenedModel(Path("tiny")), text=text, image=None, static_object=None, object_name=""
+    )
+    return plan.condition(sampler)
+
+
+def sampled(sampler: Sampler, request: SampleRequest, seed: int = 0) -> torch.Tensor:
+    """The frames of the clip of a `seed`."""
+    (made,) = sampler.sample(request, [seed])
+    return made.clip.frames
