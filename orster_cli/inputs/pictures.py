@@ -4,6 +4,8 @@ model saw is said. H W pixels.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -11,10 +13,18 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.diffusion.encoded import Encoder
 from orster_cli.diffusion.known_inputs import KnownImages, embed_frames
-from orster_cli.io.images import on_white
+from orster_cli.io.images import on_white, read_image
 
 BLANK = 2 / 255  # standard deviation of each colour below which a picture shows nothing
 NOISE = 0.3  # correlation of neighbouring pixels; 0.8 or more in photographs and renders
+
+
+def check_image_file(path: Path, reporter: Reporter, *, anyway: bool = False) -> None:
+    """InputError: no such image, one that cannot be read, or a blank one."""
+    if not path.is_file():
+        found = "expected an image, found a folder" if path.is_dir() else "no such image"
+        raise InputError(f"{path}: {found}", hint="give a .png, .jpg, .webp or .tif file")
+    check_picture(read_image(path), path.name, reporter, anyway=anyway)
 
 
 def check_picture(picture: Tensor, where: str, reporter: Reporter, *, anyway: bool = False) -> None:

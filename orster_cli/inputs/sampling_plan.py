@@ -19,7 +19,7 @@ from orster_cli.inputs.files import input_file
 from orster_cli.inputs.models import OpenedModel, check_samples
 from orster_cli.inputs.objects import object_files
 from orster_cli.inputs.prompts import check_prompt
-from orster_cli.inputs.starts import OpenedStart, open_start
+from orster_cli.inputs.starts import OpenedStart, open_start, warn_of_own_cameras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +120,7 @@ class SamplingPlan:
         if self.start is None:
             return self._asked(sampler, cameras, seed)
         if self.start.clip is not None:
-            _warn_of_own_cameras(sampler.cfg, sampler.reporter)
+            warn_of_own_cameras(sampler.cfg, sampler.reporter)
         cameras = self.start.cameras(cameras)
         request = self._asked(sampler, cameras, seed)
         if sampler.goes_through_rest(request):
@@ -148,15 +148,19 @@ class SamplingPlan:
         if isinstance(self.static_object, Path):
             render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
-            return self._shown(sampler, cameras, render, side)
+            course = self._known_action(sampler, render(cameras))
+            request = self._shown(sampler, cameras, render, side, start=course)
+            return replace(request, course=course)
         if self.static_object is not None:
-            return SampleRequest(text=self.text, object_orbit=self.static_object.clip)
+            orbit = self.static_object.clip
+            course = self._known_action(sampler, orbit)
+            return SampleRequest(text=self.text, object_orbit=orbit, course=course)
         if self._regresses(sampler):
             phrase, begun = self._subject(sampler, seed)
             start, pose = (None, None) if begun is None else begun
             render = regressed_object(sampler.bundle, cameras, phrase, pose)
             request = self._shown(sampler, cameras, render, cameras.width, start=start)
-            return replace(request, course=self._course(sampler, start))
+            return replace(request, course=start if self._follows(sampler) else None)
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift
         if image is None or net is None or not self._makes(sampler):
@@ -165,8 +169,9 @@ class SamplingPlan:
         made = lift(net, image, cameras, where=self.image.name)
         side = max(FIT_PIXELS, cameras.width)
         sees = None if made.seen is None else made.seen.cameras(cameras)
-        request = self._shown(sampler, cameras, made.orbit, side, sees)
-        return replace(request, picture=image, glb=made.glb)
+        course = self._known_action(sampler, made.orbit(cameras))
+        request = self._shown(sampler, cameras, made.orbit, side, sees, course)
+        return replace(request, picture=image, glb=made.glb, course=course)
 
     def _shown(
         self,
@@ -205,15 +210,25 @@ class SamplingPlan:
         made_of_text = self.image is None and self.static_object is None and self.text is not None
         return made_of_text and sampler.bundle.rest is not None and self._makes(sampler)
 
-    def _course(self, sampler: Sampler, start: int | None) -> int | None:
-        """`start`, where the model knows how its action goes, and no other strength of motion is set."""
-        if start is None or sampler.bundle.course is None or sampler.cfg.motion is not None:
+    def _known_action(self, sampler: Sampler, orbit: OrbitClip) -> int | None:
+        """The number of what the model knows that the given object of `orbit` is to do."""
+        from orster_cli.sampling.known_actions import known_action
+
+        if not self._follows(sampler):
             return None
-        if sampler.cfg.course < 1:
-            sampler.reporter.note(
-                "the clip begins with how such objects do that in training (sample.course)"
-            )
-        return start
+        found = known_action(sampler.bundle, self.text, orbit)
+        if found is None:
+            return None
+        assert sampler.bundle.rest is not None
+        doing = sampler.bundle.rest.config.starts[found.start].phrases[0]
+        sampler.reporter.info(f"it begins to move as {found.like} {doing} (sample.course)")
+        return found.start
+
+    def _follows(self, sampler: Sampler) -> bool:
+        """Whether sampling begins with how a known action goes, if it is one."""
+        cfg = sampler.cfg
+        known = sampler.bundle.course is not None and self.start is None
+        return known and cfg.motion is None and cfg.course < 1
 
     def _makes(self, sampler: Sampler) -> bool:
         """Whether an object at rest may be made in one pass, and then be moved."""
@@ -291,7 +306,9 @@ def plan_sampling(
         begun = start is not None
         check_prompt(text, model.path, anyway=anyway, with_picture=pictured, with_start=begun)
     if image is not None:
-        _check_image(image, reporter, anyway)
+        from orster_cli.inputs.pictures import check_image_file
+
+        check_image_file(image, reporter, anyway=anyway)
     found: Path | OpenedClip | None = None
     if isinstance(static_object, OpenedClip):
         found = static_object
@@ -317,30 +334,3 @@ def plan_sampling(
         start=None if start is None else open_start(start, reporter),
         anyway=anyway,
     )
-
-
-def _warn_of_own_cameras(cfg: SampleConfig, reporter: Reporter) -> None:
-    """Warn where an orbit is set that is not used, since what sampling starts from has cameras."""
-    asked = {
-        "azimuth_start": cfg.azimuth_start != 0,
-        "elevation": cfg.elevation is not None,
-        "radius": cfg.radius != 0,
-        "turns": cfg.turns != 1,
-    }
-    unused = [name for name, is_set in asked.items() if is_set]
-    if unused:
-        reporter.warn(
-            f"{', '.join(unused)}: not used, the clip to start from has cameras of its own (an asset is "
-            "rendered from any)"
-        )
-
-
-def _check_image(path: Path, reporter: Reporter, anyway: bool) -> None:
-    """InputError: no such image, one that cannot be read, or a blank one."""
-    from orster_cli.inputs.pictures import check_picture
-    from orster_cli.io.images import read_image
-
-    if not path.is_file():
-        found = "expected an image, found a folder" if path.is_dir() else "no such image"
-        raise InputError(f"{path}: {found}", hint="give a .png, .jpg, .webp or .tif file")
-    check_picture(read_image(path), path.name, reporter, anyway=anyway)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from orster_cli.artifacts.manifest import InputFile, Parent
+    from orster_cli.config.sample import SampleConfig
     from orster_cli.core.types import Cameras, OrbitClip
     from orster_cli.splatting.gaussians4d import Gaussians4D
 
@@ -89,3 +90,19 @@ def open_start(text: str, reporter: Reporter) -> OpenedStart:
         return OpenedStart(asset=load_asset(artifact.path), parents=[artifact.parent()])
     clip = open_clip(text, OrbitFlags(), reporter)
     return OpenedStart(clip=clip, parents=clip.parents, inputs=clip.inputs)
+
+
+def warn_of_own_cameras(cfg: SampleConfig, reporter: Reporter) -> None:
+    """Warn where an orbit is set that is not used, since what sampling starts from has cameras."""
+    asked = {
+        "azimuth_start": cfg.azimuth_start != 0,
+        "elevation": cfg.elevation is not None,
+        "radius": cfg.radius != 0,
+        "turns": cfg.turns != 1,
+    }
+    unused = [name for name, is_set in asked.items() if is_set]
+    if unused:
+        reporter.warn(
+            f"{', '.join(unused)}: not used, the clip to start from has cameras of its own (an asset is "
+            "rendered from any)"
+        )
