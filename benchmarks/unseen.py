@@ -41,6 +41,7 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.inputs.models import sampling_of
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import CEILING, psnr
+from orster_cli.sampling.known_actions import known_action
 from orster_cli.sampling.lifted import lift
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from orster_cli.training.held_out import clips_in_common, object_name, without
@@ -124,12 +125,19 @@ def request_of(
     first view."""
     text = None if by == "object-only" else data.info(key).get("caption") or data.clip(key).prompt
     if by.startswith("object"):
-        return SampleRequest(text=text, object_orbit=data.clip(key, "static"))
+        return moving_as_known(bundle, text, data.clip(key, "static"))
     if by != "image" or bundle.lift is None:
         return SampleRequest(text=text, image=true.frames[0] if by == "image" else None)
     made = lift(bundle.lift, true.frames[0], true.cameras, where=key)
     sees = true.cameras if made.seen is None else made.seen.cameras(true.cameras)
-    return SampleRequest(text=text, object_orbit=made.orbit(sees))
+    return moving_as_known(bundle, text, made.orbit(sees))
+
+
+def moving_as_known(bundle: WholeBundle, text: str | None, orbit: OrbitClip) -> SampleRequest:
+    """The request of a given object, as `orster sample-video` makes it."""
+    action = known_action(bundle, text, orbit)
+    course = None if action is None else action.start
+    return SampleRequest(text=text, object_orbit=orbit, course=course)
 
 
 def from_the_model(
@@ -139,7 +147,8 @@ def from_the_model(
     of all frames) and their mean; and frames [T,3,H,W] of the conditional mean and of the first sample."""
     bundle = sampler.bundle
     given, rest = sampler.conditions_for(request, seeds, true.cameras)
-    z, noise = sampler.denoised(given, seeds, true.cameras)
+    start, strength = sampler.begins_with(request, rest, true.cameras, len(seeds))
+    z, noise = sampler.denoised(given, seeds, true.cameras, start=start, strength=strength)
     samples = z.cpu()
     mean = conditional_mean(bundle, noise[:1], given.cond[:1])[0].cpu()
     stills = [

@@ -32,12 +32,13 @@ from tools.rest_data import Labels, chosen, labels_of
 LOG, FRAMES = "train-course.jsonl", "frames"
 BATCH, MOMENTS = 96, 8  # clips of a step, frames of each
 ORBIT = 0.35  # share of frames on the clip's own orbit
-ROUGH = 0.15  # standard deviation of noise in what the network is shown, of the latents' own
+ROUGH = 0.6  # most noise in what the network is shown, in standard deviations of the latents
 
 
 class CourseTraining:
     """Steps of mean squared error of latents: every clip as often as another, and every moment. The object
-    where it begins is shown with some noise, as what is shown later is made by a network."""
+    where it begins is shown with more or less noise: what is shown later is made by a network, or is an
+    object that was never seen."""
 
     def __init__(self, course: CourseRegressor, frames: Frames, labels: Labels, seed: int) -> None:
         self.course, self.frames, self.labels = course, frames, labels
@@ -79,10 +80,11 @@ class CourseTraining:
         true = frames.moving[clips[:, None], moments, places].float().transpose(1, 2)
         shape = still.shape[1], 1, *still.shape[3:]
         scale = course.deviation.view(shape)
-        noise = torch.randn(still.shape, generator=self.draw) if rough else torch.zeros(())
+        amount = rough * torch.rand(len(still), 1, 1, 1, 1, generator=self.draw)
+        noise = amount * torch.randn(still.shape, generator=self.draw)
         azimuths, times = frames.azimuths[clips[:, None], sides], frames.times[moments]
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = course(still + rough * scale * noise, azimuths, times, self.labels.start[clips])
+            made = course(still + scale * noise, azimuths, times, self.labels.start[clips])
         return F.mse_loss(made.float(), true), F.mse_loss(still, true)
 
 

@@ -6,7 +6,6 @@ B videos, C latent channels, T frames, h w latent pixels, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -155,8 +154,7 @@ class Sampler:
         if self.goes_through_rest(request):
             # the paper's V': the static orbit is the 3D condition of the moving one
             still = self._conditions(request, cameras, len(seeds), motion=0.0)
-            # other noise than the motion's, of the same seed
-            others = [derive_seed(seed, "rest") for seed in seeds]
+            others = [derive_seed(seed, "rest") for seed in seeds]  # not the motion's noise
             rest, _ = self.denoised(still, others, cameras, stage="object at rest")
             self._send_back(self.bundle.std4d)
             request = replace(request, image=None)
@@ -171,15 +169,10 @@ class Sampler:
     def _batch(
         self, request: SampleRequest, seeds: list[int], cameras: Cameras
     ) -> Iterator[SampledClip]:
-        bundle, cfg = self.bundle, self.cfg
+        bundle = self.bundle
         bundle.vae.check_size(cameras.height, cameras.width, "model")
-        sampled = self.goes_through_rest(request)
         given, rest = self.conditions_for(request, seeds, cameras)
-        start, strength = None, request.strength
-        if request.start is not None:
-            start = self._encoded(request.start, cameras, "start", len(seeds))
-        elif request.course is not None and rest is not None and cfg.course < 1:
-            start, strength = self._course(request.course, rest, cameras), cfg.course
+        start, strength = self.begins_with(request, rest, cameras, len(seeds))
         z, noise = self.denoised(given, seeds, cameras, start=start, strength=strength)
         with self._precision():
             priors = pooled_priors(bundle.std4d, self.form, z, given.cond, noise)
@@ -189,7 +182,7 @@ class Sampler:
         for i, (seed, prior) in enumerate(zip(seeds, priors, strict=True)):
             clip = self._decoded(z[i], seen, clip_times(len(cameras)).float(), request.text)
             static = request.object_views or request.object_orbit
-            if sampled and rest is not None:
+            if rest is not None and self.goes_through_rest(request):
                 static = self._decoded(rest[i], cameras, torch.zeros(len(cameras)), request.text)
             yield SampledClip(seed, clip, prior, static)
         self._send_back(bundle.vae)
@@ -292,19 +285,27 @@ class Sampler:
     ) -> OrbitClip:
         """The clip of `latents` [C,T,h,w]."""
         frames = self.bundle.vae.decode(latents.transpose(0, 1), chunk=self.cfg.chunk)
-        frames = frames.float().clamp(0, 1).cpu()
-        return OrbitClip(frames=frames, cameras=cameras, times=times, prompt=prompt)
+        shown = frames.float().clamp(0, 1).cpu()
+        return OrbitClip(frames=shown, cameras=cameras, times=times, prompt=prompt)
 
-    def _course(self, action: int, rest: Tensor, cameras: Cameras) -> Tensor:
-        """Latents [B,C,T,h,w] of the known `action` of that number of objects at `rest` [B,C,T,h,w]."""
+    @torch.no_grad()
+    def begins_with(
+        self, request: SampleRequest, rest: Tensor | None, cameras: Cameras, count: int
+    ) -> tuple[Tensor | None, float]:
+        """Latents [B,C,T,h,w] that `count` clips begin from, and the strength of the noise in them: of the
+        request's `start`, or how its action goes from the object at `rest`. None: noise alone."""
         course = self.bundle.course
-        assert course is not None
+        if request.start is not None:
+            return self._encoded(request.start, cameras, "start", count), request.strength
+        if request.course is None or rest is None or course is None or self.cfg.course == 1:
+            return None, 1.0
         self._bring(course)
         times = clip_times(len(cameras)).to(rest)
-        seen = [one.to(rest).expand(len(rest), -1) for one in (cameras.azimuths, times)]
-        made = course(rest, *seen, torch.full((len(rest),), action, device=rest.device))
+        seen = [one.to(rest).expand(count, -1) for one in (cameras.azimuths, times)]
+        action = torch.full((count,), request.course, device=rest.device)
+        made = course(rest, *seen, action)
         self._send_back(course)
-        return made
+        return made, self.cfg.course
 
     def motion_of(self, text: str | None) -> float:
         """The strength of motion that is asked for: as set, or `motion_factor` times what clips with the
@@ -336,10 +337,9 @@ class Sampler:
         words = None if known is None else known.framing
         return None if text is None or words is None else words.framing(text)
 
-    def _precision(self):  # type: ignore[no-untyped-def]
-        if self.cfg.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=PRECISION[self.cfg.precision])
+    def _precision(self) -> torch.autocast:
+        dtype = PRECISION.get(self.cfg.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     def _bring(self, part: nn.Module) -> None:
         if self.cfg.offload:
