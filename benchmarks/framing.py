@@ -78,14 +78,15 @@ def measure(dataset: Path, glb: list[Path], key: str, folder: Path) -> None:
         sampler = sampler_of(SHIPPED_OBJECT, replace(settings.sample, **own))
         usual = cameras_for(sampler.bundle.facts, sampler.cfg)
         action = known_action(sampler.bundle, info["caption"], render(usual))
-        start = None if own or action is None else action.start
-        sees = framed(render, usual, sampler.framing_of(info["caption"], start))
+        begun = None if own or action is None else action.begun
+        place = sampler.framing_of(info["caption"], None if begun is None else begun.framing)
+        sees = framed(render, usual, place)
         request = SampleRequest(
             text=info["caption"],
             object_orbit=render(sees),
             object_views=render(sees.resized(FINE, FINE)),
             sees=sees,
-            course=start,
+            course=None if begun is None else begun.start,
         )
         made = next(sampler.sample(request, [derive_seed(0, key)]))
         (folder / kind).mkdir(parents=True, exist_ok=True)

@@ -39,12 +39,13 @@ QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "f
 
 @dataclass(frozen=True)
 class Objects:
-    """Of N clips of S subjects: `latents` [N,A,C,h,w] of the object in the pose in which each begins;
-    `subject`, `start` [N]: their numbers; `held` [N]: not trained on; `azimuths` [S,A]: of each subject's
-    sides, in degrees; `quiet` [S]: the clip in which it is most likely at rest; `phrases` and `rigs`;
-    `starts`."""
+    """Of N clips of S subjects: `latents` [N,A,C,h,w] of the object in the pose in which each begins, and
+    its `framings` [N,4] (`Start`); `subject`, `start` [N]: their numbers; `held` [N]: not trained on;
+    `azimuths` [S,A]: of each subject's sides, in degrees; `quiet` [S]: the clip in which it is most likely
+    at rest; `phrases` and `rigs`; `starts`."""
 
     latents: Tensor
+    framings: Tensor
     azimuths: Tensor
     subject: Tensor
     start: Tensor
@@ -168,13 +169,13 @@ def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]])
     starts = []
     for number, (pack, phrases) in enumerate(zip(labels.packs, labels.phrases, strict=True)):
         mine = (labels.start == number) & ~labels.held
-        framing = tuple(round(float(n), 4) for n in framings[mine].mean(dim=0))
-        starts.append(Start(pack, phrases, framing))
+        starts.append(Start(pack, phrases, _rounded(framings[mine].mean(dim=0))))
     packs = sorted({pack_of(file) for file in clips})
     numbers = {id(row): number for number, row in enumerate(rows)}
     kept = [[row for row in some if row["use"] == "1"] for some in clips.values()]
     return Objects(
         latents=latents,
+        framings=framings,
         azimuths=torch.stack([azimuths_of(file) for file in clips]),
         subject=torch.tensor([k for k, some in enumerate(clips.values()) for _ in some]),
         start=labels.start,
@@ -183,6 +184,23 @@ def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]])
         phrases=tuple(phrases_of(some[0]) for some in kept),
         rigs=tuple(packs.index(pack_of(file)) for file in clips),
         starts=tuple(starts),
+    )
+
+
+def _rounded(framing: Tensor) -> tuple[float, ...]:
+    return tuple(round(float(n), 4) for n in framing)
+
+
+def framings_of(objects: Objects) -> tuple[tuple[tuple[float, ...] | None, ...], ...]:
+    """Of each subject, for each start of its rig in their order, the framing of its own clip; None: it has
+    none that is trained on."""
+    own: dict[tuple[int, int], tuple[float, ...]] = {}
+    for number in (~objects.held).nonzero()[:, 0].tolist():
+        key = int(objects.subject[number]), int(objects.start[number])
+        own.setdefault(key, _rounded(objects.framings[number]))
+    return tuple(
+        tuple(own.get((who, k)) for k, one in enumerate(objects.starts) if one.rig == rig)
+        for who, rig in enumerate(objects.rigs)
     )
 
 

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.encoded import Encoded
-from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor, save_rest
+from orster_cli.diffusion.rest_regressor import LISTS, RestConfig, RestRegressor, save_rest
 from orster_cli.inputs.models import open_model
 from tools.regression import train
-from tools.rest_data import AZIMUTHS, Objects, chosen, made_of, poses_of
+from tools.rest_data import AZIMUTHS, Objects, chosen, framings_of, made_of, poses_of
 
 LOG, OBJECTS = "train-rest.jsonl", "objects"
 BATCH, SIDES = 128, 4  # poses of a step, sides of each
@@ -85,7 +85,7 @@ class RestTraining:
 def begin_from(rest: RestRegressor, other: RestRegressor | None) -> None:
     """Give `rest` the weights of `other`, and to each start those of the same one there, if there is. Exits
     if they differ in size."""
-    lists: dict[str, Any] = {"subjects": (), "rigs": (), "starts": (), "poses": ()}
+    lists: dict[str, Any] = dict.fromkeys(LISTS, ())
     if other is None or replace(rest.config, **lists) != replace(other.config, **lists):
         sys.exit("--further: the model has no regressor of these sizes")
     weights = {
@@ -135,6 +135,7 @@ def main() -> None:
             rigs=objects.rigs,
             starts=objects.starts,
             poses=poses_of(objects),
+            framings=framings_of(objects),
         )
     )
     count = sum(p.numel() for p in rest.parameters())

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
-from orster_cli.diffusion.starts import Start, begun_in, start_of
+from orster_cli.diffusion.starts import Begun, Start, begun_in, start_of
 from orster_cli.diffusion.subjects import doing_of, subjects_in
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
@@ -27,8 +27,8 @@ from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
-FORMAT, VERSION = "orster-rest-regressor", 2  # 1 knew no starts
-LISTS = ("subjects", "rigs", "starts", "poses")
+FORMAT, VERSION = "orster-rest-regressor", 3  # 1 knew no starts, 2 no framings
+LISTS = ("subjects", "rigs", "starts", "poses", "framings")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,8 @@ class RestConfig:
     `width`, or the pictures of all objects would have to lie in a space of so few dimensions. `subjects`:
     phrases of each object that it was trained on, the fullest first; `rigs`: the number of each one's rig;
     `starts`: those that it was trained on; `poses`: for each object and each start of its rig, in their
-    order, the number of the start in whose pose it is shown: the nearest that it was trained in."""
+    order, the number of the start in whose pose it is shown: the nearest that it was trained in;
+    `framings`: likewise those of its own clips (`Start.framing`), None where it has none."""
 
     channels: int
     side: int
@@ -52,18 +53,26 @@ class RestConfig:
     rigs: tuple[int, ...] = ()
     starts: tuple[Start, ...] = ()
     poses: tuple[tuple[int, ...], ...] = ()
+    framings: tuple[tuple[tuple[float, ...] | None, ...], ...] = ()
 
-    def start_of(self, text: str, phrase: str) -> tuple[int, int] | None:
-        """The numbers of the start of what `text` has the subject do whose fullest phrase is `phrase`, and
-        of the one in whose pose it is shown; None: it is shown quietly, and no start says where."""
+    def start_of(self, text: str, phrase: str) -> Begun | None:
+        """What `text` has the subject do whose fullest phrase is `phrase`; None: it is shown quietly, and
+        no start says where."""
         for subject in self._numbers_of(phrase):
             rig = self.rigs[subject]
             start = start_of(doing_of(text, self.subjects[subject]), self.starts, rig)
             if start is not None:
-                of_rig = [number for number, one in enumerate(self.starts) if one.rig == rig]
-                pose = self.poses[subject][of_rig.index(start)]
-                return None if pose < 0 else (start, pose)
+                return self.begun(subject, start)
         return None
+
+    def begun(self, subject: int, start: int) -> Begun | None:
+        """How the subject of that number begins a `start` of its rig; None: quietly."""
+        of_rig = [k for k, one in enumerate(self.starts) if one.rig == self.rigs[subject]]
+        place = of_rig.index(start)
+        pose = self.poses[subject][place]
+        own = self.framings[subject][place] if self.framings else None
+        framing = self.starts[start].framing if own is None else own
+        return None if pose < 0 else Begun(start, pose, framing)
 
     def actions_of(self, phrase: str) -> list[str]:
         """The actions of which the rigs of the subjects of that `phrase` have starts."""
@@ -159,9 +168,9 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     value = read_object(path)
     subjects = subjects_in(value, path)
     version = value.pop("version", None)
-    known = type(version) is int and version in (1, VERSION)
+    known = type(version) is int and 1 <= version <= VERSION
     if value.pop("format", None) != FORMAT or not known:
-        raise InputError(f"{path}: expected {FORMAT} version 1 or {VERSION}")
+        raise InputError(f"{path}: expected {FORMAT} version 1 to {VERSION}")
     begun = {} if version == 1 else begun_in(value, path, len(subjects))
     for name in LISTS:
         value.pop(name, None)

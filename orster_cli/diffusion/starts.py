@@ -47,6 +47,16 @@ class Start:
     framing: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What an object begins: the number of the `start`, of the one in whose `pose` it is shown, and its
+    `framing`, as of a `Start`."""
+
+    start: int
+    pose: int
+    framing: tuple[float, ...]
+
+
 def start_of(words: Sequence[str], starts: Sequence[Start], rig: int) -> int | None:
     """The number of the one of `starts` of a `rig` that begins what the `words` of a text say of its
     subject (`subjects.doing_of`); None: there is none.
@@ -118,16 +128,20 @@ def _affirmed(words: Sequence[str]) -> list[tuple[str, bool]]:
 
 
 def begun_in(value: Mapping[str, Any], path: Path, subjects: int) -> dict[str, Any]:
-    """`rigs`, `starts` and `poses` of a `rest_regressor.RestConfig` of so many `subjects`, of the settings
-    `value` in the file `path`. InputError: others."""
+    """`rigs`, `starts`, `poses` and `framings` of a `rest_regressor.RestConfig` of so many `subjects`, of
+    the settings `value` in the file `path`. InputError: others."""
     rigs, starts, poses = (value.get(name) for name in ("rigs", "starts", "poses"))
-    wrong = InputError(f"{path}: expected the rigs of its subjects, starts, and poses of each")
-    lists = (rigs, starts, poses)
+    wrong = InputError(
+        f"{path}: expected the rigs of its subjects, starts, and poses and framings of each"
+    )
+    framings = value.get("framings", [])
+    lists = (rigs, starts, poses, framings)
     if not all(isinstance(one, list) and len(one) <= MOST for one in lists):
         raise wrong
     assert isinstance(rigs, list)
     assert isinstance(starts, list)
     assert isinstance(poses, list)
+    assert isinstance(framings, list)
     if not (all(map(_is_number, rigs)) and all(map(_is_start, starts))):
         raise wrong
     if not len(rigs) == len(poses) == (subjects if starts else 0):
@@ -139,22 +153,43 @@ def begun_in(value: Mapping[str, Any], path: Path, subjects: int) -> dict[str, A
         of_rig = {-1, *(k for k, one in enumerate(starts) if one["rig"] == rig)}
         if not all(type(one) is int and one in of_rig for one in some):
             raise wrong
+    if framings and [_count(some) for some in framings] != list(map(len, poses)):
+        raise wrong
+    if not all(one is None or _is_framing(one) for some in framings for one in some):
+        raise wrong
     found = (Start(one["rig"], tuple(one["phrases"]), tuple(one["framing"])) for one in starts)
-    return {"rigs": tuple(rigs), "starts": tuple(found), "poses": tuple(map(tuple, poses))}
+    own = (tuple(None if one is None else tuple(one) for one in some) for some in framings)
+    return {
+        "rigs": tuple(rigs),
+        "starts": tuple(found),
+        "poses": tuple(map(tuple, poses)),
+        "framings": tuple(own),
+    }
+
+
+def _count(some: Any) -> int:
+    """Of a list; -1: it is none."""
+    return len(some) if isinstance(some, list) else -1
+
+
+def _is_framing(one: Any) -> bool:
+    return (
+        isinstance(one, list)
+        and len(one) == NUMBERS
+        and all(type(n) in (int, float) and abs(n) < 100 for n in one)
+    )
 
 
 def _is_start(one: Any) -> bool:
     if not isinstance(one, dict) or set(one) != {"rig", "phrases", "framing"}:
         return False
-    phrases, framing = one["phrases"], one["framing"]
+    phrases = one["phrases"]
     return (
         _is_number(one["rig"])
         and isinstance(phrases, list)
         and bool(phrases)
         and all(type(phrase) is str and content_words(phrase) for phrase in phrases)
-        and isinstance(framing, list)
-        and len(framing) == NUMBERS
-        and all(type(n) in (int, float) and abs(n) < 100 for n in framing)
+        and _is_framing(one["framing"])
     )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
     from orster_cli.core.types import Cameras, OrbitClip
+    from orster_cli.diffusion.starts import Begun
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 
 NO_TEXT = (
@@ -148,19 +149,18 @@ class SamplingPlan:
         if isinstance(self.static_object, Path):
             render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
-            course = self._known_action(sampler, render(cameras))
-            request = self._shown(sampler, cameras, render, side, start=course)
-            return replace(request, course=course)
+            begun = self._known_action(sampler, render(cameras))
+            return self._shown(sampler, cameras, render, side, begun=begun)
         if self.static_object is not None:
             orbit = self.static_object.clip
-            course = self._known_action(sampler, orbit)
+            begun = self._known_action(sampler, orbit)
+            course = None if begun is None else begun.start
             return SampleRequest(text=self.text, object_orbit=orbit, course=course)
         if self._regresses(sampler):
             phrase, begun = self._subject(sampler, seed)
-            start, pose = (None, None) if begun is None else begun
+            pose = None if begun is None else begun.pose
             render = regressed_object(sampler.bundle, cameras, phrase, pose)
-            request = self._shown(sampler, cameras, render, cameras.width, start=start)
-            return replace(request, course=start if self._follows(sampler) else None)
+            return self._shown(sampler, cameras, render, cameras.width, begun=begun)
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift
         if image is None or net is None or not self._makes(sampler):
@@ -169,9 +169,9 @@ class SamplingPlan:
         made = lift(net, image, cameras, where=self.image.name)
         side = max(FIT_PIXELS, cameras.width)
         sees = None if made.seen is None else made.seen.cameras(cameras)
-        course = self._known_action(sampler, made.orbit(cameras))
-        request = self._shown(sampler, cameras, made.orbit, side, sees, course)
-        return replace(request, picture=image, glb=made.glb, course=course)
+        begun = self._known_action(sampler, made.orbit(cameras))
+        request = self._shown(sampler, cameras, made.orbit, side, sees, begun)
+        return replace(request, picture=image, glb=made.glb)
 
     def _shown(
         self,
@@ -180,11 +180,11 @@ class SamplingPlan:
         render: Callable[[Cameras], OrbitClip],
         side: int,
         sees: Cameras | None = None,
-        start: int | None = None,
+        begun: Begun | None = None,
     ) -> SampleRequest:
-        """The request of what `render` shows, in the model's pixels and in `side` pixels. Where no cameras
-        `sees` are given, the object stands where the regressor's `start` of that number has it, or the
-        text's words (`Sampler.framing_of`)."""
+        """The request of what `render` shows, in the model's pixels and in `side` pixels, which does what
+        is `begun`. Where no cameras `sees` are given, the object stands where that has it, or the text's
+        words (`Sampler.framing_of`)."""
         import torch
 
         from orster_cli.sampling.objects import framed
@@ -193,7 +193,9 @@ class SamplingPlan:
         if sees is None:
             sees = cameras
             if self.start is None or self.start.clip is None:
-                sees = framed(render, cameras, sampler.framing_of(self.text, start))
+                sees = framed(
+                    render, cameras, sampler.framing_of(self.text, begun and begun.framing)
+                )
             if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
                 sampler.reporter.note(
                     "the object is shown with room for what the text's words do (sample.framing)"
@@ -203,6 +205,7 @@ class SamplingPlan:
             object_orbit=render(sees),
             object_views=render(sees.resized(side, side)),
             sees=None if sees is cameras else sees,
+            course=begun.start if begun is not None and self._follows(sampler) else None,
         )
 
     def _regresses(self, sampler: Sampler) -> bool:
@@ -210,8 +213,8 @@ class SamplingPlan:
         made_of_text = self.image is None and self.static_object is None and self.text is not None
         return made_of_text and sampler.bundle.rest is not None and self._makes(sampler)
 
-    def _known_action(self, sampler: Sampler, orbit: OrbitClip) -> int | None:
-        """The number of what the model knows that the given object of `orbit` is to do."""
+    def _known_action(self, sampler: Sampler, orbit: OrbitClip) -> Begun | None:
+        """What the model knows that the given object of `orbit` is to do."""
         from orster_cli.sampling.known_actions import known_action
 
         if not self._follows(sampler):
@@ -220,9 +223,9 @@ class SamplingPlan:
         if found is None:
             return None
         assert sampler.bundle.rest is not None
-        doing = sampler.bundle.rest.config.starts[found.start].phrases[0]
+        doing = sampler.bundle.rest.config.starts[found.begun.start].phrases[0]
         sampler.reporter.info(f"it begins to move as {found.like} {doing} (sample.course)")
-        return found.start
+        return found.begun
 
     def _follows(self, sampler: Sampler) -> bool:
         """Whether sampling begins with how a known action goes, if it is one."""
@@ -242,7 +245,7 @@ class SamplingPlan:
             groups.setdefault(seed % max(count, 1), []).append(seed)
         return list(groups.values())
 
-    def _subjects(self, sampler: Sampler) -> list[tuple[str, tuple[int, int] | None]]:
+    def _subjects(self, sampler: Sampler) -> list[tuple[str, Begun | None]]:
         """The subjects that the text may mean, as the regressor knows them, and `RestConfig.start_of` each:
         of several those that it knows to do what the text says, if any."""
         from orster_cli.diffusion.subjects import subject_of
@@ -254,7 +257,7 @@ class SamplingPlan:
         every = [(phrase, config.start_of(text, phrase)) for phrase in phrases]
         return [one for one in every if one[1] is not None] or every
 
-    def _subject(self, sampler: Sampler, seed: int) -> tuple[str, tuple[int, int] | None]:
+    def _subject(self, sampler: Sampler, seed: int) -> tuple[str, Begun | None]:
         """What the regressor is told to make: one of `_subjects`, or the text where it names none."""
         from orster_cli.diffusion.known_texts import listed
         from orster_cli.inputs.unlike import MOST_ACTIONS
@@ -264,15 +267,15 @@ class SamplingPlan:
             return self.text or "", None
         assert sampler.bundle.rest is not None
         config = sampler.bundle.rest.config
-        phrase, start = every[seed % len(every)]
+        phrase, begun = every[seed % len(every)]
         known, doing = config.actions_of(phrase), ""
-        if start is not None:
-            doing = f", as it begins {config.starts[start[0]].phrases[0]}"
+        if begun is not None:
+            doing = f", as it begins {config.starts[begun.start].phrases[0]}"
         elif known:
             doing = f"; of such objects it knows how they begin {listed(known, MOST_ACTIONS)}"
         several = f", one of {len(every)} that the text may mean (--seed)"
         sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}{doing}")
-        return phrase, start
+        return phrase, begun
 
 
 def plan_sampling(

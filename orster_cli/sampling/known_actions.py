@@ -14,7 +14,7 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.known_texts import words_of
 from orster_cli.diffusion.rest_regressor import RestConfig
-from orster_cli.diffusion.starts import start_of
+from orster_cli.diffusion.starts import Begun, start_of
 from orster_cli.geometry.orbit import orbit_of
 
 SIDES = 4  # of an object that are compared
@@ -24,10 +24,10 @@ FARTHEST = 0.5  # mean squared difference of latents beyond which nothing looks 
 
 @dataclass(frozen=True)
 class KnownAction:
-    """`start`: its number in the regressor of objects at rest; `like`: the fullest phrase of the object
-    that was seen doing it; `apart`: mean squared difference of the latents of the two where it begins."""
+    """How it is `begun`; `like`: the fullest phrase of the object that was seen doing it; `apart`: mean
+    squared difference of the latents of the two where it begins."""
 
-    start: int
+    begun: Begun
     like: str
     apart: float
 
@@ -48,32 +48,31 @@ def known_action(bundle: WholeBundle, text: str | None, orbit: OrbitClip) -> Kno
     looks = _looks_of(bundle, seen, orbit.cameras.azimuths[sides])
     apart = (looks - given).square().flatten(1).mean(dim=1)
     best = int(apart.argmin())
-    (subject, start), difference = seen[best], float(apart[best])
+    (subject, begun), difference = seen[best], float(apart[best])
     if difference > FARTHEST:
         return None
-    return KnownAction(start, bundle.rest.config.subjects[subject][0], difference)
+    return KnownAction(begun, bundle.rest.config.subjects[subject][0], difference)
 
 
-def _seen_doing(text: str, config: RestConfig) -> list[tuple[int, int]]:
-    """The numbers of subjects that were seen doing what `text` says, each with that of the start."""
+def _seen_doing(text: str, config: RestConfig) -> list[tuple[int, Begun]]:
+    """The numbers of subjects that were seen doing what `text` says, and how each begins it."""
     words, found = words_of(text), []
     for rig in sorted(set(config.rigs)):
         start = start_of(words, config.starts, rig)
         if start is None:
             continue
-        of_rig = [number for number, one in enumerate(config.starts) if one.rig == rig]
-        place = of_rig.index(start)
         for subject, own in enumerate(config.rigs):
-            if own == rig and config.poses[subject][place] == start:
-                found.append((subject, start))
+            begun = config.begun(subject, start) if own == rig else None
+            if begun is not None and begun.pose == start:
+                found.append((subject, begun))
     return found
 
 
-def _looks_of(bundle: WholeBundle, seen: list[tuple[int, int]], azimuths: Tensor) -> Tensor:
+def _looks_of(bundle: WholeBundle, seen: list[tuple[int, Begun]], azimuths: Tensor) -> Tensor:
     """Latents [N,T,C,h,w] of the N subjects where they begin, from these azimuths [T]."""
     assert bundle.rest is not None
     device = next(bundle.rest.parameters()).device
     texts = bundle.encoder.text([bundle.rest.config.subjects[subject][0] for subject, _ in seen])
     sides = azimuths.float()[None].expand(len(seen), -1).to(device)
-    starts = torch.tensor([start for _, start in seen], device=device)
+    starts = torch.tensor([begun.start for _, begun in seen], device=device)
     return bundle.rest(sides, texts, starts).transpose(1, 2).float().cpu()

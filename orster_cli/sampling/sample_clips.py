@@ -326,15 +326,16 @@ class Sampler:
             return None
         return known.motion.strength(text)
 
-    def framing_of(self, text: str | None, start: int | None = None) -> Similarity | None:
-        """What brings the usual cameras to where clips with the words of `text` have them, or those of the
-        regressor's `start` of that number, around an object at rest; None: not known, or not wanted."""
-        known, rest = self.bundle.known, self.bundle.rest
+    def framing_of(
+        self, text: str | None, known: Sequence[float] | None = None
+    ) -> Similarity | None:
+        """What brings the usual cameras to where clips with the words of `text` have them, or by the
+        `known` numbers of an action (`starts.Begun`), around an object at rest; None: not wanted."""
         if self.cfg.framing != "text" or self.bundle.facts.role != "4d":
             return None
-        if start is not None and rest is not None:
-            return framing_by(rest.config.starts[start].framing)
-        words = None if known is None else known.framing
+        if known is not None:
+            return framing_by(known)
+        words = None if self.bundle.known is None else self.bundle.known.framing
         return None if text is None or words is None else words.framing(text)
 
     def _precision(self) -> torch.autocast:

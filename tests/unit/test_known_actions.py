@@ -33,7 +33,7 @@ def known_orbit(made: WholeBundle, phrase: str, text: str) -> OrbitClip:
     begun = made.rest.config.start_of(text, phrase)
     assert begun is not None
     cameras = cameras_for(made.facts, SampleConfig())
-    return regressed_object(made, cameras, phrase, begun[1])(cameras)
+    return regressed_object(made, cameras, phrase, begun.pose)(cameras)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_an_object_that_is_known_does_as_it_was_seen_to(
     assert found is not None
     assert found.like == phrase
     assert shipped.rest is not None
-    assert doing in shipped.rest.config.starts[found.start].phrases
+    assert doing in shipped.rest.config.starts[found.begun.start].phrases
     assert found.apart < 0.05
 
 
@@ -65,7 +65,7 @@ def test_an_object_that_is_not_known_moves_as_one_that_looks_like_it(shipped: Wh
     assert found is not None
     assert shipped.rest is not None
     config = shipped.rest.config
-    rig = config.starts[found.start].rig
+    rig = config.starts[found.begun.start].rig
     alike = {
         phrases[0] for phrases, own in zip(config.subjects, config.rigs, strict=True) if own == rig
     }

@@ -35,7 +35,7 @@ from orster_cli.training.start_model import start_or_new
 from tests.helpers.constructing import CREATURE
 from tests.helpers.recording import Recorder
 from tests.helpers.training import CFG, SIDE, bundle, merged, tiny_vae
-from tools.rest_data import AZIMUTHS, Objects, poses_of, quietest
+from tools.rest_data import AZIMUTHS, Objects, framings_of, poses_of, quietest
 from tools.train_rest import RestTraining, begin_from
 
 CPU = torch.device("cpu")
@@ -140,7 +140,7 @@ def test_every_object_of_the_shipped_model_and_all_that_its_rig_does_is_found_by
             assert found is not None
             assert found.phrase == phrases[0], text
             begun = config.start_of(text, phrases[0])
-            if pose >= 0 and (begun is None or config.starts[begun[0]] is not start):
+            if pose >= 0 and (begun is None or config.starts[begun.start] is not start):
                 missed.append(text)
     assert len(missed) < 0.02 * sum(map(len, config.poses)), missed
 
@@ -172,6 +172,7 @@ def orbits() -> Objects:
         latents=torch.stack([quiet[who] + (0 if k < 0 else begun[k]) for who, k in clips]),
         subject=torch.tensor([who for who, _ in clips]),
         start=torch.tensor([k for _, k in clips]),
+        framings=torch.arange(len(clips))[:, None].expand(-1, 4) / 100,
         azimuths=(torch.arange(AZIMUTHS) * 360 / AZIMUTHS).expand(len(SUBJECTS), -1),
         held=torch.tensor([one == HELD for one in clips]),
         quiet=torch.arange(len(SUBJECTS)),
@@ -205,12 +206,33 @@ def test_a_start_that_a_subject_is_not_known_in_looks_as_the_nearest_that_it_is(
     more = replace(
         objects,
         latents=torch.cat([objects.latents, hopping]),
+        framings=torch.cat([objects.framings, objects.framings[:1]]),
         subject=torch.cat([objects.subject, torch.tensor([2])]),
         start=torch.cat([objects.start, torch.tensor([5])]),
         held=torch.cat([objects.held, torch.tensor([False])]),
         starts=(*STARTS, Start(2, ("hopping",), (0.0, 0.0, 0.0, 0.0))),
     )
     assert poses_of(more) == ((0, 1), (2,), (3, 4, 5), (3, 4, 4), (2,), (3, -1, -1))
+
+
+def test_an_object_stands_where_its_own_clip_has_it_and_else_where_others_are_on_average() -> None:
+    objects = orbits()
+    framings = framings_of(objects)
+    assert [len(some) for some in framings] == [len(some) for some in POSES]
+    config = regressor(framings=framings).config
+    for number in range(len(SUBJECTS), len(objects.start)):
+        who, start = int(objects.subject[number]), int(objects.start[number])
+        begun = config.begun(who, start)
+        if objects.held[number]:
+            assert begun is None
+            assert framings[who][-1] is None
+        else:
+            assert begun is not None
+            assert begun.framing == pytest.approx([number / 100] * 4)
+    unknown = replace(config, framings=((None,) * len(POSES[0]), *framings[1:]))
+    jumping = unknown.start_of("a frog jumping", SUBJECTS[0][0])
+    assert jumping is not None
+    assert jumping.framing == STARTS[jumping.start].framing
 
 
 @torch.no_grad()
@@ -336,11 +358,12 @@ def test_an_action_is_sampled_from_the_pose_in_which_it_begins(
     assert said.lines[-1].endswith(
         "of such objects it knows how they begin jumping and landing, jumping"
     )
-    place = sampler.framing_of("a man falling over", 3)
+    place = sampler.framing_of("a man falling over", STARTS[3].framing)
     assert place is not None
     assert place.scale == pytest.approx(math.exp(0.2))
     assert place.center == pytest.approx((0.0, -0.3 / math.exp(0.2), 0.1 / math.exp(0.2)))
-    assert sampler_of(made, framing="middle").framing_of("a man falling over", 3) is None
+    middle = sampler_of(made, framing="middle")
+    assert middle.framing_of("a man falling over", STARTS[3].framing) is None
 
 
 def test_a_regressor_of_before_starts_were_known_still_makes_its_objects(
@@ -423,7 +446,9 @@ def test_it_is_kept_with_its_frame_vae_and_encoder(
     for key, value in (
         ("width", 0),
         ("subjects", ["a frog"]),
-        ("version", 3),
+        ("version", 4),
+        ("framings", [[[0.0] * 4]]),
+        ("framings", [[[0.0] * 3 for _ in some] for some in good["poses"]]),
         ("rigs", [0]),
         ("starts", [wrong_start]),
         ("starts", [{**good["starts"][0], "phrases": [""]}]),
