@@ -55,3 +55,11 @@ def train(net: nn.Module, training: Training, minutes: float, lr: float, log: Pa
                 print(json.dumps(row), flush=True)
     ema.copy_to(net)
     net.eval()
+
+
+@torch.no_grad()
+def mix(net: nn.Module, other: nn.Module, share: float) -> None:
+    """Bring the weights of `net` nearer to those of `other` by a `share` of what they differ in
+    (WiSE-FT, Wortsman et al. 2022)."""
+    for mine, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        mine.lerp_(theirs, share)

@@ -1,11 +1,12 @@
 """Train the regressor of a model's known actions on the training objects of a list.
 
 python -m tools.train_course --glb GLB... --list templates/weights-mini2.csv --model mini-object
-    --out COURSE [--minutes 60] [--from COURSE] [--jobs 2] [--width 512] [--blocks 3] [--last 640]
+    --out COURSE [--minutes 60] [--from COURSE [--mix 0.5]] [--jobs 2] [--width 512] [--blocks 3]
 
 The frames are those of `tools.course_data`, kept in COURSE/frames/ for another run; the model's regressor
 of objects at rest says which actions there are. COURSE has the averaged weights and train-course.jsonl;
-`tools.ship_object --course COURSE` puts it into the model. `--from`: the weights to begin with.
+`tools.ship_object --course COURSE` puts it into the model. `--from`: the weights to begin with; `--mix`:
+their share in what is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from orster_cli.diffusion.course_regressor import (
 )
 from orster_cli.inputs.models import open_model
 from tools.course_data import SHOWN, Frames, made_of
-from tools.regression import train
+from tools.regression import mix, train
 from tools.rest_data import Labels, chosen, labels_of
 
 LOG, FRAMES = "train-course.jsonl", "frames"
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--from", type=Path, dest="begin")
+    parser.add_argument("--mix", type=float, default=0.0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--width", type=int, default=512)
@@ -130,6 +132,8 @@ def main() -> None:
     )
     training = CourseTraining(course, frames, labels, given.seed)
     train(course, training, given.minutes, given.lr, given.out / LOG)
+    if given.begin is not None:
+        mix(course, load_course(given.begin), given.mix)
     save_course(course, given.out)
 
 

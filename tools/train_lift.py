@@ -28,6 +28,7 @@ from orster_cli.geometry.orbit import FOV_DEG, RADIUS, camera_positions, look_at
 from orster_cli.training.ema import Ema
 from orster_cli.training.muon import Muon
 from tools.lift_data import HALF, REACH
+from tools.regression import mix
 
 LOG, STATE = "train-lift.jsonl", "state.pt"
 LOG_EVERY, KEEP_EVERY = 100, 500
@@ -239,13 +240,6 @@ def train(lift: LiftNet, draws: Draws, val: Draws, given: argparse.Namespace, ou
             print(json.dumps(row), flush=True)
     ema.copy_to(lift)
     lift.eval()
-
-
-@torch.no_grad()
-def mix(lift: LiftNet, other: LiftNet, share: float) -> None:
-    """Bring the weights of `lift` nearer to those of `other` by a `share` of what they differ in."""
-    for mine, theirs in zip(lift.parameters(), other.parameters(), strict=True):
-        mine.lerp_(theirs, share)
 
 
 def main() -> None:

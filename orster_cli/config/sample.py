@@ -63,9 +63,9 @@ class SampleConfig:
         added=True,
     )
     course: float = setting(
-        0.5,
-        "share of the denoising steps that change how an action goes that the model knows of a text's "
-        "object (1: nothing of it stays, 0: it stays)",
+        0.25,
+        "share of the denoising steps that change how an action goes which the model knows (1: it is "
+        "sampled from noise, 0: it stays as it is known)",
         minimum=0,
         maximum=1,
         added=True,

@@ -9,7 +9,7 @@ import torch
 import orster_cli as api
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.compositing import WHITE
-from orster_cli.dataset.views import normalize_object, render_view
+from orster_cli.dataset.views import normalize_pose, render_view
 from orster_cli.gltf.load import load_gltf
 from tests.helpers.cases import known_object
 
@@ -27,7 +27,7 @@ def decibels(one: torch.Tensor, other: torch.Tensor) -> float:
     ],
 )
 def test_a_known_object_moves_as_it_does_in_truth(text: str, file: str, clip: int) -> None:
-    placed = normalize_object(load_gltf(known_object(file)), clip, PrepareConfig())
+    placed = normalize_pose(load_gltf(known_object(file)), clip, PrepareConfig())
     made = api.sample(text=text, model="mini-object", seed=0)
     true = render_view(placed, made.cameras, made.times, PrepareConfig(), None)
     still = render_view(placed, made.cameras, 0 * made.times, PrepareConfig(), None)
