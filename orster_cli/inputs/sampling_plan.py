@@ -160,6 +160,8 @@ class SamplingPlan:
             phrase, begun = self._subject(sampler, seed)
             pose = None if begun is None else begun.pose
             render = regressed_object(sampler.bundle, cameras, phrase, pose)
+            if begun is None:  # nobody of its rig does that
+                begun = self._known_action(sampler, render(cameras))
             return self._shown(sampler, cameras, render, cameras.width, begun=begun)
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift

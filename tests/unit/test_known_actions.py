@@ -8,16 +8,19 @@ from dataclasses import replace
 import pytest
 import torch
 
+from orster_cli.config.load import resolve
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
-from orster_cli.inputs.models import SHIPPED_OBJECT, open_model
+from orster_cli.inputs.models import SHIPPED_OBJECT, open_model, sampling_of
+from orster_cli.inputs.sampling_plan import plan_sampling
 from orster_cli.sampling.known_actions import known_action
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.rest_orbits import regressed_object
-from orster_cli.sampling.sample_clips import cameras_for
+from orster_cli.sampling.sample_clips import Sampler, cameras_for
 from tests.helpers.cases import REPOSITORY
 from tests.helpers.constructing import CREATURE
+from tests.helpers.recording import Recorder
 
 HORSE = REPOSITORY / "examples" / "horse.glb"
 
@@ -70,6 +73,21 @@ def test_an_object_that_is_not_known_moves_as_one_that_looks_like_it(shipped: Wh
         phrases[0] for phrases, own in zip(config.subjects, config.rigs, strict=True) if own == rig
     }
     assert {"a gray wolf", "a white horse"} & alike, found
+
+
+def test_an_object_of_a_text_does_also_what_nobody_of_its_rig_was_seen_doing(
+    shipped: WholeBundle,
+) -> None:
+    text, said = "a blocky green zombie in purple shorts dancing", Recorder()
+    cfg = resolve(model=sampling_of(SHIPPED_OBJECT)).config.sample
+    sampler = Sampler(shipped, cfg, device=torch.device("cpu"), reporter=said)
+    request = plan_sampling(open_model(SHIPPED_OBJECT), text=text, reporter=said).condition(sampler)
+    assert shipped.rest is not None
+    config = shipped.rest.config
+    assert config.start_of(text, "a blocky green zombie in purple shorts") is None
+    assert request.course is not None
+    assert "dancing" in config.starts[request.course].phrases
+    assert any("it begins to move as" in line and "dancing" in line for line in said.lines)
 
 
 def test_what_the_model_does_not_know_is_no_known_action(shipped: WholeBundle) -> None:
