@@ -67,10 +67,7 @@ def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:
     """The command lines of the demo, without `orster`."""
     examples = _examples()
     made = {
-        "object": [
-            *("--object", str(examples / OBJECT), "--text", "a brown horse walking"),
-            *("--motion", "0.045"),  # with what the words suggest this horse stands almost still
-        ],
+        "object": ["--object", str(examples / OBJECT), "--text", "a brown horse walking"],
         "text": ["a tyrannosaurus rex running"],
         "image": ["--image", str(examples / IMAGE), "--text", "a robot walking"],
     }
