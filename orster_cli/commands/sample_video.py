@@ -264,6 +264,11 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
         by_seed = {seed: (one, draft) for seed, one, draft in waiting}
         for alike in sampling.plan.alike(sampler, list(by_seed)):
             condition = sampling.plan.condition(sampler, alike[0])
+            if condition.course is not None and len(alike) > 1:
+                stage.out.note(
+                    "clips that begin with the course of one known action are much alike: "
+                    "sample.course=1 samples each from noise alone"
+                )
             for made in sampler.sample(condition, alike):
                 one, draft = by_seed[made.seed]
                 with draft:

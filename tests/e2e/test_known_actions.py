@@ -3,15 +3,22 @@ does in truth."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import orster_cli as api
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.compositing import WHITE
+from orster_cli.core.frames import resize
 from orster_cli.dataset.views import normalize_pose, render_view
 from orster_cli.gltf.load import load_gltf
-from tests.helpers.cases import known_object
+from orster_cli.io.clip_files import read_clip
+from tests.helpers.cases import REPOSITORY, known_object
+from tests.helpers.cli import orster
+
+HORSE = REPOSITORY / "examples" / "horse.glb"
 
 
 def decibels(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -34,3 +41,17 @@ def test_a_known_object_moves_as_it_does_in_truth(text: str, file: str, clip: in
     white = torch.full((3,), WHITE)
     frames, at_rest = true.over(white), still.over(white)
     assert decibels(made.over(), frames) > decibels(at_rest, frames) + 1
+
+
+def test_seeds_of_a_known_action_are_said_to_be_alike(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("--object", str(HORSE), "--text", "a brown horse walking", "--steps", "4")
+    quick = ("--seeds", "0-1", "--device", "cpu", "-o", str(tmp_path / "clips"))
+    said = orster(capsys, "sample-video", *words, *quick)
+    assert said.code == 0, said.err
+    assert "it begins to move as a brown horse walking" in said.err
+    assert "are much alike" in said.err
+    one, other = (read_clip(tmp_path / "clips" / f"seed-000{seed}").over() for seed in (0, 1))
+    still = resize(read_clip(tmp_path / "clips" / "seed-0000" / "static").over(), 128, 128)
+    assert 0 < float((one - other).square().mean()) < 0.3 * float((one - still).square().mean())
