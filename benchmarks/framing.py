@@ -86,7 +86,7 @@ def measure(dataset: Path, glb: list[Path], key: str, folder: Path) -> None:
             object_orbit=render(sees),
             object_views=render(sees.resized(FINE, FINE)),
             sees=sees,
-            course=None if begun is None else begun.start,
+            course=begun,
         )
         made = next(sampler.sample(request, [derive_seed(0, key)]))
         (folder / kind).mkdir(parents=True, exist_ok=True)

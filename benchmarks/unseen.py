@@ -136,7 +136,7 @@ def request_of(
 def moving_as_known(bundle: WholeBundle, text: str | None, orbit: OrbitClip) -> SampleRequest:
     """The request of a given object, as `orster sample-video` makes it."""
     action = known_action(bundle, text, orbit)
-    course = None if action is None else action.begun.start
+    course = None if action is None else action.begun
     return SampleRequest(text=text, object_orbit=orbit, course=course)
 
 

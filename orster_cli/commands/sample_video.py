@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from orster_cli.inputs.sampling_plan import SamplingPlan
     from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
 
+ALIKE = 0.5  # share of the steps below which clips that begin with one course are much alike
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions:
@@ -264,7 +266,8 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
         by_seed = {seed: (one, draft) for seed, one, draft in waiting}
         for alike in sampling.plan.alike(sampler, list(by_seed)):
             condition = sampling.plan.condition(sampler, alike[0])
-            if condition.course is not None and len(alike) > 1:
+            known = condition.course
+            if known and len(alike) > 1 and sampler.cfg.course * known.unlike < ALIKE:
                 stage.out.note(
                     "clips that begin with the course of one known action are much alike: "
                     "sample.course=1 samples each from noise alone"

@@ -88,6 +88,12 @@ class CourseRegressor(nn.Module):
         shape = (config.channels, config.side, config.side)
         return made.unflatten(-1, shape).transpose(1, 2)
 
+    def of_clip(self, still: Tensor, azimuths: Tensor, times: Tensor, start: int) -> Tensor:
+        """Latents [B,C,T,h,w] of one action of objects that begin as `still` [B,C,T,h,w], from cameras at
+        `azimuths` [T] and `times` [T]."""
+        seen = [one.to(still).expand(len(still), -1) for one in (azimuths, times)]
+        return self(still, *seen, torch.full((len(still),), start, device=still.device))
+
 
 class _Block(nn.Module):
     """A residual layer whose inner features are scaled and shifted by what is known (FiLM, Perez et al.

@@ -153,8 +153,7 @@ class SamplingPlan:
             return self._shown(sampler, cameras, render, side, begun=begun)
         if self.static_object is not None:
             orbit = self.static_object.clip
-            begun = self._known_action(sampler, orbit)
-            course = None if begun is None else begun.start
+            course = self._known_action(sampler, orbit)
             return SampleRequest(text=self.text, object_orbit=orbit, course=course)
         if self._regresses(sampler):
             phrase, begun = self._subject(sampler, seed)
@@ -207,7 +206,7 @@ class SamplingPlan:
             object_orbit=render(sees),
             object_views=render(sees.resized(side, side)),
             sees=None if sees is cameras else sees,
-            course=begun.start if begun is not None and self._follows(sampler) else None,
+            course=begun if self._follows(sampler) else None,
         )
 
     def _regresses(self, sampler: Sampler) -> bool:

@@ -4,7 +4,7 @@ most like it of those that were seen doing that. T frames, C latent channels, h 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from orster_cli.geometry.orbit import orbit_of
 SIDES = 4  # of an object that are compared
 LEVEL = 0.5  # degrees of elevation that make no difference
 FARTHEST = 0.5  # mean squared difference of latents beyond which nothing looks alike
+PER_DIFFERENCE, MOST = 5.0, 3.0  # of `Begun.unlike`, chosen by eye
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def known_action(bundle: WholeBundle, text: str | None, orbit: OrbitClip) -> Kno
     (subject, begun), difference = seen[best], float(apart[best])
     if difference > FARTHEST:
         return None
+    # what it has not seen the network draws worse, and the diffusion has more to mend
+    begun = replace(begun, unlike=min(1 + PER_DIFFERENCE * difference, MOST))
     return KnownAction(begun, bundle.rest.config.subjects[subject][0], difference)
 
 

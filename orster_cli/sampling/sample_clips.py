@@ -21,6 +21,7 @@ from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.conditions import Conditions, with_image, with_object
 from orster_cli.diffusion.motion_words import framing_by
 from orster_cli.diffusion.parametrization import Parametrization, rest_of
+from orster_cli.diffusion.starts import Begun
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.io.images import square
@@ -41,8 +42,8 @@ class SampleRequest:
     of the sampling steps (SDEdit, Meng et al. 2022). `through_rest`: the object at rest may be sampled
     first (False: it would be another one than that of `start`). `sees`: the cameras that took these
     pictures and will be those of the clip, where they are others than the model is told. `picture`
-    [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`. `course`: the
-    number of the action that the text asks for among the `starts` of the model's `rest`."""
+    [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`. `course`: what
+    the object begins to do, of which the model's `rest` knows the start."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -54,7 +55,7 @@ class SampleRequest:
     sees: Cameras | None = None
     picture: Tensor | None = None
     glb: bytes | None = None
-    course: int | None = None
+    course: Begun | None = None
 
     def check(self) -> None:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""
@@ -294,18 +295,16 @@ class Sampler:
     ) -> tuple[Tensor | None, float]:
         """Latents [B,C,T,h,w] that `count` clips begin from, and the strength of the noise in them: of the
         request's `start`, or how its action goes from the object at `rest`. None: noise alone."""
-        course = self.bundle.course
+        course, known = self.bundle.course, request.course
         if request.start is not None:
             return self._encoded(request.start, cameras, "start", count), request.strength
-        if request.course is None or rest is None or course is None or self.cfg.course == 1:
+        share = 1.0 if known is None else min(self.cfg.course * known.unlike, 1.0)
+        if known is None or rest is None or course is None or share == 1:
             return None, 1.0
         self._bring(course)
-        times = clip_times(len(cameras)).to(rest)
-        seen = [one.to(rest).expand(count, -1) for one in (cameras.azimuths, times)]
-        action = torch.full((count,), request.course, device=rest.device)
-        made = course(rest, *seen, action)
+        made = course.of_clip(rest, cameras.azimuths, clip_times(len(cameras)), known.start)
         self._send_back(course)
-        return made, self.cfg.course
+        return made, share
 
     def motion_of(self, text: str | None) -> float:
         """The strength of motion that is asked for: as set, or `motion_factor` times what clips with the

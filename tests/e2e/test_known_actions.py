@@ -43,14 +43,21 @@ def test_a_known_object_moves_as_it_does_in_truth(text: str, file: str, clip: in
     assert decibels(made.over(), frames) > decibels(at_rest, frames) + 1
 
 
+def test_a_given_object_is_said_to_move_as_the_known_one_that_looks_like_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("--object", str(HORSE), "--text", "a brown horse walking", "--steps", "2")
+    said = orster(capsys, "sample-video", *words, "--device", "cpu", "-o", str(tmp_path / "clip"))
+    assert said.code == 0, said.err
+    assert "it begins to move as a brown horse walking" in said.err
+
+
 def test_seeds_of_a_known_action_are_said_to_be_alike(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = ("--object", str(HORSE), "--text", "a brown horse walking", "--steps", "4")
-    quick = ("--seeds", "0-1", "--device", "cpu", "-o", str(tmp_path / "clips"))
-    said = orster(capsys, "sample-video", *words, *quick)
+    quick = ("--steps", "4", "--seeds", "0-1", "--device", "cpu", "-o", str(tmp_path / "clips"))
+    said = orster(capsys, "sample-video", "a blocky gray wolf running", "-m", "mini-object", *quick)
     assert said.code == 0, said.err
-    assert "it begins to move as a brown horse walking" in said.err
     assert "are much alike" in said.err
     one, other = (read_clip(tmp_path / "clips" / f"seed-000{seed}").over() for seed in (0, 1))
     still = resize(read_clip(tmp_path / "clips" / "seed-0000" / "static").over(), 128, 128)

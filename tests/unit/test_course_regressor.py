@@ -116,8 +116,11 @@ def test_a_text_is_sampled_from_the_course_of_its_action() -> None:
     made = knowing_model()
     sampler = sampler_of(made, course=0.0)
     request = request_of(sampler)
-    assert request.course == 1  # not the pose in which it stands, but the action
-    assert request_of(sampler, "a frog waving").course == 0
+    waving = request_of(sampler, "a frog waving").course
+    assert request.course is not None
+    assert waving is not None
+    # not the pose in which it stands, but the action
+    assert (request.course.start, waving.start) == (1, 0)
     cameras = cameras_for(made.facts, sampler.cfg)
     _, rest = sampler.conditions_for(request, [0], cameras)
     assert rest is not None
@@ -133,6 +136,10 @@ def test_a_text_is_sampled_from_the_course_of_its_action() -> None:
     torch.testing.assert_close(changed[2], free)
     apart = [float((one - free).square().mean()) for one in changed]
     assert apart[0] > apart[1] > apart[2] == 0
+    # and the more so where it looks unlike what was seen doing that
+    unlike = replace(request, course=replace(request.course, unlike=2.0))
+    torch.testing.assert_close(sampled(sampler_of(made, course=0.25), unlike), changed[1])
+    torch.testing.assert_close(sampled(sampler_of(made, course=0.75), unlike), free)
 
 
 def test_what_is_no_known_action_or_should_move_otherwise_is_sampled_from_noise() -> None:

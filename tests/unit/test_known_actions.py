@@ -59,6 +59,7 @@ def test_an_object_that_is_known_does_as_it_was_seen_to(
     assert shipped.rest is not None
     assert doing in shipped.rest.config.starts[found.begun.start].phrases
     assert found.apart < 0.05
+    assert found.begun.unlike < 1.3
 
 
 def test_an_object_that_is_not_known_moves_as_one_that_looks_like_it(shipped: WholeBundle) -> None:
@@ -72,6 +73,7 @@ def test_an_object_that_is_not_known_moves_as_one_that_looks_like_it(shipped: Wh
     alike = {
         phrases[0] for phrases, own in zip(config.subjects, config.rigs, strict=True) if own == rig
     }
+    assert found.begun.unlike > 1.5
     assert {"a gray wolf", "a white horse"} & alike, found
 
 
@@ -86,7 +88,7 @@ def test_an_object_of_a_text_does_also_what_nobody_of_its_rig_was_seen_doing(
     config = shipped.rest.config
     assert config.start_of(text, "a blocky green zombie in purple shorts") is None
     assert request.course is not None
-    assert "dancing" in config.starts[request.course].phrases
+    assert "dancing" in config.starts[request.course.start].phrases
     assert any("it begins to move as" in line and "dancing" in line for line in said.lines)
 
 
