@@ -9,9 +9,7 @@ C latent channels, h w latent pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -22,8 +20,8 @@ from orster_cli.core.seeding import derive_seed
 from orster_cli.dataset.views import normalize_object, render_view
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
-from tools.clip_lists import Row, file_of
-from tools.rest_data import loaded_here
+from tools.clip_lists import Row
+from tools.rest_data import kept_of, loaded_here
 
 FRAMES, OWN = 16, 6
 SIDES, SHOWN = FRAMES + OWN, 1 + OWN  # S and M
@@ -86,13 +84,7 @@ def made_of(
     clips: dict[str, list[Row]], folders: Sequence[Path], model: Path, out: Path, jobs: int
 ) -> Frames:
     """The frames of all `clips`, rendered and encoded by `jobs` processes into the folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    kept = [out / f"{file}.pt" for file in clips]
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        paths = [file_of(folders, file) for file in clips]
-        for _ in pool.map(encode, paths, clips.values(), [model] * len(clips), kept):
-            pass
-    made = [torch.load(path, weights_only=True) for path in kept]
+    made = kept_of(encode, clips, folders, model, out, jobs)
     return Frames(
         still=torch.cat([one["still"] for one in made]),
         moving=torch.cat([one["moving"] for one in made]),

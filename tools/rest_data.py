@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,17 +115,29 @@ def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
     draft.replace(out)
 
 
-def made_of(
-    clips: dict[str, list[Row]], folders: Sequence[Path], model: Path, out: Path, jobs: int
-) -> Objects:
-    """The objects of all `clips`, rendered and encoded by `jobs` processes into the folder `out`."""
+def kept_of(
+    encode: Callable[[Path, Sequence[Row], Path, Path], None],
+    clips: dict[str, list[Row]],
+    folders: Sequence[Path],
+    model: Path,
+    out: Path,
+    jobs: int,
+) -> list[dict[str, Any]]:
+    """What `encode` writes of the clips of each file into the folder `out`, by `jobs` processes."""
     out.mkdir(parents=True, exist_ok=True)
     kept = [out / f"{file}.pt" for file in clips]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         paths = [file_of(folders, file) for file in clips]
         for _ in pool.map(encode, paths, clips.values(), [model] * len(clips), kept):
             pass
-    made = [torch.load(path, weights_only=True) for path in kept]
+    return [torch.load(path, weights_only=True) for path in kept]
+
+
+def made_of(
+    clips: dict[str, list[Row]], folders: Sequence[Path], model: Path, out: Path, jobs: int
+) -> Objects:
+    """The objects of all `clips`, rendered and encoded by `jobs` processes into the folder `out`."""
+    made = kept_of(encode, clips, folders, model, out, jobs)
     return gathered(clips, [(one["latents"], one["framings"]) for one in made])
 
 

@@ -149,18 +149,18 @@ class SamplingPlan:
         if isinstance(self.static_object, Path):
             render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
             side = max(FIT_PIXELS, cameras.width)
-            begun = self._known_action(sampler, render(cameras))
+            begun = self._known_action(sampler, cameras, render)
             return self._shown(sampler, cameras, render, side, begun=begun)
         if self.static_object is not None:
             orbit = self.static_object.clip
-            course = self._known_action(sampler, orbit)
+            course = self._known_action(sampler, orbit.cameras, lambda _: orbit)
             return SampleRequest(text=self.text, object_orbit=orbit, course=course)
         if self._regresses(sampler):
             phrase, begun = self._subject(sampler, seed)
             pose = None if begun is None else begun.pose
             render = regressed_object(sampler.bundle, cameras, phrase, pose)
             if begun is None:  # nobody of its rig does that
-                begun = self._known_action(sampler, render(cameras))
+                begun = self._known_action(sampler, cameras, render)
             return self._shown(sampler, cameras, render, cameras.width, begun=begun)
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift
@@ -170,7 +170,7 @@ class SamplingPlan:
         made = lift(net, image, cameras, where=self.image.name)
         side = max(FIT_PIXELS, cameras.width)
         sees = None if made.seen is None else made.seen.cameras(cameras)
-        begun = self._known_action(sampler, made.orbit(cameras))
+        begun = self._known_action(sampler, cameras, made.orbit)
         request = self._shown(sampler, cameras, made.orbit, side, sees, begun)
         return replace(request, picture=image, glb=made.glb)
 
@@ -214,13 +214,15 @@ class SamplingPlan:
         made_of_text = self.image is None and self.static_object is None and self.text is not None
         return made_of_text and sampler.bundle.rest is not None and self._makes(sampler)
 
-    def _known_action(self, sampler: Sampler, orbit: OrbitClip) -> Begun | None:
-        """What the model knows that the given object of `orbit` is to do."""
+    def _known_action(
+        self, sampler: Sampler, cameras: Cameras, render: Callable[[Cameras], OrbitClip]
+    ) -> Begun | None:
+        """What the model knows that the given object is to do which `render` shows."""
         from orster_cli.sampling.known_actions import known_action
 
-        if not self._follows(sampler):
+        if self.text is None or not self._follows(sampler):
             return None
-        found = known_action(sampler.bundle, self.text, orbit)
+        found = known_action(sampler.bundle, self.text, render(cameras))
         if found is None:
             return None
         assert sampler.bundle.rest is not None

@@ -16,9 +16,9 @@ from orster_cli.diffusion.known_texts import words_of
 from orster_cli.diffusion.rest_regressor import RestConfig
 from orster_cli.diffusion.starts import Begun, start_of
 from orster_cli.geometry.orbit import orbit_of
+from orster_cli.sampling.rest_orbits import LEVEL
 
 SIDES = 4  # of an object that are compared
-LEVEL = 0.5  # degrees of elevation that make no difference
 FARTHEST = 0.5  # mean squared difference of latents beyond which nothing looks alike
 PER_DIFFERENCE, MOST = 5.0, 3.0  # of `Begun.unlike`, chosen by eye
 
