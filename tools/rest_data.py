@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def azimuths_of(file: str) -> Tensor:
 
 
 @torch.no_grad()
-def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
+def encode(model: Path, path: Path, rows: Sequence[Row], out: Path) -> None:
     """Into the file `out`, if it is not there: `latents` [K,A,C,h,w] of one object where each of its K
     clips begins, placed by that pose alone, the numbers of these `clips`, and their `framings` [K,4]
     (`starts.Start`)."""
@@ -116,19 +116,18 @@ def encode(path: Path, rows: Sequence[Row], model: Path, out: Path) -> None:
 
 
 def kept_of(
-    encode: Callable[[Path, Sequence[Row], Path, Path], None],
+    make: Callable[[Path, Sequence[Row], Path], None],
     clips: dict[str, list[Row]],
     folders: Sequence[Path],
-    model: Path,
     out: Path,
     jobs: int,
 ) -> list[dict[str, Any]]:
-    """What `encode` writes of the clips of each file into the folder `out`, by `jobs` processes."""
+    """What `make` writes of the clips of each file into the folder `out`, by `jobs` processes."""
     out.mkdir(parents=True, exist_ok=True)
     kept = [out / f"{file}.pt" for file in clips]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         paths = [file_of(folders, file) for file in clips]
-        for _ in pool.map(encode, paths, clips.values(), [model] * len(clips), kept):
+        for _ in pool.map(make, paths, clips.values(), kept):
             pass
     return [torch.load(path, weights_only=True) for path in kept]
 
@@ -137,7 +136,7 @@ def made_of(
     clips: dict[str, list[Row]], folders: Sequence[Path], model: Path, out: Path, jobs: int
 ) -> Objects:
     """The objects of all `clips`, rendered and encoded by `jobs` processes into the folder `out`."""
-    made = kept_of(encode, clips, folders, model, out, jobs)
+    made = kept_of(partial(encode, model), clips, folders, out, jobs)
     return gathered(clips, [(one["latents"], one["framings"]) for one in made])
 
 

@@ -1,18 +1,18 @@
 """Train the regressor of a model's known actions on the training objects of a list.
 
 python -m tools.train_course --glb GLB... --list templates/weights-mini2.csv --model mini-object
-    --out COURSE [--minutes 60] [--from COURSE [--mix 0.5]] [--jobs 2] [--width 512] [--blocks 3]
+    --out COURSE [--minutes 45] [--from COURSE] [--jobs 2] [--width 320] [--blocks 4]
 
-The frames are those of `tools.course_data`, kept in COURSE/frames/ for another run; the model's regressor
+The points are those of `tools.course_data`, kept in COURSE/tracks/ for another run; the model's regressor
 of objects at rest says which actions there are. COURSE has the averaged weights and train-course.jsonl;
-`tools.ship_object --course COURSE` puts it into the model. `--from`: the weights to begin with; `--mix`:
-their share in what is kept.
+`tools.ship_object --course COURSE` puts it into the model. `--from`: the weights to begin with.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,71 +22,132 @@ from torch import Tensor
 from orster_cli.diffusion.course_regressor import (
     CourseConfig,
     CourseRegressor,
+    Surface,
     load_course,
     save_course,
 )
 from orster_cli.inputs.models import open_model
-from tools.course_data import SHOWN, Frames, made_of
-from tools.regression import mix, train
+from tools.course_data import POINTS, Tracks, tracked
+from tools.regression import train
 from tools.rest_data import Labels, chosen, labels_of
 
-LOG, FRAMES = "train-course.jsonl", "frames"
-BATCH, MOMENTS = 96, 8  # clips of a step, frames of each
-ORBIT = 0.35  # share of frames on the clip's own orbit
-ROUGH = 0.6  # most noise in what the network is shown, in standard deviations of the latents
+LOG, TRACKS = "train-course.jsonl", "tracks"
+BATCH, PAIRS, SHAPE = 24, 128, 384  # clips of a step; pairs of neighbours, and points of the shape, of each
+NEAR = 4  # neighbours of a point
+OWN, BIND = 0.5, 0.25  # shares of objects that stand where the action begins, and in their bind pose
+STRETCH, ROUGH = 0.15, 0.005  # deviation of the logarithm of a stretch; of noise, in shares of the object
+STILL = 0.03  # root mean square of a motion below which errors count less
+APART, RIGS = 3.0, 0.05  # weights of what neighbours differ in, and of the rig
 
 
 class CourseTraining:
-    """Steps of mean squared error of latents: every clip as often as another, and every moment. The object
-    where it begins is shown with more or less noise: what is shown later is made by a network, or is an
-    object that was never seen."""
+    """Steps of squared error of places, in shares of how far the points of the clip go, and of the
+    differences between neighbours; the cross entropy of the rig beside it. An object stands where the action
+    begins, or where another of its actions does, or in its bind pose, and is stretched."""
 
-    def __init__(self, course: CourseRegressor, frames: Frames, labels: Labels, seed: int) -> None:
-        self.course, self.frames, self.labels = course, frames, labels
+    def __init__(
+        self, course: CourseRegressor, tracks: Sequence[Tracks], labels: Labels, seed: int
+    ) -> None:
+        self.course, self.labels = course, labels
         self.draw = torch.Generator().manual_seed(seed)
         self.shown = (~labels.held).nonzero()[:, 0]
-        every = frames.still.float().flatten(3)
-        course.mean.copy_(every.mean(dim=(0, 1)).flatten())
-        course.deviation.copy_(every.std(dim=(0, 1)).flatten())
+        self.places = torch.cat([one.places for one in tracks])
+        self.normals = torch.cat([one.normals for one in tracks])
+        self.counts = counts = [len(one.places) for one in tracks]
+        self.owner = owner = torch.arange(len(tracks)).repeat_interleave(torch.tensor(counts))
+        self.bind = torch.stack([one.bind for one in tracks])[owner]
+        self.bind_normals = torch.stack([one.bind_normals for one in tracks])[owner]
+        first = torch.tensor([0, *counts]).cumsum(0)[owner]
+        self.siblings = torch.stack([first, torch.tensor(counts)[owner]])
+        self.rigs = torch.tensor(labels.packs)[labels.start]
+        begun = [one[0].float() for one in self.places]
+        near = [torch.cdist(one, one).topk(NEAR + 1, largest=False).indices for one in begun]
+        self.near = torch.stack(near)[..., 1:]
 
     def loss(self) -> Tensor:
         """Of one step."""
         clips = self.shown[self._drawn(len(self.shown), BATCH)]
-        moments = self._drawn(len(self.frames.times), BATCH * MOMENTS).unflatten(0, (BATCH, -1))
-        places = 1 + self._drawn(SHOWN - 1, moments.numel()).view_as(moments)
-        on_orbit = torch.rand(moments.shape, generator=self.draw) < ORBIT
-        return self._error(clips, moments, places.masked_fill(on_orbit, 0), ROUGH)[0]
+        stands = self._stands(clips)
+        far, apart, rigs = self._errors(clips, *stands, stretch=STRETCH)
+        return (far + APART * apart).mean() + RIGS * rigs.mean()
 
     @torch.no_grad()
     def held_out(self) -> dict[str, float]:
-        """The error on the orbits of the clips that are held out, and that of what is shown at rest; {}:
-        none are."""
+        """The error of clips that are held out, from where they begin and from the bind pose, in shares of
+        how far they go; {}: none are."""
         clips = self.labels.held.nonzero()[:, 0]
         if not len(clips):
             return {}
-        moments = torch.arange(len(self.frames.times)).expand(len(clips), -1)
-        made, still = self._error(clips, moments, torch.zeros_like(moments), 0.0)
-        return {"held_out": float(made), "at_rest": float(still)}
+        begun = self._errors(clips, self.places[clips, 0], self.normals[clips])
+        bound = self._errors(clips, self.bind[clips], self.bind_normals[clips])
+        return {
+            "held_out": float(begun[0].mean()),
+            "from_bind": float(bound[0].mean()),
+            "rigs": float(begun[2].mean()),
+        }
 
-    def _drawn(self, below: int, count: int) -> Tensor:
-        return torch.randint(below, (count,), generator=self.draw)
+    @torch.no_grad()
+    def shapes(self) -> Tensor:
+        """[subjects,W] of unit length, what the network sees of each object: on average over where its clips
+        begin."""
+        found = []
+        for places, normals in zip(self.places, self.normals, strict=True):
+            shape = Surface(places[:1].float(), normals[None].float())
+            found.append(F.normalize(self.course.shape_of(shape), dim=-1)[0])
+        every = torch.stack(found)[~self.labels.held]
+        total = torch.zeros(len(self.counts), every.shape[1])
+        total.index_add_(0, self.owner[~self.labels.held], every)
+        return F.normalize(total, dim=-1)
 
-    def _error(
-        self, clips: Tensor, moments: Tensor, places: Tensor, rough: float
-    ) -> tuple[Tensor, Tensor]:
-        """Of `clips` [B] at `moments` [B,T] from the sides at `places` [B,T], and of the object at rest."""
-        frames, course = self.frames, self.course
-        sides = frames.sides[moments, places]
-        still = frames.still[clips[:, None], sides].float().transpose(1, 2)
-        true = frames.moving[clips[:, None], moments, places].float().transpose(1, 2)
-        shape = still.shape[1], 1, *still.shape[3:]
-        scale = course.deviation.view(shape)
-        amount = rough * torch.rand(len(still), 1, 1, 1, 1, generator=self.draw)
-        noise = amount * torch.randn(still.shape, generator=self.draw)
-        azimuths, times = frames.azimuths[clips[:, None], sides], frames.times[moments]
+    def _drawn(self, below: int, *shape: int) -> Tensor:
+        return torch.randint(below, shape, generator=self.draw)
+
+    def _stands(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Places and normals [B,P,3] of the objects of `clips` [B] in the pose that is shown."""
+        first, count = self.siblings[:, clips]
+        kind = torch.rand(len(clips), generator=self.draw)
+        other = first + (torch.rand(len(clips), generator=self.draw) * count).long()
+        shown = torch.where(kind < OWN, clips, other)
+        bind = (kind > 1 - BIND)[:, None, None]
+        places = torch.where(bind, self.bind[clips], self.places[shown, 0])
+        return places, torch.where(bind, self.bind_normals[clips], self.normals[shown])
+
+    def _errors(
+        self, clips: Tensor, places: Tensor, normals: Tensor, stretch: float = 0.0
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of `clips` [B], each: of places, of neighbours' differences, of the rig."""
+        row = clips[:, None]
+        one = self._drawn(POINTS, len(clips), PAIRS)
+        other = self.near[row, one, self._drawn(NEAR, len(clips), PAIRS)]
+        moved = torch.cat([one, other], dim=1)
+        seen = self._drawn(POINTS, len(clips), SHAPE)
+        here = torch.arange(len(clips))[:, None]
+        true = self.places[row, :, moved].float() - places[here, moved].float()[:, :, None]
+        true = true.transpose(1, 2)
+        scale = torch.exp(stretch * torch.randn(len(clips), 1, 3, generator=self.draw))
+        rough = ROUGH if stretch else 0.0
+        shape, points = (
+            Surface(self._rough(places[here, some] * scale, rough), _turned(normals[here, some], scale))
+            for some in (seen, moved)
+        )
+        true = true * scale[:, None]
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = course(still + scale * noise, azimuths, times, self.labels.start[clips])
-        return F.mse_loss(made.float(), true), F.mse_loss(still, true)
+            made = self.course(shape, points, self.labels.start[clips])
+            rigs = self.course.rigs_of(shape)
+        error = made.float() - true
+        size = true.square().sum(-1).mean((1, 2)) + STILL**2
+        far = error.square().sum(-1).mean((1, 2)) / size
+        pairs = error[:, :, :PAIRS] - error[:, :, PAIRS:]
+        apart = pairs.square().sum(-1).mean((1, 2)) / size
+        return far, apart, F.cross_entropy(rigs.float(), self.rigs[clips], reduction="none")
+
+    def _rough(self, places: Tensor, rough: float) -> Tensor:
+        return places + rough * torch.randn(places.shape, generator=self.draw)
+
+
+def _turned(normals: Tensor, scale: Tensor) -> Tensor:
+    """Unit `normals` [B,N,3] of a surface that is stretched by `scale` [B,1,3]."""
+    return F.normalize(normals.float() / scale, dim=-1)
 
 
 def main() -> None:
@@ -96,44 +157,37 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--from", type=Path, dest="begin")
-    parser.add_argument("--mix", type=float, default=0.0)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--last", type=int, default=640)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--minutes", type=float, default=45.0)
+    parser.add_argument("--width", type=int, default=CourseConfig.width)
+    parser.add_argument("--blocks", type=int, default=CourseConfig.blocks)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    opened = open_model(given.model)
-    rest = opened.load_whole().rest
+    rest = open_model(given.model).load_whole().rest
     clips = chosen(given.list)
     labels = labels_of(clips)
     if rest is None or [one.phrases for one in rest.config.starts] != list(labels.phrases):
         sys.exit(f"{given.model}: has no regressor of objects at rest of this list")
-    frames = made_of(clips, given.glb, opened.path, given.out / FRAMES, given.jobs)
-    channels, side = frames.still.shape[2:4]
+    tracks = tracked(clips, given.glb, given.out / TRACKS, given.jobs)
     torch.manual_seed(given.seed)
-    course = CourseRegressor(
-        CourseConfig(
-            channels=channels,
-            side=side,
-            starts=len(labels.phrases),
-            width=given.width,
-            blocks=given.blocks,
-            last=given.last,
-        )
+    config = CourseConfig(
+        starts=len(labels.phrases),
+        subjects=len(tracks),
+        rigs=max(labels.packs) + 1,
+        width=given.width,
+        blocks=given.blocks,
     )
+    course = CourseRegressor(config)
     if given.begin is not None:
         course.load_state_dict(load_course(given.begin).state_dict())
     count = sum(p.numel() for p in course.parameters())
     print(
         f"{len(labels.held)} clips, {len(labels.phrases)} starts, {count:,} parameters", flush=True
     )
-    training = CourseTraining(course, frames, labels, given.seed)
+    training = CourseTraining(course, tracks, labels, given.seed)
     train(course, training, given.minutes, given.lr, given.out / LOG)
-    if given.begin is not None:
-        mix(course, load_course(given.begin), given.mix)
+    course.known_shapes.copy_(training.shapes())
     save_course(course, given.out)
 
 

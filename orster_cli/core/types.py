@@ -82,11 +82,35 @@ class Cameras:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Course:
+    """How points of an object go through a clip, in its world: where they are on the object at rest, `rest`
+    [P,3], and at evenly spaced moments from the clip's begin to its end, `places` [M,P,3]."""
+
+    rest: Tensor
+    places: Tensor
+
+    def __post_init__(self) -> None:
+        _check("Course.rest", self.rest, None, 3)
+        _check("Course.places", self.places, None, len(self.rest), 3)
+
+    def at(self, time: float) -> Tensor:
+        """[P,3] where they are at `time` in [0,1]; between the moments on a cubic through them
+        (Catmull-Rom)."""
+        last = len(self.places) - 1
+        whole = max(min(int(time * last), last - 1), 0)
+        x = time * last - whole
+        a, b, c, d = (self.places[min(max(whole + k, 0), last)] for k in (-1, 0, 1, 2))
+        bend = (2 * a - 5 * b + 4 * c - d) * x + (3 * b - 3 * c + d - a) * x * x
+        return b + 0.5 * x * ((c - a) + bend)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrbitClip:
     """A video with a camera and a time per frame.
 
     `frames` [T,3,H,W] float32 in [0,1]: straight (not premultiplied) colour where the clip has `alpha`
-    [T,1,H,W] in [0,1], opaque video frames where it is None; `times` [T] in [0,1].
+    [T,1,H,W] in [0,1], opaque video frames where it is None; `times` [T] in [0,1]; `course`: how the object
+    was meant to go, where that is known.
     """
 
     frames: Tensor
@@ -94,6 +118,7 @@ class OrbitClip:
     times: Tensor
     alpha: Tensor | None = None
     prompt: str | None = None
+    course: Course | None = None
 
     def __post_init__(self) -> None:
         t, _, h, w = self.frames.shape if self.frames.ndim == 4 else (0, 0, 0, 0)

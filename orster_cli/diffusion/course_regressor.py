@@ -1,14 +1,17 @@
-"""How an action that is known goes, frame by frame, in one pass: a network that regresses the latents of an
-object at a moment of it from those of the same side where it begins.
+"""How an action that is known goes: a network that regresses where each point of an object's surface is at
+each moment of it, from the object's shape before.
 
-Objects of one rig share their animations, and look unlike: the object is what the network is shown, the
-action one of the `starts` of the model's regressor of objects at rest. It gives the mean of what its
-training showed for these. B videos, T frames, C latent channels, h w latent pixels, W width.
+Objects of one rig share their animations, and look unlike. The shape is what the network is shown, as
+points with normals (PointNet, Qi et al. 2017); the action is one of the `starts` of the model's regressor of
+objects at rest. It gives the mean of what its training showed for these. The object need not stand as the
+action begins: the pose is part of what the shape says. B objects, S points of a shape, P points that are
+moved, T moments, W width.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -18,95 +21,122 @@ from torch import Tensor, nn
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
-from orster_cli.diffusion.rest_regressor import harmonics
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
 from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
-FORMAT, VERSION = "orster-course-regressor", 1
-HALF_TURN = 180.0  # degrees of the slowest wave of time, which is no circle
+FORMAT, VERSION = "orster-course-regressor", 2
+SMALLEST = 1e-6  # world units that an object has at least, in its longest side
 
 
 @dataclass(frozen=True, kw_only=True)
 class CourseConfig:
-    """Sizes. `channels`, `side`: of the latents, which are square; `starts`: of the regressor of objects at
-    rest beside it; `known`: width of what is known of action, moment and side together; `last`: of the
-    features that the latents are read from; `angles`, `waves`: harmonics of azimuth and time."""
+    """Sizes. `starts`, `subjects` and `rigs`: of the regressor of objects at rest beside it; `moments`:
+    of an action, evenly spaced from its begin to its end; `shape`: features of a shape; `octaves`: of
+    the waves that a place is told by."""
 
-    channels: int
-    side: int
     starts: int
-    width: int = 512
-    blocks: int = 3
-    known: int = 256
-    last: int = 640
-    angles: int = 8
-    waves: int = 10
+    subjects: int
+    rigs: int
+    moments: int = 16
+    width: int = 320
+    blocks: int = 4
+    shape: int = 384
+    octaves: int = 5
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Points of B surfaces, `places` [B,N,3] in world units and unit `normals` [B,N,3]."""
+
+    places: Tensor
+    normals: Tensor
+
+    def in_box(self, middle: Tensor, side: Tensor) -> Surface:
+        """Seen from the `middle` [B,3] of a box, in its `side` [B]."""
+        return Surface((self.places - middle[:, None]) / side[:, None, None], self.normals)
+
+    def box(self) -> tuple[Tensor, Tensor]:
+        """The middle [B,3] of the box around each, and its longest side [B]."""
+        low, high = self.places.amin(dim=1), self.places.amax(dim=1)
+        return (low + high) / 2, (high - low).amax(dim=1).clamp_min(SMALLEST)
 
 
 class CourseRegressor(nn.Module):
-    """`mean`, `deviation` [C h w] of the latents that it was trained on, by which they are whitened."""
+    """Places are told in the box around the shape, so that neither size nor position matters. `known_shapes`
+    [subjects,W]: what is seen of those that it was trained on, of unit length."""
+
+    known_shapes: Tensor
 
     def __init__(self, config: CourseConfig) -> None:
         super().__init__()
         self.config = config
-        numbers = config.channels * config.side**2
-        waves = 2 * (config.angles + config.waves) + 2
-        self.start_in = nn.Embedding(config.starts, 2 * config.known)
-        self.when_in = nn.Linear(waves, config.known)
-        self.known = nn.Linear(config.known, config.known)
-        self.still_in = nn.Linear(numbers, config.width)
-        self.blocks = nn.ModuleList(
-            _Block(config.width, config.known) for _ in range(config.blocks)
-        )
-        self.norm = nn.LayerNorm(config.width)
-        self.last = nn.Linear(config.width, config.last)
-        self.out = nn.Linear(config.last, numbers)
+        told, width = 6 + 6 * config.octaves, config.width
+        self.seen = nn.Sequential(
+            nn.Linear(told, 128), nn.GELU(), nn.Linear(128, 256), nn.GELU(),
+            nn.Linear(256, config.shape),
+        )  # fmt: skip
+        self.shape = nn.Linear(2 * config.shape, width)
+        self.rig = nn.Linear(width, config.rigs)
+        self.start_in = nn.Embedding(config.starts, width)
+        self.known = nn.Linear(width, width)
+        self.point_in = nn.Linear(told, width)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, 3 * config.moments)
         nn.init.normal_(self.start_in.weight, std=0.5)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.register_buffer("mean", torch.zeros(numbers))
-        self.register_buffer("deviation", torch.ones(numbers))
+        self.register_buffer("known_shapes", torch.zeros(config.subjects, width))
 
-    def forward(self, still: Tensor, azimuths: Tensor, times: Tensor, starts: Tensor) -> Tensor:
-        """Latents [B,C,T,h,w] of objects that begin as `still` [B,C,T,h,w] from the sides at `azimuths`
-        [B,T] in degrees, at `times` [B,T] in [0,1] of the actions of `starts` [B], by their numbers."""
-        config = self.config
-        began = still.transpose(1, 2).flatten(2)
-        angles = harmonics(azimuths, config.angles)
-        waves = harmonics(HALF_TURN * times, config.waves)
-        when = self.when_in(torch.cat([angles, waves], dim=-1))
-        scale, shift = self.start_in(starts)[:, None].chunk(2, dim=-1)
-        known = self.known(F.silu(when * (1 + scale) + shift))
-        frames = self.still_in((began - self.mean) / self.deviation)
+    def shape_of(self, shape: Surface) -> Tensor:
+        """[B,W] what is seen of the B shapes."""
+        seen = self.seen(self._told(shape.in_box(*shape.box())))
+        pooled: Tensor = self.shape(torch.cat([seen.amax(dim=1), seen.mean(dim=1)], dim=-1))
+        return pooled
+
+    def rigs_of(self, shape: Surface) -> Tensor:
+        """[B,R] logits of the rigs that the shapes may have."""
+        logits: Tensor = self.rig(F.silu(self.shape_of(shape)))
+        return logits
+
+    def unlike(self, shape: Surface) -> Tensor:
+        """[B,subjects] how unlike the shapes are to the known ones: 1 minus the cosine."""
+        seen = F.normalize(self.shape_of(shape), dim=-1)
+        return 1 - seen @ F.normalize(self.known_shapes, dim=-1).T
+
+    def forward(self, shape: Surface, points: Surface, starts: Tensor) -> Tensor:
+        """How far [B,T,P,3] the `points` have gone at each moment of the actions of `starts` [B], by their
+        numbers, in world units."""
+        box, seen, action = shape.box(), self.shape_of(shape), self.start_in(starts)
+        known = self.known(F.silu(seen + action)) + action
+        features = self.point_in(self._told(points.in_box(*box)))
         for block in self.blocks:
-            frames = block(frames, known)
-        moved = self.out(F.gelu(self.last(self.norm(frames))))
-        made = began + self.deviation * moved
-        shape = (config.channels, config.side, config.side)
-        return made.unflatten(-1, shape).transpose(1, 2)
+            features = block(features, known)
+        far = self.out(self.norm(features)).unflatten(-1, (self.config.moments, 3))
+        scaled: Tensor = far.transpose(1, 2) * box[1][:, None, None, None]
+        return scaled
 
-    def of_clip(self, still: Tensor, azimuths: Tensor, times: Tensor, start: int) -> Tensor:
-        """Latents [B,C,T,h,w] of one action of objects that begin as `still` [B,C,T,h,w], from cameras at
-        `azimuths` [T] and `times` [T]."""
-        seen = [one.to(still).expand(len(still), -1) for one in (azimuths, times)]
-        return self(still, *seen, torch.full((len(still),), start, device=still.device))
+    def _told(self, points: Surface) -> Tensor:
+        octaves = torch.arange(self.config.octaves, device=points.places.device)
+        waves = (points.places[..., None] * (math.pi * 2.0**octaves)).flatten(-2)
+        return torch.cat([points.places, points.normals, waves.sin(), waves.cos()], dim=-1)
 
 
 class _Block(nn.Module):
     """A residual layer whose inner features are scaled and shifted by what is known (FiLM, Perez et al.
     2018)."""
 
-    def __init__(self, width: int, known: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.film = nn.Linear(known, 2 * width)
+        self.film = nn.Linear(width, 2 * width)
         self.inner, self.out = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor, known: Tensor) -> Tensor:
-        scale, shift = self.film(F.silu(known)).chunk(2, dim=-1)
+        scale, shift = self.film(F.silu(known))[:, None].chunk(2, dim=-1)
         return x + self.out(F.gelu(self.inner(self.norm(x) * (1 + scale) + shift)))
 
 

@@ -50,13 +50,11 @@ class Start:
 @dataclass(frozen=True)
 class Begun:
     """What an object begins: the number of the `start`, of the one in whose `pose` it is shown, and its
-    `framing`, as of a `Start`; `unlike`: a factor on `sample.course`, above 1 where the object looks
-    otherwise than the one that was seen doing it."""
+    `framing`, as of a `Start`."""
 
     start: int
     pose: int
     framing: tuple[float, ...]
-    unlike: float = 1.0
 
 
 def start_of(words: Sequence[str], starts: Sequence[Start], rig: int) -> int | None:

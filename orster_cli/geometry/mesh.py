@@ -82,6 +82,13 @@ class SurfacePoints:
         places: np.ndarray = (vertices[self.corners] * self.shares[..., None]).sum(axis=1)
         return places
 
+    def normals(self, mesh: Mesh) -> np.ndarray:
+        """[P,3] unit normals there of a `mesh` with these triangles."""
+        blended = self.at(mesh.normals)
+        size = np.linalg.norm(blended, axis=1, keepdims=True)
+        found: np.ndarray = blended / np.maximum(size, 1e-6)
+        return found
+
 
 def points_on_surface(mesh: Mesh, count: int) -> SurfacePoints:
     """`count` points drawn evenly by area, the same ones for equal meshes."""

@@ -8,7 +8,7 @@ of an orbit at the given elevation. Where it has no size at the first time, its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,23 +41,44 @@ def normalize_clip(
     is t = 0. `elevation` in degrees; None omits the bound by the frame.
 
     InputError: the object has no extent at any time, or its vertices are not finite."""
+
+    def moments() -> Iterable[np.ndarray]:
+        return (_drawn_vertices(scene, clip, time) for time in times_s)
+
+    found = _placed(moments, elevation)
+    if found is None:
+        raise InputError(f"{scene.path}: the object has no extent at any time of clip {clip}")
+    return found
+
+
+def place_course(places: np.ndarray, elevation: float = 0.0) -> Normalization:
+    """The normalisation of an object whose points are at `places` [T,N,3] in the +Z-up world. ValueError: it
+    has no extent."""
+    found = _placed(lambda: places, elevation)
+    if found is None:
+        raise ValueError("place_course: no extent")
+    return found
+
+
+def _placed(
+    moments: Callable[[], Iterable[np.ndarray]], elevation: float | None
+) -> Normalization | None:
+    """Of the points [N,3] of all `moments`; None: they have no extent."""
     low = np.full(3, np.inf)
     high = np.full(3, -np.inf)
     first = np.zeros(3)
-    for k, time in enumerate(times_s):
-        vertices = _drawn_vertices(scene, clip, time)
+    for k, vertices in enumerate(moments()):
         low, high = np.minimum(low, vertices.min(axis=0)), np.maximum(high, vertices.max(axis=0))
         if k == 0:
             first = high - low
     whole = float((high - low).max())
     if not whole > 1e-12:
-        raise InputError(f"{scene.path}: the object has no extent at any time of clip {clip}")
+        return None
     centre = (low + high) / 2
     start = first.max() if has_size(first, whole) else whole
     bounds = {"unit": 1.0 / start, "clip box": MAX_CLIP_SIDE / whole}
     if elevation is not None:
-        rings = _rings(scene, clip, times_s, centre, low[2], high[2])
-        bounds["frame"] = _frame_bound(rings, elevation)
+        bounds["frame"] = _frame_bound(_rings(moments(), centre, low[2], high[2]), elevation)
     reason = min(bounds, key=lambda name: bounds[name])
     scale = float(bounds[reason])
     return Normalization(scale=scale, offset=-scale * centre, reason=reason)
@@ -78,7 +99,7 @@ def place_points(points: np.ndarray, elevation: float = 0.0) -> Normalization:
     low, high = points.min(axis=0), points.max(axis=0)
     centre = (low + high) / 2
     side = max(float((high - low).max()), 1e-12)
-    rings = _enclosing([points], centre, low[2], high[2])
+    rings = _rings([points], centre, low[2], high[2])
     bounds = {"unit": 1.0 / side, "frame": _frame_bound(rings, elevation)}
     reason = min(bounds, key=lambda name: bounds[name])
     return Normalization(scale=bounds[reason], offset=-bounds[reason] * centre, reason=reason)
@@ -106,19 +127,6 @@ def _drawn_vertices(scene: Scene, clip: int | None, time: float) -> np.ndarray:
 
 
 def _rings(
-    scene: Scene,
-    clip: int | None,
-    times_s: np.ndarray,
-    centre: np.ndarray,
-    bottom: float,
-    top: float,
-) -> np.ndarray:
-    """[2 R,2] rings that enclose all vertices at all times."""
-    moments = (_drawn_vertices(scene, clip, time) for time in times_s)
-    return _enclosing(moments, centre, bottom, top)
-
-
-def _enclosing(
     moments: Iterable[np.ndarray], centre: np.ndarray, bottom: float, top: float
 ) -> np.ndarray:
     """[2 R,2] rings (distance from the vertical axis, height) that enclose the points [N,3] of all moments:

@@ -22,13 +22,15 @@ from orster_cli.inputs.prompts import check_prompt
 from orster_cli.inputs.starts import OpenedStart, open_start, warn_of_own_cameras
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
-    from orster_cli.core.types import Cameras, OrbitClip
+    from orster_cli.core.types import Cameras
     from orster_cli.diffusion.starts import Begun
+    from orster_cli.sampling.moving import Moving
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
+    from orster_cli.sampling.shown import Shown
 
 NO_TEXT = (
     'no text is given: what the object does is left to the model (--text "walking" asks for it)'
@@ -145,47 +147,49 @@ class SamplingPlan:
         from orster_cli.sampling.objects import open_object
         from orster_cli.sampling.rest_orbits import regressed_object
         from orster_cli.sampling.sample_clips import SampleRequest
+        from orster_cli.sampling.shown import Shown
 
+        side = max(FIT_PIXELS, cameras.width)
         if isinstance(self.static_object, Path):
-            render = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
-            side = max(FIT_PIXELS, cameras.width)
-            begun = self._known_action(sampler, cameras, render)
-            return self._shown(sampler, cameras, render, side, begun=begun)
+            given = open_object(self.static_object, up=sampler.cfg.up, reporter=sampler.reporter)
+            moving = self._moving(sampler, given)
+            return self._shown(sampler, cameras, given, side, moving=moving)
         if self.static_object is not None:
             orbit = self.static_object.clip
-            course = self._known_action(sampler, orbit.cameras, lambda _: orbit)
+            moving = self._moving(sampler, Shown.of_orbit(orbit, self.object_name or "the object"))
+            course = None if moving is None else moving.along(orbit.cameras)
             return SampleRequest(text=self.text, object_orbit=orbit, course=course)
         if self._regresses(sampler):
             phrase, begun = self._subject(sampler, seed)
             pose = None if begun is None else begun.pose
-            render = regressed_object(sampler.bundle, cameras, phrase, pose)
-            if begun is None:  # nobody of its rig does that
-                begun = self._known_action(sampler, cameras, render)
-            return self._shown(sampler, cameras, render, cameras.width, begun=begun)
+            made = regressed_object(sampler.bundle, cameras, phrase, pose)
+            moving = self._moving(sampler, made, begun and begun.start)
+            place = begun and begun.framing
+            return self._shown(sampler, cameras, made, cameras.width, moving=moving, place=place)
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift
         if image is None or net is None or not self._makes(sampler):
             return SampleRequest(text=self.text, image=image)
         assert self.image is not None
-        made = lift(net, image, cameras, where=self.image.name)
-        side = max(FIT_PIXELS, cameras.width)
-        sees = None if made.seen is None else made.seen.cameras(cameras)
-        begun = self._known_action(sampler, cameras, made.orbit)
-        request = self._shown(sampler, cameras, made.orbit, side, sees, begun)
-        return replace(request, picture=image, glb=made.glb)
+        lifted = lift(net, image, cameras, where=self.image.name)
+        sees = None if lifted.seen is None else lifted.seen.cameras(cameras)
+        moving = self._moving(sampler, lifted.shown)
+        request = self._shown(sampler, cameras, lifted.shown, side, sees, moving)
+        return replace(request, picture=image, glb=lifted.glb)
 
     def _shown(
         self,
         sampler: Sampler,
         cameras: Cameras,
-        render: Callable[[Cameras], OrbitClip],
+        shown: Shown,
         side: int,
         sees: Cameras | None = None,
-        begun: Begun | None = None,
+        moving: Moving | None = None,
+        place: tuple[float, ...] | None = None,
     ) -> SampleRequest:
-        """The request of what `render` shows, in the model's pixels and in `side` pixels, which does what
-        is `begun`. Where no cameras `sees` are given, the object stands where that has it, or the text's
-        words (`Sampler.framing_of`)."""
+        """The request of what is `shown`, in the model's pixels and in `side` pixels, which goes on as it is
+        `moving`. Where no cameras `sees` are given, the object stands at the `place` that is known, or where
+        that has room, or the text's words (`Sampler.framing_of`)."""
         import torch
 
         from orster_cli.sampling.objects import framed
@@ -194,19 +198,19 @@ class SamplingPlan:
         if sees is None:
             sees = cameras
             if self.start is None or self.start.clip is None:
-                sees = framed(
-                    render, cameras, sampler.framing_of(self.text, begun and begun.framing)
-                )
+                if place is None and moving is not None:
+                    place = moving.framing(sampler.bundle.facts.elevation)
+                sees = framed(shown, cameras, sampler.framing_of(self.text, place))
             if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
                 sampler.reporter.note(
                     "the object is shown with room for what the text's words do (sample.framing)"
                 )
         return SampleRequest(
             text=self.text,
-            object_orbit=render(sees),
-            object_views=render(sees.resized(side, side)),
+            object_orbit=shown(sees),
+            object_views=shown(sees.resized(side, side)),
             sees=None if sees is cameras else sees,
-            course=begun if self._follows(sampler) else None,
+            course=None if moving is None else moving.along(sees),
         )
 
     def _regresses(self, sampler: Sampler) -> bool:
@@ -214,21 +218,25 @@ class SamplingPlan:
         made_of_text = self.image is None and self.static_object is None and self.text is not None
         return made_of_text and sampler.bundle.rest is not None and self._makes(sampler)
 
-    def _known_action(
-        self, sampler: Sampler, cameras: Cameras, render: Callable[[Cameras], OrbitClip]
-    ) -> Begun | None:
-        """What the model knows that the given object is to do which `render` shows."""
+    def _moving(self, sampler: Sampler, shown: Shown, start: int | None = None) -> Moving | None:
+        """The object that is `shown` on its way through the action of the number `start`, or one that the
+        model knows and the text says; None: sampling begins otherwise."""
         from orster_cli.sampling.known_actions import known_action
+        from orster_cli.sampling.moving import moving
 
         if self.text is None or not self._follows(sampler):
             return None
-        found = known_action(sampler.bundle, self.text, render(cameras))
-        if found is None:
-            return None
+        assert sampler.bundle.course is not None
         assert sampler.bundle.rest is not None
-        doing = sampler.bundle.rest.config.starts[found.begun.start].phrases[0]
-        sampler.reporter.info(f"it begins to move as {found.like} {doing} (sample.course)")
-        return found.begun
+        mesh = shown.mesh()
+        if start is None:
+            found = known_action(sampler.bundle, self.text, mesh)
+            if found is None:
+                return None
+            start = found.start
+            doing = sampler.bundle.rest.config.starts[start].phrases[0]
+            sampler.reporter.info(f"it begins to move as {found.like} {doing} (sample.course)")
+        return moving(sampler.bundle.course, mesh, start)
 
     def _follows(self, sampler: Sampler) -> bool:
         """Whether sampling begins with how a known action goes, if it is one."""

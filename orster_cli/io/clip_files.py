@@ -1,4 +1,5 @@
-"""A clip on disk: `frames/0000.png` ..., `cameras.json`, `preview.mp4`.
+"""A clip on disk: `frames/0000.png` ..., `cameras.json`, `preview.mp4`, and `course.safetensors` where it is
+known how its object was meant to go.
 
 T frames. PNG files hold straight RGBA, or RGB for clips without alpha. `cameras.json` holds each
 frame's pose, in numbers that survive a round trip, and the conventions.
@@ -19,7 +20,7 @@ from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.limits import CLIP_MAX_BYTES, CLIP_MAX_FRAMES
 from orster_cli.core.names import did_you_mean, printable, safe_relative_path
 from orster_cli.core.strict_json import read_json
-from orster_cli.core.types import Cameras, OrbitClip
+from orster_cli.core.types import Cameras, Course, OrbitClip
 from orster_cli.io.camera_values import parse_frames, parse_side
 from orster_cli.io.images import on_white, read_image, write_png
 from orster_cli.io.tensors import read_tensors, write_tensors
@@ -28,6 +29,8 @@ from orster_cli.io.video import write_video
 CAMERAS = "cameras.json"
 PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of sampled clips
 PRIOR_NAMES = ("spatial", "temporal")
+COURSE = "course.safetensors"  # a `Course`
+MOST_POINTS, MOST_MOMENTS = 1 << 16, 1 << 10  # of a course
 CONDITION = "condition.png"  # image condition (the first view), stored with a clip or an asset
 STATIC = (
     "static"  # folder of the object's static orbit, a clip of its own, where one came with a clip
@@ -80,6 +83,9 @@ def write_clip(
     shown = (on_white(_image(clip, i % len(clip))) for i in range(loops * len(clip)))
     enlarged = (f.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for f in shown)
     write_video(folder / "preview.mp4", enlarged, fps=fps)
+    if clip.course is not None:
+        tensors = {name: getattr(clip.course, name).float() for name in ("rest", "places")}
+        write_tensors(folder / COURSE, tensors)
 
 
 def _image(clip: OrbitClip, index: int) -> Tensor:
@@ -107,6 +113,27 @@ def read_priors(folder: Path) -> dict[str, Tensor]:
                 f"{printable(name)[:80]} {list(tokens.shape)}"
             )
     return tensors
+
+
+def _read_course(folder: Path) -> Course | None:
+    """Of the clip in `folder`. InputError: other tensors."""
+    path = folder / COURSE
+    if not path.is_file():
+        return None
+    tensors = read_tensors(path)
+    rest, places = tensors.get("rest"), tensors.get("places")
+    wrong = InputError(
+        f"{path}: expected rest [P,3] and places [M,P,3] in float32, of up to {MOST_POINTS:,} points and "
+        f"2 to {MOST_MOMENTS:,} moments"
+    )
+    if rest is None or places is None or len(tensors) != 2:
+        raise wrong
+    if not (rest.ndim == 2 and places.ndim == 3 and places.shape[1:] == rest.shape):
+        raise wrong
+    few = 0 < len(rest) <= MOST_POINTS and 2 <= len(places) <= MOST_MOMENTS and rest.shape[1] == 3
+    if not few or {rest.dtype, places.dtype} != {torch.float32}:
+        raise wrong
+    return Course(rest=rest, places=places)
 
 
 def read_clip(folder: Path) -> OrbitClip:
@@ -145,6 +172,7 @@ def read_clip(folder: Path) -> OrbitClip:
         cameras=cameras,
         times=times,
         prompt=prompt,
+        course=_read_course(folder),
     )
 
 

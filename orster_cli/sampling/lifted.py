@@ -31,6 +31,7 @@ from orster_cli.gltf.still import still_glb
 from orster_cli.io.images import to_bytes
 from orster_cli.io.matting import Matte, matte
 from orster_cli.mesh_render.render import render_mesh
+from orster_cli.sampling.shown import Shown
 
 SUPERSAMPLE = 4
 CUT_OUT = (
@@ -58,6 +59,11 @@ class Lifted:
     mesh: Mesh
     glb: bytes
     seen: Similarity | None
+
+    @property
+    def shown(self) -> Shown:
+        """The object, from any side."""
+        return Shown(self.orbit, lambda: self.mesh)
 
     def orbit(self, cameras: Cameras) -> OrbitClip:
         """What `cameras` see of it."""

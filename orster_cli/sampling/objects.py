@@ -21,17 +21,15 @@ from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.load import load_gltf
 from orster_cli.gltf.normalization import has_size_at_start
 from orster_cli.gltf.scene import Scene
+from orster_cli.sampling.shown import Shown
 from orster_cli.splatting.render_asset import render_frame
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
 CUT_SIDE = 64  # pixels at which it is looked at whether an object is cut off
 
 
-def open_object(
-    path: Path, *, up: str = "z", reporter: Reporter | None = None
-) -> Callable[[Cameras], OrbitClip]:
-    """What renders the object in `path` by cameras, as often as is wanted; the file is read and posed once:
-    a .glb or .gltf (at the start of its first animation, if any), or Gaussians in a .ply, of which the axis
+def open_object(path: Path, *, up: str = "z", reporter: Reporter | None = None) -> Shown:
+    """What shows the object in `path`, as often as is wanted; the file is read and posed once: a .glb or .gltf (at the start of its first animation, if any), or Gaussians in a .ply, of which the axis
     `up` points up. `reporter` is warned of what is not read or was changed. InputError: another or a
     damaged file."""
     suffix, reporter = path.suffix.lower(), reporter or Silent()
@@ -41,12 +39,14 @@ def open_object(
             hint="or give a clip: an artifact, or dataset#key",
         )
     if suffix in SPLATS:
-        return partial(_splat_orbit, read_placed(path, up, reporter))
+        splats = partial(_splat_orbit, read_placed(path, up, reporter))
+        return Shown.of_pictures(splats, printable(path.name))
     scene = load_gltf(path)
     for warning in scene.warnings:
         reporter.warn(f"{printable(path.name)}: {warning}")
     cfg = PrepareConfig()  # only its elevation and supersampling count
-    return partial(_mesh_orbit, _at_start(scene, cfg, reporter), cfg)
+    posed = _at_start(scene, cfg, reporter)
+    return Shown(partial(_mesh_orbit, posed, cfg), partial(posed.mesh, 0.0))
 
 
 def framed(

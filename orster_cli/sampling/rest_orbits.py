@@ -4,8 +4,6 @@ be. T frames, H W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,37 +13,56 @@ from orster_cli.core.errors import ConfigError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.geometry.orbit import orbit_cameras, orbit_of
+from orster_cli.sampling.shown import Shown
 
 LEVEL = 0.5  # degrees of elevation that make no difference
 
 
-@torch.no_grad()
 def regressed_object(
     bundle: WholeBundle, cameras: Cameras, text: str, pose: int | None = None
-) -> Callable[[Cameras], OrbitClip]:
+) -> Shown:
     """What shows the object that `bundle.rest` makes of a `text`, in the `pose` of the start of that
-    number (None: quiet), by cameras that look the same ways as `cameras`. ConfigError: these look from an
-    elevation that it was not trained on."""
-    assert bundle.rest is not None
-    facts = bundle.facts
+    number (None: quiet), by level cameras. ConfigError: `cameras` look from an elevation that it was not
+    trained on."""
     elevation, _, _ = orbit_of(cameras)
-    if abs(elevation - facts.elevation) > LEVEL:
+    if abs(elevation - bundle.facts.elevation) > LEVEL:
         raise ConfigError(
-            f"sample.elevation {elevation:.0f}: the object at rest is made for {facts.elevation:.0f} only",
+            f"sample.elevation {elevation:.0f}: the object at rest is made for "
+            f"{bundle.facts.elevation:.0f} only",
             hint="leave the elevation out, or give an object (--object), which has all sides",
         )
-    side, device = facts.resolution, next(bundle.rest.parameters()).device
-    trained = orbit_cameras(
-        cameras.azimuths, elevation=facts.elevation, radius=facts.radius, fov_deg=facts.fov,
-        width=side, height=side,
-    )  # fmt: skip
-    azimuths = cameras.azimuths.float()[None].to(device)
-    number = torch.tensor([-1 if pose is None else pose], device=device)
-    made = bundle.rest(azimuths, bundle.encoder.text([text]), number)[0].transpose(0, 1)
-    frames = bundle.vae.decode(made).float().clamp(0, 1).cpu()
-    return partial(
-        seen_from, OrbitClip(frames=frames, cameras=trained, times=torch.zeros(len(cameras)))
-    )
+    made = _Regressed(bundle, text, pose)
+    return Shown.of_pictures(made.orbit, text)
+
+
+class _Regressed:
+    """The pictures of a text's object, those of the azimuths that were last asked for kept."""
+
+    def __init__(self, bundle: WholeBundle, text: str, pose: int | None) -> None:
+        self.bundle, self.pose, self.text = bundle, -1 if pose is None else pose, text
+        self.kept: OrbitClip | None = None
+
+    def orbit(self, cameras: Cameras) -> OrbitClip:
+        """As `cameras` would see them."""
+        azimuths = cameras.azimuths
+        if self.kept is None or not torch.equal(self.kept.cameras.azimuths, azimuths):
+            self.kept = self._made(azimuths)
+        return seen_from(self.kept, cameras)
+
+    @torch.no_grad()
+    def _made(self, azimuths: Tensor) -> OrbitClip:
+        facts, rest = self.bundle.facts, self.bundle.rest
+        assert rest is not None
+        device, side = next(rest.parameters()).device, facts.resolution
+        trained = orbit_cameras(
+            azimuths, elevation=facts.elevation, radius=facts.radius, fov_deg=facts.fov,
+            width=side, height=side,
+        )  # fmt: skip
+        number = torch.tensor([self.pose], device=device)
+        text = self.bundle.encoder.text([self.text])
+        latents = rest(azimuths.float()[None].to(device), text, number)[0].transpose(0, 1)
+        frames = self.bundle.vae.decode(latents).float().clamp(0, 1).cpu()
+        return OrbitClip(frames=frames, cameras=trained, times=torch.zeros(len(frames)))
 
 
 def seen_from(orbit: OrbitClip, cameras: Cameras) -> OrbitClip:

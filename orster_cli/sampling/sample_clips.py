@@ -21,7 +21,6 @@ from orster_cli.diffusion.bundle import Facts, WholeBundle
 from orster_cli.diffusion.conditions import Conditions, with_image, with_object
 from orster_cli.diffusion.motion_words import framing_by
 from orster_cli.diffusion.parametrization import Parametrization, rest_of
-from orster_cli.diffusion.starts import Begun
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.io.images import square
@@ -42,8 +41,8 @@ class SampleRequest:
     of the sampling steps (SDEdit, Meng et al. 2022). `through_rest`: the object at rest may be sampled
     first (False: it would be another one than that of `start`). `sees`: the cameras that took these
     pictures and will be those of the clip, where they are others than the model is told. `picture`
-    [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`. `course`: what
-    the object begins to do, of which the model's `rest` knows the start."""
+    [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`. `course`: the
+    object on its way through an action that the model knows, from the cameras that it is seen by."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -55,7 +54,7 @@ class SampleRequest:
     sees: Cameras | None = None
     picture: Tensor | None = None
     glb: bytes | None = None
-    course: Begun | None = None
+    course: OrbitClip | None = None
 
     def check(self) -> None:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""
@@ -173,7 +172,7 @@ class Sampler:
         bundle = self.bundle
         bundle.vae.check_size(cameras.height, cameras.width, "model")
         given, rest = self.conditions_for(request, seeds, cameras)
-        start, strength = self.begins_with(request, rest, cameras, len(seeds))
+        start, strength = self.begins_with(request, cameras, len(seeds))
         z, noise = self.denoised(given, seeds, cameras, start=start, strength=strength)
         with self._precision():
             priors = pooled_priors(bundle.std4d, self.form, z, given.cond, noise)
@@ -182,6 +181,8 @@ class Sampler:
         seen = cameras if request.sees is None else request.sees
         for i, (seed, prior) in enumerate(zip(seeds, priors, strict=True)):
             clip = self._decoded(z[i], seen, clip_times(len(cameras)).float(), request.text)
+            if request.course is not None and self.cfg.course < 1:
+                clip = replace(clip, course=request.course.course)
             static = request.object_views or request.object_orbit
             if rest is not None and self.goes_through_rest(request):
                 static = self._decoded(rest[i], cameras, torch.zeros(len(cameras)), request.text)
@@ -291,20 +292,15 @@ class Sampler:
 
     @torch.no_grad()
     def begins_with(
-        self, request: SampleRequest, rest: Tensor | None, cameras: Cameras, count: int
+        self, request: SampleRequest, cameras: Cameras, count: int
     ) -> tuple[Tensor | None, float]:
         """Latents [B,C,T,h,w] that `count` clips begin from, and the strength of the noise in them: of the
-        request's `start`, or how its action goes from the object at `rest`. None: noise alone."""
-        course, known = self.bundle.course, request.course
+        request's `start`, or of its `course`. None: noise alone."""
         if request.start is not None:
             return self._encoded(request.start, cameras, "start", count), request.strength
-        share = 1.0 if known is None else min(self.cfg.course * known.unlike, 1.0)
-        if known is None or rest is None or course is None or share == 1:
+        if request.course is None or self.cfg.course == 1:
             return None, 1.0
-        self._bring(course)
-        made = course.of_clip(rest, cameras.azimuths, clip_times(len(cameras)), known.start)
-        self._send_back(course)
-        return made, share
+        return self._encoded(request.course, cameras, "course", count), self.cfg.course
 
     def motion_of(self, text: str | None) -> float:
         """The strength of motion that is asked for: as set, or `motion_factor` times what clips with the

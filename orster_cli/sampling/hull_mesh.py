@@ -1,0 +1,1 @@
+def hull_mesh(orbit, *, where): raise NotImplementedError

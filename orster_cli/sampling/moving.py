@@ -1,0 +1,110 @@
+"""An object on its way through an action that a model knows: its surface, moved as the model's `course`
+says. T moments, U places of its vertices, P points.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from orster_cli.core.types import Cameras, Course, OrbitClip
+from orster_cli.diffusion.course_regressor import CourseRegressor, Surface
+from orster_cli.geometry.mesh import Mesh, SurfacePoints, points_on_surface
+from orster_cli.geometry.moved_mesh import Welded
+from orster_cli.geometry.orbit import clip_times
+from orster_cli.gltf.normalization import place_course
+from orster_cli.mesh_render.render import render_mesh
+
+SHAPE = 1024  # points that a shape is told by
+MOST = 20_000  # places that are moved by the network; of more, the others go along with them
+NEAREST = 4
+SUPERSAMPLE = 4
+KEPT = 2048  # points of a surface whose course a clip keeps
+
+
+@dataclass(frozen=True, eq=False)
+class Moving:
+    """A mesh, `welded`, and how its places go (U points)."""
+
+    welded: Welded
+    course: Course
+
+    def at(self, time: float) -> Mesh:
+        """At `time` in [0,1]."""
+        return self.welded.moved(self.course.at(time).numpy())
+
+    def along(self, cameras: Cameras) -> OrbitClip:
+        """What the T `cameras` of a clip see of it, each at its moment, and how its points go."""
+        times = clip_times(len(cameras))
+        seen = [
+            render_mesh(self.at(time), cameras[[k]], supersample=SUPERSAMPLE)
+            for k, time in enumerate(times.tolist())
+        ]
+        rgb, alpha = (torch.cat([getattr(one, name) for one in seen]) for name in ("rgb", "alpha"))
+        return OrbitClip(
+            frames=rgb, alpha=alpha, cameras=cameras, times=times.float(), course=self._kept()
+        )
+
+    def framing(self, elevation: float) -> tuple[float, ...]:
+        """Where the cameras of its clip are, as four numbers (`starts.Start`)."""
+        placed = place_course(self.course.places.numpy(), elevation)
+        return (-math.log(placed.scale), *(-placed.offset / placed.scale).tolist())
+
+    def _kept(self) -> Course:
+        """Of points that are evenly spread over the surface."""
+        points = points_on_surface(self.welded.mesh, KEPT)
+        corners = SurfacePoints(self.welded.numbers[points.corners], points.shares)
+        rest, *places = (
+            corners.at(one.numpy()) for one in (self.course.rest, *self.course.places)
+        )
+        return Course(
+            rest=torch.from_numpy(rest).float(), places=torch.from_numpy(np.stack(places)).float()
+        )
+
+
+def surface_of(mesh: Mesh) -> Surface:
+    """[1,P,3] points of a `mesh` with normals."""
+    points = points_on_surface(mesh, SHAPE)
+    return Surface(_batch(points.at(mesh.vertices)), _batch(points.normals(mesh)))
+
+
+def on_device(surface: Surface, course: CourseRegressor) -> Surface:
+    """The `surface` where the network is."""
+    device = next(course.parameters()).device
+    return Surface(surface.places.to(device), surface.normals.to(device))
+
+
+@torch.no_grad()
+def moving(course: CourseRegressor, mesh: Mesh, start: int) -> Moving:
+    """A `mesh` as the action of the number `start` moves it."""
+    device = next(course.parameters()).device
+    welded = Welded(mesh)
+    places, normals = welded.places, welded.normals
+    some = np.arange(len(places))
+    if len(places) > MOST:
+        some = np.random.default_rng(0).choice(len(places), MOST, replace=False)
+    points = on_device(Surface(_batch(places[some]), _batch(normals[some])), course)
+    shape = on_device(surface_of(mesh), course)
+    far = course(shape, points, torch.tensor([start], device=device))[0].cpu().double().numpy()
+    if len(some) < len(places):
+        far = _spread(places[some], far, places)
+    rest = torch.from_numpy(places)
+    return Moving(welded, Course(rest=rest, places=rest + torch.from_numpy(far)))
+
+
+def _spread(own: np.ndarray, far: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """[T,U,3] how far `places` [U,3] go beside those at `own` [P,3], which go `far` [T,P,3]."""
+    apart, near = cKDTree(own).query(places, k=NEAREST)
+    share = 1 / np.maximum(apart, 1e-6)
+    share /= share.sum(axis=1, keepdims=True)
+    found: np.ndarray = (far[:, near] * share[..., None]).sum(axis=2)
+    return found
+
+
+def _batch(points: np.ndarray) -> Tensor:
+    return torch.from_numpy(points).float()[None]
