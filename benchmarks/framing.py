@@ -21,6 +21,7 @@ import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset
 from orster_cli.core.compositing import WHITE
 from orster_cli.core.frames import evenly_spaced
+from orster_cli.core.reporting import Silent
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.reader import Dataset
@@ -46,9 +48,10 @@ from orster_cli.dataset.views import normalize_pose, render_view
 from orster_cli.geometry.orbit import RADIUS, clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import MINI_OBJECT, SHIPPED_OBJECT, sampling_of
-from orster_cli.sampling.known_actions import known_action
+from orster_cli.sampling.known_actions import moving_as_said
 from orster_cli.sampling.objects import framed
 from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
+from orster_cli.sampling.shown import Shown
 from orster_cli.splatting.render_asset import render_clip
 from tools.clip_lists import file_of
 
@@ -67,6 +70,7 @@ def measure(dataset: Path, glb: list[Path], key: str, folder: Path) -> None:
     def render(cameras: Cameras) -> OrbitClip:
         return render_view(posed, cameras, torch.zeros(len(cameras)), cfg, None)
 
+    given = Shown(render, partial(posed.mesh, 0.0))
     frames, white = 16, torch.full((3,), WHITE)
     away = orbit_cameras(orbit_azimuths(frames), radius=FAR * RADIUS, width=SIDE, height=SIDE)
     times = clip_times(frames).float()
@@ -77,16 +81,17 @@ def measure(dataset: Path, glb: list[Path], key: str, folder: Path) -> None:
         own = replace(settings.sample, course=1.0) if kind == "noise" else settings.sample
         sampler = sampler_of(SHIPPED_OBJECT, own)
         usual = cameras_for(sampler.bundle.facts, sampler.cfg)
-        action = known_action(sampler.bundle, info["caption"], render(usual))
-        begun = None if action is None or kind == "noise" else action.begun
-        place = sampler.framing_of(info["caption"], None if begun is None else begun.framing)
-        sees = framed(render, usual, place)
+        goes = None
+        if kind == "known":
+            goes = moving_as_said(sampler.bundle, info["caption"], given, Silent())
+        framing = None if goes is None else goes.framing(sampler.bundle.facts.elevation)
+        sees = framed(render, usual, sampler.framing_of(info["caption"], framing))
         request = SampleRequest(
             text=info["caption"],
             object_orbit=render(sees),
             object_views=render(sees.resized(FINE, FINE)),
             sees=sees,
-            course=begun,
+            course=None if goes is None else goes.along(sees),
         )
         made = next(sampler.sample(request, [derive_seed(0, key)]))
         (folder / kind).mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,6 @@ import argparse
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -132,10 +131,7 @@ def measure(glb: list[Path], path: Path, row: Row, seeds: int, folder: Path) -> 
     other = rendered(glb, nearest(sampler, path, row), sampler)
     drawn = [derive_seed(seed, name_of(row)) for seed in range(seeds)]
     clips = [one.clip.over() for one in sampler.sample(request, drawn)]
-    known = Sampler(
-        sampler.bundle, replace(sampler.cfg, course=0.0), device=sampler.device, reporter=Silent()
-    )
-    course = made if request.course is None else next(known.sample(request, drawn)).clip.over()
+    course = made if request.course is None else request.course.over()
     found = {
         "text": [decibels(clip, true) for clip in clips],
         "course": [decibels(course, true)] * seeds,

@@ -32,6 +32,7 @@ from benchmarks.sampled import as_shown, conditional_mean, sampler_of
 from benchmarks.timing import table, write_results
 from orster_cli.config.load import resolve
 from orster_cli.core.frames import evenly_spaced
+from orster_cli.core.reporting import Silent
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.curation import motion_magnitude
@@ -41,9 +42,10 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.inputs.models import sampling_of
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import CEILING, psnr
-from orster_cli.sampling.known_actions import known_action
+from orster_cli.sampling.known_actions import moving_as_said
 from orster_cli.sampling.lifted import lift
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
+from orster_cli.sampling.shown import Shown
 from orster_cli.training.held_out import clips_in_common, object_name, without
 
 BY = {
@@ -125,18 +127,21 @@ def request_of(
     first view."""
     text = None if by == "object-only" else data.info(key).get("caption") or data.clip(key).prompt
     if by.startswith("object"):
-        return moving_as_known(bundle, text, data.clip(key, "static"))
+        orbit = data.clip(key, "static")
+        return request_to_move(bundle, text, orbit, Shown.of_orbit(orbit, key))
     if by != "image" or bundle.lift is None:
         return SampleRequest(text=text, image=true.frames[0] if by == "image" else None)
     made = lift(bundle.lift, true.frames[0], true.cameras, where=key)
     sees = true.cameras if made.seen is None else made.seen.cameras(true.cameras)
-    return moving_as_known(bundle, text, made.orbit(sees))
+    return request_to_move(bundle, text, made.orbit(sees), made.shown)
 
 
-def moving_as_known(bundle: WholeBundle, text: str | None, orbit: OrbitClip) -> SampleRequest:
+def request_to_move(
+    bundle: WholeBundle, text: str | None, orbit: OrbitClip, shown: Shown
+) -> SampleRequest:
     """The request of a given object, as `orster sample-video` makes it."""
-    action = known_action(bundle, text, orbit)
-    course = None if action is None else action.begun
+    goes = None if text is None else moving_as_said(bundle, text, shown, Silent())
+    course = None if goes is None else goes.along(orbit.cameras)
     return SampleRequest(text=text, object_orbit=orbit, course=course)
 
 
@@ -147,7 +152,7 @@ def from_the_model(
     of all frames) and their mean; and frames [T,3,H,W] of the conditional mean and of the first sample."""
     bundle = sampler.bundle
     given, rest = sampler.conditions_for(request, seeds, true.cameras)
-    start, strength = sampler.begins_with(request, rest, true.cameras, len(seeds))
+    start, strength = sampler.begins_with(request, true.cameras, len(seeds))
     z, noise = sampler.denoised(given, seeds, true.cameras, start=start, strength=strength)
     samples = z.cpu()
     mean = conditional_mean(bundle, noise[:1], given.cond[:1])[0].cpu()

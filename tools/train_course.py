@@ -32,18 +32,28 @@ from tools.regression import train
 from tools.rest_data import Labels, chosen, labels_of
 
 LOG, TRACKS = "train-course.jsonl", "tracks"
-BATCH, PAIRS, SHAPE = 24, 128, 384  # clips of a step; pairs of neighbours, and points of the shape, of each
+BATCH, PAIRS, SHAPE = (
+    24,
+    128,
+    384,
+)  # clips of a step; pairs of neighbours, and points of the shape, of each
 NEAR = 4  # neighbours of a point
-OWN, BIND = 0.5, 0.25  # shares of objects that stand where the action begins, and in their bind pose
-STRETCH, ROUGH = 0.15, 0.005  # deviation of the logarithm of a stretch; of noise, in shares of the object
+OWN, BIND = (
+    0.5,
+    0.25,
+)  # shares of objects that stand where the action begins, and in their bind pose
+STRETCH, ROUGH = (
+    0.15,
+    0.005,
+)  # deviation of the logarithm of a stretch; of noise, in shares of the object
 STILL = 0.03  # root mean square of a motion below which errors count less
 APART, RIGS = 3.0, 0.05  # weights of what neighbours differ in, and of the rig
 
 
 class CourseTraining:
     """Steps of squared error of places, in shares of how far the points of the clip go, and of the
-    differences between neighbours; the cross entropy of the rig beside it. An object stands where the action
-    begins, or where another of its actions does, or in its bind pose, and is stretched."""
+    differences between neighbours; the cross entropy of the rig beside it. An object stands where the
+    action begins, or where another of its actions does, or in its bind pose, and is stretched."""
 
     def __init__(
         self, course: CourseRegressor, tracks: Sequence[Tracks], labels: Labels, seed: int
@@ -88,8 +98,8 @@ class CourseTraining:
 
     @torch.no_grad()
     def shapes(self) -> Tensor:
-        """[subjects,W] of unit length, what the network sees of each object: on average over where its clips
-        begin."""
+        """[subjects,W] of unit length, what the network sees of each object: on average over where its
+        clips begin."""
         found = []
         for places, normals in zip(self.places, self.normals, strict=True):
             shape = Surface(places[:1].float(), normals[None].float())
@@ -127,7 +137,9 @@ class CourseTraining:
         scale = torch.exp(stretch * torch.randn(len(clips), 1, 3, generator=self.draw))
         rough = ROUGH if stretch else 0.0
         shape, points = (
-            Surface(self._rough(places[here, some] * scale, rough), _turned(normals[here, some], scale))
+            Surface(
+                self._rough(places[here, some] * scale, rough), _turned(normals[here, some], scale)
+            )
             for some in (seen, moved)
         )
         true = true * scale[:, None]

@@ -266,8 +266,7 @@ def _several(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
         by_seed = {seed: (one, draft) for seed, one, draft in waiting}
         for alike in sampling.plan.alike(sampler, list(by_seed)):
             condition = sampling.plan.condition(sampler, alike[0])
-            known = condition.course
-            if known and len(alike) > 1 and sampler.cfg.course * known.unlike < ALIKE:
+            if condition.course and len(alike) > 1 and sampler.cfg.course < ALIKE:
                 stage.out.note(
                     "clips that begin with the course of one known action are much alike: "
                     "sample.course=1 samples each from noise alone"

@@ -2,10 +2,9 @@
 each moment of it, from the object's shape before.
 
 Objects of one rig share their animations, and look unlike. The shape is what the network is shown, as
-points with normals (PointNet, Qi et al. 2017); the action is one of the `starts` of the model's regressor of
-objects at rest. It gives the mean of what its training showed for these. The object need not stand as the
-action begins: the pose is part of what the shape says. B objects, S points of a shape, P points that are
-moved, T moments, W width.
+points with normals (PointNet, Qi et al. 2017); the action is one of the `starts` of the model's regressor
+of objects at rest. It gives the mean of what its training showed for these. The object need not stand as
+the action begins: its pose is part of its shape. B objects, P points that are moved, T moments, W width.
 """
 
 from __future__ import annotations
@@ -65,8 +64,8 @@ class Surface:
 
 
 class CourseRegressor(nn.Module):
-    """Places are told in the box around the shape, so that neither size nor position matters. `known_shapes`
-    [subjects,W]: what is seen of those that it was trained on, of unit length."""
+    """Places are told in the box around the shape, so that neither size nor position matters.
+    `known_shapes` [subjects,W]: what is seen of those that it was trained on, of unit length."""
 
     known_shapes: Tensor
 

@@ -49,11 +49,15 @@ class Welded:
 
     def moved(self, places: np.ndarray) -> Mesh:
         """The mesh with its places at `places` [U,3], its normals turned as the surface around them is."""
-        first, place = self._found
+        place = self.numbers
         vertices = places[place]
-        before, after = self._facing(self.places), self._facing(places)
+        before, after = self._at_rest, self._facing(places)
         normals = _turned(self.mesh.normals, before[place], after[place])
         return replace(self.mesh, vertices=vertices, normals=normals)
+
+    @cached_property
+    def _at_rest(self) -> np.ndarray:
+        return self._facing(self.places)
 
     def _facing(self, places: np.ndarray) -> np.ndarray:
         """[U,3] unit normals of the triangles around each place, by their area; 0 where there is none."""

@@ -52,8 +52,8 @@ def normalize_clip(
 
 
 def place_course(places: np.ndarray, elevation: float = 0.0) -> Normalization:
-    """The normalisation of an object whose points are at `places` [T,N,3] in the +Z-up world. ValueError: it
-    has no extent."""
+    """The normalisation of an object whose points are at `places` [T,N,3] in the +Z-up world. ValueError:
+    it has no extent."""
     found = _placed(lambda: places, elevation)
     if found is None:
         raise ValueError("place_course: no extent")

@@ -187,9 +187,9 @@ class SamplingPlan:
         moving: Moving | None = None,
         place: tuple[float, ...] | None = None,
     ) -> SampleRequest:
-        """The request of what is `shown`, in the model's pixels and in `side` pixels, which goes on as it is
-        `moving`. Where no cameras `sees` are given, the object stands at the `place` that is known, or where
-        that has room, or the text's words (`Sampler.framing_of`)."""
+        """The request of what is `shown`, in the model's pixels and in `side` pixels, which goes on as it
+        is `moving`. Where no cameras `sees` are given, the object stands at the `place` that is known, or
+        where that has room, or the text's words (`Sampler.framing_of`)."""
         import torch
 
         from orster_cli.sampling.objects import framed
@@ -221,22 +221,11 @@ class SamplingPlan:
     def _moving(self, sampler: Sampler, shown: Shown, start: int | None = None) -> Moving | None:
         """The object that is `shown` on its way through the action of the number `start`, or one that the
         model knows and the text says; None: sampling begins otherwise."""
-        from orster_cli.sampling.known_actions import known_action
-        from orster_cli.sampling.moving import moving
+        from orster_cli.sampling.known_actions import moving_as_said
 
         if self.text is None or not self._follows(sampler):
             return None
-        assert sampler.bundle.course is not None
-        assert sampler.bundle.rest is not None
-        mesh = shown.mesh()
-        if start is None:
-            found = known_action(sampler.bundle, self.text, mesh)
-            if found is None:
-                return None
-            start = found.start
-            doing = sampler.bundle.rest.config.starts[start].phrases[0]
-            sampler.reporter.info(f"it begins to move as {found.like} {doing} (sample.course)")
-        return moving(sampler.bundle.course, mesh, start)
+        return moving_as_said(sampler.bundle, self.text, shown, sampler.reporter, start)
 
     def _follows(self, sampler: Sampler) -> bool:
         """Whether sampling begins with how a known action goes, if it is one."""

@@ -1,5 +1,5 @@
-"""A clip on disk: `frames/0000.png` ..., `cameras.json`, `preview.mp4`, and `course.safetensors` where it is
-known how its object was meant to go.
+"""A clip on disk: `frames/0000.png` ..., `cameras.json`, `preview.mp4`, and `course.safetensors` where it
+is known how its object was meant to go.
 
 T frames. PNG files hold straight RGBA, or RGB for clips without alpha. `cameras.json` holds each
 frame's pose, in numbers that survive a round trip, and the conventions.

@@ -1,1 +1,2 @@
-def hull_mesh(orbit, *, where): raise NotImplementedError
+def hull_mesh(orbit, *, where):
+    raise NotImplementedError

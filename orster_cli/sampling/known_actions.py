@@ -1,5 +1,5 @@
-"""The action that a model knows which an object is to do: what the text says, by the object of most like shape
-of those that were seen doing that.
+"""The action that a model knows which an object is to do: what the text says, as the object of most like
+shape was seen to do it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import torch
 
+from orster_cli.core.errors import InputError
+from orster_cli.core.reporting import Reporter
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.known_texts import words_of
 from orster_cli.diffusion.rest_regressor import RestConfig
 from orster_cli.diffusion.starts import start_of
 from orster_cli.geometry.mesh import Mesh
-from orster_cli.sampling.moving import on_device, surface_of
+from orster_cli.sampling.moving import Moving, moving, on_device, surface_of
+from orster_cli.sampling.shown import Shown
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,28 @@ def known_action(bundle: WholeBundle, text: str | None, mesh: Mesh) -> KnownActi
     best = int(unlike.argmin())
     subject, start = seen[best]
     return KnownAction(start, config.subjects[subject][0], float(unlike[best]))
+
+
+def moving_as_said(
+    bundle: WholeBundle, text: str, shown: Shown, reporter: Reporter, start: int | None = None
+) -> Moving | None:
+    """The object that is `shown` on its way through the action of the number `start`, or through its
+    `known_action`, which is said; None: it has none, or no surface."""
+    try:
+        mesh = shown.mesh()
+    except InputError as error:  # nothing is seen in pictures that a model made
+        reporter.info(str(error))
+        return None
+    if start is None:
+        found = known_action(bundle, text, mesh)
+        if found is None:
+            return None
+        assert bundle.rest is not None
+        start = found.start
+        doing = bundle.rest.config.starts[start].phrases[0]
+        reporter.info(f"it begins to move as {found.like} {doing} (sample.course)")
+    assert bundle.course is not None
+    return moving(bundle.course, mesh, start)
 
 
 def _seen_doing(text: str, config: RestConfig) -> list[tuple[int, int]]:

@@ -59,9 +59,7 @@ class Moving:
         """Of points that are evenly spread over the surface."""
         points = points_on_surface(self.welded.mesh, KEPT)
         corners = SurfacePoints(self.welded.numbers[points.corners], points.shares)
-        rest, *places = (
-            corners.at(one.numpy()) for one in (self.course.rest, *self.course.places)
-        )
+        rest, *places = (corners.at(one.numpy()) for one in (self.course.rest, *self.course.places))
         return Course(
             rest=torch.from_numpy(rest).float(), places=torch.from_numpy(np.stack(places)).float()
         )

@@ -29,9 +29,10 @@ CUT_SIDE = 64  # pixels at which it is looked at whether an object is cut off
 
 
 def open_object(path: Path, *, up: str = "z", reporter: Reporter | None = None) -> Shown:
-    """What shows the object in `path`, as often as is wanted; the file is read and posed once: a .glb or .gltf (at the start of its first animation, if any), or Gaussians in a .ply, of which the axis
-    `up` points up. `reporter` is warned of what is not read or was changed. InputError: another or a
-    damaged file."""
+    """What shows the object in `path`, as often as is wanted; the file is read and posed once: a .glb or
+    .gltf (at the start of its first animation, if any), or Gaussians in a .ply, of which the axis `up`
+    points up. `reporter` is warned of what is not read or was changed. InputError: another or a damaged
+    file."""
     suffix, reporter = path.suffix.lower(), reporter or Silent()
     if not path.is_file() or suffix not in OBJECTS:
         raise InputError(

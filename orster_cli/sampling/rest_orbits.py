@@ -4,7 +4,6 @@ be. T frames, H W pixels.
 
 from __future__ import annotations
 
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

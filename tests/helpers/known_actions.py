@@ -16,6 +16,7 @@ from orster_cli.diffusion.starts import Start
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
+from tests.helpers.constructing import CREATURE
 from tests.helpers.training import SIDE, merged
 
 CHANNELS, WIDTH = 4, 12  # of the latents, and of the encoder
@@ -23,11 +24,9 @@ LATENTS = SIDE // 2
 CPU = torch.device("cpu")
 
 
-def course_regressor(starts: int) -> CourseRegressor:
+def course_regressor(starts: int, subjects: int = 1) -> CourseRegressor:
     torch.manual_seed(0)
-    config = CourseConfig(
-        channels=CHANNELS, side=LATENTS, starts=starts, width=64, blocks=2, known=48, last=96
-    )
+    config = CourseConfig(starts=starts, subjects=subjects, rigs=1, width=64, blocks=2, shape=64)
     return CourseRegressor(config).eval()
 
 
@@ -36,11 +35,11 @@ def knowing_model() -> WholeBundle:
     torch.manual_seed(1)
     config = RestConfig(
         channels=CHANNELS, side=LATENTS, text=WIDTH, pooled=WIDTH, width=16, blocks=1, last=32,
-        subjects=(("a frog",),), rigs=(0,), poses=((1, 1),),
+        subjects=(("a frog",),), rigs=(0,), poses=((0, 1),),
         starts=(Start(0, ("waving",), (0.0,) * 4), Start(0, ("jumping",), (0.1, 0.0, 0.0, 0.1))),
     )  # fmt: skip
     course = course_regressor(2)
-    torch.nn.init.normal_(course.out.weight, std=0.1)
+    torch.nn.init.normal_(course.out.weight, std=0.02)
     return replace(merged("4d"), rest=RestRegressor(config).eval(), course=course)
 
 
@@ -49,9 +48,12 @@ def sampler_of(made: WholeBundle, device: torch.device = CPU, **settings: object
     return Sampler(made, cfg, device=device, reporter=Silent())
 
 
-def request_of(sampler: Sampler, text: str = "a frog jumping") -> SampleRequest:
+def request_of(
+    sampler: Sampler, text: str = "a frog jumping", given: Path | None = CREATURE
+) -> SampleRequest:
+    """Of a text, for the object in the file `given`; None: the model makes it."""
     plan = SamplingPlan(
-        model=OpenedModel(Path("tiny")), text=text, image=None, static_object=None, object_name=""
+        model=OpenedModel(Path("tiny")), text=text, image=None, static_object=given, object_name=""
     )
     return plan.condition(sampler)
 

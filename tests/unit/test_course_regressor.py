@@ -1,27 +1,31 @@
-"""The course of a known action: that it moves the object which is shown as the action goes, and that a text
-is sampled from it."""
+"""The course of a known action: that it moves the surface of the object that is shown as the action goes,
+and that sampling begins with what is seen of it."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
-from orster_cli.diffusion.course_regressor import CourseRegressor
+from orster_cli.diffusion.course_regressor import CourseRegressor, Surface
 from orster_cli.diffusion.mini_encoder import new_mini
-from orster_cli.geometry.orbit import clip_times
+from orster_cli.io.clip_files import COURSE, read_clip, write_clip
+from orster_cli.sampling.known_actions import known_action
+from orster_cli.sampling.moving import Moving, moving
+from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.sample_clips import cameras_for
 from orster_cli.training.prepared import Models
 from orster_cli.training.start_model import start_or_new
+from tests.helpers.constructing import CREATURE
 from tests.helpers.known_actions import (
-    CHANNELS,
-    LATENTS,
     WIDTH,
     course_regressor,
     knowing_model,
@@ -30,45 +34,60 @@ from tests.helpers.known_actions import (
     sampler_of,
 )
 from tests.helpers.training import CFG, tiny_vae
-from tools import course_data
-from tools.course_data import FRAMES, SHOWN, SIDES, Frames, azimuths_of
+from tools.course_data import POINTS, Tracks
 from tools.rest_data import Labels
 from tools.train_course import CourseTraining
 
-OBJECTS, ACTIONS = 8, 3
+OBJECTS, ACTIONS, MOMENTS = 8, 3, 16
 HELD = (4, 2)  # object and action of the pair that is held out
+ARM = POINTS // 4  # the first points of an object are its arm
 
 
-def frames() -> tuple[Frames, Labels]:
-    """Objects that look unlike from every side, and which each action changes in its own way, which comes
-    and goes in time and is another from behind."""
-    draw = torch.Generator().manual_seed(0)
-    shape = (CHANNELS, LATENTS, LATENTS)
-    looks, turned, ways, behind = (
-        torch.randn(n, *shape, generator=draw) for n in (OBJECTS, OBJECTS, ACTIONS, ACTIONS)
-    )
+def tracks(draw: torch.Generator) -> list[Tracks]:
+    """Boxes of different sizes with an arm at their right: it is lifted, or reaches forward, or the
+    whole object jumps, as high as it is tall. They stand with their arm down, and are bound with it out."""
+    found = []
+    for _ in range(OBJECTS):
+        tall, long = 0.6 + 0.4 * torch.rand(2, generator=draw)
+        body = (torch.rand(POINTS, 3, generator=draw) - 0.5) * torch.tensor([0.3, 0.3, 1.0]) * tall
+        down, shoulder = (
+            torch.rand(ARM, generator=draw) * long * 0.4,
+            torch.tensor([0.3, 0, 0.2]) * tall,
+        )
+        angle = torch.pi * torch.linspace(0, 1, MOMENTS).mul(torch.pi).sin()[:, None] / 2
+        nothing = torch.zeros(MOMENTS, ARM)
+        lifted = torch.stack([down * angle.sin(), nothing, -down * angle.cos()], -1)
+        forward = torch.stack([nothing, -down * angle.sin(), -down * angle.cos()], -1)
+        high = tall * torch.linspace(0, 1, MOMENTS).mul(torch.pi).sin()[:, None] / 2
+        clips = []
+        for arm, jump in ((lifted, 0.0), (forward, 0.0), (lifted[:1].expand(MOMENTS, -1, -1), 1.0)):
+            places = body.repeat(MOMENTS, 1, 1)
+            places[:, :ARM] = shoulder + arm
+            places[..., 2] += jump * high
+            clips.append(places)
+        bind = body.clone()
+        bind[:ARM] = shoulder + torch.stack([down, 0 * down, 0 * down], -1)
+        normals = torch.nn.functional.normalize(body, dim=-1)
+        found.append(
+            Tracks(torch.stack(clips).half(), normals.half().repeat(ACTIONS, 1, 1), bind, normals)
+        )
+    return found
+
+
+def labels() -> Labels:
     pairs = [(who, action) for who in range(OBJECTS) for action in range(ACTIONS)]
-    azimuths = torch.stack([azimuths_of(f"{who}.glb") for who, _ in pairs])
-    times, sides = clip_times(FRAMES).float(), course_data.sides_of()
-    around = torch.deg2rad(azimuths)[..., None, None, None]
-    who, action = torch.tensor(pairs).T
-    still = looks[who, None] + turned[who, None] * around.cos()
-    seen = around[:, sides]
-    far = (torch.pi * times).sin().view(1, -1, 1, 1, 1, 1)
-    way = ways[action][:, None, None] + behind[action][:, None, None] * seen.sin()
-    labels = Labels(
-        start=action,
+    return Labels(
+        start=torch.tensor([action for _, action in pairs]),
         held=torch.tensor([pair == HELD for pair in pairs]),
         packs=(0,) * ACTIONS,
-        phrases=(("walking",), ("waving",), ("falling",)),
+        phrases=(("waving",), ("reaching",), ("jumping",)),
     )
-    return Frames(still, still[:, sides] + far * way, azimuths, times, sides), labels
 
 
 @pytest.fixture(scope="module")
-def taught() -> tuple[CourseRegressor, Frames, Labels]:
-    course = course_regressor(ACTIONS)
-    training = CourseTraining(course.train(), *frames(), seed=0)
+def taught() -> tuple[CourseRegressor, list[Tracks]]:
+    course, data = course_regressor(ACTIONS), tracks(torch.Generator().manual_seed(0))
+    training = CourseTraining(course.train(), data, labels(), seed=0)
     optimizer = torch.optim.AdamW(course.parameters(), lr=3e-3)
     for _ in range(250):
         loss = training.loss()
@@ -76,70 +95,141 @@ def taught() -> tuple[CourseRegressor, Frames, Labels]:
         loss.backward()
         optimizer.step()
     errors = training.held_out()
-    assert errors["held_out"] < 0.35 * errors["at_rest"]
-    return course.eval(), *frames()
+    assert errors["held_out"] < 0.1
+    assert errors["from_bind"] < 0.3
+    return course.eval(), data
 
 
-def orbit_of(data: Frames, clip: int) -> tuple[torch.Tensor, ...]:
-    """The object at rest and its animation [1,C,T,h,w] on a clip's orbit, its azimuths and times."""
-    moments = torch.arange(FRAMES)
-    still, moving = data.still[clip, data.sides[:, 0]], data.moving[clip, moments, 0]
-    latents = [one.transpose(0, 1)[None] for one in (still, moving)]
-    return *latents, data.azimuths[clip, :FRAMES][None], data.times[None]
+def gone(course: CourseRegressor, shown: Surface, action: int) -> torch.Tensor:
+    """[T,P,3] where all points of the object that is `shown` are."""
+    far = course(shown, shown, torch.tensor([action]))
+    return (shown.places[:, None] + far)[0]
 
 
 @torch.no_grad()
 def test_an_action_moves_the_object_that_is_shown_also_one_that_was_not_seen_in_it(
-    taught: tuple[CourseRegressor, Frames, Labels],
+    taught: tuple[CourseRegressor, list[Tracks]],
 ) -> None:
-    course, data, labels = taught
-    for clip, action in enumerate(labels.start.tolist()):
-        still, true, azimuths, times = orbit_of(data, clip)
-        made = {k: course(still, azimuths, times, torch.tensor([k])) for k in range(ACTIONS)}
-        errors = {k: float((one - true).square().mean()) for k, one in made.items()}
-        assert min(errors, key=errors.__getitem__) == action
-        at_rest = float((still - true).square().mean())
-        assert errors[action] < (0.4 if labels.held[clip] else 0.1) * at_rest
-    assert int(labels.held.sum()) == 1
-
-
-def test_sides_of_the_frames_are_those_that_the_orbit_has_then_and_the_objects_own() -> None:
-    sides, azimuths = course_data.sides_of(), azimuths_of("a.glb")
-    assert sides.shape == (FRAMES, SHOWN)
-    assert azimuths.shape == (SIDES,)
-    assert azimuths[sides[4, 0]] == pytest.approx(90)
-    assert not set(azimuths.tolist()[FRAMES:]) & set(azimuths_of("b.glb").tolist()[FRAMES:])
+    course, data = taught
+    for who, one in enumerate(data):
+        for action in range(ACTIONS):
+            true = one.places[action].float()
+            shown = Surface(true[None, 0], one.normals[action][None].float())
+            errors = {
+                k: float((gone(course, shown, k) - true).square().mean()) for k in range(ACTIONS)
+            }
+            assert min(errors, key=errors.__getitem__) == action
+            far = float((true - true[0]).square().mean())
+            assert errors[action] < (0.2 if (who, action) == HELD else 0.05) * far
 
 
 @torch.no_grad()
-def test_a_text_is_sampled_from_the_course_of_its_action() -> None:
+def test_an_object_need_not_stand_as_the_action_begins(
+    taught: tuple[CourseRegressor, list[Tracks]],
+) -> None:
+    """Shown with its arm out, it takes it down first."""
+    course, data = taught
+    for one in data:
+        shown, true = Surface(one.bind[None], one.bind_normals[None].float()), one.places[1].float()
+        far = float((true - one.bind).square().mean())
+        assert float((gone(course, shown, 1) - true).square().mean()) < 0.2 * far
+
+
+@torch.no_grad()
+def test_neither_the_size_of_an_object_nor_its_place_matters(
+    taught: tuple[CourseRegressor, list[Tracks]],
+) -> None:
+    course, data = taught
+    shown = Surface(data[0].places[0, :1].float(), data[0].normals[:1].float())
+    other = replace(shown, places=3 * shown.places + torch.tensor([5.0, -2.0, 1.0]))
+    start = torch.tensor([0])
+    torch.testing.assert_close(
+        course(other, other, start), 3 * course(shown, shown, start), atol=1e-4, rtol=1e-3
+    )
+
+
+def moved_creature(std: float = 0.02) -> Moving:
+    course = course_regressor(1)
+    torch.nn.init.normal_(course.out.weight, std=std)
+    return moving(course, open_object(CREATURE).mesh(), 0)
+
+
+def test_a_mesh_is_moved_whole_and_stays_in_the_picture() -> None:
+    goes, still = moved_creature(0.03), moved_creature(0.0)
+    mesh = open_object(CREATURE).mesh()
+    np.testing.assert_allclose(still.at(0.7).vertices, mesh.vertices, atol=1e-4)
+    np.testing.assert_allclose(still.at(0.7).normals, mesh.normals, atol=1e-4)
+    # vertices at one place, as at the seams of a texture, stay at one
+    for time in (0.0, 0.31, 1.0):
+        moved = goes.at(time)
+        assert np.abs(moved.vertices - mesh.vertices).max() > 1e-3
+        places, number = np.unique(mesh.vertices.round(5), axis=0, return_inverse=True)
+        for axis in range(3):
+            low, high = np.full(len(places), np.inf), np.full(len(places), -np.inf)
+            np.minimum.at(low, number.reshape(-1), moved.vertices[:, axis])
+            np.maximum.at(high, number.reshape(-1), moved.vertices[:, axis])
+            assert (high - low).max() < 1e-4
+    made = knowing_model()
+    cameras = sampler_of(made).framing_of("a frog", goes.framing(0.0))
+    assert cameras is not None
+    sees = cameras.cameras(cameras_for(made.facts, sampler_of(made).cfg).resized(64, 64))
+    shown = goes.along(sees)
+    assert shown.alpha is not None
+    assert float(shown.alpha.amax(dim=(0, 1))[[0, -1]].max()) == 0
+    assert float(shown.alpha.mean()) > 0.02
+
+
+def test_a_clip_keeps_how_its_points_go(tmp_path: Path) -> None:
+    goes = moved_creature(0.02)
+    cameras = cameras_for(knowing_model().facts, sampler_of(knowing_model()).cfg)
+    clip = goes.along(cameras)
+    assert clip.course is not None
+    write_clip(tmp_path, clip)
+    again = read_clip(tmp_path).course
+    assert again is not None
+    torch.testing.assert_close(again.places, clip.course.places)
+    # they lie on the surface, at rest and then
+    for points, mesh in ((again.rest, goes.welded.mesh), (again.places[5], goes.at(5 / 15))):
+        low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+        assert (points.numpy() > low - 1e-3).all()
+        assert (points.numpy() < high + 1e-3).all()
+        apart = np.linalg.norm(points.numpy()[:, None] - mesh.vertices[None, ::7], axis=-1)
+        assert apart.min(axis=1).max() < 0.2
+    torch.testing.assert_close(again.at(5 / 15), again.places[5], atol=1e-5, rtol=0)
+    between = again.at(5.5 / 15) - (again.places[5] + again.places[6]) / 2
+    assert float(between.abs().max()) < 0.1
+    from safetensors.torch import save_file
+
+    for bad in ({"rest": again.rest}, {"rest": again.rest, "places": again.places[:, :5]}):
+        save_file({k: v.contiguous() for k, v in bad.items()}, tmp_path / COURSE)
+        with pytest.raises(InputError, match=COURSE):
+            read_clip(tmp_path)
+
+
+@torch.no_grad()
+def test_sampling_begins_with_the_course_of_what_the_text_says() -> None:
     made = knowing_model()
     sampler = sampler_of(made, course=0.0)
-    request = request_of(sampler)
-    waving = request_of(sampler, "a frog waving").course
+    request, waving = (request_of(sampler, text) for text in ("a frog jumping", "a frog waving"))
     assert request.course is not None
-    assert waving is not None
-    # not the pose in which it stands, but the action
-    assert (request.course.start, waving.start) == (1, 0)
-    cameras = cameras_for(made.facts, sampler.cfg)
-    _, rest = sampler.conditions_for(request, [0], cameras)
-    assert rest is not None
-    seen = cameras.azimuths.float()[None], clip_times(len(cameras)).float()[None]
+    assert waving.course is not None
     assert made.course is not None
-    course = made.course(rest, *seen, torch.tensor([1]))
-    known = made.vae.decode(course[0].transpose(0, 1)).clamp(0, 1)
+    # not the pose in which it stands, but the action
+    goes = moving(made.course, open_object(CREATURE).mesh(), 1)
+    cameras = cameras_for(made.facts, sampler.cfg) if request.sees is None else request.sees
+    torch.testing.assert_close(request.course.over(), goes.along(cameras).over())
+    assert float((waving.course.over() - request.course.over()).abs().max()) > 0.05
+    known = made.vae.decode(made.vae.encode(request.course.over())).clamp(0, 1)
     torch.testing.assert_close(sampled(sampler, request), known, atol=1e-4, rtol=0)
     torch.testing.assert_close(sampled(sampler, request, 1), known, atol=1e-4, rtol=0)
+    (clip,) = sampler.sample(request, [0])
+    assert clip.clip.course is request.course.course
     # the more steps change it, the more it is what noise alone gives
     free = sampled(sampler_of(made, course=1.0), replace(request, course=None))
     changed = [sampled(sampler_of(made, course=share), request) for share in (0.0, 0.5, 1.0)]
     torch.testing.assert_close(changed[2], free)
     apart = [float((one - free).square().mean()) for one in changed]
     assert apart[0] > apart[1] > apart[2] == 0
-    # and the more so where it looks unlike what was seen doing that
-    unlike = replace(request, course=replace(request.course, unlike=2.0))
-    torch.testing.assert_close(sampled(sampler_of(made, course=0.25), unlike), changed[1])
-    torch.testing.assert_close(sampled(sampler_of(made, course=0.75), unlike), free)
 
 
 def test_what_is_no_known_action_or_should_move_otherwise_is_sampled_from_noise() -> None:
@@ -153,17 +243,46 @@ def test_what_is_no_known_action_or_should_move_otherwise_is_sampled_from_noise(
         assert request_of(sampler, text).course is None
 
 
-def test_it_is_kept_with_the_latents_and_the_starts_that_it_was_trained_on(tmp_path: Path) -> None:
+def test_the_object_of_most_like_shape_shows_the_way() -> None:
+    """Of two rigs that jump it is that of the creature's own shape."""
+    made = knowing_model()
+    assert made.rest is not None
+    mesh = open_object(CREATURE).mesh()
+    course = course_regressor(2, subjects=2)
+    from orster_cli.sampling.moving import surface_of
+
+    own = course.shape_of(surface_of(mesh))[0]
+    jumps = [
+        replace(one, rig=rig, phrases=("jumping",))
+        for rig, one in enumerate(made.rest.config.starts)
+    ]
+    config = replace(
+        made.rest.config,
+        subjects=(("a frog",), ("a bull",)),
+        rigs=(0, 1),
+        starts=tuple(jumps),
+        poses=((0,), (1,)),
+        framings=(),
+    )
+    made.rest.config = config
+    for best, shapes in enumerate(([own, -own], [-own, own])):
+        course.known_shapes.copy_(torch.stack(shapes))
+        found = known_action(replace(made, course=course), "it is jumping", mesh)
+        assert found is not None
+        assert (found.start, found.like) == (best, config.subjects[best][0])
+        assert found.apart == pytest.approx(0, abs=1e-4)
+
+
+def test_it_is_kept_with_the_starts_that_it_was_trained_on(tmp_path: Path) -> None:
     made = knowing_model()
     save_bundle(made, tmp_path)
     again = load_bundle(tmp_path)
     assert made.course is not None
     assert again.course is not None
-    draw = torch.Generator().manual_seed(0)
-    still = torch.randn(1, CHANNELS, 2, LATENTS, LATENTS, generator=draw)
-    seen = torch.tensor([[0.0, 50.0]]), torch.tensor([[0.0, 0.5]]), torch.tensor([1])
+    shown = Surface(torch.rand(1, 20, 3), torch.rand(1, 20, 3))
+    seen: Sequence[object] = (shown, shown, torch.tensor([1]))
     with torch.no_grad():
-        torch.testing.assert_close(again.course(still, *seen), made.course(still, *seen))
+        torch.testing.assert_close(again.course(*seen), made.course(*seen))
     start = Bundle(**vars(made))
     cases = (({}, True), ({"vae": tiny_vae()}, False), ({"encoder": new_mini(WIDTH, 1)}, False))
     for parts, kept in cases:
@@ -172,7 +291,7 @@ def test_it_is_kept_with_the_latents_and_the_starts_that_it_was_trained_on(tmp_p
         assert (new.course is not None) == kept
     config = tmp_path / "course" / "config.json"
     good = json.loads(config.read_text())
-    for key, value in (("width", 0), ("starts", "2"), ("version", 2), ("depth", 3)):
+    for key, value in (("width", 0), ("starts", "2"), ("version", 1), ("depth", 3)):
         config.write_text(json.dumps({**good, key: value}))
         with pytest.raises(InputError, match=str(config)):
             load_bundle(tmp_path)

@@ -19,6 +19,7 @@ from orster_cli.training.build import build_stage
 from orster_cli.training.log import read_log
 from orster_cli.training.loop import LOG, Run, make_accelerator, train
 from orster_cli.training.prepared import Models
+from tests.helpers.constructing import CREATURE
 from tests.helpers.known_actions import knowing_model, request_of, sampled, sampler_of
 from tests.helpers.pretended import GPU, OnGPU, pretended_gpu
 from tests.helpers.training import CFG, bundle, dataset, merged, source, teachers, tiny_vae
@@ -144,11 +145,15 @@ def test_a_sample_is_that_of_a_cpu(asked: str, offload: bool) -> None:
 
 
 @pytest.mark.parametrize("offload", [False, True])
-def test_a_text_whose_object_and_action_are_known_gives_the_clip_of_a_cpu(offload: bool) -> None:
+@pytest.mark.parametrize("given", [CREATURE, None])
+def test_a_text_whose_object_or_action_is_known_gives_the_clip_of_a_cpu(
+    offload: bool, given: Path | None
+) -> None:
     def made(device: torch.device) -> torch.Tensor:
         sampler = sampler_of(knowing_model(), device, course=0.5, offload=offload)
-        request = request_of(sampler)
-        assert request.course is not None
+        request = request_of(sampler, given=given)
+        assert request.object_orbit is not None
+        assert given is None or request.course is not None
         return sampled(sampler, request)
 
     expected = made(CPU)
