@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +70,7 @@ def _check_image(image: Tensor) -> None:
 
 @public
 def load_model(model: str | Path | None = None) -> Model:
-    """The model in a folder; "mini" (also None) and "mini-object" are those that come with the package.
+    """The model in a folder; "mini-object" (also None) and "mini" are those that come with the package.
 
     InputError: no such model, or one without all its parts (a frame VAE or an encoder alone)."""
     opened = open_model_or_default(a_path_or_none("model", model))
@@ -79,15 +78,12 @@ def load_model(model: str | Path | None = None) -> Model:
     return Model(opened.path, opened.parents, opened.inputs, role=bundle.facts.role, bundle=bundle)
 
 
-def opened_model(
-    model: ModelLike | None, *, with_picture: bool = False, texts: Sequence[str] = ()
-) -> OpenedModel:
-    """`model` as the plans take it (None: the shipped one for the condition); the weights of a path are not
-    read yet."""
+def opened_model(model: ModelLike | None) -> OpenedModel:
+    """`model` as the plans take it (None: the shipped one); the weights of a path are not read yet."""
     if isinstance(model, Model):
         return model
     path = a_path_or_none("model", model)
-    return open_model_or_default(path, with_picture=with_picture, texts=texts)
+    return open_model_or_default(path)
 
 
 @public
@@ -108,9 +104,8 @@ def sample(
 ) -> Clip:
     """Sample an orbital video of a moving object, as `orster sample-video` does.
 
-    `model`: None is "mini", or "mini-object" if an image or an object is given or the text has words that
-    "mini" does not know, both in the package; a `Model` is not loaded again. The condition is a `text`, or
-    an `image` of the first view ([3,H,W] or [4,H,W] in [0,1], or a file), or a static `object` (a .glb,
+    `model`: None is "mini-object" in the package; a `Model` is not loaded again. The condition is a `text`,
+    or an `image` of the first view ([3,H,W] or [4,H,W] in [0,1], or a file), or a static `object` (a .glb,
     .gltf or .ply file, or an orbit of it as a clip), the last two with a text if wanted. `start`: the
     folder of an asset or a clip artifact to begin from, with noise of "sample.strength"; an asset is seen
     by the cameras that are asked for ("sample.azimuth_start").
@@ -127,9 +122,7 @@ def sample(
     seed = an_integer("seed", seed, 0, SEED_MAX)
     text = a_text_or_none("text", text)
     messages = Messages(reporter)
-    alone = [text] if text is not None and image is None else []
-    pictured = image is not None or object is not None
-    opened = opened_model(model, with_picture=pictured, texts=alone)
+    opened = opened_model(model)
     resolved = resolve_settings(config, model=sampling_of(opened.path))
     with ExitStack() as held:
         reads: list[InputPath] = [opened.path]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -93,14 +92,11 @@ class ConditionOptions:
             )
         return replace(self, text=" ".join(self.words), words=None)
 
-    def model_folder(self, texts: Sequence[str] = ()) -> Path:
-        """Of the model that is named, or of the shipped one for this condition, or for `texts` instead of
-        its own."""
+    def model_folder(self) -> Path:
+        """Of the model that is named, or of the shipped one."""
         from orster_cli.inputs.models import model_folder
 
-        own = [self.text] if self.text is not None and self.image is None else []
-        pictured = self.object_ is not None or self.image is not None
-        return model_folder(self.model, with_picture=pictured, texts=[*texts, *own])
+        return model_folder(self.model)
 
     def folder(self, suffix: str = "", start: str | None = None) -> Path:
         """A folder's name from the text, the image, the object or the `start`, and the seed if it is not

@@ -126,7 +126,7 @@ def sample_video(
     listed = [] if texts is None else read_texts(texts)
     default = condition.folder("-clip", start) if texts is None else Path(f"{texts.stem}-clips")
     named, out = out, out or default
-    model = condition.model_folder(listed)
+    model = condition.model_folder()
     flags = {**asdict(sampler), "motion": condition.motion}
     flags |= {f"guidance_{kind}": guidance for kind in ("text", "image", "object")}
     stage = Stage.open(

@@ -1,12 +1,12 @@
 """What is accepted where a model is meant, and what it counts as in a manifest.
 
-A model artifact, a folder as diffusers writes them, or a model that comes with the package: "mini", and
-"mini-object", which animates objects that it is given or makes of a text.
+A model artifact, a folder as diffusers writes them, or a model that comes with the package: "mini-object",
+which animates objects that it is given or makes of a text or an image, and "mini", which knows 12 by heart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,6 @@ from orster_cli.artifacts.manifest import MANIFEST, InputFile, Parent, read_mani
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.core.errors import InputError, MissingResourceError
 from orster_cli.core.names import did_you_mean
-from orster_cli.diffusion.known_texts import read_known_texts
 from orster_cli.inputs.files import input_file
 
 if TYPE_CHECKING:
@@ -79,29 +78,14 @@ TEACHERS = {
 }
 
 
-def model_folder(
-    name: str | Path | None, *, with_picture: bool = False, texts: Sequence[str] = ()
-) -> Path:
+def model_folder(name: str | Path | None) -> Path:
     """The folder that `name` means: the name of a shipped model, unless a folder of this name exists. None:
-    the shipped model, that for given objects if the condition is an object or an image (`with_picture`), or
-    if one of the `texts` that are the whole condition has words that the other does not know."""
+    the shipped model for everything."""
     if name is None:
-        return SHIPPED_OBJECT if with_picture or _beyond_mini(texts) else SHIPPED
+        return SHIPPED_OBJECT
     if str(name) in NAMED and not Path(name).exists():
         return NAMED[str(name)]
     return Path(name)
-
-
-def _beyond_mini(texts: Sequence[str]) -> bool:
-    """Whether one of `texts` has words that `mini` does not know, and `mini-object` knows no fewer."""
-    small = read_known_texts(SHIPPED) if texts and SHIPPED.is_dir() else None
-    if small is None:
-        return False
-    unknown = {text: count for text in texts if (count := len(small.unknown(text)))}
-    large = read_known_texts(SHIPPED_OBJECT) if unknown and SHIPPED_OBJECT.is_dir() else None
-    if large is None:
-        return False
-    return any(len(large.unknown(text)) <= count for text, count in unknown.items())
 
 
 def name_of_model(folder: Path) -> str:
@@ -139,7 +123,8 @@ def static_orbit_model(model: str | Path | None, clips: Iterable[str | Path]) ->
 
 
 def sampling_of(path: Path | None) -> Path | None:
-    """The file with the settings that a model (None: "mini") samples best with; None: it has none."""
+    """The file with the settings that a model (None: the shipped one) samples best with; None: it has
+    none."""
     file = model_folder(path) / SAMPLING
     return file if file.is_file() else None
 
@@ -151,12 +136,9 @@ def settings_of_clips(model: Path | None, clips: Iterable[str | Path]) -> Path |
     return None if chosen is None else sampling_of(chosen)
 
 
-def open_model_or_default(
-    path: Path | None, *, with_picture: bool = False, texts: Sequence[str] = ()
-) -> OpenedModel:
-    """`open_model`, or the model that comes with the package (`with_picture`, `texts`: as for
-    `model_folder`). MissingResourceError: it has none."""
-    folder = model_folder(path, with_picture=with_picture, texts=texts)
+def open_model_or_default(path: Path | None) -> OpenedModel:
+    """`open_model`, or the model that comes with the package. MissingResourceError: it has none."""
+    folder = model_folder(path)
     if folder in NAMED.values() and not folder.is_dir():
         raise MissingResourceError(
             "this release of orster brings no model of its own",

@@ -1,4 +1,4 @@
-"""What an object is to do: the action that the text says, as the known object of most like shape does it."""
+"""What an object is to do: what the text says, as the known object of most like shape does it."""
 
 from __future__ import annotations
 

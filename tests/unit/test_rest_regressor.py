@@ -462,17 +462,15 @@ def test_it_is_kept_with_its_frame_vae_and_encoder(
     assert bundle().rest is None
 
 
-def test_a_text_beyond_the_small_model_goes_to_the_one_that_knows_it() -> None:
-    for text in ("a frog jumping", "a tyrannosaurus rex running", "the brown cow walks"):
-        assert model_folder(None, texts=[text]) == SHIPPED
-    for text in ("a zombie dancing", "a knight walking", "a frog waving hello"):
-        assert model_folder(None, texts=[text]) == SHIPPED_OBJECT
-        assert model_folder("mini", texts=[text]) == SHIPPED
-        assert ConditionOptions(text=text).model_folder() == SHIPPED_OBJECT
-        assert ConditionOptions(text=text, image=Path("x.png")).model_folder() == SHIPPED_OBJECT
-    listed = ConditionOptions().model_folder(["a frog jumping", "a zombie dancing"])
-    assert listed == SHIPPED_OBJECT
-    assert ConditionOptions(image=Path("x.png")).model_folder() == SHIPPED_OBJECT
+def test_one_model_is_for_texts_objects_and_images() -> None:
+    assert model_folder(None) == SHIPPED_OBJECT
+    assert model_folder("mini") == SHIPPED
+    for asked in (
+        ConditionOptions(text="a frog jumping"),
+        ConditionOptions(text="a zombie dancing", image=Path("x.png")),
+        ConditionOptions(object_="x.glb"),
+    ):
+        assert asked.model_folder() == SHIPPED_OBJECT
 
 
 def test_the_pose_is_that_of_the_quietest_animation() -> None:
