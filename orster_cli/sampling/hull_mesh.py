@@ -1,2 +1,0 @@
-def hull_mesh(orbit, *, where):
-    raise NotImplementedError
