@@ -117,3 +117,12 @@ def outside_pixels(clear: np.ndarray, hole: int) -> np.ndarray:
         outside[side] = True
     outside[0] = False  # the label of all pixels that are not clear
     return outside[groups]
+
+
+def spread_colors(colors: Tensor, own: Tensor) -> Tensor:
+    """Colours [3,H,W] whose pixels outside of `own` [H,W] have that of the nearest in it."""
+    from scipy.ndimage import distance_transform_edt
+
+    nearest = distance_transform_edt(~own.numpy(), return_distances=False, return_indices=True)
+    y, x = (torch.from_numpy(one).long() for one in nearest)
+    return colors[:, y, x]

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -29,7 +28,7 @@ from orster_cli.geometry.surface_nets import large_parts, surface_nets, vertex_n
 from orster_cli.gltf.normalization import place_points
 from orster_cli.gltf.still import still_glb
 from orster_cli.io.images import to_bytes
-from orster_cli.io.matting import Matte, matte
+from orster_cli.io.matting import Matte, matte, spread_colors
 from orster_cli.mesh_render.render import render_mesh
 from orster_cli.sampling.shown import Shown
 
@@ -242,9 +241,11 @@ def _texture(rgba: Tensor, far: Tensor, alpha: Tensor, crop: _Crop) -> np.ndarra
     """[P,2P,3] bytes: the picture [4,P,P], and beside it the far side's colours [3,s,s] as the network saw
     it with opacities `alpha` [S,S]; both go on where the object ends."""
     side = rgba.shape[1]
-    front = _spread(rgba[:3], rgba[3] > SOLID)
+    front = spread_colors(rgba[:3], rgba[3] > SOLID)
     inside = F.avg_pool2d(alpha[None], 2)[0] > SOLID
-    back = _spread(far, inside if bool(inside.any()) else F.max_pool2d(alpha[None], 2)[0] > SEEN)
+    back = spread_colors(
+        far, inside if bool(inside.any()) else F.max_pool2d(alpha[None], 2)[0] > SEEN
+    )
     # where the picture's pixels lie in what the network saw
     size = crop.size
     theta = torch.tensor([[size, 0.0, -crop.x * size], [0.0, size, -crop.y * size]])
@@ -253,13 +254,6 @@ def _texture(rgba: Tensor, far: Tensor, alpha: Tensor, crop: _Crop) -> np.ndarra
         back[None], grid, mode="bicubic", padding_mode="border", align_corners=False
     )
     return to_bytes(torch.cat([front, wide[0]], dim=2))
-
-
-def _spread(colors: Tensor, own: Tensor) -> Tensor:
-    """Colours [3,H,W] whose pixels outside of `own` [H,W] have that of the nearest in it."""
-    nearest = distance_transform_edt(~own.numpy(), return_distances=False, return_indices=True)
-    y, x = (torch.from_numpy(one).long() for one in nearest)
-    return colors[:, y, x]
 
 
 def _mesh(

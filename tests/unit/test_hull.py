@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from orster_cli.construction.hull import _view_colors, distance_inside, project, surface_points
+from orster_cli.construction.hull import _view_colors, distance_inside, surface_points
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from orster_cli.geometry.projection import project
 from tests.helpers.constructing import ball_clip
 
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from orster_cli.config.schema import Config
-from orster_cli.construction.hull import EXTENT, project, surface_points
+from orster_cli.construction.hull import EXTENT, surface_points
 from orster_cli.construction.normalize_cameras import find_similarity
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
+from orster_cli.geometry.projection import project
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.inputs.clips import open_clip
 from orster_cli.inputs.construct_plan import plan_construct
