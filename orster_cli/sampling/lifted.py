@@ -29,10 +29,8 @@ from orster_cli.gltf.normalization import place_points
 from orster_cli.gltf.still import still_glb
 from orster_cli.io.images import to_bytes
 from orster_cli.io.matting import Matte, matte, spread_colors
-from orster_cli.mesh_render.render import render_mesh
-from orster_cli.sampling.shown import Shown
+from orster_cli.sampling.shown import Shown, rendered
 
-SUPERSAMPLE = 4
 CUT_OUT = (
     "give a picture of one object on a plain background, or a PNG whose background is transparent"
 )
@@ -66,9 +64,7 @@ class Lifted:
 
     def orbit(self, cameras: Cameras) -> OrbitClip:
         """What `cameras` see of it."""
-        seen = render_mesh(self.mesh, cameras, supersample=SUPERSAMPLE)
-        still = torch.zeros(len(cameras))
-        return OrbitClip(frames=seen.rgb, alpha=seen.alpha, cameras=cameras, times=still)
+        return rendered(self.mesh, cameras)
 
 
 @dataclass(frozen=True)

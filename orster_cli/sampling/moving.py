@@ -18,12 +18,11 @@ from orster_cli.geometry.mesh import Mesh, SurfacePoints, points_on_surface
 from orster_cli.geometry.moved_mesh import Welded
 from orster_cli.geometry.orbit import clip_times
 from orster_cli.gltf.normalization import place_course
-from orster_cli.mesh_render.render import render_mesh
+from orster_cli.sampling.shown import rendered
 
 SHAPE = 1024  # points that a shape is told by
 MOST = 20_000  # places that are moved by the network; of more, the others go along with them
 NEAREST = 4
-SUPERSAMPLE = 4
 KEPT = 2048  # points of a surface whose course a clip keeps
 
 
@@ -41,13 +40,13 @@ class Moving:
     def along(self, cameras: Cameras) -> OrbitClip:
         """What the T `cameras` of a clip see of it, each at its moment, and how its points go."""
         times = clip_times(len(cameras))
-        seen = [
-            render_mesh(self.at(time), cameras[[k]], supersample=SUPERSAMPLE)
-            for k, time in enumerate(times.tolist())
-        ]
-        rgb, alpha = (torch.cat([getattr(one, name) for one in seen]) for name in ("rgb", "alpha"))
+        seen = [rendered(self.at(time), cameras[[k]]) for k, time in enumerate(times.tolist())]
         return OrbitClip(
-            frames=rgb, alpha=alpha, cameras=cameras, times=times.float(), course=self._kept()
+            frames=torch.cat([one.frames for one in seen]),
+            alpha=torch.cat([one.alpha for one in seen if one.alpha is not None]),
+            cameras=cameras,
+            times=times.float(),
+            course=self._kept(),
         )
 
     def framing(self, elevation: float) -> tuple[float, ...]:

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orster_cli.core.errors import ConfigError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.geometry.orbit import orbit_cameras, orbit_of
@@ -21,17 +20,13 @@ def regressed_object(
     bundle: WholeBundle, cameras: Cameras, text: str, pose: int | None = None
 ) -> Shown:
     """What shows the object that `bundle.rest` makes of a `text`, in the `pose` of the start of that
-    number (None: quiet), by level cameras. ConfigError: `cameras` look from an elevation that it was not
-    trained on."""
-    elevation, _, _ = orbit_of(cameras)
-    if abs(elevation - bundle.facts.elevation) > LEVEL:
-        raise ConfigError(
-            f"sample.elevation {elevation:.0f}: the object at rest is made for "
-            f"{bundle.facts.elevation:.0f} only",
-            hint="leave the elevation out, or give an object (--object), which has all sides",
-        )
+    number (None: quiet). Where `cameras` look from an elevation that it was not trained on, they see the
+    surface that its pictures have in common."""
     made = _Regressed(bundle, text, pose)
-    return Shown.of_pictures(made.orbit, text)
+    shown = Shown.of_pictures(made.orbit, text)
+    elevation, _, _ = orbit_of(cameras)
+    level = abs(elevation - bundle.facts.elevation) <= LEVEL
+    return shown if level else shown.from_its_surface()
 
 
 class _Regressed:
