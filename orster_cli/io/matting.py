@@ -3,7 +3,8 @@
 T frames, H W pixels. The background is the colour of the frame borders. Pixels of that colour that are
 connected to the border are background; a thin band around them may be partly covered; all other pixels
 are opaque, so white eyes and white fur on a white background stay. An enclosed patch of background
-colour is a hole, except on white and black backgrounds, where it is more likely part of the object.
+colour is a hole, except on white and black backgrounds, where it is more likely part of the object, unless
+the caller knows better.
 """
 
 from __future__ import annotations
@@ -38,15 +39,16 @@ class Matte:
     border_share: float
 
 
-def matte(frames: Tensor, *, where: str) -> Matte:
-    """Alpha and unmixed colours of `frames` [T,3,H,W] in [0,1] on a plain background.
+def matte(frames: Tensor, *, where: str, gaps: bool = False) -> Matte:
+    """Alpha and unmixed colours of `frames` [T,3,H,W] in [0,1] on a plain background. `gaps`: enclosed
+    patches of a white or black background are holes, too.
 
     InputError: the borders have no common colour, or a frame is (almost) empty or full."""
     background, share = _background(frames, where)
     alpha = torch.empty(len(frames), 1, *frames.shape[2:])
     straight = torch.empty_like(frames)
     for i, frame in enumerate(frames):
-        alpha[i, 0] = _alpha(frame, background)
+        alpha[i, 0] = _alpha(frame, background, gaps)
         _check_coverage(float(alpha[i].mean()), i, where)
         mixed = frame - (1 - alpha[i]) * background[:, None, None]
         unmixed = (mixed / alpha[i].clamp_min(UNMIXED)).clamp(0, 1)
@@ -79,13 +81,14 @@ def _background(frames: Tensor, where: str) -> tuple[Tensor, float]:
     return background, share
 
 
-def _alpha(frame: Tensor, background: Tensor) -> Tensor:
+def _alpha(frame: Tensor, background: Tensor, gaps: bool = False) -> Tensor:
     """[H,W] alpha of one frame [3,H,W]."""
     distance = (frame - background[:, None, None]).abs().amax(dim=0)
     soft = ((distance - CLEAR) / (SOLID - CLEAR)).clamp(0, 1)
     # enclosed white or black is often part of the object, and a false hole cuts through it
     extreme = float(background.min()) > 0.97 or float(background.max()) < 0.03
-    hole = soft.numel() if extreme else max(1, round(MIN_HOLE * soft.numel()))
+    whole = extreme and not gaps
+    hole = soft.numel() if whole else max(1, round(MIN_HOLE * soft.numel()))
     outside = torch.from_numpy(outside_pixels((soft == 0).numpy(), hole))[None].float()
     near = F.max_pool2d(outside, 2 * BAND + 1, stride=1, padding=BAND)[0] > 0
     return torch.where(near, soft, torch.ones(()))

@@ -24,18 +24,18 @@ from orster_cli.mesh_render.render import render_mesh
 
 VIEWS = 32  # more take longer, and make the mesh no more like its pictures
 HALF = 0.68  # half the side of the volume in which the object is
-COARSE, SPACING = 0.035, 0.0085  # world units between grid points that find it, and that carve it
+COARSE, SPACING = 0.035, 0.009  # world units between grid points that find it, and that carve it
 FINER = 2  # the pictures are enlarged as much: between pixels, opacities bend
 LEVEL = 0.4  # opacity at the outline: all views must agree on a point, so that each gives a little
 REACH = 2.5  # enlarged pixels beyond an outline that values tell apart
-SMALL_PART = 0.005  # of the vertices: smaller loose parts are left out
+SMALL_PART = 0.01  # of the vertices: smaller loose parts are left out
 SOLID = 0.95  # opacity from which on a pixel's colour is the object's own
 EDGE, CORE = 2, 3  # pixels beside the background that may be mixed, and from there to unmixed ones
 FAINT = 0.12  # difference to the background that an unmixed colour has at least
 SHARP = 3.0  # power of the cosine by which a view counts: few views, or colours blur
 HIDDEN = 0.02  # world units behind the nearest surface from which on a point is not seen
-SEEN = 1e-3  # weight of all views up to which a vertex takes its neighbours' colour
-NEIGHBOURS = 3
+SEEN = 0.03  # weight of all views up to which a vertex takes the colour of `NEIGHBOURS` seen ones
+NEIGHBOURS = 8
 
 
 def hull_mesh(orbit: OrbitClip, *, where: str) -> Mesh:
@@ -67,12 +67,15 @@ def _thinned(orbit: OrbitClip) -> OrbitClip:
 
 
 def _cut_out(orbit: OrbitClip, where: str) -> tuple[Tensor, Tensor]:
-    """Opacities [T,H,W] and straight colours [T,3,H,W]. At the edges, where a matte takes for solid what
-    differs clearly from the background, opacity is the share of the difference that the nearest unmixed
-    pixel has: blurred edges stay where they are."""
+    """Opacities [T,H,W] and straight colours [T,3,H,W].
+
+    White that the object encloses is a gap: those between arms and body are many, and shaded objects are
+    rarely as white. At edges, where a matte takes for solid what differs clearly from the background,
+    opacity is the share of the difference that the nearest unmixed pixel has: blurred edges stay where
+    they are."""
     if orbit.alpha is not None:
         return orbit.alpha[:, 0], orbit.frames
-    found = matte(orbit.frames, where=where)
+    found = matte(orbit.frames, where=where, gaps=True)
     opacity = found.alpha[:, 0]
     differs = (orbit.frames - found.background[:, None, None]).abs().amax(dim=1)
     edge = F.max_pool2d((opacity == 0).float(), 2 * EDGE + 1, stride=1, padding=EDGE) > 0

@@ -102,9 +102,22 @@ def test_colors_are_on_their_sides_and_parts_apart() -> None:
     assert (number == number[np.argmin(made.vertices[:, 0])]).tolist() == left.tolist()
 
 
+def test_what_the_object_encloses_is_open() -> None:
+    """A standing ring: no white disc fills it."""
+    axis = np.linspace(-0.6, 0.6, 49)
+    x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
+    values = (np.hypot(x, z) - 0.36) ** 2 + y**2 - 0.09**2
+    vertices, triangles = surface_nets(values)
+    vertices = vertices * (axis[1] - axis[0]) + axis[0]
+    ring = colored(vertices, triangles, np.tile(BLUE, (len(vertices), 1)))
+    made = hull_mesh(shown(ring, CAMERAS), where="x")
+    assert float(render_mesh(made, CAMERAS[0]).alpha[0, 0, 42:54, 42:54].max()) == 0
+    assert likeness(made, shown(ring, CAMERAS)) > 27
+
+
 def test_opacities_that_are_given_are_used() -> None:
     seen = render_mesh(two_eggs(), CAMERAS, supersample=2)
-    straight = torch.where(seen.alpha > 0, seen.rgb, torch.rand(seen.rgb.shape))  # no background
+    straight = torch.where(seen.alpha > 0, seen.rgb, torch.zeros(()))
     orbit = OrbitClip(frames=straight, alpha=seen.alpha, cameras=CAMERAS, times=torch.zeros(16))
     made = hull_mesh(orbit, where="x")
     assert likeness(made, shown(two_eggs(), CAMERAS)) > 27

@@ -76,6 +76,8 @@ def test_a_ring_on_grey_has_a_hole_and_on_white_none() -> None:
         frames[:, :, middle] = shade
         found = matte(frames, where="ring")
         assert torch.unique(found.alpha[0, 0, middle]).tolist() == [cover]
+        gap = matte(frames, where="ring", gaps=True)
+        assert torch.unique(gap.alpha[0, 0, middle]).tolist() == [0.0]
 
 
 def test_mixed_colours_are_unmixed() -> None:
