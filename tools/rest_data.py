@@ -1,14 +1,12 @@
-"""The poses that `tools.train_rest` learns from: each training object of a list where each of its
-animations begins, as latents.
+"""What `tools.train_rest` learns from: each training object of a list in its bind pose, as latents.
 
-An object is placed by that pose, as a given object is, and rendered from the sides of orbits of 16 and 24
-frames and from OWN of its own, so that what is learned of one angle holds for those between; the model's
-frame VAE makes latents of them. N clips, S subjects, A sides, C latent channels, h w latent pixels.
+An object is placed as a given object is, and rendered from sides of its own, so that what is learned of one
+angle holds for those between; the model's frame VAE makes latents of them. S subjects, A sides, C latent
+channels, h w latent pixels.
 """
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -24,7 +22,7 @@ from torch import Tensor
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.seeding import derive_seed
-from orster_cli.dataset.views import framing_of, normalize_object, normalize_pose, render_view
+from orster_cli.dataset.views import normalize_pose, render_view
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.starts import Start
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
@@ -32,29 +30,22 @@ from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import open_model
 from tools.clip_lists import Row, file_of, pack_of, rows_of
 
-OWN = 32
-AZIMUTHS = 24 + 8 + OWN
+AZIMUTHS, BETWEEN = 88, 8  # sides of an object; the last of them are not trained on
 SPLITS = ("train", "pair")  # of a list: what is trained on, and pairs that are held out
 QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "flying", "walking")
 
 
 @dataclass(frozen=True)
 class Objects:
-    """Of N clips of S subjects: `latents` [N,A,C,h,w] of the object in the pose in which each begins, and
-    its `framings` [N,4] (`Start`); `subject`, `start` [N]: their numbers; `held` [N]: not trained on;
-    `azimuths` [S,A]: of each subject's sides, in degrees; `quiet` [S]: the clip in which it is most likely
-    at rest; `phrases` and `rigs`; `starts`."""
+    """`latents` [S,A,C,h,w] of S subjects from the sides at `azimuths` [S,A], in degrees; the `phrases` of
+    each and its rig, by number (`rigs`); `starts` of these, and those that each was seen doing (`done`)."""
 
     latents: Tensor
-    framings: Tensor
     azimuths: Tensor
-    subject: Tensor
-    start: Tensor
-    held: Tensor
-    quiet: Tensor
     phrases: tuple[tuple[str, ...], ...]
     rigs: tuple[int, ...]
     starts: tuple[Start, ...]
+    done: tuple[tuple[int, ...], ...]
 
 
 def quietest(rows: Sequence[Row]) -> Row:
@@ -84,34 +75,27 @@ def loaded_here(model: Path) -> WholeBundle:
 
 
 def azimuths_of(file: str) -> Tensor:
-    """Those [A] of the sides of an object, in degrees."""
-    first = derive_seed("azimuth", file) / 2**63 * 360 / OWN
-    every = [orbit_azimuths(24), orbit_azimuths(8, start=22.5), orbit_azimuths(OWN, start=first)]
-    return torch.cat(every).float()
+    """Those [A] of the sides of an object, in degrees: evenly spaced, but for the last, which are between
+    the others."""
+    first = derive_seed("azimuth", file) / 2**63 * 360
+    trained = AZIMUTHS - BETWEEN
+    between = first + (360 / trained) / 2 + orbit_azimuths(BETWEEN)
+    return torch.cat([orbit_azimuths(trained, start=first), between]).float()
 
 
 @torch.no_grad()
-def encode(model: Path, path: Path, rows: Sequence[Row], out: Path) -> None:
-    """Into the file `out`, if it is not there: `latents` [K,A,C,h,w] of one object where each of its K
-    clips begins, placed by that pose alone, the numbers of these `clips`, and their `framings` [K,4]
-    (`starts.Start`)."""
-    clips = [int(row["clip"]) for row in rows]
-    if out.is_file() and torch.load(out, weights_only=True, mmap=True).get("clips") == clips:
+def encode(model: Path, path: Path, _: Sequence[Row], out: Path) -> None:
+    """Into the file `out`, if it is not there: `latents` [A,C,h,w] of one object in its bind pose. There
+    its limbs are apart, so that its pictures have a surface whose parts move on their own."""
+    if out.is_file():
         return
     cfg, bundle = PrepareConfig(), loaded_here(model)
     side = bundle.facts.resolution
     cameras = orbit_cameras(azimuths_of(path.name), width=side, height=side)
-    scene = load_gltf(path)
-    latents, framings = [], []
-    for clip in clips:
-        posed = normalize_pose(scene, clip, cfg)
-        frames = render_view(posed, cameras, torch.zeros(AZIMUTHS), cfg, None).over()
-        latents.append(bundle.vae.encode(frames).half())
-        far, *point = framing_of(normalize_object(scene, clip, cfg), cfg)
-        framings.append(torch.tensor([math.log(far), *point]))
+    posed = normalize_pose(load_gltf(path), None, cfg)
+    frames = render_view(posed, cameras, torch.zeros(AZIMUTHS), cfg, None).over()
     draft = out.with_suffix(".tmp")
-    made = {"latents": torch.stack(latents), "framings": torch.stack(framings), "clips": clips}
-    torch.save(made, draft)
+    torch.save({"latents": bundle.vae.encode(frames).half()}, draft)
     draft.replace(out)
 
 
@@ -137,7 +121,7 @@ def made_of(
 ) -> Objects:
     """The objects of all `clips`, rendered and encoded by `jobs` processes into the folder `out`."""
     made = kept_of(partial(encode, model), clips, folders, out, jobs)
-    return gathered(clips, [(one["latents"], one["framings"]) for one in made])
+    return gathered(clips, [one["latents"] for one in made])
 
 
 @dataclass(frozen=True)
@@ -172,74 +156,25 @@ def labels_of(clips: dict[str, list[Row]]) -> Labels:
     )
 
 
-def gathered(clips: dict[str, list[Row]], made: Sequence[tuple[Tensor, Tensor]]) -> Objects:
+def gathered(clips: dict[str, list[Row]], latents: Sequence[Tensor]) -> Objects:
     """Of the `clips` of each file, and what `encode` kept of it."""
-    rows = [row for some in clips.values() for row in some]
-    framings = torch.cat([framing for _, framing in made])
-    latents = torch.cat([latents for latents, _ in made])
     labels = labels_of(clips)
-    starts = []
-    for number, (pack, phrases) in enumerate(zip(labels.packs, labels.phrases, strict=True)):
-        mine = (labels.start == number) & ~labels.held
-        starts.append(Start(pack, phrases, _rounded(framings[mine].mean(dim=0))))
+    subject = [k for k, some in enumerate(clips.values()) for _ in some]
+    done: list[set[int]] = [set() for _ in clips]
+    for who, start, held in zip(subject, labels.start.tolist(), labels.held.tolist(), strict=True):
+        if not held:
+            done[who].add(start)
     packs = sorted({pack_of(file) for file in clips})
-    numbers = {id(row): number for number, row in enumerate(rows)}
-    kept = [[row for row in some if row["use"] == "1"] for some in clips.values()]
+    kept = [next(row for row in some if row["use"] == "1") for some in clips.values()]
     return Objects(
-        latents=latents,
-        framings=framings,
+        latents=torch.stack(list(latents)),
         azimuths=torch.stack([azimuths_of(file) for file in clips]),
-        subject=torch.tensor([k for k, some in enumerate(clips.values()) for _ in some]),
-        start=labels.start,
-        held=labels.held,
-        quiet=torch.tensor([numbers[id(quietest(some))] for some in kept]),
-        phrases=tuple(phrases_of(some[0]) for some in kept),
+        phrases=tuple(map(phrases_of, kept)),
         rigs=tuple(packs.index(pack_of(file)) for file in clips),
-        starts=tuple(starts),
-    )
-
-
-def _rounded(framing: Tensor) -> tuple[float, ...]:
-    return tuple(round(float(n), 4) for n in framing)
-
-
-def framings_of(objects: Objects) -> tuple[tuple[tuple[float, ...] | None, ...], ...]:
-    """Of each subject, for each start of its rig in their order, the framing of its own clip; None: it has
-    none that is trained on."""
-    own: dict[tuple[int, int], tuple[float, ...]] = {}
-    for number in (~objects.held).nonzero()[:, 0].tolist():
-        key = int(objects.subject[number]), int(objects.start[number])
-        own.setdefault(key, _rounded(objects.framings[number]))
-    return tuple(
-        tuple(own.get((who, k)) for k, one in enumerate(objects.starts) if one.rig == rig)
-        for who, rig in enumerate(objects.rigs)
-    )
-
-
-def poses_of(objects: Objects) -> tuple[tuple[int, ...], ...]:
-    """Of each subject, for each start of its rig in their order, the start of a clip of its own that looks
-    most as that start does on the objects that are known in both; itself, where the subject is."""
-    seen = objects.latents[:, ::4].float().flatten(1)
-    clips: dict[int, dict[int, int]] = defaultdict(dict)  # of each subject those of its starts
-    for number in (~objects.held).nonzero()[:, 0].tolist():
-        clips[int(objects.subject[number])].setdefault(int(objects.start[number]), number)
-    apart = defaultdict(list)
-    for mine in clips.values():
-        for start, number in mine.items():
-            errors = (seen[list(mine.values())] - seen[number]).square().mean(dim=1)
-            for other, error in zip(mine, errors.tolist(), strict=True):
-                apart[start, other].append(error)
-    unlike = {pair: sum(errors) / len(errors) for pair, errors in apart.items()}
-
-    def shown(mine: dict[int, int], start: int) -> int:
-        if start in mine:
-            return start
-        known = [(unlike[start, other], other) for other in mine if (start, other) in unlike]
-        return min(known, default=(0.0, -1))[1]
-
-    return tuple(
-        tuple(shown(clips[who], k) for k, one in enumerate(objects.starts) if one.rig == rig)
-        for who, rig in enumerate(objects.rigs)
+        starts=tuple(
+            Start(pack, phrases) for pack, phrases in zip(labels.packs, labels.phrases, strict=True)
+        ),
+        done=tuple(tuple(sorted(some)) for some in done),
     )
 
 

@@ -2,8 +2,8 @@
 frame, as feed-forward reconstruction does from pictures (LRM, Hong et al. 2023, arXiv 2311.04400).
 
 It gives the mean of what its training showed for that text: sharp where the text names one object, blurred
-where it names several. The object stands quietly, or in the pose in which an action begins (`starts`). B
-videos, T frames, C latent channels, h w latent pixels, D text width, P pooled width, W width, K harmonics.
+where it names several. Beside it stands what such objects are known to do. B videos, T frames, C latent
+channels, h w latent pixels, D text width, P pooled width, W width, K harmonics.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
-from orster_cli.diffusion.starts import Begun, Start, begun_in, start_of
+from orster_cli.diffusion.starts import Start, start_of, starts_in
 from orster_cli.diffusion.subjects import doing_of, subjects_in
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
@@ -27,8 +27,8 @@ from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
-FORMAT, VERSION = "orster-rest-regressor", 3  # 1 knew no starts, 2 no framings
-LISTS = ("subjects", "rigs", "starts", "poses", "framings")
+FORMAT, VERSION = "orster-rest-regressor", 4
+LISTS = ("subjects", "rigs", "starts", "done")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,8 @@ class RestConfig:
     encoder's tokens and pooled vector; `last`: of the features that the latents are read from, more than
     `width`, or the pictures of all objects would have to lie in a space of so few dimensions. `subjects`:
     phrases of each object that it was trained on, the fullest first; `rigs`: the number of each one's rig;
-    `starts`: those that it was trained on; `poses`: for each object and each start of its rig, in their
-    order, the number of the start in whose pose it is shown: the nearest that it was trained in;
-    `framings`: likewise those of its own clips (`Start.framing`), None where it has none."""
+    `starts`: what objects of these rigs do; `done`: of each object the numbers of those that it was seen
+    doing."""
 
     channels: int
     side: int
@@ -52,27 +51,17 @@ class RestConfig:
     subjects: tuple[tuple[str, ...], ...] = ()
     rigs: tuple[int, ...] = ()
     starts: tuple[Start, ...] = ()
-    poses: tuple[tuple[int, ...], ...] = ()
-    framings: tuple[tuple[tuple[float, ...] | None, ...], ...] = ()
+    done: tuple[tuple[int, ...], ...] = ()
 
-    def start_of(self, text: str, phrase: str) -> Begun | None:
-        """What `text` has the subject do whose fullest phrase is `phrase`; None: it is shown quietly, and
-        no start says where."""
+    def start_of(self, text: str, phrase: str) -> int | None:
+        """The number of what `text` has the subject do whose fullest phrase is `phrase`; None: its rig does
+        no such thing."""
         for subject in self._numbers_of(phrase):
-            rig = self.rigs[subject]
-            start = start_of(doing_of(text, self.subjects[subject]), self.starts, rig)
+            said = doing_of(text, self.subjects[subject])
+            start = start_of(said, self.starts, self.rigs[subject])
             if start is not None:
-                return self.begun(subject, start)
+                return start
         return None
-
-    def begun(self, subject: int, start: int) -> Begun | None:
-        """How the subject of that number begins a `start` of its rig; None: quietly."""
-        of_rig = [k for k, one in enumerate(self.starts) if one.rig == self.rigs[subject]]
-        place = of_rig.index(start)
-        pose = self.poses[subject][place]
-        own = self.framings[subject][place] if self.framings else None
-        framing = self.starts[start].framing if own is None else own
-        return None if pose < 0 else Begun(start, pose, framing)
 
     def actions_of(self, phrase: str) -> list[str]:
         """The actions of which the rigs of the subjects of that `phrase` have starts."""
@@ -96,26 +85,19 @@ class RestRegressor(nn.Module):
         features = 2 * config.text + config.pooled
         angles = 2 * config.harmonics + 1
         self.text_in = nn.Linear(features, width)
-        self.start_in = nn.Embedding(len(config.starts), width) if config.starts else None
         self.blocks = nn.ModuleList(_Block(width, angles) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, config.last)
         self.out = nn.Linear(config.last, numbers)
-        if self.start_in is not None:
-            nn.init.zeros_(self.start_in.weight)
         self.register_buffer("mean", torch.zeros(numbers))
         self.register_buffer("text_mean", torch.zeros(features))
         self.register_buffer("text_deviation", torch.ones(features))
 
-    def forward(self, azimuths: Tensor, text: Encoded, starts: Tensor | None = None) -> Tensor:
-        """Latents [B,C,T,h,w] of what the texts name at `azimuths` [B,T] in degrees, in the poses of the
-        `starts` [B], by their numbers (-1, or None: quiet)."""
+    def forward(self, azimuths: Tensor, text: Encoded) -> Tensor:
+        """Latents [B,C,T,h,w] of what the texts name at `azimuths` [B,T] in degrees."""
         config = self.config
         angles = harmonics(azimuths, config.harmonics)
         features = self.text_in(self.read(text))
-        if starts is not None and self.start_in is not None:
-            known = (starts >= 0).to(features)[:, None]
-            features = features + known * self.start_in(starts.clamp_min(0))
         frames = features[:, None].expand(-1, azimuths.shape[1], -1)
         for block in self.blocks:
             frames = block(frames, angles)
@@ -167,22 +149,16 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     path = folder / CONFIG
     value = read_object(path)
     subjects = subjects_in(value, path)
-    version = value.pop("version", None)
-    known = type(version) is int and 1 <= version <= VERSION
-    if value.pop("format", None) != FORMAT or not known:
-        raise InputError(f"{path}: expected {FORMAT} version 1 to {VERSION}")
-    begun = {} if version == 1 else begun_in(value, path, len(subjects))
+    if (value.pop("format", None), value.pop("version", None)) != (FORMAT, VERSION):
+        raise InputError(f"{path}: expected {FORMAT} version {VERSION}")
+    known = starts_in(value, path, len(subjects))
     for name in LISTS:
         value.pop(name, None)
     sizes = {field.name for field in fields(RestConfig)} - set(LISTS)
     if set(value) != sizes or not all(type(n) is int and 0 < n <= LARGEST for n in value.values()):
         raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: {sorted(sizes)}")
     with without_weights():
-        rest = RestRegressor(RestConfig(**value, subjects=subjects, **begun))
+        rest = RestRegressor(RestConfig(**value, subjects=subjects, **known))
     if not empty:
-        weights = read_sharded(folder, STEM)
-        weights.pop(
-            "deviation", None
-        )  # of the latents: files of before have it, and nothing reads it
-        fill_module(rest, weights, where=str(folder))
+        fill_module(rest, read_sharded(folder, STEM), where=str(folder))
     return rest.eval()

@@ -1,13 +1,10 @@
-"""The pose and the place in which an action begins, as a model knows them for the objects of a rig. Without
-torch.
+"""The actions that a model knows of the objects of a rig, and which of them a text says. Without torch.
 
-Objects of one rig share their animations: somebody who falls over begins to in one pose, with as much room
-beside him, whoever it is. A start is one action of one rig.
+Objects of one rig share their animations. A start is one action of one rig.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,32 +31,19 @@ IRREGULAR = {
     }.items()
     for form in forms.split()
 }  # fmt: skip
-NUMBERS = 4  # of a framing
 
 
 @dataclass(frozen=True)
 class Start:
-    """`rig`: its number; `phrases` of the action, the fullest first; `framing`: the logarithm of the factor
-    on the cameras' distance, and the point [3] that they look at, on average over its clips."""
+    """`rig`: its number; `phrases` of the action, the fullest first."""
 
     rig: int
     phrases: tuple[str, ...]
-    framing: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What an object begins: the number of the `start`, of the one in whose `pose` it is shown, and its
-    `framing`, as of a `Start`."""
-
-    start: int
-    pose: int
-    framing: tuple[float, ...]
 
 
 def start_of(words: Sequence[str], starts: Sequence[Start], rig: int) -> int | None:
-    """The number of the one of `starts` of a `rig` that begins what the `words` of a text say of its
-    subject (`subjects.doing_of`); None: there is none.
+    """The number of the one of `starts` of a `rig` that is what the `words` of a text say of its subject
+    (`subjects.doing_of`); None: there is none.
 
     What the text says first begins: of the phrases with its first verb that any has (as their first word,
     or else as another), the one with most other words in common, then the one that says least else.
@@ -127,61 +111,33 @@ def _affirmed(words: Sequence[str]) -> list[tuple[str, bool]]:
     ]
 
 
-def begun_in(value: Mapping[str, Any], path: Path, subjects: int) -> dict[str, Any]:
-    """`rigs`, `starts`, `poses` and `framings` of a `rest_regressor.RestConfig` of so many `subjects`, of
-    the settings `value` in the file `path`. InputError: others."""
-    rigs, starts, poses = (value.get(name) for name in ("rigs", "starts", "poses"))
-    wrong = InputError(
-        f"{path}: expected the rigs of its subjects, starts, and poses and framings of each"
-    )
-    framings = value.get("framings", [])
-    lists = (rigs, starts, poses, framings)
-    if not all(isinstance(one, list) and len(one) <= MOST for one in lists):
+def starts_in(value: Mapping[str, Any], path: Path, subjects: int) -> dict[str, Any]:
+    """`rigs`, `starts` and `done` of a `rest_regressor.RestConfig` of so many `subjects`, of the settings
+    `value` in the file `path`. InputError: others."""
+    rigs, starts, done = (value.get(name) for name in ("rigs", "starts", "done"))
+    wrong = InputError(f"{path}: expected the rigs of its subjects, starts, and those of each one")
+    if not all(isinstance(one, list) and len(one) <= MOST for one in (rigs, starts, done)):
         raise wrong
     assert isinstance(rigs, list)
     assert isinstance(starts, list)
-    assert isinstance(poses, list)
-    assert isinstance(framings, list)
+    assert isinstance(done, list)
     if not (all(map(_is_number, rigs)) and all(map(_is_start, starts))):
         raise wrong
-    if not len(rigs) == len(poses) == (subjects if starts else 0):
+    if not len(rigs) == len(done) == (subjects if starts else 0):
         raise wrong
-    counts = Counter(one["rig"] for one in starts)
-    for rig, some in zip(rigs, poses, strict=True):
-        if not isinstance(some, list) or len(some) != counts[rig]:
+    for rig, some in zip(rigs, done, strict=True):
+        of_rig = {k for k, one in enumerate(starts) if one["rig"] == rig}
+        if not isinstance(some, list) or not all(type(k) is int and k in of_rig for k in some):
             raise wrong
-        of_rig = {-1, *(k for k, one in enumerate(starts) if one["rig"] == rig)}
-        if not all(type(one) is int and one in of_rig for one in some):
-            raise wrong
-    if framings and [_count(some) for some in framings] != list(map(len, poses)):
-        raise wrong
-    if not all(one is None or _is_framing(one) for some in framings for one in some):
-        raise wrong
-    found = (Start(one["rig"], tuple(one["phrases"]), tuple(one["framing"])) for one in starts)
-    own = (tuple(None if one is None else tuple(one) for one in some) for some in framings)
     return {
         "rigs": tuple(rigs),
-        "starts": tuple(found),
-        "poses": tuple(map(tuple, poses)),
-        "framings": tuple(own),
+        "starts": tuple(Start(one["rig"], tuple(one["phrases"])) for one in starts),
+        "done": tuple(map(tuple, done)),
     }
 
 
-def _count(some: Any) -> int:
-    """Of a list; -1: it is none."""
-    return len(some) if isinstance(some, list) else -1
-
-
-def _is_framing(one: Any) -> bool:
-    return (
-        isinstance(one, list)
-        and len(one) == NUMBERS
-        and all(type(n) in (int, float) and abs(n) < 100 for n in one)
-    )
-
-
 def _is_start(one: Any) -> bool:
-    if not isinstance(one, dict) or set(one) != {"rig", "phrases", "framing"}:
+    if not isinstance(one, dict) or set(one) != {"rig", "phrases"}:
         return False
     phrases = one["phrases"]
     return (
@@ -189,7 +145,6 @@ def _is_start(one: Any) -> bool:
         and isinstance(phrases, list)
         and bool(phrases)
         and all(type(phrase) is str and content_words(phrase) for phrase in phrases)
-        and _is_framing(one["framing"])
     )
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.manifest import InputFile, Parent
     from orster_cli.config.sample import SampleConfig
     from orster_cli.core.types import Cameras
-    from orster_cli.diffusion.starts import Begun
     from orster_cli.sampling.moving import Moving
     from orster_cli.sampling.sample_clips import Sampler, SampleRequest
     from orster_cli.sampling.shown import Shown
@@ -160,12 +159,10 @@ class SamplingPlan:
             course = None if moving is None else moving.along(orbit.cameras)
             return SampleRequest(text=self.text, object_orbit=orbit, course=course)
         if self._regresses(sampler):
-            phrase, begun = self._subject(sampler, seed)
-            pose = None if begun is None else begun.pose
-            made = regressed_object(sampler.bundle, cameras, phrase, pose)
-            moving = self._moving(sampler, made, begun and begun.start)
-            place = begun and begun.framing
-            return self._shown(sampler, cameras, made, cameras.width, moving=moving, place=place)
+            phrase, start = self._subject(sampler, seed)
+            made = regressed_object(sampler.bundle, cameras, phrase)
+            moving = self._moving(sampler, made, start)
+            return self._shown(sampler, cameras, made, cameras.width, moving=moving)
         image = None if self.image is None else read_image(self.image)
         net = sampler.bundle.lift
         if image is None or net is None or not self._makes(sampler):
@@ -185,11 +182,10 @@ class SamplingPlan:
         side: int,
         sees: Cameras | None = None,
         moving: Moving | None = None,
-        place: tuple[float, ...] | None = None,
     ) -> SampleRequest:
         """The request of what is `shown`, in the model's pixels and in `side` pixels, which goes on as it
-        is `moving`. Where no cameras `sees` are given, the object stands at the `place` that is known, or
-        where that has room, or the text's words (`Sampler.framing_of`)."""
+        is `moving`. Where no cameras `sees` are given, the object stands where that has room, or the text's
+        words (`Sampler.framing_of`)."""
         import torch
 
         from orster_cli.sampling.objects import framed
@@ -198,9 +194,8 @@ class SamplingPlan:
         if sees is None:
             sees = cameras
             if self.start is None or self.start.clip is None:
-                if place is None and moving is not None:
-                    place = moving.framing(sampler.bundle.facts.elevation)
-                sees = framed(shown, cameras, sampler.framing_of(self.text, place))
+                room = moving and moving.framing(sampler.bundle.facts.elevation)
+                sees = framed(shown, cameras, sampler.framing_of(self.text, room))
             if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
                 sampler.reporter.note(
                     "the object is shown with room for what the text's words do (sample.framing)"
@@ -245,7 +240,7 @@ class SamplingPlan:
             groups.setdefault(seed % max(count, 1), []).append(seed)
         return list(groups.values())
 
-    def _subjects(self, sampler: Sampler) -> list[tuple[str, Begun | None]]:
+    def _subjects(self, sampler: Sampler) -> list[tuple[str, int | None]]:
         """The subjects that the text may mean, as the regressor knows them, and `RestConfig.start_of` each:
         of several those that it knows to do what the text says, if any."""
         from orster_cli.diffusion.subjects import subject_of
@@ -257,7 +252,7 @@ class SamplingPlan:
         every = [(phrase, config.start_of(text, phrase)) for phrase in phrases]
         return [one for one in every if one[1] is not None] or every
 
-    def _subject(self, sampler: Sampler, seed: int) -> tuple[str, Begun | None]:
+    def _subject(self, sampler: Sampler, seed: int) -> tuple[str, int | None]:
         """What the regressor is told to make: one of `_subjects`, or the text where it names none."""
         from orster_cli.diffusion.known_texts import listed
         from orster_cli.inputs.unlike import MOST_ACTIONS
@@ -267,15 +262,15 @@ class SamplingPlan:
             return self.text or "", None
         assert sampler.bundle.rest is not None
         config = sampler.bundle.rest.config
-        phrase, begun = every[seed % len(every)]
+        phrase, start = every[seed % len(every)]
         known, doing = config.actions_of(phrase), ""
-        if begun is not None:
-            doing = f", as it begins {config.starts[begun.start].phrases[0]}"
+        if start is not None:
+            doing = f", {config.starts[start].phrases[0]}"
         elif known:
-            doing = f"; of such objects it knows how they begin {listed(known, MOST_ACTIONS)}"
+            doing = f"; of such objects it knows {listed(known, MOST_ACTIONS)}"
         several = f", one of {len(every)} that the text may mean (--seed)"
         sampler.reporter.info(f"the object is {phrase}{several if len(every) > 1 else ''}{doing}")
-        return phrase, begun
+        return phrase, start
 
 
 def plan_sampling(

@@ -72,10 +72,6 @@ def _seen_doing(text: str, config: RestConfig) -> list[tuple[int, int]]:
     words, found = words_of(text), []
     for rig in sorted(set(config.rigs)):
         start = start_of(words, config.starts, rig)
-        if start is None:
-            continue
-        for subject, own in enumerate(config.rigs):
-            begun = config.begun(subject, start) if own == rig else None
-            if begun is not None and begun.pose == start:
-                found.append((subject, start))
+        if start is not None:
+            found += [(who, start) for who, done in enumerate(config.done) if start in done]
     return found

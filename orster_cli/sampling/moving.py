@@ -50,7 +50,8 @@ class Moving:
         )
 
     def framing(self, elevation: float) -> tuple[float, ...]:
-        """Where the cameras of its clip are, as four numbers (`starts.Start`)."""
+        """Where the cameras of its clip are, as four numbers: the logarithm of the factor on their
+        distance, and the point [3] that they look at."""
         placed = place_course(self.course.places.numpy(), elevation)
         return (-math.log(placed.scale), *(-placed.offset / placed.scale).tolist())
 

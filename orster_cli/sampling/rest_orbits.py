@@ -16,13 +16,10 @@ from orster_cli.sampling.shown import Shown
 LEVEL = 0.5  # degrees of elevation that make no difference
 
 
-def regressed_object(
-    bundle: WholeBundle, cameras: Cameras, text: str, pose: int | None = None
-) -> Shown:
-    """What shows the object that `bundle.rest` makes of a `text`, in the `pose` of the start of that
-    number (None: quiet). Where `cameras` look from an elevation that it was not trained on, they see the
-    surface that its pictures have in common."""
-    made = _Regressed(bundle, text, pose)
+def regressed_object(bundle: WholeBundle, cameras: Cameras, text: str) -> Shown:
+    """What shows the object that `bundle.rest` makes of a `text`. Where `cameras` look from an elevation
+    that it was not trained on, they see the surface that its pictures have in common."""
+    made = _Regressed(bundle, text)
     shown = Shown.of_pictures(made.orbit, text)
     elevation, _, _ = orbit_of(cameras)
     level = abs(elevation - bundle.facts.elevation) <= LEVEL
@@ -32,8 +29,8 @@ def regressed_object(
 class _Regressed:
     """The pictures of a text's object, those of the azimuths that were last asked for kept."""
 
-    def __init__(self, bundle: WholeBundle, text: str, pose: int | None) -> None:
-        self.bundle, self.pose, self.text = bundle, -1 if pose is None else pose, text
+    def __init__(self, bundle: WholeBundle, text: str) -> None:
+        self.bundle, self.text = bundle, text
         self.kept: OrbitClip | None = None
 
     def orbit(self, cameras: Cameras) -> OrbitClip:
@@ -52,9 +49,8 @@ class _Regressed:
             azimuths, elevation=facts.elevation, radius=facts.radius, fov_deg=facts.fov,
             width=side, height=side,
         )  # fmt: skip
-        number = torch.tensor([self.pose], device=device)
         text = self.bundle.encoder.text([self.text])
-        latents = rest(azimuths.float()[None].to(device), text, number)[0].transpose(0, 1)
+        latents = rest(azimuths.float()[None].to(device), text)[0].transpose(0, 1)
         frames = self.bundle.vae.decode(latents).float().clamp(0, 1).cpu()
         return OrbitClip(frames=frames, cameras=trained, times=torch.zeros(len(frames)))
 

@@ -325,7 +325,7 @@ class Sampler:
         self, text: str | None, known: Sequence[float] | None = None
     ) -> Similarity | None:
         """What brings the usual cameras to where clips with the words of `text` have them, or by the
-        `known` numbers of an action (`starts.Begun`), around an object at rest; None: not wanted."""
+        `known` numbers of a course (`Moving.framing`), around an object at rest; None: not wanted."""
         if self.cfg.framing != "text" or self.bundle.facts.role != "4d":
             return None
         if known is not None:

@@ -35,8 +35,8 @@ def knowing_model() -> WholeBundle:
     torch.manual_seed(1)
     config = RestConfig(
         channels=CHANNELS, side=LATENTS, text=WIDTH, pooled=WIDTH, width=16, blocks=1, last=32,
-        subjects=(("a frog",),), rigs=(0,), poses=((0, 1),),
-        starts=(Start(0, ("waving",), (0.0,) * 4), Start(0, ("jumping",), (0.1, 0.0, 0.0, 0.1))),
+        subjects=(("a frog",),), rigs=(0,), done=((0, 1),),
+        starts=(Start(0, ("waving",)), Start(0, ("jumping",))),
     )  # fmt: skip
     course = course_regressor(2)
     torch.nn.init.normal_(course.out.weight, std=0.02)

@@ -261,8 +261,7 @@ def test_the_object_of_most_like_shape_shows_the_way() -> None:
         subjects=(("a frog",), ("a bull",)),
         rigs=(0, 1),
         starts=tuple(jumps),
-        poses=((0,), (1,)),
-        framings=(),
+        done=((0,), (1,)),
     )
     made.rest.config = config
     for best, shapes in enumerate(([own, -own], [-own, own])):
