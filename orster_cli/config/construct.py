@@ -88,9 +88,9 @@ class ConstructConfig:
         0.3, "weight of the as-rigid-as-possible loss of the control nodes", minimum=0
     )
     course: float = setting(
-        0.03,
-        "with control nodes: weight of the loss that keeps these near the course of the clip's object, "
-        "where that is known (0: it is ignored)",
+        10.0,
+        "weight of the loss that keeps control nodes near the course of the clip's object, where the clip "
+        "brings one; the motion then begins with it (0: it is ignored)",
         minimum=0,
         added=True,
     )

@@ -101,6 +101,9 @@ def construct(
     if not (cfg.course and cfg.nodes):
         course = None
     if course is not None:
+        reporter.info(
+            f"the motion begins with the course of {len(course.rest)} points of the object"
+        )
         recurrence = as_the_course(recurrence, course)
         cfg = with_course(cfg)
     coarse = shaping is None or shaping is static

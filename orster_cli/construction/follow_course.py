@@ -25,9 +25,12 @@ SEAM = 0.3  # of its largest distance from its begin that a course may end from 
 WARM_STEPS, WARM_PHASES = 300, 2
 WARM_RATES = {"planes": 2e-2, "network": 4e-3}
 WARM_END = 0.1  # of these rates at the last step
-TURNS = 0.01  # weight of squared differences of quaternions beside those of places, world units squared
+NEAR = 0.02  # world units
+ALIKE = 5.0  # weight of squared differences between neighbouring nodes' distances from the course
+TURNS = (
+    0.01  # weight of squared differences of quaternions beside those of places, world units squared
+)
 SIZES = 0.01  # of those of log scales
-SMOOTH = 1.0
 
 
 def loops(course: Course) -> bool:
@@ -53,7 +56,9 @@ class Guide:
             places = places - share * (places[-1] - places[0])
         self._rest, self._places = rest, places
         self._shifts = places - rest
-        self._targets: tuple[Tensor, Tensor, Tensor] | None = None  # of the nodes at their positions
+        self._targets: tuple[Tensor, Tensor, Tensor] | None = (
+            None  # of the nodes at their positions
+        )
 
     def paths(self, points: Tensor, count: int) -> Tensor:
         """[N,3 `count`] places of `points` [N,3] at `count` phases, side by side, scaled so that distances
@@ -63,14 +68,15 @@ class Guide:
         return moved.flatten(1) / count**0.5
 
     def loss(self, nodes: ControlNodes, deltas: Tensor, phase: float) -> Tensor:
-        """Mean squared distance of `nodes` moved by `deltas` [M,10] from where they would be at `phase`,
-        over the mean squared distance of neighbouring nodes at rest."""
-        shifts, _ = self.targets(nodes, phase)
-        edges = nodes.positions[nodes.graph.long()] - nodes.positions[:, None]
-        unit = edges.square().sum(-1).mean().clamp_min(1e-12) if edges.numel() else 1.0
-        off = deltas[:, :3] - shifts
-        rel = REL * (off[nodes.graph.long()] - off[:, None]).square().sum(-1).mean() / unit
-        return ABS * off.square().sum(dim=-1).mean() / unit + rel
+        """How far, in world units squared, `nodes` moved by `deltas` [M,10] are from where they would be at
+        `phase`: the square of distances below `NEAR`, and further off in proportion to them, so that frames
+        that show something else win. And how much this differs between neighbours: what the frames correct
+        on the side that they show is corrected on the other too."""
+        off = deltas[:, :3] - self.targets(nodes, phase)[0]
+        apart = off[nodes.graph.long()] - off[:, None]
+        alike = apart.square().sum(dim=-1).mean() if nodes.graph.numel() else 0.0
+        far = 2 * NEAR * ((off.square().sum(dim=-1) + NEAR**2).sqrt() - NEAR)
+        return far.mean() + ALIKE * alike
 
     def targets(self, nodes: ControlNodes, phase: float) -> tuple[Tensor, Tensor]:
         """Translations [M,3] and unit quaternions [M,4] of `nodes` at `phase`."""
@@ -93,8 +99,8 @@ class Guide:
         return shifts, _turns(self._rest[around], self._places[:, around])
 
     def _spread(self, points: Tensor, shifts: Tensor) -> Tensor:
-        """[K,N,3] of `shifts` [K,P,3] at `points` [N,3]: those of the nearest points of the course, by their
-        distances."""
+        """[K,N,3] of `shifts` [K,P,3] at `points` [N,3]: those of the nearest points of the course, by
+        their distances."""
         near = min(NEAREST, len(self._rest))
         found = torch.cdist(points, self._rest).topk(near, largest=False)
         share = 1 / found.values.clamp_min(1e-4).square()
@@ -141,11 +147,8 @@ def _quaternions(rotation: Tensor) -> Tensor:
     return F.normalize(table[torch.arange(len(table), device=table.device), best], dim=-1)
 
 
-ABS, REL = 1.0, 0.0
-
-
 def warm_start(field: DeformationField, guide: Guide, *, seed: int) -> None:
-    """Let the nodes of `field` move as `guide` says, as far as its planes can tell. Nothing is rendered."""
+    """Let the nodes of `field`, which has some, move as `guide` says. Nothing is rendered."""
     nodes = field.nodes
     assert nodes is not None
     named = list(field.named_parameters())
@@ -157,7 +160,7 @@ def warm_start(field: DeformationField, guide: Guide, *, seed: int) -> None:
         decay = WARM_END ** (step / WARM_STEPS)
         for group in optimizer.param_groups:
             group["lr"] = WARM_RATES[group["name"]] * decay
-        loss = SMOOTHNESS(field) if step % 4 == 0 else 0.0
+        loss = nodes.positions.new_zeros(())
         offset = float(torch.rand((), generator=generator))
         for k in range(WARM_PHASES):
             phase = (offset + k) / WARM_PHASES
@@ -169,8 +172,3 @@ def warm_start(field: DeformationField, guide: Guide, *, seed: int) -> None:
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-
-
-def SMOOTHNESS(field):
-    smooth = field.features.planes.smoothness()
-    return SMOOTH * 4 * 1e-3 * (0.3 * smooth.space + 0.1 * smooth.time)

@@ -163,7 +163,7 @@ class TrainableAsset:
         paths = torch.stack([self.at(phase).means for phase in phases], dim=1).flatten(1)
         paths = paths / MOMENTS**0.5
         self.neighbours = nearest_neighbours(paths)
-        if self.motion.field.nodes is not None:
+        if self.motion.field.nodes is not None and self._guide is None:
             nodes = build_nodes(self.params["means"].detach(), paths, self.cfg.nodes)
             self.motion.field.nodes = nodes
 
