@@ -21,16 +21,13 @@ KEYS = 32  # intervals of the phase, between which targets are interpolated line
 NEAREST = 4  # points of the course that a node or a Gaussian goes with
 AROUND = 16  # points around a node whose motion says how it turns
 STEADY = 0.05  # share of the points' spread with which a turn stays what it was at the key before
-SEAM = 0.3  # of its largest distance from its begin that a course may end from there, if it loops
+SEAM = 0.3  # a course loops that ends within this share of its largest distance from its begin
 WARM_STEPS, WARM_PHASES = 300, 2
 WARM_RATES = {"planes": 2e-2, "network": 4e-3}
 WARM_END = 0.1  # of these rates at the last step
 NEAR = 0.02  # world units
-ALIKE = 5.0  # weight of squared differences between neighbouring nodes' distances from the course
-TURNS = (
-    0.01  # weight of squared differences of quaternions beside those of places, world units squared
-)
-SIZES = 0.01  # of those of log scales
+ALIKE = 5.0  # weight of how much neighbouring nodes differ in their distance from the course
+TURNS, SIZES = 0.01, 0.01  # weights of quaternions and log scales beside places, in the warm start
 
 
 def loops(course: Course) -> bool:
@@ -56,9 +53,8 @@ class Guide:
             places = places - share * (places[-1] - places[0])
         self._rest, self._places = rest, places
         self._shifts = places - rest
-        self._targets: tuple[Tensor, Tensor, Tensor] | None = (
-            None  # of the nodes at their positions
-        )
+        # positions of nodes, and their translations and quaternions at the keys
+        self._targets: tuple[Tensor, Tensor, Tensor] | None = None
 
     def paths(self, points: Tensor, count: int) -> Tensor:
         """[N,3 `count`] places of `points` [N,3] at `count` phases, side by side, scaled so that distances
