@@ -87,6 +87,13 @@ class ConstructConfig:
     rigidity: float = setting(
         0.3, "weight of the as-rigid-as-possible loss of the control nodes", minimum=0
     )
+    course: float = setting(
+        10.0,
+        "weight of the loss that keeps control nodes near the course of the clip's object, where the clip "
+        "brings one; the motion then begins with it (0: it is ignored)",
+        minimum=0,
+        added=True,
+    )
     growth: float = setting(
         0.025,
         "weight of the size loss: deformed Gaussians stay below twice their canonical size",

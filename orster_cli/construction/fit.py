@@ -186,7 +186,7 @@ class Fit:
 
     def _start_motion(self) -> None:
         root, timeline = None, self.views.timeline
-        if self.cfg.root:
+        if self.cfg.root and self.model.course is None:
             canonical, driving = self.model.canonical(detach=True), self.views.driving
             root = find_root(canonical, driving, periodic=timeline.looping)
         self.model.start_motion(timeline, root)

@@ -15,6 +15,7 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import save_asset
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.fit_input import picture_travel, prepare_clip
+from orster_cli.construction.follow_course import loops
 from orster_cli.construction.frame_detail import SHARP, SMUDGE, detail, frame_weights
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.losses import load_perceptual
@@ -27,7 +28,7 @@ from orster_cli.core.errors import InputError, NumericalError
 from orster_cli.core.live import LiveReporter
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
-from orster_cli.core.types import OrbitClip
+from orster_cli.core.types import Course, OrbitClip
 from orster_cli.io.masks import without_empty
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.viewer.write import write_viewer
@@ -35,6 +36,7 @@ from orster_cli.viewer.write import write_viewer
 MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
 FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
+KNOWN_FRACTION = 0.6  # of the steps of the motion that are left where a course is known
 VIEWER = "viewer.html"
 BLUR_FRACTION = 0.3  # of the static stage that is left where only moving frames show the object
 FINER = 2  # the static orbit's pixels, beside the clips'
@@ -95,6 +97,15 @@ def construct(
             reporter.note(found)  # the fit rests on it
         else:
             reporter.info(found)
+    course = next((clip.course for clip in clips if clip.course is not None), None)
+    if not (cfg.course and cfg.nodes):
+        course = None
+    if course is not None:
+        reporter.info(
+            f"the motion begins with the course of {len(course.rest)} points of the object"
+        )
+        recurrence = as_the_course(recurrence, course)
+        cfg = with_course(cfg)
     coarse = shaping is None or shaping is static
     fitted = fit_scale(clips if coarse else [shaping], antialiased=cfg.antialiased)
     views = build_views(
@@ -116,6 +127,7 @@ def construct(
         spatial_prior=inputs.spatial_prior if cfg.spatial_prior else None,
         temporal_prior=inputs.temporal_prior if cfg.temporal_prior else None,
         fitted=fitted,
+        course=course,
     )
     perceptual = load_perceptual(device) if cfg.lpips else None
     Fit(cfg, views, model, perceptual=perceptual).run(scratch, reporter, stop)
@@ -227,6 +239,21 @@ def without_static_orbit(cfg: ConstructConfig) -> ConstructConfig:
     kept = round(BLUR_FRACTION * cfg.static_steps)
     coarse = cfg.coarse_steps + cfg.static_steps - kept
     return replace(cfg, static_steps=kept, coarse_steps=coarse)
+
+
+def with_course(cfg: ConstructConfig) -> ConstructConfig:
+    """`cfg` with fewer steps of the motion, which begins with the course."""
+    coarse, fine = (round(KNOWN_FRACTION * n) for n in (cfg.coarse_steps, cfg.fine_steps))
+    return replace(cfg, coarse_steps=coarse, fine_steps=fine)
+
+
+def as_the_course(recurrence: Recurrence, course: Course) -> Recurrence:
+    """`recurrence` without a loop that the `course` does not close, and without a mirror image that leads
+    by a part of that."""
+    if not recurrence.looping or loops(course):
+        return recurrence
+    mirror = recurrence.mirror_azimuth if recurrence.mirror_shift == 0 else None
+    return replace(recurrence, looping=False, mirror_azimuth=mirror)
 
 
 def _check_same_size(clips: list[OrbitClip], static: OrbitClip | None) -> None:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.adam import Adam
 from orster_cli.construction.densify import DensifyRule, DensityController
+from orster_cli.construction.follow_course import Guide, warm_start
 from orster_cli.construction.hull import SurfacePoints
 from orster_cli.construction.node_graph import build_nodes
 from orster_cli.construction.rigidity import growth_loss, isometry_loss, nearest_neighbours
 from orster_cli.core.errors import NumericalError
-from orster_cli.core.types import SH_C0, FitScale, Gaussians
+from orster_cli.core.types import SH_C0, Course, FitScale, Gaussians
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.hexplane import HexPlaneConfig
@@ -55,6 +56,7 @@ class TrainableAsset:
         spatial_prior: Tensor | None = None,
         temporal_prior: Tensor | None = None,
         fitted: FitScale | None = None,
+        course: Course | None = None,
     ) -> None:
         n = len(points.positions)
         initial = {
@@ -66,6 +68,8 @@ class TrainableAsset:
         }
         self.cfg = cfg
         self.fitted = fitted
+        self.course = course if cfg.course and cfg.nodes else None
+        self._guide: Guide | None = None  # set by `_build_motion`, where there is a course
         self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in initial.items()}
         self.optimizer = self._new_optimizer()
         self.motion: Motion | None = None
@@ -129,8 +133,20 @@ class TrainableAsset:
         means = self.params["means"].detach()
         self.neighbours = nearest_neighbours(means)
         box = torch.stack([means.amin(0) - BOX_MARGIN, means.amax(0) + BOX_MARGIN])
-        nodes = build_nodes(means, means, self.cfg.nodes) if self.cfg.nodes else None
+        guide, paths = self._new_guide(timeline), means
+        if guide is not None:
+            paths = guide.paths(means, MOMENTS)
+            self.neighbours = nearest_neighbours(paths)
+        nodes = build_nodes(means, paths, self.cfg.nodes) if self.cfg.nodes else None
         self._build_motion(timeline, box, nodes, root)
+        if guide is not None:
+            assert self.motion is not None
+            warm_start(self.motion.field, guide, seed=self.cfg.seed)
+
+    def _new_guide(self, timeline: Timeline) -> Guide | None:
+        if self.course is not None:
+            self._guide = Guide(self.course, timeline, self.params["means"].device)
+        return self._guide
 
     def set_residual(self, on: bool) -> None:
         """Whether Gaussians may leave their control nodes: in the coarse stage they do not, if there are
@@ -147,7 +163,7 @@ class TrainableAsset:
         paths = torch.stack([self.at(phase).means for phase in phases], dim=1).flatten(1)
         paths = paths / MOMENTS**0.5
         self.neighbours = nearest_neighbours(paths)
-        if self.motion.field.nodes is not None:
+        if self.motion.field.nodes is not None and self._guide is None:
             nodes = build_nodes(self.params["means"].detach(), paths, self.cfg.nodes)
             self.motion.field.nodes = nodes
 
@@ -201,9 +217,13 @@ class TrainableAsset:
             smoothness = self.motion.field.features.planes.smoothness()
             total = total + cfg.planes * smoothness.space + cfg.planes_time * smoothness.time
         field = self.motion.field
-        if cfg.rigidity and field.nodes is not None:
+        if (cfg.rigidity or self._guide) and field.nodes is not None:
             phase = seed / 2**63 % 1.0  # any moment: between frames it holds too
-            total = total + cfg.rigidity * field.nodes.rigidity(field.node_deltas(phase))
+            deltas = field.node_deltas(phase)
+            if cfg.rigidity:
+                total = total + cfg.rigidity * field.nodes.rigidity(deltas)
+            if self._guide is not None:
+                total = total + cfg.course * self._guide.loss(field.nodes, deltas, phase)
         if cfg.isometry and field.residual:
             means = self.params["means"].detach()
             isometry = isometry_loss(means, deformed.means, self.neighbours, seed=seed)
@@ -296,6 +316,7 @@ class TrainableAsset:
             box = motion["field.features.planes.aabb"]
             nodes = nodes_of(motion, "field.nodes.")
             root = root_of(motion, "field.root.", periodic=timeline.looping)
+            self._new_guide(timeline)
             self._build_motion(timeline, box, nodes, root)
             assert self.motion is not None
             self.motion.load_state_dict(motion)

@@ -1,0 +1,220 @@
+"""A fit of a clip whose object's course is known: it follows that where no frame tells otherwise."""
+
+import math
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.construction.fit import Fit
+from orster_cli.construction.fit_asset import as_the_course
+from orster_cli.construction.follow_course import KEYS, Guide, loops
+from orster_cli.construction.hull import SurfacePoints, surface_points
+from orster_cli.construction.node_graph import build_nodes
+from orster_cli.construction.recurrence import Recurrence
+from orster_cli.construction.trainable_asset import TrainableAsset
+from orster_cli.construction.training_views import build_views
+from orster_cli.core.errors import Preempted
+from orster_cli.core.reporting import Silent
+from orster_cli.core.stopping import StopFlag
+from orster_cli.core.types import Course, OrbitClip
+from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
+from orster_cli.geometry.mesh import points_on_surface
+from orster_cli.geometry.orbit import clip_times, orbit_cameras
+from orster_cli.gltf.load import load_gltf
+from orster_cli.splatting.gaussians4d import Timeline
+from orster_cli.splatting.nodes import ControlNodes, rotations
+from tests.helpers.constructing import CPU, CREATURE, TINY, creature_views
+
+FEW = replace(
+    TINY,
+    nodes=60,
+    leave=0.01,
+    plane_resolution=16,
+    time_resolution=8,
+    static_steps=40,
+    coarse_steps=20,
+    fine_steps=40,
+)
+SIDE = 48
+WALKS, HOPS = 0, 1
+
+
+@cache
+def _creature(animation: int) -> NormalizedClip:
+    cfg = PrepareConfig(resolution=SIDE, supersample=2)
+    return normalize_object(load_gltf(CREATURE), animation, cfg)
+
+
+@cache
+def _course(scale: float = 1.0, animation: int = WALKS) -> Course:
+    """Of the creature, `scale` times as far as it goes."""
+    placed = _creature(animation)
+    points = points_on_surface(placed.mesh(0.0), 500)
+    places = np.stack([points.at(placed.mesh(k / 16).vertices) for k in range(17)])
+    places = places[0] + scale * (places - places[0])
+    return Course(rest=torch.from_numpy(places[0]).float(), places=torch.from_numpy(places).float())
+
+
+@cache
+def _seen_from(azimuth: float) -> OrbitClip:
+    """The walk before a camera that stands still."""
+    cfg = PrepareConfig(resolution=SIDE, supersample=2)
+    cameras = orbit_cameras(torch.full((8,), azimuth), width=SIDE, height=SIDE)
+    return render_view(_creature(WALKS), cameras, clip_times(8), cfg, None)
+
+
+def _fit(
+    clip: OrbitClip, course: Course | None, weight: float = FEW.course, animation: int = WALKS
+) -> Fit:
+    cfg, static = replace(FEW, course=weight), creature_views(animation)["static"]
+    views = build_views([clip], static, Recurrence(), mirror_weight=0.0, device=CPU)
+    return Fit(cfg, views, TrainableAsset(_points(animation), cfg, course=course))
+
+
+@cache
+def _points(animation: int) -> SurfacePoints:
+    return surface_points(creature_views(animation)["static"], FEW.gaussians)
+
+
+def _begun(fit: Fit) -> Fit:
+    """The same fit, whose motion has begun and which no frame has changed."""
+    begun = Fit(fit.cfg, fit.views, TrainableAsset(_points(HOPS), fit.cfg, course=fit.model.course))
+    begun.model.start_motion(begun.views.timeline)
+    return begun
+
+
+def _nodes_of(fit: Fit) -> ControlNodes:
+    assert fit.model.motion is not None
+    nodes = fit.model.motion.field.nodes
+    assert nodes is not None
+    return nodes
+
+
+def _off(fit: Fit, course: Course) -> float:
+    """RMS distance of the nodes from where they are on `course`."""
+    guide, nodes, total = Guide(course, Timeline(), CPU), _nodes_of(fit), 0.0
+    assert fit.model.motion is not None
+    with torch.no_grad():
+        for k in range(8):
+            moved = fit.model.motion.field.node_deltas(k / 8)[:, :3]
+            total += float((moved - guide.targets(nodes, k / 8)[0]).square().sum(-1).mean())
+    return math.sqrt(total / 8)
+
+
+def test_what_no_frame_shows_follows_the_course(tmp_path: Path) -> None:
+    """Its purpose. Before a camera in front the legs swing along its view."""
+    found = []
+    for course in (None, _course()):
+        fit = _fit(_seen_from(0.0), course)
+        fit.run(tmp_path / str(course is None), Silent(), StopFlag())
+        found.append(_off(fit, _course()))
+    assert found[1] < 0.5 * found[0]
+
+
+def test_the_frames_correct_a_wrong_course(tmp_path: Path) -> None:
+    """One that goes half as high as the creature hops. A short fit goes a part of the way only."""
+    true, wrong = _course(1.0, HOPS), _course(0.5, HOPS)
+    fit = _fit(creature_views(HOPS)["dynamic"], wrong, 1.0, HOPS)
+    begun = _off(_begun(fit), true)
+    fit.run(tmp_path, Silent(), StopFlag())
+    assert _off(fit, true) < 0.75 * begun
+
+
+def test_without_a_course_or_its_weight_all_is_as_it_was(tmp_path: Path) -> None:
+    clip = creature_views()["dynamic"]
+    fits = [_fit(clip, None), _fit(clip, _course(), 0.0)]
+    for number, fit in enumerate(fits):
+        fit.run(tmp_path / str(number), Silent(), StopFlag())
+    first, second = (fit.state() for fit in fits)
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+@pytest.mark.slow
+def test_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    class _Later(StopFlag):
+        def __init__(self, steps: int) -> None:
+            self.left = steps
+            super().__init__()
+
+        def __getattribute__(self, name: str):  # type: ignore[no-untyped-def]
+            if name != "requested":
+                return object.__getattribute__(self, name)
+            self.left -= 1
+            return self.left < 0
+
+    clip = creature_views()["dynamic"]
+    whole = _fit(clip, _course())
+    whole.run(tmp_path / "a", Silent(), StopFlag())
+    for after in (50, 20):
+        with pytest.raises(Preempted):
+            _fit(clip, _course()).run(tmp_path / "b", Silent(), _Later(after))
+    last = _fit(clip, _course())
+    last.run(tmp_path / "b", Silent(), StopFlag())
+    first, second = whole.state(), last.state()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def _turned(degrees: float) -> Tensor:
+    angle = math.radians(degrees)
+    return torch.tensor(
+        [
+            [math.cos(angle), -math.sin(angle), 0.0],
+            [math.sin(angle), math.cos(angle), 0.0],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def test_nodes_turn_as_the_points_around_them() -> None:
+    """Once and a half around, so that their quaternions leave the half sphere of rest."""
+    rest = torch.rand(300, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    places = torch.stack([rest @ _turned(540 * k / 128).T for k in range(129)])
+    guide = Guide(Course(rest=rest, places=places), Timeline(), CPU)
+    nodes = build_nodes(rest, guide.paths(rest, 8), 20)
+    quats = torch.stack([guide.targets(nodes, k / KEYS)[1] for k in range(KEYS + 1)])
+    for k in range(0, KEYS + 1, 4):
+        shifts = guide.targets(nodes, k / KEYS)[0]
+        expected = _turned(540 * k / KEYS)
+        assert torch.allclose(rotations(quats[k]), expected.expand(20, 3, 3), atol=0.1)
+        away = nodes.positions + shifts - nodes.positions @ expected.T
+        assert float(away.norm(dim=1).max()) < 0.02
+    assert float((quats[1:] * quats[:-1]).sum(-1).min()) > 0.9
+
+
+def test_limbs_that_touch_at_rest_and_part_share_no_nodes() -> None:
+    rest = torch.rand(400, 3, generator=torch.Generator().manual_seed(0))
+    rest[:, 0] = torch.cat([0.1 * rest[:200, 0], 0.1 * rest[200:, 0] + 0.11])
+    away = torch.zeros(400, 3)
+    away[200:, 0] = 1.0
+    places = torch.stack([rest + k / 4 * away for k in range(5)])
+    guide = Guide(Course(rest=rest, places=places), Timeline(), CPU)
+    nodes = build_nodes(rest, guide.paths(rest, 8), 40)
+    followed = nodes.positions[nodes.index.long()][..., 0] > 0.105
+    own = (rest[:, 0] > 0.105)[:, None].expand_as(followed)
+    assert float(((followed != own) * nodes.weights).sum(dim=1).max()) < 1e-3
+
+
+def test_a_loop_is_closed_and_its_cycles_are_averaged() -> None:
+    rest = torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
+    wave = torch.tensor([0.3 * math.sin(4 * math.pi * k / 32) for k in range(33)])
+    drift = torch.linspace(0, 0.02, 33)
+    along = torch.tensor([0.0, 0.0, 1.0])
+    course = Course(rest=rest, places=rest + (wave + drift)[:, None, None] * along)
+    assert loops(course)
+    guide = Guide(course, Timeline(looping=True, cycles=2), CPU)
+    nodes = build_nodes(rest, rest, 10)
+    begin, quarter, end = (guide.targets(nodes, phase)[0] for phase in (0.0, 0.25, 1.0))
+    assert torch.allclose(begin, end, atol=1e-6)
+    assert torch.allclose(quarter, begin + 0.3 * along, atol=0.01)
+    looping = Recurrence(looping=True, mirror_azimuth=0.0, mirror_shift=0.5)
+    assert as_the_course(looping, course) is looping
+    one_way = Course(rest=rest, places=rest + torch.linspace(0, 1, 33)[:, None, None] * along)
+    opened = as_the_course(looping, one_way)
+    assert not opened.looping
+    assert opened.mirror_azimuth is None, "half a cycle later, of which there are none"
