@@ -24,6 +24,7 @@ from orster_cli.diffusion.course_regressor import (
     CourseRegressor,
     Surface,
     load_course,
+    outline,
     save_course,
 )
 from orster_cli.inputs.models import open_model
@@ -47,13 +48,13 @@ STRETCH, ROUGH = (
     0.005,
 )  # deviation of the logarithm of a stretch; of noise, in shares of the object
 STILL = 0.03  # root mean square of a motion below which errors count less
-APART, RIGS = 3.0, 0.05  # weights of what neighbours differ in, and of the rig
+APART = 3.0  # weight of what neighbours differ in
 
 
 class CourseTraining:
     """Steps of squared error of places, in shares of how far the points of the clip go, and of the
-    differences between neighbours; the cross entropy of the rig beside it. An object stands where the
-    action begins, or where another of its actions does, or in its bind pose, and is stretched."""
+    differences between neighbours. An object stands where the action begins, or where another of its
+    actions does, or in its bind pose, and is stretched."""
 
     def __init__(
         self, course: CourseRegressor, tracks: Sequence[Tracks], labels: Labels, seed: int
@@ -63,13 +64,12 @@ class CourseTraining:
         self.shown = (~labels.held).nonzero()[:, 0]
         self.places = torch.cat([one.places for one in tracks])
         self.normals = torch.cat([one.normals for one in tracks])
-        self.counts = counts = [len(one.places) for one in tracks]
-        self.owner = owner = torch.arange(len(tracks)).repeat_interleave(torch.tensor(counts))
+        counts = [len(one.places) for one in tracks]
+        owner = torch.arange(len(tracks)).repeat_interleave(torch.tensor(counts))
         self.bind = torch.stack([one.bind for one in tracks])[owner]
         self.bind_normals = torch.stack([one.bind_normals for one in tracks])[owner]
         first = torch.tensor([0, *counts]).cumsum(0)[owner]
         self.siblings = torch.stack([first, torch.tensor(counts)[owner]])
-        self.rigs = torch.tensor(labels.packs)[labels.start]
         begun = [one[0].float() for one in self.places]
         near = [torch.cdist(one, one).topk(NEAR + 1, largest=False).indices for one in begun]
         self.near = torch.stack(near)[..., 1:]
@@ -78,8 +78,8 @@ class CourseTraining:
         """Of one step."""
         clips = self.shown[self._drawn(len(self.shown), BATCH)]
         stands = self._stands(clips)
-        far, apart, rigs = self._errors(clips, *stands, stretch=STRETCH)
-        return (far + APART * apart).mean() + RIGS * rigs.mean()
+        far, apart = self._errors(clips, *stands, stretch=STRETCH)
+        return (far + APART * apart).mean()
 
     @torch.no_grad()
     def held_out(self) -> dict[str, float]:
@@ -93,21 +93,7 @@ class CourseTraining:
         return {
             "held_out": float(begun[0].mean()),
             "from_bind": float(bound[0].mean()),
-            "rigs": float(begun[2].mean()),
         }
-
-    @torch.no_grad()
-    def shapes(self) -> Tensor:
-        """[subjects,W] of unit length, what the network sees of each object: on average over where its
-        clips begin."""
-        found = []
-        for places, normals in zip(self.places, self.normals, strict=True):
-            shape = Surface(places[:1].float(), normals[None].float())
-            found.append(F.normalize(self.course.shape_of(shape), dim=-1)[0])
-        every = torch.stack(found)[~self.labels.held]
-        total = torch.zeros(len(self.counts), every.shape[1])
-        total.index_add_(0, self.owner[~self.labels.held], every)
-        return F.normalize(total, dim=-1)
 
     def _drawn(self, below: int, *shape: int) -> Tensor:
         return torch.randint(below, shape, generator=self.draw)
@@ -124,8 +110,8 @@ class CourseTraining:
 
     def _errors(
         self, clips: Tensor, places: Tensor, normals: Tensor, stretch: float = 0.0
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of `clips` [B], each: of places, of neighbours' differences, of the rig."""
+    ) -> tuple[Tensor, Tensor]:
+        """Of `clips` [B], each: of places, and of neighbours' differences."""
         row = clips[:, None]
         one = self._drawn(POINTS, len(clips), PAIRS)
         other = self.near[row, one, self._drawn(NEAR, len(clips), PAIRS)]
@@ -145,16 +131,28 @@ class CourseTraining:
         true = true * scale[:, None]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             made = self.course(shape, points, self.labels.start[clips])
-            rigs = self.course.rigs_of(shape)
         error = made.float() - true
         size = true.square().sum(-1).mean((1, 2)) + STILL**2
         far = error.square().sum(-1).mean((1, 2)) / size
         pairs = error[:, :, :PAIRS] - error[:, :, PAIRS:]
         apart = pairs.square().sum(-1).mean((1, 2)) / size
-        return far, apart, F.cross_entropy(rigs.float(), self.rigs[clips], reduction="none")
+        return far, apart
 
     def _rough(self, places: Tensor, rough: float) -> Tensor:
         return places + rough * torch.randn(places.shape, generator=self.draw)
+
+
+def shapes_of(tracks: Sequence[Tracks], labels: Labels, points: int) -> Tensor:
+    """[K,3S] the known shapes (`CourseRegressor`), of so many `points` each."""
+    found, row = [], 0
+    for one in tracks:
+        rows = torch.arange(row, row + len(one.places))
+        begun = {int(labels.start[k]): k - row for k in rows.tolist() if not labels.held[k]}
+        poses = [one.bind, *(one.places[begun[start], 0] for start in sorted(begun))]
+        places = torch.stack(poses).float()
+        found.append(outline(Surface(places, places), points).flatten(1))
+        row += len(one.places)
+    return torch.cat(found)
 
 
 def _turned(normals: Tensor, scale: Tensor) -> Tensor:
@@ -183,10 +181,10 @@ def main() -> None:
         sys.exit(f"{given.model}: has no regressor of objects at rest of this list")
     tracks = tracked(clips, given.glb, given.out / TRACKS, given.jobs)
     torch.manual_seed(given.seed)
+    shapes = shapes_of(tracks, labels, CourseConfig.points)
     config = CourseConfig(
         starts=len(labels.phrases),
-        subjects=len(tracks),
-        rigs=max(labels.packs) + 1,
+        known=len(shapes),
         width=given.width,
         blocks=given.blocks,
     )
@@ -199,7 +197,7 @@ def main() -> None:
     )
     training = CourseTraining(course, tracks, labels, given.seed)
     train(course, training, given.minutes, given.lr, given.out / LOG)
-    course.known_shapes.copy_(training.shapes())
+    course.known_shapes.copy_(shapes)
     save_course(course, given.out)
 
 

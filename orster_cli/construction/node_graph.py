@@ -9,24 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from orster_cli.geometry.farthest_points import farthest_points
 from orster_cli.splatting.nodes import ControlNodes
 
 FOLLOWED = 4  # nodes that a Gaussian follows
 EDGES = 8  # neighbours of a node
-
-
-def farthest_points(paths: Tensor, count: int) -> Tensor:
-    """[count] indices of points of `paths` [N,P]: the one nearest to their mean, then always the one
-    farthest from all before."""
-    chosen = torch.empty(count, dtype=torch.int64, device=paths.device)
-    nearest = (paths - paths.mean(dim=0)).square().sum(dim=1)
-    chosen[0] = nearest.argmin()
-    nearest = torch.full_like(nearest, torch.inf)
-    for i in range(1, count):
-        away = (paths - paths[chosen[i - 1]]).square().sum(dim=1)
-        nearest = torch.minimum(nearest, away)
-        chosen[i] = nearest.argmax()
-    return chosen
 
 
 def build_nodes(means: Tensor, paths: Tensor, count: int) -> ControlNodes:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
+from orster_cli.geometry.farthest_points import farthest_points
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
 from orster_cli.io.whole_numbers import in_type
@@ -27,18 +28,19 @@ from orster_cli.io.whole_numbers import in_type
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
 FORMAT, VERSION = "orster-course-regressor", 2
+MANY = 256  # known shapes that are compared at once
 SMALLEST = 1e-6  # world units that an object has at least, in its longest side
 
 
 @dataclass(frozen=True, kw_only=True)
 class CourseConfig:
-    """Sizes. `starts`, `subjects` and `rigs`: of the regressor of objects at rest beside it; `moments`:
-    of an action, evenly spaced from its begin to its end; `shape`: features of a shape; `octaves`: of
-    the waves that a place is told by."""
+    """Sizes. `starts`: of the regressor of objects at rest beside it; `moments`: of an action, evenly
+    spaced from its begin to its end; `shape`: features of a shape; `octaves`: of the waves that a place is
+    told by; `known`: shapes that are kept, of `points` each."""
 
     starts: int
-    subjects: int
-    rigs: int
+    known: int
+    points: int = 256
     moments: int = 16
     width: int = 320
     blocks: int = 4
@@ -63,9 +65,16 @@ class Surface:
         return (low + high) / 2, (high - low).amax(dim=1).clamp_min(SMALLEST)
 
 
+def outline(shape: Surface, count: int) -> Tensor:
+    """[B,S,3] `count` points that are spread evenly over shapes, in their boxes."""
+    places = shape.in_box(*shape.box()).places
+    return torch.stack([one[farthest_points(one, count)] for one in places])
+
+
 class CourseRegressor(nn.Module):
     """Places are told in the box around the shape, so that neither size nor position matters.
-    `known_shapes` [subjects,W]: what is seen of those that it was trained on, of unit length."""
+    `known_shapes` [K,3S]: those that it was trained on, so told: of each subject of the regressor of
+    objects at rest its bind pose, and where each of the starts begins that it was seen doing."""
 
     known_shapes: Tensor
 
@@ -78,7 +87,6 @@ class CourseRegressor(nn.Module):
             nn.Linear(256, config.shape),
         )  # fmt: skip
         self.shape = nn.Linear(2 * config.shape, width)
-        self.rig = nn.Linear(width, config.rigs)
         self.start_in = nn.Embedding(config.starts, width)
         self.known = nn.Linear(width, width)
         self.point_in = nn.Linear(told, width)
@@ -88,7 +96,7 @@ class CourseRegressor(nn.Module):
         nn.init.normal_(self.start_in.weight, std=0.5)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.register_buffer("known_shapes", torch.zeros(config.subjects, width))
+        self.register_buffer("known_shapes", torch.zeros(config.known, 3 * config.points))
 
     def shape_of(self, shape: Surface) -> Tensor:
         """[B,W] what is seen of the B shapes."""
@@ -96,15 +104,15 @@ class CourseRegressor(nn.Module):
         pooled: Tensor = self.shape(torch.cat([seen.amax(dim=1), seen.mean(dim=1)], dim=-1))
         return pooled
 
-    def rigs_of(self, shape: Surface) -> Tensor:
-        """[B,R] logits of the rigs that the shapes may have."""
-        logits: Tensor = self.rig(F.silu(self.shape_of(shape)))
-        return logits
-
     def unlike(self, shape: Surface) -> Tensor:
-        """[B,subjects] how unlike the shapes are to the known ones: 1 minus the cosine."""
-        seen = F.normalize(self.shape_of(shape), dim=-1)
-        return 1 - seen @ F.normalize(self.known_shapes, dim=-1).T
+        """[K] how unlike one shape, with B = 1, is to each of the known ones: the mean distance of its
+        points to the nearest of the other's, and the other way round, in shares of the box."""
+        own = outline(shape, self.config.points)[0]
+        found = []
+        for other in self.known_shapes.unflatten(-1, (-1, 3)).split(MANY):
+            apart = torch.cdist(own.expand(len(other), -1, -1), other)
+            found.append(apart.amin(dim=2).mean(dim=1) + apart.amin(dim=1).mean(dim=1))
+        return torch.cat(found)
 
     def forward(self, shape: Surface, points: Surface, starts: Tensor) -> Tensor:
         """How far [B,T,P,3] the `points` have gone at each moment of the actions of `starts` [B], by their

@@ -22,7 +22,7 @@ from orster_cli.sampling.shown import Shown
 @dataclass(frozen=True)
 class KnownAction:
     """Its number among the `starts` of the model; `like`: the fullest phrase of the object that was seen
-    doing it; `apart`: how unlike that is, 1 minus the cosine of what the network sees of the two shapes."""
+    doing it; `apart`: how unlike that is (`CourseRegressor.unlike`)."""
 
     start: int
     like: str
@@ -35,14 +35,20 @@ def known_action(bundle: WholeBundle, text: str | None, mesh: Mesh) -> KnownActi
     if text is None or bundle.rest is None or bundle.course is None:
         return None
     config = bundle.rest.config
-    seen = _seen_doing(text, config)
-    if not seen:
+    starts = _starts_of(text, config)
+    shapes = [
+        (subject, start, places)
+        for subject, known in enumerate(_places_of(config))
+        for start, places in known.items()
+        if start in starts
+    ]
+    if not shapes:
         return None
-    shape = on_device(surface_of(mesh), bundle.course)
-    unlike = bundle.course.unlike(shape)[0].cpu()[[subject for subject, _ in seen]]
-    best = int(unlike.argmin())
-    subject, start = seen[best]
-    return KnownAction(start, config.subjects[subject][0], float(unlike[best]))
+    unlike = bundle.course.unlike(on_device(surface_of(mesh), bundle.course)).cpu()
+    apart = [float(unlike[places].min()) for *_, places in shapes]
+    best = min(range(len(shapes)), key=apart.__getitem__)
+    subject, start, _ = shapes[best]
+    return KnownAction(start, config.subjects[subject][0], apart[best])
 
 
 def moving_as_said(
@@ -67,11 +73,18 @@ def moving_as_said(
     return moving(bundle.course, mesh, start)
 
 
-def _seen_doing(text: str, config: RestConfig) -> list[tuple[int, int]]:
-    """The numbers of subjects that were seen doing what `text` says, and of its starts."""
-    words, found = words_of(text), []
-    for rig in sorted(set(config.rigs)):
-        start = start_of(words, config.starts, rig)
-        if start is not None:
-            found += [(who, start) for who, done in enumerate(config.done) if start in done]
+def _starts_of(text: str, config: RestConfig) -> set[int]:
+    """The numbers of what `text` says, one of each rig that does it."""
+    words = words_of(text)
+    found = (start_of(words, config.starts, rig) for rig in set(config.rigs))
+    return {start for start in found if start is not None}
+
+
+def _places_of(config: RestConfig) -> list[dict[int, list[int]]]:
+    """Of each subject, for each start that it was seen doing, its shapes among the known ones: in its bind
+    pose, and as it begins that."""
+    found, place = [], 0
+    for done in config.done:
+        found.append({start: [place, place + 1 + k] for k, start in enumerate(done)})
+        place += 1 + len(done)
     return found

@@ -24,9 +24,9 @@ LATENTS = SIDE // 2
 CPU = torch.device("cpu")
 
 
-def course_regressor(starts: int, subjects: int = 1) -> CourseRegressor:
+def course_regressor(starts: int, known: int = 3) -> CourseRegressor:
     torch.manual_seed(0)
-    config = CourseConfig(starts=starts, subjects=subjects, rigs=1, width=64, blocks=2, shape=64)
+    config = CourseConfig(starts=starts, known=known, width=64, blocks=2, shape=64)
     return CourseRegressor(config).eval()
 
 

@@ -15,11 +15,11 @@ import torch
 
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
-from orster_cli.diffusion.course_regressor import CourseRegressor, Surface
+from orster_cli.diffusion.course_regressor import CourseRegressor, Surface, outline
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.io.clip_files import COURSE, read_clip, write_clip
 from orster_cli.sampling.known_actions import known_action
-from orster_cli.sampling.moving import Moving, moving
+from orster_cli.sampling.moving import Moving, moving, surface_of
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.sample_clips import cameras_for
 from orster_cli.training.prepared import Models
@@ -36,7 +36,7 @@ from tests.helpers.known_actions import (
 from tests.helpers.training import CFG, tiny_vae
 from tools.course_data import POINTS, Tracks
 from tools.rest_data import Labels
-from tools.train_course import CourseTraining
+from tools.train_course import CourseTraining, shapes_of
 
 OBJECTS, ACTIONS, MOMENTS = 8, 3, 16
 HELD = (4, 2)  # object and action of the pair that is held out
@@ -244,32 +244,47 @@ def test_what_is_no_known_action_or_should_move_otherwise_is_sampled_from_noise(
 
 
 def test_the_object_of_most_like_shape_shows_the_way() -> None:
-    """Of two rigs that jump it is that of the creature's own shape."""
+    """Of two rigs that jump it is that of the creature's own shape, in its bind pose or as it begins."""
     made = knowing_model()
     assert made.rest is not None
     mesh = open_object(CREATURE).mesh()
-    course = course_regressor(2, subjects=2)
-    from orster_cli.sampling.moving import surface_of
-
-    own = course.shape_of(surface_of(mesh))[0]
-    jumps = [
-        replace(one, rig=rig, phrases=("jumping",))
-        for rig, one in enumerate(made.rest.config.starts)
-    ]
+    course = course_regressor(2, known=4)
+    own = outline(surface_of(mesh), course.config.points)[0].flatten()
+    starts = made.rest.config.starts
     config = replace(
         made.rest.config,
         subjects=(("a frog",), ("a bull",)),
         rigs=(0, 1),
-        starts=tuple(jumps),
+        starts=tuple(replace(one, rig=rig, phrases=("jumping",)) for rig, one in enumerate(starts)),
         done=((0,), (1,)),
     )
     made.rest.config = config
-    for best, shapes in enumerate(([own, -own], [-own, own])):
-        course.known_shapes.copy_(torch.stack(shapes))
+    for place in range(4):  # bind pose and begin of one, then of the other
+        course.known_shapes.copy_(torch.stack([own * (k == place) for k in range(4)]))
         found = known_action(replace(made, course=course), "it is jumping", mesh)
         assert found is not None
-        assert (found.start, found.like) == (best, config.subjects[best][0])
-        assert found.apart == pytest.approx(0, abs=1e-4)
+        assert (found.start, found.like) == (place // 2, config.subjects[place // 2][0])
+        assert found.apart < 1e-3
+        larger = known_action(
+            replace(made, course=course), "it is jumping", mesh.transformed(3.0, np.ones(3))
+        )
+        assert larger is not None
+        assert larger.apart == pytest.approx(found.apart, abs=1e-3)
+
+
+def test_known_shapes_are_those_that_were_trained_on() -> None:
+    """Of each object its bind pose, then where each action begins that is not held out."""
+    data = tracks(torch.Generator().manual_seed(0))
+    found = shapes_of(data, labels(), 64)
+    assert len(found) == OBJECTS * (1 + ACTIONS) - 1
+    place = HELD[0] * (1 + ACTIONS)
+    for row, pose in ((place, data[HELD[0]].bind), (place + 2, data[HELD[0]].places[1, 0])):
+        seen = found[row].unflatten(0, (-1, 3))
+        middle = (pose.float().amin(0) + pose.float().amax(0)) / 2
+        side = (pose.float().amax(0) - pose.float().amin(0)).max()
+        among = torch.cdist(seen, (pose.float() - middle) / side)
+        assert float(among.amin(dim=1).max()) < 1e-3  # they are points of it
+        assert float(among.amin(dim=0).max()) < 0.25  # and from everywhere
 
 
 def test_it_is_kept_with_the_starts_that_it_was_trained_on(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from orster_cli.construction.asset import load_asset, save_asset
-from orster_cli.construction.node_graph import build_nodes, farthest_points
+from orster_cli.construction.node_graph import build_nodes
 from orster_cli.core.errors import InputError
+from orster_cli.geometry.farthest_points import farthest_points
 from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.splatting.baked import bake_at
 from orster_cli.splatting.deformation import DeformationConfig, DeformationField
