@@ -13,6 +13,7 @@ from torch import Tensor
 from orster_cli.construction.adam import Adam
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Course
+from orster_cli.geometry.rigid_parts import nearest_rotations
 from orster_cli.splatting.deformation import DeformationField
 from orster_cli.splatting.gaussians4d import Timeline
 from orster_cli.splatting.nodes import ControlNodes, node_quats
@@ -116,10 +117,7 @@ def _turns(before: Tensor, after: Tensor) -> Tensor:
     for places in after:
         moved = places - places.mean(dim=1, keepdim=True)
         covariance = torch.einsum("mai,maj->mij", moved, own) / spread + STEADY * turned
-        u, _, vt = torch.linalg.svd(covariance)
-        sign = torch.ones_like(u[:, 0])
-        sign[:, 2] = torch.linalg.det(u @ vt).sign()
-        turned = (u * sign[:, None]) @ vt
+        turned = nearest_rotations(covariance)
         now = _quaternions(turned)
         quats = torch.where((now * quats).sum(dim=-1, keepdim=True) < 0, -now, now)
         out.append(quats)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from orster_cli.core.types import Cameras, Course, OrbitClip
 from orster_cli.diffusion.course_regressor import CourseRegressor, Surface
-from orster_cli.geometry.mesh import Mesh, SurfacePoints, points_on_surface
+from orster_cli.geometry.mesh import Mesh, points_on_surface
 from orster_cli.geometry.moved_mesh import Welded
 from orster_cli.geometry.orbit import clip_times
+from orster_cli.geometry.rigid_parts import held_together
 from orster_cli.gltf.normalization import place_course
 from orster_cli.sampling.shown import rendered
 
@@ -28,10 +29,11 @@ KEPT = 2048  # points of a surface whose course a clip keeps
 
 @dataclass(frozen=True, eq=False)
 class Moving:
-    """A mesh, `welded`, and how its places go (U points)."""
+    """A mesh, `welded`, and how its U places go (`course`), and points that are evenly spread (`kept`)."""
 
     welded: Welded
     course: Course
+    kept: Course
 
     def at(self, time: float) -> Mesh:
         """At `time` in [0,1]."""
@@ -46,7 +48,7 @@ class Moving:
             alpha=torch.cat([one.alpha for one in seen if one.alpha is not None]),
             cameras=cameras,
             times=times.float(),
-            course=self._kept(),
+            course=self.kept,
         )
 
     def framing(self, elevation: float) -> tuple[float, ...]:
@@ -55,19 +57,10 @@ class Moving:
         placed = place_course(self.course.places.numpy(), elevation)
         return (-math.log(placed.scale), *(-placed.offset / placed.scale).tolist())
 
-    def _kept(self) -> Course:
-        """Of points that are evenly spread over the surface."""
-        points = points_on_surface(self.welded.mesh, KEPT)
-        corners = SurfacePoints(self.welded.numbers[points.corners], points.shares)
-        rest, *places = (corners.at(one.numpy()) for one in (self.course.rest, *self.course.places))
-        return Course(
-            rest=torch.from_numpy(rest).float(), places=torch.from_numpy(np.stack(places)).float()
-        )
 
-
-def surface_of(mesh: Mesh) -> Surface:
-    """[1,P,3] points of a `mesh` with normals."""
-    points = points_on_surface(mesh, SHAPE)
+def surface_of(mesh: Mesh, count: int = SHAPE) -> Surface:
+    """[1,P,3] points of a `mesh` with normals, evenly spread."""
+    points = points_on_surface(mesh, count)
     return Surface(_batch(points.at(mesh.vertices)), _batch(points.normals(mesh)))
 
 
@@ -80,19 +73,25 @@ def on_device(surface: Surface, course: CourseRegressor) -> Surface:
 @torch.no_grad()
 def moving(course: CourseRegressor, mesh: Mesh, start: int) -> Moving:
     """A `mesh` as the action of the number `start` moves it."""
-    device = next(course.parameters()).device
     welded = Welded(mesh)
-    places, normals = welded.places, welded.normals
-    some = np.arange(len(places))
-    if len(places) > MOST:
-        some = np.random.default_rng(0).choice(len(places), MOST, replace=False)
-    points = on_device(Surface(_batch(places[some]), _batch(normals[some])), course)
-    shape = on_device(surface_of(mesh), course)
-    far = course(shape, points, torch.tensor([start], device=device))[0].cpu().double().numpy()
-    if len(some) < len(places):
-        far = _spread(places[some], far, places)
-    rest = torch.from_numpy(places)
-    return Moving(welded, Course(rest=rest, places=rest + torch.from_numpy(far)))
+    some = np.arange(len(welded.places))
+    if len(some) > MOST:
+        some = np.random.default_rng(0).choice(len(some), MOST, replace=False)
+    own = welded.places[some]
+    even, shape = surface_of(mesh, KEPT), on_device(surface_of(mesh, SHAPE), course)
+    every = Surface(
+        torch.cat([even.places, _batch(own)], dim=1),
+        torch.cat([even.normals, _batch(welded.normals[some])], dim=1),
+    )
+    number = torch.tensor([start], device=shape.places.device)
+    far = course(shape, on_device(every, course), number)[0].cpu()
+    kept = Course(rest=even.places[0], places=even.places[0] + far[:, :KEPT])
+    shifts = far[:, KEPT:].double().numpy()
+    if len(some) < len(welded.places):
+        shifts = _spread(own, shifts, welded.places)
+    rest = torch.from_numpy(welded.places)
+    goes = Course(rest=rest, places=rest + torch.from_numpy(shifts))
+    return Moving(welded, held_together(goes, kept), held_together(kept, kept))
 
 
 def _spread(own: np.ndarray, far: np.ndarray, places: np.ndarray) -> np.ndarray:
