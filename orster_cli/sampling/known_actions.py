@@ -58,8 +58,8 @@ def moving_as_said(
     `known_action`, which is said; None: it has none, or no surface."""
     try:
         mesh = shown.mesh()
-    except InputError as error:  # nothing is seen in pictures that a model made
-        reporter.info(str(error))
+    except InputError:  # of pictures that a model made
+        reporter.info("no surface is seen in its pictures: its motion is sampled from noise")
         return None
     if start is None:
         found = known_action(bundle, text, mesh)

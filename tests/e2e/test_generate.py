@@ -32,11 +32,12 @@ SETTINGS = [word for one in (*TINY, *SIZES, f"sample.steps={STEPS}") for word in
 def test_a_text_becomes_an_asset_and_both_orbits_are_sampled_as_the_model_says(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    file = sampling_of(None)
+    file = sampling_of(SHIPPED)
     assert file is not None
     best = tomllib.loads(file.read_text())["sample"] | {"steps": STEPS}
     out = tmp_path / "frog"
-    words = ("generate", "--text", "a frog jumping", "-o", str(out), "--device", "cpu", "--json")
+    words = ("generate", "--text", "a frog jumping", "-m", "mini", "-o", str(out), "--device", "cpu")
+    words += ("--json",)
     said = orster(capsys, *words, *SETTINGS)
     assert said.code == 0, said.err
     clip, asset = open_artifact(out / "clip", "clip"), open_artifact(out / "asset", "asset")

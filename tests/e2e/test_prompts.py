@@ -92,7 +92,7 @@ def test_without_an_output_the_folder_is_named_after_what_is_asked_for(capsys: C
         (["?!"], "expected words, got '?!'", "say what moves"),
         (["", "--image", "x.png"], "it is empty", "leave the text out"),
         (["xyzzy qwerty"], "knows no word of 'xyzzy qwerty'", "--anyway"),
-        (["the of a"], "knows no word", "a frog"),
+        (["the of a"], "knows no word", "a zombie"),
         (["a fgro jmping"], "did you mean 'frog', 'jumping'?", "walking"),
     ],
 )
@@ -257,7 +257,7 @@ def test_python_refuses_the_same() -> None:
 def test_a_clip_of_the_shipped_model_before_it_brought_what_it_knows(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampled(capsys, "a frog jumping", "-o", "clip")
+    sampled(capsys, "a frog jumping", "-m", "mini", "-o", "clip")
     assert shipped_model_of(["clip"]) == SHIPPED
     (parent,) = open_artifact(Path("clip")).manifest.parents
     make(Path("other"), kind="model", content={"role": "4d"})

@@ -53,7 +53,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory, creature: Path) -> orster.
 def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip of the shipped model."""
     out = tmp_path_factory.mktemp("sampled") / "clip"
-    orster.sample(text="a frog jumping", seed=3, config=FEW, out=out)
+    orster.sample(model="mini", text="a frog jumping", seed=3, config=FEW, out=out)
     return out
 
 
