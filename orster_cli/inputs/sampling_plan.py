@@ -7,6 +7,7 @@ sampled = next(sampler.sample(plan.condition(sampler), [seed]))
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,9 @@ class SamplingPlan:
         assert self.image is not None
         lifted = lift(net, image, cameras, where=self.image.name)
         sees = None if lifted.seen is None else lifted.seen.cameras(cameras)
-        moving = self._moving(sampler, lifted.shown)
+        moving = self._moving(
+            sampler, lifted.shown, nearly=math.inf
+        )  # first as the picture shows it
         request = self._shown(sampler, cameras, lifted.shown, side, sees, moving)
         return replace(request, picture=image, glb=lifted.glb)
 
@@ -213,14 +216,16 @@ class SamplingPlan:
         made_of_text = self.image is None and self.static_object is None and self.text is not None
         return made_of_text and sampler.bundle.rest is not None and self._makes(sampler)
 
-    def _moving(self, sampler: Sampler, shown: Shown, start: int | None = None) -> Moving | None:
+    def _moving(
+        self, sampler: Sampler, shown: Shown, start: int | None = None, **more: float
+    ) -> Moving | None:
         """The object that is `shown` on its way through the action of the number `start`, or one that the
-        model knows and the text says; None: sampling begins otherwise."""
+        model knows and the text says (`moving_as_said`); None: sampling begins otherwise."""
         from orster_cli.sampling.known_actions import moving_as_said
 
         if self.text is None or not self._follows(sampler):
             return None
-        return moving_as_said(sampler.bundle, self.text, shown, sampler.reporter, start)
+        return moving_as_said(sampler.bundle, self.text, shown, sampler.reporter, start, **more)
 
     def _follows(self, sampler: Sampler) -> bool:
         """Whether sampling begins with how a known action goes, if it is one."""

@@ -18,6 +18,8 @@ from orster_cli.geometry.mesh import Mesh
 from orster_cli.sampling.moving import Moving, moving, on_device, surface_of
 from orster_cli.sampling.shown import Shown
 
+NEARLY = 0.03  # of an object that is given: it stands where the action begins, but for the network's error
+
 
 @dataclass(frozen=True)
 class KnownAction:
@@ -52,10 +54,16 @@ def known_action(bundle: WholeBundle, text: str | None, mesh: Mesh) -> KnownActi
 
 
 def moving_as_said(
-    bundle: WholeBundle, text: str, shown: Shown, reporter: Reporter, start: int | None = None
+    bundle: WholeBundle,
+    text: str,
+    shown: Shown,
+    reporter: Reporter,
+    start: int | None = None,
+    *,
+    nearly: float = NEARLY,
 ) -> Moving | None:
     """The object that is `shown` on its way through the action of the number `start`, or through its
-    `known_action`, which is said; None: it has none, or no surface."""
+    `known_action`, which is said; None: it has none, or no surface. `nearly`: as for `moving`."""
     try:
         mesh = shown.mesh()
     except InputError:  # of pictures that a model made
@@ -70,7 +78,7 @@ def moving_as_said(
         doing = bundle.rest.config.starts[start].phrases[0]
         reporter.info(f"it begins to move as {found.like} {doing} (sample.course)")
     assert bundle.course is not None
-    return moving(bundle.course, mesh, start)
+    return moving(bundle.course, mesh, start, nearly=nearly)
 
 
 def _starts_of(text: str, config: RestConfig) -> set[int]:

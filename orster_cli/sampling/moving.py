@@ -24,6 +24,9 @@ from orster_cli.sampling.shown import rendered
 SHAPE = 1024  # points that a shape is told by
 MOST = 20_000  # places that are moved by the network; of more, the others go along with them
 NEAREST = 4
+SETTLED = (
+    0.25  # share of a clip after which an object that began as it stood is where the action has it
+)
 KEPT = 2048  # points of a surface whose course a clip keeps
 
 
@@ -71,8 +74,9 @@ def on_device(surface: Surface, course: CourseRegressor) -> Surface:
 
 
 @torch.no_grad()
-def moving(course: CourseRegressor, mesh: Mesh, start: int) -> Moving:
-    """A `mesh` as the action of the number `start` moves it."""
+def moving(course: CourseRegressor, mesh: Mesh, start: int, *, nearly: float = 0.0) -> Moving:
+    """A `mesh` as the action of the number `start` moves it. Where it stands `nearly` as that begins, up to
+    such a root mean square distance in shares of its longest side, it begins just as it stands."""
     welded = Welded(mesh)
     some = np.arange(len(welded.places))
     if len(some) > MOST:
@@ -85,6 +89,10 @@ def moving(course: CourseRegressor, mesh: Mesh, start: int) -> Moving:
     )
     number = torch.tensor([start], device=shape.places.device)
     far = course(shape, on_device(every, course), number)[0].cpu()
+    off = float(far[0, :KEPT].square().sum(dim=-1).mean().sqrt() / even.box()[1])
+    if off <= nearly:
+        passed = torch.linspace(0, 1, len(far)) / SETTLED
+        far = far - (1 - passed).clamp_min(0).square()[:, None, None] * far[:1]
     kept = Course(rest=even.places[0], places=even.places[0] + far[:, :KEPT])
     shifts = far[:, KEPT:].double().numpy()
     if len(some) < len(welded.places):

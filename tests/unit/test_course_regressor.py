@@ -179,6 +179,22 @@ def test_a_mesh_is_moved_whole_and_stays_in_the_picture() -> None:
     assert float(shown.alpha.mean()) > 0.02
 
 
+def test_an_object_that_stands_nearly_as_its_action_begins_begins_just_as_it_stands() -> None:
+    course = course_regressor(1)
+    torch.nn.init.normal_(course.out.weight, std=0.02)
+    mesh = open_object(CREATURE).mesh()
+    free, held = moving(course, mesh, 0), moving(course, mesh, 0, nearly=10.0)
+    off = (free.kept.places[0] - free.kept.rest).square().sum(-1).mean().sqrt()
+    side = np.ptp(mesh.vertices, axis=0).max()
+    assert float(off) > 0.01
+    torch.testing.assert_close(held.kept.places[0], held.kept.rest, atol=1e-4, rtol=0)
+    apart = (held.kept.places - free.kept.places).abs().mean(dim=(1, 2))
+    assert float(apart[4:].max()) < 0.3 * float(apart[0])  # parts are found anew: not quite 0
+    assert float(apart[0]) > float(apart[1]) > float(apart[2])
+    other = moving(course, mesh, 0, nearly=0.5 * float(off) / float(side))
+    torch.testing.assert_close(other.kept.places, free.kept.places)
+
+
 def test_a_clip_keeps_how_its_points_go(tmp_path: Path) -> None:
     goes = moved_creature(0.02)
     cameras = cameras_for(knowing_model().facts, sampler_of(knowing_model()).cfg)
