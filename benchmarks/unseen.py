@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.inputs.models import sampling_of
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import CEILING, psnr
-from orster_cli.sampling.known_actions import moving_as_said
+from orster_cli.sampling.known_actions import NEARLY, moving_as_said
 from orster_cli.sampling.lifted import lift
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from orster_cli.sampling.shown import Shown
@@ -133,14 +134,16 @@ def request_of(
         return SampleRequest(text=text, image=true.frames[0] if by == "image" else None)
     made = lift(bundle.lift, true.frames[0], true.cameras, where=key)
     sees = true.cameras if made.seen is None else made.seen.cameras(true.cameras)
-    return request_to_move(bundle, text, made.orbit(sees), made.shown)
+    return request_to_move(bundle, text, made.orbit(sees), made.shown, nearly=math.inf)
 
 
 def request_to_move(
-    bundle: WholeBundle, text: str | None, orbit: OrbitClip, shown: Shown
+    bundle: WholeBundle, text: str | None, orbit: OrbitClip, shown: Shown, nearly: float = NEARLY
 ) -> SampleRequest:
     """The request of a given object, as `orster sample-video` makes it."""
-    goes = None if text is None else moving_as_said(bundle, text, shown, Silent())
+    goes = None
+    if text is not None:
+        goes = moving_as_said(bundle, text, shown, Silent(), nearly=nearly)
     course = None if goes is None else goes.along(orbit.cameras)
     return SampleRequest(text=text, object_orbit=orbit, course=course)
 
