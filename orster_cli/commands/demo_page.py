@@ -9,20 +9,19 @@ SHOWN = (
     (
         "object",
         "From your object",
-        "A static GLB file, a sentence and how much it should move. The model never saw this horse: it "
-        "comes back as itself, nods and shifts, and does not walk yet.",
+        "A static GLB file and a sentence. The model never saw this horse: it comes back as itself, and walks "
+        "as a horse does that the model knows.",
     ),
     (
         "text",
         "From a text",
-        "The model for this text is tiny: it knows 12 objects and draws them with 64 pixels. Shapes are "
-        "soft, and thin parts blur.",
+        "The model makes one of the 217 objects that it learned from, a little soft, and moves it as its kind "
+        "moves.",
     ),
     (
         "image",
         "From an image",
-        "One picture of the front; the model adds the other sides and the motion. It knows the same 12 "
-        "objects, and is as soft.",
+        "One picture of the front; the model adds the other sides, which it guesses, and the motion.",
     ),
 )
 
