@@ -9,14 +9,14 @@ SHOWN = (
     (
         "object",
         "From your object",
-        "A static GLB file and a sentence. The model never saw this horse: it comes back as itself, and walks "
-        "as a horse does that the model knows.",
+        "A static GLB file and a sentence. The model never saw this horse: it comes back as itself, and "
+        "walks as a horse does that the model knows.",
     ),
     (
         "text",
         "From a text",
-        "The model makes one of the 217 objects that it learned from, a little soft, and moves it as its kind "
-        "moves.",
+        "The model makes one of the 217 objects that it learned from, a little soft, and moves it as its "
+        "kind moves.",
     ),
     (
         "image",
