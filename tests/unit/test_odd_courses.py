@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from orster_cli.core.errors import InputError
+from orster_cli.core.types import Course
 from orster_cli.diffusion.course_regressor import CourseRegressor
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.io.clip_files import COURSE, read_clip, write_clip
 from orster_cli.sampling.moving import moving
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
@@ -100,3 +104,12 @@ def test_few_frames(frames: int) -> None:
     request = request_of(sampler)
     assert request.course is not None
     assert len(sampled(sampler, request)) == frames
+
+
+def test_a_course_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    places = torch.rand(2, 5, 3)
+    goes = Course(rest=places[0], places=1e30 * places)
+    orbit = open_object(CREATURE)(orbit_cameras(orbit_azimuths(2), width=SIDE, height=SIDE))
+    write_clip(tmp_path, replace(orbit, course=goes))
+    with pytest.raises(InputError, match=f"{COURSE}: expected places at most"):
+        read_clip(tmp_path)
