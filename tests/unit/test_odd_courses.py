@@ -12,6 +12,7 @@ import torch
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Course
+from orster_cli.diffusion.bundle import Bundle
 from orster_cli.diffusion.course_regressor import CourseRegressor
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.inputs.clips import OpenedClip
@@ -113,3 +114,13 @@ def test_a_course_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
     write_clip(tmp_path, replace(orbit, course=goes))
     with pytest.raises(InputError, match=f"{COURSE}: expected places at most"):
         read_clip(tmp_path)
+
+
+@pytest.mark.parametrize(("starts", "known"), [(3, 3), (1, 3), (2, 2), (2, 4)])
+def test_a_course_of_another_training_than_its_objects_is_refused(starts: int, known: int) -> None:
+    """Numbers of the one would be out of bounds in the other, or mean something else."""
+    whole = knowing_model()
+    parts = Bundle(**vars(whole))
+    assert parts.whole("model").course is whole.course
+    with pytest.raises(InputError, match="course/ knows"):
+        replace(parts, course=course_regressor(starts, known)).whole("model")
