@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Course
 from orster_cli.diffusion.bundle import Bundle
 from orster_cli.diffusion.course_regressor import CourseRegressor
@@ -19,9 +20,11 @@ from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
 from orster_cli.io.clip_files import COURSE, read_clip, write_clip
+from orster_cli.sampling.known_actions import moving_as_said
 from orster_cli.sampling.moving import moving
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
+from orster_cli.sampling.shown import Shown
 from tests.helpers.constructing import CREATURE
 from tests.helpers.glb import TRIANGLE, Glb
 from tests.helpers.known_actions import (
@@ -77,6 +80,15 @@ def test_an_object_of_a_clip_is_seen_by_the_cameras_that_are_asked_for() -> None
     (made,) = sampler.sample(request, [0])
     torch.testing.assert_close(request.course.cameras.w2c, made.clip.cameras.w2c)
     assert made.clip.course is request.course.course
+
+
+@pytest.mark.parametrize(("frames", "turns"), [(1, 1.0), (2, 1.0), (12, 0.0), (12, 1.0)])
+def test_what_is_seen_from_one_side_has_no_surface(frames: int, turns: float) -> None:
+    """Of front and back alone a hull would be a cone; such an object moves as the diffusion says."""
+    cameras = orbit_cameras(orbit_azimuths(frames, turns=turns), width=SIDE, height=SIDE)
+    shown = Shown.of_orbit(open_object(CREATURE)(cameras), "an object")
+    goes = moving_as_said(knowing_model(), "a frog jumping", shown, Silent())
+    assert (goes is None) == (frames < 3 or turns == 0)
 
 
 def test_room_is_made_for_the_elevation_of_the_cameras(tmp_path: Path) -> None:
