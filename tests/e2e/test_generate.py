@@ -36,7 +36,17 @@ def test_a_text_becomes_an_asset_and_both_orbits_are_sampled_as_the_model_says(
     assert file is not None
     best = tomllib.loads(file.read_text())["sample"] | {"steps": STEPS}
     out = tmp_path / "frog"
-    words = ("generate", "--text", "a frog jumping", "-m", "mini", "-o", str(out), "--device", "cpu")
+    words = (
+        "generate",
+        "--text",
+        "a frog jumping",
+        "-m",
+        "mini",
+        "-o",
+        str(out),
+        "--device",
+        "cpu",
+    )
     words += ("--json",)
     said = orster(capsys, *words, *SETTINGS)
     assert said.code == 0, said.err
