@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    rest = open_model(given.model).load_whole().rest
+    rest = open_model(given.model).load().rest  # its own course may be that of another one
     clips = chosen(given.list)
     labels = labels_of(clips)
     if rest is None or [one.phrases for one in rest.config.starts] != list(labels.phrases):

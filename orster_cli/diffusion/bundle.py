@@ -80,6 +80,15 @@ class Bundle:
                 hint="give a model of orster pretrain --role 4d, or of a stage after it",
             )
         whole = WholeBundle(**parts)
+        if self.rest is not None and self.course is not None:
+            known, sizes = self.rest.config, self.course.config
+            wanted = len(known.starts), len(known.subjects) + sum(map(len, known.done))
+            if wanted != (sizes.starts, sizes.known):
+                raise InputError(
+                    f"{where}: course/ knows {sizes.starts} starts and {sizes.known} shapes, rest/ "
+                    f"{wanted[0]} and {wanted[1]}",
+                    hint="both come from one training: train course/ again for this rest/",
+                )
         config = whole.std4d.config
         expected, got = config.trunk.cross_attention_dim, whole.encoder.image_embedding_width
         if config.image_fps is not None and got != expected:

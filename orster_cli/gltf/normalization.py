@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from orster_cli.core.errors import InputError
-from orster_cli.geometry.mesh import BLEND, OPAQUE, Material
+from orster_cli.geometry.mesh import BLEND, OPAQUE, Material, Mesh
 from orster_cli.geometry.orbit import FOV_DEG, RADIUS
 from orster_cli.gltf.scene import Scene
 
@@ -105,6 +105,27 @@ def place_points(points: np.ndarray, elevation: float = 0.0) -> Normalization:
     return Normalization(scale=bounds[reason], offset=-bounds[reason] * centre, reason=reason)
 
 
+def drawn_part(mesh: Mesh) -> Mesh:
+    """The triangles of a `mesh` which can be seen, or all where none can, and their vertices alone."""
+    drawn = _drawn(mesh)
+    used, corners = np.unique(mesh.triangles[drawn], return_inverse=True)
+    return replace(
+        mesh,
+        vertices=mesh.vertices[used],
+        normals=mesh.normals[used],
+        colors=mesh.colors[used],
+        uvs=mesh.uvs[used],
+        triangles=corners.reshape(-1, 3).astype(np.int32),
+        material_ids=mesh.material_ids[drawn],
+    )
+
+
+def _drawn(mesh: Mesh) -> np.ndarray:
+    """[F] the triangles of a `mesh` which can be seen; all where none can."""
+    seen: np.ndarray = np.array([_can_be_seen(one) for one in mesh.materials])[mesh.material_ids]
+    return seen if bool(seen.any()) else np.ones_like(seen)
+
+
 def _can_be_seen(material: Material) -> bool:
     alpha = material.base_color[3]  # colours of vertices and textures only lower it
     if material.alpha_mode == BLEND:
@@ -115,9 +136,7 @@ def _can_be_seen(material: Material) -> bool:
 def _drawn_vertices(scene: Scene, clip: int | None, time: float) -> np.ndarray:
     """[V,3] the vertices that belong to a triangle which can be seen; of all triangles where none can."""
     mesh = scene.evaluate(clip, float(time))
-    seen = np.array([_can_be_seen(material) for material in mesh.materials])[mesh.material_ids]
-    drawn = mesh.triangles[seen] if seen.any() else mesh.triangles
-    vertices = mesh.vertices[np.unique(drawn)]
+    vertices: np.ndarray = mesh.vertices[np.unique(mesh.triangles[_drawn(mesh)])]
     if not np.isfinite(vertices).all() or np.abs(vertices).max() > 1e12:
         raise InputError(
             f"{scene.path}: clip {clip} at {time:.3f} s: vertices are not finite",

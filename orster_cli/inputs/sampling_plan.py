@@ -157,7 +157,7 @@ class SamplingPlan:
         if self.static_object is not None:
             orbit = self.static_object.clip
             moving = self._moving(sampler, Shown.of_orbit(orbit, self.object_name or "the object"))
-            course = None if moving is None else moving.along(orbit.cameras)
+            course = None if moving is None else moving.along(cameras)
             return SampleRequest(text=self.text, object_orbit=orbit, course=course)
         if self._regresses(sampler):
             phrase, start = self._subject(sampler, seed)
@@ -191,13 +191,14 @@ class SamplingPlan:
         words (`Sampler.framing_of`)."""
         import torch
 
+        from orster_cli.geometry.orbit import orbit_of
         from orster_cli.sampling.objects import framed
         from orster_cli.sampling.sample_clips import SampleRequest
 
         if sees is None:
             sees = cameras
             if self.start is None or self.start.clip is None:
-                room = moving and moving.framing(sampler.bundle.facts.elevation)
+                room = moving and moving.framing(orbit_of(cameras)[0])
                 sees = framed(shown, cameras, sampler.framing_of(self.text, room))
             if not torch.allclose(sees.positions, cameras.positions, atol=NOTABLE):
                 sampler.reporter.note(

@@ -31,6 +31,7 @@ PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of sampled clips
 PRIOR_NAMES = ("spatial", "temporal")
 COURSE = "course.safetensors"  # a `Course`
 MOST_POINTS, MOST_MOMENTS = 1 << 16, 1 << 10  # of a course
+FARTHEST = 1e4  # world units from the origin of its places; their covariances must be finite
 CONDITION = "condition.png"  # image condition (the first view), stored with a clip or an asset
 STATIC = (
     "static"  # folder of the object's static orbit, a clip of its own, where one came with a clip
@@ -133,6 +134,8 @@ def _read_course(folder: Path) -> Course | None:
     few = 0 < len(rest) <= MOST_POINTS and 2 <= len(places) <= MOST_MOMENTS and rest.shape[1] == 3
     if not few or {rest.dtype, places.dtype} != {torch.float32}:
         raise wrong
+    if max(float(rest.abs().max()), float(places.abs().max())) > FARTHEST:
+        raise InputError(f"{path}: expected places at most {FARTHEST:,.0f} from the origin")
     return Course(rest=rest, places=places)
 
 

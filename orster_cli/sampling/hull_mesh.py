@@ -23,6 +23,7 @@ from orster_cli.io.matting import matte, spread_colors
 from orster_cli.mesh_render.render import render_mesh
 
 VIEWS = 32  # more take longer, and make the mesh no more like its pictures
+SIDES = 0.1  # least share of the views' directions across the main one: of one side it is a cone
 HALF = 0.68  # half the side of the volume in which the object is
 COARSE, SPACING = 0.035, 0.009  # world units between grid points that find it, and that carve it
 FINER = 2  # the pictures are enlarged as much: between pixels, opacities bend
@@ -40,8 +41,11 @@ NEIGHBOURS = 8
 
 def hull_mesh(orbit: OrbitClip, *, where: str) -> Mesh:
     """The object in `orbit`, which is static: pictures with opacities, or on a plain background.
-    InputError: no object is seen."""
+    InputError: no object is seen, or it is seen from too few sides."""
     orbit = _thinned(orbit)
+    towards = F.normalize(orbit.cameras.positions.double(), dim=-1)
+    if float(torch.linalg.eigvalsh(towards.T @ towards / len(towards))[1]) < SIDES:
+        raise InputError(f"{where}: it is seen from too few sides to have a surface")
     opacity, frames = _cut_out(orbit, where)
     vertices, triangles = _surface(opacity, orbit.cameras, where)
     normals = vertex_normals(vertices, triangles)

@@ -66,7 +66,7 @@ def moving_as_said(
     `known_action`, which is said; None: it has none, or no surface. `nearly`: as for `moving`."""
     try:
         mesh = shown.mesh()
-    except InputError:  # of pictures that a model made
+    except InputError:  # of pictures that a model made, or that show one side
         reporter.info("no surface is seen in its pictures: its motion is sampled from noise")
         return None
     if start is None:

@@ -19,7 +19,7 @@ from orster_cli.dataset.splat_placement import read_placed
 from orster_cli.dataset.views import NormalizedClip, normalize_object, normalize_pose, render_view
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.load import load_gltf
-from orster_cli.gltf.normalization import has_size_at_start
+from orster_cli.gltf.normalization import drawn_part, has_size_at_start
 from orster_cli.gltf.scene import Scene
 from orster_cli.sampling.shown import Shown
 from orster_cli.splatting.render_asset import render_frame
@@ -47,7 +47,7 @@ def open_object(path: Path, *, up: str = "z", reporter: Reporter | None = None) 
         reporter.warn(f"{printable(path.name)}: {warning}")
     cfg = PrepareConfig()  # only its elevation and supersampling count
     posed = _at_start(scene, cfg, reporter)
-    return Shown(partial(_mesh_orbit, posed, cfg), partial(posed.mesh, 0.0))
+    return Shown(partial(_mesh_orbit, posed, cfg), lambda: drawn_part(posed.mesh(0.0)))
 
 
 def framed(
