@@ -164,6 +164,8 @@ def load_course(folder: Path, *, empty: bool = False) -> CourseRegressor:
     sizes = {field.name for field in fields(CourseConfig)}
     if set(value) != sizes or not all(type(n) is int and 0 < n <= LARGEST for n in value.values()):
         raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: {sorted(sizes)}")
+    if value["moments"] < 2:
+        raise InputError(f"{path}: moments: expected at least 2")
     with without_weights():
         course = CourseRegressor(CourseConfig(**value))
     if not empty:

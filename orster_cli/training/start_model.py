@@ -32,9 +32,7 @@ def start_or_new(
         schedule=start.schedule,
         known=start.known.without_images() if start.known and models.encoder else start.known,
         rest=None if models.vae or models.encoder else start.rest,  # of these latents and texts
-        course=None
-        if models.vae or models.encoder
-        else start.course,  # of these latents, and `rest`
+        course=None if models.vae or models.encoder else start.course,  # of what `rest` knows
         lift=start.lift,
     )
     return parts.whole("the model to start from")

@@ -321,7 +321,9 @@ def test_it_is_kept_with_the_starts_that_it_was_trained_on(tmp_path: Path) -> No
         assert (new.course is not None) == kept
     config = tmp_path / "course" / "config.json"
     good = json.loads(config.read_text())
-    for key, value in (("width", 0), ("starts", "2"), ("version", 1), ("depth", 3)):
+    for key, value in (
+        ("width", 0), ("starts", "2"), ("version", 1), ("depth", 3), ("moments", 1)
+    ):  # fmt: skip
         config.write_text(json.dumps({**good, key: value}))
         with pytest.raises(InputError, match=str(config)):
             load_bundle(tmp_path)
