@@ -33,20 +33,12 @@ from tools.regression import train
 from tools.rest_data import Labels, chosen, labels_of
 
 LOG, TRACKS = "train-course.jsonl", "tracks"
-BATCH, PAIRS, SHAPE = (
-    24,
-    128,
-    384,
-)  # clips of a step; pairs of neighbours, and points of the shape, of each
+BATCH = 24  # clips of a step
+PAIRS, SHAPE = 128, 384  # of each: pairs of neighbours, and points of the shape
 NEAR = 4  # neighbours of a point
-OWN, BIND = (
-    0.5,
-    0.25,
-)  # shares of objects that stand where the action begins, and in their bind pose
-STRETCH, ROUGH = (
-    0.15,
-    0.005,
-)  # deviation of the logarithm of a stretch; of noise, in shares of the object
+OWN, BIND = 0.5, 0.25  # shares of objects that stand as the action begins, and in their bind pose
+STRETCH = 0.15  # deviation of the logarithm of a stretch
+ROUGH = 0.005  # deviation of noise, in shares of the object
 STILL = 0.03  # root mean square of a motion below which errors count less
 APART = 3.0  # weight of what neighbours differ in
 

@@ -42,7 +42,7 @@ class Welded:
     @cached_property
     def normals(self) -> np.ndarray:
         """[U,3] the unit mean of the normals at each place."""
-        place = self._found[1]
+        place = self.numbers
         total = np.zeros((len(self._found[0]), 3))
         np.add.at(total, place, self.mesh.normals)
         return _unit(total)
@@ -61,7 +61,7 @@ class Welded:
 
     def _facing(self, places: np.ndarray) -> np.ndarray:
         """[U,3] unit normals of the triangles around each place, by their area; 0 where there is none."""
-        corners = self._found[1][self.mesh.triangles]
+        corners = self.numbers[self.mesh.triangles]
         a, b, c = places[corners].swapaxes(0, 1)
         area = np.cross(b - a, c - a)
         total = np.zeros_like(places)

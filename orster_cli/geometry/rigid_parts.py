@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.types import Course
-from orster_cli.geometry.farthest_points import farthest_points
+from orster_cli.geometry.farthest_points import farthest_points, followed
 
 PARTS, SHARE, LEAST = 200, 0.03, 16  # parts; points of each, as a share of all, and at least
 FOLLOWED = 4  # parts that a point goes with
@@ -26,19 +26,14 @@ def held_together(course: Course, by: Course) -> Course:
     part = torch.cdist(middles, paths).topk(count, largest=False).indices
     centre = rest[part].mean(dim=1)
     own = rest[part] - centre[:, None]
-    apart = torch.cdist(_paths(course), middles)
-    near = apart.topk(min(FOLLOWED + 1, len(middles)), largest=False)
-    followed = near.indices[:, :FOLLOWED]
-    beyond = near.values[:, -1:].clamp_min(1e-9) * (1 + 1e-3)
-    weights = (1 - near.values[:, :FOLLOWED] / beyond).square()[..., None]
-    weights = weights / weights.sum(dim=1, keepdim=True)
-    away = course.rest.float()[:, None] - centre[followed]
+    index, weights = followed(torch.cdist(_paths(course), middles), FOLLOWED)
+    away = course.rest.float()[:, None] - centre[index]
     out = []
     for now in by.places.float():
         to = now[part].mean(dim=1)
         turn = nearest_rotations(torch.einsum("mki,mkj->mij", now[part] - to[:, None], own))
-        moved = torch.einsum("ufij,ufj->ufi", turn[followed], away) + to[followed]
-        out.append((weights * moved).sum(dim=1))
+        moved = torch.einsum("ufij,ufj->ufi", turn[index], away) + to[index]
+        out.append((weights[..., None] * moved).sum(dim=1))
     return Course(rest=course.rest, places=torch.stack(out).to(course.places))
 
 

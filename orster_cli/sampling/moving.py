@@ -24,9 +24,7 @@ from orster_cli.sampling.shown import rendered
 SHAPE = 1024  # points that a shape is told by
 MOST = 20_000  # places that are moved by the network; of more, the others go along with them
 NEAREST = 4
-SETTLED = (
-    0.25  # share of a clip after which an object that began as it stood is where the action has it
-)
+SETTLED = 0.25  # share of a clip after which what began as it stood is where the action has it
 KEPT = 2048  # points of a surface whose course a clip keeps
 
 
