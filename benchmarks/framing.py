@@ -40,23 +40,22 @@ from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset
 from orster_cli.core.compositing import WHITE
 from orster_cli.core.frames import evenly_spaced
-from orster_cli.core.reporting import Silent
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.views import normalize_pose, render_view
 from orster_cli.geometry.orbit import RADIUS, clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.gltf.load import load_gltf
-from orster_cli.inputs.models import MINI_OBJECT, SHIPPED_OBJECT, sampling_of
-from orster_cli.sampling.known_actions import moving_as_said
-from orster_cli.sampling.objects import framed
-from orster_cli.sampling.sample_clips import SampleRequest, cameras_for
+from orster_cli.inputs.models import MINI_OBJECT, SHIPPED_OBJECT, open_model, sampling_of
+from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.inputs.sampling_request import Requests
+from orster_cli.sampling.sample_clips import cameras_for
 from orster_cli.sampling.shown import Shown
 from orster_cli.splatting.render_asset import render_clip
 from tools.clip_lists import file_of
 
 KINDS = ("noise", "known")
-FAR, SIDE, FINE = 1.4, 128, 256
+FAR, SIDE = 1.4, 128
 SHOWN, SHEET = 8, 8  # frames of a line of the sheet, and clips
 
 
@@ -76,26 +75,17 @@ def measure(dataset: Path, glb: list[Path], key: str, folder: Path) -> None:
     times = clip_times(frames).float()
     true, still = (render_view(posed, away, t, cfg, None).over(white) for t in (times, 0 * times))
     settings = resolve(model=sampling_of(SHIPPED_OBJECT)).config
+    model, text = open_model(SHIPPED_OBJECT), info["caption"]
+    plan = SamplingPlan(model=model, text=text, image=None, static_object=None, object_name="")
     found, shown = {}, {"truth": true}
     for kind in KINDS:
         own = replace(settings.sample, course=1.0) if kind == "noise" else settings.sample
         sampler = sampler_of(SHIPPED_OBJECT, own)
         usual = cameras_for(sampler.bundle.facts, sampler.cfg)
-        goes = None
-        if kind == "known":
-            goes = moving_as_said(sampler.bundle, info["caption"], given, Silent())
-        framing = None if goes is None else goes.framing(sampler.bundle.facts.elevation)
-        sees = framed(render, usual, sampler.framing_of(info["caption"], framing))
-        request = SampleRequest(
-            text=info["caption"],
-            object_orbit=render(sees),
-            object_views=render(sees.resized(FINE, FINE)),
-            sees=sees,
-            course=None if goes is None else goes.along(sees),
-        )
+        request = Requests(plan, sampler).of_shown(given, usual)
         made = next(sampler.sample(request, [derive_seed(0, key)]))
         (folder / kind).mkdir(parents=True, exist_ok=True)
-        fit([made.clip], made.static, settings.construct, folder / kind)
+        fit([made.clip, *made.further], made.static, settings.construct, folder / kind)
         asset = load_asset(folder / kind)
         shown[kind] = render_clip(asset, away, times).frames
         found[kind] = {

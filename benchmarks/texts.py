@@ -39,7 +39,7 @@ from benchmarks.unseen import chosen
 from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.compositing import WHITE
-from orster_cli.core.frames import evenly_spaced
+from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras
@@ -48,6 +48,7 @@ from orster_cli.geometry.orbit import clip_times
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import MINI_OBJECT, SHIPPED_OBJECT, open_model, sampling_of
 from orster_cli.inputs.sampling_plan import plan_sampling
+from orster_cli.inputs.sampling_request import Requests
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
 from tools.clip_lists import Row, captions_of, file_of, rows_of
 from tools.weights import TEMPLATES
@@ -134,14 +135,15 @@ def measure(glb: list[Path], path: Path, row: Row, seeds: int, folder: Path) -> 
     sampler = the_sampler()
     text = captions_of(row)[0]
     plan = plan_sampling(open_model(SHIPPED_OBJECT), text=text, reporter=Silent())
-    request = plan.condition(sampler)
+    request = Requests(plan, sampler).condition()
     assert request.object_orbit is not None
     true, still = seen(glb, row, request.object_orbit.cameras)
     made = request.object_orbit.over()
     near, shown_so = (rendered(glb, one, sampler) for one in (nearest(sampler, path, row), row))
     drawn = [derive_seed(seed, name_of(row)) for seed in range(seeds)]
-    clips = [one.clip.over() for one in sampler.sample(request, drawn)]
-    course = made if request.course is None else request.course.over()
+    side = true.shape[-1]
+    clips = [at_resolution(one.clip, side) for one in sampler.sample(request, drawn)]
+    course = made if request.course is None else at_resolution(request.course, side)
     found = {
         "text": [decibels(clip, true) for clip in clips],
         "course": [decibels(course, true)] * seeds,

@@ -32,7 +32,7 @@ from benchmarks.intervals import grouped, interval, interval_of_ratio
 from benchmarks.sampled import as_shown, conditional_mean, sampler_of
 from benchmarks.timing import table, write_results
 from orster_cli.config.load import resolve
-from orster_cli.core.frames import evenly_spaced
+from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.reporting import Silent
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Cameras, OrbitClip
@@ -163,6 +163,8 @@ def from_the_model(
         None if rest is None else decoded(bundle.vae, z.cpu()) for z in rest_rows(rest, seeds)
     ]
     shown = [decoded(bundle.vae, z) for z in (mean, *samples)]
+    if request.course is not None and sampler.stays_as_known(request):
+        shown[1:] = [at_resolution(request.course, true.cameras.width)] * len(seeds)
     mean_figures = true.figures(shown[0], mean, stills[0])
     every = [true.figures(*one) for one in zip(shown[1:], samples, stills, strict=True)]
     count = len(seeds)

@@ -25,7 +25,7 @@ from orster_cli.gltf.packing import keep_object
 from orster_cli.inputs import clips as inputs
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.video import OrbitFlags
-from orster_cli.io.clip_files import CONDITION, STATIC, write_clip, write_priors
+from orster_cli.io.clip_files import CONDITION, write_beside, write_clip
 from orster_cli.io.images import contact_sheet, to_bytes
 
 SHEET_FRAMES = 8
@@ -54,11 +54,13 @@ class Origin:
 class Clip(OrbitClip):
     """An orbital clip that knows where it comes from: `frames` [T,3,H,W] in [0,1], `alpha` [T,1,H,W] or
     None, `cameras`, `times` [T] in [0,1], `prompt`, and what came with it: `static`, the orbit of the
-    object at time 0, and `priors`, tokens [M,C] by name ("spatial", "temporal") of a sampled clip.
+    object at time 0, `further` orbits of the same motion, and `priors`, tokens [M,C] by name ("spatial",
+    "temporal") of a sampled clip.
 
     Do not change its tensors in place: `dataclasses.replace(clip, frames=...)` makes another clip."""
 
     static: OrbitClip | None = None
+    further: list[OrbitClip] = field(default_factory=list)
     priors: dict[str, Tensor] = field(default_factory=dict)
     # `replace` does not carry it over: changed frames have another origin
     _origin: Origin | None = field(default=None, init=False)
@@ -136,7 +138,7 @@ def known_clip(origin: Origin) -> Clip:
     """The clip of `origin`."""
     opened = origin.opened
     values = {f.name: getattr(opened.clip, f.name) for f in dataclasses.fields(OrbitClip)}
-    clip = Clip(**values, static=opened.static, priors=opened.priors)
+    clip = Clip(**values, static=opened.static, further=opened.further, priors=opened.priors)
     object.__setattr__(clip, "_origin", origin)
     return clip
 
@@ -164,9 +166,7 @@ def origin_of(clip: ClipLike, messages: Messages, *, default_view: str = "dynami
     folder = Path(held.name) / "clip"
     write_clip(folder, clip)
     if isinstance(clip, Clip):
-        write_priors(folder, clip.priors)
-        if clip.static is not None:
-            write_clip(folder / STATIC, clip.static)
+        write_beside(folder, static=clip.static, further=clip.further, priors=clip.priors)
     origin = origin_of(folder, messages)
     origin.held = held
     weakref.finalize(origin, held.cleanup)
@@ -179,9 +179,7 @@ def _written(clip: Clip, origin: Origin, out: Path, force: bool) -> Folder:
 
     def build(draft: Draft) -> Artifact:
         write_clip(draft.dir, clip)
-        write_priors(draft.dir, clip.priors)
-        if clip.static is not None:
-            write_clip(draft.dir / STATIC, clip.static)
+        write_beside(draft.dir, static=clip.static, further=clip.further, priors=clip.priors)
         if opened.condition is not None:
             (draft.dir / CONDITION).write_bytes(opened.condition.read_bytes())
         keep_object(draft.dir, opened.mesh)

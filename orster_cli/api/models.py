@@ -28,6 +28,7 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import OrbitClip
 from orster_cli.inputs.models import OpenedModel, open_model_or_default, sampling_of
 from orster_cli.inputs.sampling_plan import plan_sampling
+from orster_cli.inputs.sampling_request import Requests
 from orster_cli.io.images import write_png
 from orster_cli.sampling.sampled_clip import write_sampled
 
@@ -158,7 +159,7 @@ def sample(
 
         def build(draft: Draft) -> Artifact:
             sampler = plan.sampler(resolved.config.sample, device=device, reporter=messages)
-            condition = plan.condition(sampler, seed)
+            condition = Requests(plan, sampler).condition(seed)
             sampled = next(sampler.sample(condition, [seed]))
             content = write_sampled(
                 draft.dir, sampled, sampler.bundle.facts, request=condition, mesh=plan.mesh

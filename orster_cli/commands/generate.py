@@ -40,8 +40,8 @@ def generate(
         typer.Option(
             min=1,
             max=4,
-            help="Orbits of the motion to sample and fit. Measured with mini-object: more than one "
-            "smooths, and gains 0.1 dB at most.",
+            help="Orbits to sample and fit of a motion that the model does not know: more than one "
+            "smooths, and gains 0.1 dB at most. Of a known action there are sample.orbits.",
             rich_help_panel=SETTINGS,
         ),
     ] = 1,
@@ -49,12 +49,13 @@ def generate(
 ) -> None:
     """Turn a text, image or static object into an animated asset.
 
-    The same as sample-video into OUT/clip and construct into OUT/asset. With --orbits N an asset of the
-    first orbit is seen from further round and sampled again, into OUT/orbits.
+    The same as sample-video into OUT/clip and construct into OUT/asset. With --orbits N, unless the model
+    knows the action, an asset of the first orbit is seen from further round and sampled again, into
+    OUT/orbits.
     Example: orster generate "a frog jumping" -o frog/"""
     from orster_cli.artifacts.outputs import check_collection, check_output
     from orster_cli.commands.construct import construct_asset, look_at
-    from orster_cli.commands.sample_video import Sampling, sample_clip
+    from orster_cli.commands.sampling import Sampling, sample_clip
     from orster_cli.inputs.models import open_model_or_default
     from orster_cli.inputs.video import OrbitFlags
 
@@ -74,10 +75,13 @@ def generate(
     sampling = Sampling.of(condition, opened, first)
     if named is None:
         first.out.info(f"writing {out}/ (choose another folder with -o)")
-    clips = [out / "clip", *further]
-    second = _construct_stage(run, out / "asset", clips, condition, preset, first.stop)
+    reads = [out / "clip", *further]
+    second = _construct_stage(run, out / "asset", reads, condition, preset, first.stop)
     plans: list[Planned] = []
     sample_clip(first, sampling, condition.seed, announce=False, plans=plans)
+    if further and not plans and _has_further(out / "clip"):
+        first.out.note("the action is known: no further orbits are sampled (sample.orbits)")
+        further = {}
     if further and not plans:
         for step in _sample_further(
             first, condition, opened, run, further, plans, static_orbit=static_orbit
@@ -93,7 +97,7 @@ def generate(
         return
     artifact = construct_asset(
         second,
-        [str(clip) for clip in clips],
+        [str(clip) for clip in (out / "clip", *further)],
         OrbitFlags(),
         static_orbit=None,
         model=opened if static_orbit else None,
@@ -107,7 +111,7 @@ def generate(
         values = {"status": "up to date", "path": str(out)}
         second.out.report(values, f"{out}: up to date; {next_step}")
         return
-    shown = f"clip in {out / 'clip'}" if orbits == 1 else f"{orbits} clips in {out}"
+    shown = f"{1 + len(further)} clips in {out}" if further else f"clip in {out / 'clip'}"
     second.done(
         artifact,
         summary=f"{shown}, {artifact.content['gaussians']} Gaussians",
@@ -177,6 +181,13 @@ def _further_folders(out: Path, orbits: int) -> dict[Path, float]:
     return {out / ORBITS / f"clip-{round(degrees):03d}": degrees for degrees in ahead}
 
 
+def _has_further(clip: Path) -> bool:
+    """Whether the folder of a `clip` has further orbits of its motion."""
+    from orster_cli.core.conventions import ORBIT
+
+    return any(path.is_dir() for path in clip.glob(f"{ORBIT}*"))
+
+
 def _sample_further(
     first: Stage,
     condition: ConditionOptions,
@@ -192,7 +203,7 @@ def _sample_further(
 
     A dry run ends at the first that it would write, and puts it into `plans`."""
     from orster_cli.commands.construct import construct_asset
-    from orster_cli.commands.sample_video import Sampling, sample_clip
+    from orster_cli.commands.sampling import Sampling, sample_clip
     from orster_cli.inputs.video import OrbitFlags
     from orster_cli.io.clip_files import CAMERAS, STATIC
 

@@ -12,6 +12,20 @@ class SampleConfig:
     """The value before "the model's" means: as the model was trained."""
 
     frames: int = setting(0, "frames (0: the model's)", minimum=0, maximum=512)
+    pixels: int = setting(
+        256,
+        "side of pictures that are rendered, not sampled: of a given object, and of a known action",
+        minimum=16,
+        maximum=2048,
+        added=True,
+    )
+    orbits: int = setting(
+        4,
+        "orbits of a known action, evenly spaced around, where none of it is sampled: a fit sees all",
+        minimum=1,
+        maximum=16,
+        added=True,
+    )
     elevation: float | None = setting(
         None, "degrees above the horizon (none: the model's)", minimum=-90, maximum=90
     )

@@ -15,7 +15,7 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import save_asset
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.fit_input import picture_travel, prepare_clip
-from orster_cli.construction.follow_course import loops
+from orster_cli.construction.follow_course import begins_at_rest, loops
 from orster_cli.construction.frame_detail import SHARP, SMUDGE, detail, frame_weights
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.losses import load_perceptual
@@ -115,6 +115,7 @@ def construct(
         mirror_weight=cfg.mirror_weight,
         weights=_weights(inputs.clips, inputs.static, cfg, reporter),
         only_static_shapes=cfg.canonical == "static",
+        begins_at_rest=course is None or begins_at_rest(course),
         fitted=fitted,
         device=device,
     )

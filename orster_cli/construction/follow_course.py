@@ -23,6 +23,7 @@ NEAREST = 4  # points of the course that a node or a Gaussian goes with
 AROUND = 16  # points around a node whose motion says how it turns
 STEADY = 0.05  # share of the points' spread with which a turn stays what it was at the key before
 SEAM = 0.3  # a course loops that ends within this share of its largest distance from its begin
+STILL = 0.01  # world units, root mean square, by which a course may begin elsewhere than at rest
 WARM_STEPS, WARM_PHASES = 300, 2
 WARM_RATES = {"planes": 2e-2, "network": 4e-3}
 WARM_END = 0.1  # of these rates at the last step
@@ -35,6 +36,12 @@ def loops(course: Course) -> bool:
     """Whether the points end about where they begin."""
     apart = (course.places - course.places[:1]).square().sum(dim=-1).mean(dim=-1).sqrt()
     return bool(apart[-1] <= SEAM * apart.max())
+
+
+def begins_at_rest(course: Course) -> bool:
+    """Whether the points begin where they are on the object at rest."""
+    apart = (course.places[0] - course.rest).square().sum(dim=-1).mean().sqrt()
+    return bool(apart <= STILL)
 
 
 class Guide:

@@ -139,6 +139,7 @@ def build_views(
     mirror_weight: float,
     weights: Sequence[Tensor] | None = None,
     only_static_shapes: bool = False,
+    begins_at_rest: bool = True,
     fitted: FitScale | None = None,
     device: torch.device,
 ) -> ViewSet:
@@ -147,7 +148,8 @@ def build_views(
     Without a static orbit the static stage uses the moving frames and fits a blur of all poses, from
     which the motion starts. Mirrored frames share the weight `mirror_weight` among the clips: the more
     sides are observed, the less an inferred one adds. `weights`: [T] of each clip's frames (None: 1);
-    `only_static_shapes`: the canonical Gaussians learn from the static orbit alone; `fitted`: as of
+    `only_static_shapes`: the canonical Gaussians learn from the static orbit alone; `begins_at_rest`: the
+    motion begins as the static orbit shows the object, which else is none of its moments; `fitted`: as of
     `fit_scale`."""
     white = torch.ones(3)
     weights = [torch.ones(len(clip)) for clip in clips] if weights is None else weights
@@ -161,12 +163,12 @@ def build_views(
     ]
     plain = torch.ones(0 if static is None else len(static))
     canonical = [] if static is None else _views(static, timeline=None, weight=plain, **always)
-    at_zero = [replace(view, phase=0.0) for view in canonical]
+    at_zero = [replace(view, phase=0.0 if begins_at_rest else None) for view in canonical]
     mirrored: list[View] = []
     if recurrence.mirror_azimuth is not None and mirror_weight > 0:
         reflection = mirror_matrix(recurrence.mirror_azimuth, recurrence.mirror_offset)
         sources = list(zip(clips, weights, strict=True))
-        if static is not None:
+        if static is not None and begins_at_rest:
             sources.append((replace(static, times=torch.zeros(len(static))), plain))
         for clip, weight in sources:
             mirrored += _views(

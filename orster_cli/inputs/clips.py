@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class OpenedClip:
-    """A clip, the static orbit and the priors O^s, O^t (tokens by name) that came with it, and where they
-    came from. `key`: what was chosen inside a dataset, "" elsewhere; `condition`: the first view that it
-    was sampled from; `mesh`: the file of the object that it was sampled of; `assumed_orbit`: it had no
-    cameras and got this orbit from flags and its pictures; `sampled`: the folder of a clip that a model
-    sampled; `foreign`: its cameras are those of a camera file, brought to our conventions by
-    `similarity`."""
+    """A clip, the static orbit, `further` orbits of its motion and the priors O^s, O^t (tokens by name)
+    that came with it, and where they came from. `key`: what was chosen inside a dataset, "" elsewhere;
+    `condition`: the first view that it was sampled from; `mesh`: the file of the object that it was sampled
+    of; `assumed_orbit`: it had no cameras and got this orbit from flags and its pictures; `sampled`: the
+    folder of a clip that a model sampled; `foreign`: its cameras are those of a camera file, brought to our
+    conventions by `similarity`."""
 
     clip: OrbitClip
     static: OrbitClip | None = None
+    further: list[OrbitClip] = field(default_factory=list)
     parents: list[Parent] = field(default_factory=list)
     inputs: list[InputFile] = field(default_factory=list)
     key: str = ""
@@ -153,6 +154,7 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
         STATIC,
         find_object,
         read_clip,
+        read_further,
         read_priors,
     )
     from orster_cli.io.masks import check_masks
@@ -166,6 +168,7 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
         return OpenedClip(
             check_masks(read_clip(path), own_name(path), reporter),
             static=read_clip(still) if (still / CAMERAS).is_file() else None,
+            further=read_further(path),
             parents=[artifact.parent()] if artifact else [],
             inputs=[] if artifact else [input_file(p) for p in files_below(path)],
             priors=read_priors(path),

@@ -137,7 +137,7 @@ def run_construct(
         static = _matted(static, reporter)
     first = plan.clips[0]
     given = ConstructInput(
-        clips=[one.clip for one in plan.clips],
+        clips=[clip for one in plan.clips for clip in (one.clip, *one.further)],
         static=static,
         spatial_prior=joined_prior(plan.clips, "spatial", reporter),
         temporal_prior=joined_prior(plan.clips, "temporal", reporter),

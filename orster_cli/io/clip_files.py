@@ -1,5 +1,6 @@
 """A clip on disk: `frames/0000.png` ..., `cameras.json`, `preview.mp4`, and `course.safetensors` where it
-is known how its object was meant to go.
+is known how its object was meant to go. Beside them what came with it: priors, and clips of their own, the
+object at rest in `static/` and further orbits of the same motion in `orbit-090/` ...
 
 T frames. PNG files hold straight RGBA, or RGB for clips without alpha. `cameras.json` holds each
 frame's pose, in numbers that survive a round trip, and the conventions.
@@ -8,13 +9,14 @@ frame's pose, in numbers that survive a round trip, and the conventions.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orster_cli.core.conventions import CONVENTIONS
+from orster_cli.core.conventions import CONVENTIONS, ORBIT
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.file_kinds import MESHES
 from orster_cli.core.limits import CLIP_MAX_BYTES, CLIP_MAX_FRAMES
@@ -72,7 +74,7 @@ def write_clip(
 ) -> None:
     """Write `clip` into `folder`, which is created if missing: lossless frames, cameras, and a preview
     video on white. `side`: least pixels of the preview, reached by whole factors; `loops`: how often it
-    shows the clip."""
+    shows the clip (0: no video)."""
     (folder / "frames").mkdir(parents=True, exist_ok=True)
     value = cameras_value(clip)
     for i, entry in enumerate(value["frames"]):
@@ -80,10 +82,11 @@ def write_clip(
         write_png(folder / entry["file"], _image(clip, i))
     text = json.dumps(value, indent=1, ensure_ascii=False)
     (folder / CAMERAS).write_text(text + "\n", encoding="utf-8")
-    factor = max(1, -(-side // max(clip.cameras.width, clip.cameras.height)))
-    shown = (on_white(_image(clip, i % len(clip))) for i in range(loops * len(clip)))
-    enlarged = (f.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for f in shown)
-    write_video(folder / "preview.mp4", enlarged, fps=fps)
+    if loops:
+        factor = max(1, -(-side // max(clip.cameras.width, clip.cameras.height)))
+        shown = (on_white(_image(clip, i % len(clip))) for i in range(loops * len(clip)))
+        enlarged = (f.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for f in shown)
+        write_video(folder / "preview.mp4", enlarged, fps=fps)
     if clip.course is not None:
         tensors = {name: getattr(clip.course, name).float() for name in ("rest", "places")}
         write_tensors(folder / COURSE, tensors)
@@ -93,6 +96,28 @@ def _image(clip: OrbitClip, index: int) -> Tensor:
     """Frame `index` as [4,H,W], or [3,H,W] of a clip without alpha."""
     frame = clip.frames[index]
     return frame if clip.alpha is None else torch.cat([frame, clip.alpha[index]])
+
+
+def write_beside(
+    folder: Path,
+    *,
+    static: OrbitClip | None,
+    further: Sequence[OrbitClip],
+    priors: dict[str, Tensor],
+) -> None:
+    """Write what came with the clip in `folder`: the object at rest, further orbits of the motion, and
+    prior tokens [M,P] by name."""
+    if static is not None:
+        write_clip(folder / STATIC, static)
+    for number, one in enumerate(further, start=1):
+        ahead = round(360 * number / (len(further) + 1))
+        write_clip(folder / f"{ORBIT}{ahead:03d}", one, loops=0)
+    write_priors(folder, priors)
+
+
+def read_further(folder: Path) -> list[OrbitClip]:
+    """The further orbits of the motion in the clip of `folder`."""
+    return [read_clip(path.parent) for path in sorted(folder.glob(f"{ORBIT}*/{CAMERAS}"))]
 
 
 def write_priors(folder: Path, priors: dict[str, Tensor]) -> None:

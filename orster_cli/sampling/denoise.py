@@ -6,7 +6,7 @@ B videos, C latent channels, T frames, h w latent pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,15 @@ from orster_cli.diffusion.std4d import STD4D
 
 ORDER = ("object", "image", "text")  # in which guidance adds conditions
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Guided:
+    """The conditions of a pass, those that dropped ones become, and the guidance scale of each kind."""
+
+    cond: Conditions
+    uncond: Conditions
+    guidance: dict[str, float]
 
 
 def starting_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:

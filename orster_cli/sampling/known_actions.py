@@ -1,5 +1,5 @@
-"""The action that a model knows which an object is to do: what the text says, as the object of most like
-shape was seen to do it.
+"""The actions that a model knows which an object may do: what the text says, as the objects of most like
+shape were seen to do it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from orster_cli.geometry.mesh import Mesh
 from orster_cli.sampling.moving import Moving, moving, on_device, surface_of
 from orster_cli.sampling.shown import Shown
 
+AS_LIKE = 1.25  # times as unlike as the most like: another way in which the object may do it
 NEARLY = 0.03  # of an object that is given: it stands where the action begins, but for the network's error
 
 
@@ -32,10 +33,11 @@ class KnownAction:
 
 
 @torch.no_grad()
-def known_action(bundle: WholeBundle, text: str | None, mesh: Mesh) -> KnownAction | None:
-    """What the object of a `mesh` is to do that a `text` says; None: the model knows no such action."""
+def known_actions(bundle: WholeBundle, text: str | None, mesh: Mesh) -> list[KnownAction]:
+    """What the object of a `mesh` is to do that a `text` says: the known ways, at most one of each rig,
+    that of the most like shape first, and those of shapes nearly `AS_LIKE`. []: the model knows none."""
     if text is None or bundle.rest is None or bundle.course is None:
-        return None
+        return []
     config = bundle.rest.config
     starts = _starts_of(text, config)
     shapes = [
@@ -45,12 +47,20 @@ def known_action(bundle: WholeBundle, text: str | None, mesh: Mesh) -> KnownActi
         if start in starts
     ]
     if not shapes:
-        return None
+        return []
     unlike = bundle.course.unlike(on_device(surface_of(mesh), bundle.course)).cpu()
-    apart = [float(unlike[places].min()) for *_, places in shapes]
-    best = min(range(len(shapes)), key=apart.__getitem__)
-    subject, start, _ = shapes[best]
-    return KnownAction(start, config.subjects[subject][0], apart[best])
+    every = sorted(
+        (
+            KnownAction(start, config.subjects[subject][0], float(unlike[places].min()))
+            for subject, start, places in shapes
+        ),
+        key=lambda one: one.apart,
+    )
+    found: dict[int, KnownAction] = {}
+    for one in every:
+        if one.apart <= AS_LIKE * every[0].apart:
+            found.setdefault(one.start, one)
+    return list(found.values())
 
 
 def moving_as_said(
@@ -60,23 +70,27 @@ def moving_as_said(
     reporter: Reporter,
     start: int | None = None,
     *,
+    seed: int = 0,
     nearly: float = NEARLY,
 ) -> Moving | None:
-    """The object that is `shown` on its way through the action of the number `start`, or through its
-    `known_action`, which is said; None: it has none, or no surface. `nearly`: as for `moving`."""
+    """The object that is `shown` on its way through the action of the number `start`, or through one of its
+    `known_actions`, by the `seed`, which is said; None: it has none, or no surface. `nearly`: as for
+    `moving`."""
     try:
         mesh = shown.mesh()
     except InputError:  # of pictures that a model made, or that show one side
         reporter.info("no surface is seen in its pictures: its motion is sampled from noise")
         return None
     if start is None:
-        found = known_action(bundle, text, mesh)
-        if found is None:
+        ways = known_actions(bundle, text, mesh)
+        if not ways:
             return None
         assert bundle.rest is not None
+        found = ways[seed % len(ways)]
         start = found.start
         doing = bundle.rest.config.starts[start].phrases[0]
-        reporter.info(f"it begins to move as {found.like} {doing} (sample.course)")
+        several = f", one of {len(ways)} known ways (--seed)" if len(ways) > 1 else ""
+        reporter.info(f"it begins to move as {found.like} {doing}{several} (sample.course)")
     assert bundle.course is not None
     return moving(bundle.course, mesh, start, nearly=nearly)
 

@@ -50,17 +50,16 @@ def open_object(path: Path, *, up: str = "z", reporter: Reporter | None = None) 
     return Shown(partial(_mesh_orbit, posed, cfg), lambda: drawn_part(posed.mesh(0.0)))
 
 
-def framed(
+def room(
     render: Callable[[Cameras], OrbitClip], cameras: Cameras, framing: Similarity | None
-) -> Cameras:
-    """`cameras` as `framing` moves them, or less far where what they `render` would be cut off."""
-    if framing is None:
-        return cameras
-    for share in SHARES:
-        moved = partly(framing, share).cameras(cameras)
-        if not _is_cut(render(moved.resized(CUT_SIDE, CUT_SIDE))):
-            return moved
-    return cameras
+) -> Similarity:
+    """What brings `cameras` to where `framing` has them, or less far where what they `render` would be cut
+    off."""
+    for share in SHARES if framing is not None else ():
+        moves = partly(framing, share)
+        if not _is_cut(render(moves.cameras(cameras.resized(CUT_SIDE, CUT_SIDE)))):
+            return moves
+    return Similarity()
 
 
 def partly(framing: Similarity, share: float) -> Similarity:

@@ -24,7 +24,7 @@ from orster_cli.diffusion.parametrization import Parametrization, rest_of
 from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.io.images import square
-from orster_cli.sampling.denoise import denoise, starting_noise, with_empty_text
+from orster_cli.sampling.denoise import Guided, denoise, starting_noise, with_empty_text
 from orster_cli.sampling.orbit_matching import matching_frames
 from orster_cli.sampling.priors import pooled_priors
 
@@ -42,7 +42,8 @@ class SampleRequest:
     first (False: it would be another one than that of `start`). `sees`: the cameras that took these
     pictures and will be those of the clip, where they are others than the model is told. `picture`
     [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`. `course`: the
-    object on its way through an action that the model knows, from the cameras that it is seen by."""
+    object on its way through an action that the model knows, from the cameras that it is seen by, in any
+    number of pixels; `further`: the same from further round."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -55,6 +56,7 @@ class SampleRequest:
     picture: Tensor | None = None
     glb: bytes | None = None
     course: OrbitClip | None = None
+    further: tuple[OrbitClip, ...] = ()
 
     def check(self) -> None:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""
@@ -71,22 +73,14 @@ class SampleRequest:
 
 @dataclass(frozen=True)
 class SampledClip:
-    """A clip on white; `priors`: tokens [M,P] of O^s and O^t by name; `static`: the orbit of the object at
-    rest, as it was given, or sampled first."""
+    """A clip, on white where it is sampled; `priors`: tokens [M,P] of O^s and O^t by name; `static`: the
+    orbit of the object at rest, as it was given, or sampled first; `further`: orbits of the same motion."""
 
     seed: int
     clip: OrbitClip
     priors: dict[str, Tensor]
     static: OrbitClip | None = None
-
-
-@dataclass(frozen=True)
-class Guided:
-    """The conditions of a pass, those that dropped ones become, and the guidance scale of each kind."""
-
-    cond: Conditions
-    uncond: Conditions
-    guidance: dict[str, float]
+    further: tuple[OrbitClip, ...] = ()
 
 
 def cameras_for(facts: Facts, cfg: SampleConfig) -> Cameras:
@@ -131,6 +125,10 @@ class Sampler:
         cameras = cameras_for(self.bundle.facts, self.cfg) if cameras is None else cameras
         for start in range(0, len(seeds), self.cfg.batch):
             yield from self._batch(request, list(seeds[start : start + self.cfg.batch]), cameras)
+
+    def stays_as_known(self, request: SampleRequest) -> bool:
+        """Whether the clip is the request's `course` itself: no denoising step changes it."""
+        return request.course is not None and request.start is None and self.cfg.course == 0
 
     def goes_through_rest(self, request: SampleRequest) -> bool:
         """Whether the object at rest is sampled first, from the text or the image. ConfigError: the
@@ -180,13 +178,17 @@ class Sampler:
         self._bring(bundle.vae)
         seen = cameras if request.sees is None else request.sees
         for i, (seed, prior) in enumerate(zip(seeds, priors, strict=True)):
-            clip = self._decoded(z[i], seen, clip_times(len(cameras)).float(), request.text)
-            if request.course is not None and self.cfg.course < 1:
-                clip = replace(clip, course=request.course.course)
+            if request.course is not None and self.stays_as_known(request):
+                clip = replace(request.course, prompt=request.text)  # sharper than it is decoded
+            else:
+                clip = self._decoded(z[i], seen, clip_times(len(cameras)).float(), request.text)
+                if request.course is not None and self.cfg.course < 1:
+                    clip = replace(clip, course=request.course.course)
             static = request.object_views or request.object_orbit
             if rest is not None and self.goes_through_rest(request):
                 static = self._decoded(rest[i], cameras, torch.zeros(len(cameras)), request.text)
-            yield SampledClip(seed, clip, prior, static)
+            further = request.further if self.stays_as_known(request) else ()
+            yield SampledClip(seed, clip, prior, static, further)
         self._send_back(bundle.vae)
 
     def denoised(

@@ -1,5 +1,5 @@
 """The files of a sampled clip: frames, cameras, priors, the image condition, the static orbit that was
-given or sampled first, and a contact sheet."""
+given or sampled first, further orbits, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from orster_cli.core.frames import at_resolution
 from orster_cli.diffusion.bundle import Facts
 from orster_cli.gltf.packing import keep_object
-from orster_cli.io.clip_files import CONDITION, OBJECT, STATIC, write_clip, write_priors
+from orster_cli.io.clip_files import CONDITION, OBJECT, write_beside, write_clip
 from orster_cli.io.images import contact_sheet, cut_to_object, write_png
 from orster_cli.sampling.sample_clips import SampledClip, SampleRequest
 
@@ -33,16 +33,15 @@ def write_sampled(
     clip = sampled.clip
     image = request.image if request.picture is None else request.picture
     write_clip(folder, clip, side=PREVIEW_SIDE, loops=PREVIEW_LOOPS)
-    write_priors(folder, sampled.priors)
+    write_beside(folder, static=sampled.static, further=sampled.further, priors=sampled.priors)
     if image is not None:
         write_png(folder / CONDITION, image)
     keep_object(folder, mesh)
     if request.glb is not None:
         (folder / f"{OBJECT}.glb").write_bytes(request.glb)
-    if sampled.static is not None:
-        write_clip(folder / STATIC, sampled.static)
     write_png(folder / "sheet.png", sampled_sheet(sampled, image))
     static = {} if sampled.static is None else {"static_orbit": True}
+    further = {"further_orbits": len(sampled.further)} if sampled.further else {}
     return {
         "frames": len(clip),
         "resolution": clip.cameras.width,
@@ -51,6 +50,7 @@ def write_sampled(
         "model_role": facts.role,
         "priors": {name: list(tokens.shape) for name, tokens in sampled.priors.items()},
         **static,
+        **further,
     }
 
 
@@ -63,7 +63,7 @@ def sampled_sheet(sampled: SampledClip, image: Tensor | None) -> Tensor:
     words = [
         f"{float(turned[i]) % 360:.0f} deg  t {float(clip.times[i]):.2f}" for i in pick.tolist()
     ]
-    frames, labels = [clip.frames[pick]], [clip.prompt or "no text"]
+    frames, labels = [clip.over()[pick]], [clip.prompt or "no text"]
     if sampled.static is not None:
         frames.append(at_resolution(sampled.static, clip.cameras.width)[pick])
         labels.append("at rest")

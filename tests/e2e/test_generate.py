@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orster_cli.artifacts.store import open_artifact
-from orster_cli.commands import construct, sample_video
+from orster_cli.commands import construct, sampling
 from orster_cli.commands.stage import Stage
 from orster_cli.core.reporting import Silent
 from orster_cli.inputs.models import SHIPPED, sampling_of
@@ -89,6 +89,7 @@ def test_several_orbits_start_from_an_asset_of_the_first_and_are_fitted_together
         "3",
     )
     words += ("--device", "cpu", "--json", "--anyway", "--set", "sample.strength=0.5")
+    words += ("--set", "sample.course=1")  # of a known action, all orbits are rendered
     said = orster(capsys, *words, *SETTINGS)
     assert said.code == 0, said.err
     first = open_artifact(out / "orbits" / "first", "asset")
@@ -113,6 +114,7 @@ def test_several_orbits_start_from_an_asset_of_the_first_and_are_fitted_together
     assert (plan["path"], plan["asset"]["path"]) == (str(clips[1].path), str(out / "asset"))
     # one step of it, as the shell has it
     line = ("sample-video", "a creature walking", "--object", str(glb), "--start", str(first.path))
+    line += ("--set", "sample.course=1")
     line += ("--azimuth-start", "120", "--strength", "0.5", "--anyway", "--device", "cpu", "--json")
     said = orster(capsys, *line, "-o", str(tmp_path / "one"), "--set", f"sample.steps={STEPS}")
     assert said.code == 0, said.err
@@ -130,9 +132,9 @@ def test_an_interrupt_is_heard_by_each_of_the_steps(
             os.kill(os.getpid(), signal.SIGINT)
         heard.append(stage.stop.requested)
 
-    monkeypatch.setattr(sample_video, "sample_clip", step)
+    monkeypatch.setattr(sampling, "sample_clip", step)
     monkeypatch.setattr(construct, "construct_asset", step)
-    monkeypatch.setattr(sample_video.Sampling, "of", lambda *_, **__: None)
+    monkeypatch.setattr(sampling.Sampling, "of", lambda *_, **__: None)
     said = orster(capsys, "generate", "a frog", "--orbits", "2", "-o", tmp_path / "frog", "--json")
     assert said.code == 0, said.err
     assert heard == [False] * at + [True] * (4 - at)
@@ -146,9 +148,9 @@ def test_a_dry_run_plans_the_asset_where_all_clips_are_there(
     def step(stage: Stage, *_: Any, **__: Any) -> None:
         planned.append(stage.out_path.name)
 
-    monkeypatch.setattr(sample_video, "sample_clip", step)
+    monkeypatch.setattr(sampling, "sample_clip", step)
     monkeypatch.setattr(construct, "construct_asset", step)
-    monkeypatch.setattr(sample_video.Sampling, "of", lambda *_, **__: None)
+    monkeypatch.setattr(sampling.Sampling, "of", lambda *_, **__: None)
     said = orster(capsys, "generate", "a frog", "--orbits", "2", "-o", tmp_path / "frog", "-n")
     assert (said.code, said.out) == (0, "")
     assert planned == ["clip", "first", "clip-180", "asset"]

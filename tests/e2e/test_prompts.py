@@ -200,10 +200,13 @@ def test_numbers_of_frames(capsys: Capture) -> None:
     for wrong in ("0", "1", "-3"):
         said = orster(capsys, "sample-video", "a frog", "--frames", wrong, "-o", "x", "--json")
         assert (said.code, said.failure["code"]) == (2, "E-USAGE")
-    many = sampled(capsys, "a frog jumping", "--frames", "18", "-o", "many").data["warnings"]
-    assert many == [
+    many = ("a frog jumping", "--frames", "18")
+    assert sampled(capsys, *many, "-m", "mini", "-o", "sampled").data["warnings"] == [
         "18 frames are asked for, the model was trained on clips of 16: the motion may fall apart"
     ]
+    # a known action is rendered, at any number of moments
+    known = sampled(capsys, *many, "-o", "known").data
+    assert (known["warnings"], known["frames"]) == ([], 18)
 
 
 def test_more_words_than_the_encoder_reads_are_counted(capsys: Capture) -> None:

@@ -26,6 +26,7 @@ from orster_cli.geometry.orbit import clip_times, orbit_cameras
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import NAMED, SHIPPED, SHIPPED_OBJECT, open_model, sampling_of
 from orster_cli.inputs.sampling_plan import plan_sampling
+from orster_cli.inputs.sampling_request import Requests
 from orster_cli.io.clip_files import read_clip
 from orster_cli.io.images import write_png
 from orster_cli.metrics.psnr import psnr
@@ -192,7 +193,7 @@ def test_a_text_moves_its_object_as_in_truth_also_in_pairs_never_trained_on(
         plan = plan_sampling(
             open_model(SHIPPED_OBJECT), text=captions_of(row)[0], reporter=Silent()
         )
-        course = plan.condition(sampler).course
+        course = Requests(plan, sampler).condition().course
         assert course is not None
         scene = load_gltf(file_of([shared_data / "glb", shared_data / "glb2"], row["file"]))
         bind = normalize_pose(scene, None, cfg).normalization

@@ -15,6 +15,7 @@ from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor
 from orster_cli.diffusion.starts import Start
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.inputs.sampling_request import Requests
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from tests.helpers.constructing import CREATURE
 from tests.helpers.training import SIDE, merged
@@ -55,7 +56,7 @@ def request_of(
     plan = SamplingPlan(
         model=OpenedModel(Path("tiny")), text=text, image=None, static_object=given, object_name=""
     )
-    return plan.condition(sampler)
+    return Requests(plan, sampler).condition()
 
 
 def sampled(sampler: Sampler, request: SampleRequest, seed: int = 0) -> torch.Tensor:

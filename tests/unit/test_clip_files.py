@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.reporting import Silent
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
-from orster_cli.io.clip_files import CAMERAS, cameras_value, parse_cameras, read_clip, write_clip
+from orster_cli.io.clip_files import (
+    CAMERAS,
+    cameras_value,
+    parse_cameras,
+    read_clip,
+    read_further,
+    write_beside,
+    write_clip,
+)
 from orster_cli.io.images import write_png
 from orster_cli.io.transforms_json import read_transforms, write_transforms
 from orster_cli.io.video import read_video
@@ -37,6 +45,19 @@ def test_clip_round_trip_is_exact(alpha: bool, tmp_path: Path) -> None:
     assert back.prompt == clip.prompt
     value = json.loads((tmp_path / "clip" / CAMERAS).read_text("utf-8"))
     assert value["conventions"] == CONVENTIONS
+
+
+def test_what_came_with_a_clip_is_read_again(tmp_path: Path) -> None:
+    clip = disc_clip(4)
+    further = [replace(clip, times=clip.times * share) for share in (0.5, 0.25, 0.125)]
+    write_clip(tmp_path, clip)
+    assert read_further(tmp_path) == []
+    write_beside(tmp_path, static=disc_clip(3), further=further, priors={})
+    folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert folders == ["frames", "orbit-090", "orbit-180", "orbit-270", "static"]
+    back = read_further(tmp_path)
+    assert [float(one.times[-1]) for one in back] == [float(one.times[-1]) for one in further]
+    assert all(torch.equal(one.frames, clip.frames) for one in back)
 
 
 def test_preview_is_the_clip_on_white(tmp_path: Path) -> None:

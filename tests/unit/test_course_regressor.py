@@ -18,7 +18,7 @@ from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
 from orster_cli.diffusion.course_regressor import CourseRegressor, Surface, outline
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.io.clip_files import COURSE, read_clip, write_clip
-from orster_cli.sampling.known_actions import known_action
+from orster_cli.sampling.known_actions import known_actions
 from orster_cli.sampling.moving import Moving, moving, surface_of
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.sample_clips import cameras_for
@@ -33,7 +33,7 @@ from tests.helpers.known_actions import (
     sampled,
     sampler_of,
 )
-from tests.helpers.training import CFG, tiny_vae
+from tests.helpers.training import CFG, SIDE, tiny_vae
 from tools.course_data import POINTS, Tracks
 from tools.rest_data import Labels
 from tools.train_course import CourseTraining, shapes_of
@@ -233,19 +233,40 @@ def test_sampling_begins_with_the_course_of_what_the_text_says() -> None:
     # not the pose in which it stands, but the action
     goes = moving(made.course, open_object(CREATURE).mesh(), 1)
     cameras = cameras_for(made.facts, sampler.cfg) if request.sees is None else request.sees
-    torch.testing.assert_close(request.course.over(), goes.along(cameras).over())
+    fine = cameras.resized(sampler.cfg.pixels, sampler.cfg.pixels)
+    torch.testing.assert_close(request.course.over(), goes.along(fine).over())
     assert float((waving.course.over() - request.course.over()).abs().max()) > 0.05
-    known = made.vae.decode(made.vae.encode(request.course.over())).clamp(0, 1)
-    torch.testing.assert_close(sampled(sampler, request), known, atol=1e-4, rtol=0)
-    torch.testing.assert_close(sampled(sampler, request, 1), known, atol=1e-4, rtol=0)
     (clip,) = sampler.sample(request, [0])
     assert clip.clip.course is request.course.course
     # the more steps change it, the more it is what noise alone gives
     free = sampled(sampler_of(made, course=1.0), replace(request, course=None))
-    changed = [sampled(sampler_of(made, course=share), request) for share in (0.0, 0.5, 1.0)]
+    changed = [sampled(sampler_of(made, course=share), request) for share in (0.1, 0.5, 1.0)]
     torch.testing.assert_close(changed[2], free)
     apart = [float((one - free).square().mean()) for one in changed]
     assert apart[0] > apart[1] > apart[2] == 0
+
+
+def test_what_no_step_changes_is_not_blurred_by_the_frame_vae() -> None:
+    """The clip is what was rendered, with its opacities, in as many pixels as are asked for."""
+    made = knowing_model()
+    for pixels, expected in ((SIDE, SIDE), (48, 48), (16, SIDE)):  # no fewer than the model has
+        sampler = sampler_of(made, course=0.0, pixels=pixels)
+        request = request_of(sampler)
+        assert request.course is not None
+        assert request.object_orbit is not None
+        for one in sampler.sample(request, [0, 1]):
+            torch.testing.assert_close(one.clip.frames, request.course.frames)
+            assert one.clip.alpha is request.course.alpha
+            assert one.clip.frames.shape[-1] == expected
+            assert one.clip.prompt == "a frog jumping"
+            assert one.static is not None
+            assert one.static.frames.shape[-1] == expected
+            first, still = one.clip.over()[0], one.static.over()[0]
+            assert float((first - still).abs().mean()) < 0.05  # where it is at rest
+    sampler = sampler_of(made, course=0.25)
+    (decoded,) = sampler.sample(request_of(sampler), [0])
+    assert decoded.clip.alpha is None
+    assert decoded.clip.frames.shape[-1] == SIDE
 
 
 def test_what_is_no_known_action_or_should_move_otherwise_is_sampled_from_noise() -> None:
@@ -277,14 +298,12 @@ def test_the_object_of_most_like_shape_shows_the_way() -> None:
     made.rest.config = config
     for place in range(4):  # bind pose and begin of one, then of the other
         course.known_shapes.copy_(torch.stack([own * (k == place) for k in range(4)]))
-        found = known_action(replace(made, course=course), "it is jumping", mesh)
-        assert found is not None
+        found = known_actions(replace(made, course=course), "it is jumping", mesh)[0]
         assert (found.start, found.like) == (place // 2, config.subjects[place // 2][0])
         assert found.apart < 1e-3
-        larger = known_action(
+        (larger,) = known_actions(
             replace(made, course=course), "it is jumping", mesh.transformed(3.0, np.ones(3))
         )
-        assert larger is not None
         assert larger.apart == pytest.approx(found.apart, abs=1e-3)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.fit_asset import as_the_course
-from orster_cli.construction.follow_course import KEYS, Guide, loops
+from orster_cli.construction.follow_course import KEYS, Guide, begins_at_rest, loops
 from orster_cli.construction.hull import SurfacePoints, surface_points
 from orster_cli.construction.node_graph import build_nodes
 from orster_cli.construction.recurrence import Recurrence
@@ -124,6 +124,35 @@ def test_the_frames_correct_a_wrong_course(tmp_path: Path) -> None:
     begun = _off(_begun(fit), true)
     fit.run(tmp_path, Silent(), StopFlag())
     assert _off(fit, true) < 0.75 * begun
+
+
+def test_a_motion_may_begin_elsewhere_than_the_object_at_rest_stands(tmp_path: Path) -> None:
+    """As of an object that is given in its bind pose: its static orbit is no moment of the motion, and
+    the frames that show the first one are not pulled to it."""
+    placed, own = _creature(WALKS), _course()
+    late = [(k + 4) % 16 for k in range(17)]  # begins with the legs apart
+    course = Course(rest=own.rest, places=own.places[late])
+    assert begins_at_rest(own)
+    assert not begins_at_rest(course)
+    cameras = orbit_cameras(torch.arange(8) * 45.0, width=SIDE, height=SIDE)
+    times, cfg = torch.arange(8) / 8, PrepareConfig(resolution=SIDE, supersample=2)
+    clip = replace(render_view(placed, cameras, (times + 0.25) % 1, cfg, None), times=times)
+    static, errors = creature_views(WALKS)["static"], []
+    for apart in (False, True):
+        views = build_views(
+            [clip], static, Recurrence(), mirror_weight=0.0, begins_at_rest=not apart, device=CPU
+        )
+        assert {view.phase for view in views.static} == {None}
+        assert (None in {view.phase for view in views.observed}) == apart
+        many = replace(FEW, coarse_steps=60, fine_steps=160)
+        fit = Fit(many, views, TrainableAsset(_points(WALKS), many, course=course))
+        fit.run(tmp_path / str(apart), Silent(), StopFlag())
+        first = views.driving[0]
+        with torch.no_grad():
+            shown = fit.render(fit.model.at(first.phase), first)
+        made = shown.rgb[0] + (1 - shown.alpha[0])
+        errors.append(float((made - first.rgb).square().mean()))
+    assert errors[1] < 0.75 * errors[0]
 
 
 def test_without_a_course_or_its_weight_all_is_as_it_was(tmp_path: Path) -> None:

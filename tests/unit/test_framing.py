@@ -24,8 +24,9 @@ from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.inputs.sampling_request import Requests
 from orster_cli.inputs.starts import OpenedStart
-from orster_cli.sampling.objects import framed, open_object, partly
+from orster_cli.sampling.objects import open_object, partly, room
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
 from orster_cli.training.known_data import known_data
 from tests.helpers.animated import moving_asset
@@ -80,11 +81,11 @@ def test_a_clips_own_framing_shows_its_first_moment_as_the_clip_does() -> None:
 def test_an_object_that_would_be_cut_off_is_moved_less() -> None:
     render = open_object(CREATURE)
     cameras = cameras_for(merged("4d").facts, SampleConfig())
-    assert framed(render, cameras, None) is cameras
+    assert room(render, cameras, None) == Similarity()
     little = Similarity(scale=1.1, center=(0.05, 0.0, 0.0))
-    torch.testing.assert_close(framed(render, cameras, little).w2c, little.cameras(cameras).w2c)
+    assert room(render, cameras, little) == partly(little, 1.0)
     far = Similarity(scale=1.0, center=(0.9, 0.0, 0.0))
-    moved = framed(render, cameras, far)
+    moved = room(render, cameras, far).cameras(cameras)
     shown = render(moved.resized(64, 64)).over()
     border = torch.cat([shown[..., 0, :], shown[..., -1, :], shown[..., 0], shown[..., -1]])
     assert float(border.min()) > 0.9
@@ -104,7 +105,7 @@ def test_the_clip_has_the_cameras_that_saw_the_object() -> None:
     for framing in ("text", "middle"):
         cfg = SampleConfig(steps=1, framing=framing)
         sampler = Sampler(bundle, cfg, device=CPU, reporter=Silent())
-        request = plan.condition(sampler)
+        request = Requests(plan, sampler).condition()
         made[framing] = next(sampler.sample(request, [0]))
         static, clip = made[framing].static, made[framing].clip
         assert static is not None
@@ -137,7 +138,7 @@ def test_another_orbit_of_an_asset_is_framed_alike() -> None:
     )
     cfg = SampleConfig(steps=2, azimuth_start=90.0, strength=0.5)
     sampler = Sampler(bundle, cfg, device=CPU, reporter=Silent())
-    request = plan.condition(sampler)
+    request = Requests(plan, sampler).condition()
     usual, framing = cameras_for(bundle.facts, cfg), sampler.framing_of(plan.text)
     assert framing is not None
     assert request.start is not None

@@ -16,7 +16,8 @@ from orster_cli.geometry.mesh import Mesh
 from orster_cli.gltf.load import load_gltf
 from orster_cli.inputs.models import SHIPPED_OBJECT, open_model, sampling_of
 from orster_cli.inputs.sampling_plan import plan_sampling
-from orster_cli.sampling.known_actions import known_action
+from orster_cli.inputs.sampling_request import Requests
+from orster_cli.sampling.known_actions import known_actions
 from orster_cli.sampling.moving import moving
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.sample_clips import Sampler
@@ -50,8 +51,7 @@ def test_an_object_that_is_known_does_as_it_was_seen_to(
     shipped: WholeBundle, file: str, clip: int | None, phrase: str, doing: str
 ) -> None:
     """Many known objects do that: by the text alone it might be any of them."""
-    found = known_action(shipped, f"something {doing}", posed(known_object(file), clip))
-    assert found is not None
+    found = known_actions(shipped, f"something {doing}", posed(known_object(file), clip))[0]
     assert shipped.rest is not None
     config = shipped.rest.config
     rig = config.rigs[[phrases[0] for phrases in config.subjects].index(phrase)]
@@ -75,8 +75,7 @@ def test_its_surface_goes_where_it_goes_in_truth(
     rest = torch.from_numpy(meshes[0].vertices)
     true = torch.stack([torch.from_numpy(mesh.vertices) for mesh in meshes])
     doing = {3: "jumping", 6: "running", 17: "walking"}[clip]
-    found = known_action(shipped, doing, meshes[0])
-    assert found is not None
+    found = known_actions(shipped, doing, meshes[0])[0]
     goes = moving(shipped.course, meshes[0], found.start)
     made = torch.stack([torch.from_numpy(goes.at(k / 15).vertices) for k in range(16)])
     assert float((made - true).square().mean()) < share * float((rest - true).square().mean())
@@ -85,8 +84,7 @@ def test_its_surface_goes_where_it_goes_in_truth(
 def test_an_object_that_is_not_known_moves_as_one_that_is_built_like_it(
     shipped: WholeBundle,
 ) -> None:
-    found = known_action(shipped, "a brown horse walking", open_object(HORSE).mesh())
-    assert found is not None
+    found = known_actions(shipped, "a brown horse walking", open_object(HORSE).mesh())[0]
     assert shipped.rest is not None
     config = shipped.rest.config
     rig = config.starts[found.start].rig
@@ -102,7 +100,9 @@ def test_an_object_of_a_text_does_also_what_nobody_of_its_rig_was_seen_doing(
     text, said = "a blocky green zombie in purple shorts dancing", Recorder()
     cfg = resolve(model=sampling_of(SHIPPED_OBJECT)).config.sample
     sampler = Sampler(shipped, cfg, device=torch.device("cpu"), reporter=said)
-    request = plan_sampling(open_model(SHIPPED_OBJECT), text=text, reporter=said).condition(sampler)
+    request = Requests(
+        plan_sampling(open_model(SHIPPED_OBJECT), text=text, reporter=said), sampler
+    ).condition()
     assert shipped.rest is not None
     config = shipped.rest.config
     assert config.start_of(text, "a blocky green zombie in purple shorts") is None
@@ -112,6 +112,6 @@ def test_an_object_of_a_text_does_also_what_nobody_of_its_rig_was_seen_doing(
 
 def test_what_the_model_does_not_know_is_no_known_action(shipped: WholeBundle) -> None:
     mesh = open_object(CREATURE).mesh()
-    assert known_action(shipped, "a creature filing its taxes", mesh) is None
-    assert known_action(shipped, None, mesh) is None
-    assert known_action(replace(shipped, course=None), "a creature walking", mesh) is None
+    assert not known_actions(shipped, "a creature filing its taxes", mesh)
+    assert not known_actions(shipped, None, mesh)
+    assert not known_actions(replace(shipped, course=None), "a creature walking", mesh)

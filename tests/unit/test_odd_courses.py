@@ -19,6 +19,7 @@ from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.inputs.sampling_request import Requests
 from orster_cli.io.clip_files import COURSE, read_clip, write_clip
 from orster_cli.sampling.known_actions import moving_as_said
 from orster_cli.sampling.moving import moving
@@ -69,7 +70,7 @@ def of_a_clip(sampler: Sampler) -> SampleRequest:
         model=OpenedModel(Path("tiny")), text="a frog jumping", image=None,
         static_object=OpenedClip(orbit), object_name="",
     )  # fmt: skip
-    return plan.condition(sampler)
+    return Requests(plan, sampler).condition()
 
 
 def test_an_object_of_a_clip_is_seen_by_the_cameras_that_are_asked_for() -> None:

@@ -26,6 +26,7 @@ from orster_cli.geometry.similarity import Similarity
 from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT, OpenedModel, model_folder
 from orster_cli.inputs.prompts import check_prompt
 from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.inputs.sampling_request import Requests
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.rest_orbits import regressed_object, seen_from
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
@@ -282,7 +283,9 @@ def sampler_of(made: WholeBundle, **settings: object) -> Sampler:
 def test_a_text_is_sampled_as_if_its_object_were_given(taught: tuple[WholeBundle, Objects]) -> None:
     made, _ = taught
     sampler = sampler_of(made)
-    seen = {seed: plan_of("a zombie dancing").condition(sampler, seed) for seed in range(3)}
+    seen = {
+        seed: Requests(plan_of("a zombie dancing"), sampler).condition(seed) for seed in range(3)
+    }
     cameras = cameras_for(made.facts, sampler.cfg)
     for seed, number in enumerate((2, 3, 2)):
         subject = SUBJECTS[number][0]
@@ -291,8 +294,8 @@ def test_a_text_is_sampled_as_if_its_object_were_given(taught: tuple[WholeBundle
         assert orbit is not None
         torch.testing.assert_close(orbit.frames, own.frames)
     plan = plan_of("a zombie dancing")
-    assert plan.alike(sampler, range(5)) == [[0, 2, 4], [1, 3]]
-    assert plan_of("a frog").alike(sampler, range(3)) == [[0, 1, 2]]
+    assert Requests(plan, sampler).alike(range(5)) == [[0, 2, 4], [1, 3]]
+    assert Requests(plan_of("a frog"), sampler).alike(range(3)) == [[0, 1, 2]]
     (clip,) = sampler.sample(seen[0], [0])
     assert clip.static is not None
     assert clip.clip.prompt == "a zombie dancing"
@@ -305,7 +308,7 @@ def test_the_command_says_what_it_understood_or_what_such_objects_do(
     sampler, said = sampler_of(made), Recorder()
     sampler.reporter = said
     for text in ("a man falling over", "a green frog dying"):
-        plan_of(text).condition(sampler)
+        Requests(plan_of(text), sampler).condition()
     assert said.lines[0] == f"the object is {SUBJECTS[5][0]}, falling over"
     assert said.lines[-1].endswith("of such objects it knows jumping and landing, jumping")
 
@@ -337,12 +340,12 @@ def test_what_the_regressor_cannot_make_is_said_or_left_to_the_diffusion(
     for how in ("anyway", "with_picture", "with_start"):
         check_prompt("a teapot walking", tmp_path, **{how: True})
     check_prompt("a zombie walking", tmp_path)
-    assert plan_of("a teapot", anyway=True).condition(sampler).object_orbit is not None
+    assert Requests(plan_of("a teapot", anyway=True), sampler).condition().object_orbit is not None
     for other in (
         sampler_of(made, through_rest="off"),
         sampler_of(replace(made, rest=None)),
     ):
-        assert plan_of("a frog").condition(other).object_orbit is None
+        assert Requests(plan_of("a frog"), other).condition().object_orbit is None
 
 
 def test_it_is_kept_with_its_frame_vae_and_encoder(

@@ -19,6 +19,7 @@ from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
+from orster_cli.inputs.sampling_request import Requests
 from orster_cli.inputs.starts import OpenedStart, open_start
 from orster_cli.io.clip_files import write_clip
 from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
@@ -63,7 +64,7 @@ def turned(frames: int = 2 * FRAMES) -> OrbitClip:
 
 def test_an_asset_is_seen_by_the_cameras_that_are_asked_for_at_the_clips_times() -> None:
     one = sampler(replace(CFG, azimuth_start=90.0))
-    request = plan(OpenedStart(asset=ASSET)).condition(one)
+    request = Requests(plan(OpenedStart(asset=ASSET)), one).condition()
     assert request.start is not None
     assert request.strength == 0.3
     azimuths = request.start.cameras.azimuths
@@ -79,7 +80,7 @@ def test_an_asset_is_seen_by_the_cameras_that_are_asked_for_at_the_clips_times()
 def test_a_clip_keeps_its_own_cameras_and_an_orbit_that_is_not_used_is_named() -> None:
     clip = turned()
     one = sampler(replace(CFG, azimuth_start=90.0, elevation=3.0))
-    request = plan(OpenedStart(clip=OpenedClip(clip))).condition(one)
+    request = Requests(plan(OpenedStart(clip=OpenedClip(clip))), one).condition()
     pick = evenly_spaced(len(clip), FRAMES, where="")
     made = sampled(one, request).clip
     assert len(made) == FRAMES
@@ -88,7 +89,7 @@ def test_a_clip_keeps_its_own_cameras_and_an_orbit_that_is_not_used_is_named() -
     said = " ".join(one.reporter.warnings)  # type: ignore[attr-defined]
     assert "azimuth_start, elevation: not used" in said
     plain = sampler()
-    plan(OpenedStart(clip=OpenedClip(clip))).condition(plain)
+    Requests(plan(OpenedStart(clip=OpenedClip(clip))), plain).condition()
     assert plain.reporter.warnings == []  # type: ignore[attr-defined]
 
 
@@ -96,7 +97,7 @@ def test_the_strength_says_how_far_the_start_is_left() -> None:
     far = []
     for strength in (0.1, 0.5, 1.0):
         one = sampler(replace(CFG, strength=strength))
-        request = plan(OpenedStart(asset=ASSET)).condition(one)
+        request = Requests(plan(OpenedStart(asset=ASSET)), one).condition()
         assert request.start is not None
         vae = one.bundle.vae
         with torch.no_grad():  # what the frame VAE alone makes of it
@@ -108,24 +109,24 @@ def test_the_strength_says_how_far_the_start_is_left() -> None:
 
 def test_the_object_at_rest_is_that_of_the_start_and_is_not_sampled_again() -> None:
     one = sampler(bundle=rest_first())
-    request = plan(OpenedStart(asset=ASSET)).condition(one)
+    request = Requests(plan(OpenedStart(asset=ASSET)), one).condition()
     assert request.start is not None
     assert request.object_orbit is not None
     expected = render_clip(ASSET, request.start.cameras, torch.zeros(FRAMES))
     torch.testing.assert_close(request.object_orbit.frames, expected.frames)
     assert not one.goes_through_rest(request)
     clip, still = turned(FRAMES), turned(FRAMES)
-    request = plan(OpenedStart(clip=OpenedClip(clip, static=still))).condition(one)
+    request = Requests(plan(OpenedStart(clip=OpenedClip(clip, static=still))), one).condition()
     assert request.object_orbit is still
     assert not one.reporter.warnings  # type: ignore[attr-defined]
     # where the model takes none, the condition is what was asked for
-    assert plan(OpenedStart(asset=ASSET)).condition(sampler()).object_orbit is None
+    assert Requests(plan(OpenedStart(asset=ASSET)), sampler()).condition().object_orbit is None
 
 
 def test_a_start_without_a_static_orbit_gets_no_other_object_at_rest() -> None:
     """One that is sampled from the text would be another than the clip shows."""
     one = sampler(bundle=rest_first())
-    request = plan(OpenedStart(clip=OpenedClip(turned(FRAMES)))).condition(one)
+    request = Requests(plan(OpenedStart(clip=OpenedClip(turned(FRAMES)))), one).condition()
     assert request.object_orbit is None
     assert not one.goes_through_rest(request)
     said = " ".join(one.reporter.warnings)  # type: ignore[attr-defined]
@@ -133,13 +134,13 @@ def test_a_start_without_a_static_orbit_gets_no_other_object_at_rest() -> None:
     assert "--object" in said
     assert sampled(one, request).static is None
     plain = sampler()
-    plan(OpenedStart(clip=OpenedClip(turned(FRAMES)))).condition(plain)
+    Requests(plan(OpenedStart(clip=OpenedClip(turned(FRAMES)))), plain).condition()
     assert plain.reporter.warnings == []  # type: ignore[attr-defined]
 
 
 def test_a_start_alone_is_a_condition_and_strength_needs_one() -> None:
     one = sampler()
-    request = plan(OpenedStart(asset=ASSET), text=None).condition(one)
+    request = Requests(plan(OpenedStart(asset=ASSET), text=None), one).condition()
     assert sampled(one, request).clip.frames.shape == (FRAMES, 3, SIDE, SIDE)
     with pytest.raises(ConfigError, match=r"strength 0\.5 without a clip"):
         SampleRequest(text="a frog", strength=0.5).check()
