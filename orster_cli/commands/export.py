@@ -292,9 +292,12 @@ def _job(
             )
     mesh = None
     if found is not None and wants_mesh:
-        start = cleaned.asset.at(0.0).means.detach().cpu().numpy()
+        shown = [
+            one.means.detach().cpu().numpy()
+            for one in (cleaned.asset.at(0.0), cleaned.asset.canonical)
+        ]
         mesh = open_source_mesh(
-            found.path, clip=found.clip, frames=frames, like=start, placement=found.placement
+            found.path, clip=found.clip, frames=frames, like=shown, placement=found.placement
         )
         for warning in mesh.scene.warnings:
             sink.warn(f"{found.path.name}: {warning}")

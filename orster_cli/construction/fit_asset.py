@@ -105,7 +105,8 @@ def construct(
             f"the motion begins with the course of {len(course.rest)} points of the object"
         )
         recurrence = as_the_course(recurrence, course)
-        cfg = with_course(cfg)
+        if len(clips) == 1:  # several tell more than the course
+            cfg = with_course(cfg)
     coarse = shaping is None or shaping is static
     fitted = fit_scale(clips if coarse else [shaping], antialiased=cfg.antialiased)
     views = build_views(

@@ -35,7 +35,7 @@ EXACT = 1e-4  # of the diagonal: how far a vertex that is read back may be from 
 PLACED = 16.0  # dB: a mesh that is further from the asset at all moments lies elsewhere
 BINDINGS = 12  # moments among which that of binding is sought
 SURFACE_DB = 15.0  # that a surface of the Gaussians must reach
-CLOSER = 1.0  # dB by which a moment after the first must be closer to the mesh
+CLOSER = 1.0  # dB by which the asset elsewhere than at its begin must be closer to the mesh
 LARGE_BYTES = 100 * 1024**2
 MOST_BONES = 256
 
@@ -155,15 +155,19 @@ def _animation(scene: Scene) -> int | None:
 
 
 @torch.no_grad()
-def binding_time(job: ExportJob, source: SourceMesh, moments: Moments) -> tuple[float, float]:
-    """The moment at which the asset looks most like the mesh as the file has it, and the PSNR there: 0,
-    unless another is closer by `CLOSER` dB. A clip that a model sampled need not begin in the mesh's pose.
+def binding_time(
+    job: ExportJob, source: SourceMesh, moments: Moments
+) -> tuple[float | None, float]:
+    """The moment at which the asset looks most like the mesh as the file has it (None: it does where
+    nothing moves it), and the PSNR there: 0, unless that is closer by `CLOSER` dB. A clip that a model
+    sampled need not begin in the mesh's pose, nor ever be in it.
 
-    Warns where the mesh lies elsewhere at all moments."""
+    Warns where the mesh lies elsewhere at all of them."""
     wanted = mesh_images(source.mesh)
     some = [moments.times[i] for i in some_of(moments.times, BINDINGS)]
-    times = [0.0, *(t for t in some if t != 0.0)]
-    found = [mean_psnr(splat_images(job.asset.at(time)), wanted) for time in times]
+    times = [0.0, None, *(t for t in some if t != 0.0)]
+    every = [job.asset.canonical if t is None else job.asset.at(t) for t in times]
+    found = [mean_psnr(splat_images(one), wanted) for one in every]
     best = max(range(len(times)), key=found.__getitem__)
     best = best if found[best] > found[0] + CLOSER else 0
     if found[best] < PLACED:

@@ -28,10 +28,11 @@ class Transferred:
 
 
 def transfer_motion(
-    asset: Gaussians4D, mesh: Mesh, moments: Moments, *, bind: float = 0.0, bones: int = 0
+    asset: Gaussians4D, mesh: Mesh, moments: Moments, *, bind: float | None = 0.0, bones: int = 0
 ) -> Transferred:
-    """The motion of `mesh` at `moments`. `bind`: the time at which the asset is where the mesh is; `bones`:
-    write the motion as a skin of so many bones, 0: every vertex on its own."""
+    """The motion of `mesh` at `moments`. `bind`: the time at which the asset is where the mesh is (None:
+    where nothing moves it); `bones`: write the motion as a skin of so many bones, 0: every vertex on its
+    own."""
     surface = weld(mesh.vertices, mesh.triangles)
     points = mesh.vertices[surface.first]
     moved = move_points(asset, points, surface.edges, moments.times, bind=bind)
@@ -43,7 +44,7 @@ def transfer_motion(
         rotations=turned[:, spread],
         seconds=moments.seconds,
         closing=moments.closing,
-        pose_key=moments.times.index(bind) if bind in moments.times else None,
+        pose_key=None if bind not in moments.times else moments.times.index(bind),
     )
     if not bones:
         return Transferred(motion)
@@ -63,10 +64,13 @@ def move_points(
     edges: np.ndarray,
     times: tuple[float, ...],
     *,
-    bind: float = 0.0,
+    bind: float | None = 0.0,
 ) -> np.ndarray:
-    """[K,W,3] `points` [W,3] of a surface, which are where the asset is at time `bind`, at `times` [K]."""
-    means = [asset.at(time).means.double().cpu().numpy() for time in (bind, *times)]
+    """[K,W,3] `points` [W,3] of a surface, which are where the asset is at time `bind` (None: where nothing
+    moves it), at `times` [K]."""
+    bound = asset.canonical if bind is None else asset.at(bind)
+    every = [bound, *(asset.at(time) for time in times)]
+    means = [one.means.double().cpu().numpy() for one in every]
     opacity = asset.canonical.opacity_logits.sigmoid().double().cpu().numpy()
     targets = follow(points, np.stack(means), opacity)[1:]
     if not len(edges):

@@ -95,12 +95,12 @@ def open_source_mesh(
     *,
     clip: int | None = None,
     frames: int = 24,
-    like: np.ndarray | None = None,
+    like: Sequence[np.ndarray] = (),
     placement: Normalization | None = None,
 ) -> SourceMesh:
     """The mesh of `path`, where `placement` puts it. None: normalised as `prepare-data` does by default
     for clips of `frames` moments, or by the pose alone as `sample-video --object` does: whichever fits
-    `like` better, the places [N,3] of the asset's Gaussians at its start (None: the first). `clip`: the
+    one of `like` better, places [N,3] of the asset's Gaussians (none: the first). `clip`: the
     animation that the asset shows; None: the first, if the file has any.
 
     InputError: not a readable glTF file, or no such animation."""
@@ -114,10 +114,10 @@ def open_source_mesh(
         return SourceMesh(document, scene, clip, placement)
     cfg = PrepareConfig(frames=max(frames, 2))
     whole = SourceMesh(document, scene, clip, normalize_object(scene, clip, cfg).normalization)
-    if like is None:
+    if not like:
         return whole
     pose = SourceMesh(document, scene, clip, normalize_pose(scene, clip, cfg).normalization)
-    return min(whole, pose, key=lambda one: _misfit(one, like))
+    return min(whole, pose, key=lambda one: min(_misfit(one, places) for places in like))
 
 
 def _misfit(source: SourceMesh, places: np.ndarray) -> float:

@@ -33,6 +33,7 @@ PRIORS = "priors.safetensors"  # O^s and O^t of Eq. 8, of sampled clips
 PRIOR_NAMES = ("spatial", "temporal")
 COURSE = "course.safetensors"  # a `Course`
 MOST_POINTS, MOST_MOMENTS = 1 << 16, 1 << 10  # of a course
+MOST_FURTHER = 64  # orbits beside the first one
 FARTHEST = 1e4  # world units from the origin of its places; their covariances must be finite
 CONDITION = "condition.png"  # image condition (the first view), stored with a clip or an asset
 STATIC = (
@@ -116,8 +117,12 @@ def write_beside(
 
 
 def read_further(folder: Path) -> list[OrbitClip]:
-    """The further orbits of the motion in the clip of `folder`."""
-    return [read_clip(path.parent) for path in sorted(folder.glob(f"{ORBIT}*/{CAMERAS}"))]
+    """The further orbits of the motion in the clip of `folder`. InputError: as `read_clip`, or they are too
+    many."""
+    found = [path.parent for path in sorted(folder.glob(f"{ORBIT}*/{CAMERAS}"))]
+    if len(found) > MOST_FURTHER:
+        raise InputError(f"{folder}: {len(found)} further orbits, expected at most {MOST_FURTHER}")
+    return [read_clip(path) for path in found]
 
 
 def write_priors(folder: Path, priors: dict[str, Tensor]) -> None:

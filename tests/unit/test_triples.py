@@ -173,10 +173,12 @@ def test_a_condition_is_placed_by_its_pose_wherever_its_animation_goes(tmp_path:
     seen, wanted = (open_object(path)(cameras).frames for path in (flying, still))
     assert torch.equal(seen, wanted)
     placed = open_source_mesh(still).mesh.vertices
-    found = open_source_mesh(flying, like=placed).mesh.vertices
+    found = open_source_mesh(flying, like=[placed]).mesh.vertices
     np.testing.assert_allclose(found, placed, atol=1e-6)
     whole = open_source_mesh(flying).mesh.vertices  # as prepare-data places it
-    np.testing.assert_allclose(open_source_mesh(flying, like=whole).mesh.vertices, whole, atol=1e-6)
+    np.testing.assert_allclose(
+        open_source_mesh(flying, like=[whole]).mesh.vertices, whole, atol=1e-6
+    )
     assert np.abs(whole - placed).max() > 0.1
 
 
@@ -194,7 +196,7 @@ def test_a_mesh_is_placed_by_its_surface_not_by_where_its_vertices_crowd(tmp_pat
     still = open_source_mesh(glb.save(tmp_path / "still.glb")).mesh
     glb.animate(0, "translation", [0, 1], [[0, 0, 0], [-1, 0, 0]])
     asset = points_on_surface(still, 3000).at(still.vertices)  # Gaussians lie where a surface is
-    found = open_source_mesh(glb.save(tmp_path / "moving.glb"), like=asset).mesh.vertices
+    found = open_source_mesh(glb.save(tmp_path / "moving.glb"), like=[asset]).mesh.vertices
     np.testing.assert_allclose(found, still.vertices, atol=1e-6)
 
 
