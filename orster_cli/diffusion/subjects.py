@@ -97,6 +97,24 @@ def subject_of(text: str, subjects: Subjects) -> Found | None:
     return Found(first, tuple(others))
 
 
+def named_alike(text: str, subjects: Subjects) -> list[float]:
+    """Of each of `subjects`, which share of what `text` says of its own one is said of this one too, in
+    [0,1]: rare words count more than frequent ones, words that no subject has do not."""
+    words = [set().union(*map(_stems, phrases)) for phrases in subjects]
+    counts = Counter(word for one in words for word in one)
+    nouns = {_noun(phrase) for phrases in subjects for phrase in phrases}
+    weights = {
+        word: math.log(1 + len(subjects) / counts[word])
+        for word in sorted(_asked(text, nouns))
+        if word in counts
+    }
+    whole = sum(weights.values())
+    return [
+        sum(weight for word, weight in weights.items() if word in one) / whole if whole else 0.0
+        for one in words
+    ]
+
+
 def doing_of(text: str, phrases: Sequence[str]) -> list[str]:
     """The words of `text`, in their order, that may say what the subject does which these `phrases` name:
     those after its noun but for what a phrase says of it there ("with a hammer"), and words in "-ing"

@@ -4,6 +4,7 @@ shape were seen to do it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +15,14 @@ from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.known_texts import words_of
 from orster_cli.diffusion.rest_regressor import RestConfig
 from orster_cli.diffusion.starts import start_of
+from orster_cli.diffusion.subjects import named_alike
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.sampling.moving import Moving, moving, on_device, surface_of
 from orster_cli.sampling.shown import Shown
 
 AS_LIKE = 1.25  # times as unlike as the most like: another way in which the object may do it
+WORDS = 0.25  # of the logarithm of likeness: an object that is called the same counts as so much more like
+LEAST = 0.01  # added to how unlike objects are: less makes no difference
 NEARLY = 0.03  # of an object that is given: it stands where the action begins, but for the network's error
 
 
@@ -35,7 +39,8 @@ class KnownAction:
 @torch.no_grad()
 def known_actions(bundle: WholeBundle, text: str | None, mesh: Mesh) -> list[KnownAction]:
     """What the object of a `mesh` is to do that a `text` says: the known ways, at most one of each rig,
-    that of the most like shape first, and those of shapes nearly `AS_LIKE`. []: the model knows none."""
+    that of the most like object first, and those of objects nearly `AS_LIKE`: by their shapes, and by what
+    the text calls it. []: the model knows none."""
     if text is None or bundle.rest is None or bundle.course is None:
         return []
     config = bundle.rest.config
@@ -49,17 +54,17 @@ def known_actions(bundle: WholeBundle, text: str | None, mesh: Mesh) -> list[Kno
     if not shapes:
         return []
     unlike = bundle.course.unlike(on_device(surface_of(mesh), bundle.course)).cpu()
-    every = sorted(
-        (
-            KnownAction(start, config.subjects[subject][0], float(unlike[places].min()))
-            for subject, start, places in shapes
-        ),
-        key=lambda one: one.apart,
-    )
+    named = named_alike(text, config.subjects)
+    every: list[tuple[float, KnownAction]] = []
+    for subject, start, places in shapes:
+        apart = float(unlike[places].min())
+        off = math.log(LEAST + apart) - WORDS * named[subject]
+        every.append((off, KnownAction(start, config.subjects[subject][0], apart)))
+    every.sort(key=lambda one: one[0])
     found: dict[int, KnownAction] = {}
-    for one in every:
-        if one.apart <= AS_LIKE * every[0].apart:
-            found.setdefault(one.start, one)
+    for off, action in every:
+        if off <= every[0][0] + math.log(AS_LIKE):
+            found.setdefault(action.start, action)
     return list(found.values())
 
 

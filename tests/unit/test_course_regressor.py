@@ -307,6 +307,34 @@ def test_the_object_of_most_like_shape_shows_the_way() -> None:
         assert larger.apart == pytest.approx(found.apart, abs=1e-3)
 
 
+def test_of_objects_that_are_as_like_the_one_that_is_called_the_same_shows_the_way() -> None:
+    """Words count for less than a shape that is clearly another."""
+    made = knowing_model()
+    assert made.rest is not None
+    mesh = open_object(CREATURE).mesh()
+    course = course_regressor(2, known=4)
+    own = outline(surface_of(mesh), course.config.points)[0]
+    starts = made.rest.config.starts
+    made.rest.config = replace(
+        made.rest.config,
+        subjects=(("a green frog",), ("a black bull",)),
+        rigs=(0, 1),
+        starts=tuple(replace(one, rig=rig, phrases=("jumping",)) for rig, one in enumerate(starts)),
+        done=((0,), (1,)),
+    )
+    other = own.clone()
+    other[:, 2] *= 0.4
+    model = replace(made, course=course)
+    for shapes, text, expected in (
+        ((own, 1.002 * own), "a bull jumping", ["a black bull", "a green frog"]),
+        ((own, 1.002 * own), "a black thing jumping", ["a black bull", "a green frog"]),
+        ((own, 1.002 * own), "a frog jumping", ["a green frog"]),
+        ((own, other), "a bull jumping", ["a green frog"]),
+    ):
+        course.known_shapes.copy_(torch.stack([one.flatten() for one in shapes for _ in range(2)]))
+        assert [one.like for one in known_actions(model, text, mesh)] == expected
+
+
 def test_known_shapes_are_those_that_were_trained_on() -> None:
     """Of each object its bind pose, then where each action begins that is not held out."""
     data = tracks(torch.Generator().manual_seed(0))

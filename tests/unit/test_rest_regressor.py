@@ -21,7 +21,7 @@ from orster_cli.diffusion.known_texts import KnownTexts
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor, load_rest
 from orster_cli.diffusion.starts import Start, start_of
-from orster_cli.diffusion.subjects import doing_of, subject_of
+from orster_cli.diffusion.subjects import doing_of, named_alike, subject_of
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT, OpenedModel, model_folder
 from orster_cli.inputs.prompts import check_prompt
@@ -415,3 +415,11 @@ def test_the_pose_is_that_of_the_quietest_animation() -> None:
     assert quietest(rows)["clip"] == "2"
     assert quietest(rows[:2])["clip"] == "1"
     assert quietest([rows[3], rows[0]])["clip"] == "0"
+
+
+def test_subjects_that_are_called_as_a_text_calls_its_own_are_told() -> None:
+    subjects = (("a black bull", "a bull"), ("a black and white cow",), ("a frog",))
+    same, alike, other = named_alike("a black bull walking", subjects)
+    assert (same, other) == (1.0, 0.0)
+    assert 0 < alike < 0.5  # "bull" is the rarer word
+    assert named_alike("a zebra walking", subjects) == [0.0, 0.0, 0.0]
