@@ -272,6 +272,7 @@ def _job(
     from orster_cli.export.source_mesh import open_source_mesh
     from orster_cli.export.world import world_of_files
     from orster_cli.inputs.objects import chosen_object, named_objects, source_object
+    from orster_cli.io.clip_files import read_course
 
     cleaned = clean(load_asset(artifact.path))
     if cleaned.dropped:
@@ -308,6 +309,7 @@ def _job(
         reporter=sink,
         frames=frames,
         mesh=mesh,
+        course=read_course(artifact.path) if mesh is not None else None,
         prompt=artifact.content.get("prompt"),
         world=world_of_files(
             artifact.content.get("similarity"),

@@ -29,6 +29,7 @@ from orster_cli.core.live import LiveReporter
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import Course, OrbitClip
+from orster_cli.io.clip_files import write_course
 from orster_cli.io.masks import without_empty
 from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.viewer.write import write_viewer
@@ -137,6 +138,8 @@ def construct(
     seconds = time.monotonic() - started
     reporter.info("writing the asset, its preview, its viewer and its quality")
     save_asset(folder, asset)
+    if course is not None:
+        write_course(folder, course)
     write_preview(folder / "preview.mp4", asset)
     _write_viewer(folder, asset, inputs, reporter)
     own = [prepare_clip(clip, 0, where=f"clip {i}") for i, clip in enumerate(inputs.clips)]

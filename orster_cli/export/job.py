@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orster_cli.core.reporting import Reporter
+from orster_cli.core.types import Course
 from orster_cli.export.options import ExportOptions
 from orster_cli.export.source_mesh import SourceMesh
 from orster_cli.geometry.similarity import Similarity
@@ -15,8 +16,8 @@ from orster_cli.splatting.gaussians4d import Gaussians4D
 @dataclass(frozen=True, kw_only=True)
 class ExportJob:
     """`name`: of the files; `asset`: cleaned; `frames`: of the clip that it was constructed from; `mesh`:
-    the mesh that it came from, or None; `prompt`: its text; `world`: brings the world of the files to
-    ours."""
+    the mesh that it came from, or None; `course`: how that was meant to go, if it is known; `prompt`: its
+    text; `world`: brings the world of the files to ours."""
 
     name: str
     asset: Gaussians4D
@@ -24,6 +25,7 @@ class ExportJob:
     reporter: Reporter
     frames: int = 24
     mesh: SourceMesh | None = None
+    course: Course | None = None
     prompt: str | None = None
     world: Similarity = field(default_factory=Similarity)
 

@@ -5,6 +5,7 @@ V vertices, K key frames.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from orster_cli.export.measure import (
     some_of,
     splat_images,
 )
-from orster_cli.export.mesh_motion import transfer_motion
+from orster_cli.export.mesh_motion import Transferred, transfer_motion
 from orster_cli.export.moments import Moments, check_moves, key_moments
 from orster_cli.export.source_mesh import SourceMesh
 from orster_cli.geometry.mesh import Mesh
@@ -53,7 +54,7 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
     source = job.mesh or _approximate(job, path.with_name("surface.glb"))
     job.reporter.step("move the mesh", 0, 1)
     bind, at_bind = binding_time(job, source, moments)
-    moved = transfer_motion(job.asset, source.mesh, moments, bind=bind, bones=bones)
+    moved, by_course = _moved(job, source, moments, bind, bones)
     motion = moved.motion
     data, copied = write_animated_mesh(source, motion, name=job.prompt or "motion")
     if len(data) > LARGE_BYTES:
@@ -100,6 +101,7 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
             "vertex_error": error,
             "skin_error": moved.skin_error,
             "psnr_at_rest": still,
+            "moved_by": "course" if by_course else "gaussians",
             "bound_at": bind,
             "psnr_at_binding": at_bind,
         },
@@ -107,6 +109,28 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
         f"{vertices} vertices, {kind}, "
         f"{float(motion.closing or motion.seconds[-1]):.2f} s; the mesh at rest: {still:.1f} dB",
     )
+
+
+def _moved(
+    job: ExportJob, source: SourceMesh, moments: Moments, bind: float | None, bones: int
+) -> tuple[Transferred, bool]:
+    """The mesh as the asset goes; or, where that is known and does not lead elsewhere, as the course of its
+    object does (True): that knows of each point where it goes, and Gaussians that touch may part."""
+    own = transfer_motion(job.asset, source.mesh, moments, bind=bind, bones=bones)
+    if job.course is None:
+        return own, False
+    known = transfer_motion(job.course, source.mesh, moments, bind=None, bones=bones)
+
+    def near(moved: Transferred) -> float:
+        places = moved.motion.positions
+        return against_asset(
+            job.asset,
+            moments.times,
+            lambda i: mesh_images(replace(source.mesh, vertices=places[i])),
+        )
+
+    follows = near(known) > near(own) - CLOSER
+    return (known, True) if follows else (own, False)
 
 
 def _approximate(job: ExportJob, path: Path) -> SourceMesh:

@@ -1,4 +1,4 @@
-"""The motion of an asset, given to the mesh that it came from.
+"""The motion of an asset, or the course of its object, given to the mesh that it came from.
 
 V vertices, W welded points, N Gaussians, K key frames.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from orster_cli.core.types import Course
 from orster_cli.export.animated_mesh import MeshMotion
 from orster_cli.export.moments import Moments
 from orster_cli.export.skinning import fit_skinning
@@ -28,14 +29,22 @@ class Transferred:
 
 
 def transfer_motion(
-    asset: Gaussians4D, mesh: Mesh, moments: Moments, *, bind: float | None = 0.0, bones: int = 0
+    goes: Gaussians4D | Course,
+    mesh: Mesh,
+    moments: Moments,
+    *,
+    bind: float | None = 0.0,
+    bones: int = 0,
 ) -> Transferred:
-    """The motion of `mesh` at `moments`. `bind`: the time at which the asset is where the mesh is (None:
-    where nothing moves it); `bones`: write the motion as a skin of so many bones, 0: every vertex on its
-    own."""
+    """The motion of `mesh` at `moments`, as an asset or a course `goes`. `bind`: the time at which the
+    asset is where the mesh is (None: where nothing moves it); `bones`: write the motion as a skin of so
+    many bones, 0: every vertex on its own."""
     surface = weld(mesh.vertices, mesh.triangles)
     points = mesh.vertices[surface.first]
-    moved = move_points(asset, points, surface.edges, moments.times, bind=bind)
+    if isinstance(goes, Course):
+        moved = follow_course(goes, points, surface.edges, moments.times)
+    else:
+        moved = move_points(goes, points, surface.edges, moments.times, bind=bind)
     rigidity = Rigidity(points, surface.edges)
     turned = np.stack([rigidity.rotations(now) for now in moved])
     spread = surface.point_of
@@ -72,7 +81,20 @@ def move_points(
     every = [bound, *(asset.at(time) for time in times)]
     means = [one.means.double().cpu().numpy() for one in every]
     opacity = asset.canonical.opacity_logits.sigmoid().double().cpu().numpy()
-    targets = follow(points, np.stack(means), opacity)[1:]
+    return _settled(points, edges, follow(points, np.stack(means), opacity)[1:])
+
+
+def follow_course(
+    course: Course, points: np.ndarray, edges: np.ndarray, times: tuple[float, ...]
+) -> np.ndarray:
+    """[K,W,3] `points` [W,3] of the surface of a `course`'s object at rest, at `times` [K]."""
+    every = [course.rest, *(course.at(time) for time in times)]
+    places = np.stack([one.double().cpu().numpy() for one in every])
+    return _settled(points, edges, follow(points, places, np.ones(len(course.rest)))[1:])
+
+
+def _settled(points: np.ndarray, edges: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """[K,W,3] near `targets`, as rigid as possible."""
     if not len(edges):
         return targets
     rigidity = Rigidity(points, edges)

@@ -50,8 +50,8 @@ def weld(vertices: np.ndarray, triangles: np.ndarray) -> Surface:
 def follow(
     points: np.ndarray, means: np.ndarray, opacity: np.ndarray, *, neighbours: int = NEIGHBOURS
 ) -> np.ndarray:
-    """[K,W,3] positions of `points` [W,3] as the Gaussians move: `means` [K,N,3], the first moment that of
-    binding, and `opacity` [N] in [0,1].
+    """[K,W,3] positions of `points` [W,3] as the Gaussians, or points of a course, move: `means` [K,N,3],
+    the first moment that of binding, and `opacity` [N] in [0,1].
 
     A point's displacement is the mean of its neighbours', weighted by opacity and by a bell of the
     distance, whose width is that of the farthest neighbour."""

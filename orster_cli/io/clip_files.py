@@ -89,8 +89,7 @@ def write_clip(
         enlarged = (f.repeat_interleave(factor, 1).repeat_interleave(factor, 2) for f in shown)
         write_video(folder / "preview.mp4", enlarged, fps=fps)
     if clip.course is not None:
-        tensors = {name: getattr(clip.course, name).float() for name in ("rest", "places")}
-        write_tensors(folder / COURSE, tensors)
+        write_course(folder, clip.course)
 
 
 def _image(clip: OrbitClip, index: int) -> Tensor:
@@ -146,8 +145,14 @@ def read_priors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _read_course(folder: Path) -> Course | None:
-    """Of the clip in `folder`. InputError: other tensors."""
+def write_course(folder: Path, course: Course) -> None:
+    """Into the folder of a clip or an asset."""
+    tensors = {name: getattr(course, name).float() for name in ("rest", "places")}
+    write_tensors(folder / COURSE, tensors)
+
+
+def read_course(folder: Path) -> Course | None:
+    """Of the clip or the asset in `folder`; None: it has none. InputError: other tensors."""
     path = folder / COURSE
     if not path.is_file():
         return None
@@ -205,7 +210,7 @@ def read_clip(folder: Path) -> OrbitClip:
         cameras=cameras,
         times=times,
         prompt=prompt,
-        course=_read_course(folder),
+        course=read_course(folder),
     )
 
 
