@@ -15,7 +15,7 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import save_asset
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.fit_input import picture_travel, prepare_clip
-from orster_cli.construction.follow_course import begins_at_rest, loops
+from orster_cli.construction.follow_course import begins_at_rest, seam
 from orster_cli.construction.frame_detail import SHARP, SMUDGE, detail, frame_weights
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.losses import load_perceptual
@@ -38,6 +38,9 @@ MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
 FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
 KNOWN_FRACTION = 0.6  # of the steps of the motion that are left where a course is known
+# how far from its begin a course may end, in shares of its largest distance from there, so that a loop that
+# was seen in the frames is one; and so that it is one
+SEAM, CLOSED = 0.3, 0.1
 VIEWER = "viewer.html"
 BLUR_FRACTION = 0.3  # of the static stage that is left where only moving frames show the object
 FINER = 2  # the static orbit's pixels, beside the clips'
@@ -90,22 +93,23 @@ def construct(
     _check_same_size(clips, static)
     if static is None:
         cfg = without_static_orbit(cfg)
+    course = next((clip.course for clip in clips if clip.course is not None), None)
+    if not (cfg.course and cfg.nodes):
+        course = None
     recurrence = Recurrence()
     if cfg.recurrence == "auto":
         recurrence = find_recurrence(clips, static)
+        if course is not None:
+            recurrence = as_the_course(recurrence, course)
         found = recurrence.describe()
         if recurrence.looping or recurrence.mirror_azimuth is not None:
             reporter.note(found)  # the fit rests on it
         else:
             reporter.info(found)
-    course = next((clip.course for clip in clips if clip.course is not None), None)
-    if not (cfg.course and cfg.nodes):
-        course = None
     if course is not None:
         reporter.info(
             f"the motion begins with the course of {len(course.rest)} points of the object"
         )
-        recurrence = as_the_course(recurrence, course)
         if len(clips) == 1:  # several tell more than the course
             cfg = with_course(cfg)
     coarse = shaping is None or shaping is static
@@ -254,8 +258,10 @@ def with_course(cfg: ConstructConfig) -> ConstructConfig:
 
 def as_the_course(recurrence: Recurrence, course: Course) -> Recurrence:
     """`recurrence` without a loop that the `course` does not close, and without a mirror image that leads
-    by a part of that."""
-    if not recurrence.looping or loops(course):
+    by a part of that; and with one that it does close, which pictures of the object elsewhere may hide."""
+    if not recurrence.looping:
+        return replace(recurrence, looping=seam(course) <= CLOSED)
+    if seam(course) <= SEAM:
         return recurrence
     mirror = recurrence.mirror_azimuth if recurrence.mirror_shift == 0 else None
     return replace(recurrence, looping=False, mirror_azimuth=mirror)

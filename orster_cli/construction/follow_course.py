@@ -22,7 +22,6 @@ KEYS = 32  # intervals of the phase, between which targets are interpolated line
 NEAREST = 4  # points of the course that a node or a Gaussian goes with
 AROUND = 16  # points around a node whose motion says how it turns
 STEADY = 0.05  # share of the points' spread with which a turn stays what it was at the key before
-SEAM = 0.3  # a course loops that ends within this share of its largest distance from its begin
 STILL = 0.01  # world units, root mean square, by which a course may begin elsewhere than at rest
 WARM_STEPS, WARM_PHASES = 300, 2
 WARM_RATES = {"planes": 2e-2, "network": 4e-3}
@@ -32,10 +31,10 @@ ALIKE = 5.0  # weight of how much neighbouring nodes differ in their distance fr
 TURNS, SIZES = 0.01, 0.01  # weights of quaternions and log scales beside places, in the warm start
 
 
-def loops(course: Course) -> bool:
-    """Whether the points end about where they begin."""
+def seam(course: Course) -> float:
+    """How far from their begin the points end, in shares of how far they get; 0 where they do not move."""
     apart = (course.places - course.places[:1]).square().sum(dim=-1).mean(dim=-1).sqrt()
-    return bool(apart[-1] <= SEAM * apart.max())
+    return float(apart[-1] / apart.max().clamp_min(1e-9))
 
 
 def begins_at_rest(course: Course) -> bool:

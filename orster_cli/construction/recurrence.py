@@ -47,9 +47,12 @@ class Recurrence:
 
     def describe(self) -> str:
         """A one-line description."""
-        loop = f"loops (score {self.loop_score:.2f})" if self.looping else "does not loop"
+        seen = f" (score {self.loop_score:.2f})" if math.isfinite(self.loop_score) else ""
+        loop = f"loops{seen}" if self.looping else "does not loop"
         if self.mirror_azimuth is None:
-            return f"motion {loop}; no mirror symmetry found (best score {self.mirror_score:.2f})"
+            best = self.mirror_score
+            tried = f" (best score {best:.2f})" if math.isfinite(best) else ""
+            return f"motion {loop}; no mirror symmetry found{tried}"
         lead = "" if self.mirror_shift == 0 else ", half a cycle later"
         return (
             f"motion {loop}; mirror-symmetric in the plane of azimuth {self.mirror_azimuth:g} deg{lead} "

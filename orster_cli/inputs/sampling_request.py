@@ -162,7 +162,7 @@ class Requests:
             object_views=shown(sees.resized(side, side)),
             sees=None if seen == Similarity() else sees,
             course=courses[0] if courses else None,
-            further=tuple(courses[1:]),
+            further=tuple(replace(one, course=None) for one in courses[1:]),  # that of the first
         )
 
     @property

@@ -83,8 +83,8 @@ def moving_as_said(
     `moving`."""
     try:
         mesh = shown.mesh()
-    except InputError:  # of pictures that a model made, or that show one side
-        reporter.info("no surface is seen in its pictures: its motion is sampled from noise")
+    except InputError as error:  # of pictures that a model made, or that show one side
+        reporter.info(f"{error}: its motion is sampled from noise")
         return None
     if start is None:
         ways = known_actions(bundle, text, mesh)
