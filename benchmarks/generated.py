@@ -1,16 +1,20 @@
-"""Quality of assets of sampled clips: at their own frames, between the frames, and from other views.
+"""Quality of assets of clips of the shipped model: at their own frames, between the frames, and from other
+views.
 
-python -m benchmarks.generated --glb GLB --project PROJECT [--preset fast] [--out PAGE] [--picture WEBP]
+python -m benchmarks.generated --glb GLB --project PROJECT [--jobs 2] [--out PAGE] [--picture WEBP]
 
-Runs `orster generate` with one prompt for every object that the shipped model knows, and compares the
-asset with the true object. The baseline in the same run is an asset of the rendered clip, with as many
-frames of the same size and the static orbit. The picture shows both, turning while they move: a line
-from texts, and below it the same objects from rendered clips.
+Runs `orster generate` for twelve known objects in two ways: of the text alone, and of the text and the
+object's file, of which it sees the start of the first animation. The assets are held against the true
+object, placed as they are and animated as in its file, from the cameras of the clip: at its moments (the
+clip's own frames as well), half way between them, and from 120 degrees further round. The last columns are
+assets of the true animation, rendered from the same cameras: what `construct` alone costs. The picture
+shows a line of assets of texts, and below it those of the same objects that were given.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,23 +22,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.cameras import turned
+from benchmarks.fitting import fit
 from benchmarks.project import Project
 from benchmarks.timing import table, write_results
+from orster_cli.config.load import resolve
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset
 from orster_cli.core.reporting import Silent
-from orster_cli.core.strict_json import read_object
-from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
-from orster_cli.diffusion.bundle import Facts, load_bundle
-from orster_cli.geometry.orbit import clip_times, orbit_azimuths, orbit_cameras
+from orster_cli.core.types import Cameras
+from orster_cli.dataset.views import NormalizedClip, normalize_pose, render_view
 from orster_cli.gltf.load import load_gltf
-from orster_cli.inputs.models import SHIPPED
+from orster_cli.inputs.models import SHIPPED_OBJECT, sampling_of
 from orster_cli.io.animations import write_animation
+from orster_cli.io.clip_files import read_clip, read_further
 from orster_cli.io.video import read_video
 from orster_cli.metrics.psnr import psnr
-from orster_cli.splatting.gaussians4d import Gaussians4D
 from orster_cli.splatting.render_asset import render_clip
-from tools.weights import TEMPLATES, rows_of
+from tools.weights import TEMPLATES
 
 PROMPTS = {  # -> file, clip
     "a frog jumping": ("critter_frog.glb", "3"),
@@ -50,56 +55,86 @@ PROMPTS = {  # -> file, clip
     "a white robot walking": ("mech_leela.glb", "15"),
     "a green battle mech jumping": ("mech_george.glb", "6"),
 }
-MOMENTS, SIDE = 46, 128  # at which an asset is held against the true object, and pixels
-ELSEWHERE = (120.0, 180.0)  # degrees from the clip's own camera
+KINDS = {"text": "by text", "given": "given", "true": "true animation"}
+MEASURES = ("the clip", "its moments", "between", "elsewhere")
+ELSEWHERE = 120.0  # degrees further round
 FPS, CELL, ACROSS = 12, 128, 6  # of the picture: frames a second, pixels, assets in a line
 
 
 class Generated(Project):
-    """Samples, datasets and assets."""
+    """Clips and assets of each prompt."""
 
-    def lay_out(self) -> None:
-        listed = {(row["file"], row["clip"]): row for row in rows_of(TEMPLATES / "weights-cpu.csv")}
-        self.dataset("dataset", [listed[one] for one in PROMPTS.values()])
+    def asset(self, kind: str, prompt: str) -> Path:
+        return self.root / kind / key(prompt) / "asset"
 
-    def generate(self, prompt: str, preset: str) -> None:
-        self.orster(
-            "generate", "--text", prompt, "--preset", preset, out=f"from-text/{key(prompt)}"
+    def clip(self, kind: str, prompt: str) -> Path:
+        return self.root / kind / key(prompt) / "clip"
+
+    def made(self, prompt: str) -> None:
+        """By text, and of the object's file."""
+        name, file = key(prompt), str(self.glb / PROMPTS[prompt][0])
+        self.orster("generate", "--text", prompt, out=f"text/{name}")
+        self.orster("generate", "--object", file, "--text", prompt, out=f"given/{name}")
+
+    def rendered(self, prompt: str) -> None:
+        """An asset of the true animation, from the cameras of the clip of the given object."""
+        folder = self.asset("true", prompt)
+        if (folder / "quality.json").is_file():
+            return
+        torch.set_num_threads(1)
+        made = read_clip(self.clip("given", prompt))
+        placed = true_object(self.glb, prompt, "given")
+        further = read_further(self.clip("given", prompt))
+        clips = [
+            render_view(placed, one.cameras, one.times, PrepareConfig(), None)
+            for one in (made, *further)
+        ]
+        still = torch.zeros(len(made))
+        begins = render_view(placed, made.cameras, still, PrepareConfig(), None)
+        folder.mkdir(parents=True, exist_ok=True)
+        cfg = resolve(model=sampling_of(SHIPPED_OBJECT)).config.construct
+        fit(clips, begins, cfg, folder)
+
+    def measured(self, kind: str, prompt: str) -> list[float]:
+        """`MEASURES` of an asset; of the rendered clip the first is nan."""
+        own = read_clip(self.clip("text" if kind == "text" else "given", prompt))
+        asset, placed = (
+            load_asset(self.asset(kind, prompt)),
+            true_object(self.glb, prompt, kind),
         )
-
-    def rendered(self, prompt: str, preset: str) -> None:
-        clip = f"{self.root / 'dataset'}#{key(prompt)}"
-        self.orster("construct", clip, "--preset", preset, out=f"rendered/{key(prompt)}/asset")
+        half = (own.times[1:] + own.times[:-1]) / 2
+        seen = [
+            (own.cameras, own.times),
+            (own.cameras[: len(half)], half),
+            (turned(own.cameras, ELSEWHERE), own.times),
+        ]
+        truths = [truth(placed, *one) for one in seen]
+        found = [math.nan if kind == "true" else near(own.over(), truths[0])]
+        for (cameras, times), true in zip(seen, truths, strict=True):
+            found.append(near(render_clip(asset, cameras, times).frames, true))
+        return found
 
 
 def key(prompt: str) -> str:
-    """The key of the true clip in the dataset."""
+    """The name of the true animation."""
     file, clip = PROMPTS[prompt]
     return f"{Path(file).stem}-{int(clip):02d}"
 
 
-def true_object(glb: Path, prompt: str, facts: Facts) -> NormalizedClip:
-    """SampleSpan as the frames of its clip were."""
+def true_object(glb: Path, prompt: str, kind: str) -> NormalizedClip:
+    """The animated object, placed as an asset of this kind is: by its bind pose, or as its file begins."""
     file, clip = PROMPTS[prompt]
-    cfg = PrepareConfig(frames=facts.frames, resolution=facts.resolution)
-    return normalize_object(load_gltf(glb / file), int(clip), cfg)
+    scene, cfg = load_gltf(glb / file), PrepareConfig()
+    pose = normalize_pose(scene, None if kind == "text" else 0, cfg)
+    return NormalizedClip(scene, int(clip), pose.normalization)
 
 
-def psnr_to_truth(asset: Gaussians4D, placed: NormalizedClip, frames: int, offset: float) -> float:
-    """PSNR in dB over moments of the clip of `frames` frames, `offset` degrees from its camera."""
-    times = clip_times(MOMENTS)
-    azimuths = offset + orbit_azimuths(frames)[-1] * times
-    cameras = orbit_cameras(azimuths, width=SIDE, height=SIDE)
-    truth = render_view(placed, cameras, times, PrepareConfig(resolution=SIDE), None)
-    return float(psnr(render_clip(asset, cameras, times).frames, truth.over()).mean())
+def truth(placed: NormalizedClip, cameras: Cameras, times: Tensor) -> Tensor:
+    return render_view(placed, cameras, times, PrepareConfig(), None).over(torch.ones(3))
 
 
-def measured(folder: Path, placed: NormalizedClip, frames: int) -> list[float]:
-    """PSNR at its own frames, between the frames, and from other views."""
-    asset = load_asset(folder)
-    own = float(read_object(folder / "manifest.json")["content"]["psnr"])
-    elsewhere = [psnr_to_truth(asset, placed, frames, offset) for offset in ELSEWHERE]
-    return [own, psnr_to_truth(asset, placed, frames, 0.0), float(np.mean(elsewhere))]
+def near(made: Tensor, true: Tensor) -> float:
+    return float(psnr(made, true).mean())
 
 
 def picture(path: Path, kinds: list[list[Path]]) -> None:
@@ -124,51 +159,39 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--glb", type=Path, required=True)
     parser.add_argument("--project", type=Path, required=True)
-    parser.add_argument("--preset", default="fast")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
-    project = Generated(given.project, given.glb, TEMPLATES / "weights-cpu.toml")
-    project.lay_out()
+    project = Generated(given.project, given.glb, TEMPLATES / "construct-fast.toml")
     with ThreadPoolExecutor(given.jobs) as pool:
-        jobs = [
-            pool.submit(make, prompt, given.preset)
-            for prompt in PROMPTS
-            for make in (project.generate, project.rendered)
-        ]
-        for job in jobs:
+        for job in [pool.submit(project.made, prompt) for prompt in PROMPTS]:
             job.result()
-    facts = load_bundle(SHIPPED).facts
-    kinds = ("from-text", "rendered")
-    folders = {kind: [project.root / kind / key(p) / "asset" for p in PROMPTS] for kind in kinds}
-    lines: list[list[str]] = []
-    found: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
-    for i, prompt in enumerate(PROMPTS):
-        placed = true_object(given.glb, prompt, facts)
-        for kind in kinds:
-            found[kind].append(measured(folders[kind][i], placed, facts.frames))
-        lines.append([prompt, *_cells(found["from-text"][i]), *_cells(found["rendered"][i])])
-    means = [np.mean(found[kind], axis=0).tolist() for kind in kinds]
-    lines.append(["**mean**", *_cells(means[0]), *_cells(means[1])])
+    for prompt in PROMPTS:
+        project.rendered(prompt)
+    found = {kind: [project.measured(kind, prompt) for prompt in PROMPTS] for kind in KINDS}
+    lines = [
+        [prompt, *(cell for kind in KINDS for cell in _cells(found[kind][i]))]
+        for i, prompt in enumerate(PROMPTS)
+    ]
+    means = [np.mean(found[kind], axis=0).tolist() for kind in KINDS]
+    lines.append(["**mean**", *(cell for mean in means for cell in _cells(mean))])
     about = (
-        f"`orster generate --preset {given.preset}` of the shipped model, and `construct` of the "
-        f"rendered clips ({facts.frames} frames of {facts.resolution} pixels). PSNR in dB on white: at "
-        f"the asset's own frames; to the true object at {MOMENTS} moments along the clip's orbit, most "
-        f"of them between frames; the same from {' and '.join(f'{a:g}' for a in ELSEWHERE)} degrees "
-        "further round. "
-        "The sample's own distance to the true clip is part of the two last."
+        "`orster generate` of the shipped model: by a text alone, and of a known object's file; and "
+        "`construct` of the true animation from the same cameras. PSNR in dB on white to the true "
+        "object: of the clip, and of the asset at the clip's moments, half way between them, and from "
+        f"{ELSEWHERE:g} degrees further round."
     )
-    measures = ("own frames", "between", "elsewhere")
-    head = ["", *measures, *(f"rendered: {name}" for name in measures)]
+    head = ["", *(f"{says}: {name}" for says in KINDS.values() for name in MEASURES)]
     if given.picture is not None:
-        picture(given.picture, [folders[kind] for kind in kinds])
+        shown = ("text", "given")
+        picture(given.picture, [[project.asset(kind, p) for p in PROMPTS] for kind in shown])
     if given.out is not None:
         write_results(given.out, "Assets of sampled clips", [about, table(head, lines)])
 
 
 def _cells(values: list[float]) -> list[str]:
-    return [f"{value:.1f}" for value in values]
+    return ["" if math.isnan(value) else f"{value:.1f}" for value in values]
 
 
 if __name__ == "__main__":

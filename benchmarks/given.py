@@ -15,14 +15,13 @@ move.
 from __future__ import annotations
 
 import argparse
-import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.cameras import turned
 from benchmarks.generated import picture
 from benchmarks.project import Project
 from benchmarks.tears import torn
@@ -30,7 +29,6 @@ from benchmarks.timing import table, write_results
 from orster_cli.construction.asset import load_asset
 from orster_cli.core.compositing import WHITE, premultiplied_over
 from orster_cli.core.reporting import Silent
-from orster_cli.core.types import Cameras
 from orster_cli.inputs.clips import open_clip
 from orster_cli.inputs.models import SHIPPED_OBJECT, open_model
 from orster_cli.inputs.video import OrbitFlags
@@ -103,22 +101,6 @@ class Given(Project):
             )
             found.append(float(psnr(render_clip(asset, sees, times).frames, true).mean()))
         return [*found, torn(asset), moves(asset)]
-
-
-def turned(cameras: Cameras, degrees: float) -> Cameras:
-    """`cameras` so many `degrees` further round the point that they look at, on average."""
-    c2w = cameras.c2w.double()
-    places, ahead = c2w[:, :3, 3], c2w[:, :3, 2]
-    # the point nearest to all optical axes
-    across = torch.eye(3, dtype=torch.float64) - ahead[:, :, None] * ahead[:, None]
-    middle = torch.linalg.solve(across.sum(0), (across @ places[..., None]).sum(0))[:, 0]
-    angle = math.radians(degrees)
-    spin = torch.eye(4, dtype=torch.float64)
-    spin[:2, :2] = torch.tensor(
-        [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
-    )
-    spin[:3, 3] = middle - spin[:3, :3] @ middle
-    return replace(cameras, w2c=torch.linalg.inv(spin @ c2w).to(cameras.w2c))
 
 
 def main() -> None:
