@@ -57,7 +57,8 @@ class Clip(OrbitClip):
     object at time 0, `further` orbits of the same motion, and `priors`, tokens [M,C] by name ("spatial",
     "temporal") of a sampled clip.
 
-    Do not change its tensors in place: `dataclasses.replace(clip, frames=...)` makes another clip."""
+    Do not change its tensors in place: `dataclasses.replace(clip, frames=...)` makes another clip, which
+    keeps what came with this one unless that is replaced, too (`further=[], course=None`)."""
 
     static: OrbitClip | None = None
     further: list[OrbitClip] = field(default_factory=list)
@@ -166,7 +167,7 @@ def origin_of(clip: ClipLike, messages: Messages, *, default_view: str = "dynami
     folder = Path(held.name) / "clip"
     write_clip(folder, clip)
     if isinstance(clip, Clip):
-        write_beside(folder, static=clip.static, further=clip.further, priors=clip.priors)
+        write_beside(folder, clip, static=clip.static, further=clip.further, priors=clip.priors)
     origin = origin_of(folder, messages)
     origin.held = held
     weakref.finalize(origin, held.cleanup)
@@ -179,7 +180,7 @@ def _written(clip: Clip, origin: Origin, out: Path, force: bool) -> Folder:
 
     def build(draft: Draft) -> Artifact:
         write_clip(draft.dir, clip)
-        write_beside(draft.dir, static=clip.static, further=clip.further, priors=clip.priors)
+        write_beside(draft.dir, clip, static=clip.static, further=clip.further, priors=clip.priors)
         if opened.condition is not None:
             (draft.dir / CONDITION).write_bytes(opened.condition.read_bytes())
         keep_object(draft.dir, opened.mesh)

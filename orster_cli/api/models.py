@@ -135,11 +135,6 @@ def sample(
         elif image is not None:
             reads.append(a_path("image", image))
         origin = None
-        if isinstance(object, Clip) and object.static is not None:
-            raise ConfigError(
-                "object: expected an object at rest, got a clip in which it moves",
-                hint='give its static orbit: open_clip("dataset#key:static")',
-            )
         if isinstance(object, OrbitClip):
             origin = origin_of(object, messages)
         elif object is not None:

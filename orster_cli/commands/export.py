@@ -291,12 +291,15 @@ def _job(
                 f"the asset came from {lost[0].name}, which is not here: --mesh {lost[0].name} exports "
                 "that very mesh"
             )
-    mesh = None
+    mesh = course = None
     if found is not None and wants_mesh:
+        course = read_course(artifact.path)
         shown = [
             one.means.detach().cpu().numpy()
             for one in (cleaned.asset.at(0.0), cleaned.asset.canonical)
         ]
+        if course is not None:
+            shown.append(course.rest.double().numpy())
         mesh = open_source_mesh(
             found.path, clip=found.clip, frames=frames, like=shown, placement=found.placement
         )
@@ -309,7 +312,7 @@ def _job(
         reporter=sink,
         frames=frames,
         mesh=mesh,
-        course=read_course(artifact.path) if mesh is not None else None,
+        course=course,
         prompt=artifact.content.get("prompt"),
         world=world_of_files(
             artifact.content.get("similarity"),

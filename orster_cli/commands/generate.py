@@ -79,7 +79,7 @@ def generate(
     second = _construct_stage(run, out / "asset", reads, condition, preset, first.stop)
     plans: list[Planned] = []
     sample_clip(first, sampling, condition.seed, announce=False, plans=plans)
-    if further and not plans and _has_further(out / "clip"):
+    if further and not plans and _is_rendered(out / "clip"):
         first.out.note("the action is known: no further orbits are sampled (sample.orbits)")
         further = {}
     if further and not plans:
@@ -181,11 +181,12 @@ def _further_folders(out: Path, orbits: int) -> dict[Path, float]:
     return {out / ORBITS / f"clip-{round(degrees):03d}": degrees for degrees in ahead}
 
 
-def _has_further(clip: Path) -> bool:
-    """Whether the folder of a `clip` has further orbits of its motion."""
-    from orster_cli.core.conventions import ORBIT
+def _is_rendered(clip: Path) -> bool:
+    """Whether a `clip` is a known action, of which nothing was sampled."""
+    from orster_cli.artifacts.manifest import MANIFEST, read_manifest
 
-    return any(path.is_dir() for path in clip.glob(f"{ORBIT}*"))
+    made = (clip / MANIFEST).is_file()
+    return made and bool(read_manifest(clip).content.get("rendered"))
 
 
 def _sample_further(

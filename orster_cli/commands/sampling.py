@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ if TYPE_CHECKING:
     from orster_cli.artifacts.store import Artifact, Draft
     from orster_cli.commands.condition_options import ConditionOptions
     from orster_cli.commands.stage import Planned, Stage
-    from orster_cli.core.types import OrbitClip
     from orster_cli.inputs.models import OpenedModel
     from orster_cli.inputs.sampling_plan import SamplingPlan
     from orster_cli.sampling.sample_clips import SampledClip, Sampler, SampleRequest
@@ -120,39 +118,23 @@ def sample_seeds(stage: Stage, sampling: Sampling, seeds: list[int]) -> None:
 
         sampler = sampling.sampler(stage)
         by_seed = {seed: (one, draft) for seed, one, draft in waiting}
-        begun: list[OrbitClip] = []
-        for alike in Requests(sampling.plan, sampler).alike(list(by_seed)):
-            condition = Requests(sampling.plan, sampler).condition(alike[0])
-            # an action may be known in several ways, of which the seed chooses one
-            batches = [alike] if condition.course is None else [[seed] for seed in alike]
-            for number, batch in enumerate(batches):
-                if number:
-                    condition = Requests(sampling.plan, sampler).condition(batch[0])
-                if condition.course is not None:
-                    begun.append(condition.course)
-                for made in sampler.sample(condition, batch):
-                    one, draft = by_seed[made.seed]
-                    with draft:
-                        _write(one, draft, made, sampler, condition, sampling.plan.mesh)
-        _say_repeated(stage, begun)
+        same, known = 0, False
+        for condition, alike in Requests(sampling.plan, sampler).conditions(list(by_seed)):
+            if condition.course is not None:
+                same, known = same + len(alike) - 1, sampler.stays_as_known(condition)
+            for made in sampler.sample(condition, alike):
+                one, draft = by_seed[made.seed]
+                with draft:
+                    _write(one, draft, made, sampler, condition, sampling.plan.mesh)
+        if same:
+            how = "are the same as" if known else "begin as"
+            stage.out.note(
+                f"{same} of {len(by_seed)} clips {how} another one: the action is known in no other way "
+                "(sample.course=1 samples each from noise alone)"
+            )
     text = f"{len(waiting)} clips made, {len(seeds) - len(waiting)} up to date, in {folder}"
     values = {"status": "made" if waiting else "up to date", "path": str(folder)}
     stage.out.report({**values, "seeds": seeds, "made": len(waiting)}, text)
-
-
-def _say_repeated(stage: Stage, begun: Sequence[OrbitClip]) -> None:
-    """Where clips of several seeds begin as one another, by their courses."""
-    import torch
-
-    repeated = sum(
-        any(torch.equal(one.frames, other.frames) for other in begun[:number])
-        for number, one in enumerate(begun)
-    )
-    if repeated:
-        stage.out.note(
-            f"{repeated} of {len(begun)} clips begin as another one does: the model knows no other way to "
-            "do it; sample.course=1 samples each from noise alone"
-        )
 
 
 def sample_texts(

@@ -14,7 +14,8 @@ class SampleConfig:
     frames: int = setting(0, "frames (0: the model's)", minimum=0, maximum=512)
     pixels: int = setting(
         256,
-        "side of pictures that are rendered, not sampled: of a given object, and of a known action",
+        "side of pictures that are rendered, not sampled: of a given object, and of a known action (at "
+        "least the model's)",
         minimum=16,
         maximum=2048,
         added=True,

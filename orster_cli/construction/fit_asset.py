@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,14 +94,13 @@ def construct(
     _check_same_size(clips, static)
     if static is None:
         cfg = without_static_orbit(cfg)
-    course = next((clip.course for clip in clips if clip.course is not None), None)
-    if not (cfg.course and cfg.nodes):
-        course = None
+    known = next((clip.course for clip in clips if clip.course is not None), None)
+    course = known if cfg.course and cfg.nodes else None
     recurrence = Recurrence()
     if cfg.recurrence == "auto":
         recurrence = find_recurrence(clips, static)
-        if course is not None:
-            recurrence = as_the_course(recurrence, course)
+        if known is not None:
+            recurrence = as_the_course(recurrence, known)
         found = recurrence.describe()
         if recurrence.looping or recurrence.mirror_azimuth is not None:
             reporter.note(found)  # the fit rests on it
@@ -121,7 +121,7 @@ def construct(
         mirror_weight=cfg.mirror_weight,
         weights=_weights(inputs.clips, inputs.static, cfg, reporter),
         only_static_shapes=cfg.canonical == "static",
-        begins_at_rest=course is None or begins_at_rest(course),
+        begins_at_rest=known is None or begins_at_rest(known),
         fitted=fitted,
         device=device,
     )
@@ -142,8 +142,8 @@ def construct(
     seconds = time.monotonic() - started
     reporter.info("writing the asset, its preview, its viewer and its quality")
     save_asset(folder, asset)
-    if course is not None:
-        write_course(folder, course)
+    if known is not None:
+        write_course(folder, known)
     write_preview(folder / "preview.mp4", asset)
     _write_viewer(folder, asset, inputs, reporter)
     own = [prepare_clip(clip, 0, where=f"clip {i}") for i, clip in enumerate(inputs.clips)]
@@ -260,7 +260,8 @@ def as_the_course(recurrence: Recurrence, course: Course) -> Recurrence:
     """`recurrence` without a loop that the `course` does not close, and without a mirror image that leads
     by a part of that; and with one that it does close, which pictures of the object elsewhere may hide."""
     if not recurrence.looping:
-        return replace(recurrence, looping=seam(course) <= CLOSED)
+        closed = seam(course) <= CLOSED
+        return replace(recurrence, looping=True, loop_score=math.inf) if closed else recurrence
     if seam(course) <= SEAM:
         return recurrence
     mirror = recurrence.mirror_azimuth if recurrence.mirror_shift == 0 else None

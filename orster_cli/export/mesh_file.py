@@ -102,7 +102,7 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
             "skin_error": moved.skin_error,
             "psnr_at_rest": still,
             "moved_by": "course" if by_course else "gaussians",
-            "bound_at": bind,
+            "bound_at": None if by_course else bind,
             "psnr_at_binding": at_bind,
         },
         note=f"{'approximate surface' if job.mesh is None else source.path.name}: "

@@ -168,7 +168,10 @@ def _from_folder(path: Path, orbit: OrbitFlags, reporter: Reporter) -> OpenedCli
         return OpenedClip(
             check_masks(read_clip(path), own_name(path), reporter),
             static=read_clip(still) if (still / CAMERAS).is_file() else None,
-            further=read_further(path),
+            further=[
+                check_masks(one, f"{own_name(path)}, further orbit {number}", reporter)
+                for number, one in enumerate(read_further(path), start=1)
+            ],
             parents=[artifact.parent()] if artifact else [],
             inputs=[] if artifact else [input_file(p) for p in files_below(path)],
             priors=read_priors(path),

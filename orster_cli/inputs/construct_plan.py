@@ -217,11 +217,15 @@ def joined_prior(clips: Sequence[OpenedClip], name: str, reporter: Reporter) -> 
 
 def _check_alike(clips: Sequence[OpenedClip], reporter: Reporter) -> None:
     """InputError: the clips differ in size. Says what several lengths are taken for."""
-    sizes = {(one.clip.cameras.width, one.clip.cameras.height): _name_of(one) for one in clips}
+    sizes = {
+        (clip.cameras.width, clip.cameras.height): _name_of(one)
+        for one in clips
+        for clip in (one.clip, *one.further)
+    }
     if len(sizes) > 1:
         shown = ", ".join(f"{name} has {w}x{h}" for (w, h), name in sizes.items())
         raise InputError(f"the clips differ in size: {shown} pixels", hint="use clips of one size")
-    lengths = list(dict.fromkeys(len(one.clip) for one in clips))
+    lengths = list(dict.fromkeys(len(c) for one in clips for c in (one.clip, *one.further)))
     if len(lengths) > 1:
         shown = " and ".join(map(str, lengths))
         reporter.note(f"clips of {shown} frames: each is taken to last the whole motion")

@@ -5,7 +5,7 @@ clip.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +19,7 @@ from orster_cli.inputs.clips import OpenedClip
 from orster_cli.inputs.sampling_plan import SamplingPlan
 from orster_cli.inputs.starts import warn_of_own_cameras
 from orster_cli.inputs.unlike import MOST_ACTIONS, warn_unlike
+from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
 from orster_cli.sampling.known_actions import NEARLY, moving_as_said
 from orster_cli.sampling.lifted import lift
@@ -60,13 +61,18 @@ class Requests:
         )
         return request
 
-    def alike(self, seeds: Sequence[int]) -> list[list[int]]:
-        """`seeds` that have one condition together, but for the ways in which an action is known."""
-        count = max(len(self._subjects()), 1) if self._regresses else 1
+    def conditions(self, seeds: Sequence[int]) -> Iterator[tuple[SampleRequest, list[int]]]:
+        """The condition of each of `seeds`, those together that have one."""
         groups: dict[int, list[int]] = {}
         for seed in seeds:
-            groups.setdefault(seed % count, []).append(seed)
-        return list(groups.values())
+            groups.setdefault(seed % self._objects, []).append(seed)
+        for group in groups.values():
+            first = self.condition(group[0])
+            ways: dict[int, list[int]] = {}
+            for seed in group:
+                ways.setdefault(seed // self._objects % first.ways, []).append(seed)
+            for number, some in enumerate(ways.values()):
+                yield (self.condition(some[0]) if number else first), some
 
     def _request(self, seed: int) -> SampleRequest:
         sampler, begin = self.sampler, self.plan.start
@@ -110,7 +116,7 @@ class Requests:
         if self._regresses:
             phrase, start = self._subject(seed)
             made = regressed_object(sampler.bundle, cameras, phrase)
-            moving = self._moving(made, seed, start)
+            moving = self._moving(made, seed // self._objects, start)
             if moving is None:
                 return replace(self._shown(cameras, made), object_views=None)
             return self._shown(cameras, made.from_its_surface(), moving)
@@ -150,6 +156,7 @@ class Requests:
                     "the object is shown with room for what the text's words do (sample.framing)"
                 )
         sees = seen.cameras(cameras)
+        check_size(len(cameras), side, side, "sample.pixels and frames")
         courses: list[OrbitClip] = []
         orbits = cfg.orbits if cfg.course == 0 else 1
         for number in range(orbits) if moving is not None else ():
@@ -162,6 +169,7 @@ class Requests:
             object_views=shown(sees.resized(side, side)),
             sees=None if seen == Similarity() else sees,
             course=courses[0] if courses else None,
+            ways=1 if moving is None else moving.ways,
             further=tuple(replace(one, course=None) for one in courses[1:]),  # that of the first
         )
 
@@ -171,6 +179,11 @@ class Requests:
         plan = self.plan
         of_text = plan.image is None and plan.static_object is None and plan.text is not None
         return of_text and self.sampler.bundle.rest is not None and self._makes
+
+    @property
+    def _objects(self) -> int:
+        """How many objects the text may mean, of which the seed chooses one."""
+        return max(len(self._subjects()), 1) if self._regresses else 1
 
     def _moving(
         self,

@@ -38,7 +38,8 @@ def warn_unlike(
             reporter.warn(f"the model reads the first {LENGTH} of the text's {count} words")
         if known is not None and known.texts is not None:
             _say_unknown(known.texts, request.text, sampler, given=given, moves=given or made)
-        if sampler.cfg.motion is None and sampler.words_motion(request.text) is not None:
+        asked = sampler.cfg.motion is None and not sampler.stays_as_known(request)
+        if asked and sampler.words_motion(request.text) is not None:
             strength = sampler.motion_of(request.text)
             reporter.note(f"motion {strength:.3f}, as the text's words suggest (--motion sets it)")
     resolution, picture = bundle.facts.resolution, None

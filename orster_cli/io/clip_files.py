@@ -100,17 +100,22 @@ def _image(clip: OrbitClip, index: int) -> Tensor:
 
 def write_beside(
     folder: Path,
+    clip: OrbitClip,
     *,
     static: OrbitClip | None,
     further: Sequence[OrbitClip],
     priors: dict[str, Tensor],
 ) -> None:
-    """Write what came with the clip in `folder`: the object at rest, further orbits of the motion, and
-    prior tokens [M,P] by name."""
+    """Write what came with a `clip` into its `folder`: the object at rest, further orbits of the motion, by
+    how many degrees they are ahead of it, and prior tokens [M,P] by name."""
     if static is not None:
         write_clip(folder / STATIC, static)
-    for number, one in enumerate(further, start=1):
-        ahead = round(360 * number / (len(further) + 1))
+    taken: set[int] = set()
+    for one in further:
+        ahead = round(float(one.cameras.azimuths[0] - clip.cameras.azimuths[0])) % 360
+        while ahead in taken:
+            ahead += 1
+        taken.add(ahead)
         write_clip(folder / f"{ORBIT}{ahead:03d}", one, loops=0)
     write_priors(folder, priors)
 

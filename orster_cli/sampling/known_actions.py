@@ -5,7 +5,7 @@ shape were seen to do it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -86,18 +86,20 @@ def moving_as_said(
     except InputError as error:  # of pictures that a model made, or that show one side
         reporter.info(f"{error}: its motion is sampled from noise")
         return None
+    count = 1
     if start is None:
         ways = known_actions(bundle, text, mesh)
         if not ways:
             return None
         assert bundle.rest is not None
-        found = ways[seed % len(ways)]
+        count = len(ways)
+        found = ways[seed % count]
         start = found.start
         doing = bundle.rest.config.starts[start].phrases[0]
-        several = f", one of {len(ways)} known ways (--seed)" if len(ways) > 1 else ""
+        several = f", one of {count} known ways (--seed)" if count > 1 else ""
         reporter.info(f"it begins to move as {found.like} {doing}{several} (sample.course)")
     assert bundle.course is not None
-    return moving(bundle.course, mesh, start, nearly=nearly)
+    return replace(moving(bundle.course, mesh, start, nearly=nearly), ways=count)
 
 
 def _starts_of(text: str, config: RestConfig) -> set[int]:

@@ -30,11 +30,13 @@ KEPT = 2048  # points of a surface whose course a clip keeps
 
 @dataclass(frozen=True, eq=False)
 class Moving:
-    """A mesh, `welded`, and how its U places go (`course`), and points that are evenly spread (`kept`)."""
+    """A mesh, `welded`, and how its U places go (`course`), and points that are evenly spread (`kept`).
+    `ways`: in how many ways the action is known."""
 
     welded: Welded
     course: Course
     kept: Course
+    ways: int = 1
 
     def at(self, time: float) -> Mesh:
         """At `time` in [0,1]."""

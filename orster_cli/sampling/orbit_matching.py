@@ -9,6 +9,17 @@ from orster_cli.core.reporting import Reporter
 from orster_cli.core.types import Cameras, OrbitClip
 
 
+def matching_sides(of: Cameras, cameras: Cameras) -> torch.Tensor:
+    """Indices [T] of those `of` cameras that look from the side of each of `cameras`, or nearly."""
+    return _apart(cameras, of).argmin(dim=1)
+
+
+def _apart(cameras: Cameras, others: Cameras) -> torch.Tensor:
+    """[T,S] degrees of azimuth between `cameras` and others."""
+    apart = (cameras.azimuths[:, None] - others.azimuths[None]).abs() % 360
+    return torch.minimum(apart, 360 - apart)
+
+
 def matching_frames(
     orbit: OrbitClip, cameras: Cameras, *, where: str, reporter: Reporter
 ) -> torch.Tensor:
@@ -16,8 +27,7 @@ def matching_frames(
     these go round as the orbit does, else those of the nearest azimuths, with a warning where there are
     none near. InputError: fewer frames than cameras."""
     even = evenly_spaced(len(orbit), len(cameras), where=where)
-    apart = (cameras.azimuths[:, None] - orbit.cameras.azimuths[None]).abs() % 360
-    apart = torch.minimum(apart, 360 - apart)  # [T, frames of the orbit]
+    apart = _apart(cameras, orbit.cameras)
     step = 360 / len(orbit)
     rows = torch.arange(len(cameras))
     if float(apart[rows, even].max()) < step - 0.1:

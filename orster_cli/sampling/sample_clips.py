@@ -43,7 +43,7 @@ class SampleRequest:
     pictures and will be those of the clip, where they are others than the model is told. `picture`
     [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`. `course`: the
     object on its way through an action that the model knows, from the cameras that it is seen by, in any
-    number of pixels; `further`: the same from further round."""
+    number of pixels; `further`: the same from further round; `ways`: in how many ways it is known."""
 
     text: str | None = None
     image: Tensor | None = None
@@ -57,6 +57,7 @@ class SampleRequest:
     glb: bytes | None = None
     course: OrbitClip | None = None
     further: tuple[OrbitClip, ...] = ()
+    ways: int = 1
 
     def check(self) -> None:
         """ConfigError: it is empty, has both an image and an object, or a strength out of bounds."""

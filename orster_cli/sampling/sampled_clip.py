@@ -14,6 +14,7 @@ from orster_cli.diffusion.bundle import Facts
 from orster_cli.gltf.packing import keep_object
 from orster_cli.io.clip_files import CONDITION, OBJECT, write_beside, write_clip
 from orster_cli.io.images import contact_sheet, cut_to_object, write_png
+from orster_cli.sampling.orbit_matching import matching_sides
 from orster_cli.sampling.sample_clips import SampledClip, SampleRequest
 
 SHEET_FRAMES = 8
@@ -33,7 +34,9 @@ def write_sampled(
     clip = sampled.clip
     image = request.image if request.picture is None else request.picture
     write_clip(folder, clip, side=PREVIEW_SIDE, loops=PREVIEW_LOOPS)
-    write_beside(folder, static=sampled.static, further=sampled.further, priors=sampled.priors)
+    write_beside(
+        folder, clip, static=sampled.static, further=sampled.further, priors=sampled.priors
+    )
     if image is not None:
         write_png(folder / CONDITION, image)
     keep_object(folder, mesh)
@@ -42,6 +45,7 @@ def write_sampled(
     write_png(folder / "sheet.png", sampled_sheet(sampled, image))
     static = {} if sampled.static is None else {"static_orbit": True}
     further = {"further_orbits": len(sampled.further)} if sampled.further else {}
+    rendered = {} if clip.alpha is None else {"rendered": True}  # what is sampled has no opacities
     return {
         "frames": len(clip),
         "resolution": clip.cameras.width,
@@ -51,6 +55,7 @@ def write_sampled(
         "priors": {name: list(tokens.shape) for name, tokens in sampled.priors.items()},
         **static,
         **further,
+        **rendered,
     }
 
 
@@ -65,7 +70,8 @@ def sampled_sheet(sampled: SampledClip, image: Tensor | None) -> Tensor:
     ]
     frames, labels = [clip.over()[pick]], [clip.prompt or "no text"]
     if sampled.static is not None:
-        frames.append(at_resolution(sampled.static, clip.cameras.width)[pick])
+        same = matching_sides(sampled.static.cameras, clip.cameras[pick])
+        frames.append(at_resolution(sampled.static, clip.cameras.width)[same])
         labels.append("at rest")
     cut = cut_to_object(torch.cat(frames))  # both rows by one square, at one scale
     rows = [cut[at : at + len(pick)] for at in range(0, len(cut), len(pick))]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from orster_cli.core.conventions import CONVENTIONS
 from orster_cli.core.reporting import Silent
+from orster_cli.core.types import OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.io.clip_files import (
     CAMERAS,
@@ -48,13 +49,22 @@ def test_clip_round_trip_is_exact(alpha: bool, tmp_path: Path) -> None:
 
 
 def test_what_came_with_a_clip_is_read_again(tmp_path: Path) -> None:
-    clip = disc_clip(4)
-    further = [replace(clip, times=clip.times * share) for share in (0.5, 0.25, 0.125)]
+    def begins_at(degrees: float, share: float) -> OrbitClip:
+        one = disc_clip(4)
+        size = {"width": one.cameras.width, "height": one.cameras.height}
+        cameras = orbit_cameras(orbit_azimuths(4, start=degrees), **size)
+        return replace(one, cameras=cameras, times=share * one.times)
+
+    clip = begins_at(20.0, 1.0)
+    # one is cut from another clip, and looks from the same side
+    ahead, shares = (90.0, 180.0, 270.0, 270.0), (0.5, 0.25, 0.125, 0.1)
+    further = [begins_at(20.0 + one, share) for one, share in zip(ahead, shares, strict=True)]
     write_clip(tmp_path, clip)
     assert read_further(tmp_path) == []
-    write_beside(tmp_path, static=disc_clip(3), further=further, priors={})
+    write_beside(tmp_path, clip, static=disc_clip(3), further=further, priors={})
     folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
-    assert folders == ["frames", "orbit-090", "orbit-180", "orbit-270", "static"]
+    names = ["orbit-090", "orbit-180", "orbit-270", "orbit-271"]
+    assert folders == ["frames", *names, "static"]
     back = read_further(tmp_path)
     assert [float(one.times[-1]) for one in back] == [float(one.times[-1]) for one in further]
     assert all(torch.equal(one.frames, clip.frames) for one in back)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.fit import Fit
-from orster_cli.construction.fit_asset import as_the_course
+from orster_cli.construction.fit_asset import ConstructInput, as_the_course, construct
 from orster_cli.construction.follow_course import KEYS, Guide, begins_at_rest, seam
 from orster_cli.construction.hull import SurfacePoints, surface_points
 from orster_cli.construction.node_graph import build_nodes
@@ -27,9 +27,11 @@ from orster_cli.dataset.views import NormalizedClip, normalize_object, render_vi
 from orster_cli.geometry.mesh import points_on_surface
 from orster_cli.geometry.orbit import clip_times, orbit_cameras
 from orster_cli.gltf.load import load_gltf
+from orster_cli.io.clip_files import read_course
 from orster_cli.splatting.gaussians4d import Timeline
 from orster_cli.splatting.nodes import ControlNodes, rotations
 from tests.helpers.constructing import CPU, CREATURE, TINY, creature_views
+from tests.helpers.recording import Recorder
 
 FEW = replace(
     TINY,
@@ -250,3 +252,23 @@ def test_a_loop_is_closed_and_its_cycles_are_averaged() -> None:
     # pictures of it standing elsewhere hide a loop
     assert as_the_course(Recurrence(), course).looping
     assert not as_the_course(Recurrence(), one_way).looping
+
+
+def test_a_fit_without_nodes_knows_where_the_motion_begins_too(tmp_path: Path) -> None:
+    """It does not follow the course, and the object at rest is no moment of the motion all the same."""
+    own = _course()
+    course = Course(rest=own.rest, places=own.places[[(k + 4) % 16 for k in range(17)]])
+    clip = replace(creature_views(WALKS)["dynamic"], course=course)
+    static = creature_views(WALKS)["static"]
+    for nodes in (0, 60):
+        said, folder = Recorder(), tmp_path / str(nodes)
+        folder.mkdir()
+        cfg = replace(FEW, nodes=nodes, static_steps=2, coarse_steps=2, fine_steps=2)
+        construct(
+            ConstructInput(clips=[clip], static=static), cfg, folder=folder,
+            scratch=folder / "scratch", device=CPU, reporter=said, stop=StopFlag(),
+        )  # fmt: skip
+        assert any(line.startswith("motion loops") for line in said.lines), said.lines
+        kept = read_course(folder)
+        assert kept is not None
+        torch.testing.assert_close(kept.places, course.places)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from orster_cli.core.errors import InputError
+from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import Course
 from orster_cli.diffusion.bundle import Bundle
@@ -24,7 +24,9 @@ from orster_cli.io.clip_files import COURSE, read_clip, write_clip
 from orster_cli.sampling.known_actions import moving_as_said
 from orster_cli.sampling.moving import moving
 from orster_cli.sampling.objects import open_object
+from orster_cli.sampling.orbit_matching import matching_sides
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
+from orster_cli.sampling.sampled_clip import write_sampled
 from orster_cli.sampling.shown import Shown
 from tests.helpers.constructing import CREATURE
 from tests.helpers.glb import TRIANGLE, Glb
@@ -137,3 +139,26 @@ def test_a_course_of_another_training_than_its_objects_is_refused(starts: int, k
     assert parts.whole("model").course is whole.course
     with pytest.raises(InputError, match="course/ knows"):
         replace(parts, course=course_regressor(starts, known)).whole("model")
+
+
+def test_an_object_of_few_frames_is_shown_beside_a_clip_of_many(tmp_path: Path) -> None:
+    """On the sheet, by the sides that they look from."""
+    sampler = sampler_of(knowing_model(), course=0.0, frames=12)
+    orbit = open_object(CREATURE)(orbit_cameras(orbit_azimuths(8), width=SIDE, height=SIDE))
+    plan = SamplingPlan(
+        model=OpenedModel(Path("tiny")), text="a frog jumping", image=None,
+        static_object=OpenedClip(orbit), object_name="",
+    )  # fmt: skip
+    request = Requests(plan, sampler).condition()
+    (made,) = sampler.sample(request, [0])
+    content = write_sampled(tmp_path, made, sampler.bundle.facts, request=request)
+    assert (content["rendered"], content["further_orbits"]) == (True, 3)
+    assert (tmp_path / "sheet.png").is_file()
+    cameras = made.clip.cameras
+    assert matching_sides(orbit.cameras, cameras[[0, 3, 6, 9]]).tolist() == [0, 2, 4, 6]
+
+
+def test_a_rendered_clip_that_could_not_be_read_again_is_not_begun() -> None:
+    sampler = sampler_of(knowing_model(), course=0.0, frames=128, pixels=2048)
+    with pytest.raises(LimitError, match=r"sample\.pixels"):
+        request_of(sampler)
