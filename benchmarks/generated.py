@@ -49,7 +49,7 @@ PROMPTS = {  # -> file, clip
     "a tyrannosaurus rex running": ("dino_trex.glb", "4"),
     "a velociraptor walking": ("dino_velociraptor.glb", "5"),
     "a clownfish swimming": ("cutefish_clownfish.glb", "3"),
-    "a blue tang swimming fast": ("cutefish_bluetang.glb", "3"),
+    "a blue tang fish swimming fast": ("cutefish_bluetang.glb", "3"),
     "a gray shark swimming": ("cutefish_shark.glb", "3"),
     "a wasp flying": ("critter_wasp.glb", "2"),
     "a white robot walking": ("mech_leela.glb", "15"),

@@ -9,6 +9,7 @@ frame's pose, in numbers that survive a round trip, and the conventions.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,12 +113,18 @@ def write_beside(
         write_clip(folder / STATIC, static)
     taken: set[int] = set()
     for one in further:
-        ahead = round(float(one.cameras.azimuths[0] - clip.cameras.azimuths[0])) % 360
+        ahead = round(_heading(one.cameras) - _heading(clip.cameras)) % 360
         while ahead in taken:
             ahead += 1
         taken.add(ahead)
         write_clip(folder / f"{ORBIT}{ahead:03d}", one, loops=0)
     write_priors(folder, priors)
+
+
+def _heading(cameras: Cameras) -> float:
+    """Degrees about the vertical axis of where the right of the first picture is."""
+    right = cameras.c2w[0, :3, 0]
+    return math.degrees(math.atan2(float(right[1]), float(right[0])))
 
 
 def read_further(folder: Path) -> list[OrbitClip]:

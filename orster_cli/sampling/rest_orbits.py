@@ -20,7 +20,7 @@ def regressed_object(bundle: WholeBundle, cameras: Cameras, text: str) -> Shown:
     """What shows the object that `bundle.rest` makes of a `text`. Where `cameras` look from an elevation
     that it was not trained on, they see the surface that its pictures have in common."""
     made = _Regressed(bundle, text)
-    shown = Shown.of_pictures(made.orbit, text)
+    shown = Shown.of_pictures(made.orbit, text, hazy=True)
     elevation, _, _ = orbit_of(cameras)
     level = abs(elevation - bundle.facts.elevation) <= LEVEL
     return shown if level else shown.from_its_surface()

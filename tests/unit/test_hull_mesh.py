@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,9 @@ from orster_cli.inputs.models import SHIPPED_OBJECT, open_model
 from orster_cli.mesh_render.render import render_mesh
 from orster_cli.metrics.psnr import psnr
 from orster_cli.sampling.hull_mesh import VIEWS, hull_mesh
+from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.rest_orbits import regressed_object
+from tests.helpers.constructing import CREATURE
 
 RED, BLUE, LIGHT = (0.8, 0.1, 0.1), (0.1, 0.2, 0.8), (0.93, 0.92, 0.9)
 CAMERAS = orbit_cameras(orbit_azimuths(16), width=96, height=96)
@@ -148,3 +152,24 @@ def test_nothing_is_no_object(alpha: Tensor | None) -> None:
     )
     with pytest.raises(InputError, match="a ghost: "):
         hull_mesh(nothing, where="a ghost")
+
+
+def test_haze_between_limbs_belongs_to_nothing() -> None:
+    """A network's pictures have some between arms and body, and a hull that takes it for solid has webs."""
+    cameras = orbit_cameras(orbit_azimuths(32), width=96, height=96)
+    true = open_object(CREATURE)(cameras)
+    assert true.alpha is not None
+    wide = torch.nn.functional.max_pool2d(true.alpha, 9, stride=1, padding=4)
+    veil = 1 - 0.16 * (wide - true.alpha).clamp(0, 1)
+    hazy = replace(true, frames=true.over() * veil, alpha=None)
+    plain = replace(true, frames=true.over(), alpha=None)
+    found = {}
+    for name, orbit, is_hazy in (
+        ("plain", plain, False),
+        ("web", hazy, False),
+        ("own", hazy, True),
+    ):
+        seen = render_mesh(hull_mesh(orbit, where="it", hazy=is_hazy), cameras, supersample=2)
+        found[name] = float((seen.alpha - true.alpha).abs().mean())
+    assert found["web"] > 2 * found["plain"]
+    assert found["own"] < 0.5 * found["web"]
