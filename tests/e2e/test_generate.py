@@ -89,7 +89,8 @@ def test_several_orbits_start_from_an_asset_of_the_first_and_are_fitted_together
         "3",
     )
     words += ("--device", "cpu", "--json", "--anyway", "--set", "sample.strength=0.5")
-    words += ("--set", "sample.course=1")  # of a known action, all orbits are rendered
+    # of a known action, all orbits are rendered
+    words += ("--set", "sample.course=1", "--set", "sample.framing=middle")
     said = orster(capsys, *words, *SETTINGS)
     assert said.code == 0, said.err
     first = open_artifact(out / "orbits" / "first", "asset")
@@ -114,7 +115,7 @@ def test_several_orbits_start_from_an_asset_of_the_first_and_are_fitted_together
     assert (plan["path"], plan["asset"]["path"]) == (str(clips[1].path), str(out / "asset"))
     # one step of it, as the shell has it
     line = ("sample-video", "a creature walking", "--object", str(glb), "--start", str(first.path))
-    line += ("--set", "sample.course=1")
+    line += ("--set", "sample.course=1", "--set", "sample.framing=middle")
     line += ("--azimuth-start", "120", "--strength", "0.5", "--anyway", "--device", "cpu", "--json")
     said = orster(capsys, *line, "-o", str(tmp_path / "one"), "--set", f"sample.steps={STEPS}")
     assert said.code == 0, said.err
