@@ -42,7 +42,7 @@ def frames(asset_folder: Path, exported: Path, far: float) -> Tensor:
     """[T,3,H,W] of the picture."""
     asset = load_asset(asset_folder)
     start = asset.at(0.0).means.numpy()
-    source = open_source_mesh(asset_folder / "object.glb", clip=None, frames=FRAMES, like=start)
+    source = open_source_mesh(asset_folder / "object.glb", clip=None, frames=FRAMES, like=[start])
     place = source.normalization
     scene = load_gltf(exported)
     seconds = scene.clips[0].end
