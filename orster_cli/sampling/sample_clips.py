@@ -178,9 +178,10 @@ class Sampler:
         self._send_back(bundle.std4d)
         self._bring(bundle.vae)
         seen = cameras if request.sees is None else request.sees
+        known = request.course if self.stays_as_known(request) else None
         for i, (seed, prior) in enumerate(zip(seeds, priors, strict=True)):
-            if request.course is not None and self.stays_as_known(request):
-                clip = replace(request.course, prompt=request.text)  # sharper than it is decoded
+            if known is not None:
+                clip = replace(known, prompt=request.text)  # sharper than it is decoded
             else:
                 clip = self._decoded(z[i], seen, clip_times(len(cameras)).float(), request.text)
                 if request.course is not None and self.cfg.course < 1:
@@ -188,7 +189,7 @@ class Sampler:
             static = request.object_views or request.object_orbit
             if rest is not None and self.goes_through_rest(request):
                 static = self._decoded(rest[i], cameras, torch.zeros(len(cameras)), request.text)
-            further = request.further if self.stays_as_known(request) else ()
+            further = () if known is None else request.further
             yield SampledClip(seed, clip, prior, static, further)
         self._send_back(bundle.vae)
 
