@@ -37,7 +37,7 @@ BATCH = 24  # clips of a step
 PAIRS, SHAPE = 128, 384  # of each: pairs of neighbours, and points of the shape
 NEAR = 4  # neighbours of a point
 OWN, BIND = 0.5, 0.25  # shares of objects that stand as the action begins, and in their bind pose
-STRETCH = 0.15  # deviation of the logarithm of a stretch
+STRETCH = 0.15  # deviation of the logarithm of a stretch, at most
 ROUGH = 0.005  # deviation of noise, in shares of the object
 STILL = 0.03  # root mean square of a motion below which errors count less
 APART = 3.0  # weight of what neighbours differ in
@@ -112,7 +112,8 @@ class CourseTraining:
         here = torch.arange(len(clips))[:, None]
         true = self.places[row, :, moved].float() - places[here, moved].float()[:, :, None]
         true = true.transpose(1, 2)
-        scale = torch.exp(stretch * torch.randn(len(clips), 1, 3, generator=self.draw))
+        most = stretch * torch.rand(len(clips), 1, 1, generator=self.draw)
+        scale = torch.exp(most * torch.randn(len(clips), 1, 3, generator=self.draw))
         rough = ROUGH if stretch else 0.0
         shape, points = (
             Surface(
@@ -122,7 +123,7 @@ class CourseTraining:
         )
         true = true * scale[:, None]
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = self.course(shape, points, self.labels.start[clips])
+            made = self.course(self.course.see(shape), points, self.labels.start[clips])
         error = made.float() - true
         size = true.square().sum(-1).mean((1, 2)) + STILL**2
         far = error.square().sum(-1).mean((1, 2)) / size
@@ -145,6 +146,13 @@ def shapes_of(tracks: Sequence[Tracks], labels: Labels, points: int) -> Tensor:
         found.append(outline(Surface(places, places), points).flatten(1))
         row += len(one.places)
     return torch.cat(found)
+
+
+@torch.no_grad()
+def features_of(course: CourseRegressor, tracks: Sequence[Tracks]) -> Tensor:
+    """[N,W] what `course` sees of the bind poses."""
+    binds = [Surface(one.bind[None].float(), one.bind_normals[None].float()) for one in tracks]
+    return torch.cat([course.see(one).features for one in binds])
 
 
 def _turned(normals: Tensor, scale: Tensor) -> Tensor:
@@ -177,6 +185,7 @@ def main() -> None:
     config = CourseConfig(
         starts=len(labels.phrases),
         known=len(shapes),
+        subjects=len(tracks),
         width=given.width,
         blocks=given.blocks,
     )
@@ -190,6 +199,7 @@ def main() -> None:
     training = CourseTraining(course, tracks, labels, given.seed)
     train(course, training, given.minutes, given.lr, given.out / LOG)
     course.known_shapes.copy_(shapes)
+    course.known_features.copy_(features_of(course, tracks))
     save_course(course, given.out)
 
 

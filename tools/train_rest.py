@@ -1,69 +1,167 @@
 """Train the regressor of a model's objects at rest on the training objects of a list.
 
 python -m tools.train_rest --glb GLB... --list templates/weights-mini2.csv --model mini-object --minutes 60
-    --out REST [--from REST] [--jobs 2] [--width 512] [--blocks 3] [--last 1024] [--lr 2e-3]
+    --out REST [--from REST] [--jobs 2] [--channels 8] [--side 32] [--hidden 64] [--lr 5e-3]
 
-The pictures are those of `tools.rest_data`, kept in REST/objects/ for another run; the model's encoder
-reads the phrases of the list. REST has the averaged weights and train-rest.jsonl; `tools.ship_object
---rest REST` puts it into the model. `--from`: the weights to begin with.
+The places are those of `tools.rest_data`, kept in REST/objects/ for another run; the model's encoder reads
+the phrases of the list. REST has the weights and train-rest.jsonl; `tools.ship_object --rest REST` puts
+them into the model. `--from`: the weights to begin with.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import time
+from collections import defaultdict
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.diffusion.bundle import WholeBundle
-from orster_cli.diffusion.encoded import Encoded
-from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor, load_rest, save_rest
+from orster_cli.diffusion.rest_regressor import (
+    HALF,
+    UNIT,
+    RestConfig,
+    RestRegressor,
+    load_rest,
+    read_of,
+    save_rest,
+)
 from orster_cli.inputs.models import open_model
-from tools.regression import train
-from tools.rest_data import AZIMUTHS, BETWEEN, Objects, chosen, made_of
+from tools.rest_data import FARTHEST, Objects, chosen, made_of
 
 LOG, OBJECTS = "train-rest.jsonl", "objects"
-BATCH, SIDES = 128, 4  # objects of a step, sides of each
+BATCH, PLACES, EMPTY = 8, 3072, 512  # objects of a step, places of each, and places anywhere
+HELD = 2048  # places of each object that are not trained on
+COLORED = 0.01  # world units from the surface within which colours count
+COLOR = 0.5  # weight of their squared error
+FIELD_LR = 2e-3
+HOLDS = 0.3  # share of the time before the rates begin to fall
+LOG_EVERY = 500  # steps
+TEXT_STEPS, TEXT_LR, ROUGH = 600, 2e-3, 0.1  # of the texts; deviation of noise on their features
 
 
 class RestTraining:
-    """Steps of mean squared error of latents, each text the fullest phrase of its object, and each object
-    as often as another."""
+    """Steps of squared error of distances, of which the far ones are all alike, and of colours near the
+    surface. Places outside an object's box are empty."""
 
-    def __init__(
-        self, rest: RestRegressor, objects: Objects, model: WholeBundle, seed: int
-    ) -> None:
-        self.rest, self.objects = rest, objects
+    def __init__(self, rest: RestRegressor, objects: Objects, lr: float, seed: int) -> None:
+        self.rest, self.objects, self.lr = rest, objects, lr
         self.draw = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            self.texts = model.encoder.text([phrases[0] for phrases in objects.phrases])
-            every = objects.latents.float().flatten(2)
-            rest.mean.copy_(every.mean(dim=(0, 1)))
-            read = rest.read(self.texts)
-            rest.text_mean.copy_(read.mean(dim=0))
-            rest.text_deviation.copy_(read.std(dim=0))
+        self.count = len(objects.phrases)
+        self.planes = torch.nn.Embedding.from_pretrained(
+            rest.table.detach().view(self.count, -1).clone(), freeze=False, sparse=True
+        )
+        self.optimizers = (
+            torch.optim.SparseAdam(self.planes.parameters(), lr=lr, betas=(0.9, 0.99)),
+            torch.optim.Adam(rest.field.parameters(), lr=FIELD_LR, betas=(0.9, 0.99)),
+        )
+        self.low, self.high = (
+            torch.stack([ends(one.float()) for one in objects.places])
+            for ends in (lambda x: x.amin(dim=0), lambda x: x.amax(dim=0))
+        )
+        self.left: list[int] = []
 
-    def loss(self) -> Tensor:
-        """Of one step."""
-        who = torch.randint(len(self.objects.phrases), (BATCH,), generator=self.draw)
-        order = torch.rand(BATCH, AZIMUTHS - BETWEEN, generator=self.draw).argsort(dim=1)
-        return self._error(who, order[:, :SIDES])
+    def step(self, share: float) -> dict[str, float]:
+        """One, when this `share` of the time has passed; its errors."""
+        falls = max(share - HOLDS, 0) / (1 - HOLDS)
+        for optimizer, lr in zip(self.optimizers, (self.lr, FIELD_LR), strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (0.5 + 0.5 * math.cos(math.pi * falls))
+        if len(self.left) < min(BATCH, self.count):
+            self.left = torch.randperm(self.count, generator=self.draw).tolist()
+        who = torch.tensor([self.left.pop() for _ in range(min(BATCH, self.count))])
+        most = self.objects.places.shape[1] - HELD
+        some = torch.randint(most, (len(who), PLACES), generator=self.draw)
+        far, color = self._errors(who, some)
+        loss = far + COLOR * color + self._empty(who)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return {"loss": float(loss.detach())}
 
     @torch.no_grad()
     def held_out(self) -> dict[str, float]:
-        """The error of all objects from sides between those that are trained on."""
-        who = torch.arange(len(self.objects.phrases))
-        between = torch.arange(AZIMUTHS - BETWEEN, AZIMUTHS)
-        return {"between": float(self._error(who, between.expand(len(who), -1)))}
+        """The errors of all objects at places that are not trained on."""
+        some = self.objects.places.shape[1] - HELD + torch.arange(HELD)
+        every = torch.arange(self.count).split(BATCH)
+        errors = [torch.stack(self._errors(who, some.expand(len(who), -1))) for who in every]
+        far, color = torch.stack(errors).mean(dim=0).tolist()
+        return {"distance": far, "color": color}
 
-    def _error(self, who: Tensor, sides: Tensor) -> Tensor:
-        """Of the objects `who` [B] from some `sides` [B,S] of each."""
-        texts = Encoded(self.texts.tokens[who], self.texts.pooled[who])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = self.rest(self.objects.azimuths[who[:, None], sides], texts)
-        true = self.objects.latents[who[:, None], sides].float()
-        return (made.float().transpose(1, 2) - true).square().mean()
+    def finish(self) -> None:
+        """Give the planes to the network."""
+        with torch.no_grad():
+            self.rest.table.copy_(self.planes.weight.view_as(self.rest.table))
+
+    def _planes(self, who: Tensor) -> Tensor:
+        return self.planes(who).view(-1, *self.rest.planes_shape)
+
+    def _errors(self, who: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
+        """Of distances and of colours, of the objects `who` [B] at some places [B,P] of each."""
+        row, objects = who[:, None], self.objects
+        far, colors = self.rest.at(self._planes(who), objects.places[row, some].float())
+        true = objects.distances[row, some].float() / UNIT
+        near = (-objects.off[row, some].float() / COLORED).exp()
+        wrong = (colors - objects.colors[row, some].float() / 255).square().sum(dim=-1)
+        return (far.tanh() - true.tanh()).square().mean(), (near * wrong).mean()
+
+    def _empty(self, who: Tensor) -> Tensor:
+        """The error of places around the boxes of objects."""
+        places = HALF * (2 * torch.rand(len(who), EMPTY, 3, generator=self.draw) - 1)
+        far, _ = self.rest.at(self._planes(who), places)
+        outside = (places < self.low[who][:, None]) | (places > self.high[who][:, None])
+        wrong = (far.tanh() - math.tanh(FARTHEST / UNIT)).square()
+        return (outside.any(dim=-1) * wrong).mean() * EMPTY / PLACES
+
+
+def train(training: RestTraining, minutes: float, log: Path) -> None:
+    """For so many `minutes`; the file `log` gets the errors."""
+    began, step, losses = time.monotonic(), 0, []
+    with log.open("w", encoding="utf-8") as file:
+        while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
+            losses.append(training.step(share)["loss"])
+            step += 1
+            if step % LOG_EVERY == 0:
+                row = {"step": step, "loss": sum(losses[-LOG_EVERY:]) / LOG_EVERY}
+                row |= {"seconds": time.monotonic() - began, **training.held_out()}
+                print(json.dumps(row), file=file, flush=True)
+                print(json.dumps(row), flush=True)
+                training.finish()
+    training.finish()
+
+
+def train_texts(rest: RestRegressor, model: WholeBundle, seed: int) -> float:
+    """Which subjects each phrase names; the cross entropy at the end, less that of the truth."""
+    names = defaultdict(set)
+    for number, phrases in enumerate(rest.config.subjects):
+        for phrase in phrases:
+            names[phrase].add(number)
+        names[phrases[0]] = {number}
+    with torch.no_grad():
+        read = read_of(model.encoder.text(list(names)))
+        rest.text_mean.copy_(read.mean(dim=0))
+        rest.text_deviation.copy_(read.std(dim=0).clamp_min(1e-6))
+    whitened = (read - rest.text_mean) / rest.text_deviation
+    true = torch.zeros(len(names), len(rest.config.subjects))
+    for row, some in zip(true, names.values(), strict=True):
+        row[list(some)] = 1 / len(some)
+    parameters = [*rest.text_in.parameters(), *rest.text_out.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=TEXT_LR)
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(TEXT_STEPS):
+        noise = ROUGH * torch.randn(whitened.shape, generator=draw)
+        loss = F.cross_entropy(rest.named(whitened + noise), true)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return float(loss.detach() + torch.special.xlogy(true, true).sum(dim=1).mean())
 
 
 def main() -> None:
@@ -75,38 +173,34 @@ def main() -> None:
     parser.add_argument("--from", type=Path, dest="begin")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--last", type=int, default=1024)
-    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--channels", type=int, default=RestConfig.channels)
+    parser.add_argument("--side", type=int, default=RestConfig.side)
+    parser.add_argument("--hidden", type=int, default=RestConfig.hidden)
+    parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    opened = open_model(given.model)
-    model = opened.load_whole()
-    objects = made_of(chosen(given.list), given.glb, opened.path, given.out / OBJECTS, given.jobs)
-    channels, side = objects.latents.shape[2:4]
+    model = open_model(given.model).load_whole()
+    objects = made_of(chosen(given.list), given.glb, given.out / OBJECTS, given.jobs)
     torch.manual_seed(given.seed)
     rest = RestRegressor(
         RestConfig(
-            channels=channels,
-            side=side,
             text=model.encoder.text_width,
             pooled=model.encoder.pooled_width,
-            width=given.width,
-            blocks=given.blocks,
-            last=given.last,
+            channels=given.channels,
+            side=given.side,
+            hidden=given.hidden,
             subjects=objects.phrases,
             rigs=objects.rigs,
             starts=objects.starts,
             done=objects.done,
         )
     )
-    count = sum(p.numel() for p in rest.parameters())
-    print(f"{len(objects.phrases)} objects, {len(objects.starts)} starts, {count:,} parameters")
-    training = RestTraining(rest, objects, model, given.seed)
     if given.begin is not None:
         rest.load_state_dict(load_rest(given.begin).state_dict())
-    train(rest, training, given.minutes, given.lr, given.out / LOG)
+    count = sum(p.numel() for p in rest.parameters())
+    print(f"{len(objects.phrases)} objects, {len(objects.starts)} starts, {count:,} parameters")
+    train(RestTraining(rest, objects, given.lr, given.seed), given.minutes, given.out / LOG)
+    print(f"texts: {train_texts(rest, model, given.seed):.4f}")
     save_rest(rest, given.out)
 
 

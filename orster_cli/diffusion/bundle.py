@@ -56,8 +56,8 @@ class Facts:
 @dataclass
 class Bundle:
     """A model. A missing part is None; `known`: what its training showed it, where that is recorded;
-    `rest`: makes the object at rest in one pass, in latents of `vae` from texts of `encoder`; `course`:
-    moves it by the actions that `rest` knows the starts of; `lift`: makes an object of one picture."""
+    `rest`: makes the object at rest in one pass, from texts of `encoder`; `course`: moves it by the actions
+    that `rest` knows the starts of; `lift`: makes an object of one picture."""
 
     facts: Facts
     std4d: STD4D | None = None
@@ -82,11 +82,12 @@ class Bundle:
         whole = WholeBundle(**parts)
         if self.rest is not None and self.course is not None:
             known, sizes = self.rest.config, self.course.config
-            wanted = len(known.starts), len(known.subjects) + sum(map(len, known.done))
-            if wanted != (sizes.starts, sizes.known):
+            subjects = len(known.subjects)
+            wanted = len(known.starts), subjects, subjects + sum(map(len, known.done))
+            if wanted != (sizes.starts, sizes.subjects, sizes.known):
                 raise InputError(
-                    f"{where}: course/ knows {sizes.starts} starts and {sizes.known} shapes, rest/ "
-                    f"{wanted[0]} and {wanted[1]}",
+                    f"{where}: course/ knows {sizes.starts} starts, {sizes.subjects} subjects and "
+                    f"{sizes.known} shapes, rest/ {wanted[0]}, {wanted[1]} and {wanted[2]}",
                     hint="both come from one training: train course/ again for this rest/",
                 )
         config = whole.std4d.config

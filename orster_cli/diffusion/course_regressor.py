@@ -27,19 +27,20 @@ from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
-FORMAT, VERSION = "orster-course-regressor", 2
+FORMAT, VERSION = "orster-course-regressor", 3
 MANY = 256  # known shapes that are compared at once
 SMALLEST = 1e-6  # world units that an object has at least, in its longest side
 
 
 @dataclass(frozen=True, kw_only=True)
 class CourseConfig:
-    """Sizes. `starts`: of the regressor of objects at rest beside it; `moments`: of an action, evenly
-    spaced from its begin to its end; `shape`: features of a shape; `octaves`: of the waves that a place is
-    told by; `known`: shapes that are kept, of `points` each."""
+    """Sizes. `starts` and `subjects`: of the regressor of objects at rest beside it; `moments`: of an
+    action, evenly spaced from its begin to its end; `shape`: features of a shape; `octaves`: of the waves
+    that a place is told by; `known`: shapes that are kept, of `points` each."""
 
     starts: int
     known: int
+    subjects: int
     points: int = 256
     moments: int = 16
     width: int = 320
@@ -65,6 +66,16 @@ class Surface:
         return (low + high) / 2, (high - low).amax(dim=1).clamp_min(SMALLEST)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What is seen of B shapes: `features` [B,W], and the box around each, its `middle` [B,3] and its
+    longest `side` [B] in world units."""
+
+    features: Tensor
+    middle: Tensor
+    side: Tensor
+
+
 def outline(shape: Surface, count: int) -> Tensor:
     """[B,S,3] `count` points that are spread evenly over shapes, in their boxes."""
     places = shape.in_box(*shape.box()).places
@@ -74,9 +85,11 @@ def outline(shape: Surface, count: int) -> Tensor:
 class CourseRegressor(nn.Module):
     """Places are told in the box around the shape, so that neither size nor position matters.
     `known_shapes` [K,3S]: those that it was trained on, so told: of each subject of the regressor of
-    objects at rest its bind pose, and where each of the starts begins that it was seen doing."""
+    objects at rest its bind pose, and where each of the starts begins that it was seen doing.
+    `known_features` [N,W]: what is seen of the bind poses alone."""
 
     known_shapes: Tensor
+    known_features: Tensor
 
     def __init__(self, config: CourseConfig) -> None:
         super().__init__()
@@ -97,12 +110,14 @@ class CourseRegressor(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.register_buffer("known_shapes", torch.zeros(config.known, 3 * config.points))
+        self.register_buffer("known_features", torch.zeros(config.subjects, width))
 
-    def shape_of(self, shape: Surface) -> Tensor:
-        """[B,W] what is seen of the B shapes."""
-        seen = self.seen(self._told(shape.in_box(*shape.box())))
-        pooled: Tensor = self.shape(torch.cat([seen.amax(dim=1), seen.mean(dim=1)], dim=-1))
-        return pooled
+    def see(self, shape: Surface) -> Seen:
+        """The B shapes."""
+        box = shape.box()
+        seen = self.seen(self._told(shape.in_box(*box)))
+        pooled = self.shape(torch.cat([seen.amax(dim=1), seen.mean(dim=1)], dim=-1))
+        return Seen(pooled, *box)
 
     def unlike(self, shape: Surface) -> Tensor:
         """[K] how unlike one shape, with B = 1, is to each of the known ones: the mean distance of its
@@ -114,16 +129,16 @@ class CourseRegressor(nn.Module):
             found.append(apart.amin(dim=2).mean(dim=1) + apart.amin(dim=1).mean(dim=1))
         return torch.cat(found)
 
-    def forward(self, shape: Surface, points: Surface, starts: Tensor) -> Tensor:
+    def forward(self, seen: Seen, points: Surface, starts: Tensor) -> Tensor:
         """How far [B,T,P,3] the `points` have gone at each moment of the actions of `starts` [B], by their
         numbers, in world units."""
-        box, seen, action = shape.box(), self.shape_of(shape), self.start_in(starts)
-        known = self.known(F.silu(seen + action)) + action
-        features = self.point_in(self._told(points.in_box(*box)))
+        action = self.start_in(starts)
+        known = self.known(F.silu(seen.features + action)) + action
+        features = self.point_in(self._told(points.in_box(seen.middle, seen.side)))
         for block in self.blocks:
             features = block(features, known)
         far = self.out(self.norm(features)).unflatten(-1, (self.config.moments, 3))
-        scaled: Tensor = far.transpose(1, 2) * box[1][:, None, None, None]
+        scaled: Tensor = far.transpose(1, 2) * seen.side[:, None, None, None]
         return scaled
 
     def _told(self, points: Surface) -> Tensor:

@@ -1,9 +1,10 @@
-"""The object at rest in one pass: a network that regresses the latents of its orbit from a text, frame by
-frame, as feed-forward reconstruction does from pictures (LRM, Hong et al. 2023, arXiv 2311.04400).
+"""The object at rest in one pass: a text gives planes of features, of which a small network reads how far
+any place is from the object's surface, and the surface's colour (tri-planes, Chan et al. 2022, arXiv
+2112.07945; made of a text or picture in one pass as in LRM, Hong et al. 2023, arXiv 2311.04400).
 
-It gives the mean of what its training showed for that text: sharp where the text names one object, blurred
-where it names several. Beside it stands what such objects are known to do. B videos, T frames, C latent
-channels, h w latent pixels, D text width, P pooled width, W width, K harmonics.
+The planes are a mixture of those of the objects that it was trained on: one object's where the text names
+it, a blend where it may mean several. Beside them stands what such objects are known to do. B texts, N
+subjects, P places, D text width, C channels, R cells of a side of a plane.
 """
 
 from __future__ import annotations
@@ -27,27 +28,27 @@ from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
-FORMAT, VERSION = "orster-rest-regressor", 4
+FORMAT, VERSION = "orster-rest-regressor", 5
 LISTS = ("subjects", "rigs", "starts", "done")
+HALF = 0.64  # half the side of the volume in world units: objects at rest are at most 1 long
+UNIT = 0.03  # world units: distances are told in these
+AXES = ((0, 1), (0, 2), (1, 2))  # of the three planes
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestConfig:
-    """Sizes. `channels`, `side`: of the latents, which are square; `text`, `pooled`: widths of the
-    encoder's tokens and pooled vector; `last`: of the features that the latents are read from, more than
-    `width`, or the pictures of all objects would have to lie in a space of so few dimensions. `subjects`:
+    """Sizes. `text`, `pooled`: widths of the encoder's tokens and pooled vector; `width`: of what is read
+    of a text; `channels` and `side`: of the planes; `hidden`: of the network that reads them. `subjects`:
     phrases of each object that it was trained on, the fullest first; `rigs`: the number of each one's rig;
     `starts`: what objects of these rigs do; `done`: of each object the numbers of those that it was seen
     doing."""
 
-    channels: int
-    side: int
     text: int
     pooled: int
     width: int = 256
-    blocks: int = 3
-    last: int = 512
-    harmonics: int = 8
+    channels: int = 8
+    side: int = 32
+    hidden: int = 64
     subjects: tuple[tuple[str, ...], ...] = ()
     rigs: tuple[int, ...] = ()
     starts: tuple[Start, ...] = ()
@@ -56,7 +57,7 @@ class RestConfig:
     def start_of(self, text: str, phrase: str) -> int | None:
         """The number of what `text` has the subject do whose fullest phrase is `phrase`; None: its rig does
         no such thing."""
-        for subject in self._numbers_of(phrase):
+        for subject in self.numbers_of(phrase):
             said = doing_of(text, self.subjects[subject])
             start = start_of(said, self.starts, self.rigs[subject])
             if start is not None:
@@ -65,74 +66,72 @@ class RestConfig:
 
     def actions_of(self, phrase: str) -> list[str]:
         """The actions of which the rigs of the subjects of that `phrase` have starts."""
-        rigs = {self.rigs[subject] for subject in self._numbers_of(phrase)}
+        rigs = {self.rigs[subject] for subject in self.numbers_of(phrase)}
         return [start.phrases[0] for start in self.starts if start.rig in rigs]
 
-    def _numbers_of(self, phrase: str) -> list[int]:
+    def numbers_of(self, phrase: str) -> list[int]:
         """Of the subjects with a rig whose fullest phrase is `phrase`."""
         known = self.subjects[: len(self.rigs)]
         return [number for number, phrases in enumerate(known) if phrases[0] == phrase]
 
 
 class RestRegressor(nn.Module):
-    """`mean` [C h w] of the latents that it was trained on, and `text_mean`, `text_deviation` [2D+P] of the
-    texts' features, by which these are whitened."""
+    """`table` [N 3 C, R R]: the planes of all subjects; `text_mean`, `text_deviation` [2D+P] of the texts'
+    features, by which these are whitened."""
 
     def __init__(self, config: RestConfig) -> None:
         super().__init__()
         self.config = config
-        numbers, width = config.channels * config.side**2, config.width
-        features = 2 * config.text + config.pooled
-        angles = 2 * config.harmonics + 1
-        self.text_in = nn.Linear(features, width)
-        self.blocks = nn.ModuleList(_Block(width, angles) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(width)
-        self.last = nn.Linear(width, config.last)
-        self.out = nn.Linear(config.last, numbers)
-        self.register_buffer("mean", torch.zeros(numbers))
+        features, hidden = 2 * config.text + config.pooled, config.hidden
+        count, channels = max(len(config.subjects), 1), 3 * config.channels
+        self.text_in = nn.Linear(features, config.width)
+        self.text_out = nn.Linear(config.width, count)
+        self.table = nn.Parameter(0.05 * torch.randn(count * channels, config.side**2))
+        self.field = nn.Sequential(
+            nn.Linear(channels + 3, hidden), nn.SiLU(),
+            nn.Linear(hidden, hidden), nn.SiLU(),
+            nn.Linear(hidden, hidden), nn.SiLU(),
+            nn.Linear(hidden, 4),
+        )  # fmt: skip
         self.register_buffer("text_mean", torch.zeros(features))
         self.register_buffer("text_deviation", torch.ones(features))
 
-    def forward(self, azimuths: Tensor, text: Encoded) -> Tensor:
-        """Latents [B,C,T,h,w] of what the texts name at `azimuths` [B,T] in degrees."""
-        config = self.config
-        angles = harmonics(azimuths, config.harmonics)
-        features = self.text_in(self.read(text))
-        frames = features[:, None].expand(-1, azimuths.shape[1], -1)
-        for block in self.blocks:
-            frames = block(frames, angles)
-        out = self.mean + self.out(F.gelu(self.last(self.norm(frames))))
-        shape = (config.channels, config.side, config.side)
-        return out.unflatten(-1, shape).transpose(1, 2)
+    def forward(self, text: Encoded) -> Tensor:
+        """Planes [B,3,C,R,R] of what the texts name."""
+        shares = self.named(self.read(text)).softmax(dim=-1)
+        return (shares @ self.table.view(shares.shape[1], -1)).view(-1, *self.planes_shape)
+
+    @property
+    def planes_shape(self) -> tuple[int, int, int, int]:
+        """[3,C,R,R] of one object."""
+        return 3, self.config.channels, self.config.side, self.config.side
+
+    def named(self, features: Tensor) -> Tensor:
+        """Logits [B,N] of the subjects that texts name, from their `features`."""
+        logits: Tensor = self.text_out(F.gelu(self.text_in(features)))
+        return logits
+
+    def at(self, planes: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances [B,P] of `places` [B,P,3] from the surfaces of the objects of `planes`, in `UNIT`s,
+        negative inside, and sRGB colours [B,P,3], unlit."""
+        within = places / HALF
+        grid = torch.stack([within[..., axes] for axes in AXES], dim=1).flatten(0, 1)[:, :, None]
+        read = F.grid_sample(
+            planes.flatten(0, 1), grid, padding_mode="border", align_corners=True
+        ).unflatten(0, (-1, 3))
+        features = torch.cat([read[..., 0].flatten(1, 2).transpose(1, 2), within], dim=-1)
+        out = self.field(features)
+        return out[..., 0], out[..., 1:] + 0.5
 
     def read(self, text: Encoded) -> Tensor:
-        """Features [B,2D+P] of texts: the pooled vector, and mean and deviation of the tokens."""
-        tokens = text.tokens
-        read = torch.cat([text.pooled, tokens.mean(dim=1), tokens.std(dim=1)], dim=-1)
-        return (read - self.text_mean) / self.text_deviation
+        """Whitened features [B,2D+P] of texts: the pooled vector, and mean and deviation of the tokens."""
+        return (read_of(text) - self.text_mean) / self.text_deviation
 
 
-class _Block(nn.Module):
-    """A residual layer whose inner features are scaled and shifted by the angles (FiLM, Perez et al.
-    2018)."""
-
-    def __init__(self, width: int, angles: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.film = nn.Linear(angles, 2 * width)
-        self.inner, self.out = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, x: Tensor, angles: Tensor) -> Tensor:
-        scale, shift = self.film(angles).chunk(2, dim=-1)
-        return x + self.out(F.gelu(self.inner(self.norm(x) * (1 + scale) + shift)))
-
-
-def harmonics(degrees: Tensor, count: int) -> Tensor:
-    """[...,2 K + 1]: cosines and sines of multiples of angles [...]."""
-    angles = torch.deg2rad(degrees)[..., None] * torch.arange(count + 1, device=degrees.device)
-    return torch.cat([angles.cos(), angles[..., 1:].sin()], dim=-1)
+def read_of(text: Encoded) -> Tensor:
+    """[B,2D+P] the pooled vector, and mean and deviation of the tokens."""
+    tokens = text.tokens
+    return torch.cat([text.pooled, tokens.mean(dim=1), tokens.std(dim=1)], dim=-1)
 
 
 def save_rest(rest: RestRegressor, folder: Path, dtype: torch.dtype | None = None) -> None:

@@ -21,11 +21,11 @@ from orster_cli.inputs.starts import warn_of_own_cameras
 from orster_cli.inputs.unlike import MOST_ACTIONS, warn_unlike
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
-from orster_cli.sampling.known_actions import NEARLY, moving_as_said
+from orster_cli.sampling.known_actions import NEARLY, moving_as_said, shape_of_subject
 from orster_cli.sampling.lifted import lift
-from orster_cli.sampling.moving import Moving
+from orster_cli.sampling.moving import KnownShape, Moving
 from orster_cli.sampling.objects import open_object, room
-from orster_cli.sampling.rest_orbits import regressed_object
+from orster_cli.sampling.rest_surface import regressed_object
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest, cameras_for
 from orster_cli.sampling.shown import Shown
 
@@ -115,11 +115,10 @@ class Requests:
             return replace(request, object_views=orbit)
         if self._regresses:
             phrase, start = self._subject(seed)
-            made = regressed_object(sampler.bundle, cameras, phrase)
-            moving = self._moving(made, seed // self._objects, start)
-            if moving is None:
-                return replace(self._shown(cameras, made), object_views=None)
-            return self._shown(cameras, made.from_its_surface(), moving)
+            made = regressed_object(sampler.bundle, phrase)
+            known = shape_of_subject(sampler.bundle, phrase)
+            moving = self._moving(made, seed // self._objects, start, known=known)
+            return self._shown(cameras, made, moving)
         image = None if plan.image is None else read_image(plan.image)
         net = sampler.bundle.lift
         if plan.image is None or image is None or net is None or not self._makes:
@@ -192,9 +191,11 @@ class Requests:
         start: int | None = None,
         *,
         nearly: float = NEARLY,
+        known: KnownShape | None = None,
     ) -> Moving | None:
-        """The object that is `shown` on its way through the action of the number `start`, or one that the
-        model knows and the text says (`moving_as_said`); None: sampling begins otherwise."""
+        """The object that is `shown`, or the `known` one, on its way through the action of the number
+        `start`, or one that the model knows and the text says (`moving_as_said`); None: sampling begins
+        otherwise."""
         if self.plan.text is None or not self._follows:
             return None
         return moving_as_said(
@@ -205,6 +206,7 @@ class Requests:
             start,
             seed=seed,
             nearly=nearly,
+            known=known,
         )
 
     @property

@@ -13,7 +13,6 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from orster_cli.core.compositing import WHITE
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.carving import carve, grid_axes, silhouette
@@ -34,24 +33,20 @@ SMALL_PART = 0.01  # of the vertices: smaller loose parts are left out
 SOLID = 0.95  # opacity from which on a pixel's colour is the object's own
 EDGE, CORE = 2, 3  # pixels beside the background that may be mixed, and from there to unmixed ones
 FAINT = 0.12  # difference to the background that an unmixed colour has at least
-SHARE, AROUND = 0.5, 9  # of a difference to the background; pixels a side around a pixel
 SHARP = 3.0  # power of the cosine by which a view counts: few views, or colours blur
 HIDDEN = 0.02  # world units behind the nearest surface from which on a point is not seen
 SEEN = 0.03  # weight of all views up to which a vertex takes the colour of `NEIGHBOURS` seen ones
 NEIGHBOURS = 8
 
 
-def hull_mesh(orbit: OrbitClip, *, where: str, hazy: bool = False) -> Mesh:
-    """The object in `orbit`, which is static: pictures with opacities, or on a plain background. `hazy`: a
-    network made them, so that there is haze in gaps, which belongs to nothing. InputError: no object is
-    seen, or it is seen from too few sides."""
+def hull_mesh(orbit: OrbitClip, *, where: str) -> Mesh:
+    """The object in `orbit`, which is static: pictures with opacities, or on a plain background.
+    InputError: no object is seen, or it is seen from too few sides."""
     orbit = _thinned(orbit)
     towards = F.normalize(orbit.cameras.positions.double(), dim=-1)
     if float(torch.linalg.eigvalsh(towards.T @ towards / len(towards))[1]) < SIDES:
         raise InputError(f"{where}: it is seen from too few sides to have a surface")
     opacity, frames = _cut_out(orbit, where)
-    if hazy and orbit.alpha is None:
-        opacity = torch.minimum(opacity, _solid(orbit.over()))
     vertices, triangles = _surface(opacity, orbit.cameras, where)
     normals = vertex_normals(vertices, triangles)
     grey = _mesh(vertices, normals, np.full((len(vertices), 3), 0.5), triangles)
@@ -99,14 +94,6 @@ def _cut_out(orbit: OrbitClip, where: str) -> tuple[Tensor, Tensor]:
         share = (differs[number] / full.clamp_min(FAINT)).clamp(0, 1)
         out[number] = torch.where(mixed & (opacity[number] > 0), share, opacity[number])
     return out, found.frames
-
-
-def _solid(frames: Tensor) -> Tensor:
-    """[T,H,W] in [0,1] how surely a pixel of `frames` [T,3,H,W] on white is no haze: as different from
-    white as `SHARE` of the most different one around it."""
-    differs = (WHITE - frames).amax(dim=1)
-    most = F.max_pool2d(differs, AROUND, stride=1, padding=AROUND // 2)
-    return (differs / (SHARE * most).clamp_min(FAINT)).clamp(0, 1)
 
 
 def _surface(opacity: Tensor, cameras: Cameras, where: str) -> tuple[np.ndarray, np.ndarray]:

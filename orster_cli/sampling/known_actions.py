@@ -17,7 +17,7 @@ from orster_cli.diffusion.rest_regressor import RestConfig
 from orster_cli.diffusion.starts import start_of
 from orster_cli.diffusion.subjects import named_alike
 from orster_cli.geometry.mesh import Mesh
-from orster_cli.sampling.moving import Moving, moving, on_device, surface_of
+from orster_cli.sampling.moving import KnownShape, Moving, moving, on_device, surface_of
 from orster_cli.sampling.shown import Shown
 
 AS_LIKE = 1.25  # times as unlike as the most like: another way in which the object may do it
@@ -68,6 +68,21 @@ def known_actions(bundle: WholeBundle, text: str | None, mesh: Mesh) -> list[Kno
     return list(found.values())
 
 
+def shape_of_subject(bundle: WholeBundle, phrase: str) -> KnownShape | None:
+    """The bind pose of the subject whose fullest phrase is `phrase`; None: the model knows none that is
+    called so."""
+    if bundle.rest is None or bundle.course is None:
+        return None
+    numbers = bundle.rest.config.numbers_of(phrase)
+    if not numbers:
+        return None
+    place = sum(1 + len(done) for done in bundle.rest.config.done[: numbers[0]])
+    course = bundle.course
+    return KnownShape(
+        course.known_features[numbers[:1]], course.known_shapes[place].unflatten(-1, (-1, 3)).cpu()
+    )
+
+
 def moving_as_said(
     bundle: WholeBundle,
     text: str,
@@ -77,10 +92,11 @@ def moving_as_said(
     *,
     seed: int = 0,
     nearly: float = NEARLY,
+    known: KnownShape | None = None,
 ) -> Moving | None:
     """The object that is `shown` on its way through the action of the number `start`, or through one of its
-    `known_actions`, by the `seed`, which is said; None: it has none, or no surface. `nearly`: as for
-    `moving`."""
+    `known_actions`, by the `seed`, which is said; None: it has none, or no surface. `nearly` and `known`:
+    as for `moving`."""
     try:
         mesh = shown.mesh()
     except InputError as error:  # of pictures that a model made, or that show one side
@@ -99,7 +115,7 @@ def moving_as_said(
         several = f", one of {count} known ways (--seed)" if count > 1 else ""
         reporter.info(f"it begins to move as {found.like} {doing}{several} (sample.course)")
     assert bundle.course is not None
-    return replace(moving(bundle.course, mesh, start, nearly=nearly), ways=count)
+    return replace(moving(bundle.course, mesh, start, nearly=nearly, known=known), ways=count)
 
 
 def _starts_of(text: str, config: RestConfig) -> set[int]:

@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from orster_cli.core.types import Cameras, Course, OrbitClip
-from orster_cli.diffusion.course_regressor import CourseRegressor, Surface
+from orster_cli.diffusion.course_regressor import CourseRegressor, Seen, Surface
+from orster_cli.geometry.alignment import scaled_onto
 from orster_cli.geometry.mesh import Mesh, points_on_surface
 from orster_cli.geometry.moved_mesh import Welded
 from orster_cli.geometry.orbit import clip_times
@@ -61,6 +62,24 @@ class Moving:
         return (-math.log(placed.scale), *(-placed.offset / placed.scale).tolist())
 
 
+@dataclass(frozen=True, eq=False)
+class KnownShape:
+    """That of an object which a model was trained on: what is seen of it (`features` [1,W]), and an
+    `outline` [S,3] in its box."""
+
+    features: Tensor
+    outline: Tensor
+
+    def of(self, surface: Surface) -> Seen:
+        """Where its box is around a `surface` that is nearly its own."""
+        scale, shift = scaled_onto(
+            self.outline.double().numpy(), surface.places[0].double().numpy()
+        )
+        middle, side = torch.from_numpy(shift).float()[None], torch.tensor([scale])
+        device = self.features.device
+        return Seen(self.features, middle.to(device), side.to(device))
+
+
 def surface_of(mesh: Mesh, count: int = SHAPE) -> Surface:
     """[1,P,3] points of a `mesh` with normals, evenly spread."""
     points = points_on_surface(mesh, count)
@@ -74,21 +93,30 @@ def on_device(surface: Surface, course: CourseRegressor) -> Surface:
 
 
 @torch.no_grad()
-def moving(course: CourseRegressor, mesh: Mesh, start: int, *, nearly: float = 0.0) -> Moving:
-    """A `mesh` as the action of the number `start` moves it. Where it stands `nearly` as that begins, up to
-    such a root mean square distance in shares of its longest side, it begins just as it stands."""
+def moving(
+    course: CourseRegressor,
+    mesh: Mesh,
+    start: int,
+    *,
+    nearly: float = 0.0,
+    known: KnownShape | None = None,
+) -> Moving:
+    """A `mesh` as the action of the number `start` moves it, by its shape or by a `known` one that it is
+    nearly. Where it stands `nearly` as that begins, up to such a root mean square distance in shares of its
+    longest side, it begins just as it stands."""
     welded = Welded(mesh)
     some = np.arange(len(welded.places))
     if len(some) > MOST:
         some = np.random.default_rng(0).choice(len(some), MOST, replace=False)
     own = welded.places[some]
-    even, shape = surface_of(mesh, KEPT), on_device(surface_of(mesh, SHAPE), course)
+    even = surface_of(mesh, KEPT)
     every = Surface(
         torch.cat([even.places, _batch(own)], dim=1),
         torch.cat([even.normals, _batch(welded.normals[some])], dim=1),
     )
-    number = torch.tensor([start], device=shape.places.device)
-    far = course(shape, on_device(every, course), number)[0].cpu()
+    seen = course.see(on_device(surface_of(mesh), course)) if known is None else known.of(even)
+    number = torch.tensor([start], device=seen.features.device)
+    far = course(seen, on_device(every, course), number)[0].cpu()
     off = float(far[0, :KEPT].square().sum(dim=-1).mean().sqrt() / even.box()[1])
     if off <= nearly:
         passed = torch.linspace(0, 1, len(far)) / SETTLED

@@ -29,13 +29,10 @@ class Shown:
         return self.render(cameras)
 
     @classmethod
-    def of_pictures(
-        cls, render: Callable[[Cameras], OrbitClip], where: str, *, hazy: bool = False
-    ) -> Shown:
-        """Of an object that has no surface: one is made from pictures (`hazy`: as for `hull_mesh`); `where`
-        names it."""
+    def of_pictures(cls, render: Callable[[Cameras], OrbitClip], where: str) -> Shown:
+        """Of an object that has no surface: one is made from pictures; `where` names it."""
         level = orbit_cameras(orbit_azimuths(VIEWS), width=PIXELS, height=PIXELS)
-        return cls(render, cache(lambda: hull_mesh(render(level), where=where, hazy=hazy)))
+        return cls(render, cache(lambda: hull_mesh(render(level), where=where)))
 
     @classmethod
     def of_orbit(cls, orbit: OrbitClip, where: str) -> Shown:

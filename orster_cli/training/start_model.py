@@ -31,8 +31,8 @@ def start_or_new(
         encoder=models.encoder or start.encoder,
         schedule=start.schedule,
         known=start.known.without_images() if start.known and models.encoder else start.known,
-        rest=None if models.vae or models.encoder else start.rest,  # of these latents and texts
-        course=None if models.vae or models.encoder else start.course,  # of what `rest` knows
+        rest=None if models.encoder else start.rest,  # of its texts
+        course=None if models.encoder else start.course,  # of what `rest` knows
         lift=start.lift,
     )
     return parts.whole("the model to start from")

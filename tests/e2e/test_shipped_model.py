@@ -32,7 +32,7 @@ from orster_cli.io.images import write_png
 from orster_cli.metrics.psnr import psnr
 from orster_cli.sampling.denoise import denoise, starting_noise
 from orster_cli.sampling.objects import open_object
-from orster_cli.sampling.rest_orbits import regressed_object
+from orster_cli.sampling.rest_surface import regressed_object
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
 from orster_cli.splatting.render_asset import render_clip
 from tests.helpers.cli import orster
@@ -165,8 +165,8 @@ def test_a_text_gives_the_object_that_it_names_from_all_sides(shared_data: Path)
     for path, row in some:
         posed, phrase = normalize_pose(load_gltf(path), None, cfg), row["who"].split("|")[0]
         true.append(render_view(posed, cameras, still, cfg, None).over())
-        made.append(regressed_object(model, cameras, phrase)(cameras).over())
-        seen = regressed_object(model, above, phrase)(above).over()
+        made.append(regressed_object(model, phrase)(cameras).over())
+        seen = regressed_object(model, phrase)(above).over()
         higher.append(psnr(seen, render_view(posed, above, still, cfg, None).over()).mean())
     near = torch.stack([torch.stack([psnr(one, other).mean() for other in true]) for one in made])
     assert near.argmax(dim=1).tolist() == list(range(len(some)))

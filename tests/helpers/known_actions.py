@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -11,37 +13,40 @@ from orster_cli.config.sample import SampleConfig
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.course_regressor import CourseConfig, CourseRegressor
-from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor
+from orster_cli.diffusion.rest_regressor import RestRegressor
 from orster_cli.diffusion.starts import Start
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
 from orster_cli.inputs.sampling_request import Requests
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from tests.helpers.constructing import CREATURE
-from tests.helpers.training import SIDE, merged
+from tests.helpers.solids import solids, taught_rest
+from tests.helpers.training import merged
 
-CHANNELS, WIDTH = 4, 12  # of the latents, and of the encoder
-LATENTS = SIDE // 2
+WIDTH = 12  # of the encoder
 CPU = torch.device("cpu")
 
 
-def course_regressor(starts: int, known: int = 3) -> CourseRegressor:
+def course_regressor(starts: int, known: int = 3, subjects: int = 1) -> CourseRegressor:
     torch.manual_seed(0)
-    config = CourseConfig(starts=starts, known=known, width=64, blocks=2, shape=64)
+    config = CourseConfig(
+        starts=starts, known=known, subjects=subjects, width=64, blocks=2, shape=64
+    )
     return CourseRegressor(config).eval()
+
+
+@cache
+def _frog(starts: tuple[Start, ...]) -> RestRegressor:
+    return taught_rest(solids((("a frog",),), (0,), starts, ((0, 1),)), WIDTH, steps=120)
 
 
 def knowing_model() -> WholeBundle:
     """Its frog waves (0) and jumps (1)."""
-    torch.manual_seed(1)
-    config = RestConfig(
-        channels=CHANNELS, side=LATENTS, text=WIDTH, pooled=WIDTH, width=16, blocks=1, last=32,
-        subjects=(("a frog",),), rigs=(0,), done=((0, 1),),
-        starts=(Start(0, ("waving",)), Start(0, ("jumping",))),
-    )  # fmt: skip
+    starts = (Start(0, ("waving",)), Start(0, ("jumping",)))
+    rest = deepcopy(_frog(starts))
     course = course_regressor(2)
     torch.nn.init.normal_(course.out.weight, std=0.02)
-    return replace(merged("4d"), rest=RestRegressor(config).eval(), course=course)
+    return replace(merged("4d"), rest=rest, course=course)
 
 
 def sampler_of(made: WholeBundle, device: torch.device = CPU, **settings: object) -> Sampler:

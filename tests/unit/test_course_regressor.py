@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,11 @@ from orster_cli.core.errors import InputError
 from orster_cli.diffusion.bundle import Bundle, load_bundle, save_bundle
 from orster_cli.diffusion.course_regressor import CourseRegressor, Surface, outline
 from orster_cli.diffusion.mini_encoder import new_mini
+from orster_cli.diffusion.rest_regressor import RestConfig, RestRegressor
+from orster_cli.diffusion.starts import Start
+from orster_cli.geometry.alignment import scaled_onto
 from orster_cli.io.clip_files import COURSE, read_clip, write_clip
-from orster_cli.sampling.known_actions import known_actions
+from orster_cli.sampling.known_actions import known_actions, shape_of_subject
 from orster_cli.sampling.moving import Moving, moving, surface_of
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.sample_clips import cameras_for
@@ -36,7 +39,7 @@ from tests.helpers.known_actions import (
 from tests.helpers.training import CFG, SIDE, tiny_vae
 from tools.course_data import POINTS, Tracks
 from tools.rest_data import Labels
-from tools.train_course import CourseTraining, shapes_of
+from tools.train_course import CourseTraining, features_of, shapes_of
 
 OBJECTS, ACTIONS, MOMENTS = 8, 3, 16
 HELD = (4, 2)  # object and action of the pair that is held out
@@ -86,7 +89,9 @@ def labels() -> Labels:
 
 @pytest.fixture(scope="module")
 def taught() -> tuple[CourseRegressor, list[Tracks]]:
-    course, data = course_regressor(ACTIONS), tracks(torch.Generator().manual_seed(0))
+    shapes = OBJECTS * (1 + ACTIONS) - 1
+    course = course_regressor(ACTIONS, shapes, OBJECTS)
+    data = tracks(torch.Generator().manual_seed(0))
     training = CourseTraining(course.train(), data, labels(), seed=0)
     optimizer = torch.optim.AdamW(course.parameters(), lr=3e-3)
     for _ in range(250):
@@ -102,7 +107,7 @@ def taught() -> tuple[CourseRegressor, list[Tracks]]:
 
 def gone(course: CourseRegressor, shown: Surface, action: int) -> torch.Tensor:
     """[T,P,3] where all points of the object that is `shown` are."""
-    far = course(shown, shown, torch.tensor([action]))
+    far = course(course.see(shown), shown, torch.tensor([action]))
     return (shown.places[:, None] + far)[0]
 
 
@@ -144,7 +149,10 @@ def test_neither_the_size_of_an_object_nor_its_place_matters(
     other = replace(shown, places=3 * shown.places + torch.tensor([5.0, -2.0, 1.0]))
     start = torch.tensor([0])
     torch.testing.assert_close(
-        course(other, other, start), 3 * course(shown, shown, start), atol=1e-4, rtol=1e-3
+        course(course.see(other), other, start),
+        3 * course(course.see(shown), shown, start),
+        atol=1e-4,
+        rtol=1e-3,
     )
 
 
@@ -357,11 +365,13 @@ def test_it_is_kept_with_the_starts_that_it_was_trained_on(tmp_path: Path) -> No
     assert made.course is not None
     assert again.course is not None
     shown = Surface(torch.rand(1, 20, 3), torch.rand(1, 20, 3))
-    seen: Sequence[object] = (shown, shown, torch.tensor([1]))
     with torch.no_grad():
-        torch.testing.assert_close(again.course(*seen), made.course(*seen))
+        found, wanted = (
+            one(one.see(shown), shown, torch.tensor([1])) for one in (again.course, made.course)
+        )
+    torch.testing.assert_close(found, wanted)
     start = Bundle(**vars(made))
-    cases = (({}, True), ({"vae": tiny_vae()}, False), ({"encoder": new_mini(WIDTH, 1)}, False))
+    cases = (({}, True), ({"vae": tiny_vae()}, True), ({"encoder": new_mini(WIDTH, 1)}, False))
     for parts, kept in cases:
         models = Models(start=start, **parts)  # type: ignore[arg-type]
         new = start_or_new(CFG.model, None, models, "4d", 0)  # type: ignore[arg-type]
@@ -369,10 +379,65 @@ def test_it_is_kept_with_the_starts_that_it_was_trained_on(tmp_path: Path) -> No
     config = tmp_path / "course" / "config.json"
     good = json.loads(config.read_text())
     for key, value in (
-        ("width", 0), ("starts", "2"), ("version", 1), ("depth", 3), ("moments", 1)
+        ("width", 0), ("starts", "2"), ("version", 2), ("depth", 3), ("moments", 1)
     ):  # fmt: skip
         config.write_text(json.dumps({**good, key: value}))
         with pytest.raises(InputError, match=str(config)):
             load_bundle(tmp_path)
     shutil.rmtree(tmp_path / "course")
     assert load_bundle(tmp_path).course is None
+
+
+@torch.no_grad()
+def test_an_object_of_a_text_goes_as_the_known_one_that_it_is_called(
+    taught: tuple[CourseRegressor, list[Tracks]],
+) -> None:
+    """What is seen of its own shape would be wrong: it is made coarsely, with webs between limbs."""
+    course, data = deepcopy(taught[0]), taught[1]
+    course.known_features.copy_(features_of(course, data))
+    course.known_shapes.copy_(shapes_of(data, labels(), course.config.points))
+    config = RestConfig(
+        text=WIDTH, pooled=WIDTH, rigs=(0,) * OBJECTS,
+        subjects=tuple((f"a thing of kind {k}",) for k in range(OBJECTS)),
+        starts=tuple(Start(0, phrases) for phrases in labels().phrases),
+        done=tuple(
+            tuple(k for k in range(ACTIONS) if (who, k) != HELD) for who in range(OBJECTS)
+        ),
+    )  # fmt: skip
+    model = replace(knowing_model(), rest=RestRegressor(config), course=course)
+    errors = torch.zeros(2)
+    for who, one in enumerate(data):
+        own = Surface(one.bind[None].float(), one.bind_normals[None].float())
+        moved = Surface(1.7 * own.places + 0.3, own.normals)
+        known = shape_of_subject(model, f"a thing of kind {who}")
+        assert known is not None
+        true = course(course.see(moved), moved, torch.tensor([1]))
+        torch.testing.assert_close(
+            course(known.of(moved), moved, torch.tensor([1])), true, atol=0.02, rtol=0.05
+        )
+        web = 0.5 * (moved.places[:, :ARM] + moved.places[:, ARM : 2 * ARM])  # from arm to body
+        webbed = Surface(
+            torch.cat([moved.places, web], dim=1),
+            torch.cat([moved.normals, moved.normals[:, :ARM]], dim=1),
+        )
+        errors += torch.tensor(
+            [
+                float((course(seen, moved, torch.tensor([1])) - true).square().mean())
+                for seen in (known.of(webbed), course.see(webbed))
+            ]
+        )
+    assert errors[0] < 0.25 * errors[1]
+    assert shape_of_subject(model, "a teapot") is None
+    assert shape_of_subject(replace(model, course=None), "a thing of kind 0") is None
+
+
+def test_points_are_scaled_and_shifted_onto_the_surface_that_they_are_of() -> None:
+    """Also where the surface lacks a part, or has one too many."""
+    surface = surface_of(open_object(CREATURE).mesh(), 4000).places[0].double().numpy()
+    some = (surface[::16] - 0.4) / 2.5
+    for left in (surface, surface[surface[:, 2] < np.quantile(surface[:, 2], 0.9)]):
+        scale, shift = scaled_onto(some, left)
+        assert scale == pytest.approx(2.5, rel=0.02)
+        np.testing.assert_allclose(shift, 0.4, atol=0.02)
+    scale, shift = scaled_onto(np.zeros((5, 3)), surface)  # of no size
+    assert np.isfinite([scale, *shift]).all()

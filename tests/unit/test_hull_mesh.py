@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -16,13 +14,9 @@ from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.mesh import Material, Mesh, linear_to_srgb, srgb_to_linear
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.geometry.surface_nets import surface_nets, vertex_normals
-from orster_cli.inputs.models import SHIPPED_OBJECT, open_model
 from orster_cli.mesh_render.render import render_mesh
 from orster_cli.metrics.psnr import psnr
 from orster_cli.sampling.hull_mesh import VIEWS, hull_mesh
-from orster_cli.sampling.objects import open_object
-from orster_cli.sampling.rest_orbits import regressed_object
-from tests.helpers.constructing import CREATURE
 
 RED, BLUE, LIGHT = (0.8, 0.1, 0.1), (0.1, 0.2, 0.8), (0.93, 0.92, 0.9)
 CAMERAS = orbit_cameras(orbit_azimuths(16), width=96, height=96)
@@ -135,16 +129,6 @@ def test_many_views_are_thinned_out() -> None:
     np.testing.assert_array_equal(one.colors, other.colors)
 
 
-def test_a_regressed_object() -> None:
-    bundle = open_model(SHIPPED_OBJECT).load_whole()
-    cameras = orbit_cameras(orbit_azimuths(16), width=128, height=128)
-    orbit = regressed_object(bundle, cameras, "a green frog")(cameras)
-    made = hull_mesh(orbit, where="a green frog")
-    assert likeness(made, orbit) > 25.5
-    assert likeness(box_of(made), orbit) < 20
-    assert parts(made).max() == 0  # what the network leaves on the background is not there
-
-
 @pytest.mark.parametrize("alpha", [None, torch.zeros(16, 1, 96, 96)], ids=["white", "clear"])
 def test_nothing_is_no_object(alpha: Tensor | None) -> None:
     nothing = OrbitClip(
@@ -152,24 +136,3 @@ def test_nothing_is_no_object(alpha: Tensor | None) -> None:
     )
     with pytest.raises(InputError, match="a ghost: "):
         hull_mesh(nothing, where="a ghost")
-
-
-def test_haze_between_limbs_belongs_to_nothing() -> None:
-    """A network's pictures have some between arms and body, and a hull that takes it for solid has webs."""
-    cameras = orbit_cameras(orbit_azimuths(32), width=96, height=96)
-    true = open_object(CREATURE)(cameras)
-    assert true.alpha is not None
-    wide = torch.nn.functional.max_pool2d(true.alpha, 9, stride=1, padding=4)
-    veil = 1 - 0.16 * (wide - true.alpha).clamp(0, 1)
-    hazy = replace(true, frames=true.over() * veil, alpha=None)
-    plain = replace(true, frames=true.over(), alpha=None)
-    found = {}
-    for name, orbit, is_hazy in (
-        ("plain", plain, False),
-        ("web", hazy, False),
-        ("own", hazy, True),
-    ):
-        seen = render_mesh(hull_mesh(orbit, where="it", hazy=is_hazy), cameras, supersample=2)
-        found[name] = float((seen.alpha - true.alpha).abs().mean())
-    assert found["web"] > 2 * found["plain"]
-    assert found["own"] < 0.5 * found["web"]

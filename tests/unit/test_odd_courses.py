@@ -131,14 +131,18 @@ def test_a_course_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
         read_clip(tmp_path)
 
 
-@pytest.mark.parametrize(("starts", "known"), [(3, 3), (1, 3), (2, 2), (2, 4)])
-def test_a_course_of_another_training_than_its_objects_is_refused(starts: int, known: int) -> None:
+@pytest.mark.parametrize(
+    ("starts", "known", "subjects"), [(3, 3, 1), (1, 3, 1), (2, 2, 1), (2, 4, 1), (2, 3, 2)]
+)
+def test_a_course_of_another_training_than_its_objects_is_refused(
+    starts: int, known: int, subjects: int
+) -> None:
     """Numbers of the one would be out of bounds in the other, or mean something else."""
     whole = knowing_model()
     parts = Bundle(**vars(whole))
     assert parts.whole("model").course is whole.course
     with pytest.raises(InputError, match="course/ knows"):
-        replace(parts, course=course_regressor(starts, known)).whole("model")
+        replace(parts, course=course_regressor(starts, known, subjects)).whole("model")
 
 
 def test_an_object_of_few_frames_is_shown_beside_a_clip_of_many(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_another_regressor_leaves_all_else_of_the_shipped_weights_as_it_is(tmp_p
     rest = load_bundle(SHIPPED_OBJECT).rest
     assert rest is not None
     with torch.no_grad():
-        rest.out.bias += 1
+        rest.text_out.bias += 1
     save_rest(rest, tmp_path / "rest")
     (tmp_path / "rest" / REST_LOG).write_text("{}\n", encoding="utf-8")
     resettle(place, {}, networks={"rest": tmp_path / "rest"})
@@ -225,4 +225,4 @@ def test_another_regressor_leaves_all_else_of_the_shipped_weights_as_it_is(tmp_p
     assert changed == {"rest/model.safetensors", REST_LOG}
     again = load_bundle(place).rest
     assert again is not None
-    torch.testing.assert_close(again.out.bias, rest.out.bias, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(again.out.bias, rest.text_out.bias, atol=2e-3, rtol=2e-3)
