@@ -115,7 +115,9 @@ class RestRegressor(nn.Module):
         """Distances [B,P] of `places` [B,P,3] from the surfaces of the objects of `planes`, in `UNIT`s,
         negative inside, and sRGB colours [B,P,3], unlit."""
         within = places / HALF
-        grid = torch.stack([within[..., axes] for axes in AXES], dim=1).flatten(0, 1)[:, :, None]
+        sides = within.unbind(dim=-1)
+        across = [torch.stack([sides[a], sides[b]], dim=-1) for a, b in AXES]
+        grid = torch.stack(across, dim=1).flatten(0, 1)[:, :, None]
         read = F.grid_sample(
             planes.flatten(0, 1), grid, padding_mode="border", align_corners=True
         ).unflatten(0, (-1, 3))

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 ROUNDS = 30
 KEPT = 0.8  # share of the points that count: those that are nearest to the surface
 MOST = 1.05  # factor that one round changes the scale by
-SMALLEST = 1e-12  # sum of squares that tells a scale
+SMALLEST = 1e-12  # size, or sum of squares, that tells a scale
 
 
 def scaled_onto(points: np.ndarray, surface: np.ndarray) -> tuple[float, np.ndarray]:
@@ -18,7 +18,8 @@ def scaled_onto(points: np.ndarray, surface: np.ndarray) -> tuple[float, np.ndar
     as may be, but for the farthest of the `points` [P,3]. It begins with the boxes around both in the same
     place, the longest sides alike."""
     low, high = surface.min(axis=0), surface.max(axis=0)
-    scale = float((high - low).max() / max(np.ptp(points, axis=0).max(), SMALLEST))
+    size = float(np.ptp(points, axis=0).max())
+    scale = float((high - low).max()) / size if size > SMALLEST else 1.0
     shift = (low + high) / 2 - scale * (points.min(axis=0) + points.max(axis=0)) / 2
     tree = cKDTree(surface)
     for _ in range(ROUNDS):

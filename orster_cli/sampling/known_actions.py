@@ -79,7 +79,8 @@ def shape_of_subject(bundle: WholeBundle, phrase: str) -> KnownShape | None:
     place = sum(1 + len(done) for done in bundle.rest.config.done[: numbers[0]])
     course = bundle.course
     return KnownShape(
-        course.known_features[numbers[:1]], course.known_shapes[place].unflatten(-1, (-1, 3)).cpu()
+        course.known_features[numbers[0]][None],
+        course.known_shapes[place].unflatten(-1, (-1, 3)).cpu(),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.reporting import Silent
 from orster_cli.diffusion.bundle import WholeBundle
-from orster_cli.diffusion.course_regressor import CourseConfig, CourseRegressor
+from orster_cli.diffusion.course_regressor import CourseConfig, CourseRegressor, Surface, outline
 from orster_cli.diffusion.rest_regressor import RestRegressor
 from orster_cli.diffusion.starts import Start
 from orster_cli.inputs.models import OpenedModel
@@ -20,7 +20,7 @@ from orster_cli.inputs.sampling_plan import SamplingPlan
 from orster_cli.inputs.sampling_request import Requests
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from tests.helpers.constructing import CREATURE
-from tests.helpers.solids import solids, taught_rest
+from tests.helpers.solids import half_axes, solids, taught_rest
 from tests.helpers.training import merged
 
 WIDTH = 12  # of the encoder
@@ -46,6 +46,11 @@ def knowing_model() -> WholeBundle:
     rest = deepcopy(_frog(starts))
     course = course_regressor(2)
     torch.nn.init.normal_(course.out.weight, std=0.02)
+    ball = torch.nn.functional.normalize(torch.randn(1, 1024, 3), dim=-1)
+    frog = Surface(half_axes(0) * ball, ball)  # as the regressor makes it
+    course.known_shapes.copy_(outline(frog, course.config.points)[0].flatten().expand(3, -1))
+    with torch.no_grad():
+        course.known_features.copy_(course.see(frog).features)
     return replace(merged("4d"), rest=rest, course=course)
 
 

@@ -55,6 +55,7 @@ def solids(
     )
 
 
+@torch.enable_grad()
 def taught_rest(objects: Objects, width: int, steps: int = STEPS) -> RestRegressor:
     """A small regressor that makes them, of texts of an encoder of such a `width`."""
     torch.manual_seed(0)
