@@ -175,7 +175,10 @@ def load_course(folder: Path, *, empty: bool = False) -> CourseRegressor:
     path = folder / CONFIG
     value = read_object(path)
     if (value.pop("format", None), value.pop("version", None)) != (FORMAT, VERSION):
-        raise InputError(f"{path}: expected {FORMAT} version {VERSION}")
+        raise InputError(
+            f"{path}: expected {FORMAT} version {VERSION}",
+            hint="it is of another version of orster: take course/ of mini-object, or train it again",
+        )
     sizes = {field.name for field in fields(CourseConfig)}
     if set(value) != sizes or not all(type(n) is int and 0 < n <= LARGEST for n in value.values()):
         raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: {sorted(sizes)}")

@@ -151,7 +151,10 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
     value = read_object(path)
     subjects = subjects_in(value, path)
     if (value.pop("format", None), value.pop("version", None)) != (FORMAT, VERSION):
-        raise InputError(f"{path}: expected {FORMAT} version {VERSION}")
+        raise InputError(
+            f"{path}: expected {FORMAT} version {VERSION}",
+            hint="it is of another version of orster: take rest/ of mini-object, or train it again",
+        )
     known = starts_in(value, path, len(subjects))
     for name in LISTS:
         value.pop(name, None)
