@@ -36,18 +36,11 @@ QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "f
 ELEVATIONS, AROUND = (-55.0, -25.0, 0.0, 25.0, 55.0), 8  # views; two more from above and below
 PIXELS = 192  # of a view
 THINNED = 0.005  # world units: points of a surface are no nearer to each other
-CLOSE, NEAR, ANYWHERE = (
-    72_000,
-    48_000,
-    40_000,
-)  # places at these distances of the surface, and in its box
-FAR_OFF = (0.008, 0.04)  # deviations of the first two from it
+CLOSE, NEAR, ANYWHERE = 72_000, 48_000, 40_000  # places: by the surface, and in its box
+FAR_OFF = (0.008, 0.04)  # deviations of the first two from the surface
 BORDER = 0.08  # around the box
 BEHIND = 0.002  # a place so far before what a view shows is outside
-SOLID, SHEET = (
-    0.004,
-    0.009,
-)  # what is thin gets a thickness: half of it, of solid things and of sheets
+SOLID, SHEET = 0.004, 0.009  # by which solid things and sheets are thicker, on each side
 THROUGH = 0.015  # outside again so far beyond the surface: it is a sheet
 FARTHEST = 0.1  # distances that are told
 

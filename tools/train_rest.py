@@ -66,8 +66,8 @@ class RestTraining:
         )
         self.left: list[int] = []
 
-    def step(self, share: float) -> dict[str, float]:
-        """One, when this `share` of the time has passed; its errors."""
+    def step(self, share: float) -> float:
+        """One, when this `share` of the time has passed; its loss."""
         falls = max(share - HOLDS, 0) / (1 - HOLDS)
         for optimizer, lr in zip(self.optimizers, (self.lr, FIELD_LR), strict=True):
             for group in optimizer.param_groups:
@@ -84,7 +84,7 @@ class RestTraining:
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
-        return {"loss": float(loss.detach())}
+        return float(loss.detach())
 
     @torch.no_grad()
     def held_out(self) -> dict[str, float]:
@@ -126,7 +126,7 @@ def train(training: RestTraining, minutes: float, log: Path) -> None:
     began, step, losses = time.monotonic(), 0, []
     with log.open("w", encoding="utf-8") as file:
         while (share := (time.monotonic() - began) / (60 * minutes)) < 1:
-            losses.append(training.step(share)["loss"])
+            losses.append(training.step(share))
             step += 1
             if step % LOG_EVERY == 0:
                 row = {"step": step, "loss": sum(losses[-LOG_EVERY:]) / LOG_EVERY}

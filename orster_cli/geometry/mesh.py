@@ -105,6 +105,26 @@ def srgb_to_linear(value: np.ndarray) -> np.ndarray:
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
+def with_colors(
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    colors: np.ndarray,
+    triangles: np.ndarray,
+    material: Material,
+) -> Mesh:
+    """A mesh of one `material` whose vertices [V,3] have `normals` [V,3] and sRGB `colors` [V,3]."""
+    opaque = np.ones((len(vertices), 1))
+    return Mesh(
+        vertices=vertices,
+        normals=normals,
+        colors=np.concatenate([srgb_to_linear(colors), opaque], axis=1).astype(np.float32),
+        uvs=np.zeros((len(vertices), 4), np.float32),
+        triangles=triangles.astype(np.int32),
+        material_ids=np.zeros(len(triangles), np.int32),
+        materials=(material,),
+    )
+
+
 SRGB_LUT = srgb_to_linear(np.arange(256) / 255.0)  # linear value of each sRGB byte
 
 

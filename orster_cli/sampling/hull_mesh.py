@@ -16,7 +16,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.carving import carve, grid_axes, silhouette
-from orster_cli.geometry.mesh import Material, Mesh, srgb_to_linear
+from orster_cli.geometry.mesh import Material, Mesh, with_colors
 from orster_cli.geometry.projection import project, sample_image
 from orster_cli.geometry.surface_nets import large_parts, surface_nets, vertex_normals
 from orster_cli.io.matting import matte, spread_colors
@@ -49,13 +49,14 @@ def hull_mesh(orbit: OrbitClip, *, where: str) -> Mesh:
     opacity, frames = _cut_out(orbit, where)
     vertices, triangles = _surface(opacity, orbit.cameras, where)
     normals = vertex_normals(vertices, triangles)
-    grey = _mesh(vertices, normals, np.full((len(vertices), 3), 0.5), triangles)
+    unlit = Material(unlit=True)
+    grey = with_colors(vertices, normals, np.full((len(vertices), 3), 0.5), triangles, unlit)
     own = opacity >= SOLID
     pictures = [
         spread_colors(a, b) if bool(b.any()) else a for a, b in zip(frames, own, strict=True)
     ]
     colors = _colors(grey, torch.stack(pictures), orbit.cameras)
-    return _mesh(vertices, normals, colors, triangles)
+    return with_colors(vertices, normals, colors, triangles, unlit)
 
 
 def _thinned(orbit: OrbitClip) -> OrbitClip:
@@ -138,18 +139,3 @@ def _colors(mesh: Mesh, pictures: Tensor, cameras: Cameras) -> np.ndarray:
         _, near = cKDTree(mesh.vertices[seen]).query(mesh.vertices[~seen], k=range(1, count + 1))
         colors[~seen] = colors[seen][near].mean(axis=1)
     return np.clip(colors, 0, 1)
-
-
-def _mesh(
-    vertices: np.ndarray, normals: np.ndarray, colors: np.ndarray, triangles: np.ndarray
-) -> Mesh:
-    opaque = np.ones((len(vertices), 1))
-    return Mesh(
-        vertices=vertices,
-        normals=normals,
-        colors=np.concatenate([srgb_to_linear(colors), opaque], axis=1).astype(np.float32),
-        uvs=np.zeros((len(vertices), 4), np.float32),
-        triangles=triangles.astype(np.int32),
-        material_ids=np.zeros(len(triangles), np.int32),
-        materials=(Material(unlit=True),),
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,14 +11,11 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.rest_regressor import HALF, UNIT, RestRegressor
-from orster_cli.geometry.mesh import Material, Mesh, srgb_to_linear
+from orster_cli.geometry.mesh import Material, Mesh, with_colors
 from orster_cli.geometry.surface_nets import large_parts, surface_nets, vertex_normals
 from orster_cli.sampling.shown import Shown, rendered
 
-COARSE, SPACING = (
-    0.032,
-    0.008,
-)  # world units between grid points that find the surface, and that make it
+COARSE, SPACING = 0.032, 0.008  # world units between grid points that find it, and that make it
 AT_ONCE = 100_000  # places that are read together
 SMALL_PART = 0.002  # of the vertices: smaller loose parts are left out
 
@@ -56,16 +52,8 @@ def surface_mesh(rest: RestRegressor, planes: Tensor, *, where: str) -> Mesh:
     vertices, triangles = large_parts(vertices, triangles, SMALL_PART)
     vertices = float(fine[0]) + float(fine[1] - fine[0]) * vertices
     colors = _read(rest, planes, torch.from_numpy(vertices).float())[:, 1:].clamp(0, 1).numpy()
-    opaque = np.ones((len(vertices), 1))
-    return Mesh(
-        vertices=vertices,
-        normals=vertex_normals(vertices, triangles),
-        colors=np.concatenate([srgb_to_linear(colors), opaque], axis=1).astype(np.float32),
-        uvs=np.zeros((len(vertices), 4), np.float32),
-        triangles=triangles.astype(np.int32),
-        material_ids=np.zeros(len(triangles), np.int32),
-        materials=(Material(),),
-    )
+    normals = vertex_normals(vertices, triangles)
+    return with_colors(vertices, normals, colors, triangles, Material())
 
 
 def _grid(spacing: float) -> Tensor:
