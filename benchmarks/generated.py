@@ -52,8 +52,8 @@ PROMPTS = {  # -> file, clip
     "a blue tang fish swimming fast": ("cutefish_bluetang.glb", "3"),
     "a gray shark swimming": ("cutefish_shark.glb", "3"),
     "a wasp flying": ("critter_wasp.glb", "2"),
-    "a white robot walking": ("mech_leela.glb", "15"),
-    "a green battle mech jumping": ("mech_george.glb", "6"),
+    "a white and black bipedal mech walking": ("mech_leela.glb", "15"),
+    "a green battle mech with gun barrels jumping": ("mech_george.glb", "6"),
 }
 KINDS = {"text": "by text", "given": "given", "true": "true animation"}
 MEASURES = ("the clip", "its moments", "between", "elsewhere")

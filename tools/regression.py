@@ -1,4 +1,4 @@
-"""Train a network that regresses latents for a time."""
+"""Train a network that regresses, for a time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from orster_cli.training.ema import Ema
+from orster_cli.training.muon import Muon
 
 LOG_EVERY = 250  # steps
 WARM = 50
@@ -29,9 +30,9 @@ class Training(Protocol):
 
 def train(net: nn.Module, training: Training, minutes: float, lr: float, log: Path) -> None:
     """`net` by the losses of `training` for so many `minutes`, the rate falling to 0; it ends with the
-    averaged weights. The file `log` gets the mean losses."""
+    averaged weights. Its hidden matrices are trained by Muon. The file `log` gets the mean losses."""
     net.train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.0, fused=True)
+    optimizer = Muon(*matrices_of(net), lr=lr, weight_decay=0.0, half=True)
     ema = Ema(net, 0.995)
     began, step, losses = time.monotonic(), 0, []
     with log.open("w", encoding="utf-8") as file:
@@ -55,6 +56,16 @@ def train(net: nn.Module, training: Training, minutes: float, lr: float, log: Pa
                 print(json.dumps(row), flush=True)
     ema.copy_to(net)
     net.eval()
+
+
+def matrices_of(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Those of the hidden layers of `net`, and its other parameters; the last layer is called `out`."""
+    inner, others = [], []
+    for name, module in net.named_modules():
+        hidden = isinstance(module, nn.Linear) and name != "out"
+        for parameter in module.parameters(recurse=False):
+            (inner if hidden and parameter.ndim > 1 else others).append(parameter)
+    return inner, others
 
 
 @torch.no_grad()

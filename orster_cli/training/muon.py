@@ -24,14 +24,15 @@ COEFFICIENTS = (
 )  # of the quintic whose iteration takes singular values to about 1
 
 
-def orthogonalized(matrices: Tensor) -> Tensor:
+def orthogonalized(matrices: Tensor, *, half: bool = False) -> Tensor:
     """[B,m,n] matrices with the singular vectors of `matrices` and singular values near 1 (0.7 to 1.2), by
-    Newton-Schulz iterations; zero matrices stay zero. In bfloat16 on CUDA."""
+    Newton-Schulz iterations; zero matrices stay zero. In bfloat16 on CUDA and by `half`, which takes a
+    quarter of the time on processors that multiply in it."""
     a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
-    x = x.bfloat16() if x.is_cuda else x
+    x = x.bfloat16() if half or x.is_cuda else x
     for _ in range(STEPS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
@@ -40,7 +41,7 @@ def orthogonalized(matrices: Tensor) -> Tensor:
 
 class Muon(torch.optim.AdamW):
     """Muon for the parameters `matrices`, convolutions flattened to [out, in * kernel]; AdamW for `others`,
-    with the same learning rate and weight decay."""
+    with the same learning rate and weight decay. `half`: see `orthogonalized`."""
 
     def __init__(
         self,
@@ -49,7 +50,9 @@ class Muon(torch.optim.AdamW):
         *,
         lr: float,
         weight_decay: float,
+        half: bool = False,
     ) -> None:
+        self.half = half
         groups = [{"params": list(matrices)}, {"params": list(others)}]
         super().__init__(groups, lr=lr, weight_decay=weight_decay, fused=True, betas=(0.9, 0.999))
 
@@ -76,7 +79,7 @@ class Muon(torch.optim.AdamW):
             ahead = parameter.grad.lerp(state["momentum"], MOMENTUM).flatten(1)  # Nesterov's
             alike[tuple(ahead.shape)].append((parameter, ahead))
         for shape, found in alike.items():  # matrices of one size at once
-            updates = orthogonalized(torch.stack([ahead for _, ahead in found]))
+            updates = orthogonalized(torch.stack([ahead for _, ahead in found]), half=self.half)
             updates *= RMS * max(shape) ** 0.5
             for (parameter, _), update in zip(found, updates, strict=True):
                 parameter.mul_(1 - matrices["lr"] * matrices["weight_decay"])

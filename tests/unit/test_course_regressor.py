@@ -25,6 +25,7 @@ from orster_cli.sampling.known_actions import known_actions, shape_of_subject
 from orster_cli.sampling.moving import Moving, moving, surface_of
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.sample_clips import cameras_for
+from orster_cli.training.muon import Muon
 from orster_cli.training.prepared import Models
 from orster_cli.training.start_model import start_or_new
 from tests.helpers.constructing import CREATURE
@@ -38,6 +39,7 @@ from tests.helpers.known_actions import (
 )
 from tests.helpers.training import CFG, SIDE, tiny_vae
 from tools.course_data import POINTS, Tracks
+from tools.regression import matrices_of
 from tools.rest_data import Labels
 from tools.train_course import CourseTraining, features_of, shapes_of
 
@@ -93,7 +95,9 @@ def taught() -> tuple[CourseRegressor, list[Tracks]]:
     course = course_regressor(ACTIONS, shapes, OBJECTS)
     data = tracks(torch.Generator().manual_seed(0))
     training = CourseTraining(course.train(), data, labels(), seed=0)
-    optimizer = torch.optim.AdamW(course.parameters(), lr=3e-3)
+    inner, others = matrices_of(course)
+    assert not {id(course.out.weight), id(course.start_in.weight)} & {id(one) for one in inner}
+    optimizer = Muon(inner, others, lr=3e-3, weight_decay=0.0)
     for _ in range(250):
         loss = training.loss()
         optimizer.zero_grad()

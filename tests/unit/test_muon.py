@@ -52,6 +52,8 @@ def test_singular_vectors_stay_and_singular_values_become_alike(shape: tuple[int
     assert bool((values < 1.3).all())
     assert float((along - torch.diag_embed(values)).abs().max()) < 1e-3
     assert not bool(orthogonalized(torch.zeros(shape)).any())
+    rough = orthogonalized(matrices, half=True)
+    assert float((rough - found).norm() / found.norm()) < 0.1
 
 
 def test_an_update_is_as_large_as_one_of_adamw_and_decays_weights_alike() -> None:
