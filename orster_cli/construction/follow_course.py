@@ -13,6 +13,7 @@ from torch import Tensor
 from orster_cli.construction.adam import Adam
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Course
+from orster_cli.geometry.nearest_points import spread
 from orster_cli.geometry.rigid_parts import nearest_rotations
 from orster_cli.splatting.deformation import DeformationField
 from orster_cli.splatting.gaussians4d import Timeline
@@ -106,9 +107,7 @@ class Guide:
         their distances."""
         near = min(NEAREST, len(self._rest))
         found = torch.cdist(points, self._rest).topk(near, largest=False)
-        share = 1 / found.values.clamp_min(1e-4).square()
-        share = share / share.sum(dim=1, keepdim=True)
-        return (shifts[:, found.indices] * share[..., None]).sum(dim=2)
+        return spread(shifts, found.values, found.indices, power=2, least=1e-4)
 
 
 @torch.no_grad()

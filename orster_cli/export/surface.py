@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.ndimage import binary_closing, binary_erosion, binary_fill_holes, gaussian_filter
-from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Gaussians
 from orster_cli.export.source_mesh import SourceMesh
 from orster_cli.geometry.mesh import srgb_to_linear
+from orster_cli.geometry.nearest_points import bell, nearest_points
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.geometry.surface_nets import large_parts, surface_nets, vertex_normals
 from orster_cli.gltf.container import read_gltf
@@ -104,10 +104,6 @@ def _colors(gaussians: Gaussians, vertices: np.ndarray) -> np.ndarray:
     """[V,3] sRGB in [0,1]: the mean of the nearest Gaussians', weighted by opacity."""
     opacity = gaussians.opacity_logits.sigmoid().double().cpu().numpy()
     colors = gaussians.colors.clamp(0, 1).double().cpu().numpy()
-    count = min(COLOR_NEIGHBOURS, len(colors))
-    distance, which = cKDTree(gaussians.means.double().cpu().numpy()).query(vertices, k=count)
-    distance, which = distance.reshape(len(vertices), -1), which.reshape(len(vertices), -1)
-    width = np.maximum(distance[:, -1:], 1e-12)
-    weights = np.exp(-2.0 * (distance / width) ** 2) * (opacity[which] + 1e-6)
-    weights /= weights.sum(axis=1, keepdims=True)
-    return np.einsum("vk,vkc->vc", weights, colors[which])
+    means = gaussians.means.double().cpu().numpy()
+    apart, which = nearest_points(means, vertices, COLOR_NEIGHBOURS)
+    return np.einsum("vk,vkc->vc", bell(apart, opacity[which] + 1e-6), colors[which])

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
-from scipy.spatial import cKDTree
+
+from orster_cli.geometry.nearest_points import bell, nearest_points
 
 NEIGHBOURS = 8  # Gaussians that a vertex follows
 OPAQUE = 0.1  # opacity below which a Gaussian moves nothing
@@ -59,12 +60,8 @@ def follow(
     if not len(solid):
         solid = np.arange(len(opacity))
     start = means[0, solid]
-    count = min(neighbours, len(solid))
-    distance, which = cKDTree(start).query(points, k=count)
-    distance, which = distance.reshape(len(points), -1), which.reshape(len(points), -1)
-    width = np.maximum(distance[:, -1:], 1e-12)
-    weights = np.exp(-2.0 * (distance / width) ** 2) * np.maximum(opacity[solid][which], 1e-6)
-    weights /= weights.sum(axis=1, keepdims=True)
+    apart, which = nearest_points(start, points, neighbours)
+    weights = bell(apart, np.maximum(opacity[solid][which], 1e-6))
     moved = means[:, solid] - start
     return points + np.stack([np.einsum("wk,wkc->wc", weights, one[which]) for one in moved])
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.carving import carve, grid_axes, silhouette
 from orster_cli.geometry.mesh import Material, Mesh, with_colors
+from orster_cli.geometry.nearest_points import nearest_points
 from orster_cli.geometry.projection import project, sample_image
 from orster_cli.geometry.surface_nets import large_parts, surface_nets, vertex_normals
 from orster_cli.io.matting import matte, spread_colors
@@ -135,7 +135,6 @@ def _colors(mesh: Mesh, pictures: Tensor, cameras: Cameras) -> np.ndarray:
         weight += counts
     colors, seen = (total / weight).numpy(), weight[:, 0].numpy() > SEEN
     if bool(seen.any()) and not bool(seen.all()):
-        count = min(NEIGHBOURS, int(seen.sum()))
-        _, near = cKDTree(mesh.vertices[seen]).query(mesh.vertices[~seen], k=range(1, count + 1))
+        _, near = nearest_points(mesh.vertices[seen], mesh.vertices[~seen], NEIGHBOURS)
         colors[~seen] = colors[seen][near].mean(axis=1)
     return np.clip(colors, 0, 1)

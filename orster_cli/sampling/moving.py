@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from orster_cli.core.types import Cameras, Course, OrbitClip
@@ -17,6 +16,7 @@ from orster_cli.diffusion.course_regressor import CourseRegressor, Seen, Surface
 from orster_cli.geometry.alignment import scaled_onto
 from orster_cli.geometry.mesh import Mesh, points_on_surface
 from orster_cli.geometry.moved_mesh import Welded
+from orster_cli.geometry.nearest_points import nearest_points, spread
 from orster_cli.geometry.orbit import clip_times
 from orster_cli.geometry.rigid_parts import held_together
 from orster_cli.gltf.normalization import place_course
@@ -122,21 +122,13 @@ def moving(
         passed = torch.linspace(0, 1, len(far)) / SETTLED
         far = far - (1 - passed).clamp_min(0).square()[:, None, None] * far[:1]
     kept = Course(rest=even.places[0], places=even.places[0] + far[:, :KEPT])
-    shifts = far[:, KEPT:].double().numpy()
+    shifts = far[:, KEPT:].double()
     if len(some) < len(welded.places):
-        shifts = _spread(own, shifts, welded.places)
+        apart, near = map(torch.from_numpy, nearest_points(own, welded.places, NEAREST))
+        shifts = spread(shifts, apart, near, power=1, least=1e-6)
     rest = torch.from_numpy(welded.places)
-    goes = Course(rest=rest, places=rest + torch.from_numpy(shifts))
+    goes = Course(rest=rest, places=rest + shifts)
     return Moving(welded, held_together(goes, kept), held_together(kept, kept))
-
-
-def _spread(own: np.ndarray, far: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """[T,U,3] how far `places` [U,3] go beside those at `own` [P,3], which go `far` [T,P,3]."""
-    apart, near = cKDTree(own).query(places, k=NEAREST)
-    share = 1 / np.maximum(apart, 1e-6)
-    share /= share.sum(axis=1, keepdims=True)
-    found: np.ndarray = (far[:, near] * share[..., None]).sum(axis=2)
-    return found
 
 
 def _batch(points: np.ndarray) -> Tensor:

@@ -65,6 +65,17 @@ def test_what_is_not_drawn_is_neither_moved_nor_given_room(tmp_path: Path) -> No
     torch.testing.assert_close(a.kept.places, b.kept.places)
 
 
+def test_of_many_places_some_are_moved_and_the_others_go_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mesh, course = open_object(CREATURE).mesh(), moved_a_little()
+    every = moving(course, mesh, 0).course
+    monkeypatch.setattr("orster_cli.sampling.moving.MOST", len(every.rest) // 2)
+    found = moving(course, mesh, 0).course
+    off, way = (found.places - every.places).norm(dim=-1), (every.places - every.rest).norm(dim=-1)
+    assert 0 < float(off.mean()) < 0.05 * float(way.mean())
+
+
 def of_a_clip(sampler: Sampler) -> SampleRequest:
     """For an object that an orbit from the front shows."""
     orbit = open_object(CREATURE)(orbit_cameras(orbit_azimuths(8), width=SIDE, height=SIDE))
