@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from orster_cli.export.vertex_motion import nearest_rotations
+from orster_cli.geometry.rigid_parts import nearest_rotations
 
 INFLUENCES = 4
 ROUNDS = 6

@@ -18,6 +18,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from orster_cli.geometry.nearest_points import bell, nearest_points
+from orster_cli.geometry.rigid_parts import nearest_rotations
 
 NEIGHBOURS = 8  # Gaussians that a vertex follows
 OPAQUE = 0.1  # opacity below which a Gaussian moves nothing
@@ -104,11 +105,3 @@ class Rigidity:
             wanted = self.softness * target + self._difference @ sides
             positions = np.stack([self._solve(wanted[:, c]) for c in range(3)], axis=1)
         return positions
-
-
-def nearest_rotations(matrices: np.ndarray) -> np.ndarray:
-    """[...,3,3] the rotation of each matrix's polar decomposition (Procrustes)."""
-    u, _, vt = np.linalg.svd(matrices)
-    mirrored = np.linalg.det(u @ vt) < 0
-    u[mirrored, :, 2] *= -1.0
-    return u @ vt

@@ -6,6 +6,9 @@ deformation (Sumner et al. 2007).
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +17,8 @@ from orster_cli.geometry.farthest_points import farthest_points, followed
 
 PARTS, SHARE, LEAST = 200, 0.03, 16  # parts; points of each, as a share of all, and at least
 FOLLOWED = 4  # parts that a point goes with
+
+Matrices = TypeVar("Matrices", np.ndarray, Tensor)
 
 
 def held_together(course: Course, by: Course) -> Course:
@@ -45,11 +50,11 @@ def _paths(course: Course) -> Tensor:
     )
 
 
-def nearest_rotations(matrices: Tensor) -> Tensor:
-    """[M,3,3] the rotations nearest to `matrices` [M,3,3]: of the covariances of points after and before,
-    those that bring the one to the other best (Kabsch 1976)."""
-    u, _, vt = torch.linalg.svd(matrices)
-    sign = torch.ones_like(u[:, 0])
-    sign[:, 2] = torch.linalg.det(u @ vt).sign()
-    found: Tensor = (u * sign[:, None]) @ vt
+def nearest_rotations(matrices: Matrices) -> Matrices:
+    """[...,3,3] the rotations nearest to `matrices` [...,3,3]: of the covariances of points after and
+    before, those that bring the one to the other best (Kabsch 1976). Each library decomposes its own."""
+    library: Any = torch if isinstance(matrices, Tensor) else np
+    u, _, vt = library.linalg.svd(matrices)
+    u[..., 2] *= library.sign(library.linalg.det(u @ vt))[..., None]
+    found: Matrices = u @ vt
     return found

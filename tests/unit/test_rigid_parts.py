@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pytest
 import torch
 
 from orster_cli.core.types import Course
@@ -83,3 +85,11 @@ def test_the_nearest_rotation_is_one_and_brings_points_to_where_they_go() -> Non
     after = before @ turns.mT
     found = nearest_rotations(torch.einsum("mki,mkj->mij", after, before))
     torch.testing.assert_close(found, turns, atol=1e-5, rtol=0)
+
+
+def test_arrays_have_the_rotations_of_tensors_and_none_is_mirrored() -> None:
+    matrices = np.random.default_rng(0).normal(size=(2, 5, 3, 3))
+    matrices[0, 0] = np.diag([1.0, 1.0, -0.5])
+    turns = nearest_rotations(matrices)
+    assert np.linalg.det(turns) == pytest.approx(np.ones((2, 5)))
+    assert nearest_rotations(torch.from_numpy(matrices)).numpy() == pytest.approx(turns)
