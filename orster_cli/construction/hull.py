@@ -122,6 +122,15 @@ def _surface(filled: Tensor, extent: float) -> tuple[Tensor, Tensor]:
     return points[shell], -F.normalize(gradient[shell], dim=-1, eps=1e-6)
 
 
+def in_front(cell: Tensor, depth: Tensor, cells: int, slack: float) -> Tensor:
+    """[...,P] bool: points at most `slack` behind the nearest one in their cell of a depth buffer.
+
+    `cell` [...,P] int64 is below `cells`; `depth` [...,P] and `slack` are in world units."""
+    nearest = depth.new_full((*depth.shape[:-1], cells), torch.inf)
+    nearest = nearest.scatter_reduce(-1, cell, depth, reduce="amin")
+    return depth <= nearest.gather(-1, cell) + slack
+
+
 def _view_colors(clip: OrbitClip, points: Tensor, normals: Tensor, spacing: float) -> Tensor:
     """[P,3] colours averaged over the views that see each point, weighted by how they face it.
 
@@ -136,10 +145,7 @@ def _view_colors(clip: OrbitClip, points: Tensor, normals: Tensor, spacing: floa
         columns, rows = (int(n / cell) + 2 for n in (clip.cameras.width, clip.cameras.height))
         column, row = (uv / cell).long().unbind(dim=1)
         key = row.clamp(0, rows - 1) * columns + column.clamp(0, columns - 1)
-        nearest = torch.full((rows * columns,), torch.inf).scatter_reduce(
-            0, key, depth, reduce="amin"
-        )
-        visible = depth <= nearest[key] + 2.5 * spacing
+        visible = in_front(key, depth, rows * columns, 2.5 * spacing)
         to_camera = F.normalize(clip.cameras.positions[i] - points, dim=-1)
         facing = (normals * to_camera).sum(-1).clamp_min(0.02) ** 3
         alpha = sample_image(clip.alpha[i], uv)[:, 0]

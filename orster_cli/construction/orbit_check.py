@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orster_cli.construction.hull import voxel_centres
+from orster_cli.construction.hull import in_front, voxel_centres
 from orster_cli.core.frames import resize_straight
 from orster_cli.core.types import Cameras
 from orster_cli.geometry.orbit import orbit_cameras
@@ -244,11 +244,8 @@ def _orbit_cost(pictures: _Pictures, cameras: Cameras, points: Tensor) -> float:
         return WORST
     index, depth, inside = index[:, kept], depth[:, kept], inside[:, kept]
     covered = torch.zeros_like(pictures.masks).scatter_(1, index, True)
-    nearest = torch.full(pictures.masks.shape, torch.inf).scatter_reduce(
-        1, index, depth, reduce="amin"
-    )
     voxel = 2 * float(points[-1, 0]) / VOXELS
-    visible = (depth <= torch.gather(nearest, 1, index) + 1.4 * voxel) & inside
+    visible = in_front(index, depth, height * width, 1.4 * voxel) & inside
     colors = torch.gather(pictures.colors, 2, index[:, None].expand(-1, 3, -1))
     weight = visible[:, None].float()
     mean = (colors * weight).sum(dim=0) / weight.sum(dim=0).clamp_min(1)

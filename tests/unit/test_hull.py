@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orster_cli.construction.hull import _view_colors, distance_inside, surface_points
+from orster_cli.construction.hull import _view_colors, distance_inside, in_front, surface_points
 from orster_cli.core.errors import InputError
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
@@ -94,3 +94,10 @@ def test_points_low_in_a_tall_picture_have_its_colours() -> None:
     normals = torch.tensor([0.0, -1.0, 0.6]).expand(len(points), 3)
     colors = _view_colors(clip, points, normals / 1.36**0.5, 0.0125)
     assert torch.allclose(colors, torch.tensor([1.0, 0.0, 0.0]), atol=0.02)
+
+
+def test_what_is_behind_the_nearest_of_its_cell_is_not_seen() -> None:
+    cell, depth = torch.tensor([0, 0, 0, 3]), torch.tensor([1.0, 1.1, 1.5, 9.0])
+    assert in_front(cell, depth, 4, 0.2).tolist() == [True, True, False, True]
+    views = in_front(cell.expand(2, 4), torch.stack([depth, depth.flip(0)]), 4, 0.2)
+    assert views.tolist() == [[True, True, False, True], [False, False, True, True]]
