@@ -55,7 +55,7 @@ WRITTEN_BY: dict[str, tuple[str, ...]] = {
     "commands.list:list_artifacts": ("gallery.catalog:left_out",),
     "commands.view:view": ("gallery.catalog:left_out",),
     "commands.run_placement:budget_here": ("fanout.budget:note",),
-    "construction.fit_asset:construct": ("construction.recurrence:describe",),
+    "construction.fit_asset:_say": ("construction.recurrence:describe",),
     "construction.fit_asset:_write_viewer": ("viewer.write:describe",),
     "core.jit:_cached": (LISTED,),
     "dataset.prepare:prepare": (LISTED,),

@@ -34,13 +34,13 @@ from tools.clip_lists import Row, file_of, pack_of, rows_of
 SPLITS = ("train", "pair")  # of a list: what is trained on, and pairs that are held out
 QUIET = ("standing", "idle", "breathing", "floating", "hovering", "swimming", "flying", "walking")
 ELEVATIONS, AROUND = (-55.0, -25.0, 0.0, 25.0, 55.0), 8  # views; two more from above and below
-PIXELS = 192  # of a view
-THINNED = 0.005  # world units: points of a surface are no nearer to each other
+PIXELS = 320  # of a view
+THINNED = 0.003  # world units: points of a surface are no nearer to each other
 CLOSE, NEAR, ANYWHERE = 72_000, 48_000, 40_000  # places: by the surface, and in its box
 FAR_OFF = (0.008, 0.04)  # deviations of the first two from the surface
 BORDER = 0.08  # around the box
 BEHIND = 0.002  # a place so far before what a view shows is outside
-SOLID, SHEET = 0.004, 0.009  # by which solid things and sheets are thicker, on each side
+SOLID, SHEET = 0.002, 0.006  # by which solid things and sheets are thicker, on each side
 THROUGH = 0.015  # outside again so far beyond the surface: it is a sheet
 FARTHEST = 0.1  # distances that are told
 

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from orster_cli.diffusion.bundle import WholeBundle
 from orster_cli.diffusion.rest_regressor import (
-    HALF,
     UNIT,
     RestConfig,
     RestRegressor,
@@ -32,11 +31,12 @@ from orster_cli.diffusion.rest_regressor import (
     save_rest,
 )
 from orster_cli.inputs.models import open_model
-from tools.rest_data import FARTHEST, Objects, chosen, made_of
+from tools.rest_data import Objects, chosen, made_of
 
 LOG, OBJECTS = "train-rest.jsonl", "objects"
-BATCH, PLACES, EMPTY = 8, 3072, 512  # objects of a step, places of each, and places anywhere
+BATCH, PLACES = 8, 3072  # objects of a step, and places of each
 HELD = 2048  # places of each object that are not trained on
+SURFACE, MARGIN = 0.01, 0.03  # world units: of places by the surface, and around their box
 COLORED = 0.01  # world units from the surface within which colours count
 COLOR = 0.5  # weight of their squared error
 FIELD_LR = 2e-3
@@ -47,22 +47,19 @@ TEXT_STEPS, TEXT_LR, ROUGH = 600, 2e-3, 0.1  # of the texts; deviation of noise 
 
 class RestTraining:
     """Steps of squared error of distances, of which the far ones are all alike, and of colours near the
-    surface. Places outside an object's box are empty."""
+    surface."""
 
     def __init__(self, rest: RestRegressor, objects: Objects, lr: float, seed: int) -> None:
         self.rest, self.objects, self.lr = rest, objects, lr
         self.draw = torch.Generator().manual_seed(seed)
         self.count = len(objects.phrases)
+        rest.boxes.copy_(boxes_of(objects))
         self.planes = torch.nn.Embedding.from_pretrained(
             rest.table.detach().view(self.count, -1).clone(), freeze=False, sparse=True
         )
         self.optimizers = (
             torch.optim.SparseAdam(self.planes.parameters(), lr=lr, betas=(0.9, 0.99)),
             torch.optim.Adam(rest.field.parameters(), lr=FIELD_LR, betas=(0.9, 0.99)),
-        )
-        self.low, self.high = (
-            torch.stack([ends(one.float()) for one in objects.places])
-            for ends in (lambda x: x.amin(dim=0), lambda x: x.amax(dim=0))
         )
         self.left: list[int] = []
 
@@ -78,7 +75,7 @@ class RestTraining:
         most = self.objects.places.shape[1] - HELD
         some = torch.randint(most, (len(who), PLACES), generator=self.draw)
         far, color = self._errors(who, some)
-        loss = far + COLOR * color + self._empty(who)
+        loss = far + COLOR * color
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -100,25 +97,24 @@ class RestTraining:
         with torch.no_grad():
             self.rest.table.copy_(self.planes.weight.view_as(self.rest.table))
 
-    def _planes(self, who: Tensor) -> Tensor:
-        return self.planes(who).view(-1, *self.rest.planes_shape)
-
     def _errors(self, who: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
         """Of distances and of colours, of the objects `who` [B] at some places [B,P] of each."""
         row, objects = who[:, None], self.objects
-        far, colors = self.rest.at(self._planes(who), objects.places[row, some].float())
+        made = self.rest.within(self.planes(who), self.rest.boxes.view(-1, 6)[who])
+        far, colors = self.rest.at(made, objects.places[row, some].float())
         true = objects.distances[row, some].float() / UNIT
         near = (-objects.off[row, some].float() / COLORED).exp()
         wrong = (colors - objects.colors[row, some].float() / 255).square().sum(dim=-1)
         return (far.tanh() - true.tanh()).square().mean(), (near * wrong).mean()
 
-    def _empty(self, who: Tensor) -> Tensor:
-        """The error of places around the boxes of objects."""
-        places = HALF * (2 * torch.rand(len(who), EMPTY, 3, generator=self.draw) - 1)
-        far, _ = self.rest.at(self._planes(who), places)
-        outside = (places < self.low[who][:, None]) | (places > self.high[who][:, None])
-        wrong = (far.tanh() - math.tanh(FARTHEST / UNIT)).square()
-        return (outside.any(dim=-1) * wrong).mean() * EMPTY / PLACES
+
+def boxes_of(objects: Objects) -> Tensor:
+    """[6 N] the corners of the boxes around them, as they are kept (`io.whole_numbers`)."""
+    found = []
+    for places, off in zip(objects.places, objects.off, strict=True):
+        near = places[off < SURFACE].float()
+        found.append(torch.cat([near.amin(dim=0) - MARGIN, near.amax(dim=0) + MARGIN]))
+    return torch.cat(found).half().float()
 
 
 def train(training: RestTraining, minutes: float, log: Path) -> None:

@@ -94,6 +94,12 @@ class ConstructConfig:
         minimum=0,
         added=True,
     )
+    along: bool = setting(
+        True,
+        "where the frames were rendered along the object's course, with opacities, the asset moves as it "
+        "does, and they teach its looks alone",
+        added=True,
+    )
     growth: float = setting(
         0.025,
         "weight of the size loss: deformed Gaussians stay below twice their canonical size",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orster_cli.config.fields import setting
+from orster_cli.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,3 +98,7 @@ class SampleConfig:
     precision: str = setting(
         "fp32", "precision of the forward passes", choices=("fp32", "bf16", "fp16")
     )
+
+    def __post_init__(self) -> None:
+        if self.frames == 1:
+            raise ConfigError("sample.frames: expected 2 or more, or 0 (the model's), got 1")

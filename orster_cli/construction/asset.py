@@ -18,13 +18,15 @@ from orster_cli.splatting.deformation import DeformationConfig, DeformationField
 from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
 from orster_cli.splatting.nodes import nodes_of
 from orster_cli.splatting.root import root_of
+from orster_cli.splatting.tracks import TrackedNodes, tracks_of
 
 CANONICAL, MOTION, DESCRIPTION = "canonical.ply", "motion.safetensors", "asset.json"
 MOST_CYCLES = 10_000
 FORMAT = "orster-asset"
-# 3 has no root motion, 2 no control nodes either, 1 no "fit" either: its low-pass is the same number of
-# pixels at every size
-VERSION, WITH_NODES = 4, 3
+# 4 has a field and no known motion, 3 no root motion either, 2 no control nodes either, 1 no "fit" either:
+# its low-pass is the same number of pixels at every size
+TRACKED, WITH_ROOT, WITH_NODES = 5, 4, 3
+VERSION = TRACKED
 
 
 def save_asset(folder: Path, asset: Gaussians4D) -> None:
@@ -37,17 +39,26 @@ def save_asset(folder: Path, asset: Gaussians4D) -> None:
         "version": _version(asset),
         "gaussians": len(asset.canonical),
         "timeline": asdict(motion.timeline),
-        "field": motion.field.config.to_dict(),
+        "field": _described(motion),
     }
     if asset.canonical.fitted is not None:
         value["fit"] = asdict(asset.canonical.fitted)
     (folder / DESCRIPTION).write_text(json.dumps(value, indent=1), encoding="utf-8")
 
 
+def _described(motion: Motion) -> dict[str, Any]:
+    field = motion.field
+    if isinstance(field, TrackedNodes):
+        return {"moments": len(field.deltas), "periodic": field.periodic}
+    return field.config.to_dict()
+
+
 def _version(asset: Gaussians4D) -> int:
     """The lowest version that describes `asset`: older readers open what they can."""
+    if isinstance(asset.motion.field, TrackedNodes):
+        return TRACKED
     if asset.motion.field.root is not None:
-        return VERSION
+        return WITH_ROOT
     if asset.motion.field.nodes is not None:
         return WITH_NODES
     return 1 if asset.canonical.fitted is None else 2
@@ -100,12 +111,14 @@ def _fitted(value: dict[str, Any], path: Path) -> FitScale:
 
 def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:
     """The motion that `value` describes, without weights: what a file claims takes no memory."""
+    if value["version"] == TRACKED:
+        return Motion(_timeline(value["timeline"]), _tracked(value["field"], tensors))
     prefix = "field.features."
     config = DeformationConfig.from_dict(value["field"])
     version = value["version"]
-    if (version == VERSION) != (config.root > 0):
+    if (version == WITH_ROOT) != (config.root > 0):
         raise ValueError(f"version {version} with a root motion of {config.root} keys")
-    if version < VERSION and (version == WITH_NODES) != (config.nodes > 0):
+    if version < WITH_ROOT and (version == WITH_NODES) != (config.nodes > 0):
         raise ValueError(f"version {version} with {config.nodes} control nodes")
     nodes = nodes_of(tensors, "field.nodes.")
     root = root_of(tensors, "field.root.", periodic=config.hexplane.periodic)
@@ -119,6 +132,16 @@ def _motion(value: dict[str, Any], tensors: dict[str, Tensor]) -> Motion:
             root=root,
         )
     return Motion(_timeline(value["timeline"]), field)
+
+
+def _tracked(value: dict[str, Any], tensors: dict[str, Tensor]) -> TrackedNodes:
+    """KeyError, ValueError: they do not fit."""
+    if set(value) != {"moments", "periodic"} or not isinstance(value["periodic"], bool):
+        raise ValueError("tracks: expected moments, and whether they are periodic")
+    found = tracks_of(tensors, "field.", periodic=value["periodic"])
+    if len(found.deltas) != value["moments"]:
+        raise ValueError(f"tracks: expected {value['moments']} moments, got {len(found.deltas)}")
+    return found
 
 
 def _timeline(value: dict[str, Any]) -> Timeline:

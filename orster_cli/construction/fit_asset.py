@@ -16,7 +16,7 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import save_asset
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.fit_input import picture_travel, prepare_clip
-from orster_cli.construction.follow_course import begins_at_rest, seam
+from orster_cli.construction.follow_course import begins_at_rest
 from orster_cli.construction.frame_detail import SHARP, SMUDGE, detail, frame_weights
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.losses import load_perceptual
@@ -39,9 +39,8 @@ MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
 FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
 KNOWN_FRACTION = 0.6  # of the steps of the motion that are left where a course is known
-# how far from its begin a course may end, in shares of its largest distance from there, so that a loop that
-# was seen in the frames is one; and so that it is one
-SEAM, CLOSED = 0.3, 0.1
+ALONG_FRACTION = 1.25  # of them: times as many, where only looks are learned from the frames
+SEAM = 0.3  # `Course.seam` up to which a loop that was seen in the frames is one
 VIEWER = "viewer.html"
 BLUR_FRACTION = 0.3  # of the static stage that is left where only moving frames show the object
 FINER = 2  # the static orbit's pixels, beside the clips'
@@ -88,30 +87,24 @@ def construct(
     reporter = LiveReporter(scratch, reporter, kind="asset", curve="psnr")
     shown = [without_empty(clip, f"clip {i}", reporter) for i, clip in enumerate(inputs.clips)]
     inputs = replace(inputs, clips=shown)
-    cfg = limit_to_clip_detail(cfg, inputs.clips, reporter)
+    known = next((clip.course for clip in shown if clip.course is not None), None)
+    course = known if cfg.course and cfg.nodes else None
+    # what has opacities of its own was rendered, as its course has it, and not sampled
+    along = course is not None and cfg.along and all(c.alpha is not None for c in shown)
+    cfg = limit_to_clip_detail(cfg, shown, reporter, learned=not along)
     clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
     static, shaping = _static_orbits(inputs.static, clips, cfg)
     _check_same_size(clips, static)
     if static is None:
         cfg = without_static_orbit(cfg)
-    known = next((clip.course for clip in clips if clip.course is not None), None)
-    course = known if cfg.course and cfg.nodes else None
     recurrence = Recurrence()
-    if cfg.recurrence == "auto":
+    if cfg.recurrence == "auto" and not along:
         recurrence = find_recurrence(clips, static)
-        if known is not None:
-            recurrence = as_the_course(recurrence, known)
-        found = recurrence.describe()
-        if recurrence.looping or recurrence.mirror_azimuth is not None:
-            reporter.note(found)  # the fit rests on it
-        else:
-            reporter.info(found)
-    if course is not None:
-        reporter.info(
-            f"the motion begins with the course of {len(course.rest)} points of the object"
-        )
-        if len(clips) == 1:  # several tell more than the course
-            cfg = with_course(cfg)
+    if cfg.recurrence == "auto" and known is not None:
+        recurrence = as_the_course(recurrence, known)
+    _say(cfg, recurrence, course, reporter, along=along)
+    if course is not None and (along or len(clips) == 1):  # several tell more than the course
+        cfg = with_course(cfg, along=along)
     coarse = shaping is None or shaping is static
     fitted = fit_scale(clips if coarse else [shaping], antialiased=cfg.antialiased)
     views = build_views(
@@ -119,8 +112,8 @@ def construct(
         shaping,
         recurrence,
         mirror_weight=cfg.mirror_weight,
-        weights=_weights(inputs.clips, inputs.static, cfg, reporter),
-        only_static_shapes=cfg.canonical == "static",
+        weights=None if along else _weights(inputs.clips, inputs.static, cfg, reporter),
+        only_static_shapes=cfg.canonical == "static" and not along,
         begins_at_rest=known is None or begins_at_rest(known),
         fitted=fitted,
         device=device,
@@ -135,6 +128,7 @@ def construct(
         temporal_prior=inputs.temporal_prior if cfg.temporal_prior else None,
         fitted=fitted,
         course=course,
+        along=along,
     )
     perceptual = load_perceptual(device) if cfg.lpips else None
     Fit(cfg, views, model, perceptual=perceptual).run(scratch, reporter, stop)
@@ -161,6 +155,29 @@ def construct(
         "psnr": quality["mean"]["psnr"],
     }
     return Constructed(content=content, run={"seconds": round(seconds, 1)})
+
+
+def _say(
+    cfg: ConstructConfig,
+    recurrence: Recurrence,
+    course: Course | None,
+    reporter: Reporter,
+    *,
+    along: bool,
+) -> None:
+    """What the motion of the fit rests on."""
+    if along and course is not None:
+        loops = ", and loops" if recurrence.looping else ""
+        reporter.info(f"the motion is the course of {len(course.rest)} points of the object{loops}")
+        return
+    found = recurrence.describe()
+    if recurrence.looping or recurrence.mirror_azimuth is not None:
+        reporter.note(found)  # the fit rests on it
+    elif cfg.recurrence == "auto":
+        reporter.info(found)
+    if course is not None:
+        count = len(course.rest)
+        reporter.info(f"the motion begins with the course of {count} points of the object")
 
 
 def _static_orbits(
@@ -215,9 +232,10 @@ def _write_viewer(
 
 
 def limit_to_clip_detail(
-    cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter
+    cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter, *, learned: bool = True
 ) -> ConstructConfig:
-    """`cfg` with fewer Gaussians where `clips` have little detail, and time cells for their moments.
+    """`cfg` with fewer Gaussians where `clips` have little detail, and time cells for their moments, if
+    their motion is `learned`.
 
     If frames are enlarged for the fit, the number of Gaussians per pixel of the clip stays the same: more
     would fit the interpolation and leave holes from other views. The planes have at most three quarters as
@@ -232,6 +250,8 @@ def limit_to_clip_detail(
         most = max(round(fraction * cfg.max_gaussians), first)
         reporter.info(f"frames of {side} pixels: {first} Gaussians at the start, at most {most}")
         cfg = replace(cfg, gaussians=first, max_gaussians=most)
+    if not learned:
+        return cfg
     moments = len({round(float(time), 6) for clip in clips for time in clip.times})
     cells = min(max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS), MAX_TIME_CELLS)
     if cfg.time_resolution == 0 and max(map(picture_travel, clips)) < FAR_TRAVEL:
@@ -250,8 +270,12 @@ def without_static_orbit(cfg: ConstructConfig) -> ConstructConfig:
     return replace(cfg, static_steps=kept, coarse_steps=coarse)
 
 
-def with_course(cfg: ConstructConfig) -> ConstructConfig:
-    """`cfg` with fewer steps of the motion, which begins with the course."""
+def with_course(cfg: ConstructConfig, *, along: bool) -> ConstructConfig:
+    """`cfg` with fewer steps of the motion, which begins with the course; `along`: which is the course, so
+    that the steps are the looks'."""
+    if along:
+        fine = round(ALONG_FRACTION * (cfg.coarse_steps + cfg.fine_steps))
+        return replace(cfg, coarse_steps=0, fine_steps=fine)
     coarse, fine = (round(KNOWN_FRACTION * n) for n in (cfg.coarse_steps, cfg.fine_steps))
     return replace(cfg, coarse_steps=coarse, fine_steps=fine)
 
@@ -260,9 +284,10 @@ def as_the_course(recurrence: Recurrence, course: Course) -> Recurrence:
     """`recurrence` without a loop that the `course` does not close, and without a mirror image that leads
     by a part of that; and with one that it does close, which pictures of the object elsewhere may hide."""
     if not recurrence.looping:
-        closed = seam(course) <= CLOSED
-        return replace(recurrence, looping=True, loop_score=math.inf) if closed else recurrence
-    if seam(course) <= SEAM:
+        return (
+            replace(recurrence, looping=True, loop_score=math.inf) if course.loops else recurrence
+        )
+    if course.seam <= SEAM:
         return recurrence
     mirror = recurrence.mirror_azimuth if recurrence.mirror_shift == 0 else None
     return replace(recurrence, looping=False, mirror_azimuth=mirror)

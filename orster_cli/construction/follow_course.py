@@ -1,7 +1,8 @@
 """The course of a clip's object as a guide of its motion: how control nodes would move along it.
 
-The motion begins with what the course says (`warm_start`), and is held to it where the frames do not say
-otherwise (`Guide.loss`). N Gaussians, M nodes, P points of the course, K keys over the phase.
+Where frames were rendered along it the motion is that of the course (`tracked_nodes`). Else the motion
+begins with what the course says (`warm_start`), and is held to it where the frames do not say otherwise
+(`Guide.loss`). N Gaussians, M nodes, P points of the course, K keys over the phase.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.construction.adam import Adam
+from orster_cli.construction.node_graph import build_nodes
 from orster_cli.core.seeding import derive_seed
 from orster_cli.core.types import Course
 from orster_cli.geometry.nearest_points import spread
@@ -18,6 +20,7 @@ from orster_cli.geometry.rigid_parts import nearest_rotations
 from orster_cli.splatting.deformation import DeformationField
 from orster_cli.splatting.gaussians4d import Timeline
 from orster_cli.splatting.nodes import ControlNodes, node_quats
+from orster_cli.splatting.tracks import TrackedNodes
 
 KEYS = 32  # intervals of the phase, between which targets are interpolated linearly
 NEAREST = 4  # points of the course that a node or a Gaussian goes with
@@ -27,15 +30,10 @@ STILL = 0.01  # world units, root mean square, by which a course may begin elsew
 WARM_STEPS, WARM_PHASES = 300, 2
 WARM_RATES = {"planes": 2e-2, "network": 4e-3}
 WARM_END = 0.1  # of these rates at the last step
+TRACKED, TRACKED_PATHS = 1500, 8  # nodes that go as a course does; moments by which they are chosen
 NEAR = 0.02  # world units
 ALIKE = 5.0  # weight of how much neighbouring nodes differ in their distance from the course
 TURNS, SIZES = 0.01, 0.01  # weights of quaternions and log scales beside places, in the warm start
-
-
-def seam(course: Course) -> float:
-    """How far from their begin the points end, in shares of how far they get; 0 where they do not move."""
-    apart = (course.places - course.places[:1]).square().sum(dim=-1).mean(dim=-1).sqrt()
-    return float(apart[-1] / apart.max().clamp_min(1e-9))
 
 
 def begins_at_rest(course: Course) -> bool:
@@ -45,29 +43,30 @@ def begins_at_rest(course: Course) -> bool:
 
 
 class Guide:
-    """A `course` over the phase of a `timeline`: of one that loops, the mean of its cycles, closed."""
+    """A `course` over the phase of a `timeline`, at `keys` intervals of it: of one that loops, the mean of
+    its cycles, closed."""
 
-    def __init__(self, course: Course, timeline: Timeline, device: torch.device) -> None:
+    def __init__(
+        self, course: Course, timeline: Timeline, device: torch.device, keys: int = KEYS
+    ) -> None:
         cycles = timeline.cycles if timeline.looping else 1
-        phases = [k / KEYS for k in range(KEYS + 1)]
+        phases = [k / keys for k in range(keys + 1)]
         moments = [
             torch.stack([course.at((phase + c) / cycles) for c in range(cycles)]).mean(dim=0)
             for phase in phases
         ]
-        rest = course.rest.to(device).float()
-        places = torch.stack(moments).to(device).float()
-        if timeline.looping:
-            share = torch.tensor(phases, device=device)[:, None, None]
-            places = places - share * (places[-1] - places[0])
-        self._rest, self._places = rest, places
-        self._shifts = places - rest
+        goes = Course(rest=course.rest.float(), places=torch.stack(moments).float())
+        goes = goes.closed() if timeline.looping else goes
+        self.keys, self.looping = keys, timeline.looping
+        self._rest, self._places = goes.rest.to(device), goes.places.to(device)
+        self._shifts = self._places - self._rest
         # positions of nodes, and their translations and quaternions at the keys
         self._targets: tuple[Tensor, Tensor, Tensor] | None = None
 
     def paths(self, points: Tensor, count: int) -> Tensor:
         """[N,3 `count`] places of `points` [N,3] at `count` phases, side by side, scaled so that distances
         are means over these."""
-        keys = [KEYS * k // count for k in range(count)]
+        keys = [self.keys * k // count for k in range(count)]
         moved = points[:, None] + self._spread(points, self._shifts[keys]).transpose(0, 1)
         return moved.flatten(1) / count**0.5
 
@@ -86,17 +85,17 @@ class Guide:
         """Translations [M,3] and unit quaternions [M,4] of `nodes` at `phase`."""
         known = self._targets
         if known is None or known[0] is not nodes.positions:
-            known = (nodes.positions, *self._of(nodes.positions))
+            known = (nodes.positions, *self.at_keys(nodes.positions))
             self._targets = known
-        low = max(min(int(phase * KEYS), KEYS - 1), 0)
-        share = phase * KEYS - low
+        low = max(min(int(phase * self.keys), self.keys - 1), 0)
+        share = phase * self.keys - low
         shifts, quats = (torch.lerp(keys[low], keys[low + 1], share) for keys in known[1:])
         return shifts, F.normalize(quats, dim=-1)
 
-    def _of(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def at_keys(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Translations [K+1,M,3] and quaternions [K+1,M,4] of nodes at `positions` [M,3]."""
         shifts = self._spread(positions, self._shifts)
-        paths = self._places[:: KEYS // 8].transpose(0, 1).flatten(1) / 9**0.5
+        paths = self._places[:: max(self.keys // 8, 1)].transpose(0, 1).flatten(1)
         first = torch.cdist(positions, self._rest).argmin(dim=1)
         near = min(AROUND, len(self._rest))
         around = torch.cdist(paths[first], paths).topk(near, largest=False).indices
@@ -146,14 +145,24 @@ def _quaternions(rotation: Tensor) -> Tensor:
     return F.normalize(table[torch.arange(len(table), device=table.device), best], dim=-1)
 
 
+def tracked_nodes(course: Course, timeline: Timeline, means: Tensor) -> TrackedNodes:
+    """Nodes at some of `means` [N,3] that go as the `course` does, at its own moments, and these Gaussians
+    after them."""
+    guide = Guide(course, timeline, means.device, keys=len(course.places) - 1)
+    nodes = build_nodes(means, guide.paths(means, TRACKED_PATHS), TRACKED)
+    shifts, quats = guide.at_keys(nodes.positions)
+    # who turns around once has the other sign at the end
+    periodic = guide.looping and bool(((quats[0] * quats[-1]).sum(dim=-1) > 0).all())
+    still = quats.new_tensor([1.0, 0.0, 0.0, 0.0])
+    deltas = torch.cat([shifts, quats - still, torch.zeros_like(shifts)], dim=-1)
+    return TrackedNodes(nodes, deltas[:-1] if periodic else deltas, periodic=periodic)
+
+
 def warm_start(field: DeformationField, guide: Guide, *, seed: int) -> None:
     """Let the nodes of `field`, which has some, move as `guide` says. Nothing is rendered."""
     nodes = field.nodes
     assert nodes is not None
-    named = list(field.named_parameters())
-    planes = [p for name, p in named if ".planes." in name]
-    network = [p for name, p in named if ".planes." not in name]
-    optimizer = Adam({"planes": planes, "network": network})
+    optimizer = Adam(field.groups())
     generator = torch.Generator().manual_seed(derive_seed(seed, "warm start"))
     for step in range(WARM_STEPS):
         decay = WARM_END ** (step / WARM_STEPS)

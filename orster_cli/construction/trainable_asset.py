@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.adam import Adam
 from orster_cli.construction.densify import DensifyRule, DensityController
-from orster_cli.construction.follow_course import Guide, warm_start
+from orster_cli.construction.follow_course import Guide, tracked_nodes, warm_start
 from orster_cli.construction.hull import SurfacePoints
 from orster_cli.construction.node_graph import build_nodes
 from orster_cli.construction.rigidity import growth_loss, isometry_loss, nearest_neighbours
@@ -26,6 +26,7 @@ from orster_cli.splatting.hexplane import HexPlaneConfig
 from orster_cli.splatting.nodes import ControlNodes, nodes_of
 from orster_cli.splatting.rasterize import Render
 from orster_cli.splatting.root import RootMotion, root_of
+from orster_cli.splatting.tracks import tracks_of
 
 LEARNING_RATES = {
     "means": 8e-4,
@@ -37,6 +38,7 @@ LEARNING_RATES = {
     "network": 2e-3,
 }
 CANONICAL_SCALE = 0.2  # of these rates for the canonical Gaussians after the static stage
+ALONG_SCALE = 0.75  # of them where nothing else is learned
 FINAL_SCALE = 0.05  # of a learning rate at the end of its decay
 MOMENTS = 8  # of the motion, over which distances are compared
 BOX_MARGIN = 0.05  # world units around the canonical means
@@ -46,7 +48,8 @@ TIME_CELLS = 16  # where the settings leave them open and no clip decides
 
 class TrainableAsset:
     """Parameters `means` [N,3], `scales` [N,3] log, `quats` [N,4], `opacities` [N] logit, `sh0` [N,1,3],
-    and the motion's; one Adam with a group for each name."""
+    and the motion's, which has none where it is the `course` (`along`); one Adam with a group for each
+    name."""
 
     def __init__(
         self,
@@ -57,6 +60,7 @@ class TrainableAsset:
         temporal_prior: Tensor | None = None,
         fitted: FitScale | None = None,
         course: Course | None = None,
+        along: bool = False,
     ) -> None:
         n = len(points.positions)
         initial = {
@@ -69,6 +73,7 @@ class TrainableAsset:
         self.cfg = cfg
         self.fitted = fitted
         self.course = course if cfg.course and cfg.nodes else None
+        self.along = along and course is not None
         self._guide: Guide | None = None  # set by `_build_motion`, where there is a course
         self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in initial.items()}
         self.optimizer = self._new_optimizer()
@@ -131,6 +136,9 @@ class TrainableAsset:
         """Create the motion, with the `root` motion of the whole object. There must be none."""
         assert self.motion is None
         means = self.params["means"].detach()
+        if self.along and self.course is not None:
+            self.motion = Motion(timeline, tracked_nodes(self.course, timeline, means))
+            return
         self.neighbours = nearest_neighbours(means)
         box = torch.stack([means.amin(0) - BOX_MARGIN, means.amax(0) + BOX_MARGIN])
         guide, paths = self._new_guide(timeline), means
@@ -151,14 +159,17 @@ class TrainableAsset:
     def set_residual(self, on: bool) -> None:
         """Whether Gaussians may leave their control nodes: in the coarse stage they do not, if there are
         nodes."""
-        assert self.motion is not None
-        self.motion.field.residual = on or self.motion.field.nodes is None
+        field = self.motion and self.motion.field
+        if isinstance(field, DeformationField):
+            field.residual = on or field.nodes is None
 
     @torch.no_grad()
     def renew_neighbours(self) -> None:
         """Find neighbours and control nodes again, by distance over the motion: parts that touch at rest
         and move apart are then no longer neighbours."""
         assert self.motion is not None
+        if self.along:
+            return
         phases = [i / MOMENTS for i in range(MOMENTS)]
         paths = torch.stack([self.at(phase).means for phase in phases], dim=1).flatten(1)
         paths = paths / MOMENTS**0.5
@@ -200,23 +211,20 @@ class TrainableAsset:
             root=root,
             seed=cfg.seed,
         ).to(box.device)
-        named = list(field.named_parameters())
-        planes = [p for name, p in named if ".planes." in name]
-        network = [p for name, p in named if ".planes." not in name]
-        self.optimizer.add_group("planes", planes)
-        self.optimizer.add_group("network", network)
+        for name, parameters in field.groups().items():
+            self.optimizer.add_group(name, parameters)
         self.motion = Motion(timeline, field)
 
     def regularisation_loss(self, cfg: ConstructConfig, deformed: Gaussians, seed: int) -> Tensor:
-        """Smoothness of the planes, isometry and growth of the `deformed` Gaussians of this step, and
-        rigidity of the control nodes at a moment drawn from `seed`."""
-        assert self.motion is not None
-        assert self.neighbours is not None
+        """Of a motion that is learned: smoothness of the planes, isometry and growth of the `deformed`
+        Gaussians of this step, and rigidity of the control nodes at a moment drawn from `seed`."""
         total = deformed.means.new_zeros(())
+        field = self.motion and self.motion.field
+        if not isinstance(field, DeformationField) or self.neighbours is None:
+            return total
         if cfg.planes or cfg.planes_time:
-            smoothness = self.motion.field.features.planes.smoothness()
+            smoothness = field.features.planes.smoothness()
             total = total + cfg.planes * smoothness.space + cfg.planes_time * smoothness.time
-        field = self.motion.field
         if (cfg.rigidity or self._guide) and field.nodes is not None:
             phase = seed / 2**63 % 1.0  # any moment: between frames it holds too
             deltas = field.node_deltas(phase)
@@ -268,7 +276,8 @@ class TrainableAsset:
         stage."""
         decay = self.rate_scale * FINAL_SCALE**progress
         for group in self.optimizer.param_groups:
-            scale = CANONICAL_SCALE if moving and group["name"] in self.params else 1.0
+            of_canonical = ALONG_SCALE if self.along else CANONICAL_SCALE
+            scale = of_canonical if moving and group["name"] in self.params else 1.0
             group["lr"] = LEARNING_RATES[group["name"]] * scale * decay
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -312,7 +321,11 @@ class TrainableAsset:
         self.optimizer = self._new_optimizer()
         self.neighbours = state["neighbours"].to(device) if "neighbours" in state else None
         motion = _with_prefix("motion/", state, device)
-        if motion:
+        if motion and self.along:
+            assert self.course is not None
+            periodic = len(motion["field.deltas"]) < len(self.course.places)
+            self.motion = Motion(timeline, tracks_of(motion, "field.", periodic=periodic))
+        elif motion:
             box = motion["field.features.planes.aabb"]
             nodes = nodes_of(motion, "field.nodes.")
             root = root_of(motion, "field.root.", periodic=timeline.looping)

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.compositing import WHITE, over
+from orster_cli.core.cubic import cubic_at
 
+CLOSED = 0.1  # `Course.seam` up to which it loops
+MEETING = 0.25  # share of a course, at either end, that is bent so that both meet
 SH_C0 = 0.28209479177387814  # of the spherical-harmonic band of degree 0
 NEAREST_RADIUS = 0.1  # of the fit's radius: cameras nearer than that count as this far
 
@@ -94,14 +97,28 @@ class Course:
         _check("Course.places", self.places, None, len(self.rest), 3)
 
     def at(self, time: float) -> Tensor:
-        """[P,3] where they are at `time` in [0,1]; between the moments on a cubic through them
-        (Catmull-Rom)."""
-        last = len(self.places) - 1
-        whole = max(min(int(time * last), last - 1), 0)
-        x = time * last - whole
-        a, b, c, d = (self.places[min(max(whole + k, 0), last)] for k in (-1, 0, 1, 2))
-        bend = (2 * a - 5 * b + 4 * c - d) * x + (3 * b - 3 * c + d - a) * x * x
-        return b + 0.5 * x * ((c - a) + bend)
+        """[P,3] where they are at `time` in [0,1]; between the moments on a cubic through them."""
+        return cubic_at(self.places, time)
+
+    @property
+    def seam(self) -> float:
+        """How far from their begin the points end, in shares of how far they get; 0 where they do not
+        move."""
+        apart = (self.places - self.places[:1]).square().sum(dim=-1).mean(dim=-1).sqrt()
+        return float(apart[-1] / apart.max().clamp_min(1e-9))
+
+    @property
+    def loops(self) -> bool:
+        """Whether they end so near to their begin that the motion goes on from there."""
+        return self.seam <= CLOSED
+
+    def closed(self) -> Course:
+        """The same, whose end and begin meet half way between both; what is further than `MEETING` from
+        these is as it was."""
+        moments = torch.linspace(0, 1, len(self.places), dtype=self.places.dtype)
+        share = (1 - moments / MEETING).clamp_min(0).square()
+        share = (share - share.flip(0))[:, None, None] / 2
+        return replace(self, places=self.places + share * (self.places[-1:] - self.places[:1]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,9 @@ any place is from the object's surface, and the surface's colour (tri-planes, Ch
 2112.07945; made of a text or picture in one pass as in LRM, Hong et al. 2023, arXiv 2311.04400).
 
 The planes are a mixture of those of the objects that it was trained on: one object's where the text names
-it, a blend where it may mean several. Beside them stands what such objects are known to do. B texts, N
-subjects, P places, D text width, C channels, R cells of a side of a plane.
+it, a blend where it may mean several. They cover the box around it, so that what is thin gets as many cells
+as what is long. Beside them stands what such objects are known to do. B texts, N subjects, P places, D text
+width, C channels, R cells of a side of a plane.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
 LARGEST = 1 << 14  # of any size
-FORMAT, VERSION = "orster-rest-regressor", 5
+FORMAT, VERSION = "orster-rest-regressor", 6
 LISTS = ("subjects", "rigs", "starts", "done")
 HALF = 0.64  # half the side of the volume in world units: objects at rest are at most 1 long
 UNIT = 0.03  # world units: distances are told in these
@@ -75,9 +76,32 @@ class RestConfig:
         return [number for number, phrases in enumerate(known) if phrases[0] == phrase]
 
 
+@dataclass(frozen=True)
+class Triplanes:
+    """Of B objects: `planes` [B,3,C,R,R] of features, which cover a box from `low` to `high` [B,3] in world
+    units."""
+
+    planes: Tensor
+    low: Tensor
+    high: Tensor
+
+    def features(self, places: Tensor) -> Tensor:
+        """[B,P,3 C] at `places` [B,P,3]; outside the box those of its border."""
+        within = 2 * (places - self.low[:, None]) / (self.high - self.low)[:, None] - 1
+        sides = within.unbind(dim=-1)
+        across = [torch.stack([sides[a], sides[b]], dim=-1) for a, b in AXES]
+        grid = torch.stack(across, dim=1).flatten(0, 1)[:, :, None]
+        read = F.grid_sample(
+            self.planes.flatten(0, 1), grid, padding_mode="border", align_corners=True
+        ).unflatten(0, (-1, 3))
+        return read[..., 0].flatten(1, 2).transpose(1, 2)
+
+
 class RestRegressor(nn.Module):
-    """`table` [N 3 C, R R]: the planes of all subjects; `text_mean`, `text_deviation` [2D+P] of the texts'
-    features, by which these are whitened."""
+    """`table` [N 3 C, R R]: the planes of all subjects; `boxes` [6 N]: the low and high corners of their
+    boxes; `text_mean`, `text_deviation` [2D+P] of the texts' features, by which these are whitened."""
+
+    boxes: Tensor
 
     def __init__(self, config: RestConfig) -> None:
         super().__init__()
@@ -93,13 +117,20 @@ class RestRegressor(nn.Module):
             nn.Linear(hidden, hidden), nn.SiLU(),
             nn.Linear(hidden, 4),
         )  # fmt: skip
+        corners = torch.tensor([-HALF] * 3 + [HALF] * 3)
+        self.register_buffer("boxes", corners.repeat(count))
         self.register_buffer("text_mean", torch.zeros(features))
         self.register_buffer("text_deviation", torch.ones(features))
 
-    def forward(self, text: Encoded) -> Tensor:
-        """Planes [B,3,C,R,R] of what the texts name."""
+    def forward(self, text: Encoded) -> Triplanes:
+        """Of what the texts name."""
         shares = self.named(self.read(text)).softmax(dim=-1)
-        return (shares @ self.table.view(shares.shape[1], -1)).view(-1, *self.planes_shape)
+        planes = shares @ self.table.view(shares.shape[1], -1)
+        return self.within(planes, shares @ self.boxes.view(-1, 6))
+
+    def within(self, planes: Tensor, boxes: Tensor) -> Triplanes:
+        """`planes` [B,3 C R R] of `boxes` [B,6]."""
+        return Triplanes(planes.view(-1, *self.planes_shape), *boxes.split(3, dim=-1))
 
     @property
     def planes_shape(self) -> tuple[int, int, int, int]:
@@ -111,18 +142,10 @@ class RestRegressor(nn.Module):
         logits: Tensor = self.text_out(F.gelu(self.text_in(features)))
         return logits
 
-    def at(self, planes: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances [B,P] of `places` [B,P,3] from the surfaces of the objects of `planes`, in `UNIT`s,
+    def at(self, made: Triplanes, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances [B,P] of `places` [B,P,3] from the surfaces of the objects that are `made`, in `UNIT`s,
         negative inside, and sRGB colours [B,P,3], unlit."""
-        within = places / HALF
-        sides = within.unbind(dim=-1)
-        across = [torch.stack([sides[a], sides[b]], dim=-1) for a, b in AXES]
-        grid = torch.stack(across, dim=1).flatten(0, 1)[:, :, None]
-        read = F.grid_sample(
-            planes.flatten(0, 1), grid, padding_mode="border", align_corners=True
-        ).unflatten(0, (-1, 3))
-        features = torch.cat([read[..., 0].flatten(1, 2).transpose(1, 2), within], dim=-1)
-        out = self.field(features)
+        out = self.field(torch.cat([made.features(places), places / HALF], dim=-1))
         return out[..., 0], out[..., 1:] + 0.5
 
     def read(self, text: Encoded) -> Tensor:

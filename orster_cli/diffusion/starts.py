@@ -19,6 +19,8 @@ DENIALS = frozenset(("not", "never", "without", "no", "cannot", "t"))
 ARTICLES = frozenset(("a", "an", "the", "its", "his", "her", "their", "my", "your"))
 NEEDED = frozenset(("up", "off"))  # words without which a phrase means something else
 MANNER = frozenset(("fast", "around", "about", "along", "again", "happily", "bit", "then", "slow"))
+# what says nothing of an action that it would not do anyway
+USUAL = frozenset(map(stem, ("forward", "forwards", "ahead", "straight", "normally")))
 IRREGULAR = {
     form: verb
     for verb, forms in {
@@ -58,13 +60,13 @@ def start_of(words: Sequence[str], starts: Sequence[Start], rig: int) -> int | N
         for phrase in start.phrases
     ]
     for verbs in (_first_verb, _other_verbs):
-        for at, (word, is_verb) in enumerate(said):
+        for at, (word, may_be, is_form) in enumerate(said):
             having = [
                 (number, {stem(other) for other in content_words(phrase)})
                 for number, phrase in phrases
-                if is_verb and word in verbs(phrase)
+                if (is_form if verbs is _other_verbs else may_be) and word in verbs(phrase)
             ]
-            after = [other for other, _ in said[at + 1 :]]
+            after = [other for other, *_ in said[at + 1 :]]
             if having and (found := _best(having, word, after)) is not None:
                 return found
     return None
@@ -88,7 +90,7 @@ def _best(having: Sequence[tuple[int, set[str]]], verb: str, after: Sequence[str
     the words `after` it best."""
     scored = []
     for number, stems in having:
-        others = stems - {verb}
+        others = stems - {verb} - (USUAL - set(after))
         common, missing = others & set(after), others - set(after)
         says_other = bool(others) and not common
         scored.append((says_other, -len(common), len(missing), number))
@@ -101,14 +103,17 @@ def _best(having: Sequence[tuple[int, set[str]]], verb: str, after: Sequence[str
     return None if len(alone) > 1 or needed or says_more else best[-1]
 
 
-def _affirmed(words: Sequence[str]) -> list[tuple[str, bool]]:
-    """The stems of the content words of a text, without words that are denied, and which may be verbs: not
-    what follows an article ("with a hammer")."""
-    return [
-        (stem(IRREGULAR.get(word, word)), before not in ARTICLES)
-        for before, word in pairwise(["", *words])
-        if before not in DENIALS and word not in DENIALS and word not in FUNCTION_WORDS
-    ]
+def _affirmed(words: Sequence[str]) -> list[tuple[str, bool, bool]]:
+    """The stems of the content words of a text, without words that are denied; which may be verbs: not what
+    follows an article ("with a hammer"); and which of them look like one: "fishing", not "fish"."""
+    found = []
+    for before, word in pairwise(["", *words]):
+        if before in DENIALS or word in DENIALS or word in FUNCTION_WORDS:
+            continue
+        may_be = before not in ARTICLES
+        is_form = word in IRREGULAR or word.endswith(("ing", "s", "ed"))
+        found.append((stem(IRREGULAR.get(word, word)), may_be, may_be and is_form))
+    return found
 
 
 def starts_in(value: Mapping[str, Any], path: Path, subjects: int) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
-from orster_cli.diffusion.known_texts import content_words, stem, words_of
+from orster_cli.diffusion.known_texts import FUNCTION_WORDS, content_words, stem, words_of
+from orster_cli.diffusion.starts import ARTICLES, DENIALS, IRREGULAR, MANNER
 
 REST = "rest/config.json"  # in a model's folder
 Subjects = Sequence[Sequence[str]]  # of each subject its phrases, the fullest first
@@ -127,6 +128,24 @@ def doing_of(text: str, phrases: Sequence[str]) -> list[str]:
     own = {stem(word) for phrase in phrases for word in words_of(phrase)}
     ahead = [word for word in words[:at] if _is_doing(word) and stem(word) not in own]
     return [*ahead, *words[at + 1 :]]
+
+
+def left_out_of(text: str, phrases: Sequence[str], actions: Sequence[str]) -> list[str]:
+    """The content words of `text`, each once, that are not said of the subject which these `phrases` name,
+    nor by one of the phrases of its action; without these of verbs nothing is left out. Among them is what
+    the text denies and the subject has: "without a cape"."""
+    words, own = words_of(text), set().union(*map(_stems, phrases))
+    done = {stem(word) for phrase in actions for word in words_of(phrase)} | MANNER
+    said = _asked(text, {_noun(phrase) for phrase in phrases})
+    found = []
+    for first, before, word in zip(["", "", *words], ["", *words], words, strict=False):
+        root, named = stem(IRREGULAR.get(word, word)), before in ARTICLES
+        denied = before in DENIALS or (named and first in DENIALS)
+        asked = bool(actions) or named or (root in said and not _is_doing(word))
+        told = word in FUNCTION_WORDS or word in DENIALS or word.endswith("ly")
+        if (root in own and denied) or (asked and not told and root not in own | done):
+            found.append(word)
+    return list(dict.fromkeys(found))
 
 
 def _without_tails(words: list[str], phrases: Sequence[str]) -> list[str]:

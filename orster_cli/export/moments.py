@@ -68,7 +68,7 @@ def key_moments(
     if times is not None:
         times = times if len(set(times)) > 1 else times[:1]
         return Moments(times, np.abs(np.array(times) - times[0]) * whole)
-    cells = asset.motion.field.config.hexplane.time_resolution
+    cells = asset.motion.field.time_cells
     cycle = 1.0 / timeline.cycles if timeline.looping else 1.0
 
     def keys(count: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A surface that does not move as a `.glb`: its colours hold the light already (KHR_materials_unlit).
+"""A surface that does not move as a `.glb`.
 
 V vertices, F triangles.
 """
@@ -10,6 +10,7 @@ import numpy as np
 from orster_cli.geometry.conventions import GLTF_TO_WORLD
 from orster_cli.gltf.writing import INDICES, VERTICES, GlbWriter
 
+UNLIT = "KHR_materials_unlit"
 _TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
 
 
@@ -20,10 +21,12 @@ def still_glb(
     *,
     colors: np.ndarray | None = None,
     texture: tuple[np.ndarray, bytes] | None = None,
+    lit: bool = False,
 ) -> bytes:
     """The file of `vertices` [V,3] and unit `normals` [V,3] in the +Z-up world and `triangles` [F,3].
 
-    `colors` [V,3]: linear; `texture`: coordinates [V,2], down from the top left, and a PNG."""
+    `colors` [V,3]: linear; `texture`: coordinates [V,2], down from the top left, and a PNG; both hold the
+    light already (KHR_materials_unlit), or the surface is `lit` where it is shown."""
     out = GlbWriter()
     attributes = {
         "POSITION": out.accessor(
@@ -43,11 +46,12 @@ def still_glb(
         look["baseColorTexture"] = {"index": number}
     kind = np.uint16 if len(vertices) < 65_535 else np.uint32
     indices = out.accessor(triangles.reshape(-1).astype(kind), target=INDICES)
-    material = out.add(
-        "materials", {"pbrMetallicRoughness": look, "extensions": {"KHR_materials_unlit": {}}}
-    )
-    primitive = {"attributes": attributes, "indices": indices, "material": material}
+    material: dict[str, object] = {"pbrMetallicRoughness": look}
+    if not lit:
+        material["extensions"] = {UNLIT: {}}
+        out.root["extensionsUsed"] = [UNLIT]
+    primitive = {"attributes": attributes, "indices": indices}
+    primitive["material"] = out.add("materials", material)
     mesh = out.add("meshes", {"primitives": [primitive], "name": "surface"})
     out.root["scenes"] = [{"nodes": [out.add("nodes", {"mesh": mesh})]}]
-    out.root["extensionsUsed"] = ["KHR_materials_unlit"]
     return out.to_bytes()

@@ -68,7 +68,7 @@ def _check_subject(text: str, model: Path) -> None:
         return
     shortest = dict.fromkeys(min(phrases, key=len) for phrases in subjects)
     raise InputError(
-        f"the model {model.name} cannot make {printable(text)[:200]!r}: it names nothing that the model "
+        f"the model {model.name} cannot make {printable(text)[:200]!r}: it names no object that the model "
         "was trained on",
         hint=f"it knows {listed(shortest, MOST_SUBJECTS)} (orster show "
         f"{shlex.quote(name_of_model(model))} --captions); anything else moves if it is given (--object "

@@ -12,7 +12,7 @@ import torch
 
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.known_texts import listed
-from orster_cli.diffusion.subjects import subject_of
+from orster_cli.diffusion.subjects import left_out_of, subject_of
 from orster_cli.geometry.orbit import orbit_of
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.inputs.clips import OpenedClip
@@ -25,7 +25,7 @@ from orster_cli.sampling.known_actions import NEARLY, moving_as_said, shape_of_s
 from orster_cli.sampling.lifted import lift
 from orster_cli.sampling.moving import KnownShape, Moving
 from orster_cli.sampling.objects import open_object, room
-from orster_cli.sampling.rest_surface import regressed_object
+from orster_cli.sampling.rest_surface import as_file, regressed_object
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest, cameras_for
 from orster_cli.sampling.shown import Shown
 
@@ -118,7 +118,7 @@ class Requests:
             made = regressed_object(sampler.bundle, phrase)
             known = shape_of_subject(sampler.bundle, phrase)
             moving = self._moving(made, seed // self._objects, start, known=known)
-            return self._shown(cameras, made, moving)
+            return replace(self._shown(cameras, made, moving), glb=as_file(made.mesh()))
         image = None if plan.image is None else read_image(plan.image)
         net = sampler.bundle.lift
         if plan.image is None or image is None or net is None or not self._makes:
@@ -239,13 +239,27 @@ class Requests:
         assert self.sampler.bundle.rest is not None
         config = self.sampler.bundle.rest.config
         phrase, start = every[seed % len(every)]
-        known, doing = config.actions_of(phrase), ""
+        does, doing = config.actions_of(phrase), ""
         if start is not None:
             doing = f", {config.starts[start].phrases[0]}"
-        elif known:
-            doing = f"; of such objects it knows {listed(known, MOST_ACTIONS)}"
+        elif does:
+            doing = f"; of such objects it knows {listed(does, MOST_ACTIONS)}"
         several = f", one of {len(every)} that the text may mean (--seed)"
         self.sampler.reporter.info(
             f"the object is {phrase}{several if len(every) > 1 else ''}{doing}"
         )
+        actions = () if start is None else config.starts[start].phrases
+        own = next(phrases for phrases in config.subjects if phrases[0] == phrase)
+        known = self.sampler.bundle.known
+        texts = None if known is None else known.texts
+        left = [  # words that it does not know are told elsewhere
+            word
+            for word in left_out_of(self.plan.text or "", own, actions)
+            if texts is None or not texts.unknown(word)
+        ]
+        if left:
+            self.sampler.reporter.warn(
+                f"of the text {', '.join(map(repr, left))} is left out: the model makes the objects "
+                "that it knows as they are, one at a time"
+            )
         return phrase, start

@@ -102,8 +102,8 @@ def moving(
     known: KnownShape | None = None,
 ) -> Moving:
     """A `mesh` as the action of the number `start` moves it, by its shape or by a `known` one that it is
-    nearly. Where it stands `nearly` as that begins, up to such a root mean square distance in shares of its
-    longest side, it begins just as it stands."""
+    nearly; closed, if it nearly loops. Where it stands `nearly` as that begins, up to such a root mean
+    square distance in shares of its longest side, it begins just as it stands, and ends so if it loops."""
     welded = Welded(mesh)
     some = np.arange(len(welded.places))
     if len(some) > MOST:
@@ -117,10 +117,15 @@ def moving(
     seen = course.see(on_device(surface_of(mesh), course)) if known is None else known.of(even)
     number = torch.tensor([start], device=seen.features.device)
     far = course(seen, on_device(every, course), number)[0].cpu()
+    loops = Course(rest=even.places[0], places=far[:, :KEPT]).loops
+    if loops:
+        far = Course(rest=every.places[0], places=far).closed().places
     off = float(far[0, :KEPT].square().sum(dim=-1).mean().sqrt() / even.box()[1])
     if off <= nearly:
         passed = torch.linspace(0, 1, len(far)) / SETTLED
-        far = far - (1 - passed).clamp_min(0).square()[:, None, None] * far[:1]
+        share = (1 - passed).clamp_min(0).square()
+        share = share + share.flip(0) if loops else share
+        far = far - share[:, None, None] * far[:1]
     kept = Course(rest=even.places[0], places=even.places[0] + far[:, :KEPT])
     shifts = far[:, KEPT:].double()
     if len(some) < len(welded.places):

@@ -41,9 +41,9 @@ class SampleRequest:
     of the sampling steps (SDEdit, Meng et al. 2022). `through_rest`: the object at rest may be sampled
     first (False: it would be another one than that of `start`). `sees`: the cameras that took these
     pictures and will be those of the clip, where they are others than the model is told. `picture`
-    [3 or 4,H,W]: what the object of `object_orbit` was made of, as the `.glb` file `glb`. `course`: the
-    object on its way through an action that the model knows, from the cameras that it is seen by, in any
-    number of pixels; `further`: the same from further round; `ways`: in how many ways it is known."""
+    [3 or 4,H,W]: what the object of `object_orbit` was made of; `glb`: what was made, as a file. `course`:
+    the object on its way through an action that the model knows, from the cameras that it is seen by, in
+    any number of pixels; `further`: the same from further round; `ways`: in how many ways it is known."""
 
     text: str | None = None
     image: Tensor | None = None

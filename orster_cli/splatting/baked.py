@@ -143,7 +143,7 @@ def bake(asset: Gaussians4D, *, most: int = MAX_KNOTS, enough: float = ENOUGH_DB
 
 def knot_counts(asset: Gaussians4D, most: int = MAX_KNOTS) -> list[int]:
     """Numbers of knots at 2, 3, ... times the field's time cells, at most `most`; never empty."""
-    cells = asset.motion.field.config.hexplane.time_resolution
+    cells = asset.motion.field.time_cells
     if asset.motion.timeline.looping:
         counts = range(2 * cells, most + 1, cells)
     else:

@@ -172,6 +172,18 @@ class DeformationField(nn.Module):
         followed = replace(gaussians, means=means, quats=quats, log_scales=log_scales)
         return self._moved(followed, features[1]) if self.residual else followed
 
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """What is learned: the "planes", and the "network" that reads them."""
+        found: dict[str, list[nn.Parameter]] = {"planes": [], "network": []}
+        for name, parameter in self.named_parameters():
+            found["planes" if ".planes." in name else "network"].append(parameter)
+        return found
+
+    @property
+    def time_cells(self) -> int:
+        """Of its planes."""
+        return self.config.hexplane.time_resolution
+
     def node_deltas(self, t: float) -> Tensor:
         """[M,10] motion of the control nodes at time `t` in [0,1], within the root's: translations,
         what is added to the quaternion (1, 0, 0, 0), log scales."""

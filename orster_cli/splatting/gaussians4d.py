@@ -10,6 +10,7 @@ from torch import nn
 from orster_cli.core.errors import NumericalError
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.deformation import DeformationField
+from orster_cli.splatting.tracks import TrackedNodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +46,15 @@ class Gaussians4D:
 
 
 class Motion(nn.Module):
-    """Canonical Gaussians -> Gaussians at a phase; initialised to the identity."""
+    """Canonical Gaussians -> Gaussians at a phase: by a field that is learned, and begins as the identity,
+    or by nodes whose motion is known."""
 
-    def __init__(self, timeline: Timeline, field: DeformationField) -> None:
+    def __init__(self, timeline: Timeline, field: DeformationField | TrackedNodes) -> None:
         super().__init__()
         self.timeline = timeline
         self.field = field
 
     def forward(self, canonical: Gaussians, phase: float) -> Gaussians:
         """`phase` in [0,1]."""
-        return self.field(canonical, phase)
+        moved: Gaussians = self.field(canonical, phase)
+        return moved

@@ -200,6 +200,9 @@ def test_numbers_of_frames(capsys: Capture) -> None:
     for wrong in ("0", "1", "-3"):
         said = orster(capsys, "sample-video", "a frog", "--frames", wrong, "-o", "x", "--json")
         assert (said.code, said.failure["code"]) == (2, "E-USAGE")
+    one = orster(capsys, "sample-video", "a frog", "--set", "sample.frames=1", "-o", "x", "--json")
+    assert (one.code, one.failure["code"]) == (2, "E-CONFIG")
+    assert not Path("x").exists()
     many = ("a frog jumping", "--frames", "18")
     assert sampled(capsys, *many, "-m", "mini", "-o", "sampled").data["warnings"] == [
         "18 frames are asked for, the model was trained on clips of 16: the motion may fall apart"

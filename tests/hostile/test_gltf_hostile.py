@@ -66,7 +66,8 @@ def _compressed(name: str) -> bytes:
 
 GOOD = _base().bytes()
 CASES: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "not valid JSON"),
+    "empty": (b"", "an empty file"),
+    "a text": (b"# a list\n", "a file that begins with b'# a "),
     "short": (b"glTF\x02\0\0\0", "at least 20 bytes"),
     "version 1": (GOOD[:4] + struct.pack("<I", 1) + GOOD[8:], "container version 2"),
     "a length that lies": (GOOD[:8] + struct.pack("<I", 10**9) + GOOD[12:], "a length of"),

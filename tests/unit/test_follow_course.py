@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.fit import Fit
 from orster_cli.construction.fit_asset import ConstructInput, as_the_course, construct
-from orster_cli.construction.follow_course import KEYS, Guide, begins_at_rest, seam
+from orster_cli.construction.follow_course import KEYS, Guide, begins_at_rest
 from orster_cli.construction.hull import SurfacePoints, surface_points
 from orster_cli.construction.node_graph import build_nodes
 from orster_cli.construction.recurrence import Recurrence
@@ -23,14 +22,13 @@ from orster_cli.core.errors import Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.core.types import Course, OrbitClip
-from orster_cli.dataset.views import NormalizedClip, normalize_object, render_view
-from orster_cli.geometry.mesh import points_on_surface
+from orster_cli.dataset.views import render_view
 from orster_cli.geometry.orbit import clip_times, orbit_cameras
-from orster_cli.gltf.load import load_gltf
 from orster_cli.io.clip_files import read_course
 from orster_cli.splatting.gaussians4d import Timeline
 from orster_cli.splatting.nodes import ControlNodes, rotations
-from tests.helpers.constructing import CPU, CREATURE, TINY, creature_views
+from tests.helpers.constructing import CPU, TINY, creature_views
+from tests.helpers.courses import HOPS, SIDE, WALKS, creature_course, placed_creature
 from tests.helpers.recording import Recorder
 
 FEW = replace(
@@ -43,24 +41,6 @@ FEW = replace(
     coarse_steps=20,
     fine_steps=40,
 )
-SIDE = 48
-WALKS, HOPS = 0, 1
-
-
-@cache
-def _creature(animation: int) -> NormalizedClip:
-    cfg = PrepareConfig(resolution=SIDE, supersample=2)
-    return normalize_object(load_gltf(CREATURE), animation, cfg)
-
-
-@cache
-def _course(scale: float = 1.0, animation: int = WALKS) -> Course:
-    """Of the creature, `scale` times as far as it goes."""
-    placed = _creature(animation)
-    points = points_on_surface(placed.mesh(0.0), 500)
-    places = np.stack([points.at(placed.mesh(k / 16).vertices) for k in range(17)])
-    places = places[0] + scale * (places - places[0])
-    return Course(rest=torch.from_numpy(places[0]).float(), places=torch.from_numpy(places).float())
 
 
 @cache
@@ -68,7 +48,7 @@ def _seen_from(azimuth: float) -> OrbitClip:
     """The walk before a camera that stands still."""
     cfg = PrepareConfig(resolution=SIDE, supersample=2)
     cameras = orbit_cameras(torch.full((8,), azimuth), width=SIDE, height=SIDE)
-    return render_view(_creature(WALKS), cameras, clip_times(8), cfg, None)
+    return render_view(placed_creature(WALKS), cameras, clip_times(8), cfg, None)
 
 
 def _fit(
@@ -112,16 +92,16 @@ def _off(fit: Fit, course: Course) -> float:
 def test_what_no_frame_shows_follows_the_course(tmp_path: Path) -> None:
     """Its purpose. Before a camera in front the legs swing along its view."""
     found = []
-    for course in (None, _course()):
+    for course in (None, creature_course()):
         fit = _fit(_seen_from(0.0), course)
         fit.run(tmp_path / str(course is None), Silent(), StopFlag())
-        found.append(_off(fit, _course()))
+        found.append(_off(fit, creature_course()))
     assert found[1] < 0.5 * found[0]
 
 
 def test_the_frames_correct_a_wrong_course(tmp_path: Path) -> None:
     """One that goes half as high as the creature hops. A short fit goes a part of the way only."""
-    true, wrong = _course(1.0, HOPS), _course(0.5, HOPS)
+    true, wrong = creature_course(1.0, HOPS), creature_course(0.5, HOPS)
     fit = _fit(creature_views(HOPS)["dynamic"], wrong, 1.0, HOPS)
     begun = _off(_begun(fit), true)
     fit.run(tmp_path, Silent(), StopFlag())
@@ -131,7 +111,7 @@ def test_the_frames_correct_a_wrong_course(tmp_path: Path) -> None:
 def test_a_motion_may_begin_elsewhere_than_the_object_at_rest_stands(tmp_path: Path) -> None:
     """As of an object that is given in its bind pose: its static orbit is no moment of the motion, and
     the frames that show the first one are not pulled to it."""
-    placed, own = _creature(WALKS), _course()
+    placed, own = placed_creature(WALKS), creature_course()
     late = [(k + 4) % 16 for k in range(17)]  # begins with the legs apart
     course = Course(rest=own.rest, places=own.places[late])
     assert begins_at_rest(own)
@@ -159,7 +139,7 @@ def test_a_motion_may_begin_elsewhere_than_the_object_at_rest_stands(tmp_path: P
 
 def test_without_a_course_or_its_weight_all_is_as_it_was(tmp_path: Path) -> None:
     clip = creature_views()["dynamic"]
-    fits = [_fit(clip, None), _fit(clip, _course(), 0.0)]
+    fits = [_fit(clip, None), _fit(clip, creature_course(), 0.0)]
     for number, fit in enumerate(fits):
         fit.run(tmp_path / str(number), Silent(), StopFlag())
     first, second = (fit.state() for fit in fits)
@@ -180,12 +160,12 @@ def test_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:
             return self.left < 0
 
     clip = creature_views()["dynamic"]
-    whole = _fit(clip, _course())
+    whole = _fit(clip, creature_course())
     whole.run(tmp_path / "a", Silent(), StopFlag())
     for after in (50, 20):
         with pytest.raises(Preempted):
-            _fit(clip, _course()).run(tmp_path / "b", Silent(), _Later(after))
-    last = _fit(clip, _course())
+            _fit(clip, creature_course()).run(tmp_path / "b", Silent(), _Later(after))
+    last = _fit(clip, creature_course())
     last.run(tmp_path / "b", Silent(), StopFlag())
     first, second = whole.state(), last.state()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
@@ -237,7 +217,7 @@ def test_a_loop_is_closed_and_its_cycles_are_averaged() -> None:
     drift = torch.linspace(0, 0.02, 33)
     along = torch.tensor([0.0, 0.0, 1.0])
     course = Course(rest=rest, places=rest + (wave + drift)[:, None, None] * along)
-    assert seam(course) < 0.1
+    assert course.seam < 0.1
     guide = Guide(course, Timeline(looping=True, cycles=2), CPU)
     nodes = build_nodes(rest, rest, 10)
     begin, quarter, end = (guide.targets(nodes, phase)[0] for phase in (0.0, 0.25, 1.0))
@@ -256,7 +236,7 @@ def test_a_loop_is_closed_and_its_cycles_are_averaged() -> None:
 
 def test_a_fit_without_nodes_knows_where_the_motion_begins_too(tmp_path: Path) -> None:
     """It does not follow the course, and the object at rest is no moment of the motion all the same."""
-    own = _course()
+    own = creature_course()
     course = Course(rest=own.rest, places=own.places[[(k + 4) % 16 for k in range(17)]])
     clip = replace(creature_views(WALKS)["dynamic"], course=course)
     static = creature_views(WALKS)["static"]
@@ -268,7 +248,12 @@ def test_a_fit_without_nodes_knows_where_the_motion_begins_too(tmp_path: Path) -
             ConstructInput(clips=[clip], static=static), cfg, folder=folder,
             scratch=folder / "scratch", device=CPU, reporter=said, stop=StopFlag(),
         )  # fmt: skip
-        assert any(line.startswith("motion loops") for line in said.lines), said.lines
+        loops = (
+            "motion loops"
+            if nodes == 0
+            else "the motion is the course of 500 points of the object, and loops"
+        )
+        assert any(line.startswith(loops) for line in said.lines), said.lines
         kept = read_course(folder)
         assert kept is not None
         torch.testing.assert_close(kept.places, course.places)
