@@ -87,10 +87,12 @@ def construct(
     reporter = LiveReporter(scratch, reporter, kind="asset", curve="psnr")
     shown = [without_empty(clip, f"clip {i}", reporter) for i, clip in enumerate(inputs.clips)]
     inputs = replace(inputs, clips=shown)
-    known = next((clip.course for clip in shown if clip.course is not None), None)
+    courses = [clip.course for clip in shown if clip.course is not None]
+    known = courses[0] if courses else None
     course = known if cfg.course and cfg.nodes else None
     # what has opacities of its own was rendered, as its course has it, and not sampled
-    along = course is not None and cfg.along and all(c.alpha is not None for c in shown)
+    rendered = len(courses) == 1 and all(clip.alpha is not None for clip in shown)
+    along = course is not None and cfg.along and rendered
     cfg = limit_to_clip_detail(cfg, shown, reporter, learned=not along)
     clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
     static, shaping = _static_orbits(inputs.static, clips, cfg)
