@@ -16,6 +16,7 @@ from orster_cli.geometry.rigid_parts import nearest_rotations
 
 INFLUENCES = 4
 ROUNDS = 6
+MOST = 4000  # points that bones are sought with; of more, an even draw
 BLOCK = 2000  # points whose moves by every bone at every moment are in memory at once
 _SUM = 10.0  # weight of "the weights sum to 1" in the least squares, in units of the object
 
@@ -39,14 +40,20 @@ class Skinning:
 
 
 def fit_skinning(rest: np.ndarray, moved: np.ndarray, bones: int) -> Skinning:
-    """The skinning of at most `bones` bones that best moves `rest` [W,3] to `moved` [K,W,3]."""
+    """The skinning of at most `bones` bones that best moves `rest` [W,3] to `moved` [K,W,3]. Of very many
+    points some say where the bones go, and all get weights of their own."""
+    every, every_moved = rest, moved
+    if len(rest) > MOST:
+        some = np.sort(np.random.default_rng(0).choice(len(rest), MOST, replace=False))
+        rest, moved = rest[some], moved[:, some]
     labels = _clusters(rest, moved, bones)
     weights = np.eye(labels.max() + 1)[labels]
     rotations, translations = _rigid(rest, moved, weights)
     for _ in range(ROUNDS):
         weights = _weights(rest, moved, rotations, translations)
         rotations, translations = _transforms(rest, moved, weights, rotations, translations)
-    return Skinning(_weights(rest, moved, rotations, translations), rotations, translations)
+    weights = _weights(every, every_moved, rotations, translations)
+    return Skinning(weights, rotations, translations)
 
 
 def _moved(rest: np.ndarray, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:

@@ -116,6 +116,17 @@ def test_more_bones_are_closer_and_few_move_a_point() -> None:
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_of_many_points_some_say_where_the_bones_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, _ = tube(rings=60)
+    moved = np.stack([bent(points, degrees) for degrees in (0, 15, 40, 70)])
+    whole = fit_skinning(points, moved, 2)
+    monkeypatch.setattr(skinning, "MOST", 120)
+    some = fit_skinning(points, moved, 2)
+    assert some.weights.shape == whole.weights.shape
+    errors = [np.linalg.norm(one.positions(points) - moved, axis=2).mean() for one in (whole, some)]
+    assert errors[1] < 1.5 * errors[0] + 1e-4
+
+
 def test_weights_need_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     rest = rng.random((400, 3))
