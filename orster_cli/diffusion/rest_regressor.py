@@ -188,4 +188,7 @@ def load_rest(folder: Path, *, empty: bool = False) -> RestRegressor:
         rest = RestRegressor(RestConfig(**value, subjects=subjects, **known))
     if not empty:
         fill_module(rest, read_sharded(folder, STEM), where=str(folder))
+        low, high = rest.boxes.view(-1, 2, 3).unbind(dim=1)
+        if not bool((low < high).all()) or float(rest.boxes.abs().max()) > 2 * HALF:
+            raise InputError(f"{folder}: boxes: expected low and high corners near the volume")
     return rest.eval()

@@ -170,12 +170,13 @@ def without_weights() -> Iterator[None]:
 
 
 def fill_module(module: nn.Module, tensors: Mapping[str, Tensor], *, where: str) -> None:
-    """Assign `tensors` as float32 weights to a module on the meta device. InputError lists missing,
-    unexpected and misshapen names."""
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    """Assign `tensors` as weights, in the types that it has, to a module on the meta device. InputError
+    lists missing, unexpected and misshapen names."""
+    own = module.state_dict()
+    wanted = {name: tuple(value.shape) for name, value in own.items()}
     check_names(wanted, {name: tuple(v.shape) for name, v in tensors.items()}, where=where)
-    float32 = {n: v.float() if v.is_floating_point() else v for n, v in tensors.items()}
-    module.load_state_dict(float32, assign=True)
+    typed = {name: value.to(own[name].dtype) for name, value in tensors.items()}
+    module.load_state_dict(typed, assign=True)
 
 
 def _check_header(path: Path) -> None:

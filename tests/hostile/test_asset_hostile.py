@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from orster_cli.construction.asset import load_asset, save_asset
+from orster_cli.construction.node_graph import build_nodes
 from orster_cli.core.errors import InputError, NumericalError
 from orster_cli.core.strict_json import read_json
 from orster_cli.io.tensors import read_tensors, write_tensors
+from orster_cli.splatting.gaussians4d import Gaussians4D, Motion, Timeline
+from orster_cli.splatting.tracks import TrackedNodes
 from orster_cli.ui.errors import exit_code
 from tests.helpers.assets import ellipsoid, moving
 
@@ -104,6 +107,21 @@ def test_weights_whose_motion_overflows(asset: Path) -> None:
     with pytest.raises(NumericalError, match=r"at time 0\.3 has means") as caught:
         load_asset(asset).at(0.3)
     assert exit_code(caught.value) == 5
+
+
+def test_nodes_beyond_whole_numbers_of_32_bits(tmp_path: Path) -> None:
+    """Their low bits alone name nodes that there are."""
+    canonical = ellipsoid(12)
+    nodes = build_nodes(canonical.means, canonical.means, 3)
+    field = TrackedNodes(nodes, torch.zeros(2, 3, 10), periodic=False)
+    save_asset(tmp_path, Gaussians4D(canonical=canonical, motion=Motion(Timeline(), field)))
+    path = tmp_path / "motion.safetensors"
+    tensors = {n: t.clone() for n, t in read_tensors(path).items()}
+    tensors["field.nodes.index"] = tensors["field.nodes.index"].long() + 2**32
+    write_tensors(path, tensors)
+    found = load_asset(tmp_path).motion.field.nodes
+    assert found is not None
+    assert torch.equal(found.index, nodes.index)
 
 
 def test_a_small_file_with_a_large_limit_is_read_in_little_memory(tmp_path: Path) -> None:

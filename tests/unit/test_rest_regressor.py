@@ -29,6 +29,7 @@ from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT, OpenedModel, model
 from orster_cli.inputs.prompts import check_prompt
 from orster_cli.inputs.sampling_plan import SamplingPlan
 from orster_cli.inputs.sampling_request import Requests
+from orster_cli.io.tensors import read_tensors, write_tensors
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.rest_surface import regressed_object
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
@@ -361,6 +362,14 @@ def test_it_is_kept_with_its_encoder(taught: WholeBundle, tmp_path: Path) -> Non
     ):
         config.write_text(json.dumps({**good, key: value}))
         with pytest.raises(InputError, match=str(config)):
+            load_bundle(tmp_path / "model")
+    config.write_text(json.dumps(good))
+    weights = config.with_name("model.safetensors")
+    tensors = {name: value.clone() for name, value in read_tensors(weights).items()}
+    for low in (-100.0, tensors["boxes"][3]):
+        tensors["boxes"][0] = low
+        write_tensors(weights, tensors)
+        with pytest.raises(InputError, match="boxes: expected low and high corners"):
             load_bundle(tmp_path / "model")
     assert bundle().rest is None
 
