@@ -93,6 +93,8 @@ def construct(
     # what has opacities of its own was rendered, as its course has it, and not sampled
     rendered = len(courses) == 1 and all(clip.alpha is not None for clip in shown)
     along = course is not None and cfg.along and rendered
+    if along:  # there is no field that would attend to them
+        inputs = replace(inputs, spatial_prior=None, temporal_prior=None)
     cfg = limit_to_clip_detail(cfg, shown, reporter, learned=not along)
     clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
     static, shaping = _static_orbits(inputs.static, clips, cfg)

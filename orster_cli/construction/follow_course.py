@@ -152,7 +152,8 @@ def tracked_nodes(course: Course, timeline: Timeline, means: Tensor) -> TrackedN
     nodes = build_nodes(means, guide.paths(means, TRACKED_PATHS), TRACKED)
     shifts, quats = guide.at_keys(nodes.positions)
     # who turns around once has the other sign at the end
-    periodic = guide.looping and bool(((quats[0] * quats[-1]).sum(dim=-1) > 0).all())
+    same_side = bool(((quats[0] * quats[-1]).sum(dim=-1) > 0).all())
+    periodic = guide.looping and guide.keys > 1 and same_side
     still = quats.new_tensor([1.0, 0.0, 0.0, 0.0])
     deltas = torch.cat([shifts, quats - still, torch.zeros_like(shifts)], dim=-1)
     return TrackedNodes(nodes, deltas[:-1] if periodic else deltas, periodic=periodic)

@@ -321,11 +321,11 @@ class TrainableAsset:
         self.optimizer = self._new_optimizer()
         self.neighbours = state["neighbours"].to(device) if "neighbours" in state else None
         motion = _with_prefix("motion/", state, device)
-        if motion and self.along:
+        if self.along and "field.deltas" in motion:
             assert self.course is not None
             periodic = len(motion["field.deltas"]) < len(self.course.places)
             self.motion = Motion(timeline, tracks_of(motion, "field.", periodic=periodic))
-        elif motion:
+        elif motion and not self.along:  # one that an older version learned begins anew
             box = motion["field.features.planes.aabb"]
             nodes = nodes_of(motion, "field.nodes.")
             root = root_of(motion, "field.root.", periodic=timeline.looping)

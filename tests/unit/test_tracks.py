@@ -16,7 +16,7 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.construction.asset import load_asset, save_asset
 from orster_cli.construction.fit import Fit
-from orster_cli.construction.fit_asset import ConstructInput, construct
+from orster_cli.construction.fit_asset import Constructed, ConstructInput, construct
 from orster_cli.construction.follow_course import tracked_nodes
 from orster_cli.construction.hull import surface_points
 from orster_cli.construction.recurrence import Recurrence
@@ -106,6 +106,15 @@ def test_what_turns_once_around_ends_as_it_began() -> None:
     assert float((turned[:, 0, 0] - math.cos(math.pi / 16)).abs().max()) < 0.1
 
 
+def test_a_still_loop_of_two_moments_keeps_both() -> None:
+    rest = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
+    tracks = tracked_nodes(
+        Course(rest=rest, places=rest.repeat(2, 1, 1)), Timeline(looping=True), rest
+    )
+    assert not tracks.periodic
+    torch.testing.assert_close(tracks.node_deltas(0.5), torch.zeros(20, 10), atol=1e-5, rtol=0)
+
+
 @cache
 def _orbits(animation: int) -> list[OrbitClip]:
     """Two orbits of the creature, rendered along its course."""
@@ -118,14 +127,16 @@ def _orbits(animation: int) -> list[OrbitClip]:
     return out
 
 
-def _made(folder: Path, clips: list[OrbitClip], cfg: ConstructConfig = STEPS) -> Recorder:
+def _made(
+    folder: Path, clips: list[OrbitClip], cfg: ConstructConfig = STEPS, prior: Tensor | None = None
+) -> tuple[Recorder, Constructed]:
     folder.mkdir()
     said = Recorder()
-    construct(
-        ConstructInput(clips=clips, static=creature_views(HOPS)["static"]), cfg, folder=folder,
-        scratch=folder / "scratch", device=CPU, reporter=said, stop=StopFlag(),
+    made = construct(
+        ConstructInput(clips=clips, static=creature_views(HOPS)["static"], spatial_prior=prior), cfg,
+        folder=folder, scratch=folder / "scratch", device=CPU, reporter=said, stop=StopFlag(),
     )  # fmt: skip
-    return said
+    return said, made
 
 
 def _between(asset: Gaussians4D) -> float:
@@ -142,7 +153,7 @@ def test_an_asset_of_rendered_frames_moves_as_their_course_between_them_too(tmp_
     found = {}
     for along in (True, False):
         folder = tmp_path / str(along)
-        said = _made(folder, _orbits(HOPS), replace(STEPS, along=along))
+        said, _ = _made(folder, _orbits(HOPS), replace(STEPS, along=along))
         assert any(line.startswith("the motion is the course") for line in said.lines) == along
         asset = load_asset(folder)
         assert isinstance(asset.motion.field, TrackedNodes) == along
@@ -157,6 +168,13 @@ def test_frames_without_opacities_and_several_courses_teach_the_motion(tmp_path:
     for number, clips in enumerate(([*_orbits(HOPS)[:1], *sampled[1:]], two)):
         _made(tmp_path / str(number), clips, few)
         assert not isinstance(load_asset(tmp_path / str(number)).motion.field, TrackedNodes)
+
+
+@pytest.mark.parametrize("along", [True, False])
+def test_priors_are_used_where_there_is_a_field(tmp_path: Path, along: bool) -> None:
+    few = replace(STEPS, static_steps=4, coarse_steps=2, fine_steps=2, along=along)
+    _, made = _made(tmp_path / "made", _orbits(HOPS), few, torch.zeros(4, 8))
+    assert made.content["priors"] == ([] if along else ["spatial"])
 
 
 def test_it_is_kept_and_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -201,25 +219,33 @@ class _Once(StopFlag):
         return self.left < 0
 
 
+def _fit(*, looping: bool = False, along: bool = True) -> Fit:
+    cfg, static = replace(STEPS, static_steps=10, coarse_steps=0), creature_views(HOPS)["static"]
+    points, loop = surface_points(static, cfg.gaussians), Recurrence(looping=looping)
+    views = build_views(_orbits(HOPS), static, loop, mirror_weight=0.0, device=CPU)
+    course = creature_course(1.0, HOPS)
+    return Fit(cfg, views, TrainableAsset(points, cfg, course=course, along=along))
+
+
 @pytest.mark.parametrize("looping", [False, True])
 def test_a_stopped_fit_goes_on_to_the_same_bytes(tmp_path: Path, looping: bool) -> None:
-    cfg, static = replace(STEPS, static_steps=10, coarse_steps=0), creature_views(HOPS)["static"]
-    points = surface_points(static, cfg.gaussians)
-
-    def fit() -> Fit:
-        views = build_views(
-            _orbits(HOPS), static, Recurrence(looping=looping), mirror_weight=0.0, device=CPU
-        )
-        course = creature_course(1.0, HOPS)
-        return Fit(cfg, views, TrainableAsset(points, cfg, course=course, along=True))
-
-    whole = fit()
+    whole = _fit(looping=looping)
     whole.run(tmp_path / "a", Silent(), StopFlag())
     with pytest.raises(Preempted):
-        fit().run(tmp_path / "b", Silent(), _Once(30))
-    last = fit()
+        _fit(looping=looping).run(tmp_path / "b", Silent(), _Once(30))
+    last = _fit(looping=looping)
     last.run(tmp_path / "b", Silent(), StopFlag())
     first, second = whole.state(), last.state()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
     for phase in (0.1, 0.95):
         assert torch.equal(whole.model.at(phase).means, last.model.at(phase).means)
+
+
+def test_a_fit_that_was_begun_with_a_field_goes_on_along_the_course(tmp_path: Path) -> None:
+    """As an older version began it."""
+    with pytest.raises(Preempted):
+        _fit(along=False).run(tmp_path, Silent(), _Once(30))
+    last, said = _fit(), Recorder()
+    last.run(tmp_path, said, StopFlag())
+    assert any(line.startswith("resuming from step 31") for line in said.lines), said.lines
+    assert isinstance(last.model.result().motion.field, TrackedNodes)
