@@ -71,30 +71,36 @@ def _tensor_files(folder: Path) -> list[Files]:
     asset: Gaussians4D = moving(ellipsoid(12))
     from orster_cli.construction.asset import save_asset
 
-    for name, one in (("asset", asset), ("following", _following_nodes())):
+    following, tracked = _following_nodes()
+    for name, one in (("asset", asset), ("following", following), ("tracked", tracked)):
         (folder / name).mkdir()
         save_asset(folder / name, one)
     bases = [{"a.safetensors": (folder / f"{n}.safetensors").read_bytes()} for n in ("one", "two")]
     assets = [
         {p.name: p.read_bytes() for p in (folder / name).iterdir()}
-        for name in ("asset", "following")
+        for name in ("asset", "following", "tracked")
     ]
     return [*bases, *bases, *assets]
 
 
-def _following_nodes() -> Gaussians4D:
-    """An asset of 12 Gaussians that follow 3 control nodes."""
+def _following_nodes() -> tuple[Gaussians4D, Gaussians4D]:
+    """Assets of 12 Gaussians that follow 3 control nodes: by a field, and by what is known of the nodes."""
     from orster_cli.construction.node_graph import build_nodes
     from orster_cli.splatting.deformation import DeformationConfig, DeformationField
     from orster_cli.splatting.gaussians4d import Motion, Timeline
+    from orster_cli.splatting.tracks import TrackedNodes
     from tests.helpers.assets import BOX, PLANES, ellipsoid
 
     canonical = ellipsoid(12)
     nodes = build_nodes(canonical.means, canonical.means, 3)
     config = DeformationConfig(hexplane=PLANES, width=16, nodes=3, leave=0.1)
-    field = DeformationField(config, BOX, nodes=nodes)
-    motion = Motion(Timeline(), field).requires_grad_(False)
-    return Gaussians4D(canonical=canonical, motion=motion)
+    learned = DeformationField(config, BOX, nodes=nodes).requires_grad_(False)
+    known = TrackedNodes(nodes, 0.1 * torch.ones(4, 3, 10), periodic=True)
+    one, other = (
+        Gaussians4D(canonical=canonical, motion=Motion(Timeline(), field))
+        for field in (learned, known)
+    )
+    return one, other
 
 
 def _tensor_mutant(files: Files, rng: random.Random) -> Files:
