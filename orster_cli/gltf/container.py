@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import struct
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def _opened(path: Path) -> GltfDocument:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if len(data) >= 4 and struct.unpack_from("<I", data)[0] == _MAGIC:
         text, binary, repairs = _glb_chunks(path, data)
-    elif data.lstrip()[:1] != b"{":
+    elif data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] != b"{":
         found = "an empty file" if not data else f"a file that begins with {data[:4]!r}"
         raise InputError(
             f"{path}: expected a GLB (which begins with b'glTF') or the JSON of a .gltf, got {found}",

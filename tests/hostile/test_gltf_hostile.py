@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from orster_cli.core.errors import InputError, LimitError, OrsterError
+from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.load import load_gltf
 from tests.helpers.glb import Glb, pack, skinned
 
@@ -143,6 +144,11 @@ def test_the_base_of_these_cases_is_fine(tmp_path: Path) -> None:
     path = tmp_path / "good.glb"
     path.write_bytes(GOOD)
     assert load_gltf(path).evaluate(0, 1.0).vertices[0] == pytest.approx([1, 0, 0])
+
+
+def test_a_gltf_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.gltf").write_bytes(b'\xef\xbb\xbf{"asset": {"version": "2.0"}}')
+    assert read_gltf(tmp_path / "a.gltf").root == {"asset": {"version": "2.0"}}
 
 
 def test_nan_positions_and_backward_times(tmp_path: Path) -> None:
