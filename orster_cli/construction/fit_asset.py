@@ -89,10 +89,10 @@ def construct(
     inputs = replace(inputs, clips=shown)
     courses = [clip.course for clip in shown if clip.course is not None]
     known = courses[0] if courses else None
-    course = known if cfg.course and cfg.nodes else None
     # what has opacities of its own was rendered, as its course has it, and not sampled
     rendered = len(courses) == 1 and all(clip.alpha is not None for clip in shown)
-    along = course is not None and cfg.along and rendered
+    along = cfg.along and cfg.course > 0 and rendered
+    course = known if along or (cfg.course and cfg.nodes) else None
     if along:  # there is no field that would attend to them
         inputs = replace(inputs, spatial_prior=None, temporal_prior=None)
     cfg = limit_to_clip_detail(cfg, shown, reporter, learned=not along)

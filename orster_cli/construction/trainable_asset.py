@@ -72,8 +72,8 @@ class TrainableAsset:
         }
         self.cfg = cfg
         self.fitted = fitted
-        self.course = course if cfg.course and cfg.nodes else None
         self.along = along and course is not None
+        self.course = course if self.along or (cfg.course and cfg.nodes) else None
         self._guide: Guide | None = None  # set by `_build_motion`, where there is a course
         self.params: dict[str, nn.Parameter] = {k: nn.Parameter(v) for k, v in initial.items()}
         self.optimizer = self._new_optimizer()
