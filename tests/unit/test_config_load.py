@@ -308,6 +308,8 @@ def configs(draw: st.DrawFn) -> Config:
         }
         if name == "construct":  # more at the start than at most is an error
             values["gaussians"] = min(values["gaussians"], values["max_gaussians"])
+        if name == "sample" and values["frames"] == 1:  # no clip
+            values["frames"] = 2
         sections[name] = kind(**values)
     return Config(**sections)
 
