@@ -43,7 +43,7 @@ from orster_cli.diffusion.frame_vae import FrameVAE
 from orster_cli.inputs.models import sampling_of
 from orster_cli.io.images import contact_sheet, write_png
 from orster_cli.metrics.psnr import CEILING, psnr
-from orster_cli.sampling.known_actions import NEARLY, moving_as_said
+from orster_cli.sampling.known_actions import NEARLY, UNLIKE, moving_as_said
 from orster_cli.sampling.lifted import lift
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest
 from orster_cli.sampling.shown import Shown
@@ -134,16 +134,22 @@ def request_of(
         return SampleRequest(text=text, image=true.frames[0] if by == "image" else None)
     made = lift(bundle.lift, true.frames[0], true.cameras, where=key)
     sees = true.cameras if made.seen is None else made.seen.cameras(true.cameras)
-    return request_to_move(bundle, text, made.orbit(sees), made.shown, nearly=math.inf)
+    orbit = made.orbit(sees)
+    return request_to_move(bundle, text, orbit, made.shown, nearly=math.inf, most=UNLIKE)
 
 
 def request_to_move(
-    bundle: WholeBundle, text: str | None, orbit: OrbitClip, shown: Shown, nearly: float = NEARLY
+    bundle: WholeBundle,
+    text: str | None,
+    orbit: OrbitClip,
+    shown: Shown,
+    nearly: float = NEARLY,
+    most: float = math.inf,
 ) -> SampleRequest:
     """The request of a given object, as `orster sample-video` makes it."""
     goes = None
     if text is not None:
-        goes = moving_as_said(bundle, text, shown, Silent(), nearly=nearly)
+        goes = moving_as_said(bundle, text, shown, Silent(), nearly=nearly, most=most)
     course = None if goes is None else goes.along(orbit.cameras)
     return SampleRequest(text=text, object_orbit=orbit, course=course)
 

@@ -21,7 +21,12 @@ from orster_cli.inputs.starts import warn_of_own_cameras
 from orster_cli.inputs.unlike import MOST_ACTIONS, warn_unlike
 from orster_cli.io.clip_files import check_size
 from orster_cli.io.images import read_image
-from orster_cli.sampling.known_actions import NEARLY, moving_as_said, shape_of_subject
+from orster_cli.sampling.known_actions import (
+    NEARLY,
+    UNLIKE,
+    moving_as_said,
+    shape_of_subject,
+)
 from orster_cli.sampling.lifted import lift
 from orster_cli.sampling.moving import KnownShape, Moving
 from orster_cli.sampling.objects import open_object, room
@@ -124,7 +129,8 @@ class Requests:
         if plan.image is None or image is None or net is None or not self._makes:
             return SampleRequest(text=plan.text, image=image)
         lifted = lift(net, image, cameras, where=plan.image.name)
-        moving = self._moving(lifted.shown, seed, nearly=math.inf)  # first as the picture shows it
+        # first as the picture shows it
+        moving = self._moving(lifted.shown, seed, nearly=math.inf, most=UNLIKE)
         request = self._shown(cameras, lifted.shown, moving, lifted.seen)
         return replace(request, picture=image, glb=lifted.glb)
 
@@ -192,6 +198,7 @@ class Requests:
         *,
         nearly: float = NEARLY,
         known: KnownShape | None = None,
+        most: float = math.inf,
     ) -> Moving | None:
         """The object that is `shown`, or the `known` one, on its way through the action of the number
         `start`, or one that the model knows and the text says (`moving_as_said`); None: sampling begins
@@ -207,6 +214,7 @@ class Requests:
             seed=seed,
             nearly=nearly,
             known=known,
+            most=most,
         )
 
     @property

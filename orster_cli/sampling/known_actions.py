@@ -23,6 +23,9 @@ from orster_cli.sampling.shown import Shown
 AS_LIKE = 1.25  # times as unlike as the most like: another way in which the object may do it
 WORDS = 0.25  # of the logarithm of likeness: an object that is called the same counts as so much more like
 LEAST = 0.01  # added to how unlike objects are: less makes no difference
+UNLIKE = (
+    0.15  # as unlike as an object may be whose shape is half a guess: its surface would be torn
+)
 NEARLY = 0.03  # of an object that is given: it stands where the action begins, but for the network's error
 
 
@@ -94,10 +97,11 @@ def moving_as_said(
     seed: int = 0,
     nearly: float = NEARLY,
     known: KnownShape | None = None,
+    most: float = math.inf,
 ) -> Moving | None:
     """The object that is `shown` on its way through the action of the number `start`, or through one of its
-    `known_actions`, by the `seed`, which is said; None: it has none, or no surface. `nearly` and `known`:
-    as for `moving`."""
+    `known_actions`, by the `seed`, which is said; None: it has none, or no surface, or the known object
+    is more unlike than `most`. `nearly` and `known`: as for `moving`."""
     try:
         mesh = shown.mesh()
     except InputError as error:  # of pictures that a model made, or that show one side
@@ -113,6 +117,12 @@ def moving_as_said(
         found = ways[seed % count]
         start = found.start
         doing = bundle.rest.config.starts[start].phrases[0]
+        if found.apart > most:
+            reporter.note(
+                f"{found.like} {doing} is what the model knows that is most like it, and that is too "
+                "unlike: its motion is sampled from noise"
+            )
+            return None
         several = f", one of {count} known ways (--seed)" if count > 1 else ""
         reporter.info(f"it begins to move as {found.like} {doing}{several} (sample.course)")
     assert bundle.course is not None

@@ -21,7 +21,7 @@ from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
 from orster_cli.inputs.sampling_request import Requests
 from orster_cli.io.clip_files import COURSE, read_clip, write_clip
-from orster_cli.sampling.known_actions import moving_as_said
+from orster_cli.sampling.known_actions import known_actions, moving_as_said
 from orster_cli.sampling.moving import moving
 from orster_cli.sampling.objects import open_object
 from orster_cli.sampling.orbit_matching import matching_sides
@@ -37,6 +37,7 @@ from tests.helpers.known_actions import (
     sampled,
     sampler_of,
 )
+from tests.helpers.recording import Recorder
 from tests.helpers.training import SIDE
 
 
@@ -103,6 +104,18 @@ def test_what_is_seen_from_one_side_has_no_surface(frames: int, turns: float) ->
     shown = Shown.of_orbit(open_object(CREATURE)(cameras), "an object")
     goes = moving_as_said(knowing_model(), "a frog jumping", shown, Silent())
     assert (goes is None) == (frames < 3 or turns == 0)
+
+
+def test_what_is_too_unlike_is_not_moved_as_a_known_object() -> None:
+    cameras = orbit_cameras(orbit_azimuths(12), width=SIDE, height=SIDE)
+    shown = Shown.of_orbit(open_object(CREATURE)(cameras), "an object")
+    model, text = knowing_model(), "a frog jumping"
+    (action,) = known_actions(model, text, shown.mesh())[:1]
+    for most in (0.9 * action.apart, 1.1 * action.apart):
+        said = Recorder()
+        goes = moving_as_said(model, text, shown, said, most=most)
+        assert (goes is None) == (most < action.apart)
+        assert any("too unlike" in note for note in said.notes) == (goes is None)
 
 
 def test_room_is_made_for_the_elevation_of_the_cameras(tmp_path: Path) -> None:
