@@ -23,9 +23,8 @@ from orster_cli.sampling.shown import Shown
 AS_LIKE = 1.25  # times as unlike as the most like: another way in which the object may do it
 WORDS = 0.25  # of the logarithm of likeness: an object that is called the same counts as so much more like
 LEAST = 0.01  # added to how unlike objects are: less makes no difference
-UNLIKE = (
-    0.15  # as unlike as an object may be whose shape is half a guess: its surface would be torn
-)
+# as unlike as an object may be whose shape is half a guess: its surface would be torn
+UNLIKE = 0.15
 NEARLY = 0.03  # of an object that is given: it stands where the action begins, but for the network's error
 
 

@@ -19,23 +19,7 @@ from orster_cli.io.images import read_image
 from orster_cli.splatting.deformation import DeformationField
 from tests.helpers.constructing import TINY, mean_psnr, tiny_fit
 from tests.helpers.marks import slow
-
-
-class _StopAt(StopFlag):
-    """A stop that is requested when the fit has looked `after` times."""
-
-    def __init__(self, after: int) -> None:
-        self._left = after
-        self.requested = False
-
-    @property
-    def requested(self) -> bool:
-        self._left -= 1
-        return self._left < 0
-
-    @requested.setter
-    def requested(self, value: bool) -> None:
-        pass
+from tests.helpers.stops import StopAfter
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +54,7 @@ def test_interrupted_is_uninterrupted(
     monkeypatch.setattr("orster_cli.construction.fit.PICTURE_SECONDS", -1.0)
     for after in stop_at:
         with pytest.raises(Preempted):
-            tiny_fit().run(tmp_path / "b", Silent(), _StopAt(after))
+            tiny_fit().run(tmp_path / "b", Silent(), StopAfter(after))
     last = tiny_fit()
     last.run(tmp_path / "b", Silent(), StopFlag())
     first, second = whole_run[0].state(), last.state()
@@ -144,7 +128,7 @@ def test_a_fit_with_control_nodes_learns_and_resumes_to_the_same_bytes(tmp_path:
     whole.run(tmp_path / "a", Silent(), StopFlag())
     for after in (140, 60):
         with pytest.raises(Preempted):
-            tiny_fit(cfg).run(tmp_path / "b", Silent(), _StopAt(after))
+            tiny_fit(cfg).run(tmp_path / "b", Silent(), StopAfter(after))
     last = tiny_fit(cfg)
     last.run(tmp_path / "b", Silent(), StopFlag())
     first, second = whole.state(), last.state()

@@ -30,6 +30,7 @@ from orster_cli.splatting.nodes import ControlNodes, rotations
 from tests.helpers.constructing import CPU, TINY, creature_views
 from tests.helpers.courses import HOPS, SIDE, WALKS, creature_course, placed_creature
 from tests.helpers.recording import Recorder
+from tests.helpers.stops import StopAfter
 
 FEW = replace(
     TINY,
@@ -148,23 +149,12 @@ def test_without_a_course_or_its_weight_all_is_as_it_was(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    class _Later(StopFlag):
-        def __init__(self, steps: int) -> None:
-            self.left = steps
-            super().__init__()
-
-        def __getattribute__(self, name: str):  # type: ignore[no-untyped-def]
-            if name != "requested":
-                return object.__getattribute__(self, name)
-            self.left -= 1
-            return self.left < 0
-
     clip = creature_views()["dynamic"]
     whole = _fit(clip, creature_course())
     whole.run(tmp_path / "a", Silent(), StopFlag())
     for after in (50, 20):
         with pytest.raises(Preempted):
-            _fit(clip, creature_course()).run(tmp_path / "b", Silent(), _Later(after))
+            _fit(clip, creature_course()).run(tmp_path / "b", Silent(), StopAfter(after))
     last = _fit(clip, creature_course())
     last.run(tmp_path / "b", Silent(), StopFlag())
     first, second = whole.state(), last.state()

@@ -36,6 +36,7 @@ from orster_cli.splatting.tracks import TrackedNodes
 from tests.helpers.constructing import CPU, TINY, creature_views
 from tests.helpers.courses import HOPS, SIDE, creature_course, placed_creature
 from tests.helpers.recording import Recorder
+from tests.helpers.stops import StopAfter
 
 STEPS: ConstructConfig = replace(
     TINY, nodes=40, leave=0.01, canonical="static", static_steps=60, coarse_steps=20, fine_steps=60
@@ -206,20 +207,6 @@ def test_it_is_kept_and_files_that_do_not_fit_are_refused(tmp_path: Path) -> Non
         load_asset(tmp_path)
 
 
-class _Once(StopFlag):
-    """Is requested after so many looks."""
-
-    def __init__(self, looks: int) -> None:
-        self.left = looks
-        super().__init__()
-
-    def __getattribute__(self, name: str):  # type: ignore[no-untyped-def]
-        if name != "requested":
-            return object.__getattribute__(self, name)
-        self.left -= 1
-        return self.left < 0
-
-
 def _fit(*, looping: bool = False, along: bool = True) -> Fit:
     cfg, static = replace(STEPS, static_steps=10, coarse_steps=0), creature_views(HOPS)["static"]
     points, loop = surface_points(static, cfg.gaussians), Recurrence(looping=looping)
@@ -233,7 +220,7 @@ def test_a_stopped_fit_goes_on_to_the_same_bytes(tmp_path: Path, looping: bool) 
     whole = _fit(looping=looping)
     whole.run(tmp_path / "a", Silent(), StopFlag())
     with pytest.raises(Preempted):
-        _fit(looping=looping).run(tmp_path / "b", Silent(), _Once(30))
+        _fit(looping=looping).run(tmp_path / "b", Silent(), StopAfter(30))
     last = _fit(looping=looping)
     last.run(tmp_path / "b", Silent(), StopFlag())
     first, second = whole.state(), last.state()
@@ -245,7 +232,7 @@ def test_a_stopped_fit_goes_on_to_the_same_bytes(tmp_path: Path, looping: bool) 
 def test_a_fit_that_was_begun_with_a_field_goes_on_along_the_course(tmp_path: Path) -> None:
     """As an older version began it."""
     with pytest.raises(Preempted):
-        _fit(along=False).run(tmp_path, Silent(), _Once(30))
+        _fit(along=False).run(tmp_path, Silent(), StopAfter(30))
     last, said = _fit(), Recorder()
     last.run(tmp_path, said, StopFlag())
     assert any(line.startswith("resuming from step 31") for line in said.lines), said.lines
