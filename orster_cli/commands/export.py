@@ -118,7 +118,13 @@ def export(
     ] = None,
     to: Annotated[str, typer.Option("--to", help="Comma-separated formats, e.g. glb,mp4.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of the files.", rich_help_panel=RUN)
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of the files; or one file, whose ending is its format.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     motion: MotionFlags,
     pictures: PictureFlags,
@@ -129,26 +135,28 @@ def export(
     glb: the asset's own mesh, animated. html: a page that plays it. Gaussians: ply-sequence,
     glb-splats, spz, compressed-ply, 4dgs, usd. Pictures: mp4, webp, gif, png-sequence, transforms. Without
     --to, a table of what each holds and loses. Every file is read back and measured.
-    Examples: orster export out/asset --to glb ; orster export asset/ --to mp4,gif -o files/"""
+    Examples: orster export frog/ -o frog.glb ; orster export asset/ --to mp4,gif -o files/"""
     from orster_cli.commands.stage import ended_by_sigterm
     from orster_cli.core.errors import ConfigError
-    from orster_cli.export.formats import FORMATS, checked_folder, parse_formats
+    from orster_cli.export.formats import asked_for, checked_folder
     from orster_cli.ui.out import Out
 
     sink = Out(as_json=run.as_json, quiet=run.quiet)
-    if not to:
-        if asset is None:
-            _print_table(sink)
-            return
-        raise ConfigError("--to: no format is given", hint="one of " + ", ".join(FORMATS))
-    formats = parse_formats(to)
+    if not to and asset is None:
+        _print_table(sink)
+        return
+    formats, name = asked_for(to, out)
     if asset is None:
         raise ConfigError("no asset is given", hint=f"orster export asset/ --to {to}")
     options, choice = _options(motion, pictures)
     artifact = _open(asset)
-    folder = checked_folder(out) or Path(f"{artifact.path}-export")
+    if name is not None and out is not None:
+        folder = out.parent
+    else:
+        folder, name = checked_folder(out, formats), _name(artifact.path)
+    folder = folder or Path(f"{artifact.path}-export")
     with ended_by_sigterm():
-        _export(artifact, formats, options, choice, folder, _name(artifact.path), run, sink)
+        _export(artifact, formats, options, choice, folder, name, run, sink)
 
 
 def _print_table(sink: Out) -> None:

@@ -5,7 +5,7 @@ One table. This module imports nothing heavy: --help prints it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -235,15 +235,37 @@ def parse_formats(text: str) -> list[Format]:
     return [FORMATS[name] for name in names]
 
 
-def checked_folder(out: Path | None) -> Path | None:
-    """`out`, the folder of the files. ConfigError: it is named as a file would be."""
+def asked_for(to: str, out: Path | None) -> tuple[list[Format], str | None]:
+    """The formats that `to` names, or the one by the ending of the file `out`; and what stands before that
+    ending (None: `out` is no such file). ConfigError: none, or an unknown one."""
+    among = parse_formats(to) if to else list(FORMATS.values())
+    found = [
+        one
+        for one in among
+        if not one.is_folder and out is not None and not out.is_dir()
+        if out.name.endswith(one.suffix) and out.name != one.suffix
+    ]
+    if out is not None and found and (len(among) == 1 or not to):
+        single = max(found, key=lambda one: len(one.suffix))
+        return [single], out.name.removesuffix(single.suffix)
+    if not to:
+        raise ConfigError("--to: no format is given", hint="one of " + ", ".join(FORMATS))
+    return among, None
+
+
+def checked_folder(out: Path | None, formats: Sequence[Format]) -> Path | None:
+    """`out`, the folder of files of `formats`. ConfigError: it is named as a file would be."""
     written = {one.suffix.rpartition(".")[2] for one in FORMATS.values() if not one.is_folder}
     other = ("usda", "usdz", "gltf", "obj", "fbx")
     endings = {*(f".{ending}" for ending in (*written, *FORMATS, *other)), *SPLATS, *VIDEOS}
     if out is not None and out.suffix.lower() in endings and not out.is_dir():
+        single = formats[0] if len(formats) == 1 and not formats[0].is_folder else None
+        wanted = (
+            "a folder" if single is None else f"a folder, or a file that ends in {single.suffix}"
+        )
         raise ConfigError(
-            f"-o {out}: expected a folder, got the name of a file",
-            hint=f"-o {out.parent if out.parent.name else 'files'}/: a file has the name of its asset",
+            f"-o {out}: expected {wanted}, got the name of another file",
+            hint=f"-o {out.parent if out.parent.name else 'files'}/: files have the name of the asset",
         )
     return out
 

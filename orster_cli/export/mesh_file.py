@@ -22,7 +22,7 @@ from orster_cli.export.measure import (
     some_of,
     splat_images,
 )
-from orster_cli.export.mesh_motion import Transferred, transfer_motion
+from orster_cli.export.mesh_motion import Transferred, skinned, transfer_motion
 from orster_cli.export.moments import Moments, check_moves, key_moments
 from orster_cli.export.source_mesh import SourceMesh
 from orster_cli.geometry.mesh import Mesh
@@ -31,6 +31,7 @@ from orster_cli.gltf.load import load_gltf, read_scene
 from orster_cli.gltf.scene import Scene
 from orster_cli.mesh_render.render import render_mesh
 from orster_cli.splatting.low_pass import with_low_pass
+from orster_cli.splatting.tracks import TrackedNodes
 
 EXACT = 1e-4  # of the diagonal: how far a vertex that is read back may be from where it was put
 PLACED = 16.0  # dB: a mesh that is further from the asset at all moments lies elsewhere
@@ -54,7 +55,8 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
     source = job.mesh or _approximate(job, path.with_name("surface.glb"))
     job.reporter.step("move the mesh", 0, 1)
     bind, at_bind = binding_time(job, source, moments)
-    moved, by_course = _moved(job, source, moments, bind, bones)
+    moved, by_course = _moved(job, source, moments, bind)
+    moved = skinned(moved, source.mesh, bones) if bones else moved
     motion = moved.motion
     data, copied = write_animated_mesh(source, motion, name=job.prompt or "motion")
     if len(data) > LARGE_BYTES:
@@ -112,14 +114,16 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
 
 
 def _moved(
-    job: ExportJob, source: SourceMesh, moments: Moments, bind: float | None, bones: int
+    job: ExportJob, source: SourceMesh, moments: Moments, bind: float | None
 ) -> tuple[Transferred, bool]:
     """The mesh as the asset goes; or, where that is known and does not lead elsewhere, as the course of its
     object does (True): that knows of each point where it goes, and Gaussians that touch may part."""
-    own = transfer_motion(job.asset, source.mesh, moments, bind=bind, bones=bones)
     if job.course is None:
-        return own, False
-    known = transfer_motion(job.course, source.mesh, moments, bind=None, bones=bones)
+        return transfer_motion(job.asset, source.mesh, moments, bind=bind), False
+    known = transfer_motion(job.course, source.mesh, moments, bind=None)
+    if isinstance(job.asset.motion.field, TrackedNodes):  # the asset itself goes so
+        return known, True
+    own = transfer_motion(job.asset, source.mesh, moments, bind=bind)
 
     def near(moved: Transferred) -> float:
         places = moved.motion.positions

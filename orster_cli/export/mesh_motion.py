@@ -34,11 +34,9 @@ def transfer_motion(
     moments: Moments,
     *,
     bind: float | None = 0.0,
-    bones: int = 0,
 ) -> Transferred:
-    """The motion of `mesh` at `moments`, as an asset or a course `goes`. `bind`: the time at which the
-    asset is where the mesh is (None: where nothing moves it); `bones`: write the motion as a skin of so
-    many bones, 0: every vertex on its own."""
+    """The motion of `mesh` at `moments`, as an asset or a course `goes`, every vertex on its own. `bind`:
+    the time at which the asset is where the mesh is (None: where nothing moves it)."""
     surface = weld(mesh.vertices, mesh.triangles)
     points = mesh.vertices[surface.first]
     if isinstance(goes, Course):
@@ -47,23 +45,27 @@ def transfer_motion(
         moved = move_points(goes, points, surface.edges, moments.times, bind=bind)
     rigidity = Rigidity(points, surface.edges)
     turned = np.stack([rigidity.rotations(now) for now in moved])
-    spread = surface.point_of
     motion = MeshMotion(
-        positions=moved[:, spread],
-        rotations=turned[:, spread],
+        positions=moved[:, surface.point_of],
+        rotations=turned[:, surface.point_of],
         seconds=moments.seconds,
         closing=moments.closing,
         pose_key=None if bind not in moments.times else moments.times.index(bind),
     )
-    if not bones:
-        return Transferred(motion)
-    skin = fit_skinning(points, moved, bones)
+    return Transferred(motion)
+
+
+def skinned(moved: Transferred, mesh: Mesh, bones: int) -> Transferred:
+    """`moved`, the motion of `mesh`, as that of a skin of so many `bones`."""
+    surface = weld(mesh.vertices, mesh.triangles)
+    points, true = mesh.vertices[surface.first], moved.motion.positions[:, surface.first]
+    skin = fit_skinning(points, true, bones)
     fitted = skin.positions(points)
     size = max(float(np.linalg.norm(np.ptp(points, axis=0))), 1e-12)
-    error = float(np.linalg.norm(fitted - moved, axis=2).mean()) / size
-    return Transferred(
-        replace(motion, positions=fitted[:, spread], skin=skin, points_of=spread), error
-    )
+    error = float(np.linalg.norm(fitted - true, axis=2).mean()) / size
+    spread = surface.point_of
+    motion = replace(moved.motion, positions=fitted[:, spread], skin=skin, points_of=spread)
+    return Transferred(motion, error)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ INFLUENCES = 4
 ROUNDS = 6
 MOST = 4000  # points that bones are sought with; of more, an even draw
 BLOCK = 2000  # points whose moves by every bone at every moment are in memory at once
+SAME = 1e-12  # squared error of a point that a bone moves exactly, over the mean square of places
 _SUM = 10.0  # weight of "the weights sum to 1" in the least squares, in units of the object
 
 
@@ -68,7 +69,7 @@ def _clusters(rest: np.ndarray, moved: np.ndarray, bones: int) -> np.ndarray:
         error = _errors(rest, moved, labels)
         own = error[np.arange(len(rest)), labels]
         seed = int(own.argmax())
-        if own[seed] < 1e-14:
+        if own[seed] < SAME * (moved**2).sum() / len(rest):
             break
         near = np.argsort(((rest - rest[seed]) ** 2).sum(axis=1))[
             : max(len(rest) // (4 * bones), 4)
@@ -81,12 +82,19 @@ def _clusters(rest: np.ndarray, moved: np.ndarray, bones: int) -> np.ndarray:
 
 
 def _errors(rest: np.ndarray, moved: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """[W,B] squared error of each point under each bone, summed over the moments."""
+    """[W,B] squared error of each point under each bone, summed over the moments: |R x + t - y|^2, whose
+    mixed terms are products of matrices."""
     rotations, translations = _rigid(rest, moved, np.eye(labels.max() + 1)[labels])
-    total = np.zeros((len(rest), rotations.shape[1]))
-    for k, now in enumerate(moved):
-        total += ((_moved(rest, rotations[k], translations[k]) - now[:, None]) ** 2).sum(axis=2)
-    return total
+    count, bones = len(rest), rotations.shape[1]
+    squares = (rest**2).sum(axis=1)[:, None] * len(moved)
+    squares = squares + (moved**2).sum(axis=(0, 2))[:, None] + (translations**2).sum(axis=(0, 2))
+    pairs = (moved[..., :, None] * rest[:, None, :]).transpose(1, 0, 2, 3).reshape(count, -1)
+    back = np.einsum("kbi,kbij->bj", translations, rotations)  # sum over moments of t R
+    mixed = rest @ back.T - pairs @ rotations.transpose(0, 2, 3, 1).reshape(-1, bones)
+    mixed -= moved.transpose(1, 0, 2).reshape(count, -1) @ translations.transpose(0, 2, 1).reshape(
+        -1, bones
+    )
+    return np.maximum(squares + 2 * mixed, 0.0)
 
 
 def _rigid(
@@ -154,9 +162,7 @@ def _transforms(
             left = moved[k] - total + parts[:, b]  # what this bone has to explain
             centre = (share**2) @ rest / mass
             centre_now = share @ left / mass
-            second = np.einsum(
-                "w,wi,wj->ij", share, left - share[:, None] * centre_now, rest - centre
-            )
+            second = (share[:, None] * (left - share[:, None] * centre_now)).T @ (rest - centre)
             turn = nearest_rotations(second[None])[0]
             rotations[k, b], translations[k, b] = turn, centre_now - turn @ centre
             new = share[:, None] * (rest @ turn.T + translations[k, b])

@@ -64,6 +64,20 @@ def ball(tmp_path: Path) -> Path:
     return tmp_path / "ball"
 
 
+def test_one_file_may_be_named_and_its_ending_is_its_format(
+    ball: Path, tmp_path: Path, call: Call
+) -> None:
+    for words in (("-o", "page.html"), ("--to", "glb-splats", "-o", "files/ball-splats.glb")):
+        target = tmp_path / words[-1]
+        call("export", ball, *words[:-1], target)
+        assert [path.name for path in target.parent.iterdir() if path.is_file()] == [target.name]
+    (tmp_path / "page.glb").mkdir()  # a folder of such a name is a folder
+    call("export", ball, "--to", "html", "-o", tmp_path / "page.glb")
+    assert (tmp_path / "page.glb/ball.html").is_file()
+    again = call("export", ball, "-o", tmp_path / "page.html", check=6)
+    assert "exists" in again.err
+
+
 @pytest.mark.slow  # the next test has the whole way, at a smaller size
 @pytest.mark.parametrize("bones", [0, 12])
 def test_the_mesh_moves_as_the_animation_did(

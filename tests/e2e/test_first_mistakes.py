@@ -114,9 +114,9 @@ MISTAKES = {
     "export asset --to glbb": (2, "did you mean 'glb'", "ply-sequence"),
     "export asset --to fbx": (2, "no format 'fbx'", "--to glb is what opens there"),
     "export asset --to mp4,blender": (2, "no format 'blender'", "--to glb is what opens there"),
-    "export asset --to mp4 -o clip.mp4": (2, "got the name of a file", "-o files/"),
-    "export asset --to usd -o Moved.USDC": (2, "got the name of a file", "-o files/"),
-    "export asset --to usd -o moved.usdz": (2, "got the name of a file", "-o files/"),
+    "export asset --to mp4,gif -o clip.mp4": (2, "got the name of another file", "-o files/"),
+    "export asset --to usd -o moved.usdz": (2, "or a file that ends in .usdc", "-o files/"),
+    "export asset -o moved.obj": (2, "no format is given", "glb, html"),
     "run evalute --over a -o out": (2, "did you mean 'evaluate'", "construct, evaluate"),
     # an argument or an output that is missing
     "construct a": (2, "'-o'", "-o asset/"),

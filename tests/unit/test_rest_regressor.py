@@ -24,7 +24,6 @@ from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.diffusion.rest_regressor import load_rest
 from orster_cli.diffusion.starts import Start, start_of
 from orster_cli.diffusion.subjects import doing_of, named_alike, subject_of
-from orster_cli.geometry.mesh import linear_to_srgb
 from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT, OpenedModel, model_folder
 from orster_cli.inputs.prompts import check_prompt
 from orster_cli.inputs.sampling_plan import SamplingPlan
@@ -200,7 +199,9 @@ def test_texts_give_their_own_object_and_a_text_for_several_a_blend(taught: Whol
         axes = half_axes(number).numpy()
         size = np.ptp(mesh.vertices, axis=0)  # placed: the longest side is 1
         np.testing.assert_allclose(size, axes / axes.max(), atol=0.08)
-        shown = linear_to_srgb(mesh.colors[:, :3]).mean(axis=0)
+        texture = mesh.materials[0].texture
+        assert texture is not None
+        shown = texture.levels[0][..., :3].mean(axis=(0, 1)) / 255
         colors = np.stack([color(k).numpy() for k in range(len(SUBJECTS))])
         assert np.abs(colors - shown).sum(axis=1).argmin() == number
         assert float((mesh.normals * mesh.vertices).sum(axis=1).mean()) > 0  # outwards
