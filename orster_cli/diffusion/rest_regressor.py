@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
-from orster_cli.diffusion.starts import Start, start_of, starts_in
+from orster_cli.diffusion.known_texts import words_of
+from orster_cli.diffusion.starts import Start, quiet_start, start_of, starts_in
 from orster_cli.diffusion.subjects import doing_of, subjects_in
 from orster_cli.io.sharded import read_sharded, write_sharded
 from orster_cli.io.tensors import fill_module, without_weights
@@ -61,6 +62,25 @@ class RestConfig:
         for subject in self.numbers_of(phrase):
             said = doing_of(text, self.subjects[subject])
             start = start_of(said, self.starts, self.rigs[subject])
+            if start is not None:
+                return start
+        return None
+
+    def said_in(self, text: str) -> set[int]:
+        """The numbers of what `text` says, one of each rig that does it."""
+        words = words_of(text)
+        found = (start_of(words, self.starts, rig) for rig in set(self.rigs))
+        return {start for start in found if start is not None}
+
+    def quiet(self) -> set[int]:
+        """The numbers of the `starts.quiet_start` of the rigs that have one."""
+        found = (quiet_start(self.starts, rig) for rig in set(self.rigs))
+        return {start for start in found if start is not None}
+
+    def quiet_of(self, phrase: str) -> int | None:
+        """The number of what the subject whose fullest phrase is `phrase` does quietly; None: nothing."""
+        for subject in self.numbers_of(phrase):
+            start = quiet_start(self.starts, self.rigs[subject], self.done[subject])
             if start is not None:
                 return start
         return None

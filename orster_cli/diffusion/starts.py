@@ -21,6 +21,11 @@ NEEDED = frozenset(("up", "off"))  # words without which a phrase means somethin
 MANNER = frozenset(("fast", "around", "about", "along", "again", "happily", "bit", "then", "slow"))
 # what says nothing of an action that it would not do anyway
 USUAL = frozenset(map(stem, ("forward", "forwards", "ahead", "straight", "normally")))
+# what something does of which a text says nothing that is known: the first that its rig does
+QUIET = (
+    "standing", "breathing", "hovering", "swimming", "walking", "waddling", "flying", "driving", "moving",
+    "wriggling",
+)  # fmt: skip
 IRREGULAR = {
     form: verb
     for verb, forms in {
@@ -70,6 +75,18 @@ def start_of(words: Sequence[str], starts: Sequence[Start], rig: int) -> int | N
             if having and (found := _best(having, word, after)) is not None:
                 return found
     return None
+
+
+def quiet_start(starts: Sequence[Start], rig: int, done: Sequence[int] = ()) -> int | None:
+    """The number of the one of `starts` of a `rig` that is as quiet as any (`QUIET`), if possible one of
+    those that the object was seen doing (`done`); None: there is no such one."""
+    found = []
+    for number, start in enumerate(starts):
+        words = content_words(start.phrases[0])
+        if start.rig == rig and words[0] in QUIET and not NEEDED & set(words):
+            more = {stem(word) for word in words} - USUAL
+            found.append((number not in done, QUIET.index(words[0]), len(more), number))
+    return min(found)[-1] if found else None
 
 
 def _first_verb(phrase: str) -> set[str]:

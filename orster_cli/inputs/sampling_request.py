@@ -247,16 +247,18 @@ class Requests:
         assert self.sampler.bundle.rest is not None
         config = self.sampler.bundle.rest.config
         phrase, start = every[seed % len(every)]
-        does, doing = config.actions_of(phrase), ""
+        does, doing, said = config.actions_of(phrase), "", start
+        if start is None and self._follows and not config.said_in(self.plan.text or ""):
+            start = config.quiet_of(phrase)
         if start is not None:
             doing = f", {config.starts[start].phrases[0]}"
-        elif does:
-            doing = f"; of such objects it knows {listed(does, MOST_ACTIONS)}"
+        if said is None and does:
+            doing += f"; of such objects it knows {listed(does, MOST_ACTIONS)}"
         several = f", one of {len(every)} that the text may mean (--seed)"
         self.sampler.reporter.info(
             f"the object is {phrase}{several if len(every) > 1 else ''}{doing}"
         )
-        actions = () if start is None else config.starts[start].phrases
+        actions = () if said is None else config.starts[said].phrases
         own = next(phrases for phrases in config.subjects if phrases[0] == phrase)
         known = self.sampler.bundle.known
         texts = None if known is None else known.texts

@@ -37,7 +37,7 @@ def warn_unlike(
         if isinstance(encoder, MiniEncoder) and count > LENGTH:
             reporter.warn(f"the model reads the first {LENGTH} of the text's {count} words")
         if known is not None and known.texts is not None:
-            _say_unknown(known.texts, request.text, sampler, given=given, moves=given or made)
+            _say_unknown(known.texts, request, sampler, given=given, moves=given or made)
         asked = sampler.cfg.motion is None and not sampler.stays_as_known(request)
         if asked and sampler.words_motion(request.text) is not None:
             strength = sampler.motion_of(request.text)
@@ -56,17 +56,20 @@ def warn_unlike(
 
 
 def _say_unknown(
-    texts: KnownTexts, text: str, sampler: Sampler, *, given: bool, moves: bool
+    texts: KnownTexts, request: SampleRequest, sampler: Sampler, *, given: bool, moves: bool
 ) -> None:
-    """A warning of the text's unknown words. Of an object that is given the text need not tell what it is,
-    but what it does, as of one that the model makes in one pass (`moves`: either)."""
+    """A warning of the unknown words of the text of `request`. Of an object that is given the text need not
+    tell what it is, but what it does, as of one that the model makes in one pass (`moves`: either)."""
     from orster_cli.diffusion.known_inputs import unknown_words
 
-    reporter = sampler.reporter
+    reporter, text = sampler.reporter, request.text or ""
     sentence = unknown_words(texts, text, sampler.bundle.encoder)
     if moves and texts.actions and not texts.has_action(text):
-        known = listed(texts.actions, MOST_ACTIONS)
-        sentence = f"{sentence or 'the text names no action'}; actions that it knows: {known}"
+        if sampler.stays_as_known(request):
+            sentence = f"{sentence or 'the text names no action'}; it does something quiet instead"
+        if given or sentence is None:  # with the name of an object that is made they are told
+            known = listed(texts.actions, MOST_ACTIONS)
+            sentence = f"{sentence or 'the text names no action'}; actions that it knows: {known}"
     elif given and sentence is not None:
         reporter.info(f"{sentence.partition(';')[0]}; the object is given, so it need not")
         return

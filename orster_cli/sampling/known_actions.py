@@ -12,9 +12,7 @@ import torch
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.diffusion.bundle import WholeBundle
-from orster_cli.diffusion.known_texts import words_of
 from orster_cli.diffusion.rest_regressor import RestConfig
-from orster_cli.diffusion.starts import start_of
 from orster_cli.diffusion.subjects import named_alike
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.sampling.moving import KnownShape, Moving, moving, on_device, surface_of
@@ -40,13 +38,13 @@ class KnownAction:
 
 @torch.no_grad()
 def known_actions(bundle: WholeBundle, text: str | None, mesh: Mesh) -> list[KnownAction]:
-    """What the object of a `mesh` is to do that a `text` says: the known ways, at most one of each rig,
-    that of the most like object first, and those of objects nearly `AS_LIKE`: by their shapes, and by what
-    the text calls it. []: the model knows none."""
+    """What the object of a `mesh` is to do that a `text` says, or what is quiet where it says nothing that
+    the model knows: the known ways, at most one of each rig, that of the most like object first, and
+    those of objects nearly `AS_LIKE`: by their shapes, and by what the text calls it. []: there is none."""
     if text is None or bundle.rest is None or bundle.course is None:
         return []
     config = bundle.rest.config
-    starts = _starts_of(text, config)
+    starts = config.said_in(text) or config.quiet()
     shapes = [
         (subject, start, places)
         for subject, known in enumerate(_places_of(config))
@@ -126,13 +124,6 @@ def moving_as_said(
         reporter.info(f"it begins to move as {found.like} {doing}{several} (sample.course)")
     assert bundle.course is not None
     return replace(moving(bundle.course, mesh, start, nearly=nearly, known=known), ways=count)
-
-
-def _starts_of(text: str, config: RestConfig) -> set[int]:
-    """The numbers of what `text` says, one of each rig that does it."""
-    words = words_of(text)
-    found = (start_of(words, config.starts, rig) for rig in set(config.rigs))
-    return {start for start in found if start is not None}
 
 
 def _places_of(config: RestConfig) -> list[dict[int, list[int]]]:

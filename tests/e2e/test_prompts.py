@@ -141,8 +141,8 @@ def test_a_text_beyond_the_small_model_gets_the_object_that_it_names(capsys: Cap
         greener[name] = float((shown[:, 1] - shown[:, 0]).mean())
     assert max(greener, key=greener.__getitem__) != "a beige military tank", greener
     still = orster(capsys, "sample-video", "--text", "a zombie", "-o", "still", *QUICK)
-    (warning,) = still.data["warnings"]
-    assert warning.startswith("the text names no action; actions that it knows: walking")
+    assert still.data["warnings"] == ["the text names no action; it does something quiet instead"]
+    assert re.search(r"the object is a .+ zombie.+, walking; of such objects it knows", still.err)
     other = orster(capsys, "sample-video", "--text", "a teapot jumping", "-o", "x", *QUICK)
     assert (other.code, other.failure["code"]) == (3, "E-PROMPT")
     assert "cannot make 'a teapot jumping'" in other.failure["error"]

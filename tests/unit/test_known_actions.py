@@ -110,8 +110,22 @@ def test_an_object_of_a_text_does_also_what_nobody_of_its_rig_was_seen_doing(
     assert any("it begins to move as" in line and "dancing" in line for line in said.lines)
 
 
-def test_what_the_model_does_not_know_is_no_known_action(shipped: WholeBundle) -> None:
+def test_of_what_the_model_does_not_know_something_quiet_is_taken(shipped: WholeBundle) -> None:
     mesh = open_object(CREATURE).mesh()
-    assert not known_actions(shipped, "a creature filing its taxes", mesh)
+    assert shipped.rest is not None
+    config = shipped.rest.config
+    for text in ("a creature filing its taxes", "a creature", "a creature not jumping"):
+        found = known_actions(shipped, text, mesh)
+        assert found
+        assert {one.start for one in found} <= config.quiet()
+    loud = {"attacking", "falling", "jumping", "running", "punching", "shooting", "reacting"}
+    for number in config.quiet():
+        assert not loud & {
+            word for phrase in config.starts[number].phrases for word in phrase.split()
+        }
+    for phrases in config.subjects:
+        start = config.quiet_of(phrases[0])
+        assert start is not None
+        assert config.rigs[config.numbers_of(phrases[0])[0]] == config.starts[start].rig
     assert not known_actions(shipped, None, mesh)
     assert not known_actions(replace(shipped, course=None), "a creature walking", mesh)
