@@ -34,6 +34,7 @@ from orster_cli.sampling.rest_surface import as_file, regressed_object
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest, cameras_for
 from orster_cli.sampling.shown import Shown
 
+MOST_OTHERS = 4  # objects that a text may mean as well, which are listed
 NOTABLE = 0.1  # world units by which cameras are moved, from which on it is said
 
 
@@ -254,10 +255,9 @@ class Requests:
             doing = f", {config.starts[start].phrases[0]}"
         if said is None and does:
             doing += f"; of such objects it knows {listed(does, MOST_ACTIONS)}"
-        several = f", one of {len(every)} that the text may mean (--seed)"
-        self.sampler.reporter.info(
-            f"the object is {phrase}{several if len(every) > 1 else ''}{doing}"
-        )
+        others = [f"--seed {k}: {one}" for k, (one, _) in enumerate(every) if one != phrase]
+        several = f", one of {len(every)} that the text may mean ({listed(others, MOST_OTHERS)})"
+        self.sampler.reporter.info(f"the object is {phrase}{several if others else ''}{doing}")
         actions = () if said is None else config.starts[said].phrases
         own = next(phrases for phrases in config.subjects if phrases[0] == phrase)
         known = self.sampler.bundle.known

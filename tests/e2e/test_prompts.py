@@ -135,6 +135,7 @@ def test_a_text_beyond_the_small_model_gets_the_object_that_it_names(capsys: Cap
     assert said.data["warnings"] == []
     named = re.findall(r"the object is (a[n]? .+? tank), one of 3 that the text may mean", said.err)
     assert len(set(named)) == 2, said.err
+    assert f"(--seed 1: {named[1]}, --seed 2: a" in said.err  # what the next seeds give
     greener = {}
     for seed, name in enumerate(named):
         shown = read_clip(Path(f"clips/seed-000{seed}/static")).frames
