@@ -46,7 +46,7 @@ TESTERS ?= 2
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal --slowest 25
 KERNELS := $(VENV)/.kernels
 
-$(KERNELS): $(STAMP) $(wildcard orster_cli/core/jit.py orster_cli/splatting/*.py orster_cli/mesh_render/*.py)
+$(KERNELS): $(STAMP) $(wildcard orster_cli/core/jit.py orster_cli/geometry/textured.py orster_cli/splatting/*.py orster_cli/mesh_render/*.py)
 	OMP_NUM_THREADS=1 $(BIN)/orster doctor --warm
 	touch $@
 

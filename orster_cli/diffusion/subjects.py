@@ -100,13 +100,15 @@ def subject_of(text: str, subjects: Subjects) -> Found | None:
 
 def named_alike(text: str, subjects: Subjects) -> list[float]:
     """Of each of `subjects`, which share of what `text` says of its own one is said of this one too, in
-    [0,1]: rare words count more than frequent ones, words that no subject has do not."""
+    [0,1]: rare words count more than frequent ones, words that no subject has do not, nor what it does:
+    a sheep that is walking is not called as "a robot walking on two legs" is."""
     words = [set().union(*map(_stems, phrases)) for phrases in subjects]
     counts = Counter(word for one in words for word in one)
     nouns = {_noun(phrase) for phrases in subjects for phrase in phrases}
+    said = [word for word in words_of(text) if not word.endswith("ing")]
     weights = {
         word: math.log(1 + len(subjects) / counts[word])
-        for word in sorted(_asked(text, nouns))
+        for word in sorted(_asked(" ".join(said), nouns))
         if word in counts
     }
     whole = sum(weights.values())

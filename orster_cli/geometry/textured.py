@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import fast_simplification
 import numpy as np
-import xatlas
 from scipy.ndimage import distance_transform_edt
 
 from orster_cli.core.jit import kernel
@@ -26,6 +24,8 @@ def simplified(
     it least (quadrics, Garland and Heckbert 1997); as it is, if it has no more."""
     if len(triangles) <= most:
         return vertices, triangles
+    import fast_simplification  # of few commands: a bare machine does the others without it
+
     places, corners = fast_simplification.simplify(
         vertices.astype(np.float32), triangles.astype(np.int32), target_count=most
     )
@@ -72,6 +72,8 @@ def _unwrapped(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The vertex that each of W new ones is [W], triangles [F,3] of the new ones, and their places [W,2]
     in a square picture, in [0,1]."""
+    import xatlas  # as above
+
     atlas = xatlas.Atlas()
     atlas.add_mesh(vertices.astype(np.float32), triangles.astype(np.uint32))
     packed = xatlas.PackOptions()
@@ -79,6 +81,11 @@ def _unwrapped(
     atlas.generate(pack_options=packed)
     source, corners, places = atlas[0]
     return source, corners.astype(np.int32), places.astype(np.float64)
+
+
+def warm_kernels() -> None:
+    """Run every kernel once."""
+    _cover(np.zeros((1, 3, 2)), np.zeros((1, 1), np.int32), np.zeros((1, 1, 3)))
 
 
 @kernel

@@ -402,3 +402,4 @@ def test_subjects_that_are_called_as_a_text_calls_its_own_are_told() -> None:
     assert (same, other) == (1.0, 0.0)
     assert 0 < alike < 0.5  # "bull" is the rarer word
     assert named_alike("a zebra walking", subjects) == [0.0, 0.0, 0.0]
+    assert named_alike("a zebra walking", (*subjects, ("a robot walking on two legs",)))[-1] == 0
