@@ -1,4 +1,4 @@
-"""The object at rest that a text names: which one it is, and that it is seen as one that is given is."""
+"""The object at rest that a text names: that it is seen as one that is given is."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ from orster_cli.diffusion.bundle import Bundle, WholeBundle, load_bundle, save_b
 from orster_cli.diffusion.known_inputs import KnownInputs
 from orster_cli.diffusion.known_texts import KnownTexts
 from orster_cli.diffusion.mini_encoder import new_mini
-from orster_cli.diffusion.rest_regressor import load_rest
-from orster_cli.diffusion.starts import Start, start_of
-from orster_cli.diffusion.subjects import doing_of, named_alike, subject_of
 from orster_cli.inputs.models import SHIPPED, SHIPPED_OBJECT, OpenedModel, model_folder
 from orster_cli.inputs.prompts import check_prompt
 from orster_cli.inputs.sampling_plan import SamplingPlan
@@ -35,116 +32,14 @@ from orster_cli.sampling.sample_clips import Sampler, cameras_for
 from orster_cli.training.prepared import Models
 from orster_cli.training.start_model import start_or_new
 from tests.helpers.recording import Recorder
+from tests.helpers.rigs import DONE, RIGS, STARTS, SUBJECTS
 from tests.helpers.solids import ball_and_sheet, color, half_axes, solids, taught_rest
 from tests.helpers.training import CFG, SIDE, bundle, merged, tiny_vae
 from tools.rest_data import PLACES, SHEET, SOLID, gathered, quietest, sampled
 from tools.train_rest import train_texts
 
 CPU = torch.device("cpu")
-SUBJECTS = (
-    ("a green frog", "a frog"),
-    ("a green mech piloted by a frog", "a green mech", "a mech"),
-    ("a blocky green zombie in purple shorts", "a zombie"),
-    ("a headless zombie with bare ribs", "a zombie"),
-    ("a gray robot walking on two legs", "a robot"),
-    ("a man in a black suit holding a pistol", "a man"),
-)
 WIDTH = 12  # of the tiny encoder's
-
-
-@pytest.mark.parametrize(
-    ("text", "phrase"),
-    [
-        ("a frog jumping", "a green frog"),
-        ("the mech jumps", "a green mech piloted by a frog"),
-        ("a zombie walking on two legs", "a blocky green zombie in purple shorts"),
-        ("two headless zombies dancing", "a headless zombie with bare ribs"),
-        ("a man with a pistol running", "a man in a black suit holding a pistol"),
-        ("a walking robot", "a gray robot walking on two legs"),
-        ("two men running", "a man in a black suit holding a pistol"),
-        ("robot", "a gray robot walking on two legs"),
-        ("a person waving", "a man in a black suit holding a pistol"),
-    ],
-)
-def test_a_text_names_the_subject_that_its_noun_and_its_words_fit_best(
-    text: str, phrase: str
-) -> None:
-    found = subject_of(text, SUBJECTS)
-    assert found is not None
-    assert found.phrase == phrase
-
-
-def test_what_a_text_may_mean_as_well_is_told_and_what_it_does_not_name_is_none() -> None:
-    found = subject_of("a zombie dancing", SUBJECTS)
-    assert found is not None
-    assert found.others == ("a headless zombie with bare ribs",)
-    for text in ("a teapot dancing", "a green teapot", "walking", "", "two legs"):
-        assert subject_of(text, SUBJECTS) is None
-    assert subject_of("a frog", ()) is None
-
-
-RIGS = (0, 1, 2, 2, 1, 2)
-STARTS = (
-    Start(0, ("jumping and landing", "jumps and lands")),
-    Start(0, ("jumping", "jumps")),
-    Start(1, ("jumping",)),
-    Start(2, ("falling over", "falls over", "dying", "dies")),
-    Start(2, ("running and shooting",)),
-)
-DONE = ((0, 1), (2,), (3, 4), (3, 4), (2,), (3,))  # subject 5 was not seen in start 4
-
-
-@pytest.mark.parametrize(
-    ("text", "subject", "phrase"),
-    [
-        ("a frog jumping", 0, "jumping"),
-        ("a frog that jumps", 0, "jumping"),
-        ("a jumping frog", 0, "jumping"),
-        ("the frog is jumping and lands on the ground", 0, "jumping and landing"),
-        ("a frog jumps over something", 0, "jumping"),
-        ("a frog walking without jumping", 0, None),
-        ("a mech jumping", 1, "jumping"),
-        ("a zombie dying slowly", 2, "falling over"),
-        ("a zombie that died", 2, "falling over"),
-        ("a zombie falls over during a fight", 2, "falling over"),
-        ("a zombie falling asleep", 2, None),
-        ("a man running", 5, "running and shooting"),
-        ("a man running and shooting and falling over", 5, "running and shooting"),
-        ("a man falling over and then running and shooting", 5, "falling over"),
-        ("a man shooting", 5, "running and shooting"),
-        ("a man running a shop", 5, None),
-        ("a gray robot walking on two legs jumping", 4, "jumping"),
-        ("a man with a pistol", 5, None),
-        ("a zombie jumping", 2, None),
-        ("a frog", 0, None),
-        ("a man over there", 5, None),
-    ],
-)
-def test_what_a_text_has_its_subject_do_is_what_its_rig_does(
-    text: str, subject: int, phrase: str | None
-) -> None:
-    number = start_of(doing_of(text, SUBJECTS[subject]), STARTS, RIGS[subject])
-    assert (None if number is None else STARTS[number].phrases[0]) == phrase
-    assert number is None or STARTS[number].rig == RIGS[subject]
-
-
-def test_every_object_of_the_shipped_model_and_all_that_its_rig_does_is_found_by_its_own_words() -> (
-    None
-):
-    config = load_rest(SHIPPED_OBJECT / "rest", empty=True).config
-    missed = []
-    for phrases, rig in zip(config.subjects, config.rigs, strict=True):
-        known = [start for start in config.starts if start.rig == rig]
-        for start in known:
-            text = f"{phrases[0]} {start.phrases[0]}"
-            found = subject_of(text, config.subjects)
-            assert found is not None
-            assert found.phrase == phrases[0], text
-            begun = config.start_of(text, phrases[0])
-            if begun is None or config.starts[begun] is not start:
-                missed.append(text)
-    every = sum(sum(start.rig == rig for start in config.starts) for rig in config.rigs)
-    assert len(missed) < 0.02 * every, missed
 
 
 @pytest.fixture(scope="module")
@@ -394,12 +289,3 @@ def test_the_pose_is_that_of_the_quietest_animation() -> None:
     assert quietest(rows)["clip"] == "2"
     assert quietest(rows[:2])["clip"] == "1"
     assert quietest([rows[3], rows[0]])["clip"] == "0"
-
-
-def test_subjects_that_are_called_as_a_text_calls_its_own_are_told() -> None:
-    subjects = (("a black bull", "a bull"), ("a black and white cow",), ("a frog",))
-    same, alike, other = named_alike("a black bull walking", subjects)
-    assert (same, other) == (1.0, 0.0)
-    assert 0 < alike < 0.5  # "bull" is the rarer word
-    assert named_alike("a zebra walking", subjects) == [0.0, 0.0, 0.0]
-    assert named_alike("a zebra walking", (*subjects, ("a robot walking on two legs",)))[-1] == 0
