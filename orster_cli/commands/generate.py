@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -107,6 +108,9 @@ def generate(
     if run.dry_run:
         return
     next_step = look_at(out / "asset")
+    if (out / "asset" / "object.glb").is_file():
+        whole, file = shlex.quote(str(out)), shlex.quote(f"{out.absolute().name}.glb")
+        next_step += f", or orster export {whole} -o {file}"
     if artifact is None:
         values = {"status": "up to date", "path": str(out)}
         second.out.report(values, f"{out}: up to date; {next_step}")

@@ -14,9 +14,13 @@ from orster_cli.core.types import Course
 from orster_cli.export.animated_mesh import MeshMotion
 from orster_cli.export.moments import Moments
 from orster_cli.export.skinning import fit_skinning
-from orster_cli.export.vertex_motion import Rigidity, follow, weld
+from orster_cli.export.vertex_motion import SOFTNESS, Rigidity, follow, weld
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.splatting.gaussians4d import Gaussians4D
+
+# a course is known where Gaussians are fitted: a block zombie that runs is 29.8 dB near to his asset by
+# these, 27.3 by what serves Gaussians; a frog that dances 32.4 and 31.2, a dog that gallops 32.6 and 32.7
+COURSE_NEIGHBOURS, COURSE_SOFTNESS = 4, 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +96,15 @@ def follow_course(
     """[K,W,3] `points` [W,3] of the surface of a `course`'s object at rest, at `times` [K]."""
     every = [course.rest, *(course.at(time) for time in times)]
     places = np.stack([one.double().cpu().numpy() for one in every])
-    return _settled(points, edges, follow(points, places, np.ones(len(course.rest)))[1:])
+    moved = follow(points, places, np.ones(len(course.rest)), neighbours=COURSE_NEIGHBOURS)
+    return _settled(points, edges, moved[1:], COURSE_SOFTNESS)
 
 
-def _settled(points: np.ndarray, edges: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _settled(
+    points: np.ndarray, edges: np.ndarray, targets: np.ndarray, softness: float = SOFTNESS
+) -> np.ndarray:
     """[K,W,3] near `targets`, as rigid as possible."""
     if not len(edges):
         return targets
-    rigidity = Rigidity(points, edges)
+    rigidity = Rigidity(points, edges, softness=softness)
     return np.stack([t if (t == points).all() else rigidity.settle(t) for t in targets])
