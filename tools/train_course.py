@@ -1,11 +1,12 @@
 """Train the regressor of a model's known actions on the training objects of a list.
 
 python -m tools.train_course --glb GLB... --list templates/weights-mini2.csv --model mini-object
-    --out COURSE [--minutes 45] [--from COURSE] [--jobs 2] [--width 320] [--blocks 4]
+    --out COURSE [--minutes 45] [--from COURSE] [--jobs 2] [--width 320] [--blocks 6]
 
 The points are those of `tools.course_data`, kept in COURSE/tracks/ for another run; the model's regressor
 of objects at rest says which actions there are. COURSE has the averaged weights and train-course.jsonl;
-`tools.ship_object --course COURSE` puts it into the model. `--from`: the weights to begin with.
+`tools.ship_object --course COURSE` puts it into the model. `--from`: the weights to begin with; of more
+blocks than they have the further ones begin as nothing.
 """
 
 from __future__ import annotations
@@ -135,6 +136,16 @@ class CourseTraining:
         return places + rough * torch.randn(places.shape, generator=self.draw)
 
 
+@torch.no_grad()
+def begin_with(course: CourseRegressor, before: CourseRegressor) -> None:
+    """Give `course` the weights of `before`, which may have fewer blocks: further ones change nothing."""
+    blocks = len(before.blocks)
+    course.load_state_dict(before.state_dict(), strict=len(course.blocks) <= blocks)
+    for block in course.blocks[blocks:]:
+        block.out.weight.zero_()
+        block.out.bias.zero_()
+
+
 def shapes_of(tracks: Sequence[Tracks], labels: Labels, points: int) -> Tensor:
     """[K,3S] the known shapes (`CourseRegressor`), of so many `points` each."""
     found, row = [], 0
@@ -191,7 +202,7 @@ def main() -> None:
     )
     course = CourseRegressor(config)
     if given.begin is not None:
-        course.load_state_dict(load_course(given.begin).state_dict())
+        begin_with(course, load_course(given.begin))
     count = sum(p.numel() for p in course.parameters())
     print(
         f"{len(labels.held)} clips, {len(labels.phrases)} starts, {count:,} parameters", flush=True

@@ -44,7 +44,7 @@ class CourseConfig:
     points: int = 256
     moments: int = 16
     width: int = 320
-    blocks: int = 4
+    blocks: int = 6
     shape: int = 384
     octaves: int = 5
 

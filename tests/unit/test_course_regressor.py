@@ -41,7 +41,7 @@ from tests.helpers.training import CFG, SIDE, tiny_vae
 from tools.course_data import POINTS, Tracks
 from tools.regression import matrices_of
 from tools.rest_data import Labels
-from tools.train_course import CourseTraining, features_of, shapes_of
+from tools.train_course import CourseTraining, begin_with, features_of, shapes_of
 
 OBJECTS, ACTIONS, MOMENTS = 8, 3, 16
 HELD = (4, 2)  # object and action of the pair that is held out
@@ -445,3 +445,17 @@ def test_points_are_scaled_and_shifted_onto_the_surface_that_they_are_of() -> No
         np.testing.assert_allclose(shift, 0.4, atol=0.02)
     scale, shift = scaled_onto(np.zeros((5, 3)), surface)  # of no size
     assert np.isfinite([scale, *shift]).all()
+
+
+@torch.no_grad()
+def test_training_goes_on_with_more_blocks_from_where_it_was(
+    taught: tuple[CourseRegressor, list[Tracks]],
+) -> None:
+    before, data = taught
+    grown = CourseRegressor(replace(before.config, blocks=before.config.blocks + 2)).eval()
+    begin_with(grown, before)
+    shown = Surface(data[0].bind[None].float(), data[0].bind_normals[None].float())
+    torch.testing.assert_close(gone(grown, shown, 1), gone(before, shown, 1))
+    fewer = CourseRegressor(replace(before.config, blocks=1))
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        begin_with(fewer, before)
