@@ -153,8 +153,8 @@ def export(
     if name is not None and out is not None:
         folder = out.parent
     else:
-        folder, name = checked_folder(out, formats), _name(artifact.path)
-    folder = folder or Path(f"{artifact.path}-export")
+        beside = Path(f"{artifact.path}-export")
+        folder, name = checked_folder(out, formats) or beside, _name(artifact.path)
     with ended_by_sigterm():
         _export(artifact, formats, options, choice, folder, name, run, sink)
 

@@ -5,7 +5,10 @@ V vertices, F triangles.
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from PIL import Image
 
 from orster_cli.geometry.conventions import GLTF_TO_WORLD
 from orster_cli.gltf.writing import INDICES, VERTICES, GlbWriter
@@ -20,13 +23,14 @@ def still_glb(
     triangles: np.ndarray,
     *,
     colors: np.ndarray | None = None,
-    texture: tuple[np.ndarray, bytes] | None = None,
+    texture: tuple[np.ndarray, np.ndarray] | None = None,
     lit: bool = False,
 ) -> bytes:
     """The file of `vertices` [V,3] and unit `normals` [V,3] in the +Z-up world and `triangles` [F,3].
 
-    `colors` [V,3]: linear; `texture`: coordinates [V,2], down from the top left, and a PNG; both hold the
-    light already (KHR_materials_unlit), or the surface is `lit` where it is shown."""
+    `colors` [V,3]: linear; `texture`: coordinates [V,2], down from the top left, and an sRGB picture
+    [h,w,3] of bytes; both hold the light already (KHR_materials_unlit), or the surface is `lit` where it is
+    shown."""
     out = GlbWriter()
     attributes = {
         "POSITION": out.accessor(
@@ -38,9 +42,11 @@ def still_glb(
     if colors is not None:
         attributes["COLOR_0"] = out.accessor(colors.astype(np.float32), target=VERTICES)
     if texture is not None:
-        places, png = texture
+        places, pixels = texture
+        png = io.BytesIO()
+        Image.fromarray(pixels).save(png, format="PNG")
         attributes["TEXCOORD_0"] = out.accessor(places.astype(np.float32), target=VERTICES)
-        image = out.add("images", {"bufferView": out.view(png), "mimeType": "image/png"})
+        image = out.add("images", {"bufferView": out.view(png.getvalue()), "mimeType": "image/png"})
         sampler = out.add("samplers", {"wrapS": 33071, "wrapT": 33071})  # CLAMP_TO_EDGE
         number = out.add("textures", {"source": image, "sampler": sampler})
         look["baseColorTexture"] = {"index": number}

@@ -7,14 +7,12 @@ F triangles, P pixels a side of the texture.
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -110,11 +108,9 @@ def lift(net: LiftNet, image: Tensor, cameras: Cameras, *, where: str) -> Lifted
     placed = place_points(world, float(elevation[0]))
     world = placed.scale * world + placed.offset
     x, y, z = (-placed.offset / placed.scale).tolist()
-    picture = io.BytesIO()
-    Image.fromarray(pixels).save(picture, format="PNG")
     return Lifted(
         mesh=_mesh(world, upright, places, triangles, pixels),
-        glb=still_glb(world, upright, triangles, texture=(places, picture.getvalue())),
+        glb=still_glb(world, upright, triangles, texture=(places, pixels)),
         seen=Similarity(scale=placed.scale, center=(x, y, z)) if framed else None,
     )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -50,9 +48,7 @@ def as_file(mesh: Mesh) -> bytes:
     """A regressed `mesh` as a `.glb`."""
     texture = mesh.materials[0].texture
     assert texture is not None
-    picture = io.BytesIO()
-    Image.fromarray(texture.levels[0][..., :3]).save(picture, format="PNG")
-    seen = mesh.uvs[:, :2], picture.getvalue()
+    seen = mesh.uvs[:, :2], texture.levels[0][..., :3]
     return still_glb(mesh.vertices, mesh.normals, mesh.triangles, texture=seen, lit=True)
 
 
