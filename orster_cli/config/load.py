@@ -7,7 +7,6 @@ keeps its origin.
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import json
 import tomllib
@@ -168,7 +167,7 @@ def read_toml(path: Path) -> Values:
             raise ConfigError(f"{path}: larger than {TOML_MAX_BYTES} bytes, not a config file")
         if max(map(len, data.split(b"\n"))) > TOML_MAX_LINE:
             raise ConfigError(f"{path}: a line is longer than {TOML_MAX_LINE} bytes")
-        values = tomllib.loads(data.removeprefix(codecs.BOM_UTF8).decode().replace("\r\n", "\n"))
+        values = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ConfigError(f"{path}: cannot be read: {why}") from error

@@ -102,7 +102,7 @@ def _glb_chunks(path: Path, data: bytes) -> tuple[bytes, memoryview | None, list
 def _parse_json(path: Path, text: bytes) -> dict[str, Any]:
     """Parse strictly: UTF-8 (a byte order mark is ignored), no duplicate keys, no NaN, bounded nesting."""
     try:
-        root = parse_json(text.removeprefix(codecs.BOM_UTF8).decode(), where=f"{path}: glTF")
+        root = parse_json(text.decode("utf-8-sig"), where=f"{path}: glTF")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not glTF: {error}", code="E-GLTF-JSON") from None
     if not isinstance(root, dict):

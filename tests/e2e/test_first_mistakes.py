@@ -24,6 +24,7 @@ from tests.helpers.artifacts import make
 from tests.helpers.cli import orster
 from tests.helpers.clips import disc_clip
 from tests.helpers.glb import Glb
+from tests.helpers.other_user import as_nobody
 
 Capture = pytest.CaptureFixture[str]
 CREATURE = Path(__file__).parents[2] / "examples" / "creature.glb"
@@ -198,13 +199,8 @@ def test_a_video_without_permission_is_not_called_damaged(
     (tmp_path / "locked.mp4").chmod(0)
     tmp_path.chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)  # root may read everything
-    try:
+    with as_nobody():
         said = orster(capsys, "construct", "locked.mp4", "-o", "out", "--json")
-    finally:
-        os.seteuid(before)
     assert said.code == 4
     assert "no permission to read" in said.failure["error"]
 
@@ -262,11 +258,8 @@ def test_an_output_without_permission_is_said(
         (open_to_all / "ro").mkdir(mode=0o555)
         monkeypatch.chdir(open_to_all)
         words = line.format(open_to_all / "a").split()
-        os.seteuid(65534)
-        try:
+        with as_nobody():
             said = orster(capsys, *words, "--json")
-        finally:
-            os.seteuid(0)
         monkeypatch.undo()
     assert (said.code, said.failure["code"]) == (4, "E-SYSTEM")
     assert "ro/.out.lock: Permission denied" in said.failure["error"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from orster_cli.io.images import read_image, write_png
 from orster_cli.ui.errors import explain
 from tests.helpers.artifacts import make
 from tests.helpers.cli import orster
+from tests.helpers.other_user import as_nobody
 
 NOISE = torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(0))
 
@@ -123,19 +123,6 @@ def test_one_photograph_is_no_orbit_and_the_command_for_it_is_named(
         read_video_clip(path, OrbitFlags(), Silent())
     assert failure.value.hint is not None
     assert failure.value.hint.startswith(f"orster generate --image {path}")
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """As a user who may not read everything, as root may."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if user == 0:
-            os.seteuid(0)
 
 
 @contextmanager
