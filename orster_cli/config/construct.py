@@ -27,7 +27,7 @@ class ConstructConfig:
         500, "optimizer steps of the coarse stage: deformation field, L_hex (Eq. 17)", minimum=0
     )
     fine_steps: int = setting(
-        1100, "optimizer steps of the fine stage: Gaussians and field, L_gs (Eq. 18)", minimum=0
+        1300, "optimizer steps of the fine stage: Gaussians and field, L_gs (Eq. 18)", minimum=0
     )
     # losses; the paper publishes no weights
     l1: float = setting(1.0, "weight of the L1 image loss (Eq. 18)", minimum=0)
@@ -58,7 +58,7 @@ class ConstructConfig:
         0.3, "weight of the smoothness of the HexPlane's features along space", minimum=0
     )
     planes_time: float = setting(
-        0.1, "weight of the smoothness of the HexPlane's features along time", minimum=0
+        0.4, "weight of the smoothness of the HexPlane's features along time", minimum=0
     )
     isometry: float = setting(
         0.01, "weight of the isometry loss: neighbouring Gaussians keep their distance", minimum=0
@@ -116,7 +116,7 @@ class ConstructConfig:
         16, "feature channels of each HexPlane plane (multiple of 8)", minimum=8
     )
     plane_resolution: int = setting(
-        32, "cells per side of the spatial planes at the coarsest scale", minimum=2
+        20, "cells per side of the spatial planes at the coarsest scale", minimum=2
     )
     plane_scales: tuple[int, ...] = setting(
         (1, 2), "scales of the HexPlane, as multiples of plane_resolution", minimum=1

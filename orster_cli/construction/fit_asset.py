@@ -15,7 +15,7 @@ from torch import Tensor
 from orster_cli.config.construct import ConstructConfig
 from orster_cli.construction.asset import save_asset
 from orster_cli.construction.fit import Fit
-from orster_cli.construction.fit_input import picture_travel, prepare_clip
+from orster_cli.construction.fit_input import beats, picture_travel, prepare_clip
 from orster_cli.construction.follow_course import begins_at_rest
 from orster_cli.construction.frame_detail import SHARP, SMUDGE, detail, frame_weights
 from orster_cli.construction.hull import surface_points
@@ -38,8 +38,8 @@ from orster_cli.viewer.write import write_viewer
 MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
 FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
-KNOWN_FRACTION = 0.6  # of the steps of the motion that are left where a course is known
-ALONG_FRACTION = 1.25  # of them: times as many, where only looks are learned from the frames
+KNOWN_FRACTION = 0.55  # of the steps of the motion that are left where a course is known
+ALONG_FRACTION = 1.1  # of them: times as many, where only looks are learned from the frames
 SEAM = 0.3  # `Course.seam` up to which a loop that was seen in the frames is one
 VIEWER = "viewer.html"
 BLUR_FRACTION = 0.3  # of the static stage that is left where only moving frames show the object
@@ -245,7 +245,8 @@ def limit_to_clip_detail(
     would fit the interpolation and leave holes from other views. The planes have at most three quarters as
     many cells in time as there are moments: with more, the motion wanders between frames. A clip whose
     pictures travel far gets all of these, so that its moments are not blurred into each other; another one
-    at most `TIME_CELLS`, which steadies its motion. A `time_resolution` other than 0 is only
+    at most `TIME_CELLS`, which steadies its motion. One that `beats` gets twice as many as it has moments,
+    so that each is on its own: nothing tells what is between them. A `time_resolution` other than 0 is only
     lowered."""
     side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
     if side < cfg.resolution:  # a resolution of 0 is the clips' own
@@ -260,6 +261,12 @@ def limit_to_clip_detail(
     cells = min(max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS), MAX_TIME_CELLS)
     if cfg.time_resolution == 0 and max(map(picture_travel, clips)) < FAR_TRAVEL:
         cells = min(cells, TIME_CELLS)
+    if cfg.time_resolution == 0 and any(map(beats, clips)):
+        reporter.note(
+            "it beats faster than its frames show: between them its motion is a guess (more frames, or a "
+            "slower motion, show it)"
+        )
+        cells = min(2 * moments, MAX_TIME_CELLS)
     if cfg.time_resolution == 0 or cells < cfg.time_resolution:
         reporter.info(f"{moments} moments: planes of {cells} cells in time")
         cfg = replace(cfg, time_resolution=cells)

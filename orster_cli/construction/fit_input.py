@@ -16,6 +16,9 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.io.matting import matte
 
 TRAVEL_SIDE = 32
+BEAT_SIDE = 8  # pixels: smaller parts change while the camera turns
+BEAT_TURN = 16.0  # degrees between frames, on average, above which the camera hides a beat
+LEAST_BEAT = 0.01  # change of a pixel, on average: less is noise
 
 
 def picture_travel(clip: OrbitClip) -> float:
@@ -28,6 +31,26 @@ def picture_travel(clip: OrbitClip) -> float:
     differences = torch.cdist(small, small, p=1)
     largest = float(differences.max())
     return float(differences.diagonal(1).sum()) / largest if largest > 0 else 0.0
+
+
+def beats(clip: OrbitClip) -> bool:
+    """Whether the object of `clip` beats faster than its frames show, as wings do: frames
+    are further from the mean of those before and after than these are from it.
+
+    At 15 degrees between frames wings and fins that beat within two or three are at 1.1 to 1.2 of that,
+    other motions at 0.4 to 0.9. False where the camera turns too far between frames to tell."""
+    if len(clip) < 3 or _turn(clip) > BEAT_TURN:
+        return False
+    small = resize(clip.over(), BEAT_SIDE, BEAT_SIDE)
+    off = (small[1:-1] - (small[:-2] + small[2:]) / 2).abs().mean()
+    return bool(off > max(float((small[2:] - small[:-2]).abs().mean()) / 2, LEAST_BEAT))
+
+
+def _turn(clip: OrbitClip) -> float:
+    """By how many degrees the direction of view changes between frames, on average."""
+    toward = clip.cameras.w2c[:, 2, :3].double()
+    cosines = (toward[1:] * toward[:-1]).sum(dim=-1).clamp(-1, 1)
+    return float(torch.rad2deg(torch.acos(cosines)).mean())
 
 
 def prepare_clip(clip: OrbitClip, resolution: int, *, where: str) -> OrbitClip:

@@ -29,15 +29,11 @@ from orster_cli.splatting.root import RootMotion, root_of
 from orster_cli.splatting.tracks import tracks_of
 
 LEARNING_RATES = {
-    "means": 8e-4,
-    "scales": 8e-3,
-    "quats": 4e-3,
-    "opacities": 4e-2,
-    "sh0": 2.5e-2,
-    "planes": 2e-2,
-    "network": 2e-3,
-}
-CANONICAL_SCALE = 0.2  # of these rates for the canonical Gaussians after the static stage
+    "means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2,
+    "planes": 3e-2, "network": 1e-3,
+}  # fmt: skip
+WITH_NODES = {"planes": 2e-2, "network": 2e-3}  # of the motion, where Gaussians follow control nodes
+CANONICAL_SCALE = 0.4  # of these rates for the canonical Gaussians after the static stage
 ALONG_SCALE = 0.75  # of them where nothing else is learned
 FINAL_SCALE = 0.05  # of a learning rate at the end of its decay
 MOMENTS = 8  # of the motion, over which distances are compared
@@ -275,10 +271,11 @@ class TrainableAsset:
         """One Adam step with learning rates decayed by `progress` in [0,1]; `moving`: after the static
         stage."""
         decay = self.rate_scale * FINAL_SCALE**progress
+        rates = LEARNING_RATES | (WITH_NODES if self.cfg.nodes else {})
         for group in self.optimizer.param_groups:
             of_canonical = ALONG_SCALE if self.along else CANONICAL_SCALE
             scale = of_canonical if moving and group["name"] in self.params else 1.0
-            group["lr"] = LEARNING_RATES[group["name"]] * scale * decay
+            group["lr"] = rates[group["name"]] * scale * decay
         self.optimizer.step()
         self.optimizer.zero_grad()
 

@@ -12,7 +12,7 @@ from orster_cli.config.construct import ConstructConfig
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.config.schema import Config
 from orster_cli.construction.fit_asset import limit_to_clip_detail
-from orster_cli.construction.fit_input import picture_travel, prepare_clip
+from orster_cli.construction.fit_input import beats, picture_travel, prepare_clip
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
@@ -160,6 +160,41 @@ def test_by_default_cells_in_time_follow_moments_and_motion_up_and_down() -> Non
             clip = _swinging(moments, swings)
             found = limit_to_clip_detail(cfg, [clip], Silent()).time_resolution
             assert found == cells, (moments, swings)
+
+
+def _shifted(clip: OrbitClip, places: list[int]) -> OrbitClip:
+    moved = [
+        torch.stack([x.roll(p, -1) for x, p in zip(v, places, strict=True)])
+        for v in (clip.frames, clip.alpha)
+        if v is not None
+    ]
+    return replace(clip, frames=moved[0], alpha=moved[1])
+
+
+def test_a_beat_that_its_frames_skip_is_said_and_gets_cells_of_its_own() -> None:
+    flapping = _shifted(ball_clip(24, side=32), [0, 7] * 12)
+    assert beats(flapping)
+    assert beats(replace(flapping, frames=flapping.over(), alpha=None))
+    reporter = Silent()
+    said: list[str] = []
+    reporter.note = said.append  # type: ignore[method-assign]
+    found = limit_to_clip_detail(ConstructConfig(resolution=32), [flapping], reporter)
+    assert found.time_resolution == 48
+    assert "beats faster than its frames show" in said[0]
+    chosen = ConstructConfig(resolution=32, time_resolution=8)
+    assert limit_to_clip_detail(chosen, [flapping], reporter).time_resolution == 8
+    assert len(said) == 1
+
+
+def test_what_moves_slowly_or_stands_beats_not_nor_what_few_frames_show() -> None:
+    still = ball_clip(24, side=32)
+    draw = torch.Generator().manual_seed(0)
+    noisy = still.frames + 0.05 * torch.randn(still.frames.shape, generator=draw)
+    assert not beats(still)
+    assert not beats(replace(still, frames=noisy.clamp(0, 1)))
+    assert not beats(_swinging(24, 3))
+    assert not beats(_shifted(ball_clip(12, side=32), [0, 7] * 6))  # it turns by 30 degrees a frame
+    assert not beats(ball_clip(2, side=32))
 
 
 def test_travel_does_not_depend_on_the_frame_rate() -> None:
