@@ -58,7 +58,7 @@ class ConstructConfig:
         0.3, "weight of the smoothness of the HexPlane's features along space", minimum=0
     )
     planes_time: float = setting(
-        0.4, "weight of the smoothness of the HexPlane's features along time", minimum=0
+        0.1, "weight of the smoothness of the HexPlane's features along time", minimum=0
     )
     isometry: float = setting(
         0.01, "weight of the isometry loss: neighbouring Gaussians keep their distance", minimum=0
