@@ -246,8 +246,8 @@ def limit_to_clip_detail(
     many cells in time as there are moments: with more, the motion wanders between frames. A clip whose
     pictures travel far gets all of these, so that its moments are not blurred into each other; another one
     at most `TIME_CELLS`, which steadies its motion. One that `beats` gets twice as many as it has moments,
-    so that each is on its own: nothing tells what is between them. A `time_resolution` other than 0 is only
-    lowered."""
+    so that each is on its own: nothing tells what is between them; not with control nodes, which are there
+    to steady what a model sampled. A `time_resolution` other than 0 is only lowered."""
     side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
     if side < cfg.resolution:  # a resolution of 0 is the clips' own
         fraction = (side / cfg.resolution) ** 2
@@ -261,7 +261,7 @@ def limit_to_clip_detail(
     cells = min(max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS), MAX_TIME_CELLS)
     if cfg.time_resolution == 0 and max(map(picture_travel, clips)) < FAR_TRAVEL:
         cells = min(cells, TIME_CELLS)
-    if cfg.time_resolution == 0 and any(map(beats, clips)):
+    if cfg.time_resolution == 0 and not cfg.nodes and any(map(beats, clips)):
         reporter.note(
             "it beats faster than its frames show: between them its motion is a guess (more frames, or a "
             "slower motion, show it)"
