@@ -184,7 +184,7 @@ def test_a_beat_that_its_frames_skip_is_said_and_gets_cells_of_its_own() -> None
     chosen = ConstructConfig(resolution=32, time_resolution=8)
     assert limit_to_clip_detail(chosen, [flapping], reporter).time_resolution == 8
     steadied = ConstructConfig(resolution=32, nodes=60)
-    assert limit_to_clip_detail(steadied, [flapping], reporter).time_resolution == 16
+    assert limit_to_clip_detail(steadied, [flapping], reporter).time_resolution == 18
     assert len(said) == 1
 
 
