@@ -28,9 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.intervals import grouped, interval, interval_of_ratio
 from benchmarks.sampled import as_shown, conditional_mean, sampler_of
-from benchmarks.timing import table, write_results
+from benchmarks.timing import write_results
+from benchmarks.unseen_tables import CEIL, RAW, REST, Figures, figures_table, paired_table
 from orster_cli.config.load import resolve
 from orster_cli.core.frames import at_resolution, evenly_spaced
 from orster_cli.core.reporting import Silent
@@ -55,17 +55,10 @@ BY = {
     "image": "the first view and the caption",
     "text": "the caption alone",
 }
-REST, CEIL, MEAN, SAMPLE = "at rest", "VAE's ceiling", "conditional mean", "one sample"
-RAW, NEAREST = "at rest, without the VAE", "nearest training clip by first view"
+MEAN, SAMPLE = "conditional mean", "one sample"
+NEAREST = "nearest training clip by first view"
 LIFTED = "at rest, lifted from the first view"
-METRICS = {  # heading and decimals
-    "later": ("PSNR, frames 1 to T-1", 2),
-    "all": ("PSNR, all frames", 2),
-    "clip": ("PSNR of the clip's MSE", 2),
-    "latent": ("MSE of latents", 3),
-}
 SHEET = 6  # clips
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -227,60 +220,6 @@ def chosen(keys: Sequence[str], count: int) -> list[str]:
     """At most `count` of `keys`, evenly spaced."""
     many = min(count, len(keys))
     return [keys[i * len(keys) // many] for i in range(many)]
-
-
-def values(found: Sequence[Sequence[dict[str, Figures]]], row: str, metric: str) -> np.ndarray:
-    """[S,N] of the figures `found[clip][seed][row][metric]`."""
-    return np.array([[seed[row][metric] for seed in clip] for clip in found]).T
-
-
-def figures_table(found: Sequence[Sequence[dict[str, Figures]]]) -> str:
-    """Mean of every row with its interval; the motion, and its share of the true clips' through the VAE."""
-    lines = []
-    truth = values(found, CEIL, "motion")
-    for row in found[0][0]:
-        cells: list[str] = [row]
-        for metric, (_, digits) in METRICS.items():
-            cells.append(_with_interval(values(found, row, metric), digits))
-        moved = values(found, row, "motion")
-        cells.append(_with_interval(moved, 4))
-        if row == RAW or np.isnan(moved).any():
-            cells.append("-")
-        else:
-            low, high = interval_of_ratio(moved, truth)
-            cells.append(f"{moved.mean() / truth.mean():.2f} ({low:.2f} to {high:.2f})")
-        lines.append(cells)
-    head = ["", *(title for title, _ in METRICS.values()), "motion", "motion / true motion"]
-    return table(head, lines)
-
-
-def paired_table(
-    found: Sequence[Sequence[dict[str, Figures]]], objects: Sequence[str], base: str
-) -> str:
-    """Differences to the row `base`: clips and seeds drawn again, and objects and seeds."""
-    lines = []
-    for row in [r for r in found[0][0] if r not in (RAW, REST, CEIL, base)]:
-        for metric, (title, digits) in METRICS.items():
-            change = values(found, row, metric) - values(found, base, metric)
-            if np.isnan(change).any():
-                continue
-            of_objects = interval(grouped(change, objects))
-            ends = (_ends(each, digits) for each in (interval(change), of_objects))
-            lines.append([row, title, f"{change.mean():+.{digits}f}", *ends])
-    head = [f"minus {base}", "", "difference", "interval over clips", "interval over objects"]
-    return table(head, lines)
-
-
-def _ends(found: tuple[float, float], digits: int) -> str:
-    mark = "**" if found[0] > 0 or found[1] < 0 else ""
-    return f"{mark}{found[0]:+.{digits}f} to {found[1]:+.{digits}f}{mark}"
-
-
-def _with_interval(numbers: np.ndarray, digits: int) -> str:
-    if np.isnan(numbers).any():
-        return "-"
-    low, high = interval(numbers)
-    return f"{numbers.mean():.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,7 +12,8 @@ import torch
 from benchmarks import unseen
 from benchmarks.intervals import grouped, interval, interval_of_ratio
 from benchmarks.sampled import conditional_mean
-from benchmarks.unseen import CEIL, MEAN, RAW, REST, SAMPLE, Training, TrueClip
+from benchmarks.unseen import MEAN, SAMPLE, Training, TrueClip
+from benchmarks.unseen_tables import CEIL, RAW, REST
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.reporting import Silent
 from orster_cli.dataset.reader import Dataset
