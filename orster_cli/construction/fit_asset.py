@@ -33,8 +33,9 @@ from orster_cli.core.types import Course, OrbitClip
 from orster_cli.io.clip_files import write_course
 from orster_cli.io.masks import without_empty
 from orster_cli.splatting.gaussians4d import Gaussians4D
-from orster_cli.viewer.write import write_viewer
+from orster_cli.viewer.write import LEAST_DB, write_viewer
 
+SHOWN_DB = 25.0  # of the viewer page at its worst moment, at least: what is still to be recognised
 MIN_GAUSSIANS = 300  # at the start of a fit
 CELLS_PER_MOMENT, MIN_TIME_CELLS, MAX_TIME_CELLS = 0.75, 2, 256  # cells of the planes along time
 FAR_TRAVEL = 15.0  # `picture_travel` from which a clip gets all of these cells
@@ -95,8 +96,9 @@ def construct(
     course = known if along or (cfg.course and cfg.nodes) else None
     if along:  # there is no field that would attend to them
         inputs = replace(inputs, spatial_prior=None, temporal_prior=None)
-    cfg = limit_to_clip_detail(cfg, shown, reporter, learned=not along)
     clips = [prepare_clip(c, cfg.resolution, where=f"clip {i}") for i, c in enumerate(inputs.clips)]
+    beating = not along and any(map(beats, clips))
+    cfg = limit_to_clip_detail(cfg, shown, reporter, learned=not along, beating=beating)
     static, shaping = _static_orbits(inputs.static, clips, cfg)
     _check_same_size(clips, static)
     if static is None:
@@ -228,15 +230,26 @@ def _write_viewer(
     """The page that plays `asset`; a warning where it cannot show it, so that the fit is not lost."""
     try:
         frames = len(inputs.clips[0])
-        found = write_viewer(asset, folder / VIEWER, title=inputs.title, frames=frames)
+        page = folder / VIEWER
+        found = write_viewer(asset, page, title=inputs.title, frames=frames, least=SHOWN_DB)
     except (InputError, NumericalError) as error:
         reporter.warn(f"no {VIEWER}: {error}")
-    else:
-        reporter.info(f"{VIEWER}: {found.describe()}")
+        return
+    reporter.info(f"{VIEWER}: {found.describe()}")
+    if found.worst_db < LEAST_DB:
+        reporter.warn(
+            f"{VIEWER} blurs what moves fast: at its worst moment it is {found.worst_db:.1f} dB near to "
+            "the asset, which preview.mp4 shows as it is"
+        )
 
 
 def limit_to_clip_detail(
-    cfg: ConstructConfig, clips: list[OrbitClip], reporter: Reporter, *, learned: bool = True
+    cfg: ConstructConfig,
+    clips: list[OrbitClip],
+    reporter: Reporter,
+    *,
+    learned: bool = True,
+    beating: bool = False,
 ) -> ConstructConfig:
     """`cfg` with fewer Gaussians where `clips` have little detail, and time cells for their moments, if
     their motion is `learned`.
@@ -245,9 +258,9 @@ def limit_to_clip_detail(
     would fit the interpolation and leave holes from other views. The planes have at most three quarters as
     many cells in time as there are moments: with more, the motion wanders between frames. A clip whose
     pictures travel far gets all of these, so that its moments are not blurred into each other; another one
-    at most `TIME_CELLS`, which steadies its motion. One that `beats` gets twice as many as it has moments,
-    so that each is on its own: nothing tells what is between them; not with control nodes, which are there
-    to steady what a model sampled. A `time_resolution` other than 0 is only lowered."""
+    at most `TIME_CELLS`, which steadies its motion. One that is `beating` (`beats`) gets twice as many as
+    it has moments, so that each is on its own: nothing tells what is between them; not with control nodes,
+    which are there to steady what a model sampled. A `time_resolution` other than 0 is only lowered."""
     side = max(max(clip.cameras.width, clip.cameras.height) for clip in clips)
     if side < cfg.resolution:  # a resolution of 0 is the clips' own
         fraction = (side / cfg.resolution) ** 2
@@ -259,14 +272,14 @@ def limit_to_clip_detail(
         return cfg
     moments = len({round(float(time), 6) for clip in clips for time in clip.times})
     cells = min(max(round(CELLS_PER_MOMENT * moments), MIN_TIME_CELLS), MAX_TIME_CELLS)
-    if cfg.time_resolution == 0 and max(map(picture_travel, clips)) < FAR_TRAVEL:
-        cells = min(cells, TIME_CELLS)
-    if cfg.time_resolution == 0 and not cfg.nodes and any(map(beats, clips)):
+    if beating and not cfg.nodes:
         reporter.note(
-            "it beats faster than its frames show: between them its motion is a guess (more frames, or a "
-            "slower motion, show it)"
+            "it beats faster than its frames show, as wings do: what beats may be missing, and between "
+            "frames its motion is a guess"
         )
         cells = min(2 * moments, MAX_TIME_CELLS)
+    elif cfg.time_resolution == 0 and max(map(picture_travel, clips)) < FAR_TRAVEL:
+        cells = min(cells, TIME_CELLS)
     if cfg.time_resolution == 0 or cells < cfg.time_resolution:
         reporter.info(f"{moments} moments: planes of {cells} cells in time")
         cfg = replace(cfg, time_resolution=cells)

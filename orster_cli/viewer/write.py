@@ -21,7 +21,7 @@ from orster_cli.splatting.render_asset import render_frame
 from orster_cli.viewer.document import packed_motion_of, viewer_html
 
 FRAMES, FPS = 24, 12.0  # of the clip that a page plays, unless told
-LEAST_DB = 35.0  # at the worst moment; a page further from its asset is not written
+LEAST_DB = 35.0  # at the worst moment, where nothing else is asked for
 MOMENTS = 8  # at which a page is compared with its asset
 POSTER_SIDE, POSTER_QUALITY = 320, 75
 POSTER_AZIMUTH, POSTER_ELEVATION = 30.0, 10.0  # where the page's camera begins
@@ -62,12 +62,13 @@ def write_viewer(
     frames: int = FRAMES,
     fps: float = FPS,
     baked: Baked | None = None,
+    least: float = LEAST_DB,
 ) -> ViewerReport:
     """Write the page that plays `asset` to the file `out`, whole or not at all.
 
     The clip lasts `frames` / `fps` seconds. `baked`: of `asset`, where it is known already. What the page
     holds is read back and rendered before anything is written. InputError: no Gaussian is ever visible;
-    NumericalError: the page would be under `LEAST_DB` dB of the asset at a moment."""
+    NumericalError: the page would be under `least` dB of the asset at a moment."""
     if frames < 1 or not fps > 0:
         raise ValueError(f"write_viewer: expected frames and a rate, got {frames} at {fps}")
     baked = bake(asset) if baked is None else baked
@@ -87,9 +88,9 @@ def write_viewer(
     html = viewer_html(packed, title=title, about=about, poster=poster)
     if packed_motion_of(html) != packed:
         raise AssertionError("the page does not hold the motion that was packed")
-    if worst < LEAST_DB:
+    if worst < least:
         raise NumericalError(
-            f"{out}: the page would show the asset at {worst:.1f} dB, expected {LEAST_DB:.0f}",
+            f"{out.name}: the page would show the asset at {worst:.1f} dB, expected {least:.0f}",
             hint="the asset's Gaussians or its motion may be far out of range: look at its preview",
         )
     data = html.encode("utf-8")

@@ -199,7 +199,9 @@ def test_a_video_without_permission_is_not_called_damaged(
     (tmp_path / "locked.mp4").chmod(0)
     tmp_path.chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    orster(capsys, "construct", "locked.mp4", "-o", "out", "--dry-run")  # imports what only root may
+    orster(
+        capsys, "construct", "locked.mp4", "-o", "out", "--dry-run"
+    )  # imports what only root may
     with as_nobody():
         said = orster(capsys, "construct", "locked.mp4", "-o", "out", "--json")
     assert said.code == 4

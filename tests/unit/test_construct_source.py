@@ -171,32 +171,51 @@ def _shifted(clip: OrbitClip, places: list[int]) -> OrbitClip:
     return replace(clip, frames=moved[0], alpha=moved[1])
 
 
+def _flapping(moments: int) -> OrbitClip:
+    """A ball with two wings, above in one frame and below in the next."""
+    clip = ball_clip(moments, side=32)
+    assert clip.alpha is not None
+    alpha = clip.alpha.clone()
+    for k in range(moments):
+        row = 16 + (-1) ** k * 4
+        alpha[k, :, row - 2 : row + 2, 6:26] = 1
+    return replace(clip, alpha=alpha)
+
+
 def test_a_beat_that_its_frames_skip_is_said_and_gets_cells_of_its_own() -> None:
-    flapping = _shifted(ball_clip(24, side=32), [0, 7] * 12)
-    assert beats(flapping)
-    assert beats(replace(flapping, frames=flapping.over(), alpha=None))
     reporter = Silent()
     said: list[str] = []
     reporter.note = said.append  # type: ignore[method-assign]
-    found = limit_to_clip_detail(ConstructConfig(resolution=32), [flapping], reporter)
-    assert found.time_resolution == 48
+    clip = _flapping(24)
+    for asked, cells in ((0, 48), (40, 40), (99, 48)):
+        cfg = ConstructConfig(resolution=32, time_resolution=asked)
+        found = limit_to_clip_detail(cfg, [clip], reporter, beating=beats(clip))
+        assert found.time_resolution == cells
+    assert len(said) == 3
     assert "beats faster than its frames show" in said[0]
-    chosen = ConstructConfig(resolution=32, time_resolution=8)
-    assert limit_to_clip_detail(chosen, [flapping], reporter).time_resolution == 8
     steadied = ConstructConfig(resolution=32, nodes=60)
-    assert limit_to_clip_detail(steadied, [flapping], reporter).time_resolution == 18
-    assert len(said) == 1
+    assert limit_to_clip_detail(steadied, [clip], reporter, beating=True).time_resolution <= 18
+    assert len(said) == 3
 
 
-def test_what_moves_slowly_or_stands_beats_not_nor_what_few_frames_show() -> None:
+def test_what_moves_slowly_or_shakes_beats_not_nor_what_few_frames_show() -> None:
     still = ball_clip(24, side=32)
+    assert still.alpha is not None
     draw = torch.Generator().manual_seed(0)
-    noisy = still.frames + 0.05 * torch.randn(still.frames.shape, generator=draw)
+    noisy = (still.alpha + 0.1 * torch.randn(still.alpha.shape, generator=draw)).clamp(0, 1)
+    shaken = [int(k) for k in torch.randint(-6, 7, (24,), generator=draw)]
     assert not beats(still)
-    assert not beats(replace(still, frames=noisy.clamp(0, 1)))
+    assert not beats(replace(still, alpha=noisy))
+    assert not beats(_shifted(still, shaken))
     assert not beats(_swinging(24, 3))
-    assert not beats(_shifted(ball_clip(12, side=32), [0, 7] * 6))  # it turns by 30 degrees a frame
+    assert not beats(_flapping(12))  # the camera turns by 30 degrees a frame
     assert not beats(ball_clip(2, side=32))
+
+
+def test_cameras_of_another_scale_see_the_beat_as_well() -> None:
+    clip = _flapping(24)
+    far = replace(clip.cameras, w2c=clip.cameras.w2c * 0.5)
+    assert beats(replace(clip, cameras=far))
 
 
 def test_travel_does_not_depend_on_the_frame_rate() -> None:

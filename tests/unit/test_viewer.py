@@ -35,6 +35,16 @@ def test_the_file_holds_the_asset_and_says_how_near(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["viewer.html"]
 
 
+def test_a_page_that_is_too_far_from_its_asset_is_not_written_but_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    asset, path = moving_asset(looping=False), tmp_path / "viewer.html"
+    with pytest.raises(NumericalError, match=r"viewer\.html: the page would show .* expected 99"):
+        write_viewer(asset, path, title="a ball", least=99)
+    assert not path.exists()
+    assert write_viewer(asset, path, title="a ball", least=25).worst_db >= LEAST_DB
+
+
 def test_it_is_small(tmp_path: Path) -> None:
     assert len(script_text().encode()) <= SCRIPT_MAX_BYTES
     report = write_viewer(moving_asset(2000), tmp_path / "viewer.html", title="a ball")
