@@ -32,10 +32,8 @@ LEARNING_RATES = {
     "means": 8e-4, "scales": 8e-3, "quats": 4e-3, "opacities": 4e-2, "sh0": 2.5e-2,
     "planes": 3e-2, "network": 1e-3,
 }  # fmt: skip
-WITH_NODES = {
-    "planes": 2e-2,
-    "network": 2e-3,
-}  # of the motion, where Gaussians follow control nodes
+# of the motion, where Gaussians follow control nodes
+WITH_NODES = {"planes": 2e-2, "network": 2e-3}
 CANONICAL_SCALE = 0.4  # of these rates for the canonical Gaussians after the static stage
 ALONG_SCALE = 0.75  # of them where nothing else is learned
 FINAL_SCALE = 0.05  # of a learning rate at the end of its decay
