@@ -21,7 +21,7 @@ from torch import Tensor
 
 from orster_cli.construction.training_views import View
 from orster_cli.core.compositing import WHITE, premultiplied_over
-from orster_cli.core.frames import evenly_spaced
+from orster_cli.core.frames import centres, evenly_spaced
 from orster_cli.core.types import Gaussians
 from orster_cli.splatting.nodes import multiply, rotations
 from orster_cli.splatting.render_asset import draw
@@ -116,7 +116,7 @@ class _Search:
         """Moved from `shift` [3] so that the centres of the silhouettes agree, at the same distance."""
         shifts = shift.expand(len(quats), 3)
         view, K = self.views[t], self.K[t]
-        off = _centres(self.seen[t][None, 3]) - _centres(self._shown(t, quats, shifts)[:, 3])
+        off = centres(self.seen[t][None, 3]) - centres(self._shown(t, quats, shifts)[:, 3])
         depth = (self.centre + shifts) @ view.w2c[2, :3] + view.w2c[2, 3]
         focal = torch.stack([K[0, 0], K[1, 1]])
         aside = off * depth[:, None] / focal  # along the camera's x and y, world units
@@ -227,14 +227,6 @@ def _price(before: _Poses, now: _Poses) -> Tensor:
     """[V,W] of going from each pose `before` to each one of `now`."""
     angles = 2 * (before.quats @ now.quats.T).abs().clamp(max=1).acos()
     return PRICE * (angles.square() + torch.cdist(before.shifts, now.shifts).square())
-
-
-def _centres(alpha: Tensor) -> Tensor:
-    """[V,2] x, y of the centres of `alpha` [V,SIDE,SIDE], pixels."""
-    mass = alpha.sum(dim=(1, 2)).clamp_min(1e-6)
-    at = torch.arange(SIDE, device=alpha.device) + 0.5
-    x, y = (alpha.sum(dim=1) * at).sum(dim=1), (alpha.sum(dim=2) * at).sum(dim=1)
-    return torch.stack([x, y], dim=1) / mass[:, None]
 
 
 def _fewer(gaussians: Gaussians, most: int) -> Gaussians:

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.frames import resize, resize_straight
+from orster_cli.core.frames import centres, resize, resize_straight
 from orster_cli.core.limits import CLIP_MAX_FRAMES, CLIP_MIN_FRAMES
 from orster_cli.core.types import OrbitClip
 from orster_cli.io.matting import matte
 
-TRAVEL_SIDE = 32
+TRAVEL_SIDE = 32  # pixels, at which pictures are compared
 BEAT_SIDE = 8  # pixels: smaller parts change while the camera turns
 BEAT_TURN = 16.0  # degrees between frames, on average, above which the camera hides a beat
 BEAT = 1.1  # times as far from the mean of its neighbours as these are from it
@@ -46,24 +46,19 @@ def beats(clip: OrbitClip) -> bool:
     assert clip.alpha is not None
     if len(clip) < 3 or _turn(clip) > BEAT_TURN:
         return False
-    small = resize(_centred(clip.alpha), BEAT_SIDE, BEAT_SIDE)
+    centred = _centred(resize(clip.alpha, TRAVEL_SIDE, TRAVEL_SIDE))
+    small = resize(centred, BEAT_SIDE, BEAT_SIDE)
     off = float((small[1:-1] - (small[:-2] + small[2:]) / 2).abs().mean())
     apart = float((small[2:] - small[:-2]).abs().mean()) / 2
     return off > max(BEAT * apart, LEAST_BEAT * float(small.mean()))
 
 
 def _centred(alpha: Tensor) -> Tensor:
-    """`alpha` [T,1,H,W], the middle of each silhouette moved to the middle of the picture."""
-    area = alpha.sum(dim=(1, 2, 3)).clamp_min(1e-6)
-    shift = torch.zeros(len(alpha), 2, 3)
-    for axis, side in enumerate((alpha.shape[-1], alpha.shape[-2])):
-        along = alpha.sum(dim=(1, 2 + axis))  # [T,W], then [T,H]
-        places = (torch.arange(side) + 0.5) / side
-        shift[:, axis, axis] = 1
-        shift[:, axis, 2] = 2 * ((along * places).sum(dim=-1) / area - 0.5)
-    return F.grid_sample(
-        alpha, F.affine_grid(shift, list(alpha.shape), align_corners=False), align_corners=False
-    )
+    """`alpha` [T,1,S,S], the middle of each silhouette moved to the middle of the picture."""
+    moved = torch.eye(2, 3).repeat(len(alpha), 1, 1)
+    moved[:, :, 2] = 2 * centres(alpha[:, 0]) / alpha.shape[-1] - 1
+    grid = F.affine_grid(moved, list(alpha.shape), align_corners=False)
+    return F.grid_sample(alpha, grid, align_corners=False)
 
 
 def _turn(clip: OrbitClip) -> float:

@@ -52,3 +52,11 @@ def standardised(frames: Tensor, mean: Sequence[float], std: Sequence[float]) ->
     """(frames - mean) / std for each of the three colours of frames [...,3,H,W]."""
     center, scale = (frames.new_tensor(values)[:, None, None] for values in (mean, std))
     return (frames - center) / scale
+
+
+def centres(alpha: Tensor) -> Tensor:
+    """[T,2] x, y of the centres of what `alpha` [T,H,W] shows, pixels."""
+    mass = alpha.sum(dim=(1, 2)).clamp_min(1e-6)
+    height, width = (torch.arange(n, device=alpha.device) + 0.5 for n in alpha.shape[1:])
+    x, y = (alpha.sum(dim=1) * width).sum(dim=1), (alpha.sum(dim=2) * height).sum(dim=1)
+    return torch.stack([x, y], dim=1) / mass[:, None]

@@ -146,11 +146,9 @@ def test_few_moments_get_few_cells_in_time() -> None:
 def _swinging(moments: int, swings: int) -> OrbitClip:
     """A ball that swings from side to side."""
     clip = ball_clip(moments, side=32)
-    places = (6 * torch.sin(2 * math.pi * swings * clip.times)).round().long().tolist()
-    moved = [
-        [x.roll(p, -1) for x, p in zip(v, places, strict=True)] for v in (clip.frames, clip.alpha)
-    ]
-    return replace(clip, frames=torch.stack(moved[0]), alpha=torch.stack(moved[1]))
+    return _shifted(
+        clip, (6 * torch.sin(2 * math.pi * swings * clip.times)).round().long().tolist()
+    )
 
 
 def test_by_default_cells_in_time_follow_moments_and_motion_up_and_down() -> None:
