@@ -1,10 +1,11 @@
 """Volumes and views of objects, for `tools.train_lift`: one file for each object of a list.
 
 python -m tools.lift_data --glb GLB... --list templates/weights-mini2.csv --split train --out FOLDER
-    [--poses 12] [--views 8] [--stretched 0.6] [--part 1/2]
+    [--poses 12] [--views 8] [--changed 0.8] [--part 1/2]
 
 An object is posed at the start of its quietest animation and at moments of others, a share of these
-stretched and sheared, each placed as a given object is. A volume is carved from what many cameras see: a
+changed (stretched, sheared, and warped by waves so long that a leg or a head is longer, shorter, thicker or
+thinner as a whole), each placed as a given object is. A volume is carved from what many cameras see: a
 point is outside by as much as any of them sees past it. That needs no closed mesh, which few game models
 are; what has no thickness gets one.
 
@@ -18,7 +19,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +46,12 @@ SIDE, CARVING = 128, 192  # pixels of a view, and of what carves
 CARVERS = ((-45.0, 8), (-15.0, 12), (10.0, 12), (40.0, 8), (80.0, 3), (-80.0, 3))
 RAISED, LOWEST, HIGHEST = 0.25, -10.0, 30.0  # share of views from another elevation, and which
 FRONT = 0.25  # share of views from the front
-STRETCH, SHEAR = (
-    0.2,
-    0.15,
-)  # deviations of the logarithm of a stretch, and of what an axis adds to another
+STRETCH = 0.15  # deviation of the logarithm of a stretch
+SHEAR = 0.1  # deviation of what an axis adds to another
+WAVES, CYCLES = 6, (0.3, 1.2)  # of a warp: how many, and how many of them go into a world unit
+WARP = 0.35  # deviation of what they stretch
+EVEN = 0.7  # share of warps that are the same on the left and on the right
+LEAST_VOLUME = 0.25  # of what it was, of any part
 
 
 def carve(mesh: Mesh) -> tuple[Tensor, Tensor]:
@@ -95,24 +98,70 @@ def projected(points: Tensor, cameras: Cameras, number: int) -> tuple[Tensor, Te
     return 2 * pixel / size - 1, depth
 
 
-def posed(scene: Scene, clip: int, seconds: float, change: np.ndarray | None = None) -> Mesh:
-    """The object at one moment, placed by that alone; `change` [3,3]: after it was stretched so."""
+@dataclass(frozen=True, eq=False)
+class Change:
+    """`linear` [3,3], and waves: `amplitude`, `cycles` [N,3] and `phase` [N]; `even`: the same for both
+    sides of the object."""
+
+    linear: np.ndarray
+    amplitude: np.ndarray
+    cycles: np.ndarray
+    phase: np.ndarray
+    even: bool
+
+    def of(self, mesh: Mesh) -> Mesh:
+        """`mesh` [V] so changed."""
+        moved, slopes = self._warped(mesh.vertices)
+        if self.even:
+            mirror = np.array([-1.0, 1.0, 1.0])
+            other, other_slopes = self._warped(mesh.vertices * mirror)
+            moved = (moved + other * mirror) / 2
+            slopes = (slopes + other_slopes * mirror[:, None] * mirror) / 2
+        share = _unfolded(slopes)
+        change = (np.eye(3) + share * slopes) @ self.linear.T  # as rows are multiplied: transposed
+        normals = np.einsum("vij,vj->vi", np.linalg.inv(change), mesh.normals)
+        normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        return replace(
+            mesh, vertices=(mesh.vertices + share * moved) @ self.linear.T, normals=normals
+        )
+
+    def _warped(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far the waves move `points` [V,3], and how that changes [V,3,3], the place's axis first."""
+        angle = 2 * math.pi * points @ self.cycles.T + self.phase
+        bent = np.einsum("vn,ni,nj->vij", -np.sin(angle), 2 * math.pi * self.cycles, self.amplitude)
+        return np.cos(angle) @ self.amplitude, bent
+
+
+def _unfolded(slopes: np.ndarray) -> float:
+    """Which share of a warp leaves each part at least `LEAST_VOLUME`."""
+    share = 1.0
+    while share > 0.01 and np.linalg.det(np.eye(3) + share * slopes).min() < LEAST_VOLUME:
+        share *= 0.8
+    return share
+
+
+def posed(scene: Scene, clip: int, seconds: float, change: Change | None = None) -> Mesh:
+    """The object at one moment, placed by that alone; `change`: after it was changed so."""
     place = normalize_clip(scene, clip, np.array([seconds]))
     mesh = scene.evaluate(clip, seconds).transformed(place.scale, place.offset)
     if change is None:
         return mesh
-    normals = mesh.normals @ np.linalg.inv(change)
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    changed = replace(mesh, vertices=mesh.vertices @ change.T, normals=normals)
+    changed = change.of(mesh)
     place = place_points(changed.vertices, 0.0)
     return changed.transformed(place.scale, place.offset)
 
 
-def drawn_change(draw: random.Random) -> np.ndarray:
-    """A stretch along each axis, and a shear of each horizontal axis with the height."""
-    change = np.diag([math.exp(draw.gauss(0, STRETCH)) for _ in range(3)])
-    change[0, 2], change[1, 2] = draw.gauss(0, SHEAR), draw.gauss(0, SHEAR)
-    return change
+def drawn_change(draw: random.Random) -> Change:
+    """A stretch along each axis, a shear of each horizontal axis with the height, and a warp."""
+    linear = np.diag([math.exp(draw.gauss(0, STRETCH)) for _ in range(3)])
+    linear[0, 2], linear[1, 2] = draw.gauss(0, SHEAR), draw.gauss(0, SHEAR)
+    cycles = np.array([[draw.gauss(0, 1) for _ in range(3)] for _ in range(WAVES)])
+    lengths = [draw.uniform(*CYCLES) for _ in range(WAVES)]
+    cycles *= (lengths / np.linalg.norm(cycles, axis=1))[:, None]
+    amplitude = np.array([[draw.gauss(0, 1) for _ in range(3)] for _ in range(WAVES)])
+    amplitude *= WARP * math.sqrt(2 / WAVES) / (2 * math.pi * np.array(lengths)[:, None])
+    phase = np.array([draw.uniform(0, 2 * math.pi) for _ in range(WAVES)])
+    return Change(linear, amplitude, cycles, phase, draw.random() < EVEN)
 
 
 def poses(scene: Scene, rows: Sequence[Row], count: int, seed: int) -> list[tuple[int, float]]:
@@ -128,17 +177,17 @@ def poses(scene: Scene, rows: Sequence[Row], count: int, seed: int) -> list[tupl
 
 
 def made_of(
-    path: Path, rows: Sequence[Row], count: int, views: int, stretched: float
+    path: Path, rows: Sequence[Row], count: int, views: int, changed: float
 ) -> dict[str, Tensor]:
-    """Of one object, a share `stretched` of its poses but the first changed: `distance` [K,G,G,G] int8,
+    """Of one object, a share `changed` of its poses but the first changed: `distance` [K,G,G,G] int8,
     `color` [K,3,G,G,G] uint8, `rgba` [K,A,4,H,W] uint8, and `azimuth`, `elevation` [K,A] of the views."""
     scene = load_gltf(path)
     seed = derive_seed("lift", path.name)
     generator = torch.Generator().manual_seed(seed % 2**31)
-    changes = random.Random(derive_seed("stretch", path.name))
+    changes = random.Random(derive_seed("change", path.name))
     out = defaultdict(list)
     for number, (clip, seconds) in enumerate(poses(scene, rows, count, seed)):
-        is_changed = number > 0 and changes.random() < stretched
+        is_changed = number > 0 and changes.random() < changed
         mesh = posed(scene, clip, seconds, drawn_change(changes) if is_changed else None)
         distance, color = carve(mesh)
         azimuth = 360 * torch.rand(views, generator=generator)
@@ -166,7 +215,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--poses", type=int, default=12)
     parser.add_argument("--views", type=int, default=8)
-    parser.add_argument("--stretched", type=float, default=0.6)
+    parser.add_argument("--changed", type=float, default=0.8)
     parser.add_argument("--part", default="1/1", help="which of how many parts of the objects")
     given = parser.parse_args()
     part, parts = map(int, given.part.split("/"))
@@ -181,7 +230,7 @@ def main() -> None:
         if number % parts != part - 1 or to.is_file():
             continue
         path = file_of(given.glb, name)
-        torch.save(made_of(path, rows, given.poses, given.views, given.stretched), to)
+        torch.save(made_of(path, rows, given.poses, given.views, given.changed), to)
         print(f"{number + 1} of {len(by_file)}: {name}", flush=True)
 
 
