@@ -129,7 +129,7 @@ class Requests:
         net = sampler.bundle.lift
         if plan.image is None or image is None or net is None or not self._makes:
             return SampleRequest(text=plan.text, image=image)
-        lifted = lift(net, image, cameras, where=plan.image.name)
+        lifted = lift(net, image, cameras, where=plan.image.name, reporter=sampler.reporter)
         # first as the picture shows it
         moving = self._moving(lifted.shown, seed, nearly=math.inf, most=UNLIKE)
         request = self._shown(cameras, lifted.shown, moving, lifted.seen)

@@ -26,7 +26,7 @@ from orster_cli.inputs.assumed_orbit import checked_orbit, one_turn
 from orster_cli.inputs.frame_files import find_frames, read_frames
 from orster_cli.io.animations import is_animation, read_animation
 from orster_cli.io.borders import cut_bars, without_copies, without_fades
-from orster_cli.io.masks import check_masks, warn_of_shadow
+from orster_cli.io.masks import check_masks
 from orster_cli.io.matting import matte
 from orster_cli.io.video import Movie, read_movie
 
@@ -72,13 +72,8 @@ def clip_from_frames(
         keep = without_fades(frames, where, reporter)
         frames, progress = frames[keep], progress[keep]
         found = matte(frames, where=where)
-        warn_of_shadow(frames, found.alpha, found.background, where, reporter)
+        found.say(where, reporter)
         frames, alpha = found.frames, found.alpha
-        reporter.note(
-            f"{where}: no alpha; the background is the colour "
-            f"{[round(float(c), 2) for c in found.background]} "
-            f"({found.border_share:.0%} of the border)"
-        )
         check_masks(_on_orbit(frames, alpha, progress, orbit), where, reporter)  # cut off
     keep, progress = one_turn(frames, alpha, progress, orbit, where, reporter)
     frames, alpha = frames[keep], alpha[keep]

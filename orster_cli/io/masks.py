@@ -1,4 +1,4 @@
-"""Checks of given masks: no mask at all, inverted, filling the frame, empty, cut off, with a shadow.
+"""Checks of given masks: no mask at all, inverted, filling the frame, empty, cut off.
 
 T frames, H W pixels. Each check says what it found with a count, and what was done.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
@@ -23,9 +22,6 @@ OPAQUE_SHARE = 0.999  # of the pixels of every frame: then alpha is no mask
 BORDER_SHARE = 0.9  # of the border pixels lie inside an inverted mask
 MOST_EMPTY = 0.5  # of the frames may be empty
 CUT_SHARE = 0.02  # of the border pixels that the object may touch
-# shadow on the floor: the background darkened, fading out
-SHADOW_DARKEST, SHADOW_TINT, SHADOW_STEP, SHADOW_RIM = 0.5, 0.02, 0.2, 0.12
-SHADOW_SHARE = 0.04  # of the mask
 
 
 def check_masks(clip: OrbitClip, where: str, reporter: Reporter) -> OrbitClip:
@@ -117,53 +113,3 @@ def _border(mask: Tensor) -> Tensor:
     """[T,2H+2W] the border pixels of [T,1,H,W]."""
     sides = (mask[:, 0, 0], mask[:, 0, -1], mask[:, 0, :, 0], mask[:, 0, :, -1])
     return torch.cat(sides, dim=1)
-
-
-def shadow_share(frames: Tensor, alpha: Tensor, background: Tensor) -> float:
-    """The share of the masks `alpha` [T,1,H,W] that looks like a soft shadow on the floor in the `frames`
-    [T,3,H,W] on a plain `background` [3]: the background's tint, darker, changing slowly, fading out at the
-    rim, and low in the silhouette."""
-    from scipy import ndimage
-
-    if float(background.min()) < 0.2:  # a shadow on black is black
-        return 0.0
-    ratio = frames / background[:, None, None].clamp_min(0.05)
-    level = ratio.mean(dim=1, keepdim=True)
-    tinted = (ratio - level).abs().amax(dim=1, keepdim=True) < SHADOW_TINT
-    steps = F.max_pool2d(level, 3, 1, 1) + F.max_pool2d(-level, 3, 1, 1)
-    mask = alpha > 0.05
-    candidate = mask & tinted & (level > SHADOW_DARKEST) & (level < 0.99) & (steps < SHADOW_STEP)
-    outside = F.max_pool2d((~mask).float(), 5, 1, 2) > 0
-    faint = outside & (1 - level < SHADOW_RIM)
-    shadow, total = 0, int(mask.sum())
-    for i in range(len(frames)):
-        groups, number = ndimage.label(candidate[i, 0].numpy(), structure=[[1] * 3] * 3)
-        groups = torch.from_numpy(groups).long()
-        sizes = torch.bincount(groups.flatten(), minlength=number + 1)
-        rims = torch.bincount(groups[faint[i, 0]], minlength=number + 1)
-        rows = mask[i, 0].any(dim=1).nonzero()[:, 0]
-        if not len(rows):
-            continue
-        low = rows[0] + 0.5 * (rows[-1] - rows[0])
-        heights = torch.zeros(number + 1).index_add_(
-            0,
-            groups.flatten(),
-            torch.arange(groups.shape[0]).float().repeat_interleave(groups.shape[1]),
-        ) / sizes.clamp_min(1)
-        # a soft rim is as long as the root of the area; a hard one has next to no faint pixels
-        soft = (rims.float() > sizes.float().sqrt()) & (heights > low)
-        soft[0] = False
-        shadow += int(sizes[soft].sum())
-    return shadow / max(total, 1)
-
-
-def warn_of_shadow(
-    frames: Tensor, alpha: Tensor, background: Tensor, where: str, reporter: Reporter
-) -> None:
-    """Says where a soft shadow is taken for a part of the object; arguments as `shadow_share`."""
-    share = shadow_share(frames, alpha, background)
-    if share > SHADOW_SHARE:
-        reporter.warn(
-            f"{where}: {share:.0%} of the object's mask looks like a soft shadow on the floor and becomes "
-            "a part of it: render without shadow, or give frames with alpha"
-        )

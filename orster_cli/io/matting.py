@@ -1,6 +1,7 @@
-"""Alpha mattes of objects on a plain background.
+"""Alpha mattes of objects on a plain background, or on one that shades smoothly.
 
-T frames, H W pixels. The background is the colour of the frame borders. Pixels of that colour that are
+T frames, H W pixels. The background is the colour of the frame borders, or what `io.backdrop` makes of it
+where they have no common one. Pixels of that colour that are
 connected to the border are background; a thin band around them may be partly covered; all other pixels
 are opaque, so white eyes and white fur on a white background stay. An enclosed patch of background
 colour is a hole, except on white and black backgrounds, where it is more likely part of the object, unless
@@ -11,15 +12,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.reporting import Reporter
+from orster_cli.io.backdrop import fit_backdrop, outside_pixels
+from orster_cli.io.shadows import averaged, shadow
 
 BORDER_SPREAD = 0.06  # colour distance within which border pixels count as background
 BORDER_SHARE = 0.9  # of the border pixels of all frames must be background
+EDGE = 0.018  # colour distance between neighbours at most of an outline, or it is that of a light's glow
 CLEAR = 0.035  # colour distance up to which a pixel is background (video compression is noisy)
 SOLID = 0.16  # and from which it is opaque
 BAND = 3  # pixels around the background that may be partly covered: antialiasing, codec bleed
@@ -30,68 +34,169 @@ UNMIXED = 0.05  # alpha below which the object's colour cannot be recovered
 
 @dataclass(frozen=True, kw_only=True)
 class Matte:
-    """`alpha` [T,1,H,W], straight colours `frames` [T,3,H,W], the colour `background` [3], and the
-    share of border pixels that have this colour."""
+    """`alpha` [T,1,H,W], straight colours `frames` [T,3,H,W], the median colour `background` [3] of the
+    border, the share of border pixels that have the background's colour, what is `behind` the object,
+    [T,3,H,W] or, where it is plain, [1,3,1,1]; and `shadow`, the share of what would have been the object
+    that is a soft shadow on the floor, and left out."""
 
     alpha: Tensor
     frames: Tensor
     background: Tensor
     border_share: float
+    behind: Tensor
+    shadow: float
+
+    def say(self, where: str, reporter: Reporter) -> None:
+        """What the background was taken for."""
+        if self.behind.shape[-1] == 1:
+            reporter.note(
+                f"{where}: no alpha; the background is the colour {_rounded(self.background.tolist())} "
+                f"({self.border_share:.0%} of the border)"
+            )
+        else:
+            first = self.behind[0].flatten(1)
+            bright = first.sum(dim=0)
+            least, most = (first[:, int(i)].tolist() for i in (bright.argmin(), bright.argmax()))
+            reporter.note(
+                f"{where}: no alpha; the background shades smoothly, from {_rounded(least)} to "
+                f"{_rounded(most)}"
+            )
+        if self.shadow > 0:
+            reporter.warn(
+                f"{where}: {self.shadow:.0%} of what differs from the background is a soft shadow on the "
+                "floor, and left out"
+            )
+
+
+def _rounded(color: list[float]) -> list[float]:
+    return [round(value, 2) for value in color]
 
 
 def matte(frames: Tensor, *, where: str, gaps: bool = False) -> Matte:
-    """Alpha and unmixed colours of `frames` [T,3,H,W] in [0,1] on a plain background. `gaps`: enclosed
-    patches of a white or black background are holes, too.
+    """Alpha and unmixed colours of `frames` [T,3,H,W] in [0,1] on a plain or smoothly shaded background.
+    `gaps`: enclosed patches of a white or black background are holes, too.
 
-    InputError: the borders have no common colour, or a frame is (almost) empty or full."""
-    background, share = _background(frames, where)
+    InputError: the borders have no common colour and no smooth one, or a frame is (almost) empty or
+    full."""
+    behind = _Background(frames, where)
     alpha = torch.empty(len(frames), 1, *frames.shape[2:])
     straight = torch.empty_like(frames)
+    dark = covered = 0.0
     for i, frame in enumerate(frames):
-        alpha[i, 0] = _alpha(frame, background, gaps)
+        background = behind.of(i)
+        alpha[i, 0] = _alpha(frame, background, gaps, behind.shaded is not None)
+        cast = shadow(frame, alpha[i, 0], background)
+        dark, covered = dark + float(cast.sum()), covered + float((alpha[i, 0] > 0.05).sum())
+        alpha[i, 0, cast] = 0.0
         _check_coverage(float(alpha[i].mean()), i, where)
-        mixed = frame - (1 - alpha[i]) * background[:, None, None]
+        if behind.shaded is not None and _glows(frame, alpha[i, 0]):
+            raise behind.refusal(where)
+        mixed = frame - (1 - alpha[i]) * background
         unmixed = (mixed / alpha[i].clamp_min(UNMIXED)).clamp(0, 1)
         straight[i] = torch.where(alpha[i] > UNMIXED, unmixed, frame)
-    return Matte(alpha=alpha, frames=straight, background=background, border_share=share)
+    return Matte(
+        alpha=alpha,
+        frames=straight,
+        background=behind.color,
+        border_share=behind.share,
+        behind=behind.every,
+        shadow=dark / max(covered, 1.0),
+    )
 
 
 def shows_object(frames: Tensor, *, where: str) -> Tensor:
     """[T] bool: frames of which `matte` would leave something. InputError: the borders have no common
-    colour."""
-    background, _ = _background(frames, where)
-    alphas = (_alpha(frame, background) for frame in frames)
+    colour and no smooth one."""
+    behind = _Background(frames, where)
+    filled = behind.shaded is not None
+    alphas = (_alpha(frame, behind.of(i), filled=filled) for i, frame in enumerate(frames))
     found = [float(a.mean()) >= MIN_COVERAGE and float(a.max()) >= 0.5 for a in alphas]
     return torch.tensor(found)
 
 
-def _background(frames: Tensor, where: str) -> tuple[Tensor, float]:
-    """The median border colour [3] of all frames, and the share of border pixels close to it."""
-    sides = [frames[:, :, 0], frames[:, :, -1], frames[:, :, :, 0], frames[:, :, :, -1]]
-    pixels = torch.cat(sides, dim=-1).permute(0, 2, 1).reshape(-1, 3)
-    background = pixels.median(dim=0).values
-    share = float(((pixels - background).abs().amax(-1) < BORDER_SPREAD).float().mean())
-    if share < BORDER_SHARE:
-        raise InputError(
-            f"{where}: the background is not one plain colour ({share:.0%} of the border pixels "
-            f"agree, {BORDER_SHARE:.0%} needed)",
+class _Background:
+    """What is behind the object in `frames` [T,3,H,W]: `color` [3], the median of the border of all,
+    or where too few of its pixels have it, or it glows behind the object, a backdrop of each frame.
+    `share`: of the border's pixels that it explains. InputError: too few."""
+
+    def __init__(self, frames: Tensor, where: str) -> None:
+        border = _border(frames)
+        self.color = border.flatten(0, 1).median(dim=0).values
+        self.plain = self.share = self._explained(border - self.color)
+        self.shaded: list[Tensor] | None = None
+        if self.plain < BORDER_SHARE:
+            self.shaded = self._backdrops(frames)
+            if self.shaded is None:
+                raise self.refusal(where)
+        elif _glows(frames[0], _alpha(frames[0], self.of(0))):
+            self.shaded = self._backdrops(frames)
+            if self.shaded and _glows(frames[0], _alpha(frames[0], self.of(0), filled=True)):
+                self.shaded = None  # no better
+        if self.shaded is None:
+            return
+        off = [_border((frame - one)[None]) for frame, one in zip(frames, self.shaded, strict=True)]
+        self.share = min(map(self._explained, off))
+
+    def _backdrops(self, frames: Tensor) -> list[Tensor] | None:
+        """[3,H,W] of each frame, or None where one of them does not explain its border."""
+        found = []
+        for frame in frames:
+            one = fit_backdrop(frame)
+            if one is None or self._explained(_border((frame - one)[None])) < BORDER_SHARE:
+                return None
+            found.append(one)
+        return found
+
+    @staticmethod
+    def _explained(off: Tensor) -> float:
+        """Share of differences [...,3] that are small."""
+        return float((off.abs().amax(-1) < BORDER_SPREAD).float().mean())
+
+    def refusal(self, where: str) -> InputError:
+        """Of a background that is neither plain nor smooth."""
+        return InputError(
+            f"{where}: the background is not one plain colour ({self.plain:.0%} of the border pixels "
+            f"agree, {BORDER_SHARE:.0%} needed), nor does it shade smoothly",
             code="E-MATTE",
             hint="give frames with alpha (a folder of RGBA PNG), or remove the background first",
         )
-    return background, share
+
+    @property
+    def every(self) -> Tensor:
+        """[T,3,H,W], or [1,3,1,1] of all frames."""
+        return self.of(0)[None] if self.shaded is None else torch.stack(self.shaded)
+
+    def of(self, number: int) -> Tensor:
+        """[3,H,W] or [3,1,1] of one frame."""
+        return self.color[:, None, None] if self.shaded is None else self.shaded[number]
 
 
-def _alpha(frame: Tensor, background: Tensor, gaps: bool = False) -> Tensor:
-    """[H,W] alpha of one frame [3,H,W]."""
-    distance = (frame - background[:, None, None]).abs().amax(dim=0)
+def _border(frames: Tensor) -> Tensor:
+    """[T,P,3] the outermost pixels."""
+    sides = [frames[:, :, 0], frames[:, :, -1], frames[:, :, :, 0], frames[:, :, :, -1]]
+    return torch.cat(sides, dim=-1).permute(0, 2, 1)
+
+
+def _alpha(frame: Tensor, background: Tensor, gaps: bool = False, filled: bool = False) -> Tensor:
+    """[H,W] alpha of one frame [3,H,W] before `background` [3,H or 1,W or 1]; `filled`: no holes."""
+    distance = (frame - background).abs().amax(dim=0)
     soft = ((distance - CLEAR) / (SOLID - CLEAR)).clamp(0, 1)
     # enclosed white or black is often part of the object, and a false hole cuts through it
     extreme = float(background.min()) > 0.97 or float(background.max()) < 0.03
-    whole = extreme and not gaps
-    hole = soft.numel() if whole else max(1, round(MIN_HOLE * soft.numel()))
+    whole = (extreme or filled) and not gaps
+    hole = soft.numel() + 1 if whole else max(1, round(MIN_HOLE * soft.numel()))
     outside = torch.from_numpy(outside_pixels((soft == 0).numpy(), hole))[None].float()
     near = F.max_pool2d(outside, 2 * BAND + 1, stride=1, padding=BAND)[0] > 0
     return torch.where(near, soft, torch.ones(()))
+
+
+def _glows(frame: Tensor, alpha: Tensor) -> bool:
+    """Whether colours hardly change across most of the outline of `alpha` [H,W]."""
+    calm, solid = averaged(frame), (averaged(alpha[None]) >= 0.5).float()
+    outline = (F.max_pool2d(solid, 3, 1, 1) + F.max_pool2d(-solid, 3, 1, 1))[0] > 0
+    steps = F.max_pool2d(calm, 3, 1, 1) + F.max_pool2d(-calm, 3, 1, 1)
+    at = steps.amax(dim=0)[outline]
+    return len(at) > 0 and float(at.median()) < EDGE
 
 
 def _check_coverage(share: float, frame: int, where: str) -> None:
@@ -107,19 +212,6 @@ def _check_coverage(share: float, frame: int, where: str) -> None:
             code="E-MATTE-FULL",
             hint="the object must be seen whole on a plain background",
         )
-
-
-def outside_pixels(clear: np.ndarray, hole: int) -> np.ndarray:
-    """[H,W] bool: pixels of `clear` [H,W] that are connected to the border (by their 4 neighbours),
-    and enclosed groups of at least `hole` of them."""
-    from scipy import ndimage
-
-    groups, count = ndimage.label(clear)
-    outside = np.bincount(groups.ravel(), minlength=count + 1) >= hole
-    for side in (groups[0], groups[-1], groups[:, 0], groups[:, -1]):
-        outside[side] = True
-    outside[0] = False  # the label of all pixels that are not clear
-    return outside[groups]
 
 
 def spread_colors(colors: Tensor, own: Tensor) -> Tensor:

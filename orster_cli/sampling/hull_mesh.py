@@ -82,7 +82,7 @@ def _cut_out(orbit: OrbitClip, where: str) -> tuple[Tensor, Tensor]:
         return orbit.alpha[:, 0], orbit.frames
     found = matte(orbit.frames, where=where, gaps=True)
     opacity = found.alpha[:, 0]
-    differs = (orbit.frames - found.background[:, None, None]).abs().amax(dim=1)
+    differs = (orbit.frames - found.behind).abs().amax(dim=1)
     edge = F.max_pool2d((opacity == 0).float(), 2 * EDGE + 1, stride=1, padding=EDGE) > 0
     around = F.max_pool2d(differs, 2 * EDGE + 1, stride=1, padding=EDGE)
     out = opacity.clone()

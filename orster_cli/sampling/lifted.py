@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.lift_net import LiftConfig, LiftNet
 from orster_cli.geometry.joined_parts import join_parts
@@ -84,10 +85,12 @@ class _Crop:
 
 
 @torch.no_grad()
-def lift(net: LiftNet, image: Tensor, cameras: Cameras, *, where: str) -> Lifted:
+def lift(
+    net: LiftNet, image: Tensor, cameras: Cameras, *, where: str, reporter: Reporter | None = None
+) -> Lifted:
     """The object in `image` [3 or 4,H,W], which the first of `cameras` sees so. InputError: the picture has
-    neither opacities nor a plain background, or shows no object."""
-    rgba = cut_out(image, where=where)
+    neither opacities nor a plain or smoothly shaded background, or shows no object."""
+    rgba = cut_out(image, where=where, reporter=reporter)
     crop, framed = _crop(rgba[3])
     small = crop.of(rgba, net.config.side)
     device = next(net.parameters()).device
@@ -115,8 +118,9 @@ def lift(net: LiftNet, image: Tensor, cameras: Cameras, *, where: str) -> Lifted
     )
 
 
-def cut_out(image: Tensor, *, where: str) -> Tensor:
-    """[4,P,P] straight colours and opacity of [3 or 4,H,W], in the middle of a square. InputError."""
+def cut_out(image: Tensor, *, where: str, reporter: Reporter | None = None) -> Tensor:
+    """[4,P,P] straight colours and opacity of [3 or 4,H,W], in the middle of a square; `reporter` hears
+    what the background was taken for. InputError."""
     largest = max(image.shape[1:])
     if largest > LARGEST:  # before it is cut out: photographs have many millions of pixels
         image = _resized(image, [max(round(n * LARGEST / largest), 1) for n in image.shape[1:]])
@@ -126,6 +130,7 @@ def cut_out(image: Tensor, *, where: str) -> Tensor:
         rgba = image
     else:
         found = _matte(image[:3], where)
+        found.say(where, reporter or Silent())
         rgba = torch.cat([found.frames[0], found.alpha[0]])
     height, width = rgba.shape[1:]
     longer = max(height, width)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
-from orster_cli.io.matting import matte, outside_pixels
+from orster_cli.io.backdrop import outside_pixels
+from orster_cli.io.matting import matte
 from orster_cli.io.video import read_video
 from tests.helpers.clips import disc
 
@@ -101,9 +102,12 @@ def test_what_cannot_be_cut_out() -> None:
     half[1] = 1.0
     with pytest.raises(InputError, match="frame 1 shows nothing"):
         matte(half, where="v")
-    gradient = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
-    with pytest.raises(InputError, match="not one plain colour") as busy:
-        matte(gradient, where="v")
+    two_tones = torch.where(torch.arange(32)[:, None] < 22, 0.9, 0.5).expand(1, 3, 32, 32).clone()
+    two_tones[:, :, 8:24, 8:24] = RED[:, None, None]
+    with pytest.raises(
+        InputError, match=r"not one plain colour .* nor does it shade smoothly"
+    ) as busy:
+        matte(two_tones, where="v")
     assert "alpha" in (busy.value.hint or "")
     full = torch.zeros(1, 3, 128, 128)
     full[:, :, 1:-1, 1:-1] = 0.7
@@ -153,3 +157,67 @@ def test_real_video(shared_data: Path) -> None:
     # edges are thin: few pixels are neither in nor out
     soft = ((found.alpha > 0.02) & (found.alpha < 0.98)).float().mean()
     assert float(soft) < 0.02
+
+
+SIZE = 256
+Y, X = torch.meshgrid(*[torch.linspace(-1, 1, SIZE)] * 2, indexing="ij")
+BACKDROPS = {
+    "gradient": (0.7 + 0.2 * Y)[None] * torch.tensor([1.0, 0.9, 0.8])[:, None, None],
+    "vignette": (0.95 - 0.2 * (X**2 + Y**2)).expand(3, -1, -1),
+    "corner": (0.98 - 0.3 * ((X + 1) * (Y + 1) / 4) ** 2).expand(3, -1, -1),
+    "glow": (0.3 + 0.5 * torch.exp(-(X**2 + Y**2) / 0.6)).expand(3, -1, -1),
+}
+
+
+def before(backdrop: Tensor, color: Tensor) -> tuple[Tensor, Tensor]:
+    """A ball of one colour before a backdrop [3,H,W]: a frame [3,H,W], alpha [H,W]."""
+    alpha = ((0.45 - (X**2 + (Y + 0.1) ** 2).sqrt()) * SIZE / 2).clamp(0, 1)
+    return alpha * color[:, None, None] + (1 - alpha) * backdrop, alpha
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize("name", BACKDROPS)
+def test_what_shades_smoothly_is_background(name: str, noise: float) -> None:
+    frame, alpha = before(BACKDROPS[name], RED)
+    generator = torch.Generator().manual_seed(0)
+    frame = (frame + noise * torch.randn(frame.shape, generator=generator)).clamp(0, 1)
+    found = matte(frame[None], where=name)
+    assert found.behind.shape == (1, 3, SIZE, SIZE)
+    assert found.border_share >= 0.9
+    assert float((found.alpha[0, 0] - alpha).abs().mean()) < (0.02 if name == "glow" else 0.01)
+    assert float((found.behind[0] - BACKDROPS[name])[:, alpha == 0].abs().mean()) < 0.02
+    heard = Silent()
+    found.say("x.png", heard)
+    assert heard.warnings == []
+
+
+def test_each_frame_of_a_video_has_its_own_backdrop() -> None:
+    frames = torch.stack([before(BACKDROPS[name], RED)[0] for name in ("gradient", "vignette")])
+    found = matte(frames, where="video")
+    for number, name in enumerate(("gradient", "vignette")):
+        assert float((found.behind[number] - BACKDROPS[name]).abs().mean()) < 0.02
+
+
+def test_pale_objects_are_not_taken_for_light() -> None:
+    """White fur on white differs little from what is behind it, but at once."""
+    for shade in (0.93, 0.85, 0.6):
+        frame, alpha = before(torch.ones(3, SIZE, SIZE), torch.full((3,), shade))
+        eye = disc(SIZE, SIZE, centre=(SIZE // 2, SIZE // 2), radius=10)
+        frame[:, eye] = 0.0
+        found = matte(frame[None], where="pale")
+        assert found.behind.shape == (1, 3, 1, 1)
+        assert float(found.alpha[0, 0][alpha == 1].mean()) > 0.9
+        assert found.shadow == 0
+
+
+@pytest.mark.parametrize("name", [None, "gradient", "vignette"])
+def test_a_soft_shadow_is_left_out_and_said(name: str | None) -> None:
+    backdrop = torch.ones(3, SIZE, SIZE) if name is None else BACKDROPS[name]
+    shade = 0.4 * torch.exp(-((X / 0.45) ** 2) - ((Y - 0.4) / 0.1) ** 2)
+    frame, alpha = before(backdrop * (1 - shade), RED)
+    found = matte(frame[None], where="x.png")
+    assert found.shadow > 0.1
+    assert float((found.alpha[0, 0] - alpha).abs().mean()) < 0.015
+    heard = Silent()
+    found.say("x.png", heard)
+    assert "soft shadow on the floor, and left out" in heard.warnings[0]
