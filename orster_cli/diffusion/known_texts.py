@@ -36,7 +36,7 @@ FUNCTION_WORDS = frozenset(
             "for",
             "by",
         ),
-        *("as", "and", "or", "while", "is", "are", "be", "being", "very"),
+        *("as", "and", "or", "while", "is", "are", "be", "being", "very", "not", "never", "cannot"),
     )
 )
 PLURALS = {
@@ -44,6 +44,18 @@ PLURALS = {
     "hooves": "hoof", "knives": "knife", "men": "man", "mice": "mouse", "oxen": "ox",
     "policemen": "policeman", "snowmen": "snowman", "thieves": "thief", "wolves": "wolf",
     "women": "woman",
+}  # fmt: skip
+IRREGULAR = {
+    form: verb
+    for verb, forms in {
+        "biting": "bit bitten", "digging": "dug", "driving": "drove driven", "dying": "die dies died dead",
+        "eating": "ate eaten", "falling": "fell fallen", "fighting": "fought", "flying": "flew flown",
+        "kneeling": "knelt", "leaping": "leapt", "lying": "lie lies lay", "running": "ran",
+        "shaking": "shook shaken", "shooting": "shot", "sitting": "sat", "sleeping": "slept",
+        "spinning": "spun", "standing": "stood", "swimming": "swam swum", "swinging": "swung",
+        "throwing": "threw thrown",
+    }.items()
+    for form in forms.split()
 }  # fmt: skip
 _VOWELS = "aeiouy"
 
@@ -98,12 +110,14 @@ class KnownTexts:
     def unknown(self, text: str) -> list[str]:
         """The content words of `text` that no caption has in any form, each once."""
         stems = {stem(word) for word in self.words}
-        return [word for word in content_words(text) if stem(word) not in stems]
+        return [
+            word for word in content_words(text) if len(word) > 1 and verb_stem(word) not in stems
+        ]
 
     def has_action(self, text: str) -> bool:
         """Whether a word of `text` is one of the known actions, in any form."""
         stems = {stem(word) for action in self.actions for word in content_words(action)}
-        return any(stem(word) in stems for word in content_words(text))
+        return any(verb_stem(word) in stems for word in content_words(text))
 
     def spelled_alike(self, word: str, most: int = 2) -> list[str]:
         """Known content words that are spelled nearly as `word`, the nearest first."""
@@ -173,8 +187,8 @@ def read_known_texts(folder: Path) -> KnownTexts | None:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, as the small encoder reads them."""
-    return re.findall(r"[^\W_]+", text.lower())
+    """The words of a text in lower case, as the small encoder reads them: "don't" as "do not"."""
+    return re.findall(r"[^\W_]+", re.sub(r"n['\u2019]t\b", " not", text.lower()))
 
 
 def content_words(text: str) -> list[str]:
@@ -199,6 +213,11 @@ def stem(word: str) -> str:
             doubled = ending in ("ing", "ed") and root[-1] == root[-2] and root[-1] not in "ls"
             return _without_end(root[:-1] if doubled else root + instead)
     return _without_end(word) if len(word) > 3 else word
+
+
+def verb_stem(word: str) -> str:
+    """`stem`, of irregular forms of verbs too: "ran" is "run"."""
+    return stem(IRREGULAR.get(word, word))
 
 
 def _without_end(root: str) -> str:

@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from orster_cli.core.errors import InputError
-from orster_cli.diffusion.known_texts import FUNCTION_WORDS, content_words, stem, words_of
+from orster_cli.diffusion.known_texts import (
+    FUNCTION_WORDS,
+    IRREGULAR,
+    content_words,
+    stem,
+    verb_stem,
+    words_of,
+)
 
 MOST = 1 << 14  # starts of a model
-DENIALS = frozenset(("not", "never", "without", "no", "cannot", "t"))
+DENIALS = frozenset(("not", "never", "without", "no", "cannot"))
 ARTICLES = frozenset(("a", "an", "the", "its", "his", "her", "their", "my", "your"))
 NEEDED = frozenset(("up", "off"))  # words without which a phrase means something else
 MANNER = frozenset(("fast", "around", "about", "along", "again", "happily", "bit", "then", "slow"))
@@ -26,18 +33,6 @@ QUIET = (
     "standing", "breathing", "hovering", "swimming", "walking", "waddling", "flying", "driving", "moving",
     "wriggling",
 )  # fmt: skip
-IRREGULAR = {
-    form: verb
-    for verb, forms in {
-        "biting": "bit bitten", "digging": "dug", "driving": "drove driven", "dying": "die dies died dead",
-        "eating": "ate eaten", "falling": "fell fallen", "fighting": "fought", "flying": "flew flown",
-        "kneeling": "knelt", "leaping": "leapt", "lying": "lie lies lay", "running": "ran",
-        "shaking": "shook shaken", "shooting": "shot", "sitting": "sat", "sleeping": "slept",
-        "spinning": "spun", "standing": "stood", "swimming": "swam swum", "swinging": "swung",
-        "throwing": "threw thrown",
-    }.items()
-    for form in forms.split()
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ def _affirmed(words: Sequence[str]) -> list[tuple[str, bool, bool]]:
             continue
         may_be = before not in ARTICLES
         is_form = word in IRREGULAR or word.endswith(("ing", "s", "ed"))
-        found.append((stem(IRREGULAR.get(word, word)), may_be, may_be and is_form))
+        found.append((verb_stem(word), may_be, may_be and is_form))
     return found
 
 

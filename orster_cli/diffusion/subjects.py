@@ -11,8 +11,14 @@ from typing import Any
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.strict_json import read_object
-from orster_cli.diffusion.known_texts import FUNCTION_WORDS, content_words, stem, words_of
-from orster_cli.diffusion.starts import ARTICLES, DENIALS, IRREGULAR, MANNER
+from orster_cli.diffusion.known_texts import (
+    FUNCTION_WORDS,
+    content_words,
+    stem,
+    verb_stem,
+    words_of,
+)
+from orster_cli.diffusion.starts import ARTICLES, DENIALS, MANNER
 
 REST = "rest/config.json"  # in a model's folder
 Subjects = Sequence[Sequence[str]]  # of each subject its phrases, the fullest first
@@ -141,7 +147,7 @@ def left_out_of(text: str, phrases: Sequence[str], actions: Sequence[str]) -> li
     said = _asked(text, {_noun(phrase) for phrase in phrases})
     found = []
     for first, before, word in zip(["", "", *words], ["", *words], words, strict=False):
-        root, named = stem(IRREGULAR.get(word, word)), before in ARTICLES
+        root, named = verb_stem(word), before in ARTICLES
         denied = before in DENIALS or (named and first in DENIALS)
         asked = bool(actions) or named or (root in said and not _is_doing(word))
         told = word in FUNCTION_WORDS or word in DENIALS or word.endswith("ly")

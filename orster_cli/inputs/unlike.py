@@ -64,9 +64,14 @@ def _say_unknown(
 
     reporter, text = sampler.reporter, request.text or ""
     sentence = unknown_words(texts, text, sampler.bundle.encoder)
-    if moves and texts.actions and not texts.has_action(text):
-        if sampler.stays_as_known(request):
-            sentence = f"{sentence or 'the text names no action'}; it does something quiet instead"
+    quiet, acts = sampler.stays_as_known(request), texts.has_action(text)
+    rest, says = sampler.bundle.rest, acts
+    if quiet and rest is not None and rest.config.starts:
+        says = bool(rest.config.said_in(text))
+    if moves and texts.actions and not says:
+        if quiet:
+            nothing = "no known object does so" if acts else "the text names no action"
+            sentence = f"{sentence or nothing}; it does something quiet instead"
         if given or sentence is None:  # with the name of an object that is made they are told
             known = listed(texts.actions, MOST_ACTIONS)
             sentence = f"{sentence or 'the text names no action'}; actions that it knows: {known}"

@@ -27,6 +27,7 @@ from orster_cli.diffusion.known_texts import (
     content_words,
     read_known_texts,
     stem,
+    words_of,
 )
 from orster_cli.inputs.models import SHIPPED
 from orster_cli.training.build import build_stage
@@ -230,3 +231,23 @@ def test_the_nearest_caption_is_made_of_what_is_recorded() -> None:
     words = KnownTexts.of([(["frog", "a fox"], None)])
     assert nearest_caption(encoder, "fox", words) == "fox"
     assert nearest_caption(encoder, "fox", KnownTexts(words={})) is None
+
+
+def test_irregular_verbs_denials_and_hyphens_are_understood() -> None:
+    texts = KnownTexts(
+        words={"a": 3, "rex": 1, "running": 2, "dying": 1, "flying": 1},
+        actions=("running", "dying", "flying fast"),
+    )
+    for text in ("a wolf ran fast", "the rex dies", "it flew"):
+        assert texts.has_action(text), text
+    assert texts.unknown("a t-rex ran and flew") == []
+    assert words_of("It doesn't run, it won\u2019t") == [
+        "it",
+        "does",
+        "not",
+        "run",
+        "it",
+        "wo",
+        "not",
+    ]
+    assert texts.unknown("a rex not running") == []
