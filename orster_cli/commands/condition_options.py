@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from orster_cli.core.file_kinds import IMAGES, OBJECTS
+from orster_cli.core.seeding import MOST_SEED
 from orster_cli.ui.options import DeviceOption
 
 CONDITION_PANEL = "What the video shows"
@@ -73,7 +74,7 @@ class ConditionOptions:
             "texts with words that mini does not know), or mini.",
         ),
     ] = None
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the noise.")] = 0
     device: DeviceOption = "auto"
 
     def with_text(self) -> ConditionOptions:

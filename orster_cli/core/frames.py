@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
-from orster_cli.core.types import OrbitClip
+from orster_cli.core.types import Cameras, OrbitClip
 
 
 def resize(images: Tensor, height: int, width: int) -> Tensor:
     """[T,C,H,W] `images` at another size: area filter where they shrink, bilinear where they grow."""
-    shrinks = (width, height) < (images.shape[-1], images.shape[-2])
+    shrinks = width * height < images.shape[-1] * images.shape[-2]
     return F.interpolate(images, size=(height, width), mode="area" if shrinks else "bilinear")
 
 
@@ -30,9 +31,44 @@ def resize_straight(rgb: Tensor, alpha: Tensor, height: int, width: int) -> tupl
 def at_resolution(clip: OrbitClip, resolution: int) -> Tensor:
     """Frames [T,3,H,W] on white at `resolution` pixels a side (0: unchanged)."""
     frames = clip.over()
-    if resolution in (0, frames.shape[-1]):
+    if resolution == 0 or frames.shape[-2:] == (resolution, resolution):
         return frames
     return resize(frames, resolution, resolution)
+
+
+def squared(clip: OrbitClip) -> OrbitClip:
+    """`clip` with white around its frames where they are not square."""
+    height, width = clip.cameras.height, clip.cameras.width
+    if height == width:
+        return clip
+    longer = max(height, width)
+    left, top = (longer - width) // 2, (longer - height) // 2
+    sides = (left, longer - width - left, top, longer - height - top)
+    alpha = None if clip.alpha is None else F.pad(clip.alpha, sides)
+    frames = F.pad(clip.frames, sides, value=1.0)
+    return replace(
+        clip, frames=frames, alpha=alpha, cameras=_moved(clip.cameras, left, top, longer, longer)
+    )
+
+
+def cut_as(clip: OrbitClip, width: int, height: int) -> OrbitClip:
+    """What `squared` added to a clip of `width` x `height` pixels cut off again, of its square at another
+    size."""
+    side, longer = clip.cameras.width, max(width, height)
+    width, height = (max(round(n * side / longer), 1) for n in (width, height))
+    left, top = (side - width) // 2, (side - height) // 2
+    part = (..., slice(top, top + height), slice(left, left + width))
+    alpha = None if clip.alpha is None else clip.alpha[part]
+    cameras = _moved(clip.cameras, -left, -top, width, height)
+    return replace(clip, frames=clip.frames[part], alpha=alpha, cameras=cameras)
+
+
+def _moved(cameras: Cameras, left: int, top: int, width: int, height: int) -> Cameras:
+    """`cameras` of pictures with so many more pixels on the left and on top."""
+    K = cameras.K.clone()
+    K[:, 0, 2] += left
+    K[:, 1, 2] += top
+    return replace(cameras, K=K, width=width, height=height)
 
 
 def evenly_spaced(available: int, wanted: int, *, where: str) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+MOST_SEED = 2**63 - 1  # of those that generators of all devices take
+
 
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed for e.g. ``(run_seed, "densify", step)``: the same parts give the same seed on

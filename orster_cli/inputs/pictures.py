@@ -28,10 +28,11 @@ def check_image_file(path: Path, reporter: Reporter, *, anyway: bool = False) ->
 
 
 def check_picture(picture: Tensor, where: str, reporter: Reporter, *, anyway: bool = False) -> None:
-    """InputError: `picture` [3 or 4,H,W] in [0,1] is of one colour (on white; not with `anyway`). Warns
+    """InputError: `picture` [3 or 4,H,W] in [0,1] is of one colour and opacity (not with `anyway`). Warns
     where its neighbouring pixels have nothing to do with each other."""
     rgb = on_white(picture)
-    spread = float(rgb.flatten(1).std(dim=1, correction=0).max())
+    seen = torch.cat([rgb, picture[3:]])  # white on nothing is a picture, too
+    spread = float(seen.flatten(1).std(dim=1, correction=0).max())
     if spread < BLANK:
         if not anyway:
             raise InputError(

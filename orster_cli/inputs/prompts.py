@@ -10,6 +10,7 @@ from pathlib import Path
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.marks import split_mark
 from orster_cli.core.names import as_text, printable, slug
+from orster_cli.core.seeding import MOST_SEED
 from orster_cli.diffusion.known_texts import content_words, listed, read_known_texts, words_of
 from orster_cli.diffusion.subjects import read_subjects, subject_of
 from orster_cli.inputs.models import name_of_model
@@ -115,12 +116,14 @@ def folders_of(texts: list[str]) -> list[str]:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """ "0-7" or "1,5,9", or both: at most 10,000. ConfigError."""
+    """ "0-7" or "1,5,9", or both: at most 10,000, all with fewer digits than `MOST_SEED`. ConfigError."""
     found: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
         high = high if dash else low
-        if not (low.isdecimal() and high.isdecimal()) or int(high) - int(low) not in range(10_000):
-            raise ConfigError(f"--seeds: expected 0-7 or 1,5,9, got {text!r}")
+        digits = len(str(MOST_SEED))
+        fits = all(one.isdecimal() and len(one) < digits for one in (low, high))
+        if not fits or int(high) - int(low) not in range(10_000):
+            raise ConfigError(f"--seeds: expected 0-7 or 1,5,9, got {text[:40]!r}")
         found += range(int(low), int(high) + 1)
     return list(dict.fromkeys(found))

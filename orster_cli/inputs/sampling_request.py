@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from orster_cli.core.frames import squared
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.known_texts import listed
 from orster_cli.diffusion.subjects import left_out_of, subject_of
@@ -29,7 +30,7 @@ from orster_cli.sampling.known_actions import (
 )
 from orster_cli.sampling.lifted import lift
 from orster_cli.sampling.moving import KnownShape, Moving
-from orster_cli.sampling.objects import open_object, room
+from orster_cli.sampling.objects import open_object, room, seen_whole
 from orster_cli.sampling.rest_surface import as_file, regressed_object
 from orster_cli.sampling.sample_clips import Sampler, SampleRequest, cameras_for
 from orster_cli.sampling.shown import Shown
@@ -111,7 +112,7 @@ class Requests:
             return self.of_shown(given, cameras, seed)
         if isinstance(plan.static_object, OpenedClip):
             still = plan.static_object.static
-            orbit = plan.static_object.clip if still is None else still
+            orbit = squared(plan.static_object.clip if still is None else still)
             given = Shown.of_orbit(orbit, plan.object_name or "the object")
             moving = self._moving(given, seed)
             if moving is None:
@@ -152,15 +153,7 @@ class Requests:
         cfg, facts = self.sampler.cfg, self.sampler.bundle.facts
         side = max(cfg.pixels, cameras.width)
         if seen is None:
-            seen = Similarity()
-            if self.plan.start is None or self.plan.start.clip is None:
-                wanted = moving and moving.framing(orbit_of(cameras)[0])
-                seen = room(shown, cameras, self.sampler.framing_of(self.plan.text, wanted))
-            moved = seen.cameras(cameras).positions
-            if not torch.allclose(moved, cameras.positions, atol=NOTABLE):
-                self.sampler.reporter.note(
-                    "the object is shown with room for what the text's words do (sample.framing)"
-                )
+            seen = self._place(cameras, shown, moving)
         sees = seen.cameras(cameras)
         check_size(len(cameras), side, side, "sample.pixels and frames")
         courses: list[OrbitClip] = []
@@ -178,6 +171,27 @@ class Requests:
             ways=1 if moving is None else moving.ways,
             further=tuple(replace(one, course=None) for one in courses[1:]),  # that of the first
         )
+
+    def _place(self, cameras: Cameras, shown: Shown, moving: Moving | None) -> Similarity:
+        """What brings the usual `cameras` to where what is `shown` is seen whole and has room."""
+        seen, reporter = Similarity(), self.sampler.reporter
+        if self.plan.start is not None and self.plan.start.clip is not None:
+            return seen
+        elevation = orbit_of(cameras)[0]
+        wanted = moving and moving.framing(elevation)
+        seen = room(shown, cameras, self.sampler.framing_of(self.plan.text, wanted))
+        if seen == Similarity() and elevation != 0:
+            seen = seen_whole(shown, cameras)
+            if seen != Similarity():
+                reporter.note(
+                    f"the object is shown from {seen.scale:.2g} times as far, so that it is whole from "
+                    "this elevation"
+                )
+        elif not torch.allclose(seen.cameras(cameras).positions, cameras.positions, atol=NOTABLE):
+            reporter.note(
+                "the object is shown with room for what the text's words do (sample.framing)"
+            )
+        return seen
 
     @property
     def _regresses(self) -> bool:

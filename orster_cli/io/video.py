@@ -55,15 +55,17 @@ class Movie:
     duration: float
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: Path, *, shrink: float = 1.0) -> VideoInfo:
     """Size, frame rate and length from the header of `path`. InputError: not a supported video;
-    LimitError: too large or too long."""
+    LimitError: too large or too long, once its sides are multiplied by `shrink`."""
     info = read_header(path)
-    _check_limits(path, info.width, info.height, info.frames)
+    _check_limits(path, info.width, info.height, info.frames, shrink)
     return info
 
 
-def _check_limits(path: Path, width: int, height: int, frames: int | None) -> None:
+def _check_limits(
+    path: Path, width: int, height: int, frames: int | None, shrink: float = 1.0
+) -> None:
     if max(width, height) > VIDEO_MAX_SIDE:
         raise LimitError(f"{path}: {width}x{height} pixels, at most {VIDEO_MAX_SIDE} a side")
     if frames is not None and frames > VIDEO_MAX_FRAMES:
@@ -71,9 +73,12 @@ def _check_limits(path: Path, width: int, height: int, frames: int | None) -> No
             f"{path}: about {frames} frames, at most {VIDEO_MAX_FRAMES}",
             hint="cut the video to the part that shows the orbit",
         )
-    raw = width * height * 3 * (frames or 1)
+    raw = round(width * height * shrink**2) * 3 * (frames or 1)
     if raw > VIDEO_MAX_RAW_BYTES:
-        raise LimitError(f"{path}: {raw:,} bytes decoded, at most {VIDEO_MAX_RAW_BYTES:,}")
+        raise LimitError(
+            f"{path}: {raw:,} bytes decoded, at most {VIDEO_MAX_RAW_BYTES:,}",
+            hint="make it smaller, as with ffmpeg -i IN.mp4 -vf scale=-2:720 OUT.mp4, or cut it",
+        )
 
 
 def iterate_frames(
@@ -83,20 +88,21 @@ def iterate_frames(
     *,
     alpha: bool = False,
     stamps: list[float] | None = None,
+    shrink: float = 1.0,
 ) -> Iterator[np.ndarray]:
     """Yields frames [H,W,3] uint8, [H,W,4] with `alpha`; memory use does not depend on the video's length.
 
     The seconds at which each frame is shown are appended to `stamps` when the last one was read. Warns
     about damage, truncation and ignored properties. The child process is killed when the iterator is
-    closed or the time limit is reached. InputError: no frame could be decoded; LimitError: too many
-    frames, or too slow."""
-    info, reporter = info or probe(path), reporter or Silent()
+    closed or the time limit is reached. InputError: no frame could be decoded; LimitError: too slow, or too
+    many frames, as they are once their sides are multiplied by `shrink`."""
+    info, reporter = info or probe(path, shrink=shrink), reporter or Silent()
     ignored = info.ignored + ((IGNORED_ALPHA,) if info.alpha and not alpha else ())
     for text in ignored:
         reporter.warn(f"{path.name}: {text}")
     channels = 4 if alpha else 3
     size = info.width * info.height * channels
-    limit = min(VIDEO_MAX_FRAMES, VIDEO_MAX_RAW_BYTES // size)
+    limit = min(VIDEO_MAX_FRAMES, int(VIDEO_MAX_RAW_BYTES / (size * shrink**2)))
     child, count = _Decoder(path, info, "rgba" if alpha else "rgb24", limit), 0
     try:
         while block := child.read(size):
@@ -236,14 +242,15 @@ def read_movie(path: Path, reporter: Reporter, *, maximum_side: int | None = Non
 
 
 def _read(path: Path, reporter: Reporter, maximum_side: int | None, *, alpha: bool) -> Movie:
-    info = probe(path)
+    info = read_header(path)
     alpha = alpha and info.alpha
     longer = max(info.width, info.height)
     shrink = min(1.0, maximum_side / longer) if maximum_side else 1.0
+    _check_limits(path, info.width, info.height, info.frames, shrink)
     size = (max(1, round(info.height * shrink)), max(1, round(info.width * shrink)))
     frames: list[Tensor] = []
     stamps: list[float] = []
-    for raw in iterate_frames(path, info, reporter, alpha=alpha, stamps=stamps):
+    for raw in iterate_frames(path, info, reporter, alpha=alpha, stamps=stamps, shrink=shrink):
         frame = torch.from_numpy(raw.copy()).permute(2, 0, 1).float() / 255
         if shrink < 1:
             frame = _shrunk(frame, size)

@@ -125,13 +125,11 @@ def cut_out(image: Tensor, *, where: str, reporter: Reporter | None = None) -> T
     if largest > LARGEST:  # before it is cut out: photographs have many millions of pixels
         image = _resized(image, [max(round(n * LARGEST / largest), 1) for n in image.shape[1:]])
     if len(image) == 4 and float(image[3].min()) < SEEN:
-        if float(image[3].max()) < SOLID:
-            raise InputError(f"{where}: shows nothing but background", code="E-MATTE-EMPTY")
-        rgba = image
+        rgba = _opaque(image, where)
     else:
         found = _matte(image[:3], where)
         found.say(where, reporter or Silent())
-        rgba = torch.cat([found.frames[0], found.alpha[0]])
+        rgba = _opaque(torch.cat([found.frames[0], found.alpha[0]]), where)
     height, width = rgba.shape[1:]
     longer = max(height, width)
     square = torch.zeros(4, longer, longer)
@@ -139,6 +137,19 @@ def cut_out(image: Tensor, *, where: str, reporter: Reporter | None = None) -> T
     square[:, top : top + height, left : left + width] = rgba
     side = max(longer, SMALLEST)
     return _resized(square, [side, side])
+
+
+def _opaque(rgba: Tensor, where: str) -> Tensor:
+    """[4,H,W] a picture whose object is nowhere opaque, such as a ghost or thin strokes, as opaque as it is
+    where it is most. InputError: it is hardly there."""
+    most = float(rgba[3].max())
+    if most < SEEN:
+        raise InputError(
+            f"{where}: shows nothing but background", code="E-MATTE-EMPTY", hint=CUT_OUT
+        )
+    if most >= SOLID:
+        return rgba
+    return torch.cat([rgba[:3], (rgba[3:] / most).clamp(0, 1)])
 
 
 def _resized(image: Tensor, size: list[int]) -> Tensor:
@@ -238,7 +249,7 @@ def _texture(rgba: Tensor, far: Tensor, alpha: Tensor, crop: _Crop) -> np.ndarra
     """[P,2P,3] bytes: the picture [4,P,P], and beside it the far side's colours [3,s,s] as the network saw
     it with opacities `alpha` [S,S]; both go on where the object ends."""
     side = rgba.shape[1]
-    front = spread_colors(rgba[:3], rgba[3] > SOLID)
+    front = spread_colors(rgba[:3], rgba[3] > SOLID * rgba[3].max())
     inside = F.avg_pool2d(alpha[None], 2)[0] > SOLID
     back = spread_colors(
         far, inside if bool(inside.any()) else F.max_pool2d(alpha[None], 2)[0] > SEEN

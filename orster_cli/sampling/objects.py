@@ -25,6 +25,7 @@ from orster_cli.sampling.shown import Shown
 from orster_cli.splatting.render_asset import render_frame
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
+FURTHER = (1.0, 1.1, 1.2, 1.3, 1.45, 1.6)  # times as far away
 CUT_SIDE = 64  # pixels at which it is looked at whether an object is cut off
 
 
@@ -60,6 +61,16 @@ def room(
         if not _is_cut(render(moves.cameras(cameras.resized(CUT_SIDE, CUT_SIDE)))):
             return moves
     return Similarity()
+
+
+def seen_whole(render: Callable[[Cameras], OrbitClip], cameras: Cameras) -> Similarity:
+    """What takes `cameras` so far away that what they `render` is not cut off: objects are placed for level
+    ones, and those that look down on a box see more of it."""
+    for scale in FURTHER:
+        moves = Similarity(scale=scale)
+        if not _is_cut(render(moves.cameras(cameras.resized(CUT_SIDE, CUT_SIDE)))):
+            return moves
+    return Similarity(scale=FURTHER[-1])
 
 
 def partly(framing: Similarity, share: float) -> Similarity:

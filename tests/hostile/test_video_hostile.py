@@ -135,8 +135,15 @@ def test_more_frames_than_the_container_says(tmp_path: Path) -> None:
 def test_too_much_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = bars(tmp_path / "a.mp4")  # 10 frames: 92,160 bytes raw, 368,640 as float32
     monkeypatch.setattr(video, "VIDEO_MAX_RAW_BYTES", 92_159)
-    with pytest.raises(LimitError, match="92,160 bytes decoded"):
+    with pytest.raises(LimitError, match="92,160 bytes decoded") as raised:
         probe(path)
+    assert "ffmpeg" in str(raised.value.hint)
+    assert read_video(path, Silent(), maximum_side=16).shape == (
+        10,
+        3,
+        12,
+        16,
+    )  # small as it is kept
     monkeypatch.setattr(video, "VIDEO_MAX_RAW_BYTES", 100_000)
     with pytest.raises(LimitError, match="3 and more frames of 64x48"):
         read_video(path, Silent())

@@ -9,25 +9,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import ConvexHull
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.errors import InputError
 from orster_cli.core.frames import resize
 from orster_cli.core.reporting import Silent
+from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.reader import Dataset
 from orster_cli.dataset.views import framing_of, normalize_object, normalize_pose, render_view
 from orster_cli.diffusion.known_inputs import KnownInputs, load_known, save_known
 from orster_cli.diffusion.known_texts import KNOWN
 from orster_cli.diffusion.motion_words import FramingWords
+from orster_cli.geometry.mesh import Mesh
+from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.load import load_gltf
+from orster_cli.gltf.normalization import place_points
 from orster_cli.inputs.models import OpenedModel
 from orster_cli.inputs.sampling_plan import SamplingPlan
 from orster_cli.inputs.sampling_request import Requests
 from orster_cli.inputs.starts import OpenedStart
-from orster_cli.sampling.objects import open_object, partly, room
+from orster_cli.sampling.objects import open_object, partly, room, seen_whole
 from orster_cli.sampling.sample_clips import Sampler, cameras_for
+from orster_cli.sampling.shown import rendered
 from orster_cli.training.known_data import known_data
 from tests.helpers.animated import moving_asset
 from tests.helpers.constructing import CREATURE
@@ -93,6 +99,33 @@ def test_an_object_that_would_be_cut_off_is_moved_less() -> None:
     assert whole.scale == far.scale
     assert whole.center == pytest.approx(far.center)
     assert partly(far, 0.0) == Similarity()
+
+
+def test_what_is_seen_from_above_is_seen_whole() -> None:
+    side = np.linspace(-0.5, 0.5, 2)
+    corners = np.stack(np.meshgrid(side, side, side, indexing="ij"), axis=-1).reshape(-1, 3)
+    hull = ConvexHull(corners).simplices.astype(np.int32)
+    box = Mesh(
+        vertices=corners,
+        normals=corners / np.linalg.norm(corners, axis=1, keepdims=True),
+        colors=np.tile(np.float32([0.2, 0.2, 0.2, 1]), (8, 1)),
+        uvs=np.zeros((8, 4), np.float32),
+        triangles=np.concatenate([hull, hull[:, ::-1]]),
+        material_ids=np.zeros(2 * len(hull), np.int32),
+    )
+    placed = place_points(box.vertices)
+    box = box.transformed(placed.scale, placed.offset)
+
+    def render(cameras: Cameras) -> OrbitClip:
+        return rendered(box, cameras)
+
+    for elevation, further in ((0.0, False), (45.0, True), (-45.0, True)):
+        cameras = orbit_cameras(orbit_azimuths(8), elevation=elevation, width=64, height=64)
+        moves = seen_whole(render, cameras)
+        assert (moves.scale > 1) == further
+        shown = render(moves.cameras(cameras)).over()
+        border = torch.cat([shown[..., 0, :], shown[..., -1, :], shown[..., 0], shown[..., -1]])
+        assert float(border.min()) > 0.9
 
 
 def test_the_clip_has_the_cameras_that_saw_the_object() -> None:

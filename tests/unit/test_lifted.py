@@ -159,6 +159,25 @@ def test_a_picture_is_cut_out_by_its_opacity_or_its_plain_background() -> None:
             assert "PNG" in str(raised.value.hint)
 
 
+def test_what_is_nowhere_opaque_is_as_opaque_as_it_is_at_most() -> None:
+    cameras = orbit_cameras(SIDES, width=96, height=96)
+    ghost = picture(cameras)
+    ghost[3] *= 0.6
+    assert float(cut_out(ghost, where="ghost.png")[3].max()) == pytest.approx(1, abs=1e-3)
+    faint = torch.ones(3, 96, 96)
+    faint[:, 20:76, 20:76:6] = 0.955
+    with pytest.raises(InputError, match=r"faint\.png: shows nothing") as raised:
+        lift(Ellipsoid(), faint, cameras, where="faint.png")
+    assert raised.value.code == "E-MATTE-EMPTY"
+    pencil = torch.full((3, 300, 300), 0.5)
+    y, x = torch.meshgrid(torch.arange(300.0), torch.arange(300.0), indexing="ij")
+    far = ((x - 150) ** 2 + (y - 150) ** 2).sqrt()
+    pencil[:, (far - 80).abs() < 1.5] = 0.38
+    found = cut_out(pencil, where="pencil.png")
+    stroke = found[:3, found[3] > 0.9]
+    assert 0.3 < float(stroke.mean()) < 0.5  # as it was drawn, not black
+
+
 @torch.no_grad()
 def test_the_network_is_kept_with_the_model(tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -52,6 +52,12 @@ def test_a_blank_picture_is_refused(picture: torch.Tensor) -> None:
     check_picture(picture, "x.png", Silent(), anyway=True)
 
 
+def test_white_on_nothing_is_a_picture() -> None:
+    white = torch.ones(4, 8, 8)
+    white[3, :, :4] = 0
+    assert said_of(white) == []
+
+
 def test_noise_is_said() -> None:
     (said,) = said_of(NOISE)
     assert "looks like noise" in said

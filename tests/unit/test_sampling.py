@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from orster_cli.config.sample import SampleConfig
 from orster_cli.core.errors import ConfigError
+from orster_cli.core.frames import at_resolution, cut_as, resize, squared
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.diffusion.bundle import WholeBundle
@@ -237,9 +238,37 @@ def test_a_still_orbit_stands_where_the_clip_stood() -> None:
     assert float(still.times.max()) == 0
 
 
+def test_a_still_orbit_of_a_wide_clip_is_seen_by_its_cameras() -> None:
+    """The model sees a square; what is kept of it has the clip's sides, and square pixels."""
+    made = next(sampler().sample(SampleRequest(text="x"), [0])).clip
+    cameras = made.cameras.resized(48, 48)
+    wide = cut_as(replace(made, frames=resize(made.frames, 48, 48), cameras=cameras), 48, 24)
+    assert (wide.cameras.width, wide.cameras.height) == (48, 24)
+    still = sample_static_orbit(sampler(), wide, seed=0)
+    assert still.cameras.width == 2 * still.cameras.height
+    K = still.cameras.K[0]
+    assert float(K[0, 0]) == pytest.approx(float(K[1, 1]))
+    torch.testing.assert_close(K, wide.cameras.resized(SIDE, SIDE // 2).K[0])
+    same = sample_static_orbit(sampler(), made, seed=0)
+    assert same.frames.shape[-2:] == (SIDE, SIDE)
+
+
+def test_an_object_from_wide_pictures_is_not_squashed() -> None:
+    made = next(sampler().sample(SampleRequest(text="x"), [0])).clip
+    wide = cut_as(made, 2 * SIDE, SIDE)
+    square = squared(wide)
+    assert square.frames.shape == made.frames.shape
+    torch.testing.assert_close(square.cameras.K, made.cameras.K)
+    assert float(square.frames[:, :, 0].min()) == 1  # white where nothing is known
+    middle = slice(SIDE // 4, -(SIDE // 4))
+    torch.testing.assert_close(square.frames[:, :, middle], made.frames[:, :, middle])
+    assert squared(made) is made
+    assert at_resolution(wide, SIDE).shape[-2:] == (SIDE, SIDE)  # also where its width is right
+
+
 def test_lists_of_seeds() -> None:
     assert parse_seeds("0-3") == [0, 1, 2, 3]
     assert parse_seeds("5,1-2,1") == [5, 1, 2]
-    for wrong in ("", "a", "3-1", "-2", "0-99999"):
+    for wrong in ("", "a", "3-1", "-2", "0-99999", "1" * 30, "1" * 5000):
         with pytest.raises(ConfigError, match="--seeds"):
             parse_seeds(wrong)
