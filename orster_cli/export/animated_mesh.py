@@ -17,7 +17,7 @@ import numpy as np
 
 from orster_cli.core import limits
 from orster_cli.export.bones import Bones
-from orster_cli.export.pose_math import aligned, is_trs, unit_vectors
+from orster_cli.export.pose_math import aligned, is_trs, trs, unit_vectors
 from orster_cli.export.skinning import Skinning
 from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
 from orster_cli.gltf.extensions import DRACO, INSTANCING, MESHOPT, QUANTIZATION, is_quantized
@@ -78,7 +78,7 @@ class _Build:
         if motion.skin is not None:
             assert motion.points_of is not None
             self.bones = Bones(self.out, source, motion.skin, motion.points_of)
-        self.copied: dict[tuple[int, int | None], int] = {}
+        self.copied: dict[tuple[int, int | None, bool], int] = {}
         self.kept = self.posed = 0
         self.tangents = 0
 
@@ -118,15 +118,14 @@ class _Build:
     def _copy(self, index: int, where: str, target: int, used: np.ndarray | None = None) -> int:
         """The accessor `index` of the source, with its values as they are stored: of vertices those that
         are `used` [V] (None: all)."""
-        key = index, None if used is None else id(used)
+        bounds = where.endswith(".POSITION")  # the source's own need not be those of its values
+        key = index, None if used is None else id(used), bounds
         if key not in self.copied:
             entry = self.document.item("accessors", index, where)
             count = 3 * limits.GLTF_MAX_TRIANGLES
             values = self.document.stored(index, where, max_count=count)
-            kept = ("normalized", "name", "min", "max")[: 4 if used is None else 2]
-            more = {k: entry[k] for k in kept if k in entry}
+            more = {k: entry[k] for k in ("normalized", "name") if k in entry}
             values = values if used is None else values[used]
-            bounds = where.endswith("POSITION") and not {"min", "max"} <= more.keys()
             self.copied[key] = self.out.accessor(values, target=target, bounds=bounds, **more)
         return self.copied[key]
 
@@ -182,7 +181,7 @@ class _Build:
         if self.bones is not None:
             node["skin"] = self.bones.skin_of(np.eye(4) if posed else world, joints)
         elif not posed and not np.allclose(world, np.eye(4), rtol=0, atol=1e-12):
-            node["matrix"] = world.T.reshape(-1).tolist()
+            node |= trs(world)
         return self.out.add("nodes", node)
 
     def _is_posed(self, instance: Instance) -> bool:

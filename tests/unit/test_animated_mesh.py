@@ -107,6 +107,40 @@ def test_vertices_and_normals_are_where_they_were_put(source: SourceMesh, tmp_pa
     assert np.allclose(middle, (rest.vertices + turned.vertices) / 2, atol=1e-5)
 
 
+def test_bounds_are_those_of_the_positions(tmp_path: Path) -> None:
+    """Not those that the source states: of compressed positions they may differ, and they may be stale."""
+    glb = textured()
+    for primitive in glb.root["meshes"][0]["primitives"]:
+        wrong = {"min": [-9.0] * 3, "max": [9.0] * 3}
+        glb.root["accessors"][primitive["attributes"]["POSITION"]] |= wrong
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion_of(source), name="swing")[0])
+    document = read_gltf(path)
+    for primitive in document.items("meshes")[0]["primitives"]:
+        entry = document.items("accessors")[primitive["attributes"]["POSITION"]]
+        values = document.stored(primitive["attributes"]["POSITION"], "a", max_count=99)
+        assert (entry["min"], entry["max"]) == (
+            values.min(axis=0).tolist(),
+            values.max(axis=0).tolist(),
+        )
+
+
+@pytest.mark.parametrize("scale", [[2, 3, 0.5], [-1, 2, 1]])
+def test_an_animated_node_has_no_matrix(scale: list[float], tmp_path: Path) -> None:
+    glb = textured()
+    glb.root["nodes"][1] |= {"scale": scale, "rotation": TURN.inv().as_quat().tolist()}
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    motion = motion_of(source)
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    document = read_gltf(path)
+    targets = [c["target"]["node"] for c in document.items("animations")[0]["channels"]]
+    assert targets
+    assert not any("matrix" in document.items("nodes")[node] for node in targets)
+    assert read_back_error(path, source, motion) < 1e-6
+
+
 def test_the_pose_need_not_be_a_key(source: SourceMesh, tmp_path: Path) -> None:
     motion = motion_of(source, pose_key=None)
     moved = MeshMotion(
