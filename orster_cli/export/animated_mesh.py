@@ -232,16 +232,22 @@ class _Build:
         elif "indices" in source:
             entry["indices"] = self._copy(source["indices"], f"{where}.indices", INDICES)
         if self.motion.skin is None and self.motion.target_keys:
-            entry["targets"] = self._targets(part, linear, has_normals)
+            stored = None if posed else instance.primitive.normals
+            entry["targets"] = self._targets(part, linear, has_normals, stored)
         return entry
 
-    def _targets(self, part: slice, linear: np.ndarray, normals: bool) -> list[dict[str, int]]:
-        """Displacements of positions and normals in the node's own coordinates, one target a key."""
+    def _targets(
+        self, part: slice, linear: np.ndarray, normals: bool, stored: np.ndarray | None
+    ) -> list[dict[str, int]]:
+        """Displacements of positions and normals in the node's own coordinates, one target a key; `stored`
+        [V,3]: the normals of the file, of any length (None: unit vectors)."""
         mesh, motion = self.source.mesh, self.motion
         inverse = np.linalg.inv(linear)
         rest = mesh.vertices[part]
         upright = mesh.normals[part] @ TO_Z_UP
         own = unit_vectors(upright @ linear)  # normals go back by the transpose
+        own = own if stored is None else stored
+        length = np.linalg.norm(own, axis=1, keepdims=True)
         found = []
         for key in motion.target_keys:
             rotations = motion.rotations[key]
@@ -255,7 +261,7 @@ class _Build:
                 turn = TO_Z_UP.T @ rotations[part] @ TO_Z_UP
                 now = unit_vectors(np.einsum("vij,vj->vi", turn, upright) @ linear)
                 target["NORMAL"] = self.out.accessor(
-                    (now - own).astype(np.float32), target=VERTICES
+                    (now * length - own).astype(np.float32), target=VERTICES
                 )
             found.append(target)
         return found

@@ -126,6 +126,22 @@ def test_bounds_are_those_of_the_positions(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("length", [0.1, 1.0, 10.0])
+def test_normals_of_any_length_turn_as_far_as_the_mesh(length: float, tmp_path: Path) -> None:
+    glb = Glb()
+    glb.mesh(indices=[0, 1, 2], NORMAL=glb.accessor(length * np.eye(3), "VEC3"))
+    glb.root["nodes"] = [{"mesh": 0, "rotation": TURN.as_quat().tolist(), "scale": [3, 3, 3]}]
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    motion = motion_of(source)
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    scene = load_gltf(path)
+    rest = scene.evaluate(None, 0.0).normals
+    for key in (1, 2):
+        turned = scene.evaluate(0, float(motion.seconds[key])).normals
+        assert np.allclose(turned, rest @ motion.rotations[key, 0].T, atol=1e-5)
+
+
 @pytest.mark.parametrize("scale", [[2, 3, 0.5], [-1, 2, 1]])
 def test_an_animated_node_has_no_matrix(scale: list[float], tmp_path: Path) -> None:
     glb = textured()
