@@ -19,7 +19,7 @@ from orster_cli.core import limits
 from orster_cli.export.bones import Bones
 from orster_cli.export.pose_math import aligned, is_trs, trs, unit_vectors
 from orster_cli.export.skinning import Skinning
-from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
+from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh, is_far
 from orster_cli.gltf.extensions import DRACO, INSTANCING, MESHOPT, QUANTIZATION, is_quantized
 from orster_cli.gltf.packing import embedded
 from orster_cli.gltf.scene import Instance
@@ -89,10 +89,19 @@ class _Build:
         for instance, part in self.source.slices.items():
             groups.setdefault((instance.node, instance.copy), []).append((instance, part))
         nodes = [self._node(number, group, joints) for (number, _), group in groups.items()]
-        self.out.root["scenes"] = [{"nodes": [*nodes, *joints[:1]]}]
+        self.out.root["scenes"] = [{"nodes": self._roots(nodes, joints[:1])}]
         self._animation(nodes, joints)
         self._extensions()
         return self.out.to_bytes(), Copied(self.kept, self.posed, self._left_out())
+
+    def _roots(self, nodes: list[int], bones: list[int]) -> list[int]:
+        """The nodes of the scene, those of meshes or of `bones` held by one where the mesh is: a number of the
+        JSON is exact, however far from the file's origin."""
+        origin = self.source.origin.tolist()
+        if not any(origin):
+            return [*nodes, *bones]
+        held = self.out.add("nodes", {"translation": origin, "children": bones or nodes})
+        return [*nodes, held] if bones else [held]  # meshes with a skin stay at the root
 
     # -- what does not move ----------------------------------------------------------------------
 
@@ -161,9 +170,12 @@ class _Build:
     def _node(self, number: int, group: list[tuple[Instance, slice]], joints: list[int]) -> int:
         """A node with the drawn primitives of node `number` of the source, at its place in the world."""
         source = self.document.items("nodes")[number]
-        world = group[0][0].matrix(self.source.pose[0])
+        world = group[0][0].matrix(self.source.pose[0]).copy()
+        world[:3, 3] -= self.source.origin
         posed = any(self._is_posed(instance) for instance, _ in group) or not is_trs(world)
-        posed |= self.motion.skin is not None and bool(np.linalg.det(world[:3, :3]) < 0)
+        if self.bones is not None:  # their inverse matrices must be exact, and mirror nothing
+            far = any(is_far(instance.primitive.positions) for instance, _ in group)
+            posed |= far or bool(np.linalg.det(world[:3, :3]) < 0)
         entries = [self._primitive(instance, part, posed, world) for instance, part in group]
         mesh_index = source["mesh"]
         mesh: dict[str, Any] = {"primitives": entries}
@@ -212,8 +224,7 @@ class _Build:
         if posed:
             self.posed += 1
             linear = np.eye(3)
-            offset = self.source.normalization.offset
-            rest = self.source.to_file(mesh.vertices[part] - offset).astype(np.float32)
+            rest = self.source.places(mesh.vertices[part]).astype(np.float32)
             attributes["POSITION"] = self.out.accessor(rest, target=VERTICES, bounds=True)
             if has_normals:
                 turned = unit_vectors(mesh.normals[part] @ TO_Z_UP).astype(np.float32)

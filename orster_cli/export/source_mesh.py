@@ -25,6 +25,7 @@ from orster_cli.gltf.load import read_scene
 from orster_cli.gltf.normalization import Normalization
 from orster_cli.gltf.scene import Instance, Scene
 
+FAR = 100.0  # sizes from an origin at which float32 places are coarse
 SURFACE = 8000  # points of the mesh that are held against the asset
 TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
 
@@ -59,6 +60,18 @@ class SourceMesh:
         """[N,4,4] matrices of the file's nodes in the pose, +Y up, and the morph weights by node."""
         return self.scene.pose(self.clip, self.seconds)
 
+    @cached_property
+    def origin(self) -> np.ndarray:
+        """[3] around what a file should write the mesh, in the file's units and axes: the file's own origin,
+        or the centre of a mesh so far from it that float32 places would be coarse."""
+        found = self.to_file(self.mesh.vertices - self.normalization.offset)
+        centre = (found.min(axis=0) + found.max(axis=0)) / 2
+        return centre if is_far(found) else np.zeros(3)
+
+    def places(self, points: np.ndarray) -> np.ndarray:
+        """[...,3] points in the asset's coordinates, in the file's units and axes, around `origin`."""
+        return self.to_file(points - self.normalization.offset) - self.origin
+
     def to_file(self, displacements: np.ndarray) -> np.ndarray:
         """[...,3] displacements in the asset's coordinates, in the file's units and axes."""
         return displacements / self.normalization.scale @ TO_Z_UP
@@ -81,6 +94,11 @@ class SourceMesh:
         """[F,3] the triangles of an instance of `scene` in the pose, by its own vertices."""
         found: np.ndarray = self.mesh.triangles[self._faces[instance]] - self.slices[instance].start
         return found
+
+
+def is_far(points: np.ndarray) -> bool:
+    """Whether `points` [V,3] are `FAR` times their size from the origin."""
+    return bool(np.abs(points).max() > FAR * np.ptp(points, axis=0).max())
 
 
 def _slices(instances: Sequence[Instance], counts: list[int]) -> dict[Instance, slice]:

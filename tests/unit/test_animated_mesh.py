@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,42 @@ def test_a_skin_moves_it_too_and_keeps_the_bytes(source: SourceMesh, tmp_path: P
     assert read_back_error(path, source, moved) < 1e-6
     assert copied.kept == 4
     assert len(load_gltf(path).instances[0].skin.joints) == 2  # type: ignore[union-attr]
+
+
+def two_bones(motion: MeshMotion, source: SourceMesh) -> MeshMotion:
+    """The motion as a skin, whose second bone has half of the vertices."""
+    count = len(source.mesh.vertices)
+    weights = np.repeat([[1.0, 0.0], [0.0, 1.0]], [count - count // 2, count // 2], axis=0)
+    turns = np.repeat(motion.rotations[:, :1], 2, axis=1)
+    shifts = np.array([[[0, 0, 0.1 * k]] * 2 for k in range(len(turns))])
+    skin = Skinning(weights, turns, shifts)
+    positions = skin.positions(source.mesh.vertices)
+    return replace(motion, positions=positions, skin=skin, points_of=np.arange(count))
+
+
+@pytest.mark.parametrize("far", ["node", "vertices", "pose"])
+@pytest.mark.parametrize("skin", [False, True])
+def test_far_from_the_origin_of_its_file_a_mesh_is_as_exact(
+    far: str, skin: bool, tmp_path: Path
+) -> None:
+    glb = Glb()
+    away = np.array([3e5, -1e5, 2e5])
+    corners = TRIANGLE * 4 + (away if far == "vertices" else 0)
+    glb.mesh(corners, [0, 1, 2], NORMAL=glb.accessor(UP, "VEC3"))
+    place = np.eye(4)
+    place[:3, :3] = TURN.as_matrix()
+    if far != "vertices":
+        place[:3, 3] = away
+    if far == "pose":
+        place[0, 1] += 0.7
+    glb.root["nodes"] = [{"mesh": 0, "matrix": place.T.reshape(-1).tolist()}]
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    motion = motion_of(source)
+    motion = two_bones(motion, source) if skin else motion
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    assert read_back_error(path, source, motion) < 1e-6
+    assert [one for one in validate(path) if one[0] in ("error", "warning")] == []
 
 
 def test_a_mesh_that_its_file_poses_is_written_in_that_pose(tmp_path: Path) -> None:
