@@ -95,8 +95,8 @@ class _Build:
         return self.out.to_bytes(), Copied(self.kept, self.posed, self._left_out())
 
     def _roots(self, nodes: list[int], bones: list[int]) -> list[int]:
-        """The nodes of the scene, those of meshes or of `bones` held by one where the mesh is: a number of the
-        JSON is exact, however far from the file's origin."""
+        """The nodes of the scene, those of meshes or of `bones` held by one where the mesh is: a number of
+        the JSON is exact, however far from the file's origin."""
         origin = self.source.origin.tolist()
         if not any(origin):
             return [*nodes, *bones]
