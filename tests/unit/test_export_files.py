@@ -118,6 +118,15 @@ def test_pictures_are_read_back(name: str, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [made.path.name]
 
 
+def test_pictures_with_cameras_may_run_backwards(tmp_path: Path) -> None:
+    given = job(times=(1.0, 0.5, 0.0, 0.5))
+    made = next(iter(export_asset(given, parse_formats("transforms"), tmp_path, force=False)))
+    assert made.outcome.psnr >= FORMATS["transforms"].least
+    assert made.outcome.facts["poses"] < 1e-5
+    frames = json.loads((made.path / "transforms.json").read_text())["frames"]
+    assert [frame["time"] for frame in frames] == [1.0, 0.5, 0.0, 0.5]
+
+
 def test_what_is_too_far_from_the_asset_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
