@@ -62,8 +62,8 @@ class SourceMesh:
 
     @cached_property
     def origin(self) -> np.ndarray:
-        """[3] around what the mesh is to be written, in the file's units and axes: the file's own origin, or
-        the centre of a mesh so far from it that float32 places would be coarse."""
+        """[3] around what the mesh is to be written, in the file's units and axes: the file's own origin,
+        or the centre of a mesh so far from it that float32 places would be coarse."""
         found = self.to_file(self.mesh.vertices - self.normalization.offset)
         centre = (found.min(axis=0) + found.max(axis=0)) / 2
         return centre if is_far(found) else np.zeros(3)
