@@ -47,7 +47,8 @@ def normalize_clip(
 
     found = _placed(moments, elevation)
     if found is None:
-        raise InputError(f"{scene.path}: the object has no extent at any time of clip {clip}")
+        when = "" if clip is None else f" at any time of clip {clip}"
+        raise InputError(f"{scene.path}: the object has no extent{when}")
     return found
 
 
@@ -138,6 +139,11 @@ def _drawn_vertices(scene: Scene, clip: int | None, time: float) -> np.ndarray:
     mesh = scene.evaluate(clip, float(time))
     vertices: np.ndarray = mesh.vertices[np.unique(mesh.triangles[_drawn(mesh)])]
     if not np.isfinite(vertices).all() or np.abs(vertices).max() > 1e12:
+        if clip is None:
+            raise InputError(
+                f"{scene.path}: vertices are not finite",
+                hint="the object is damaged; export it anew",
+            )
         raise InputError(
             f"{scene.path}: clip {clip} at {time:.3f} s: vertices are not finite",
             hint="the animation or its skin is damaged; skip the clip with use = 0 in --captions",
