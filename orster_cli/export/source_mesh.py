@@ -7,7 +7,7 @@ turned to +Z up, then one scale and one offset. V vertices of all drawn primitiv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,13 +16,14 @@ from scipy.spatial import cKDTree
 
 from orster_cli.config.prepare import PrepareConfig
 from orster_cli.core.errors import InputError
+from orster_cli.core.names import counted
 from orster_cli.dataset.views import clip_seconds, normalize_object, normalize_pose
 from orster_cli.geometry.conventions import GLTF_TO_WORLD
 from orster_cli.geometry.mesh import Mesh, points_on_surface
 from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.document import GltfDocument
 from orster_cli.gltf.load import read_scene
-from orster_cli.gltf.normalization import Normalization
+from orster_cli.gltf.normalization import Normalization, has_size, seen_clip
 from orster_cli.gltf.scene import Instance, Scene
 
 FAR = 100.0  # sizes from an origin at which float32 places are coarse
@@ -119,7 +120,8 @@ def open_source_mesh(
     """The mesh of `path`, where `placement` puts it. None: normalised as `prepare-data` does by default
     for clips of `frames` moments, or by the pose alone as `sample-video --object` does: whichever fits
     one of `like` better, places [N,3] of the asset's Gaussians (none: the first). `clip`: the
-    animation that the asset shows; None: the first, if the file has any.
+    animation that the asset shows; None: the first, if the file has any. Where the object has no size at
+    the start of it, the mesh is that of the rest pose, and the scene warns of that.
 
     InputError: not a readable glTF file, or no such animation."""
     document = read_gltf(path)
@@ -128,14 +130,26 @@ def open_source_mesh(
         raise InputError(f"{path}: no animation {clip}, the file has {len(scene.clips)}")
     if clip is None and scene.clips:
         clip = 0
-    if placement is not None:
-        return SourceMesh(document, scene, clip, placement)
-    cfg = PrepareConfig(frames=max(frames, 2))
-    whole = SourceMesh(document, scene, clip, normalize_object(scene, clip, cfg).normalization)
-    if not like:
-        return whole
-    pose = SourceMesh(document, scene, clip, normalize_pose(scene, clip, cfg).normalization)
-    return min(whole, pose, key=lambda one: min(_misfit(one, places) for places in like))
+    cfg, asked, places = PrepareConfig(frames=max(frames, 2)), clip, () if placement else like
+    placement = placement or normalize_object(scene, clip, cfg).normalization
+    clip = seen_clip(scene, clip, placement.scale)
+    found = SourceMesh(document, scene, clip, placement)
+    if places:
+        pose = SourceMesh(document, scene, clip, normalize_pose(scene, clip, cfg).normalization)
+        found = min(found, pose, key=lambda one: min(_misfit(one, points) for points in places))
+    return _warned(found, asked)
+
+
+def _warned(source: SourceMesh, asked: int | None) -> SourceMesh:
+    """The same, whose scene warns of what has no size at the start of the animation `asked` for."""
+    warnings = list(source.scene.warnings)
+    if source.clip != asked:
+        warnings.append("it has no size at its animation's start: its rest pose is exported")
+    boxes = [np.ptp(source.mesh.vertices[part], axis=0) for part in source.slices.values()]
+    unseen = sum(not has_size(box, 1.0) for box in boxes)
+    if unseen:
+        warnings.append(f"{counted(unseen, 'part')} without size at the start: never seen")
+    return replace(source, scene=replace(source.scene, warnings=tuple(warnings)))
 
 
 def _misfit(source: SourceMesh, places: np.ndarray) -> float:

@@ -90,9 +90,18 @@ def has_size(box: np.ndarray, whole: float) -> bool:
     return bool(box.max() > 1e-6 * whole)
 
 
-def has_size_at_start(scene: Scene, clip: int | None, seconds: float, scale: float) -> bool:
-    """Whether the object, which `scale` brings to side 1, can be seen at `seconds` of animation `clip`."""
-    return has_size(np.ptp(_drawn_vertices(scene, clip, seconds), axis=0), 1.0 / scale)
+def seen_clip(scene: Scene, clip: int | None, scale: float) -> int | None:
+    """The animation at whose start the object, which `scale` brings to side 1, stands: `clip`, or None, its
+    rest pose, where it cannot be seen at the start of `clip`. InputError: nor in its rest pose."""
+    if clip is None:
+        return None
+    for one, seconds in ((clip, scene.clips[clip].start), (None, 0.0)):
+        if has_size(np.ptp(_drawn_vertices(scene, one, seconds), axis=0), 1.0 / scale):
+            return one
+    raise InputError(
+        f"{scene.path}: it has no size at its animation's start, nor in its rest pose",
+        hint="begin the animation later, or give the object without it",
+    )
 
 
 def place_points(points: np.ndarray, elevation: float = 0.0) -> Normalization:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.dataset.views import normalize_object
 from orster_cli.export.animated_mesh import MeshMotion, write_animated_mesh
 from orster_cli.export.mesh_file import read_back_error
 from orster_cli.export.skinning import Skinning
@@ -255,6 +257,36 @@ def test_a_skin_moves_it_too_and_keeps_the_bytes(source: SourceMesh, tmp_path: P
     assert read_back_error(path, source, moved) < 1e-6
     assert copied.kept == 4
     assert len(load_gltf(path).instances[0].skin.joints) == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_what_grows_from_nothing_is_exported_in_its_rest_pose(placed: bool, tmp_path: Path) -> None:
+    glb = textured()
+    glb.animate(0, "scale", [0.0, 1.0], [[0, 0, 0], [1, 1, 1]])
+    path = glb.save(tmp_path / "in.glb")
+    place = normalize_object(load_gltf(path), 0, PrepareConfig()).normalization
+    rest = load_gltf(path).evaluate(None, 0.0).transformed(place.scale, place.offset).vertices
+    source = open_source_mesh(path, like=[rest], placement=place if placed else None)
+    assert source.clip is None
+    assert np.ptp(source.mesh.vertices, axis=0).max() > 0.5
+    assert source.scene.warnings == (
+        "it has no size at its animation's start: its rest pose is exported",
+    )
+    motion = motion_of(source)
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    assert read_back_error(path, source, motion) < 1e-6
+
+
+def test_parts_that_appear_later_are_said_to_be_never_seen(tmp_path: Path) -> None:
+    glb = textured()
+    glb.animate(1, "scale", [0.0, 1.0], [[0, 0, 0], [1, 1, 1]])
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    assert source.clip == 0
+    assert source.scene.warnings == ("2 parts without size at the start: never seen",)
+    motion = motion_of(source)
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    assert read_back_error(path, source, motion) < 1e-6
 
 
 def two_bones(motion: MeshMotion, source: SourceMesh) -> MeshMotion:
