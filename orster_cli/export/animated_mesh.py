@@ -32,13 +32,13 @@ _DROPPED = ("TANGENT", "JOINTS_", "WEIGHTS_")  # of a posed primitive; the last 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeshMotion:
     """How the vertices move: `positions` [K,V,3] in the asset's coordinates; `rotations` [K,V,3,3] turn the
-    normals; `seconds` [K], and `closing`, the time at which a loop is back at its first key (None: it does
-    not loop). `pose_key`: the key at which the mesh is as the file has it; None: there is none. `skin`
-    replaces positions and rotations, where given, with `points_of` [V] the row of its weights for each
-    vertex."""
+    normals (None: a skin does); `seconds` [K], and `closing`, the time at which a loop is back at its first
+    key (None: it does not loop). `pose_key`: the key at which the mesh is as the file has it; None: there
+    is none. `skin` replaces positions and rotations, where given, with `points_of` [V] the row of its
+    weights for each vertex."""
 
     positions: np.ndarray
-    rotations: np.ndarray
+    rotations: np.ndarray | None
     seconds: np.ndarray
     closing: float | None = None
     pose_key: int | None = 0
@@ -253,6 +253,7 @@ class _Build:
         """Displacements of positions and normals in the node's own coordinates, one target a key; `stored`
         [V,3]: the normals of the file, of any length (None: unit vectors)."""
         mesh, motion = self.source.mesh, self.motion
+        assert motion.rotations is not None
         inverse = np.linalg.inv(linear)
         rest = mesh.vertices[part]
         upright = mesh.normals[part] @ TO_Z_UP
