@@ -38,6 +38,8 @@ from orster_cli.viewer.document import packed_motion_of
 from tests.helpers.assets import BOX, PLANES, ellipsoid, moving
 from tests.helpers.validator import validate
 
+TOP = 0.2
+
 
 def job(**options: object) -> ExportJob:
     return ExportJob(
@@ -211,6 +213,25 @@ def test_gaussians_that_programs_stumble_over_are_left_out() -> None:
     assert clean(moving(ellipsoid())).dropped == 0
     with pytest.raises(InputError, match="no Gaussian"):
         clean(moving(replace(ellipsoid(), opacity_logits=torch.full((400,), -20.0))))
+
+
+class _Bursting(Motion):
+    """What lies at the top goes to infinity in the second half."""
+
+    def forward(self, canonical: Gaussians, phase: float) -> Gaussians:
+        moved = super().forward(canonical, phase)
+        top = (canonical.means[:, 2:] > TOP).float() * (phase > 0.5)
+        return replace(moved, means=moved.means + top * 3e38 * 10)
+
+
+def test_gaussians_that_go_to_infinity_are_left_out() -> None:
+    asset = moving(ellipsoid(), looping=False)
+    bursting = replace(asset, motion=_Bursting(asset.motion.timeline, asset.motion.field))
+    count = int((asset.canonical.means[:, 2] > TOP).sum())
+    assert count
+    cleaned = clean(bursting)
+    assert cleaned.reasons == {"not finite": count, "invisible": 0, "absurdly large or far": 0}
+    assert len(cleaned.asset.at(0.9)) == len(asset.canonical) - count
 
 
 def test_what_follows_control_nodes_can_be_left_out() -> None:
