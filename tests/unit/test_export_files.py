@@ -271,6 +271,8 @@ def test_moments() -> None:
     with pytest.raises(InputError, match="does not move"):
         check_moves(still, "a video")
     check_moves(asset, "a video")
+    four = Timeline(looping=True, cycles=4)
+    check_moves(replace(asset, motion=Motion(four, asset.motion.field)), "a video")
 
 
 def test_a_motion_that_runs_backwards_is_measured_at_its_own_moments() -> None:
