@@ -19,7 +19,7 @@ from orster_cli.core import limits
 from orster_cli.export.bones import Bones
 from orster_cli.export.pose_math import aligned, is_trs, trs, unit_vectors
 from orster_cli.export.skinning import Skinning
-from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh, is_far
+from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
 from orster_cli.gltf.extensions import DRACO, INSTANCING, MESHOPT, QUANTIZATION, is_quantized
 from orster_cli.gltf.packing import embedded
 from orster_cli.gltf.scene import Instance
@@ -174,8 +174,8 @@ class _Build:
         world[:3, 3] -= self.source.origin
         posed = any(self._is_posed(instance) for instance, _ in group) or not is_trs(world)
         if self.bones is not None:  # their inverse matrices must be exact, and mirror nothing
-            far = any(is_far(instance.primitive.positions) for instance, _ in group)
-            posed |= far or bool(np.linalg.det(world[:3, :3]) < 0)
+            places = [instance.primitive.positions @ world[:3, :3].T for instance, _ in group]
+            posed |= any(map(self.source.is_far, places)) or bool(np.linalg.det(world[:3, :3]) < 0)
         entries = [self._primitive(instance, part, posed, world) for instance, part in group]
         mesh_index = source["mesh"]
         mesh: dict[str, Any] = {"primitives": entries}

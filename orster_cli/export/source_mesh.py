@@ -26,7 +26,7 @@ from orster_cli.gltf.load import read_scene
 from orster_cli.gltf.normalization import Normalization, has_size, seen_clip
 from orster_cli.gltf.scene import Instance, Scene
 
-FAR = 100.0  # sizes from an origin at which float32 places are coarse
+FAR = 100.0  # times the object's size from an origin: float32 places are coarse
 SURFACE = 8000  # points of the mesh that are held against the asset
 TO_Z_UP = GLTF_TO_WORLD[:3, :3].numpy()
 
@@ -67,7 +67,13 @@ class SourceMesh:
         or the centre of a mesh so far from it that float32 places would be coarse."""
         found = self.to_file(self.mesh.vertices - self.normalization.offset)
         centre = (found.min(axis=0) + found.max(axis=0)) / 2
-        return centre if is_far(found) else np.zeros(3)
+        return centre if self.is_far(found) else np.zeros(3)
+
+    def is_far(self, points: np.ndarray) -> bool:
+        """Whether some of `points` [V,3] are `FAR` times the object's size from the origin, in the file's
+        units."""
+        size = np.ptp(self.mesh.vertices, axis=0).max() / self.normalization.scale
+        return bool(np.abs(points).max() > FAR * size)
 
     def places(self, points: np.ndarray) -> np.ndarray:
         """[...,3] points in the asset's coordinates, in the file's units and axes, around `origin`."""
@@ -95,11 +101,6 @@ class SourceMesh:
         """[F,3] the triangles of an instance of `scene` in the pose, by its own vertices."""
         found: np.ndarray = self.mesh.triangles[self._faces[instance]] - self.slices[instance].start
         return found
-
-
-def is_far(points: np.ndarray) -> bool:
-    """Whether `points` [V,3] are `FAR` times their size from the origin."""
-    return bool(np.abs(points).max() > FAR * np.ptp(points, axis=0).max())
 
 
 def _slices(instances: Sequence[Instance], counts: list[int]) -> dict[Instance, slice]:

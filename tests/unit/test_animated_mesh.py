@@ -325,6 +325,16 @@ def test_far_from_the_origin_of_its_file_a_mesh_is_as_exact(
     assert [one for one in validate(path) if one[0] in ("error", "warning")] == []
 
 
+def test_a_small_part_is_not_far_from_the_origin(tmp_path: Path) -> None:
+    glb = textured()
+    _, eye = glb.root["meshes"][0]["primitives"]
+    corners = TRIANGLE * np.float32(1e-3) + 1.0
+    eye["attributes"]["POSITION"] = glb.accessor(corners, "VEC3")
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    _, copied = write_animated_mesh(source, two_bones(motion_of(source), source), name="swing")
+    assert (copied.kept, copied.posed) == (4, 0)
+
+
 def test_a_mesh_that_its_file_poses_is_written_in_that_pose(tmp_path: Path) -> None:
     glb = skinned([[0.25, 0.75, 0, 0]] * 3)
     glb.animate(2, "translation", [0.0, 1.0], [[0, 1, 0], [0, 3, 0]])
