@@ -230,6 +230,8 @@ class Fit:
                     f"stopped at step {self.step} of {self.total}; the work so far is saved",
                     hint="run the same command again to resume",
                 )
+        if self.model.motion is None:  # no step moves anything
+            self._start_motion()
 
     def _roll_back(
         self, good: dict[str, Tensor], error: NumericalError, reporter: Reporter

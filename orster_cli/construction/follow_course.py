@@ -18,7 +18,7 @@ from orster_cli.core.types import Course
 from orster_cli.geometry.nearest_points import spread
 from orster_cli.geometry.rigid_parts import nearest_rotations
 from orster_cli.splatting.deformation import DeformationField
-from orster_cli.splatting.gaussians4d import Timeline
+from orster_cli.splatting.gaussians4d import Timeline, over_phase
 from orster_cli.splatting.nodes import ControlNodes, node_quats
 from orster_cli.splatting.tracks import TrackedNodes
 
@@ -43,20 +43,12 @@ def begins_at_rest(course: Course) -> bool:
 
 
 class Guide:
-    """A `course` over the phase of a `timeline`, at `keys` intervals of it: of one that loops, the mean of
-    its cycles, closed."""
+    """A `course` over the phase of a `timeline`, at `keys` intervals of it."""
 
     def __init__(
         self, course: Course, timeline: Timeline, device: torch.device, keys: int = KEYS
     ) -> None:
-        cycles = timeline.cycles if timeline.looping else 1
-        phases = [k / keys for k in range(keys + 1)]
-        moments = [
-            torch.stack([course.at((phase + c) / cycles) for c in range(cycles)]).mean(dim=0)
-            for phase in phases
-        ]
-        goes = Course(rest=course.rest.float(), places=torch.stack(moments).float())
-        goes = goes.closed() if timeline.looping else goes
+        goes = over_phase(course, timeline, keys)
         self.keys, self.looping = keys, timeline.looping
         self._rest, self._places = goes.rest.to(device), goes.places.to(device)
         self._shifts = self._places - self._rest

@@ -17,7 +17,7 @@ import numpy as np
 
 from orster_cli.core import limits
 from orster_cli.export.bones import Bones
-from orster_cli.export.pose_math import aligned, is_trs, unit_vectors
+from orster_cli.export.pose_math import aligned, is_trs, trs, unit_vectors
 from orster_cli.export.skinning import Skinning
 from orster_cli.export.source_mesh import TO_Z_UP, SourceMesh
 from orster_cli.gltf.extensions import DRACO, INSTANCING, MESHOPT, QUANTIZATION, is_quantized
@@ -32,13 +32,13 @@ _DROPPED = ("TANGENT", "JOINTS_", "WEIGHTS_")  # of a posed primitive; the last 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MeshMotion:
     """How the vertices move: `positions` [K,V,3] in the asset's coordinates; `rotations` [K,V,3,3] turn the
-    normals; `seconds` [K], and `closing`, the time at which a loop is back at its first key (None: it does
-    not loop). `pose_key`: the key at which the mesh is as the file has it; None: there is none. `skin`
-    replaces positions and rotations, where given, with `points_of` [V] the row of its weights for each
-    vertex."""
+    normals (None: a skin does); `seconds` [K], and `closing`, the time at which a loop is back at its first
+    key (None: it does not loop). `pose_key`: the key at which the mesh is as the file has it; None: there
+    is none. `skin` replaces positions and rotations, where given, with `points_of` [V] the row of its
+    weights for each vertex."""
 
     positions: np.ndarray
-    rotations: np.ndarray
+    rotations: np.ndarray | None
     seconds: np.ndarray
     closing: float | None = None
     pose_key: int | None = 0
@@ -78,7 +78,7 @@ class _Build:
         if motion.skin is not None:
             assert motion.points_of is not None
             self.bones = Bones(self.out, source, motion.skin, motion.points_of)
-        self.copied: dict[tuple[int, int | None], int] = {}
+        self.copied: dict[tuple[int, int | None, bool], int] = {}
         self.kept = self.posed = 0
         self.tangents = 0
 
@@ -89,10 +89,19 @@ class _Build:
         for instance, part in self.source.slices.items():
             groups.setdefault((instance.node, instance.copy), []).append((instance, part))
         nodes = [self._node(number, group, joints) for (number, _), group in groups.items()]
-        self.out.root["scenes"] = [{"nodes": [*nodes, *joints[:1]]}]
+        self.out.root["scenes"] = [{"nodes": self._roots(nodes, joints[:1])}]
         self._animation(nodes, joints)
         self._extensions()
         return self.out.to_bytes(), Copied(self.kept, self.posed, self._left_out())
+
+    def _roots(self, nodes: list[int], bones: list[int]) -> list[int]:
+        """The nodes of the scene, those of meshes or of `bones` held by one where the mesh is: a number of
+        the JSON is exact, however far from the file's origin."""
+        origin = self.source.origin.tolist()
+        if not any(origin):
+            return [*nodes, *bones]
+        held = self.out.add("nodes", {"translation": origin, "children": bones or nodes})
+        return [*nodes, held] if bones else [held]  # meshes with a skin stay at the root
 
     # -- what does not move ----------------------------------------------------------------------
 
@@ -118,15 +127,14 @@ class _Build:
     def _copy(self, index: int, where: str, target: int, used: np.ndarray | None = None) -> int:
         """The accessor `index` of the source, with its values as they are stored: of vertices those that
         are `used` [V] (None: all)."""
-        key = index, None if used is None else id(used)
+        bounds = where.endswith(".POSITION")  # the source's own need not be those of its values
+        key = index, None if used is None else id(used), bounds
         if key not in self.copied:
             entry = self.document.item("accessors", index, where)
             count = 3 * limits.GLTF_MAX_TRIANGLES
             values = self.document.stored(index, where, max_count=count)
-            kept = ("normalized", "name", "min", "max")[: 4 if used is None else 2]
-            more = {k: entry[k] for k in kept if k in entry}
+            more = {k: entry[k] for k in ("normalized", "name") if k in entry}
             values = values if used is None else values[used]
-            bounds = where.endswith("POSITION") and not {"min", "max"} <= more.keys()
             self.copied[key] = self.out.accessor(values, target=target, bounds=bounds, **more)
         return self.copied[key]
 
@@ -162,9 +170,12 @@ class _Build:
     def _node(self, number: int, group: list[tuple[Instance, slice]], joints: list[int]) -> int:
         """A node with the drawn primitives of node `number` of the source, at its place in the world."""
         source = self.document.items("nodes")[number]
-        world = group[0][0].matrix(self.source.pose[0])
+        world = group[0][0].matrix(self.source.pose[0]).copy()
+        world[:3, 3] -= self.source.origin
         posed = any(self._is_posed(instance) for instance, _ in group) or not is_trs(world)
-        posed |= self.motion.skin is not None and bool(np.linalg.det(world[:3, :3]) < 0)
+        if self.bones is not None:  # their inverse matrices must be exact, and mirror nothing
+            places = [instance.primitive.positions @ world[:3, :3].T for instance, _ in group]
+            posed |= any(map(self.source.is_far, places)) or bool(np.linalg.det(world[:3, :3]) < 0)
         entries = [self._primitive(instance, part, posed, world) for instance, part in group]
         mesh_index = source["mesh"]
         mesh: dict[str, Any] = {"primitives": entries}
@@ -182,7 +193,7 @@ class _Build:
         if self.bones is not None:
             node["skin"] = self.bones.skin_of(np.eye(4) if posed else world, joints)
         elif not posed and not np.allclose(world, np.eye(4), rtol=0, atol=1e-12):
-            node["matrix"] = world.T.reshape(-1).tolist()
+            node |= trs(world)
         return self.out.add("nodes", node)
 
     def _is_posed(self, instance: Instance) -> bool:
@@ -213,8 +224,7 @@ class _Build:
         if posed:
             self.posed += 1
             linear = np.eye(3)
-            offset = self.source.normalization.offset
-            rest = self.source.to_file(mesh.vertices[part] - offset).astype(np.float32)
+            rest = self.source.places(mesh.vertices[part]).astype(np.float32)
             attributes["POSITION"] = self.out.accessor(rest, target=VERTICES, bounds=True)
             if has_normals:
                 turned = unit_vectors(mesh.normals[part] @ TO_Z_UP).astype(np.float32)
@@ -233,16 +243,23 @@ class _Build:
         elif "indices" in source:
             entry["indices"] = self._copy(source["indices"], f"{where}.indices", INDICES)
         if self.motion.skin is None and self.motion.target_keys:
-            entry["targets"] = self._targets(part, linear, has_normals)
+            stored = None if posed else instance.primitive.normals
+            entry["targets"] = self._targets(part, linear, has_normals, stored)
         return entry
 
-    def _targets(self, part: slice, linear: np.ndarray, normals: bool) -> list[dict[str, int]]:
-        """Displacements of positions and normals in the node's own coordinates, one target a key."""
+    def _targets(
+        self, part: slice, linear: np.ndarray, normals: bool, stored: np.ndarray | None
+    ) -> list[dict[str, int]]:
+        """Displacements of positions and normals in the node's own coordinates, one target a key; `stored`
+        [V,3]: the normals of the file, of any length (None: unit vectors)."""
         mesh, motion = self.source.mesh, self.motion
+        assert motion.rotations is not None
         inverse = np.linalg.inv(linear)
         rest = mesh.vertices[part]
         upright = mesh.normals[part] @ TO_Z_UP
         own = unit_vectors(upright @ linear)  # normals go back by the transpose
+        own = own if stored is None else stored
+        length = np.linalg.norm(own, axis=1, keepdims=True)
         found = []
         for key in motion.target_keys:
             rotations = motion.rotations[key]
@@ -256,7 +273,7 @@ class _Build:
                 turn = TO_Z_UP.T @ rotations[part] @ TO_Z_UP
                 now = unit_vectors(np.einsum("vij,vj->vi", turn, upright) @ linear)
                 target["NORMAL"] = self.out.accessor(
-                    (now - own).astype(np.float32), target=VERTICES
+                    (now * length - own).astype(np.float32), target=VERTICES
                 )
             found.append(target)
         return found

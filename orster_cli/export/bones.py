@@ -28,13 +28,12 @@ class Bones:
         return weights.T @ self.source.mesh.vertices / total[:, None]
 
     def poses(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rotations [K,B,4] xyzw and translations [K,B,3] of the joints in the file's coordinates."""
-        skin = self.skin
-        pivots, offset = self._pivots(), self.source.normalization.offset
+        """Rotations [K,B,4] xyzw and translations [K,B,3] of the joints, around the source's `origin`."""
+        skin, pivots = self.skin, self._pivots()
         now = np.einsum("kbij,bj->kbi", skin.rotations, pivots) + skin.translations
         turns = TO_Z_UP.T @ skin.rotations @ TO_Z_UP
         quats = Rotation.from_matrix(turns.reshape(-1, 3, 3)).as_quat()
-        return quats.reshape(*turns.shape[:2], 4), self.source.to_file(now - offset)
+        return quats.reshape(*turns.shape[:2], 4), self.source.places(now)
 
     def nodes(self) -> list[int]:
         """Nodes of a root and of one joint a bone, at the first key."""
@@ -54,8 +53,9 @@ class Bones:
         return [self.out.add("nodes", {"name": "bones", "children": bones}), *bones]
 
     def skin_of(self, world: np.ndarray, joints: list[int]) -> int:
-        """A skin with the nodes `joints`, for vertices that `world` [4,4] takes to the file."""
-        pivots = self.source.to_file(self._pivots() - self.source.normalization.offset)
+        """A skin with the nodes `joints`, for vertices that `world` [4,4] takes to the file, around the
+        source's `origin`."""
+        pivots = self.source.places(self._pivots())
         inverse = np.tile(world, (len(pivots), 1, 1))
         inverse[:, :3, 3] -= pivots
         inverse[:, 3] = (0.0, 0.0, 0.0, 1.0)

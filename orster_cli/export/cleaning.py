@@ -57,7 +57,8 @@ def clean(asset: Gaussians4D) -> Cleaned:
     sane = torch.ones(count, dtype=torch.bool)
     middle, size = _box(canonical)
     for i in range(MOMENTS):
-        now = asset.at(i / (MOMENTS - 1))
+        phase = asset.motion.timeline.phase(i / (MOMENTS - 1))
+        now = asset.motion(canonical, phase)  # where `asset.at` refuses all for one
         finite &= _finite(now)
         visible |= now.opacity_logits.sigmoid() >= ALPHA_MIN
         far = (now.means - middle).abs().amax(dim=1) > FAR * size

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from orster_cli.core.errors import ConfigError, NumericalError
+from orster_cli.core.names import counted
 from orster_cli.export.animated_mesh import MeshMotion, write_animated_mesh
 from orster_cli.export.job import ExportJob, Outcome
 from orster_cli.export.measure import (
@@ -22,7 +23,7 @@ from orster_cli.export.measure import (
     some_of,
     splat_images,
 )
-from orster_cli.export.mesh_motion import Transferred, skinned, transfer_motion
+from orster_cli.export.mesh_motion import Transferred, check_memory, skinned, transfer_motion
 from orster_cli.export.moments import Moments, check_moves, key_moments
 from orster_cli.export.source_mesh import SourceMesh
 from orster_cli.geometry.mesh import Mesh
@@ -30,6 +31,7 @@ from orster_cli.gltf.container import read_gltf
 from orster_cli.gltf.load import load_gltf, read_scene
 from orster_cli.gltf.scene import Scene
 from orster_cli.mesh_render.render import render_mesh
+from orster_cli.splatting.gaussians4d import over_phase
 from orster_cli.splatting.low_pass import with_low_pass
 from orster_cli.splatting.tracks import TrackedNodes
 
@@ -45,7 +47,8 @@ MOST_BONES = 256
 def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
     """The mesh that the asset came from, animated; without one, a surface made from the Gaussians.
 
-    InputError: nothing moves; NumericalError: the file does not hold what was put into it."""
+    InputError: nothing moves; LimitError: the motion takes too much memory; NumericalError: the file does
+    not hold what was put into it."""
     if job.options.times is None:
         check_moves(job.asset, "an animated mesh")
     bones = job.options.bones
@@ -53,11 +56,13 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
         raise ConfigError(f"--skin: expected 2 to {MOST_BONES} bones, got {bones}")
     moments = key_moments(job.asset, job.frames, job.options.fps, job.options.times)
     source = job.mesh or _approximate(job, path.with_name("surface.glb"))
+    check_memory(len(source.mesh.vertices), len(moments.times), bones)
     job.reporter.step("move the mesh", 0, 1)
     bind, at_bind = binding_time(job, source, moments)
     moved, by_course = _moved(job, source, moments, bind)
     moved = skinned(moved, source.mesh, bones) if bones else moved
     motion = moved.motion
+    bones = 0 if motion.skin is None else motion.skin.weights.shape[1]
     data, copied = write_animated_mesh(source, motion, name=job.prompt or "motion")
     if len(data) > LARGE_BYTES:
         job.reporter.warn(
@@ -84,7 +89,7 @@ def write_mesh_glb(job: ExportJob, path: Path) -> Outcome:
             f"({still:.1f} dB)"
         )
     vertices, keys = len(source.mesh.vertices), len(motion.seconds)
-    kind = f"{bones} bones" if bones else f"{len(motion.target_keys)} morph targets"
+    kind = counted(bones, "bone") if bones else f"{len(motion.target_keys)} morph targets"
     return Outcome(
         psnr=psnr,
         least=SURFACE_DB if job.mesh is None else 0.0,
@@ -118,12 +123,16 @@ def _moved(
 ) -> tuple[Transferred, bool]:
     """The mesh as the asset goes; or, where that is known and does not lead elsewhere, as the course of its
     object does (True): that knows of each point where it goes, and Gaussians that touch may part."""
+    turns = not job.options.bones
     if job.course is None:
-        return transfer_motion(job.asset, source.mesh, moments, bind=bind), False
-    known = transfer_motion(job.course, source.mesh, moments, bind=None)
+        return transfer_motion(job.asset, source.mesh, moments, bind=bind, turns=turns), False
+    timeline = job.asset.motion.timeline
+    course = over_phase(job.course, timeline, max(len(job.course.places) - 1, 1))
+    phases = replace(moments, times=tuple(map(timeline.phase, moments.times)))
+    known = transfer_motion(course, source.mesh, phases, bind=None, turns=turns)
     if isinstance(job.asset.motion.field, TrackedNodes):  # the asset itself goes so
         return known, True
-    own = transfer_motion(job.asset, source.mesh, moments, bind=bind)
+    own = transfer_motion(job.asset, source.mesh, moments, bind=bind, turns=turns)
 
     def near(moved: Transferred) -> float:
         places = moved.motion.positions

@@ -10,17 +10,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from orster_cli.core.errors import LimitError
+from orster_cli.core.limits import CLIP_MAX_BYTES
+from orster_cli.core.names import counted
 from orster_cli.core.types import Course
 from orster_cli.export.animated_mesh import MeshMotion
 from orster_cli.export.moments import Moments
 from orster_cli.export.skinning import fit_skinning
-from orster_cli.export.vertex_motion import SOFTNESS, Rigidity, follow, weld
+from orster_cli.export.vertex_motion import SOFTNESS, Rigidity, Surface, follow, weld
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.splatting.gaussians4d import Gaussians4D
 
 # a course is known where Gaussians are fitted: a block zombie that runs is 29.8 dB near to his asset by
 # these, 27.3 by what serves Gaussians; a frog that dances 32.4 and 31.2, a dog that gallops 32.6 and 32.7
 COURSE_NEIGHBOURS, COURSE_SOFTNESS = 4, 3.0
+
+
+VERTEX_BYTES, BONE_BYTES = (
+    250,
+    80,
+)  # of memory for a vertex: a key frame, and a bone of a skin, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,31 +41,50 @@ class Transferred:
     skin_error: float = 0.0
 
 
+def check_memory(vertices: int, keys: int, bones: int) -> None:
+    """LimitError: the motion of so many vertices at so many key frames would fill the memory."""
+    if vertices * (keys * VERTEX_BYTES + bones * BONE_BYTES) > CLIP_MAX_BYTES:
+        raise LimitError(
+            f"glb: {counted(keys, 'key frame')} of a mesh of {vertices:,} vertices take more than "
+            f"{CLIP_MAX_BYTES:,} bytes of memory",
+            hint="fewer --times, as --times 0:1:12, or a simpler mesh",
+        )
+
+
 def transfer_motion(
     goes: Gaussians4D | Course,
     mesh: Mesh,
     moments: Moments,
     *,
     bind: float | None = 0.0,
+    turns: bool = True,
 ) -> Transferred:
     """The motion of `mesh` at `moments`, as an asset or a course `goes`, every vertex on its own. `bind`:
-    the time at which the asset is where the mesh is (None: where nothing moves it)."""
+    the time at which the asset is where the mesh is (None: where nothing moves it). `turns`: whether the
+    rotations of normals are wanted, which a skin has of its own."""
     surface = weld(mesh.vertices, mesh.triangles)
     points = mesh.vertices[surface.first]
     if isinstance(goes, Course):
         moved = follow_course(goes, points, surface.edges, moments.times)
     else:
         moved = move_points(goes, points, surface.edges, moments.times, bind=bind)
-    rigidity = Rigidity(points, surface.edges)
-    turned = np.stack([rigidity.rotations(now) for now in moved])
     motion = MeshMotion(
         positions=moved[:, surface.point_of],
-        rotations=turned[:, surface.point_of],
+        rotations=_turned(surface, points, moved) if turns else None,
         seconds=moments.seconds,
         closing=moments.closing,
         pose_key=None if bind not in moments.times else moments.times.index(bind),
     )
     return Transferred(motion)
+
+
+def _turned(surface: Surface, points: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """[K,V,3,3] float32: how `moved` [K,W,3] turns what is around `points` [W,3], for each vertex."""
+    rigidity = Rigidity(points, surface.edges)
+    turned = np.empty((len(moved), len(surface.point_of), 3, 3), np.float32)
+    for rows, now in zip(turned, moved, strict=True):
+        rows[:] = rigidity.rotations(now)[surface.point_of]
+    return turned
 
 
 def skinned(moved: Transferred, mesh: Mesh, bones: int) -> Transferred:
@@ -68,7 +96,13 @@ def skinned(moved: Transferred, mesh: Mesh, bones: int) -> Transferred:
     size = max(float(np.linalg.norm(np.ptp(points, axis=0))), 1e-12)
     error = float(np.linalg.norm(fitted - true, axis=2).mean()) / size
     spread = surface.point_of
-    motion = replace(moved.motion, positions=fitted[:, spread], skin=skin, points_of=spread)
+    motion = replace(
+        moved.motion,
+        positions=fitted[:, spread],
+        rotations=None,
+        skin=skin,
+        points_of=spread,
+    )
     return Transferred(motion, error)
 
 

@@ -110,8 +110,10 @@ def diagonal(asset: Gaussians4D) -> float:
 @torch.no_grad()
 def check_moves(asset: Gaussians4D, what: str) -> None:
     """InputError: nothing moves, so that `what` cannot hold a motion."""
-    start = asset.at(0.0).means
-    far = max(float((asset.at(t).means - start).norm(dim=-1).max()) for t in (0.25, 0.5, 0.75, 1.0))
+    start, timeline = asset.at(0.0).means, asset.motion.timeline
+    cycle = 1.0 / timeline.cycles if timeline.looping else 1.0
+    times = [share * cycle for share in (0.25, 0.5, 0.75, 1.0)]
+    far = max(float((asset.at(t).means - start).norm(dim=-1).max()) for t in times)
     if far < STILL * diagonal(asset):
         raise InputError(
             f"the asset does not move, and {what} holds motion",

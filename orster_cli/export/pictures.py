@@ -88,9 +88,12 @@ def write_transforms_folder(job: ExportJob, folder: Path) -> Outcome:
     theirs = replace(film.clip, cameras=job.world.inverse().cameras(film.clip.cameras))
     write_transforms(folder / TRANSFORMS, theirs, names)
     found = read_transforms(folder)
-    moved = float((found.cameras.w2c - theirs.cameras.w2c).abs().max())
+    written = theirs.times.argsort(
+        stable=True
+    ).argsort()  # the frames come back in the order of time
+    moved = float((found.cameras.w2c[written] - theirs.cameras.w2c).abs().max())
     frames = found.frames if found.alpha is None else torch.cat([found.frames, found.alpha], dim=1)
-    outcome = film.outcome(frames)
+    outcome = film.outcome(frames[written])
     return Outcome(psnr=outcome.psnr, facts={**outcome.facts, "poses": moved}, note=outcome.note)
 
 

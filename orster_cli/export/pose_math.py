@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 
 def is_trs(world: np.ndarray) -> bool:
@@ -13,6 +14,20 @@ def is_trs(world: np.ndarray) -> bool:
     if size <= 0 or float(np.diag(gram).min()) < 1e-12 * size:
         return False
     return bool(np.abs(gram - np.diag(np.diag(gram))).max() < 1e-6 * size)
+
+
+def trs(world: np.ndarray) -> dict[str, list[float]]:
+    """Translation, rotation and scale of a node at `world` [4,4], for which `is_trs` holds. A node that is
+    animated may have no matrix (glTF 2.0, 3.5.3)."""
+    linear = world[:3, :3]
+    scale = np.linalg.norm(linear, axis=0)
+    scale[0] = np.copysign(scale[0], np.linalg.det(linear))
+    turn = Rotation.from_matrix(linear / scale)
+    return {
+        "translation": world[:3, 3].tolist(),
+        "rotation": turn.as_quat().tolist(),
+        "scale": scale.tolist(),
+    }
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:

@@ -83,12 +83,10 @@ class Rigidity:
         degree = np.asarray(links.sum(axis=1)).reshape(-1)
         laplacian = scipy.sparse.diags(degree + softness) - links
         self._solve = scipy.sparse.linalg.factorized(laplacian.tocsc())
-        self._gather = scipy.sparse.csr_matrix((ones, (ends[0], np.tile(np.arange(len(edges)), 2))))
-        self._gather.resize(count, len(edges))
+        places, shape = (ends[0], np.tile(np.arange(len(edges)), 2)), (count, len(edges))
+        self._gather = scipy.sparse.csr_matrix((ones, places), shape)
         signs = np.concatenate([np.ones(len(edges)), -np.ones(len(edges))])
-        self._difference = scipy.sparse.csr_matrix(
-            (signs, (ends[0], np.tile(np.arange(len(edges)), 2))), (count, len(edges))
-        )
+        self._difference = scipy.sparse.csr_matrix((signs, places), shape)
 
     def rotations(self, positions: np.ndarray) -> np.ndarray:
         """[W,3,3] the rotation that best turns each point's edges at rest into those at `positions`."""

@@ -47,7 +47,8 @@ def normalize_clip(
 
     found = _placed(moments, elevation)
     if found is None:
-        raise InputError(f"{scene.path}: the object has no extent at any time of clip {clip}")
+        when = "" if clip is None else f" at any time of clip {clip}"
+        raise InputError(f"{scene.path}: the object has no extent{when}")
     return found
 
 
@@ -89,9 +90,18 @@ def has_size(box: np.ndarray, whole: float) -> bool:
     return bool(box.max() > 1e-6 * whole)
 
 
-def has_size_at_start(scene: Scene, clip: int | None, seconds: float, scale: float) -> bool:
-    """Whether the object, which `scale` brings to side 1, can be seen at `seconds` of animation `clip`."""
-    return has_size(np.ptp(_drawn_vertices(scene, clip, seconds), axis=0), 1.0 / scale)
+def seen_clip(scene: Scene, clip: int | None, scale: float) -> int | None:
+    """The animation at whose start the object, which `scale` brings to side 1, stands: `clip`, or None, its
+    rest pose, where it cannot be seen at the start of `clip`. InputError: nor in its rest pose."""
+    if clip is None:
+        return None
+    for one, seconds in ((clip, scene.clips[clip].start), (None, 0.0)):
+        if has_size(np.ptp(_drawn_vertices(scene, one, seconds), axis=0), 1.0 / scale):
+            return one
+    raise InputError(
+        f"{scene.path}: it has no size at its animation's start, nor in its rest pose",
+        hint="begin the animation later, or give the object without it",
+    )
 
 
 def place_points(points: np.ndarray, elevation: float = 0.0) -> Normalization:
@@ -138,6 +148,11 @@ def _drawn_vertices(scene: Scene, clip: int | None, time: float) -> np.ndarray:
     mesh = scene.evaluate(clip, float(time))
     vertices: np.ndarray = mesh.vertices[np.unique(mesh.triangles[_drawn(mesh)])]
     if not np.isfinite(vertices).all() or np.abs(vertices).max() > 1e12:
+        if clip is None:
+            raise InputError(
+                f"{scene.path}: vertices are not finite",
+                hint="the object is damaged; export it anew",
+            )
         raise InputError(
             f"{scene.path}: clip {clip} at {time:.3f} s: vertices are not finite",
             hint="the animation or its skin is damaged; skip the clip with use = 0 in --captions",

@@ -19,7 +19,7 @@ from orster_cli.dataset.splat_placement import read_placed
 from orster_cli.dataset.views import NormalizedClip, normalize_object, normalize_pose, render_view
 from orster_cli.geometry.similarity import Similarity
 from orster_cli.gltf.load import load_gltf
-from orster_cli.gltf.normalization import drawn_part, has_size_at_start
+from orster_cli.gltf.normalization import drawn_part, seen_clip
 from orster_cli.gltf.scene import Scene
 from orster_cli.sampling.shown import Shown
 from orster_cli.splatting.render_asset import render_frame
@@ -103,17 +103,10 @@ def _at_start(scene: Scene, cfg: PrepareConfig, reporter: Reporter) -> Normalize
     nobody asked for must not matter."""
     clip = 0 if scene.clips else None
     if clip is not None:
-        name, scale = (
-            printable(scene.path.name),
-            normalize_object(scene, 0, cfg).normalization.scale,
-        )
-        if not has_size_at_start(scene, 0, scene.clips[0].start, scale):
-            if not has_size_at_start(scene, None, 0.0, scale):
-                raise InputError(
-                    f"{name}: it has no size at its animation's start, nor in its rest pose"
-                )
+        clip = seen_clip(scene, 0, normalize_object(scene, 0, cfg).normalization.scale)
+        if clip is None:
             reporter.warn(
-                f"{name}: it has no size at its animation's start: its rest pose is shown"
+                f"{printable(scene.path.name)}: it has no size at its animation's start: its rest pose is "
+                "shown"
             )
-            clip = None
     return normalize_pose(scene, clip, cfg)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from orster_cli.core.errors import NumericalError
-from orster_cli.core.types import Gaussians
+from orster_cli.core.types import Course, Gaussians
 from orster_cli.splatting.deformation import DeformationField
 from orster_cli.splatting.tracks import TrackedNodes
 
@@ -25,6 +25,19 @@ class Timeline:
     def phase(self, time: float) -> float:
         """Phase in [0,1] (in [0,1) when looping) of `time` in [0,1]."""
         return (time * self.cycles) % 1.0 if self.looping else min(max(time, 0.0), 1.0)
+
+
+def over_phase(course: Course, timeline: Timeline, keys: int) -> Course:
+    """The `course` over the phase of a `timeline`, at `keys` intervals of it:
+    of one that loops, the mean of its cycles, closed."""
+    cycles = timeline.cycles if timeline.looping else 1
+    phases = [k / keys for k in range(keys + 1)]
+    moments = [
+        torch.stack([course.at((phase + c) / cycles) for c in range(cycles)]).mean(dim=0)
+        for phase in phases
+    ]
+    goes = Course(rest=course.rest.float(), places=torch.stack(moments).float())
+    return goes.closed() if timeline.looping else goes
 
 
 @dataclass(frozen=True, kw_only=True)

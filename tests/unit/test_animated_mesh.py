@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from orster_cli.config.prepare import PrepareConfig
+from orster_cli.dataset.views import normalize_object
 from orster_cli.export.animated_mesh import MeshMotion, write_animated_mesh
 from orster_cli.export.mesh_file import read_back_error
 from orster_cli.export.skinning import Skinning
@@ -107,6 +110,56 @@ def test_vertices_and_normals_are_where_they_were_put(source: SourceMesh, tmp_pa
     assert np.allclose(middle, (rest.vertices + turned.vertices) / 2, atol=1e-5)
 
 
+def test_bounds_are_those_of_the_positions(tmp_path: Path) -> None:
+    """Not those that the source states: of compressed positions they may differ, and they may be stale."""
+    glb = textured()
+    for primitive in glb.root["meshes"][0]["primitives"]:
+        wrong = {"min": [-9.0] * 3, "max": [9.0] * 3}
+        glb.root["accessors"][primitive["attributes"]["POSITION"]] |= wrong
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion_of(source), name="swing")[0])
+    document = read_gltf(path)
+    for primitive in document.items("meshes")[0]["primitives"]:
+        entry = document.items("accessors")[primitive["attributes"]["POSITION"]]
+        values = document.stored(primitive["attributes"]["POSITION"], "a", max_count=99)
+        assert (entry["min"], entry["max"]) == (
+            values.min(axis=0).tolist(),
+            values.max(axis=0).tolist(),
+        )
+
+
+@pytest.mark.parametrize("length", [0.1, 1.0, 10.0])
+def test_normals_of_any_length_turn_as_far_as_the_mesh(length: float, tmp_path: Path) -> None:
+    glb = Glb()
+    glb.mesh(indices=[0, 1, 2], NORMAL=glb.accessor(length * np.eye(3), "VEC3"))
+    glb.root["nodes"] = [{"mesh": 0, "rotation": TURN.as_quat().tolist(), "scale": [3, 3, 3]}]
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    motion = motion_of(source)
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    scene = load_gltf(path)
+    rest = scene.evaluate(None, 0.0).normals
+    for key in (1, 2):
+        turned = scene.evaluate(0, float(motion.seconds[key])).normals
+        assert np.allclose(turned, rest @ motion.rotations[key, 0].T, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [[2, 3, 0.5], [-1, 2, 1]])
+def test_an_animated_node_has_no_matrix(scale: list[float], tmp_path: Path) -> None:
+    glb = textured()
+    glb.root["nodes"][1] |= {"scale": scale, "rotation": TURN.inv().as_quat().tolist()}
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    motion = motion_of(source)
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    document = read_gltf(path)
+    targets = [c["target"]["node"] for c in document.items("animations")[0]["channels"]]
+    assert targets
+    assert not any("matrix" in document.items("nodes")[node] for node in targets)
+    assert read_back_error(path, source, motion) < 1e-6
+
+
 def test_the_pose_need_not_be_a_key(source: SourceMesh, tmp_path: Path) -> None:
     motion = motion_of(source, pose_key=None)
     moved = MeshMotion(
@@ -204,6 +257,82 @@ def test_a_skin_moves_it_too_and_keeps_the_bytes(source: SourceMesh, tmp_path: P
     assert read_back_error(path, source, moved) < 1e-6
     assert copied.kept == 4
     assert len(load_gltf(path).instances[0].skin.joints) == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_what_grows_from_nothing_is_exported_in_its_rest_pose(placed: bool, tmp_path: Path) -> None:
+    glb = textured()
+    glb.animate(0, "scale", [0.0, 1.0], [[0, 0, 0], [1, 1, 1]])
+    path = glb.save(tmp_path / "in.glb")
+    place = normalize_object(load_gltf(path), 0, PrepareConfig()).normalization
+    rest = load_gltf(path).evaluate(None, 0.0).transformed(place.scale, place.offset).vertices
+    source = open_source_mesh(path, like=[rest], placement=place if placed else None)
+    assert source.clip is None
+    assert np.ptp(source.mesh.vertices, axis=0).max() > 0.5
+    assert source.scene.warnings == (
+        "it has no size at its animation's start: its rest pose is exported",
+    )
+    motion = motion_of(source)
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    assert read_back_error(path, source, motion) < 1e-6
+
+
+def test_parts_that_appear_later_are_said_to_be_never_seen(tmp_path: Path) -> None:
+    glb = textured()
+    glb.animate(1, "scale", [0.0, 1.0], [[0, 0, 0], [1, 1, 1]])
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    assert source.clip == 0
+    assert source.scene.warnings == ("2 parts without size at the start: never seen",)
+    motion = motion_of(source)
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    assert read_back_error(path, source, motion) < 1e-6
+
+
+def two_bones(motion: MeshMotion, source: SourceMesh) -> MeshMotion:
+    """The motion as a skin, whose second bone has half of the vertices."""
+    count = len(source.mesh.vertices)
+    weights = np.repeat([[1.0, 0.0], [0.0, 1.0]], [count - count // 2, count // 2], axis=0)
+    turns = np.repeat(motion.rotations[:, :1], 2, axis=1)
+    shifts = np.array([[[0, 0, 0.1 * k]] * 2 for k in range(len(turns))])
+    skin = Skinning(weights, turns, shifts)
+    positions = skin.positions(source.mesh.vertices)
+    return replace(motion, positions=positions, skin=skin, points_of=np.arange(count))
+
+
+@pytest.mark.parametrize("far", ["node", "vertices", "pose"])
+@pytest.mark.parametrize("skin", [False, True])
+def test_far_from_the_origin_of_its_file_a_mesh_is_as_exact(
+    far: str, skin: bool, tmp_path: Path
+) -> None:
+    glb = Glb()
+    away = np.array([3e5, -1e5, 2e5])
+    corners = TRIANGLE * 4 + (away if far == "vertices" else 0)
+    glb.mesh(corners, [0, 1, 2], NORMAL=glb.accessor(UP, "VEC3"))
+    place = np.eye(4)
+    place[:3, :3] = TURN.as_matrix()
+    if far != "vertices":
+        place[:3, 3] = away
+    if far == "pose":
+        place[0, 1] += 0.7
+    glb.root["nodes"] = [{"mesh": 0, "matrix": place.T.reshape(-1).tolist()}]
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    motion = motion_of(source)
+    motion = two_bones(motion, source) if skin else motion
+    path = tmp_path / "out.glb"
+    path.write_bytes(write_animated_mesh(source, motion, name="swing")[0])
+    assert read_back_error(path, source, motion) < 1e-6
+    assert [one for one in validate(path) if one[0] in ("error", "warning")] == []
+
+
+def test_a_small_part_is_not_far_from_the_origin(tmp_path: Path) -> None:
+    glb = textured()
+    _, eye = glb.root["meshes"][0]["primitives"]
+    corners = TRIANGLE * np.float32(1e-3) + 1.0
+    eye["attributes"]["POSITION"] = glb.accessor(corners, "VEC3")
+    source = open_source_mesh(glb.save(tmp_path / "in.glb"))
+    _, copied = write_animated_mesh(source, two_bones(motion_of(source), source), name="swing")
+    assert (copied.kept, copied.posed) == (4, 0)
 
 
 def test_a_mesh_that_its_file_poses_is_written_in_that_pose(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ from orster_cli.viewer.document import packed_motion_of
 from tests.helpers.assets import BOX, PLANES, ellipsoid, moving
 from tests.helpers.validator import validate
 
+TOP = 0.2
+
 
 def job(**options: object) -> ExportJob:
     return ExportJob(
@@ -116,6 +118,15 @@ def test_pictures_are_read_back(name: str, tmp_path: Path) -> None:
     assert made.outcome.psnr >= FORMATS[name].least
     assert made.outcome.facts["frames"] == 8
     assert [p.name for p in tmp_path.iterdir()] == [made.path.name]
+
+
+def test_pictures_with_cameras_may_run_backwards(tmp_path: Path) -> None:
+    given = job(times=(1.0, 0.5, 0.0, 0.5))
+    made = next(iter(export_asset(given, parse_formats("transforms"), tmp_path, force=False)))
+    assert made.outcome.psnr >= FORMATS["transforms"].least
+    assert made.outcome.facts["poses"] < 1e-5
+    frames = json.loads((made.path / "transforms.json").read_text())["frames"]
+    assert [frame["time"] for frame in frames] == [1.0, 0.5, 0.0, 0.5]
 
 
 def test_what_is_too_far_from_the_asset_is_not_written(
@@ -204,6 +215,25 @@ def test_gaussians_that_programs_stumble_over_are_left_out() -> None:
         clean(moving(replace(ellipsoid(), opacity_logits=torch.full((400,), -20.0))))
 
 
+class _Bursting(Motion):
+    """What lies at the top goes to infinity in the second half."""
+
+    def forward(self, canonical: Gaussians, phase: float) -> Gaussians:
+        moved = super().forward(canonical, phase)
+        top = (canonical.means[:, 2:] > TOP).float() * (phase > 0.5)
+        return replace(moved, means=moved.means + top * 3e38 * 10)
+
+
+def test_gaussians_that_go_to_infinity_are_left_out() -> None:
+    asset = moving(ellipsoid(), looping=False)
+    bursting = replace(asset, motion=_Bursting(asset.motion.timeline, asset.motion.field))
+    count = int((asset.canonical.means[:, 2] > TOP).sum())
+    assert count
+    cleaned = clean(bursting)
+    assert cleaned.reasons == {"not finite": count, "invisible": 0, "absurdly large or far": 0}
+    assert len(cleaned.asset.at(0.9)) == len(asset.canonical) - count
+
+
 def test_what_follows_control_nodes_can_be_left_out() -> None:
     gaussians = ellipsoid()
     nodes = build_nodes(gaussians.means, gaussians.means, 20)
@@ -241,6 +271,8 @@ def test_moments() -> None:
     with pytest.raises(InputError, match="does not move"):
         check_moves(still, "a video")
     check_moves(asset, "a video")
+    four = Timeline(looping=True, cycles=4)
+    check_moves(replace(asset, motion=Motion(four, asset.motion.field)), "a video")
 
 
 def test_a_motion_that_runs_backwards_is_measured_at_its_own_moments() -> None:

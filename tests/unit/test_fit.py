@@ -68,6 +68,15 @@ def test_interrupted_is_uninterrupted(
     assert float(given.std()) > 0.1
 
 
+def test_without_a_step_that_moves_anything_the_asset_is_still(tmp_path: Path) -> None:
+    for static_steps in (0, 3):
+        steps = {"static_steps": static_steps, "coarse_steps": 0, "fine_steps": 0}
+        fit = tiny_fit(replace(TINY, **steps))
+        fit.run(tmp_path / str(static_steps), Silent(), StopFlag())
+        asset = fit.model.result()
+        assert torch.allclose(asset.at(0.5).means, asset.canonical.means, atol=1e-5)
+
+
 def test_depth_smoothness_now_and_then_weighs_what_it_weighs_always() -> None:
     fit = tiny_fit()
     steps = range(fit.total - 20, fit.total)

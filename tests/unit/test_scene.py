@@ -224,8 +224,20 @@ def test_overflow_is_an_error_not_a_picture(tmp_path: Path) -> None:
     glb.mesh(TRIANGLE * np.float32(1e38))
     glb.root["nodes"][0]["scale"] = [1e29, 1e29, 1e29]
     scene = load_gltf(glb.save(tmp_path / "a.glb"))
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match=r"a\.glb: vertices are not finite"):
         normalize_clip(scene, None, np.array([0.0]))
+
+
+def test_an_object_without_size_is_named_with_its_animation_if_it_has_one(tmp_path: Path) -> None:
+    from orster_cli.gltf.normalization import normalize_clip
+
+    glb = Glb()
+    glb.mesh(np.zeros((3, 3)))
+    glb.animate(0, "translation", [0.0, 1.0], [[0, 0, 0], [0, 0, 0]])
+    scene = load_gltf(glb.save(tmp_path / "a.glb"))
+    for clip, said in ((None, "no extent$"), (0, "no extent at any time of clip 0$")):
+        with pytest.raises(InputError, match=said):
+            normalize_clip(scene, clip, np.array([0.0]))
 
 
 def test_gltf_text_with_embedded_data(tmp_path: Path) -> None:

@@ -89,6 +89,12 @@ def test_rotations_of_a_turned_mesh_are_its_turn() -> None:
     assert np.allclose(found, turn, atol=1e-6)
 
 
+def test_points_without_edges_do_not_turn() -> None:
+    points = np.zeros((2, 3))
+    rigidity = Rigidity(points, np.zeros((0, 2), np.int64))
+    assert np.allclose(rigidity.rotations(points + 1.0), np.eye(3))
+
+
 def test_two_bones_explain_a_bend() -> None:
     vertices, triangles = tube()
     points = vertices[weld(vertices, triangles).first]

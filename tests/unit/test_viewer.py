@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from PIL import Image
 from orster_cli.core.errors import InputError, NumericalError
 from orster_cli.splatting.baked import moment_psnr
 from orster_cli.splatting.packed_motion import unpack
-from orster_cli.viewer.document import packed_motion_of, script_text
+from orster_cli.viewer.document import PAGE, packed_motion_of, script_text
 from orster_cli.viewer.write import LEAST_DB, write_viewer
 from tests.helpers.animated import moving_asset
 
@@ -43,6 +46,28 @@ def test_a_page_that_is_too_far_from_its_asset_is_not_written_but_where_that_is_
         write_viewer(asset, path, title="a ball", least=99)
     assert not path.exists()
     assert write_viewer(asset, path, title="a ball", least=25).worst_db >= LEAST_DB
+
+
+def test_what_no_longer_goes_to_and_fro_plays_forwards() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node on this machine")
+    script = """
+      let ends = "bounce", found = [];
+      for (const next of ["loop", "once"]) {
+        const clock = new Clock({ time: 0.98, speed: 1, playing: 1 }, () => ends);
+        ends = "bounce";
+        clock.advance(0.05);
+        clock.advance(0.25);
+        ends = next;
+        clock.advance(0.1);
+        found.push(clock.state.time);
+      }
+      console.log(JSON.stringify(found));
+    """
+    clock = (PAGE / "clock.js").read_text(encoding="utf-8")
+    done = subprocess.run([node, "-e", clock + script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == pytest.approx([0.85, 0.85])
 
 
 def test_it_is_small(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ class Clock {
 
   advance(part) {
     const { state } = this, ends = this.ends();
+    if (ends !== "bounce") this.direction = 1;
     let time = state.time + this.direction * part * state.speed;
     if (ends === "loop") time = ((time % 1) + 1) % 1;
     else if (time > 1 || time < 0) {
@@ -23,7 +24,6 @@ class Clock {
   play(on) {
     const { state } = this, ends = this.ends();
     if (on && ends === "once" && state.time >= 1) state.time = 0;
-    if (ends !== "bounce") this.direction = 1;
     state.playing = Number(on);
     this.stale = true;
   }
