@@ -113,6 +113,19 @@ def test_one_clip_is_too_few() -> None:
     assert "more subjects" in result.unavailable["fvd"]["get"]
 
 
+def test_assets_are_a_set_beside_videos_without_cameras() -> None:
+    scene = GaussianScene(StaticGaussians(blob_gaussians()))
+    cfg = replace(CFG, frames=9, resolution=16)
+    pairs = [
+        EvaluationPair(name=f"s{i}", subject=scene, reference=_clip(i), reference_name=f"c{i}")
+        for i in range(4)
+    ]
+    planned = [PlannedPair(name=pair.name, load=lambda pair=pair: pair) for pair in pairs]
+    features = Features(Colours(cfg), None)
+    result = evaluate_pairs(planned, [], ("fvd",), features, cfg, Silent())
+    assert result.set_sizes["fvd"] == (4, 4)
+
+
 def test_clips_of_different_lengths_are_no_one_set() -> None:
     ours = [_against(_clip(i), None) for i in range(4)]
     theirs = [_clip(i, frames=12) for i in range(10, 14)]
