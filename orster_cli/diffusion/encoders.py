@@ -73,7 +73,7 @@ class ClipEncoder(nn.Module):
         tower.encoder.layers = tower.encoder.layers[:-layers]
 
     def image(self, frames: Tensor) -> Encoded:
-        """Encode frames [B,3,H,W] in [0,1]. InputError: the model has no vision tower."""
+        """Encode square frames [B,3,H,W] in [0,1]. InputError: the model has no vision tower."""
         if not self.image_width:
             raise InputError(
                 "this model's encoder reads texts only", hint="give a text, or another --model"

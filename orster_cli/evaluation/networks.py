@@ -17,6 +17,7 @@ from torch import Tensor
 from orster_cli.artifacts.hashing import hash_file
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import InputError, MissingResourceError
+from orster_cli.io.images import on_squares
 from orster_cli.metrics.perceptual import (
     find_st_lpips,
     find_trunk,
@@ -199,10 +200,10 @@ class Networks:
 
     @torch.no_grad()
     def images(self, key: str, frames: Tensor) -> Tensor:
-        """[T,P] pooled unit vectors of frames [T,3,H,W]."""
+        """[T,P] pooled unit vectors of frames [T,3,H,W], on white squares, as a condition is seen."""
         network = self.get(key)
-        parts = frames.split(IMAGES)
-        return torch.cat([network.image(x.to(self.device)).pooled.float().cpu() for x in parts])
+        parts = [on_squares(part.to(self.device)) for part in frames.split(IMAGES)]
+        return torch.cat([network.image(part).pooled.float().cpu() for part in parts])
 
     @torch.no_grad()
     def text(self, key: str, text: str) -> Tensor:

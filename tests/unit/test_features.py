@@ -20,6 +20,7 @@ from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.evaluation import networks
 from orster_cli.evaluation.features import Features
 from orster_cli.evaluation.networks import Networks
+from orster_cli.io.images import square
 from tests.helpers.clip_models import clip_folder, in_torchs_format
 
 CPU = torch.device("cpu")
@@ -44,6 +45,22 @@ def test_clip_from_a_folder_gives_unit_vectors_of_one_space(clip: Path) -> None:
     assert torch.allclose(images.norm(dim=-1), torch.ones(3), atol=1e-5)
     assert float(text.norm()) == pytest.approx(1, abs=1e-5)
     assert float((images @ text).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("key", ["clip", "mini"])
+def test_frames_that_are_not_square_are_seen_as_the_condition_is(
+    key: str, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "encoder").mkdir()
+    save_encoder(new_mini(16, 0), tmp_path / "encoder")
+    found = Networks([key], EvaluateConfig(clip=str(clip), encoder=str(tmp_path)), CPU)
+    wide = _frames(0)[:, :, 8:20]
+    seen = torch.stack([square(frame, 32) for frame in wide])
+    torch.testing.assert_close(found.images(key, wide), found.images(key, seen))
+    squeezed = found.get(key).image(wide).pooled
+    assert not torch.allclose(found.images(key, wide), squeezed, atol=1e-3)
+    whole = _frames(1)
+    assert torch.equal(found.images(key, whole), found.get(key).image(whole).pooled)
 
 
 def test_the_digest_is_that_of_the_weights(clip: Path, tmp_path: Path) -> None:
