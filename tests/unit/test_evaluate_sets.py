@@ -107,6 +107,15 @@ def test_a_reference_that_all_share_counts_once_and_is_too_few() -> None:
     assert "larger --reference" in result.unavailable["fvd"]["get"]
 
 
+def test_a_share_of_the_sets_has_no_distance() -> None:
+    pairs = [_against(_clip(i), _clip(i + 10)) for i in range(4)]
+    planned = [PlannedPair(name=pair.name, load=lambda pair=pair: pair) for pair in pairs]
+    reporter = Silent()
+    features = Features(Colours(CFG), None)
+    result = evaluate_pairs(planned, [], ("fvd",), features, CFG, reporter, whole=False)
+    assert (result.set_values, result.unavailable, reporter.warnings) == ({}, {}, [])
+
+
 def test_one_clip_is_too_few() -> None:
     result = _run([_against(_clip(0), _clip(1))], unused=[_clip(2), _clip(3)])
     assert "got 1 and 3" in result.unavailable["fvd"]["why"]
