@@ -8,9 +8,11 @@ TRAIN ?= $(ORSTER)
 CONFIG ?= orster.toml
 OBJECTS ?= objects
 CAPTIONS ?= $(OBJECTS)/clips.csv
-PRESET ?= fast
+PRESET ?=
 WORKERS ?= $(shell nproc 2>/dev/null || echo 1)
 with := --config $(CONFIG)
+# a preset stands above [construct] of the settings
+preset := $(if $(PRESET),--preset $(PRESET))
 
 # run a command; --update replaces an output that was made from other inputs or settings
 define update
@@ -85,14 +87,14 @@ $(call man,clip): $(call man,models/finetuned)
 	$(call update,$(ORSTER) sample-video -m models/finetuned --text "$(text)" -o clip $(with))
 $(call man,asset): $(call man,clip)
 	$(call step,11,asset)
-	$(call update,$(ORSTER) construct clip -m models/finetuned --preset $(PRESET) -o asset $(with))
+	$(call update,$(ORSTER) construct clip -m models/finetuned $(preset) -o asset $(with))
 $(call man,report): $(call man,asset)
 	$(call step,12,report)
 	$(call update,$(ORSTER) evaluate asset --reference clip -o report $(with))
 
 # one clip of the dataset, without any model: make KEY/report/manifest.json; `orster show dataset` lists the keys
 %/asset/manifest.json: $(call man,dataset)
-	$(call update,$(ORSTER) construct "dataset#$*" --preset $(PRESET) -o $*/asset $(with))
+	$(call update,$(ORSTER) construct "dataset#$*" $(preset) -o $*/asset $(with))
 %/report/manifest.json: %/asset/manifest.json
 	$(call update,$(ORSTER) evaluate $*/asset --reference "dataset#$*" -o $*/report $(with))
 .PRECIOUS: %/asset/manifest.json

@@ -110,7 +110,8 @@ def videomv(
 
     home = "i2vgen-xl/" if images else "modelscope/"
     parts = "" if base is not None else f" --vae {home} --encoder {home}"
-    parts += " --set pretrain.image=1 --set pretrain.text=0" if images else ""
+    if images:  # the first view beside every video
+        parts += "".join(f" --set pretrain.{x}" for x in ("image=1", "text=0", "object=0"))
     request = _Import(
         name="videomv",
         published=published,

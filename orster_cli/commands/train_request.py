@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from orster_cli.training.prepared import Models, PreparedStage
 
 PARTS = ("vae", "encoder")  # roles of models that hold no diffusion
+_OPTIONS = {"start": "--model", "vae": "--vae", "encoder": "--encoder"}
+_UNREAD = {"vae": ("vae", "encoder"), "encoder": ("start", "vae", "encoder")}  # by role
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,17 @@ class TrainRequest:
 
 def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
     """`request` with its models opened, by their manifests alone: what can be refused without torch
-    is refused here. ConfigError: a model is missing; InputError: one is not what it is used for."""
+    is refused here. ConfigError: a model is missing, or the role reads none; InputError: one is not what
+    it is used for."""
     from orster_cli.core.errors import ConfigError, InputError
     from orster_cli.dataset.places import open_manifest
     from orster_cli.inputs.models import open_model
 
     for path in filter(None, (request.dataset, request.held_out)):
         open_manifest(path)
-    models = {use: open_model(path) for use, path in request.folders.items() if path is not None}
+    given = {use: path for use, path in request.folders.items() if path is not None}
+    _refuse_unread(request.role, given)
+    models = {use: open_model(path) for use, path in given.items()}
     diffusion = request.role not in PARTS
     if diffusion and "start" not in models and not {"vae", "encoder"} <= set(models):
         raise ConfigError(
@@ -54,6 +59,8 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
             f"--model: {start.path}: {_article(start.role)} model without a diffusion",
             hint="give a model of orster pretrain --role 3d or 4d, or of a later stage",
         )
+    if request.role == "vae" and start is not None and start.role == "encoder":
+        raise InputError(f"--model: {start.path}: {_article(start.role)} model has no vae")
     for use, missing in (("vae", "encoder"), ("encoder", "vae")):
         if use in models and models[use].role == missing:
             raise InputError(f"--{use}: {models[use].path}: {_article(missing)} model has no {use}")
@@ -72,6 +79,19 @@ def open_models(request: TrainRequest, train: TrainConfig) -> TrainRequest:
                 f"--teacher-{role}: {teacher.path}: expected a {role} model, got {got} one"
             )
     return replace(request, models=models)
+
+
+def _refuse_unread(role: str, given: dict[str, Path]) -> None:
+    """ConfigError: a model is given that the stage of this role does not read."""
+    from orster_cli.core.errors import ConfigError
+
+    unread = [_OPTIONS[use] for use in _UNREAD.get(role, ()) if use in given]
+    if unread:
+        more = "; --model continues one" if role == "vae" else ""
+        raise ConfigError(
+            f"{', '.join(unread)}: {_article(role)} is trained on the dataset alone{more}",
+            hint="leave it out, or give the --role of what is to be trained",
+        )
 
 
 def check_captions(request: TrainRequest, train: TrainConfig) -> None:

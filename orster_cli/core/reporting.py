@@ -41,3 +41,15 @@ class Silent:
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+
+class ProgressAlone(Silent):
+    """Passes progress on to `reporter`, and no message: of work that is reported elsewhere."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__()
+        self._reporter = reporter
+
+    def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
+        """See `Reporter.step`."""
+        self._reporter.step(stage, done, total, **figures)

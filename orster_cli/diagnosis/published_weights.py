@@ -8,6 +8,8 @@ from pathlib import Path
 
 from orster_cli.core.errors import OrsterError
 
+_ENDINGS = (".safetensors", ".bin")
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -80,7 +82,7 @@ def _in_cache(hub_id: str, commit: str = "*") -> Path | None:
     from huggingface_hub import constants
 
     snapshots = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}" / "snapshots"
-    paths = [p for p in snapshots.glob(commit) if any(p.rglob("*.safetensors"))]
+    paths = [p for p in snapshots.glob(commit) if any(x.suffix in _ENDINGS for x in p.rglob("*"))]
     return max(paths, key=lambda p: p.stat().st_mtime, default=None)
 
 

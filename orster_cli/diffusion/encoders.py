@@ -19,8 +19,10 @@ from orster_cli.core.frames import standardised
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.encoded import Encoded
 from orster_cli.diffusion.mini_encoder import MiniEncoder, load_mini, save_mini
+from orster_cli.diffusion.published_files import read_weights, weight_files
 from orster_cli.io.whole_numbers import in_type
 
+STEM, TORCH_STEM = "model", "pytorch_model"  # transformers' names of its files
 VISION = "image_encoder"  # a diffusers pipeline's folder of the vision tower
 CLIP_SKIP = 1  # last layers of I2VGen-XL's text encoder that its pipeline does not run
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -71,7 +73,7 @@ class ClipEncoder(nn.Module):
         tower.encoder.layers = tower.encoder.layers[:-layers]
 
     def image(self, frames: Tensor) -> Encoded:
-        """Encode frames [B,3,H,W] in [0,1]. InputError: the model has no vision tower."""
+        """Encode square frames [B,3,H,W] in [0,1]. InputError: the model has no vision tower."""
         if not self.image_width:
             raise InputError(
                 "this model's encoder reads texts only", hint="give a text, or another --model"
@@ -171,11 +173,9 @@ def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
                     tower = CLIPVisionModelWithProjection(settings).eval()
                 return ClipEncoder(kind(config).eval(), _AnyText(), tower)
         with without_bars():
-            model = kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+            model = _with_weights(kind, source)
             if kind is CLIPTextModel and other.is_dir():
-                vision = CLIPVisionModelWithProjection.from_pretrained(
-                    str(other), dtype=torch.float32, use_safetensors=True
-                ).eval()
+                vision = _with_weights(CLIPVisionModelWithProjection, str(other)).eval()
         sibling = Path(source).parent / "tokenizer"  # its folder in a diffusers pipeline
         tokenizer = AutoTokenizer.from_pretrained(str(sibling) if sibling.is_dir() else source)
     except (OSError, ValueError) as error:
@@ -184,6 +184,17 @@ def _load_clip(source: str, *, empty: bool = False) -> ClipEncoder:
             hint="give a folder that transformers' save_pretrained wrote (model and tokenizer)",
         ) from error
     return ClipEncoder(model.eval(), tokenizer, vision)
+
+
+def _with_weights(kind: Any, source: str) -> Any:
+    """A CLIP of transformers' class `kind`: by transformers from safetensors, or from the files of torch's
+    own format in a folder that has no others."""
+    files = weight_files(Path(source), STEM, TORCH_STEM)
+    if not files or files[0].suffix == ".safetensors":
+        return kind.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+    tensors = dict(read_weights(Path(source), STEM, TORCH_STEM))
+    config = kind.config_class.from_pretrained(source)
+    return kind.from_pretrained(None, config=config, state_dict=tensors, dtype=torch.float32)
 
 
 def save_encoder(

@@ -11,6 +11,7 @@ from orster_cli.core.errors import ConfigError, InputError, MissingResourceError
 _ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WANTED = ["*.json", "*.txt", "*.model", "*.md", "*.safetensors"]
+_BIN = ["*.bin"]  # torch's own format: wanted of repositories that have no safetensors
 _UNWANTED = ["*.fp16.*", "open_clip*", "*flax*", "*onnx*"]
 _TEXTS = (".json", ".txt", ".model")
 _TORCH = (".bin", ".pth", ".pt")
@@ -42,18 +43,11 @@ def locate(
         if not Path(source).is_dir():
             raise InputError(f"{source}: no such folder, and no id on the hub (OWNER/NAME)")
         return Found(Path(source))
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     wanted = revision or pinned
     try:
-        snapshot = snapshot_download(
-            source,
-            revision=wanted,
-            local_files_only=not fetch,
-            allow_patterns=_WANTED if fetch else None,
-            ignore_patterns=_UNWANTED if fetch else None,
-        )
+        snapshot = _snapshot(source, wanted, fetch)
     except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError) as error:
         problem = "cannot be fetched" if fetch else "is not on this machine"
         at = f" at revision {wanted}" if wanted else ""
@@ -64,10 +58,27 @@ def locate(
             hint="give --fetch where there is a network, or a folder that was copied here"
             + instead,
         ) from error
-    commit = Path(snapshot).name
+    commit = snapshot.name
     if not _COMMIT.fullmatch(commit):
         raise InputError(f"{snapshot}: expected the folder of a commit (40 hexadecimal digits)")
-    return Found(Path(snapshot), commit)
+    return Found(snapshot, commit)
+
+
+def _snapshot(source: str, revision: str | None, fetch: bool) -> Path:
+    """The folder of `source` in the local cache, fetched first where asked."""
+    from huggingface_hub import snapshot_download
+
+    if not fetch:
+        return Path(snapshot_download(source, revision=revision, local_files_only=True))
+    for patterns in (_WANTED, _BIN):
+        folder = Path(
+            snapshot_download(
+                source, revision=revision, allow_patterns=patterns, ignore_patterns=_UNWANTED
+            )
+        )
+        if any(folder.rglob("*.safetensors")):
+            break
+    return folder
 
 
 def cached_commits(source: str) -> list[str]:

@@ -13,12 +13,11 @@ from torch import Tensor
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.strict_json import read_object
 from orster_cli.diffusion.bundle import Facts, write_facts
-from orster_cli.diffusion.encoders import VISION
+from orster_cli.diffusion.encoders import STEM, TORCH_STEM, VISION
 from orster_cli.diffusion.published_files import counted, first_line, read_weights
 from orster_cli.io.sharded import write_sharded
 from orster_cli.io.tensors import check_names
 
-STEM, TORCH_STEM = "model", "pytorch_model"  # transformers' names of its files
 _TOWER = "text_model."  # prefix of a text model's names in some releases of transformers
 _BUFFER = ".position_ids"  # 0, 1, 2, ...: in older files
 _LAYER = re.compile(r"(?:text_model\.)?encoder\.layers\.(\d+)\.")

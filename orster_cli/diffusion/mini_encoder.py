@@ -73,7 +73,7 @@ class MiniEncoder(nn.Module):
         return Encoded(tokens, F.normalize(self.text_out(tokens.mean(dim=1)), dim=-1))
 
     def image(self, frames: Tensor) -> Encoded:
-        """Encode frames [B,3,H,W] in [0,1]: `tokens` [B,16,D]."""
+        """Encode square frames [B,3,H,W] in [0,1]: `tokens` [B,16,D]."""
         x = F.interpolate(frames, size=(SIDE, SIDE), mode="bilinear", antialias=True) * 2 - 1
         for layer in self.stem:
             x = F.silu(layer(x))

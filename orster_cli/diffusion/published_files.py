@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,7 @@ from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.names import printable
-from orster_cli.io.sharded import read_indexed
-from orster_cli.io.tensors import check_tensors, read_tensors
-from orster_cli.io.torch_files import read_torch
+from orster_cli.io.sharded import indexed_files, read_file, read_indexed
 
 _VARIANTS = ("fp16", "bf16")
 
@@ -21,11 +19,9 @@ def read_weights(folder: Path, stem: str, torch_stem: str | None = None) -> Mapp
     """The tensors of a component in diffusers' or transformers' layout, mapped to their files: safetensors,
     else torch's own format (`torch_stem`: its file name, where it differs); whole before variants of
     fewer bits ("fp16", "bf16"); one file, or several with an index. InputError."""
-    for ending, name in (("safetensors", stem), ("bin", torch_stem or stem)):
-        for variant in ("", *_VARIANTS):
-            found = _read(folder, name, ending, variant)
-            if found is not None:
-                return found
+    found = next(_places(folder, stem, torch_stem), None)
+    if found is not None:
+        return read_indexed(found) if found.suffix == ".json" else read_file(found)
     there = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
     raise InputError(
         f"{folder}: no weights: neither {stem}.safetensors nor {torch_stem or stem}.bin, whole or in "
@@ -34,21 +30,24 @@ def read_weights(folder: Path, stem: str, torch_stem: str | None = None) -> Mapp
     )
 
 
-def _read(folder: Path, stem: str, ending: str, variant: str) -> Mapping[str, Tensor] | None:
-    """The tensors in one precision and format; None: they are not there. Both libraries write
+def weight_files(folder: Path, stem: str, torch_stem: str | None = None) -> list[Path]:
+    """The files that `read_weights` takes the tensors from, by name; none where it finds none.
+    InputError: a malformed index."""
+    found = next(_places(folder, stem, torch_stem), None)
+    if found is None:
+        return []
+    return indexed_files(found) if found.suffix == ".json" else [found]
+
+
+def _places(folder: Path, stem: str, torch_stem: str | None) -> Iterator[Path]:
+    """The files of weights and the indices that are there, the best first. Both libraries write
     ``stem.ending.index.variant.json``; older files have the variant before the ending."""
-    whole = folder / (f"{stem}.{variant}.{ending}" if variant else f"{stem}.{ending}")
-    if whole.is_file() and ending == "safetensors":
-        return read_tensors(whole)
-    if whole.is_file():
-        tensors = read_torch(whole)
-        check_tensors(tensors, where=str(whole))
-        return tensors
-    names = [f"{whole.name}.index.json"]
-    names += [f"{stem}.{ending}.index.{variant}.json"] if variant else []
-    indices = (folder / name for name in names)
-    index = next((path for path in indices if path.is_file()), None)
-    return None if index is None else read_indexed(index)
+    for ending, name in (("safetensors", stem), ("bin", torch_stem or stem)):
+        for variant in ("", *_VARIANTS):
+            whole = f"{name}.{variant}.{ending}" if variant else f"{name}.{ending}"
+            names = [whole, f"{whole}.index.json"]
+            names += [f"{name}.{ending}.index.{variant}.json"] if variant else []
+            yield from (folder / one for one in names if (folder / one).is_file())
 
 
 def counted(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Any]:

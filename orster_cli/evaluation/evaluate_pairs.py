@@ -103,10 +103,12 @@ def evaluate_pairs(
     cfg: EvaluateConfig,
     reporter: Reporter,
     *,
+    whole: bool = True,
     stop: StopFlag | None = None,
     on_subject: Callable[[RenderedViews, SubjectValues], None] | None = None,
 ) -> EvaluationResult:
     """The metrics `names` of all `pairs`. `on_subject` is called with each while its frames are in memory.
+    `whole` False: these are a share of the sets, between which no distance is measured.
 
     InputError: two sides cannot be compared. Preempted: `stop` was requested."""
     result = EvaluationResult()
@@ -138,7 +140,7 @@ def evaluate_pairs(
     _add_unused_references(sets, unused, features, cfg, reporter)
     _record_undefined(undefined, len(pairs), result, reporter)
     for name, both in sets.items():
-        if name not in result.unavailable:
+        if whole and name not in result.unavailable:
             _set_distance(name, both, cfg, result, reporter)
     return result
 

@@ -39,7 +39,11 @@ class Features:
 
     def images(self, key: str, frames: Tensor) -> Tensor:
         """[T,P] of frames [T,3,H,W] by the encoder `key`."""
-        return self._cached(key, "image", [frames], lambda: self.networks.images(key, frames))
+        height, width = frames.shape[2:]
+        how = (
+            "image" if height == width else "image on a square"
+        )  # those kept until 0.2 were squeezed
+        return self._cached(key, how, [frames], lambda: self.networks.images(key, frames))
 
     def text(self, key: str, text: str) -> Tensor:
         """[P] of a text; not cached."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from orster_cli.artifacts.hashing import hash_file
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import InputError, MissingResourceError
+from orster_cli.io.images import on_squares
 from orster_cli.metrics.perceptual import (
     find_st_lpips,
     find_trunk,
@@ -92,10 +93,12 @@ def st_lpips(cfg: EvaluateConfig) -> NetworkSource:
 
 def clip(cfg: EvaluateConfig) -> NetworkSource:
     """CLIP from transformers: a folder, or a hub id whose files are in the local cache."""
-    from orster_cli.diffusion.encoders import load_encoder
+    from orster_cli.diffusion.encoders import STEM, TORCH_STEM, load_encoder
+    from orster_cli.diffusion.published_files import weight_files
 
     folder = Path(cfg.clip)
-    if not folder.is_dir():
+    given = folder.is_dir()
+    if not given:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -106,10 +109,13 @@ def clip(cfg: EvaluateConfig) -> NetworkSource:
                 f"CLIP {cfg.clip} is not on this machine",
                 hint=f"hf download {cfg.clip}, or --set evaluate.clip=FOLDER",
             ) from error
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder, STEM, TORCH_STEM)
     if not files:
-        raise InputError(f"{folder}: no safetensors of CLIP", hint="--set evaluate.clip=FOLDER")
-    about = f"CLIP {Path(cfg.clip).name if Path(cfg.clip).is_dir() else cfg.clip}"
+        problem = f"{folder}: no weights of CLIP: neither {STEM}.safetensors nor {TORCH_STEM}.bin"
+        if given:
+            raise InputError(problem, hint="--set evaluate.clip=FOLDER")
+        raise MissingResourceError(problem, hint=f"hf download {cfg.clip}")
+    about = f"CLIP {folder.name if given else cfg.clip}"
     return NetworkSource(about=about, sha256=_digest(files), load=lambda: load_encoder(folder))
 
 
@@ -194,10 +200,10 @@ class Networks:
 
     @torch.no_grad()
     def images(self, key: str, frames: Tensor) -> Tensor:
-        """[T,P] pooled unit vectors of frames [T,3,H,W]."""
+        """[T,P] pooled unit vectors of frames [T,3,H,W], on white squares, as a condition is seen."""
         network = self.get(key)
-        parts = frames.split(IMAGES)
-        return torch.cat([network.image(x.to(self.device)).pooled.float().cpu() for x in parts])
+        parts = [on_squares(part.to(self.device)) for part in frames.split(IMAGES)]
+        return torch.cat([network.image(part).pooled.float().cpu() for part in parts])
 
     @torch.no_grad()
     def text(self, key: str, text: str) -> Tensor:

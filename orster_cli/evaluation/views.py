@@ -86,9 +86,30 @@ class RenderedViews:
         return self._cameras(held), times.repeat(len(cfg.azimuths))
 
     @cached_property
+    def _shown(self) -> Video:
+        """The subject; a scene at the cameras and times of a reference that knows them, otherwise at the
+        protocol's."""
+        subject, reference = self.pair.subject, self.pair.reference
+        if isinstance(subject, Video):
+            return subject
+        fixed = None if reference is None else _fixed_cameras(reference)
+        return self._render(subject, *(fixed or self._protocol_cameras()), self.pair.name)
+
+    @property
+    def matched(self) -> bool:
+        """Whether frame i of the subject and of the reference can be compared: not where both are videos
+        of other sizes, nor where a scene meets a video without cameras and times."""
+        subject, reference = self.pair.subject, self.pair.reference
+        if not isinstance(reference, Video):
+            return reference is not None
+        if isinstance(subject, Video):
+            return subject.frames.shape == reference.frames.shape
+        return _fixed_cameras(reference) is not None or bool(self.cfg.azimuths)
+
+    @cached_property
     def paired(self) -> tuple[Video, Video]:
         """The subject and the reference; frame i of both has the same camera and time. UndefinedMetric: no
-        reference. InputError: the two cannot be compared."""
+        reference, or a video of unknown cameras for a scene. InputError: the two cannot be compared."""
         subject, reference = self.pair.subject, self.pair.reference
         if reference is None:
             raise UndefinedMetric("it has no reference", NEED_REFERENCE)
@@ -103,29 +124,24 @@ class RenderedViews:
         else:
             cameras, times = _fixed_cameras(subject) or self._protocol_cameras()
             reference = self._render(reference, cameras, times, self.pair.reference_name)
-        if not isinstance(subject, Video):
-            if reference.cameras is None or reference.times is None:
-                raise InputError(
-                    f"{reference.name}: an asset is compared through its cameras, and a video has "
-                    "none",
-                    hint="give a clip, a dataset's clip (dataset#key) or a folder with "
-                    "transforms.json",
-                )
-            subject = self._render(subject, reference.cameras, reference.times, self.pair.name)
-        check_comparable(subject, reference, self.reporter)
-        return subject, reference
+        if not isinstance(subject, Video) and _fixed_cameras(reference) is None:
+            raise UndefinedMetric(
+                f"an asset is compared at the cameras of its reference, and the video "
+                f"{reference.name} has none",
+                "give a clip, a dataset's clip (dataset#key) or a folder with transforms.json",
+            )
+        check_comparable(self._shown, reference, self.reporter)
+        return self._shown, reference
 
     @cached_property
     def videos(self) -> tuple[Video, Video | None]:
         """The subject and the reference as distances of sets compare them: the two may show different
         things at frame i."""
-        subject, reference = self.pair.subject, self.pair.reference
-        if reference is not None and not _differ_in_shape(subject, reference):
+        if self.matched:
             return self.paired
-        if not isinstance(subject, Video):
-            subject = self._render(subject, *self._protocol_cameras(), self.pair.name)
+        reference = self.pair.reference
         assert reference is None or isinstance(reference, Video)
-        return subject, reference
+        return self._shown, reference
 
     def split_azimuths(self, video: Video) -> list[Tensor]:
         """`video` (of `paired` or `videos`) as clips [T,3,H,W]: one for each azimuth that the protocol
@@ -184,7 +200,7 @@ class RenderedViews:
             if not _seen_alike(subject, static):
                 raise UndefinedMetric("the clip's static orbit is seen by other cameras")
             return subject, static
-        video = self.videos[0]
+        video = self._shown
         assert video.cameras is not None
         return video, self._render(subject, video.cameras, torch.zeros(len(video)), self.pair.name)
 
@@ -227,12 +243,6 @@ def _fixed_cameras(side: Video | Scene) -> tuple[Cameras, Tensor] | None:
     if isinstance(side, Video) and side.cameras is not None and side.times is not None:
         return side.cameras, side.times
     return None
-
-
-def _differ_in_shape(subject: Video | Scene, reference: Video | Scene) -> bool:
-    """Whether both are videos that differ in number or size of frames, which a distance of sets allows."""
-    both = isinstance(subject, Video) and isinstance(reference, Video)
-    return both and subject.frames.shape != reference.frames.shape
 
 
 def _seen_alike(a: Video, b: Video) -> bool:

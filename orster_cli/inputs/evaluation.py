@@ -17,7 +17,7 @@ from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.devices import choose_device
 from orster_cli.core.errors import MissingResourceError
-from orster_cli.core.reporting import Reporter, Silent
+from orster_cli.core.reporting import ProgressAlone, Reporter, Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.inputs.members import is_artifact_or_clip
 from orster_cli.inputs.pairing import Pairs, pair
@@ -180,8 +180,8 @@ def measure(
     stop: StopFlag | None = None,
     on_subject: Callable[[RenderedViews, SubjectValues], None] | None = None,
 ) -> EvaluationResult:
-    """Measure the subjects and unused references in `part`. `on_subject` is called with each subject while
-    its frames are in memory."""
+    """Measure the subjects and unused references in `part`; distances of sets where these are all.
+    `on_subject` is called with each subject while its frames are in memory."""
     from orster_cli.evaluation.evaluate_pairs import PlannedPair, UnusedReference, evaluate_pairs
 
     def planned(one: Subject) -> PlannedPair:
@@ -198,6 +198,7 @@ def measure(
         plan.features,
         plan.cfg,
         reporter,
+        whole=part == slice(None),
         stop=stop,
         on_subject=on_subject,
     )
@@ -207,11 +208,13 @@ def measure_share(
     plan: EvaluationPlan, reporter: Reporter, processes: int, *, stop: StopFlag | None = None
 ) -> bool:
     """Measure this process's share of the subjects, which fills the cache of features, and wait for the
-    other processes. Returns True in the process that writes the report."""
+    other processes; what there is to say is said of the whole, by the report. Returns True in the process
+    that writes it."""
     from accelerate import PartialState
 
     state = PartialState(cpu=plan.features.networks.device.type == "cpu")
-    measure(plan, reporter, part=slice(state.process_index, None, processes), stop=stop)
+    part = slice(state.process_index, None, processes)
+    measure(plan, ProgressAlone(reporter), part=part, stop=stop)
     state.wait_for_everyone()
     return bool(state.is_main_process)
 

@@ -219,12 +219,18 @@ def on_white(frame: Tensor) -> Tensor:
 
 def square(image: Tensor, side: int) -> Tensor:
     """[3,side,side]: an image [3 or 4,H,W] on white, centred in a square."""
-    rgb = on_white(image)
-    height, width = rgb.shape[1:]
-    longer = max(height, width)
-    square = torch.ones(3, longer, longer)
-    top, left = (longer - height) // 2, (longer - width) // 2
-    square[:, top : top + height, left : left + width] = rgb
-    size = (side, side)
-    out = torch.nn.functional.interpolate(square[None], size=size, mode="bilinear", antialias=True)
+    size, pixels = (side, side), on_squares(on_white(image)[None])
+    out = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return out[0].clamp(0, 1)
+
+
+def on_squares(frames: Tensor) -> Tensor:
+    """[T,3,S,S], S the longer side of frames [T,3,H,W]: each centred on white; square ones as they are."""
+    height, width = frames.shape[2:]
+    longer = max(height, width)
+    if height == width:
+        return frames
+    top, left = (longer - height) // 2, (longer - width) // 2
+    out = frames.new_ones(len(frames), 3, longer, longer)
+    out[:, :, top : top + height, left : left + width] = frames
+    return out

@@ -67,27 +67,39 @@ def read_sharded(folder: Path, stem: str) -> dict[str, Tensor]:
 def read_indexed(index: Path) -> dict[str, Tensor]:
     """All tensors that an index file lists, in safetensors files or in torch's own beside it. InputError:
     malformed, or a listed file or tensor is missing."""
+    places = _listed(index)
+    files = sorted(set(places.values()))
+    missing = [file for file in files if not (index.parent / file).is_file()]
+    if missing:
+        raise InputError(
+            f"{index}: it lists {len(files)} files, of which {len(missing)} are not there: "
+            f"{', '.join(missing[:3])}"
+        )
+    read = {file: read_file(index.parent / file) for file in files}
+    absent = [name for name, file in places.items() if name not in read[file]]
+    if absent:
+        raise InputError(f"{index.parent / places[absent[0]]}: {absent[0]} is listed but not there")
+    return {name: read[file][name] for name, file in places.items()}
+
+
+def indexed_files(index: Path) -> list[Path]:
+    """The files that an index file lists, by name; they may be missing. InputError: malformed."""
+    return [index.parent / file for file in sorted(set(_listed(index).values()))]
+
+
+def _listed(index: Path) -> dict[str, str]:
+    """The name of each tensor's file."""
     content = parse_json(index.read_text(encoding="utf-8"), where=str(index))
     places = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(places, dict) or not all(
         isinstance(file, str) and _FILE.fullmatch(file) for file in places.values()
     ):
         raise InputError(f"{index}: expected a weight_map of tensor names to file names")
-    folder, files = index.parent, sorted(set(places.values()))
-    missing = [file for file in files if not (folder / file).is_file()]
-    if missing:
-        raise InputError(
-            f"{index}: it lists {len(files)} files, of which {len(missing)} are not there: "
-            f"{', '.join(missing[:3])}"
-        )
-    read = {file: _read_shard(folder / file) for file in files}
-    absent = [name for name, file in places.items() if name not in read[file]]
-    if absent:
-        raise InputError(f"{folder / places[absent[0]]}: {absent[0]} is listed but not there")
-    return {name: read[file][name] for name, file in places.items()}
+    return places
 
 
-def _read_shard(path: Path) -> Mapping[str, Tensor]:
+def read_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of torch's own. InputError."""
     if path.suffix == ".safetensors":
         return read_tensors(path)
     tensors = read_torch(path)

@@ -37,10 +37,12 @@ class ReportPictures:
         if len(self.videos) == MOST_SHOWN:
             return
         subject, reference = views.videos
-        same_shape = reference is not None and reference.frames.shape == subject.frames.shape
         name = f"sheet-{values.name}.png" if self.several else "sheet.png"
         write_sheet(
-            self.folder / name, subject, reference if same_shape else None, frames=self.sheet_frames
+            self.folder / name,
+            subject,
+            reference if views.matched else None,
+            frames=self.sheet_frames,
         )
         self.videos[values.name] = side_by_side(subject, reference, self.scratch)
 

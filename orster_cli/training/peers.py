@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
+
 from orster_cli.core.errors import MissingResourceError
 from orster_cli.core.live import ENDED
 
@@ -24,6 +27,15 @@ _EXIT = 4  # that of MissingResourceError
 def forget(scratch: Path) -> None:
     """Before the processes of a run begin: an earlier run left its mark."""
     (scratch / _SAID).unlink(missing_ok=True)
+
+
+def all_done(done: bool, device: torch.device) -> bool:
+    """Wait for the other processes of this training. Returns whether every one of them is `done`."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return done
+    every = torch.tensor(int(done), device=device)
+    dist.all_reduce(every, dist.ReduceOp.MIN)
+    return bool(every)
 
 
 def peer_is_gone(error: BaseException) -> bool:

@@ -23,6 +23,7 @@ from orster_cli.training.frame_feed import FrameFeed
 from orster_cli.training.held_out import HeldOut, clips_in_common, held_out_keys, without
 from orster_cli.training.latent_store import LatentStore
 from orster_cli.training.latents import LatentCache
+from orster_cli.training.peers import all_done
 from orster_cli.training.placeholder_batches import PlaceholderFrames, PlaceholderLatents
 from orster_cli.training.text_table import CHUNK, TextTable, table_bytes
 
@@ -130,13 +131,13 @@ def latent_feed(
 def _latents(
     source: Source, dataset: Dataset, identity: str, vae: FrameVAE, resolution: int
 ) -> LatentCache:
-    """The latents of a dataset on the disk, all of them."""
+    """The latents of a dataset on the disk, all of them: what reads them next may read any."""
     cache = LatentCache(dataset, identity, vae, resolution)
     vae.to(source.device)
     done = cache.fill(
         vae, device=source.device, reporter=source.reporter, stop=source.stop, part=source.part
     )
-    if not done:
+    if not all_done(done, source.device):
         raise Preempted("stopped while encoding", hint="run the same command again to go on")
     return cache
 

@@ -18,6 +18,7 @@ from orster_cli.transfer.kernel import JointKernel
 SHARPNESS = 6.0  # logit of a token with itself at the start, for L = 1; measured, see PairAttention
 LARGEST_CHANGE = 0.25  # of a target against the teacher, in units of the teacher's centred norm
 MOST_SETS = 32_768  # a call of a fused kernel: some put the sets on a grid axis of 65,535
+ALIGNED = 8  # numbers in 16 bytes of half precision: CUDA's fused kernels read no other widths
 SMALLEST_NORM = 1e-4  # of a centred token, for directions
 
 Pair = tuple[Tensor, Tensor]  # of standardised features: the 3D teacher's and the video teacher's
@@ -32,11 +33,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T) v [N,L,C] for q and k [N,L,D] and v [N,L,C].
 
     Memory: a few times N L (C + D) numbers, whatever L. Where L <= D the table of scores is no larger than
-    q; beyond it a fused kernel is used, which keeps none. For that one all are padded to one
-    width: a CPU would fall back to the table."""
+    q; beyond it a fused kernel is used, which keeps none. For that one all are padded with zeros to one
+    width, a multiple of `ALIGNED`: a CPU and a GPU would fall back to the table."""
     if q.shape[1] <= q.shape[2]:
         return torch.einsum("nij,njc->nic", torch.einsum("nid,njd->nij", q, k).softmax(-1), v)
-    width = max(q.shape[-1], v.shape[-1])
+    width = -(-max(q.shape[-1], v.shape[-1]) // ALIGNED) * ALIGNED
     wide = (F.pad(x, (0, width - x.shape[-1]))[:, None].split(MOST_SETS) for x in (q, k, v))
     parts = zip(*wide, strict=True)
     out = [F.scaled_dot_product_attention(*part, scale=1.0)[:, 0] for part in parts]

@@ -12,7 +12,13 @@ import typer
 from orster_cli.app import run
 from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.commands.evaluate import evaluate
-from orster_cli.core.errors import ConfigError, ConflictError, GateError, InputError
+from orster_cli.core.errors import (
+    ConfigError,
+    ConflictError,
+    GateError,
+    InputError,
+    MissingResourceError,
+)
 from orster_cli.core.reporting import Silent
 from orster_cli.core.types import OrbitClip
 from orster_cli.evaluation.videos import StaticGaussians
@@ -139,9 +145,9 @@ def test_videos_and_transforms(tmp_path: Path, capsys: pytest.CaptureFixture[str
     orster(tmp_path / "one.mp4", "--reference", folder, "-o", tmp_path / "t")
     assert means(tmp_path / "t")["one"]["psnr"] > 28  # lossy video
     write_ply(tmp_path / "blob.ply", blob_gaussians())
-    with pytest.raises(InputError, match="a video has none"):
+    with pytest.raises(MissingResourceError, match=r"psnr.* the video one has none"):
         orster(tmp_path / "blob.ply", "--reference", tmp_path / "one.mp4", "-o", tmp_path / "x")
-    assert not (tmp_path / "x").exists()
+    assert (tmp_path / "x" / "report.html").is_file()
 
 
 def test_dry_run_and_wrong_use(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import shutil
@@ -9,11 +10,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from orster_cli.artifacts.store import begin
+from orster_cli.config.load import resolve
 from orster_cli.dataset.reader import Dataset
 from orster_cli.diffusion.bundle import save_bundle
 from orster_cli.io.clip_files import write_clip
+from orster_cli.training.step_conditions import draw_kinds
 from tests.helpers.cli import orster
 from tests.helpers.marks import slow
 from tests.helpers.training import merged
@@ -109,6 +113,17 @@ def test_each_command_of_the_page(
             stand_in(node, words)
     assert dry >= (17 if all_of_them else 9)
     assert not (node / "hub").exists()
+
+
+def test_the_image_branch_is_trained_with_the_first_view_alone() -> None:
+    lines = [line for line in LINES if "videomv-images" in line and words_of(line)[0] in STAGES]
+    assert len(lines) == 2
+    for line in lines:
+        words = words_of(line)
+        given = [word for at, word in itertools.pairwise(words) if at == "--set"]
+        train = getattr(resolve(template="paper", assignments=given).config, words[0])
+        kinds = draw_kinds(train, 0, range(64), torch.zeros(64, dtype=torch.bool))
+        assert kinds.first_view.all(), line
 
 
 def test_nothing_else_is_to_be_run_than_the_install() -> None:

@@ -18,6 +18,7 @@ import pytest
 from orster_cli.artifacts.manifest import MANIFEST, ORIGIN, InputFile, Parent
 from orster_cli.artifacts.store import begin, open_artifact
 from orster_cli.core.errors import ConfigError, OrsterError
+from orster_cli.diffusion.hub import locate
 from orster_cli.hub.card import CARD, MARK, card, licence_identifiers
 from orster_cli.hub.repository import Repository, parse_address
 from tests.helpers.artifacts import FILES, damage, make, manifest_values, resign
@@ -556,3 +557,16 @@ def test_the_origin_is_no_part_of_the_artifact(hub: Hub, here: Path, capsys: Cap
     assert orster(capsys, "push", "back", "me/toad").code == 0
     assert ORIGIN not in hub.repos["dataset", "me/toad"].head()
     assert issubclass(ConfigError, OrsterError)
+
+
+def test_weights_in_torchs_own_format_are_fetched_where_there_are_no_safetensors(hub: Hub) -> None:
+    files = {"config.json": b"{}", "pytorch_model.bin": b"0", "flax_model.msgpack": b"0"}
+    for name, more in (("old", {}), ("new", {"model.safetensors": b"0"})):
+        repo = hub.repos["model", f"them/{name}"] = Repo(private=False)
+        repo.commit("main", files | more)
+    fetched = {
+        name: {path.name for path in locate(f"them/{name}", fetch=True).folder.iterdir()}
+        for name in ("old", "new")
+    }
+    assert fetched["old"] == {"config.json", "pytorch_model.bin"}
+    assert fetched["new"] == {"config.json", "model.safetensors"}

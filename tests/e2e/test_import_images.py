@@ -149,6 +149,9 @@ def test_the_archive_holds_both_branches(place: Path, tmp_path: Path, capsys: Ca
         assert (said.code, said.data["branch"]) == (0, branch), said.err
         assert said.data["licences"] == dry.data["licences"]
         assert f"{branch} branch" in said.data["licences"][0]
+        shares = "--set pretrain.image=1 --set pretrain.text=0 --set pretrain.object=0 -o"
+        told = go(capsys, tmp_path, f"{line.removesuffix(' --json')} --force").out
+        assert (shares in told) == (branch == "image"), told
     with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
         archive.write(place / "i2v_00882000.pth", "t2v.pth")
     said = go(capsys, tmp_path, "import videomv @odd.zip -o @odd --json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,15 @@ def test_processes_give_the_losses_of_one(
     for process in group:
         assert ended(process, talk) == 0, talk.read_text()[-3000:]
     assert_same_losses(tmp_path / "one", tmp_path / "many", stages)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_latents_are_read_when_every_process_has_encoded_its_share(
+    stopped: bool, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    data, talk = shutil.copytree(tiny_dataset, tmp_path / "dataset"), tmp_path / "talk.txt"
+    for process in start_group(talk, 2, processes.encode, data, stopped):
+        assert ended(process, talk) == int(stopped), talk.read_text()[-3000:]
 
 
 @pytest.mark.slow

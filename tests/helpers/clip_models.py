@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import load_file
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
@@ -43,4 +44,15 @@ def clip_folder(folder: Path, *, both: bool) -> Path:
     else:
         CLIPTextModel(CLIPTextConfig(**TEXT)).save_pretrained(folder)
     tokenizer(folder).save_pretrained(folder)
+    return folder
+
+
+def in_torchs_format(folder: Path) -> Path:
+    """`folder` with pytorch_model.bin for model.safetensors, and files of other libraries beside it, as
+    openai/clip-vit-base-patch32 is published."""
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
+    for name in ("flax_model.msgpack", "tf_model.h5"):
+        (folder / name).write_bytes(b"0")
     return folder

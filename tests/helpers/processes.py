@@ -5,6 +5,7 @@ Usage: processes.py DATASET FAMILY OUT; OUT/<stage>/train.jsonl is the first pro
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orster_cli.config.train import TrainConfig
+from orster_cli.core.errors import Preempted
 from orster_cli.core.reporting import Silent
 from orster_cli.core.stopping import StopFlag
 from orster_cli.diffusion.bundle import Bundle
 from orster_cli.training.build import build_stage
+from orster_cli.training.datafeed import LatentFeed
 from orster_cli.training.loop import Run, make_accelerator, train
 from orster_cli.training.prepared import Models
-from tests.helpers.training import CFG, bundle, merged, source
+from orster_cli.training.training_data import latent_feed
+from tests.helpers.training import CFG, FRAMES, SIDE, bundle, merged, source, tiny_vae
 
 STAGES = ("pretrain", "distill", "align", "finetune")
 
@@ -49,6 +53,26 @@ def main(data: Path, family: Path, out: Path, stages: Sequence[str] = STAGES) ->
             Run(cfg, folder, accelerator, Silent(), StopFlag(), stage),
         )
         accelerator.free_memory()
+
+
+def encode(data: Path, stopped: bool) -> int:
+    """Both processes encode their share of the latents, the second late, and read all. 1: stopped, as the
+    second is where it is asked to."""
+    torch.set_num_threads(1)
+    accelerator = make_accelerator(CFG.pretrain, cpu=True)
+    origin = source(data, (accelerator.process_index, accelerator.num_processes))
+    if origin.part[0] == 1:
+        time.sleep(1)
+        if stopped:
+            origin.stop.request()
+    try:
+        found = latent_feed(CFG.pretrain, origin, tiny_vae(), "dynamic", FRAMES, SIDE)
+    except Preempted:
+        return 1
+    assert isinstance(found, LatentFeed)
+    for key in list(origin.dataset.keys()):
+        found.cache.read(key, "dynamic", 0)
+    return 0
 
 
 def with_dropout(out: Path, parts: int) -> None:

@@ -27,9 +27,9 @@ from orster_cli.evaluation.videos import (
     clip_video,
     render_video,
 )
-from orster_cli.evaluation.views import EvaluationPair
+from orster_cli.evaluation.views import EvaluationPair, RenderedViews
 from orster_cli.io.images import read_image
-from orster_cli.report.pictures import side_by_side, write_sheet
+from orster_cli.report.pictures import ReportPictures, side_by_side, write_sheet
 from orster_cli.report.write import (
     FRAMES,
     PAGE,
@@ -152,8 +152,6 @@ def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(InputError, match="o: frames with numbers that are not finite"):
         run(broken, reference, ("psnr",))
     scene = GaussianScene(StaticGaussians(blob_gaussians()))
-    with pytest.raises(InputError, match="a video has none"):
-        run(scene, Video(name="v", frames=reference.frames), ("psnr",))
     held = replace(CFG, protocol="consistent4d", azimuths=(15.0, 105.0))
     with pytest.raises(InputError, match="azimuths 15, 105, and a clip has only its own"):
         run(scene, reference, ("psnr",), cfg=held)
@@ -176,6 +174,29 @@ def test_without_a_reference_a_metric_is_unavailable_and_the_others_are_computed
         }
     }
     assert result.subjects[0].mean["flicker"] > 0
+
+
+def test_an_asset_beside_a_video_without_cameras_is_measured_alone(tmp_path: Path) -> None:
+    scene = GaussianScene(Sliding(blob_gaussians()))
+    video = Video(name="real.mp4", frames=torch.rand(7, 3, 24, 40))
+    pair = EvaluationPair(name="asset", subject=scene, reference=video, reference_name="real")
+    pictures = ReportPictures(tmp_path, tmp_path, several=False, sheet_frames=4)
+    result = evaluate_pairs(
+        [PlannedPair(name="asset", load=lambda: pair)],
+        [],
+        ("psnr", "motion"),
+        Features(Networks([], CFG, torch.device("cpu")), None),
+        CFG,
+        Silent(),
+        on_subject=pictures.add,
+    )
+    assert "the video real.mp4 has none" in result.unavailable["psnr"]["why"]
+    assert "transforms.json" in result.unavailable["psnr"]["get"]
+    alone = run(scene, None, ("motion",))
+    assert result.subjects[0].values["motion"] == alone.subjects[0].values["motion"]
+    assert (tmp_path / "sheet.png").is_file()
+    subject, reference = RenderedViews(pair, CFG, Silent()).videos
+    assert (subject.frames.shape, reference) == ((4, 3, 48, 48), video)
 
 
 def test_motion_is_the_difference_to_the_first_moment() -> None:

@@ -107,10 +107,32 @@ def test_a_reference_that_all_share_counts_once_and_is_too_few() -> None:
     assert "larger --reference" in result.unavailable["fvd"]["get"]
 
 
+def test_a_share_of_the_sets_has_no_distance() -> None:
+    pairs = [_against(_clip(i), _clip(i + 10)) for i in range(4)]
+    planned = [PlannedPair(name=pair.name, load=lambda pair=pair: pair) for pair in pairs]
+    reporter = Silent()
+    features = Features(Colours(CFG), None)
+    result = evaluate_pairs(planned, [], ("fvd",), features, CFG, reporter, whole=False)
+    assert (result.set_values, result.unavailable, reporter.warnings) == ({}, {}, [])
+
+
 def test_one_clip_is_too_few() -> None:
     result = _run([_against(_clip(0), _clip(1))], unused=[_clip(2), _clip(3)])
     assert "got 1 and 3" in result.unavailable["fvd"]["why"]
     assert "more subjects" in result.unavailable["fvd"]["get"]
+
+
+def test_assets_are_a_set_beside_videos_without_cameras() -> None:
+    scene = GaussianScene(StaticGaussians(blob_gaussians()))
+    cfg = replace(CFG, frames=9, resolution=16)
+    pairs = [
+        EvaluationPair(name=f"s{i}", subject=scene, reference=_clip(i), reference_name=f"c{i}")
+        for i in range(4)
+    ]
+    planned = [PlannedPair(name=pair.name, load=lambda pair=pair: pair) for pair in pairs]
+    features = Features(Colours(cfg), None)
+    result = evaluate_pairs(planned, [], ("fvd",), features, cfg, Silent())
+    assert result.set_sizes["fvd"] == (4, 4)
 
 
 def test_clips_of_different_lengths_are_no_one_set() -> None:

@@ -16,6 +16,7 @@ from orster_cli.dataset.reader import Dataset
 from orster_cli.inputs.evaluation import (
     evaluate,
     measure,
+    measure_share,
     plan_evaluation,
     report_folder,
     write_evaluation,
@@ -35,6 +36,15 @@ def clips(tmp_path: Path) -> Path:
     return folder
 
 
+class Steps(Silent):
+    """Counts the steps of progress."""
+
+    steps = 0
+
+    def step(self, stage: str, done: int, total: int, **figures: float | int | str) -> None:
+        self.steps += 1
+
+
 def test_values_without_files(clips: Path) -> None:
     before = sorted(clips.rglob("*"))
     values = evaluate(clips / "dark", reference=clips / "bright")
@@ -46,6 +56,20 @@ def test_values_without_files(clips: Path) -> None:
     values = evaluate(clips, cfg, reference=clips)
     assert [one["mean"] for one in values["subjects"]] == [{"ssim": 1.0}, {"ssim": 1.0}]
     assert values["protocol"]["changed"] == ["background"]
+
+
+@pytest.mark.usefixtures("new_accelerator")
+def test_a_share_shows_its_progress_and_leaves_what_is_to_say_to_the_report(tmp_path: Path) -> None:
+    write_clip(tmp_path / "clip", disc_clip(4, width=32, height=32))
+    write_clip(tmp_path / "opaque", disc_clip(4, width=32, height=32, alpha=False))
+    cfg, reporter = EvaluateConfig(metrics=("psnr",)), Steps()
+    plan = plan_evaluation(tmp_path / "clip", cfg, reference=tmp_path / "opaque", reporter=reporter)
+    assert measure_share(plan, reporter, 2)
+    assert reporter.steps > 0
+    assert reporter.warnings == []
+    measure(plan, reporter)
+    assert len(reporter.warnings) == 1
+    assert "opaque: has no alpha" in reporter.warnings[0]
 
 
 def test_a_plan_names_what_the_report_depends_on(clips: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from orster_cli.artifacts.hashing import hash_file
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import InputError, MissingResourceError
+from orster_cli.diagnosis.published_weights import list_weights
 from orster_cli.diffusion.encoders import save_encoder
 from orster_cli.diffusion.mini_encoder import new_mini
 from orster_cli.evaluation import networks
 from orster_cli.evaluation.features import Features
 from orster_cli.evaluation.networks import Networks
-from tests.helpers.clip_models import clip_folder
+from orster_cli.io.images import square
+from tests.helpers.clip_models import clip_folder, in_torchs_format
 
 CPU = torch.device("cpu")
 
@@ -43,6 +47,22 @@ def test_clip_from_a_folder_gives_unit_vectors_of_one_space(clip: Path) -> None:
     assert float((images @ text).abs().max()) <= 1
 
 
+@pytest.mark.parametrize("key", ["clip", "mini"])
+def test_frames_that_are_not_square_are_seen_as_the_condition_is(
+    key: str, clip: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "encoder").mkdir()
+    save_encoder(new_mini(16, 0), tmp_path / "encoder")
+    found = Networks([key], EvaluateConfig(clip=str(clip), encoder=str(tmp_path)), CPU)
+    wide = _frames(0)[:, :, 8:20]
+    seen = torch.stack([square(frame, 32) for frame in wide])
+    torch.testing.assert_close(found.images(key, wide), found.images(key, seen))
+    squeezed = found.get(key).image(wide).pooled
+    assert not torch.allclose(found.images(key, wide), squeezed, atol=1e-3)
+    whole = _frames(1)
+    assert torch.equal(found.images(key, whole), found.get(key).image(whole).pooled)
+
+
 def test_the_digest_is_that_of_the_weights(clip: Path, tmp_path: Path) -> None:
     one = networks.clip(EvaluateConfig(clip=str(clip))).sha256
     assert one == networks.clip(EvaluateConfig(clip=str(clip))).sha256
@@ -52,6 +72,51 @@ def test_the_digest_is_that_of_the_weights(clip: Path, tmp_path: Path) -> None:
     data[-1] ^= 1
     (other / "model.safetensors").write_bytes(data)
     assert networks.clip(EvaluateConfig(clip=str(other))).sha256 != one
+
+
+def test_the_digest_is_of_the_file_that_is_loaded(clip: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(clip, tmp_path / "clip")
+    (folder / "open_clip_model.safetensors").write_bytes(b"another library's")
+    assert (
+        networks.clip(EvaluateConfig(clip=str(folder))).sha256
+        == hash_file(clip / "model.safetensors")[0]
+    )
+
+
+def _cached(clip: Path, hub: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default CLIP's snapshot in the hub's cache at `hub`, in torch's own format."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
+    commit, repository = "3d" * 20, f"models--{EvaluateConfig().clip.replace('/', '--')}"
+    (hub / repository / "refs").mkdir(parents=True)
+    (hub / repository / "refs" / "main").write_text(commit)
+    return in_torchs_format(shutil.copytree(clip, hub / repository / "snapshots" / commit))
+
+
+def test_the_default_clip_is_published_in_torchs_own_format(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = _cached(clip, tmp_path, monkeypatch)
+    found = Networks(["clip"], EvaluateConfig(), CPU)
+    assert found.missing == {}
+    assert found.sources["clip"].sha256 == hash_file(snapshot / "pytorch_model.bin")[0]
+    same = Networks(["clip"], EvaluateConfig(clip=str(clip)), CPU)
+    frames = _frames(0)
+    torch.testing.assert_close(found.images("clip", frames), same.images("clip", frames))
+    torch.testing.assert_close(found.text("clip", "a frog"), same.text("clip", "a frog"))
+    [row] = [row for row in list_weights(tmp_path) if row.name == EvaluateConfig().clip]
+    assert row.path == snapshot
+
+
+def test_a_clip_without_weights_to_load_leaves_the_other_metrics(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = _cached(clip, tmp_path, monkeypatch)
+    (snapshot / "pytorch_model.bin").unlink()
+    found = Networks(["clip"], EvaluateConfig(), CPU)
+    assert "neither model.safetensors nor pytorch_model.bin" in str(found.missing["clip"])
+    assert f"hf download {EvaluateConfig().clip}" in str(found.missing["clip"].hint)
+    with pytest.raises(InputError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
+        Networks(["clip"], EvaluateConfig(clip=str(snapshot)), CPU)
 
 
 def test_an_encoder_of_our_own(tmp_path: Path) -> None:

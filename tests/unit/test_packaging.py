@@ -146,6 +146,28 @@ def test_a_wheel_carries_the_model_and_stays_small(wheel: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("target", ["asset", "frog/asset/manifest.json"])
+def test_a_preset_stands_above_a_projects_construct_only_where_it_is_asked_for(
+    tmp_path: Path, target: str
+) -> None:
+    for name in ("orster.toml", "objects/clips.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    makefile = REPOSITORY / "templates" / "pipeline.mk"
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "PRESET")}
+
+    def construct(*words: str) -> str:
+        command = ["make", "-n", "-f", str(makefile), target, *words]
+        said = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
+        ).stdout
+        return next(line for line in said.splitlines() if " construct " in line)
+
+    assert "--preset" not in construct()
+    assert "--preset fine -o" in construct("PRESET=fine")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_make_builds_the_environment_when_what_it_is_made_from_changes(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copyfile(REPOSITORY / name, tmp_path / name)

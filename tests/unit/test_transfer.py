@@ -226,6 +226,28 @@ def _keeping(saved: list[Tensor]) -> Callable[[Tensor], Tensor]:
     return keep
 
 
+@pytest.mark.parametrize("wide", [8 + 1 + 1, 16, 29])
+def test_a_fused_kernel_is_given_widths_that_a_gpu_reads(
+    wide: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, k, v = (
+        torch.randn(2, 40, width, generator=torch.Generator().manual_seed(i))
+        for i, width in enumerate((wide, wide, 9))
+    )
+    seen = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def noted(*parts: torch.Tensor, scale: float) -> torch.Tensor:
+        seen.extend(part.shape[-1] for part in parts)
+        return fused(*parts, scale=scale)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noted)
+    found = attend(q, k, v)
+    assert seen == 3 * [-(-wide // 8) * 8]
+    expected = (q.double() @ k.double().transpose(1, 2)).softmax(-1) @ v.double()
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_many_tokens_are_attended_to_without_a_table_of_pairs() -> None:
     length, width, channels = 300, 24, 10
     parts = [_draw(k, 2, length, n) for k, n in enumerate((width, width, channels))]
