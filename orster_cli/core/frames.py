@@ -36,19 +36,33 @@ def at_resolution(clip: OrbitClip, resolution: int) -> Tensor:
     return resize(frames, resolution, resolution)
 
 
+def on_squares(frames: Tensor, fill: float = 1.0) -> Tensor:
+    """[T,C,S,S], S the longer side of frames [T,C,H,W]: each in the middle, with `fill` around it (1:
+    white); square ones as they are."""
+    height, width = frames.shape[2:]
+    if height == width:
+        return frames
+    left, top = _margins(width, height)
+    longer = max(height, width)
+    sides = (left, longer - width - left, top, longer - height - top)
+    return F.pad(frames, sides, value=fill)
+
+
 def squared(clip: OrbitClip) -> OrbitClip:
     """`clip` with white around its frames where they are not square."""
     height, width = clip.cameras.height, clip.cameras.width
     if height == width:
         return clip
+    alpha = None if clip.alpha is None else on_squares(clip.alpha, 0.0)
     longer = max(height, width)
-    left, top = (longer - width) // 2, (longer - height) // 2
-    sides = (left, longer - width - left, top, longer - height - top)
-    alpha = None if clip.alpha is None else F.pad(clip.alpha, sides)
-    frames = F.pad(clip.frames, sides, value=1.0)
-    return replace(
-        clip, frames=frames, alpha=alpha, cameras=_moved(clip.cameras, left, top, longer, longer)
-    )
+    cameras = _moved(clip.cameras, *_margins(width, height), longer, longer)
+    return replace(clip, frames=on_squares(clip.frames), alpha=alpha, cameras=cameras)
+
+
+def _margins(width: int, height: int) -> tuple[int, int]:
+    """Pixels on the left and on top of what is in the middle of a square."""
+    longer = max(height, width)
+    return (longer - width) // 2, (longer - height) // 2
 
 
 def cut_as(clip: OrbitClip, width: int, height: int) -> OrbitClip:

@@ -17,7 +17,7 @@ from torch import Tensor
 from orster_cli.artifacts.hashing import hash_file
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import InputError, MissingResourceError
-from orster_cli.io.images import on_squares
+from orster_cli.core.frames import on_squares
 from orster_cli.metrics.perceptual import (
     find_st_lpips,
     find_trunk,

@@ -22,6 +22,7 @@ from torch import Tensor
 from orster_cli.core.compositing import WHITE, over
 from orster_cli.core.errors import InputError, LimitError
 from orster_cli.core.file_kinds import is_text
+from orster_cli.core.frames import on_squares
 from orster_cli.core.limits import IMAGE_MAX_BYTES, IMAGE_MAX_PIXELS, IMAGE_MAX_SIDE
 from orster_cli.core.system_errors import no_permission
 
@@ -222,15 +223,3 @@ def square(image: Tensor, side: int) -> Tensor:
     size, pixels = (side, side), on_squares(on_white(image)[None])
     out = torch.nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
     return out[0].clamp(0, 1)
-
-
-def on_squares(frames: Tensor) -> Tensor:
-    """[T,3,S,S], S the longer side of frames [T,3,H,W]: each centred on white; square ones as they are."""
-    height, width = frames.shape[2:]
-    longer = max(height, width)
-    if height == width:
-        return frames
-    top, left = (longer - height) // 2, (longer - width) // 2
-    out = frames.new_ones(len(frames), 3, longer, longer)
-    out[:, :, top : top + height, left : left + width] = frames
-    return out
