@@ -1,12 +1,11 @@
 """Train the network that lifts a picture to a shape, on files of `tools.lift_data`.
 
 python -m tools.train_lift --data FOLDER --val FOLDER --minutes 60 --out LIFT [--batch 24] [--lr 2e-3]
-    [--widths 64,128,192] [--depth 2] [--poses 12] [--from LIFT [--mix 0.5]] [--resume]
+    [--widths 64,128,192] [--poses 12] [--from LIFT [--mix 0.5]] [--resume]
 
 OUT has the averaged weights, train-lift.jsonl and, for --resume, the state of the training; `--from`: the
-weights to begin with and their widths, as the folder lift/ of a model, which gets the blocks that it lacks
-to `--depth`, begun as nothing; `--mix`: their share in what is kept (WiSE-FT, Wortsman et al. 2022), which
-may serve pictures of other objects better. Points of a
+weights to begin with and their widths, as the folder lift/ of a model; `--mix`: their share in what is
+kept (WiSE-FT, Wortsman et al. 2022), which may serve pictures of other objects better. Points of a
 picture's frustum are read from the volumes; a step draws pictures, their mirror images, other sizes,
 places and colours. B pictures, D bins, s points a side.
 """
@@ -19,7 +18,6 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -250,14 +248,6 @@ def train(lift: LiftNet, draws: Draws, val: Draws, given: argparse.Namespace, ou
     lift.eval()
 
 
-def grown(lift: LiftNet, depth: int) -> LiftNet:
-    """The same function with as many blocks as `depth` says, if it has fewer; in training mode."""
-    config = replace(lift.config, depth=max(depth, lift.config.depth))
-    larger = LiftNet(config)
-    larger.load_state_dict({**larger.state_dict(), **lift.state_dict()})
-    return larger.train()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
@@ -267,7 +257,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--widths", default="64,128,192")
-    parser.add_argument("--depth", type=int, default=2)
     parser.add_argument("--poses", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--from", type=Path, dest="begin")
@@ -276,15 +265,15 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(given.seed)
-    config = LiftConfig(widths=tuple(map(int, given.widths.split(","))), depth=given.depth)
-    lift = LiftNet(config) if given.begin is None else grown(load_lift(given.begin), given.depth)
+    config = LiftConfig(widths=tuple(int(width) for width in given.widths.split(",")))
+    lift = LiftNet(config) if given.begin is None else load_lift(given.begin).train()
     print(f"{sum(p.numel() for p in lift.parameters()):,} parameters", flush=True)
     draws = Draws(Volumes(given.data, given.poses), lift.config, given.seed, widened=True)
     val = Draws(Volumes(given.val, 1), lift.config, 0, widened=False)
     print(f"{len(draws.volumes.objects)} objects, {len(draws.volumes.views)} pictures", flush=True)
     train(lift, draws, val, given, given.out)
     if given.begin is not None:
-        mix(lift, grown(load_lift(given.begin), given.depth), given.mix)
+        mix(lift, load_lift(given.begin), given.mix)
     print(json.dumps(validated(lift, val)), flush=True)
     save_lift(lift, given.out)
 

@@ -25,7 +25,7 @@ from orster_cli.io.tensors import fill_module, without_weights
 from orster_cli.io.whole_numbers import in_type
 
 STEM, CONFIG = "model", "config.json"
-FORMAT, VERSION = "orster-lift", 2  # 1 had no depth
+FORMAT, VERSION = "orster-lift", 1
 LARGEST, MOST_WIDTHS = 1 << 12, 8
 INPUTS = 6  # colours on grey, opacity, place
 PATCH = 4  # pixels a side that the first layer reads as channels
@@ -34,13 +34,11 @@ GROUPS, HEADS = 8, 4
 
 @dataclass(frozen=True, kw_only=True)
 class LiftConfig:
-    """`side`: S; `bins`: D; `widths`: channels at S / P pixels a side, and at each half of that; `depth`:
-    residual blocks on each way up, and blocks with attention at the lowest resolution."""
+    """`side`: S; `bins`: D; `widths`: channels at S / P pixels a side, and at each half of that."""
 
     side: int = 128
     bins: int = 64
     widths: tuple[int, ...] = (64, 128, 192)
-    depth: int = 2
     reach: float = 0.72
 
 
@@ -58,14 +56,13 @@ class LiftNet(nn.Module):
             nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths)
         )
         lowest = widths[-1]
-        self.middle = nn.Sequential(_Residual(lowest))
-        for _ in range(config.depth):
-            self.middle.extend([_Attention(lowest), _Residual(lowest)])
+        self.middle = nn.Sequential(
+            _Residual(lowest), _Attention(lowest), _Residual(lowest), _Attention(lowest),
+            _Residual(lowest),
+        )  # fmt: skip
         self.higher = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.up = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(2 * width, width, 1), *(_Residual(width) for _ in range(config.depth))
-            )
+            nn.Sequential(nn.Conv2d(2 * width, width, 1), _Residual(width), _Residual(width))
             for width in widths[:-1]
         )
         self.wide = nn.Conv2d(widths[0] + seen, 2 * widths[0], 3, padding=1)
@@ -148,24 +145,14 @@ def load_lift(folder: Path, *, empty: bool = False) -> LiftNet:
     InputError."""
     path = folder / CONFIG
     value = read_object(path)
-    version = value.pop("version", None)
-    if value.pop("format", None) != FORMAT or version not in range(1, VERSION + 1):
-        raise InputError(f"{path}: expected {FORMAT} version 1 to {VERSION}")
-    if version == 1:
-        value["depth"] = LiftConfig.depth
+    if value.pop("format", None) != FORMAT or value.pop("version", None) != VERSION:
+        raise InputError(f"{path}: expected {FORMAT} version {VERSION}")
     if set(value) != {field.name for field in fields(LiftConfig)}:
         raise InputError(f"{path}: expected {sorted(field.name for field in fields(LiftConfig))}")
     widths = value.pop("widths")
-    sizes = [
-        value["side"],
-        value["bins"],
-        value["depth"],
-        *(widths if type(widths) is list else [0]),
-    ]
+    sizes = [value["side"], value["bins"], *(widths if type(widths) is list else [0])]
     if not all(type(n) is int and 0 < n <= LARGEST for n in sizes):
-        raise InputError(
-            f"{path}: expected whole numbers from 1 to {LARGEST}: side, bins, depth, widths"
-        )
+        raise InputError(f"{path}: expected whole numbers from 1 to {LARGEST}: side, bins, widths")
     if not 2 <= len(widths) <= MOST_WIDTHS or any(width % GROUPS for width in widths):
         raise InputError(f"{path}: expected 2 to {MOST_WIDTHS} widths, multiples of {GROUPS}")
     if value["side"] % (least := PATCH * 2 ** (len(widths) - 1)):

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from orster_cli.diffusion.lift_net import LiftConfig, LiftNet
 from orster_cli.geometry.mesh import Mesh
 from orster_cli.gltf.load import load_gltf
 from tests.helpers.solids import ball_and_sheet
 from tools.lift_data import drawn_change, made_of, posed
-from tools.train_lift import Draws, Volumes, grown, losses
+from tools.train_lift import Draws, Volumes, losses
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG = LiftConfig(side=128, bins=48, widths=(16, 24))
@@ -101,30 +100,16 @@ def test_the_first_pose_is_the_object_itself() -> None:
     assert float(np.abs(changed.vertices).max()) < 0.6  # placed anew
 
 
-def test_more_blocks_begin_as_the_same_function_and_learn(volumes: Volumes) -> None:
+def test_it_learns(volumes: Volumes) -> None:
     torch.manual_seed(0)
-    small = LiftNet(CONFIG)
-    for parameter in small.parameters():
-        parameter.data.add_(0.02 * torch.randn(parameter.shape))
-    larger = grown(small, 4)
-    assert larger.config.depth == 4
-    draws = Draws(volumes, CONFIG, 0, widened=False)
-    batch = draws.of([0, 1])
-
-    def logits(net: LiftNet) -> Tensor:
-        with torch.no_grad():
-            return net(batch[0])[0]
-
-    torch.testing.assert_close(logits(larger), logits(small))
-    assert grown(larger, 2).config.depth == 4
-    optimizer = torch.optim.Adam(larger.parameters(), lr=2e-3)
-    first = None
+    net = LiftNet(CONFIG)
+    batch = Draws(volumes, CONFIG, 0, widened=False).of([0, 1])
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    seen = []
     for _ in range(30):
-        shape, color = losses(larger, batch)
-        first = float(shape.detach()) if first is None else first
+        shape, color = losses(net, batch)
+        seen.append(float(shape.detach()))
         optimizer.zero_grad()
         (shape + color).backward()
         optimizer.step()
-    assert first is not None
-    assert float(shape.detach()) < 0.6 * first
-    assert any(float(p.detach().abs().max()) > 0 for p in larger.up[0][-1].convs[1].parameters())
+    assert seen[-1] < 0.6 * seen[0]
