@@ -135,6 +135,19 @@ def test_saving_what_is_gone_or_where_nothing_can_be_made(tmp_path: Path) -> Non
     assert not (tmp_path / "copy").exists()
 
 
+def test_saving_over_another_run_of_the_same_request_is_a_conflict(tmp_path: Path) -> None:
+    held = Folder(make_artifact(tmp_path / "new", files={"a": b"new"}))
+    make_artifact(tmp_path / "old", files={"a": b"old"})
+    with pytest.raises(orster.ConflictError, match="another run") as caught:
+        held.save(tmp_path / "old")
+    assert "force=True" in (caught.value.hint or "")
+    assert held.path == tmp_path / "new"
+    assert (tmp_path / "old" / "a").read_bytes() == b"old"
+    held.save(tmp_path / "old", force=True)
+    assert (held.path / "a").read_bytes() == b"new"
+    assert held.save(tmp_path / "old") == tmp_path / "old"  # the same bytes: nothing to do
+
+
 @pytest.mark.filterwarnings("error")
 def test_temporary_folders_go_without_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
