@@ -40,6 +40,8 @@ WRONG: list[tuple[str, Callable[[], Any]]] = [
     ("objects: expected a list, got 5", lambda: orster.prepare(5, "o")),  # type: ignore[arg-type]
     ("objects: expected a path, got None", lambda: orster.prepare([None], "o")),  # type: ignore[list-item]
     ("no objects", lambda: orster.prepare([], "o")),
+    ("no template 'smal' (did you", lambda: orster.prepare("x", "o", template="smal")),
+    ("template: expected a path, got 3", lambda: orster.prepare("x", "o", template=3)),  # type: ignore[arg-type]
     ("workers: expected at least 1, got 0", lambda: orster.prepare("x", "o", workers=0)),
     ("metrics: expected a list, got 5", lambda: orster.evaluate("a", metrics=5)),  # type: ignore[arg-type]
     (
