@@ -47,7 +47,7 @@ def test_each_worker_has_its_gpu_and_threads() -> None:
 
 def test_workers_without_gpus_see_none() -> None:
     values = {"workers": 2, "threads": 1, "memory": 0, "per_gpu": 1}
-    none, _ = local_budget(**values, gpus=parse_gpus("none", "0,1"))  # type: ignore[arg-type]
+    none, _ = local_budget(**values, gpus=parse_gpus("none", "0,1"))
     assert [none.environ(i)["CUDA_VISIBLE_DEVICES"] for i in range(2)] == ["", ""]
 
 
