@@ -87,7 +87,8 @@ def prepare(
     if not paths:
         raise ConfigError("no objects")
     an_integer("workers", workers, 1, 256)
-    resolved = resolve_settings(config, template=template)
+    name = None if template is None else str(a_path("template", template))
+    resolved = resolve_settings(config, template=name)
     plan = plan_prepare(
         paths,
         resolved.config.prepare,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orster_cli.artifacts.manifest import Manifest
 from orster_cli.artifacts.store import Artifact, Draft, begin, open_artifact
-from orster_cli.core.errors import IntegrityError
+from orster_cli.core.errors import ConflictError, IntegrityError
 from orster_cli.core.reporting import Reporter
 
 
@@ -29,13 +29,24 @@ def begin_again(
     )
 
 
+def another_run(out: Path) -> ConflictError:
+    """The error where `out` holds an artifact of the same request, but not the one that goes there."""
+    return ConflictError(
+        f"{out}: holds another run of the same request, with other bytes",
+        hint="choose another -o, or replace it with --force",
+    )
+
+
 def copy_artifact(artifact: Artifact, out: Path, *, force: bool = False) -> Artifact:
-    """`artifact` in the folder `out` too, under the same id. ConflictError as `begin`; IntegrityError: a
-    file of `artifact` is gone."""
+    """`artifact` in the folder `out` too, under the same id. ConflictError: as `begin`; also where `out`
+    holds another artifact of the same request. IntegrityError: a file of `artifact` is gone."""
     manifest = artifact.manifest
     draft = begin_again(out, manifest, force=force)
     if draft is None:
-        return open_artifact(out, kind=manifest.kind)
+        found = open_artifact(out, kind=manifest.kind)
+        if found.id != artifact.id:
+            raise another_run(out)
+        return found
     with draft:
         for entry in manifest.files:
             target = draft.dir / entry.path

@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from orster_cli.artifacts.copying import begin_again
+from orster_cli.artifacts.copying import another_run, begin_again
 from orster_cli.artifacts.folders import move_into_place, sync_file, sync_folders
 from orster_cli.artifacts.manifest import MANIFEST, ORIGIN, Manifest
 from orster_cli.artifacts.store import Artifact, Draft, open_artifact
-from orster_cli.core.errors import ConflictError, InputError, IntegrityError, MissingResourceError
+from orster_cli.core.errors import InputError, IntegrityError, MissingResourceError
 from orster_cli.core.limits import MiB
 from orster_cli.core.reporting import Reporter
 from orster_cli.core.strict_json import read_json
@@ -25,10 +25,7 @@ def begin_copy(out: Path, manifest: Manifest, *, force: bool, reporter: Reporter
         raise InputError(f"{out}: the manifest lists {MANIFEST} or {ORIGIN}, which no artifact has")
     draft = begin_again(out, manifest, force=force, reporter=reporter)
     if draft is None and open_artifact(out).manifest.seal != manifest.seal:
-        raise ConflictError(
-            f"{out}: holds another run of the same request, with other bytes",
-            hint="choose another -o, or replace it with --force",
-        )
+        raise another_run(out)
     return draft
 
 

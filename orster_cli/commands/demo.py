@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +44,7 @@ def demo(
     lines = [f"orster {shlex.join(words)}" for words in steps]
     for number, words in enumerate(steps):
         out.info(f"step {number + 1} of {len(steps)}: {lines[number]}")
-        if code := _run(words):
+        if code := _run([*words, "--json"] if as_json else words):
             raise typer.Exit(code)
     page = folder / "index.html"
     page.write_text(demo_page(folder, lines), encoding="utf-8")
@@ -53,14 +55,28 @@ def demo(
 
 def _run(words: list[str]) -> int:
     """Run a command in a process of its own, as a user starts it; returns its exit code. What it prints
-    goes to stderr. Ctrl-C reaches it too, and its end is waited for: it writes a checkpoint."""
+    goes to stderr. Ctrl-C reaches it too, another signal to stop is handed on, and its end is waited for:
+    it writes a checkpoint."""
     process = subprocess.Popen([sys.executable, "-m", "orster_cli", *words], stdout=2)  # noqa: S603
-    while True:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            continue
-        return code if code >= 0 else 128 - code
+    with _handed_on(process):
+        while True:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                continue
+            return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _handed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """SIGTERM and SIGUSR1 go on to `process`, which else would be left alone with its lock."""
+    asked = (signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.signal(one, lambda number, _: process.send_signal(number)) for one in asked]
+    try:
+        yield
+    finally:
+        for number, handler in zip(asked, before, strict=True):
+            signal.signal(number, handler)
 
 
 def demo_lines(folder: Path, device: str) -> Iterator[list[str]]:

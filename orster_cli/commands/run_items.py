@@ -140,7 +140,8 @@ def preview(
             folder = Path(name)
             chosen = [todo[i] for i in spread(len(todo), talk.sample)]
             tasks = [collection.task(item, folder / "out") for item in chosen]
-            one = LocalRunner(Budget(threads=shares.threads), folder / "log")
+            gpus = () if shares.gpus == "none" else None
+            one = LocalRunner(Budget(threads=shares.threads, gpus=gpus), folder / "log")
             sink.info(f"measuring {len(tasks)} of {len(todo)} items ...")
             estimate = measure(tasks, one, folder / "out", stop)
     done = len(collection.items) - len(todo)

@@ -165,7 +165,7 @@ def budget_here(shares: Shares, options: list[str], name: str, sink: Out) -> Bud
 
     gpus = parse_gpus(shares.gpus, os.environ.get(GPUS))
     if shares.gpus == "auto" and (name == PREPARE or "cpu" in options or "--device=cpu" in options):
-        gpus = ()
+        gpus = None
     budget, note = local_budget(
         workers=shares.workers,
         threads=shares.threads,

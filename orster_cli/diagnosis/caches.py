@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,16 +71,28 @@ def remove_cache(cache: Cache) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
-    files = (p for p in path.rglob("*")) if path.is_dir() else iter([path])
-    return sum(p.lstat().st_size for p in files if p.is_file() or p.is_symlink())
+    """Bytes of a file, or of all files below a folder that may be looked at."""
+    return sum(map(_bytes, path.rglob("*") if path.is_dir() else [path]))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        status = path.lstat()
+    except OSError:  # no permission, or gone meanwhile
+        return 0
+    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size
 
 
 def _children(folder: Path) -> Iterator[Path]:
     """What lies in `folder` and in its folders; no links."""
-    for child in sorted(folder.iterdir()):
-        if child.is_symlink():
-            continue
+    for child in _inside(folder):
         yield child
         if child.is_dir() and not child.name.startswith("."):
-            yield from (inner for inner in sorted(child.iterdir()) if not inner.is_symlink())
+            yield from _inside(child)
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return [path for path in sorted(folder.iterdir()) if not path.is_symlink()]
+    except OSError:  # no permission: it is not ours to look into
+        return []

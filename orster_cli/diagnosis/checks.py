@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Literal
 
 from orster_cli.config.environment import PREFIX, unknown_variables
@@ -56,7 +57,7 @@ def diagnose() -> list[Finding]:
     for check in checks:
         try:
             findings += check()
-        except (OSError, ImportError, RuntimeError, OrsterError) as error:
+        except (OSError, ImportError, RuntimeError, SubprocessError, OrsterError) as error:
             name = check.__name__.strip("_").replace("_", " ")
             findings.append(Finding(name, "fail", f"{type(error).__name__}: {error}"))
     return findings

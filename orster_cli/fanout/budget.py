@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,23 +20,28 @@ _UNITS = {"": 1 << 30, "M": 10**6, "G": 10**9, "T": 10**12, "MI": 1 << 20, "GI":
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """`memory`: bytes for each worker, 0 without a bound; `gpus`: their numbers or ids, of which worker i
-    gets one, in turn; empty: no worker is given one."""
+    gets one, in turn; empty: no worker sees one; None: each sees what this process does."""
 
     workers: int = 1
     threads: int = 1
     memory: int = 0
-    gpus: tuple[str, ...] = ()
+    gpus: tuple[str, ...] | None = None
 
     def environ(self, worker: int) -> dict[str, str]:
         """The variables of worker number `worker`."""
         values = dict.fromkeys(THREAD_VARIABLES, str(self.threads))
-        if self.gpus:
-            values[GPUS] = self.gpus[worker % len(self.gpus)]
+        if self.gpus is not None:
+            values[GPUS] = self.gpus[worker % len(self.gpus)] if self.gpus else ""
         return values
 
 
 def local_budget(
-    *, workers: int | None, threads: int, memory: int, gpus: Sequence[str], per_gpu: int
+    *,
+    workers: int | None,
+    threads: int,
+    memory: int,
+    gpus: tuple[str, ...] | None,
+    per_gpu: int,
 ) -> tuple[Budget, str]:
     """The budget of this machine, and a line where it has fewer workers than asked for.
 
@@ -50,7 +54,7 @@ def local_budget(
         if fit < count:
             note = f"{fit} workers, not {count}: more would not fit into the free memory"
             count = fit
-    return Budget(workers=count, threads=threads, memory=memory, gpus=tuple(gpus)), note
+    return Budget(workers=count, threads=threads, memory=memory, gpus=gpus), note
 
 
 def cores() -> int:
@@ -88,9 +92,9 @@ def parse_memory(text: str | None) -> int:
     return size
 
 
-def parse_gpus(text: str, visible: str | None) -> tuple[str, ...]:
-    """The GPUs that `text` names: "auto" (all that are visible), "none", or "0,2". `visible`: the value of
-    CUDA_VISIBLE_DEVICES, None where it is not set. ConfigError."""
+def parse_gpus(text: str, visible: str | None) -> tuple[str, ...] | None:
+    """The GPUs that `text` names: "auto" (all that are visible), "none", or "0,2"; None: auto finds none.
+    `visible`: the value of CUDA_VISIBLE_DEVICES, None where it is not set. ConfigError."""
     if text == "none":
         return ()
     if text != "auto":
@@ -101,4 +105,4 @@ def parse_gpus(text: str, visible: str | None) -> tuple[str, ...]:
     if visible is not None:
         return tuple(part.strip() for part in visible.split(",") if part.strip() not in ("", "-1"))
     count = len(list(_NVIDIA.iterdir())) if _NVIDIA.is_dir() else 0
-    return tuple(map(str, range(count)))
+    return tuple(map(str, range(count))) or None

@@ -17,6 +17,7 @@ from orster_cli.artifacts.outputs import artifact_kind
 from orster_cli.core.errors import InputError
 from orster_cli.core.file_kinds import IMAGES, MAY_MOVE, OBJECTS, SPLITS, TRANSFORMS, VIDEOS
 from orster_cli.core.limits import INDEX_MAX_BYTES
+from orster_cli.core.marks import split_mark
 from orster_cli.core.names import printable, slug
 from orster_cli.core.strict_json import read_json
 from orster_cli.inputs.prompts import read_texts
@@ -70,7 +71,7 @@ class Item:
         """The file or folder that it is read from; None for a prompt."""
         if self.form == PROMPT:
             return None
-        return Path(self.text if os.path.lexists(self.text) else self.text.partition("#")[0])
+        return Path(split_mark(self.text)[0])
 
 
 def find_items(over: Path, command: str, out: Path | None = None) -> tuple[list[Item], int]:
@@ -117,11 +118,11 @@ def _in_list(path: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
         if not key or os.path.lexists(path.parent / line):  # a name may hold a "#"
             name, key = line, ""
         found = Path(os.path.abspath(path.parent / name))
-        named = reads.file(found) or (found / MANIFEST).is_file()
+        named = reads.file(found) or os.path.isfile(found / MANIFEST)  # Path's fails on a long text
         if reads.prompts and not named:
             yield line, line, PROMPT
             continue
-        if not found.exists():
+        if not os.path.exists(found):
             raise InputError(f"{path}: {printable(line)}: no such file or folder")
         text = f"{found}#{key}" if key else str(found)
         yield key or found.stem, text, _form(found)
@@ -129,25 +130,47 @@ def _in_list(path: Path, reads: Reads) -> Iterator[tuple[str, str, str]]:
 
 def _in_folder(root: Path, reads: Reads, out: Path | None) -> Iterator[tuple[str, str, str]]:
     """(name, text, form) of everything below `root`, but not below `out`; form "" of what is left out."""
-    made = None if out is None else os.path.realpath(out)
+    made = None if out is None or _lies_in(root, out) else out
     for folder, folders, files in os.walk(root):
         path = Path(folder)
-        kind = artifact_kind(path) if MANIFEST in files else None
-        frames = kind is None and reads.frames and not CAMERA_FILES.isdisjoint(files)
-        if kind is not None or frames:
+        whole = _whole(path, files, root, reads)
+        if whole is not None:
             folders.clear()
-            yield from _artifact(path, root, kind, reads)
+            yield from whole
             continue
         folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(path / name) != made
+            name for name in folders if not name.startswith(".") and not _lies_in(path / name, made)
         )
+        for link in (path / name for name in folders if os.path.islink(path / name)):
+            yield from _whole(link, _names(link), root, reads) or ()
         for name in sorted(files):
             file = path / name
             fits = not name.startswith(".") and reads.file(file)
             relative = file.relative_to(root).with_suffix("")
             yield "-".join(relative.parts), str(file), _form(file) if fits else ""
+
+
+def _lies_in(path: Path, folder: Path | None) -> bool:
+    if folder is None:
+        return False
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # as os.walk
+        return []
+
+
+def _whole(
+    path: Path, files: list[str], root: Path, reads: Reads
+) -> Iterator[tuple[str, str, str]] | None:
+    """The items of a folder that is an artifact or holds frames; None: it is neither."""
+    kind = artifact_kind(path) if MANIFEST in files else None
+    if kind is None and (not reads.frames or CAMERA_FILES.isdisjoint(files)):
+        return None
+    return _artifact(path, root, kind, reads)
 
 
 def _artifact(

@@ -1,8 +1,9 @@
 """What earlier runs finished, so that a finished item is skipped without starting its command.
 
 A line of `ledger.jsonl` has an item's id, a fingerprint of all that its artifact depends on, and the ids of
-its artifacts. The fingerprint knows files by size and time of change, as make does. Where it differs the
-command itself runs, compares the inputs' hashes and says whether its output is up to date.
+its artifacts. The fingerprint knows files by size and time of change, as make does, and a .gltf with the
+files that it names. Where it differs the command itself runs, compares the inputs' hashes and says whether
+its output is up to date.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from orster_cli.artifacts.manifest import MANIFEST
 from orster_cli.artifacts.store import open_artifact
 from orster_cli.config.environment import PREFIX, SWITCHES
 from orster_cli.core.errors import InputError
+from orster_cli.core.marks import split_mark
 
 FOLDER = ".run"  # in the output folder: the ledger and the workers' logs
 LEDGER = "ledger.jsonl"
@@ -113,7 +115,7 @@ class Fingerprints:
         if path not in self._states:
             manifest = path / MANIFEST
             if not path.is_dir():
-                self._states[path] = _file(path)
+                self._states[path] = _with_named(path)
             else:
                 self._states[path] = _file(manifest) if manifest.is_file() else _folder(path)
         return self._states[path]
@@ -122,13 +124,23 @@ class Fingerprints:
 def _named(options: Sequence[str]) -> list[Path]:
     """The files that options name, also as `--option=FILE` and as `FILE#part`."""
     values = [option.partition("=")[2] or option for option in options]
-    paths = [Path(value.partition("#")[0]) for value in values if not value.startswith("-")]
+    paths = [Path(split_mark(value)[0]) for value in values if not value.startswith("-")]
     return [path for path in paths if os.path.exists(path)]  # Path.exists fails on a long text
 
 
 def _file(path: Path) -> list[Any]:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
+
+
+def _with_named(path: Path) -> list[Any]:
+    """The state of a file; of a .gltf followed by those of the buffers and pictures that it names."""
+    if path.suffix.lower() != ".gltf":
+        return _file(path)
+    from orster_cli.inputs.objects import files_read
+
+    _, *beside = files_read(path)
+    return [*_file(path), *([str(file), *_file(file)] for file in beside)]
 
 
 def _folder(path: Path) -> list[Any]:

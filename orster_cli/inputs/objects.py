@@ -36,11 +36,14 @@ class SourceObject:
     placement: Normalization | None = None
 
 
+def files_read(path: Path) -> list[Path]:
+    """A mesh or PLY file and the files beside it that it names, as far as they are there."""
+    return files_of(path) if path.suffix.lower() in MESHES else [path]
+
+
 def object_files(path: Path) -> list[InputFile]:
     """A mesh or PLY file and what it names beside it, hashed. InputError: one cannot be read."""
-    if path.suffix.lower() not in MESHES:
-        return [input_file(path)]
-    files = ((file, file.relative_to(path.parent).as_posix()) for file in files_of(path))
+    files = ((file, file.relative_to(path.parent).as_posix()) for file in files_read(path))
     return [input_file(f).model_copy(update={"name": printable(name)}) for f, name in files]
 
 

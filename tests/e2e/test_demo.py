@@ -6,15 +6,18 @@ import importlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from orster_cli.commands.demo import demo_lines
+from orster_cli.commands.demo import _run, demo_lines
 from orster_cli.commands.demo_page import demo_page
 from orster_cli.gltf.load import load_gltf
 from tests.helpers.cli import orster
@@ -93,6 +96,54 @@ def test_it_does_not_write_into_an_artifact(
     said = orster(capsys, "demo", tmp_path / "asset")
     assert said.code == 6
     assert "a demo" in said.err
+
+
+def stand_in(path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    """A shell script in place of the interpreter that runs the steps."""
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(path))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=str)
+def test_a_signal_to_stop_ends_the_step_that_runs(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = tmp_path / "ready"
+    stand_in(
+        tmp_path / "step",
+        monkeypatch,
+        f"trap 'exit 75' {number.name.removeprefix('SIG')}",
+        f"touch {ready}",
+        "for i in $(seq 200); do sleep 0.1; done",
+    )
+
+    def ask() -> None:
+        while not ready.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    def kept(number: int, frame: object) -> None:
+        raise TimeoutError(f"signal {number} was not handed on")
+
+    before = signal.signal(number, kept)
+    try:
+        threading.Thread(target=ask, daemon=True).start()
+        assert _run(["generate"]) == 75
+        assert signal.getsignal(number) is kept
+    finally:
+        signal.signal(number, before)
+
+
+def test_the_steps_of_a_demo_in_json_speak_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(tmp_path / "step", monkeypatch, f'echo "$*" > {tmp_path}/words', "exit 3")
+    for more in ((), ("--json",)):
+        assert orster(capsys, "demo", tmp_path / "demo", *more).code == 3
+        words = (tmp_path / "words").read_text().split()
+        assert words[2] == "generate"
+        assert ("--json" in words) == bool(more)
 
 
 @pytest.mark.slow

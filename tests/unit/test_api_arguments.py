@@ -40,6 +40,8 @@ WRONG: list[tuple[str, Callable[[], Any]]] = [
     ("objects: expected a list, got 5", lambda: orster.prepare(5, "o")),  # type: ignore[arg-type]
     ("objects: expected a path, got None", lambda: orster.prepare([None], "o")),  # type: ignore[list-item]
     ("no objects", lambda: orster.prepare([], "o")),
+    ("no template 'smal' (did you", lambda: orster.prepare("x", "o", template="smal")),
+    ("template: expected a path, got 3", lambda: orster.prepare("x", "o", template=3)),  # type: ignore[arg-type]
     ("workers: expected at least 1, got 0", lambda: orster.prepare("x", "o", workers=0)),
     ("metrics: expected a list, got 5", lambda: orster.evaluate("a", metrics=5)),  # type: ignore[arg-type]
     (
@@ -133,6 +135,19 @@ def test_saving_what_is_gone_or_where_nothing_can_be_made(tmp_path: Path) -> Non
     with pytest.raises(orster.InputError, match="is missing"):
         held.save(tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_saving_over_another_run_of_the_same_request_is_a_conflict(tmp_path: Path) -> None:
+    held = Folder(make_artifact(tmp_path / "new", files={"a": b"new"}))
+    make_artifact(tmp_path / "old", files={"a": b"old"})
+    with pytest.raises(orster.ConflictError, match="another run") as caught:
+        held.save(tmp_path / "old")
+    assert "force=True" in (caught.value.hint or "")
+    assert held.path == tmp_path / "new"
+    assert (tmp_path / "old" / "a").read_bytes() == b"old"
+    held.save(tmp_path / "old", force=True)
+    assert (held.path / "a").read_bytes() == b"new"
+    assert held.save(tmp_path / "old") == tmp_path / "old"  # the same bytes: nothing to do
 
 
 @pytest.mark.filterwarnings("error")

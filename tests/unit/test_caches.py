@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from orster_cli.diagnosis.caches import list_caches, remove_cache
 from orster_cli.diagnosis.checks import _weights
 from tests.helpers.cli import orster
+from tests.helpers.other_user import as_nobody
 
 Capture = pytest.CaptureFixture[str]
 
@@ -80,6 +82,25 @@ def test_cleaning_keeps_unfinished_work_and_what_orster_did_not_write(
     [draft, *_] = list_caches(here, here / "none")
     with pytest.raises(ValueError, match="unfinished"):
         remove_cache(draft)
+
+
+def test_a_folder_that_may_not_be_read_is_passed_over() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        here = Path(name)
+        here.chmod(0o755)
+        folders = [here / one for one in ("closed", "listed", "a.latents-0", "b.latents-0")]
+        for folder, mode in zip(folders, (0o000, 0o444, 0o000, 0o444), strict=True):
+            folder.mkdir()
+            (folder / "file").write_bytes(bytes(10))
+            folder.chmod(mode)
+        with as_nobody():
+            found = list_caches(here, here / "none")
+        for folder in folders:
+            folder.chmod(0o755)
+    assert [(cache.path.name, cache.size) for cache in found] == [
+        ("a.latents-0", 0),
+        ("b.latents-0", 0),
+    ]
 
 
 def test_optional_weights_say_what_for_and_how_to_install_them(

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from orster_cli.diagnosis import checks
 from orster_cli.diagnosis.checks import _torchvision_weights
+from tests.helpers.cli import orster
+
+
+def test_an_ffmpeg_that_does_not_run_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = shutil.which("false")
+    assert broken is not None
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", broken)
+    for name in ("_kernels", "_cpu_rasterizer", "_gpu"):
+        monkeypatch.setattr(checks, name, list)
+    said = orster(capsys, "doctor")
+    assert said.code == 4
+    assert f"[NO] ffmpeg: CalledProcessError: Command '['{broken}'" in said.out
 
 
 def test_the_trunk_of_each_use_of_lpips_is_sought(

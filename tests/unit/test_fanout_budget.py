@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orster_cli.core.errors import ConfigError
@@ -43,11 +45,19 @@ def test_each_worker_has_its_gpu_and_threads() -> None:
     assert "CUDA_VISIBLE_DEVICES" not in Budget().environ(0)  # the worker's own stay
 
 
-def test_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_workers_without_gpus_see_none() -> None:
+    values = {"workers": 2, "threads": 1, "memory": 0, "per_gpu": 1}
+    none, _ = local_budget(**values, gpus=parse_gpus("none", "0,1"))
+    assert [none.environ(i)["CUDA_VISIBLE_DEVICES"] for i in range(2)] == ["", ""]
+
+
+def test_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert parse_gpus("none", "0,1") == ()
     assert parse_gpus("auto", "2,3") == ("2", "3")
     assert parse_gpus("auto", "") == parse_gpus("auto", "-1") == ()
     assert parse_gpus("0, 2", None) == ("0", "2")
+    monkeypatch.setattr(budget, "_NVIDIA", tmp_path / "none")
+    assert parse_gpus("auto", None) is None
     with pytest.raises(ConfigError):
         parse_gpus("0,,1", None)
 

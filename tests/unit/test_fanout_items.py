@@ -145,6 +145,47 @@ def test_evaluate_reads_the_assets(tmp_path: Path) -> None:
     assert list(found(tmp_path, "evaluate")) == ["a", "b"]
 
 
+def test_links_to_artifacts_and_frames_are_items(tmp_path: Path) -> None:
+    over, store = tmp_path / "over", tmp_path / "store"
+    over.mkdir()
+    artifact(store / "frog", "clip")
+    artifact(over / "out" / "made", "clip")
+    (store / "turn").mkdir()
+    (store / "turn" / "transforms.json").touch()
+    (store / "x.mp4").touch()
+    for name, target in {
+        "frog": store / "frog",
+        "turn": store / "turn",
+        "store": store,  # is none itself: not entered
+        "latest": over / "out" / "made",
+        "loop": over,
+        "gone": tmp_path / "none",
+    }.items():
+        (over / name).symlink_to(target)
+    items, _ = find_items(over, "construct", over / "out")
+    assert {item.id: item.text for item in items} == {
+        "frog": str(over / "frog"),
+        "turn": str(over / "turn"),
+    }
+
+
+def test_a_folder_of_the_items_may_have_a_hash_in_its_name(tmp_path: Path) -> None:
+    data = tmp_path / "a#b" / "set"
+    artifact(data, "dataset", {"index.json": '{"samples": [{"key": "frog-00"}]}'})
+    [item] = find_items(tmp_path, "construct")[0]
+    assert item.text == f"{data}#frog-00"
+    assert item.path == data
+
+
+def test_a_long_prompt_is_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    prompt = "a frog that is " + "very " * 60 + "long"
+    path.write_text(prompt + "\na cow\n")
+    assert list(found(path, "generate").values()) == [prompt, "a cow"]
+    with pytest.raises(InputError, match="no such file"):
+        found(path, "construct")
+
+
 def test_images_and_meshes_are_conditions(tmp_path: Path) -> None:
     (tmp_path / "x.png").touch()
     for ending in ("glb", "ply"):  # as `generate --object` takes them

@@ -14,7 +14,7 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.fanout.collection import Collection, Outcome, run_collection
 from orster_cli.fanout.failures import FAILURES
 from orster_cli.fanout.items import find_items
-from orster_cli.fanout.ledger import FOLDER, LEDGER, Ledger
+from orster_cli.fanout.ledger import FOLDER, LEDGER, Fingerprints, Ledger
 from orster_cli.fanout.tasks import Result, Task
 from tests.unit.test_fanout_items import artifact
 
@@ -114,6 +114,35 @@ def test_what_changed_runs_again(clips: Path, tmp_path: Path, form: tuple[str, .
     assert ran() == []
     assert ran(options=(*options, "--seed", "1")) == ["a", "b", "c"]
     assert ran(options=(*options, "--text", "walking " * 99)) == ["a", "b", "c"]
+
+
+def test_a_gltf_changes_with_the_files_that_it_names(tmp_path: Path) -> None:
+    mesh, shape = tmp_path / "a.gltf", tmp_path / "a.bin"
+    mesh.write_text('{"asset": {"version": "2.0"}, "buffers": [{"uri": "a.bin"}]}')
+    shape.write_bytes(b"x")
+
+    def now() -> str:
+        return Fingerprints("generate", ["--text", "walking"], {}).of(str(mesh), mesh)
+
+    before = now()
+    (tmp_path / "other.bin").write_bytes(b"x")
+    assert now() == before
+    shape.write_bytes(b"other")
+    assert now() != before
+    shape.unlink()
+    assert now() != before
+    mesh.write_text("no gltf")
+    assert now() == now()
+
+
+def test_an_option_may_name_a_part_of_what_has_a_hash_in_its_name(tmp_path: Path) -> None:
+    still = tmp_path / "take #2" / "set.mp4"
+    still.parent.mkdir()
+    still.write_text("a")
+    options = [f"--static-orbit={still}#walk"]
+    before = Fingerprints("construct", options, {}).of("x", None)
+    still.write_text("other")
+    assert Fingerprints("construct", options, {}).of("x", None) != before
 
 
 def test_the_cost_is_that_of_items_made_with_the_same_settings(clips: Path) -> None:

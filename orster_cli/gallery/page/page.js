@@ -268,6 +268,7 @@ let open = { key: "", name: "", json: "", draft: false };
 async function showDetail(key) {
   const box = byId("detail"), one = state.artifacts.find((other) => other.key === key);
   if (!one) {
+    open.json = ""; // whatever was on its way is shown no more
     const next = open.key === key && open.draft && state.artifacts.find((other) => other.name === open.name);
     if (next) location.replace(address(next)); // the draft was finished
     else if (state.cards >= 0) box.replaceChildren(back(), make("p", {}, "No such artifact here (any more)."));
@@ -280,14 +281,24 @@ async function showDetail(key) {
   }
   open = { key, name: one.name, json, draft: isDraft(one) };
   document.title = `${one.name} - orster`;
-  let full = {};
-  if (!isDraft(one)) {
-    const answer = await fetch(`/api/artifact/${key}`);
-    full = answer.ok ? await answer.json() : {};
-    if (location.hash !== `#${key}`) return; // another page was opened meanwhile
+  if (isDraft(one)) {
+    box.replaceChildren(back(), ...draftPage(one));
+    updateDraft(box, one);
+    return;
   }
-  box.replaceChildren(back(), ...(isDraft(one) ? draftPage(one) : artifactPage(one, full)));
-  if (isDraft(one)) updateDraft(box, one);
+  const full = await details(key);
+  if (location.hash !== `#${key}` || open.key !== key || open.json !== json) return; // another page was opened meanwhile
+  if (!full) open.json = ""; // asked for again with the next news
+  box.replaceChildren(back(), ...(full ? artifactPage(one, full) : [make("h1", {}, one.name), make("p", { className: "warning" }, "It cannot be read now.")]));
+}
+
+async function details(key) {
+  try {
+    const answer = await fetch(`/api/artifact/${key}`);
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null; // no connection
+  }
 }
 
 const back = () => make("a", { href: "#" }, "← all artifacts");
