@@ -55,12 +55,10 @@ def find_sources(paths: list[Path]) -> list[Source]:
                 "or transforms.json",
             )
     entries = sorted((as_text(name), str(path), kind) for path, (name, kind) in found.items())
-    keys = [object_keys(name) for name, _, _ in entries]
-    uses = Counter(alone for alone, _ in keys)
-    sources = []
-    for (name, path, kind), (alone, beside) in zip(entries, keys, strict=True):
-        key = beside if uses[alone] > 1 else alone
-        sources.append(Source(path=Path(path), name=name, kind=kind, key=check_sample_key(key)))
+    sources = [
+        Source(path=Path(path), name=name, kind=kind, key=check_sample_key(key))
+        for (name, path, kind), key in zip(entries, _told_apart(entries), strict=True)
+    ]
     if len({source.key for source in sources}) < len(sources):
         (name, _), *_ = Counter(source.name for source in sources).most_common(1)
         same = [str(source.path) for source in sources if source.name == name]
@@ -70,6 +68,21 @@ def find_sources(paths: list[Path]) -> list[Source]:
             hint="give one folder that holds both, or rename one",
         )
     return sources
+
+
+def _told_apart(entries: list[tuple[str, str, str]]) -> list[str]:
+    """The key of each (name, path, kind): with its hash where another object has its stem, or where it may
+    be the key of another's animation."""
+    keys = [object_keys(name) for name, _, _ in entries]
+    uses = Counter(alone for alone, _ in keys)
+    first = [beside if uses[alone] > 1 else alone for alone, beside in keys]
+    animated = {key for key, (_, _, kind) in zip(first, entries, strict=True) if kind == GLTF}
+
+    def clashes(key: str) -> bool:
+        found = clip_of_key(key)
+        return found is not None and found[0] in animated
+
+    return [beside if clashes(key) else key for key, (_, beside) in zip(first, keys, strict=True)]
 
 
 def _search(folder: Path, root: Path, found: dict[Path, tuple[str, str]]) -> None:
@@ -96,8 +109,8 @@ def folder_kind(folder: Path) -> str | None:
 
 
 def object_keys(name: str) -> tuple[str, str]:
-    """The object's part of the keys of the object `name`, where no other one has its stem, and beside
-    others of that stem in other folders: ("wolf", "wolf_0c1f2e3d")."""
+    """The object's part of the keys of the object `name`, where it is no other's, and beside others of that
+    stem in other folders, or whose animation has that key: ("wolf", "wolf_0c1f2e3d")."""
     stem = Path(name).stem if name.lower().endswith(MESHES) else Path(name).name
     alone = key_slug(stem)
     return alone, f"{alone[:64]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -165,6 +165,21 @@ def test_every_drop_has_its_reason(creature: Path, tmp_path: Path) -> None:
         Dataset.read(tmp_path / "out")
 
 
+def test_an_object_named_as_anothers_clip_has_its_own_record(
+    creature: Path, tmp_path: Path
+) -> None:
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    shutil.copyfile(creature, objects / "pet.glb")
+    still = Glb()
+    still.mesh()
+    still.save(objects / "pet-00.glb")
+    result = run(objects, tmp_path)
+    assert Dataset.read(tmp_path / "out").keys() == ["pet-00", "pet-01"]
+    (dropped,) = result.content["dropped"]
+    assert (dropped["source"], dropped["reason"]) == ("pet-00.glb", "pet-00.glb: no animation")
+
+
 def test_clips_without_a_row_are_not_used(creature: Path, tmp_path: Path) -> None:
     objects = copies(creature, tmp_path / "objects", 1)
     (tmp_path / "out").mkdir()

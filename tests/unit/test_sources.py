@@ -51,6 +51,16 @@ def test_keys_have_no_dots_and_equal_names_stay_apart(tmp_path: Path) -> None:
     assert [s.key for s in find_sources([tmp_path])] == keys
 
 
+def test_no_object_has_the_key_of_anothers_animation(tmp_path: Path) -> None:
+    _touch(tmp_path, "wolf.glb", "wolf-00.glb", "wolf-01/transforms.json", "wolf-1.glb")
+    _touch(tmp_path, "shot/transforms.json", "shot-00.glb", "fox-00.glb", "x/fox-01.glb")
+    keys = {source.name: source.key for source in find_sources([tmp_path])}
+    assert keys.pop("wolf-00.glb").startswith("wolf-00_")
+    assert keys.pop("wolf-01").startswith("wolf-01_")
+    # as ever: an imported folder has one clip, of its own key
+    assert sorted(keys.values()) == ["fox-00", "fox-01", "shot", "shot-00", "wolf", "wolf-1"]
+
+
 def test_a_file_named_twice_is_one_source(tmp_path: Path) -> None:
     _touch(tmp_path, "a.glb")
     assert len(find_sources([tmp_path, tmp_path / "a.glb"])) == 1
