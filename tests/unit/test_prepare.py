@@ -180,6 +180,23 @@ def test_an_object_named_as_anothers_clip_has_its_own_record(
     assert (dropped["source"], dropped["reason"]) == ("pet-00.glb", "pet-00.glb: no animation")
 
 
+def test_an_object_that_grows_from_next_to_nothing_has_no_framing(tmp_path: Path) -> None:
+    """A thousandfold distance is no place for cameras, and no index has it: the others are read."""
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    for name, start in (("grows", 0.0008), ("moves", 0.8)):
+        made = Glb()
+        corners = [[-1, -1, -1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]]
+        made.mesh(corners, indices=[0, 1, 2, 0, 3, 1, 0, 2, 3, 1, 3, 2])
+        made.animate(0, "scale", [0, 1], [[start] * 3, [1, 1, 1]])
+        made.save(objects / f"{name}.glb")
+    run(objects, tmp_path, frames=2, resolution=512, supersample=8, curate=False)
+    dataset = Dataset.read(tmp_path / "out")
+    assert "framing" not in dataset.info("grows-00")
+    assert "framing" not in dataset.sample_json("grows-00")
+    assert dataset.info("moves-00")["framing"][0] == pytest.approx(1.25, rel=0.1)
+
+
 def test_clips_without_a_row_are_not_used(creature: Path, tmp_path: Path) -> None:
     objects = copies(creature, tmp_path / "objects", 1)
     (tmp_path / "out").mkdir()
