@@ -75,6 +75,7 @@ class PreparePlan:
             folder,
             scratch,
             self.cfg,
+            part=self.part,
             workers=workers,
             reporter=reporter,
             stop=stop,
