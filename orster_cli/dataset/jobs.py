@@ -19,7 +19,7 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.names import as_text, counted
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.captions import Caption, caption_fields
-from orster_cli.dataset.curation import in_test_set
+from orster_cli.dataset.curation import empty_frame, in_test_set
 from orster_cli.dataset.samples import contact_strip, curate, encode_views, is_framing
 from orster_cli.dataset.shards import png_bytes
 from orster_cli.dataset.sources import DIFFUSION4D, GLTF, Source
@@ -203,8 +203,10 @@ def _render(
         "offset": normalized.normalization.offset.tolist(),
         "bound": normalized.normalization.reason,
     }
-    framing = framing_of(normalized, job.cfg)
-    framed = {"framing": framing} if is_framing(framing) else {}
+    framed = {}
+    if empty_frame(views["static"]) is None:  # else curation drops the clip
+        framing = framing_of(normalized, job.cfg)
+        framed = {"framing": framing} if is_framing(framing) else {}
     return views, {"placement": facts, **framed, "renderer": job.cfg.renderer}
 
 

@@ -24,7 +24,7 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.assemble import ShardWriter, write_dataset
 from orster_cli.dataset.caption_rows import match_rows
 from orster_cli.dataset.captions import Caption
-from orster_cli.dataset.drops import count_causes
+from orster_cli.dataset.drops import CURATED, cause, count_causes
 from orster_cli.dataset.jobs import NO_ROW, Scratch, SourceJob, json_bytes, process_source
 from orster_cli.dataset.pool import for_each
 from orster_cli.dataset.sources import Source
@@ -34,7 +34,6 @@ from orster_cli.mesh_render.blender import require_bpy
 RunJobs = Callable[[Iterator[tuple[SourceJob, bool]]], Iterator[SourceJob]]
 _MAX_LICENCES = 100
 _MAX_REASONS = 1000
-_NOT_RENDERED = {"key", "reason", "source", "clip", "clip_name"}  # all of the record of such a clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +144,7 @@ def _nothing_kept(sources: list[Source], workspace: Scratch, dropped: int) -> In
     """The error of a run without a clip: the first reasons, and what would keep one, if anything would."""
     records = list(islice((r for s in sources for r in workspace.records(s.key)), _MAX_REASONS))
     hint = None
-    if any(set(record) - _NOT_RENDERED for record in records):
+    if any(cause(record["reason"]) in CURATED for record in records):
         hint = "--set prepare.curate=false keeps clips that only curation drops"
     elif any(record["reason"] == NO_ROW for record in records):
         hint = "orster prepare-data OBJECTS --write-captions writes a row for each clip, to edit"

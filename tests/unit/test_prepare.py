@@ -214,6 +214,21 @@ def test_a_dataset_without_samples_is_an_error(tmp_path: Path) -> None:
         run(tmp_path / "objects", tmp_path)
 
 
+def test_an_object_that_is_not_there_at_first_is_empty_and_no_setting_keeps_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "objects").mkdir()
+    grows = Glb()
+    grows.mesh()
+    grows.animate(0, "scale", [0, 1], [[0, 0, 0], [1, 1, 1]])
+    grows.save(tmp_path / "objects/grows.glb")
+    with pytest.raises(
+        InputError, match=r"grows-00: empty: frame 0 of dynamic shows nothing$"
+    ) as caught:
+        run(tmp_path / "objects", tmp_path)
+    assert caught.value.hint is None
+
+
 def test_a_device_that_is_not_there(creature: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingResourceError, match=r"prepare\.device"):
         run(copies(creature, tmp_path / "objects", 1), tmp_path, device="cuda:99")
