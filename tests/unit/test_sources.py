@@ -124,8 +124,13 @@ def test_captions(tmp_path: Path) -> None:
     rows = read_captions(path)
     assert rows["a.glb", 0].text == "a cat, running"
     assert (rows["a.glb", 0].use, rows["a.glb", 1].use) == (True, False)
-    path.write_text("file,clip\nb.glb,3\n")
-    assert read_captions(path)["b.glb", 3].use
+    for text in (
+        "file,clip\nb.glb,3\n",
+        "file,clip,use\nb.glb,3,\n",
+        "file,clip,use\nb.glb,3,  \n",
+    ):
+        path.write_text(text)
+        assert read_captions(path)["b.glb", 3].use
     path.write_text("file,clip,caption,also\nb.glb,3,a cat running,a cat runs| cat ||\n")
     assert read_captions(path)["b.glb", 3].also == ("a cat runs", "cat")
 
