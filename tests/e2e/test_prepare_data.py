@@ -16,6 +16,7 @@ from orster_cli.artifacts.store import open_artifact
 from orster_cli.commands.prepare_data import prepare_data
 from orster_cli.core.errors import ConfigError, ConflictError, InputError, MissingResourceError
 from orster_cli.core.reporting import Silent
+from orster_cli.dataset.places import open_dataset
 from orster_cli.dataset.reader import Dataset
 from orster_cli.inputs.clips import open_clip
 from orster_cli.inputs.video import OrbitFlags
@@ -129,6 +130,8 @@ def test_a_part_without_a_clip_is_joined_with_the_others(
     assert "part 1/3 is empty" in said.err
     assert "part 3/3 is empty" in said.err
     assert "0 clips of 1 object kept, 1 dropped: 1 cannot be read" in said.out
+    with pytest.raises(InputError, match="part1: expected a dataset with clips, got an empty one"):
+        open_dataset(parts[0])  # as the trainings do
     orster("--merge", *parts, "-o", tmp_path / "all")
     assert Dataset.open(tmp_path / "all").keys() == ["cat-00", "cat-01"]
     content = open_artifact(tmp_path / "all").content
