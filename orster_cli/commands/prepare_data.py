@@ -186,7 +186,9 @@ def render_dataset(
         f", {done.dropped} dropped"
         + (f": {causes} (orster show: each)" if done.dropped else "")
         + (f"; {silent} without a caption (to write some: --write-captions)" if silent else ""),
-        next_step=f"look at {stage.out_path / 'contact_sheet.png'}",
+        next_step=f"look at {stage.out_path / 'contact_sheet.png'}"
+        if done.kept
+        else "orster prepare-data --merge joins it with the other parts",
         values={"samples": done.kept, "dropped": done.dropped, "without_caption": silent},
     )
 

@@ -34,7 +34,9 @@ class PrepareConfig:
         maximum=512,
         added=True,
     )
-    eval_times: tuple[float, ...] = setting((0.0, 0.5), "times in [0, 1] of the evaluation views")
+    eval_times: tuple[float, ...] = setting(
+        (0.0, 0.5), "times in [0, 1] of the evaluation views", minimum=0, maximum=1
+    )
     supersample: int = setting(4, "samples per side of a pixel", minimum=1, maximum=8)
     renderer: str = setting(
         "builtin", "builtin, or blender (extra `blender`)", choices=("builtin", "blender")
@@ -66,7 +68,8 @@ def further_orbits(cfg: PrepareConfig) -> list[int]:
 
 
 def check_grid(cfg: PrepareConfig) -> None:
-    """ConfigError: the grid has more frames or bytes than a dataset can be read with."""
+    """ConfigError: the grid has more frames or bytes than a dataset can be read with, or an orbit that is a
+    path through it would begin beside it."""
     frames = cfg.grid * cfg.frames
     size = frames * cfg.resolution**2 * 4 * 4
     if frames > DATASET_MAX_FRAMES or size > CLIP_MAX_BYTES:
@@ -76,3 +79,12 @@ def check_grid(cfg: PrepareConfig) -> None:
             f"frames and {CLIP_MAX_BYTES:,} bytes",
             hint="a smaller prepare.grid, prepare.frames or prepare.resolution",
         )
+    if cfg.grid and cfg.grid % cfg.frames == 0:
+        begun = further_orbits(cfg) if cfg.azimuth_jitter else cfg.azimuths
+        beside = [azimuth for azimuth in begun if azimuth * cfg.grid % 360]
+        if beside:
+            raise ConfigError(
+                f"prepare.azimuths: with prepare.grid {cfg.grid} expected multiples of "
+                f"{360 / cfg.grid:g} degrees{' apart' if cfg.azimuth_jitter else ''}, got {beside[0]}",
+                hint="a grid that is no multiple of prepare.frames leaves the orbits as they are",
+            )

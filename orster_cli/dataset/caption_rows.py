@@ -55,9 +55,9 @@ def match_rows(rows: Rows, sources: list[Source], where: str = "captions") -> Ma
 
 def row_names(sources: list[Source]) -> list[str]:
     """What a row calls each of `sources`: its file's name, or its path where others have that name."""
-    uses = Counter(source.path.name for source in sources)
+    uses = Counter(source.shown.name for source in sources)
     return [
-        as_text(source.path.name) if uses[source.path.name] == 1 else source.name
+        as_text(source.shown.name) if uses[source.shown.name] == 1 else source.name
         for source in sources
     ]
 
@@ -73,7 +73,7 @@ def _ends(sources: list[Source], lengths: set[int]) -> dict[str, list[Source]]:
     no path of three."""
     ends: dict[str, list[Source]] = {}
     for source in sources:
-        parts = [as_text(part) for part in source.path.parts[-max(lengths, default=1) :]]
+        parts = [as_text(part) for part in source.shown.parts[-max(lengths, default=1) :]]
         for k in lengths:
             if k <= len(parts):
                 ends.setdefault("/".join(parts[-k:]), []).append(source)

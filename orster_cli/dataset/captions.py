@@ -113,7 +113,7 @@ def _surplus(path: Path, line: int, columns: list[str], fields: list[str]) -> In
 
 def _row(path: Path, line: int, row: dict[str, str]) -> tuple[tuple[str, int], Caption]:
     name, clip = (row.get("file") or "").strip(), (row.get("clip") or "").strip()
-    use, text = (row.get("use") or "1").strip(), _folded(row.get("caption"))
+    use, text = (row.get("use") or "").strip() or "1", _folded(row.get("caption"))
     if not name:
         raise _wrong(path, line, "a file name", name)
     if not clip.isdecimal() or len(clip) > 6:

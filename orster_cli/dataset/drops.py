@@ -21,8 +21,9 @@ from orster_cli.core.strict_json import parse_json
 MOST = 10_000  # in the manifest
 FILE = "dropped.jsonl"
 DROPPED, DROPPED_FILE = "dropped", "dropped_file"
-_KINDS = (  # what a reason begins with
-    *("no motion", "broken motion", "empty", "cut off", "in the Consistent4D test set"),
+CURATED = ("no motion", "broken motion", "cut off")  # what `prepare.curate` drops
+_KINDS = (  # a reason, or what it begins with before a colon
+    *(*CURATED, "empty", "in the Consistent4D test set"),
     *("no row in the captions file", "use = 0 in the captions file"),
     "the animation moves nothing",
 )
@@ -63,7 +64,7 @@ def read_dropped(root: Path, content: Mapping[str, Any]) -> Iterator[dict[str, A
 def cause(reason: str) -> str:
     """The kind of a reason: "no motion" of "no motion: SSIM over the object 1.000 and 1.000"."""
     for kind in _KINDS:
-        if reason.startswith(kind):
+        if reason == kind or reason.startswith(f"{kind}: "):
             return kind
     return NO_ANIMATION if reason.endswith(f": {NO_ANIMATION}") else UNREADABLE
 

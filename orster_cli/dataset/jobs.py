@@ -19,8 +19,8 @@ from orster_cli.core.errors import InputError
 from orster_cli.core.names import as_text, counted
 from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.captions import Caption, caption_fields
-from orster_cli.dataset.curation import in_test_set
-from orster_cli.dataset.samples import contact_strip, curate, encode_views
+from orster_cli.dataset.curation import empty_frame, in_test_set
+from orster_cli.dataset.samples import contact_strip, curate, encode_views, is_framing
 from orster_cli.dataset.shards import png_bytes
 from orster_cli.dataset.sources import DIFFUSION4D, GLTF, Source
 from orster_cli.gltf.scene import Scene
@@ -192,7 +192,8 @@ def _caption(job: SourceJob, clip: int) -> tuple[Caption, str | None]:
 def _render(
     job: SourceJob, scene: Scene, index: int, key: str, caption: str
 ) -> tuple[dict[str, OrbitClip], dict[str, Any]]:
-    """The views of a clip, and the fields `placement`, `framing` and `renderer` of its JSON."""
+    """The views of a clip, and the fields `placement`, `framing` and `renderer` of its JSON. There is no
+    framing beside an object that is next to nothing at its start."""
     from orster_cli.dataset.views import framing_of, normalize_object, render_normalized
 
     normalized = normalize_object(scene, index, job.cfg)
@@ -202,8 +203,11 @@ def _render(
         "offset": normalized.normalization.offset.tolist(),
         "bound": normalized.normalization.reason,
     }
-    framing = framing_of(normalized, job.cfg)
-    return views, {"placement": facts, "framing": framing, "renderer": job.cfg.renderer}
+    framed = {}
+    if empty_frame(views["static"]) is None:  # else curation drops the clip
+        framing = framing_of(normalized, job.cfg)
+        framed = {"framing": framing} if is_framing(framing) else {}
+    return views, {"placement": facts, **framed, "renderer": job.cfg.renderer}
 
 
 def _write_sample(

@@ -10,10 +10,10 @@ from typing import Any
 
 from orster_cli.artifacts.folders import is_plain_file
 from orster_cli.core.errors import ConfigError, ConflictError, InputError
-from orster_cli.core.names import safe_relative_path
+from orster_cli.core.names import counted, safe_relative_path
 from orster_cli.core.reporting import Reporter
 from orster_cli.dataset.assemble import INDEX, link_or_copy, shard_name, write_index
-from orster_cli.dataset.drops import DROPPED_FILE, read_dropped, write_dropped
+from orster_cli.dataset.drops import DROPPED_FILE, count_causes, read_dropped, write_dropped
 from orster_cli.dataset.reader import Dataset
 
 _SAME = ("settings", "conventions")
@@ -32,8 +32,8 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
     """Merge shards (renumbered), index, contact sheets and dropped clips of `parts`, in order; return
     the manifest's content.
 
-    ConfigError: parts with different settings; ConflictError: a sample in two parts; InputError: a
-    listed file is not in its part."""
+    ConfigError: parts with different settings; ConflictError: a sample in two parts; InputError: no part
+    has a sample, or a listed file is not in its part."""
     first = parts[0]
     for part in parts[1:]:
         for name in _SAME:
@@ -44,6 +44,12 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
                     hint="only parts made with the same settings can be merged",
                 )
     _check_keys(parts)
+    if not any(len(part.dataset) for part in parts):
+        causes = count_causes(drop["reason"] for drop in _drops(parts))
+        raise InputError(
+            f"no part has a clip: {counted(len(parts), 'part')}, dropped: {causes or 'none'}",
+            hint="orster show PART lists what was dropped, and why",
+        )
     (out / "shards").mkdir(parents=True, exist_ok=True)
     (out / "contact_sheets").mkdir(exist_ok=True)
     names: dict[tuple[int, str], str] = {}
@@ -66,10 +72,13 @@ def merge(parts: list[Part], out: Path, *, reporter: Reporter) -> dict[str, Any]
         "sources": sum(part.content["sources"] for part in parts),
         "shards": list(names.values()),
         "contact_sheets": sheets,
-        **write_dropped(
-            out, (drop for part in parts for drop in read_dropped(part.dataset.root, part.content))
-        ),
+        **write_dropped(out, _drops(parts)),
     }
+
+
+def _drops(parts: list[Part]) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        yield from read_dropped(part.dataset.root, part.content)
 
 
 def _listed(part: Part, name: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orster_cli.artifacts.store import Artifact, open_artifact
+from orster_cli.core.errors import InputError
 
 if TYPE_CHECKING:
     from orster_cli.dataset.reader import Dataset
@@ -26,16 +27,24 @@ def url_of(path: str | Path) -> str | None:
 
 
 def open_dataset(path: str | Path) -> tuple[Artifact, Dataset]:
-    """The dataset at a path or URL, and its artifact. Errors as `open_artifact` and `open_remote`."""
+    """The dataset at a path or URL, and its artifact. InputError: it has no clip, as a part of one may;
+    else as `open_artifact` and `open_remote`."""
     url = url_of(path)
     if url is not None:
         from orster_cli.dataset.remote import open_remote
 
-        return open_remote(url)
-    from orster_cli.dataset.reader import Dataset
+        artifact, dataset = open_remote(url)
+    else:
+        from orster_cli.dataset.reader import Dataset
 
-    artifact = open_artifact(Path(path), kind="dataset")
-    return artifact, Dataset.read(artifact.path)
+        artifact = open_artifact(Path(path), kind="dataset")
+        dataset = Dataset.read(artifact.path)
+    if not len(dataset):
+        raise InputError(
+            f"{path}: expected a dataset with clips, got an empty one",
+            hint="of the parts of --shard, orster prepare-data --merge makes one dataset",
+        )
+    return artifact, dataset
 
 
 def open_manifest(path: str | Path) -> Artifact:

@@ -24,7 +24,7 @@ from orster_cli.core.stopping import StopFlag
 from orster_cli.dataset.assemble import ShardWriter, write_dataset
 from orster_cli.dataset.caption_rows import match_rows
 from orster_cli.dataset.captions import Caption
-from orster_cli.dataset.drops import count_causes
+from orster_cli.dataset.drops import CURATED, cause, count_causes
 from orster_cli.dataset.jobs import NO_ROW, Scratch, SourceJob, json_bytes, process_source
 from orster_cli.dataset.pool import for_each
 from orster_cli.dataset.sources import Source
@@ -34,7 +34,6 @@ from orster_cli.mesh_render.blender import require_bpy
 RunJobs = Callable[[Iterator[tuple[SourceJob, bool]]], Iterator[SourceJob]]
 _MAX_LICENCES = 100
 _MAX_REASONS = 1000
-_NOT_RENDERED = {"key", "reason", "source", "clip", "clip_name"}  # all of the record of such a clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +54,7 @@ def prepare(
     scratch: Path,
     cfg: PrepareConfig,
     *,
+    part: tuple[int, int] = (1, 1),
     workers: int = 1,
     reporter: Reporter,
     stop: StopFlag | None = None,
@@ -65,8 +65,9 @@ def prepare(
 
     `captions` by (file name or path, clip) selects the clips; None selects all. `run_jobs` calls
     `process_source` on the jobs in `workers` processes; None: in processes of this machine. Damaged sources
-    are listed as dropped. InputError: no clip is accepted; Preempted: `stop` was requested;
-    MissingResourceError: the renderer or device of `cfg` is missing."""
+    are listed as dropped. InputError: no clip is accepted, of which one of several parts (`part`: (i, n))
+    only warns; Preempted: `stop` was requested; MissingResourceError: the renderer or device of `cfg` is
+    missing."""
     if cfg.renderer == "blender":
         require_bpy()
     _check_device(cfg.device)
@@ -98,8 +99,13 @@ def prepare(
                     hint="run the same command again to go on",
                 )
     shards.close()
-    if kept == 0:
-        raise _nothing_kept(sources, workspace, dropped)
+    if kept == 0 and part != (1, 1):
+        nothing = _nothing_kept(sources, workspace, dropped)
+        reporter.warn(f"part {part[0]}/{part[1]} is empty: {nothing}")
+    elif kept == 0:
+        error = _nothing_kept(sources, workspace, dropped)
+        shutil.rmtree(scratch, ignore_errors=True)  # no other run could go on from it
+        raise error
     return PrepareResult(
         kept=kept,
         dropped=dropped,
@@ -135,19 +141,18 @@ def _check_device(name: str) -> None:
 
 
 def _nothing_kept(sources: list[Source], workspace: Scratch, dropped: int) -> InputError:
-    """The error of a run without a clip, with the first reasons and what would keep one, if anything would.
-    Removes the results: no other run could go on from them."""
+    """The error of a run without a clip: the first reasons, and what would keep one, if anything would."""
     records = list(islice((r for s in sources for r in workspace.records(s.key)), _MAX_REASONS))
-    shutil.rmtree(workspace.root, ignore_errors=True)
     hint = None
-    if any(set(record) - _NOT_RENDERED for record in records):
+    if any(cause(record["reason"]) in CURATED for record in records):
         hint = "--set prepare.curate=false keeps clips that only curation drops"
     elif any(record["reason"] == NO_ROW for record in records):
         hint = "orster prepare-data OBJECTS --write-captions writes a row for each clip, to edit"
     shown = "; ".join(f"{record['key']}: {record['reason']}" for record in records[:3])
     causes = count_causes(record["reason"] for record in records)
     more = f" (all: {causes})" if len(records) > 3 else ""
+    why = f": {shown}{more}" if records else ""
     return InputError(
-        f"no clip was kept of {counted(len(sources), 'object')}, {dropped} dropped: {shown}{more}",
+        f"no clip was kept of {counted(len(sources), 'object')}, {dropped} dropped{why}",
         hint=hint,
     )

@@ -18,7 +18,7 @@ from orster_cli.core.strict_json import parse_json, read_json
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.dataset.assemble import INDEX
 from orster_cli.dataset.captions import texts_of
-from orster_cli.dataset.samples import frame_digits
+from orster_cli.dataset.samples import frame_digits, is_framing
 from orster_cli.dataset.shards import SampleSpan, is_sample_key, read_sample
 from orster_cli.geometry.orbit import grid_path
 from orster_cli.io.camera_values import parse_frames, parse_side
@@ -278,9 +278,7 @@ def _check_entry(entry: Any, where: str) -> None:
     for name in ("also", "who", "what"):
         if not all(type(text) is str for text in entry.get(name, [])):
             raise InputError(f"{where}: {name}: expected a list of texts")
-    framing = entry.get("framing", [1.0, 0.0, 0.0, 0.0])
-    numbers = all(type(one) in (float, int) and abs(one) < 1e3 for one in framing)
-    if not numbers or len(framing) != 4 or not framing[0] > 1e-3:
+    if "framing" in entry and not is_framing(entry["framing"]):
         raise InputError(f"{where}: framing: expected a factor and a point")
     counts = entry["frames"].values()
     if not all(type(count) is int and 0 < count <= limits.DATASET_MAX_FRAMES for count in counts):

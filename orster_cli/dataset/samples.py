@@ -19,6 +19,7 @@ from orster_cli.core.types import OrbitClip
 from orster_cli.dataset.curation import check_motion, empty_frame, motion_magnitude, touches_border
 from orster_cli.dataset.shards import encode_sample, png_bytes
 
+FRAMING_MOST = 1e3
 STRIP_FRAMES, STRIP_SIDE = 8, 96  # frames of a contact sheet's row, and their pixels
 
 
@@ -57,6 +58,13 @@ def curate(views: dict[str, OrbitClip], cfg: PrepareConfig) -> CurationResult:
                 reason=f"cut off: frame {frame} of {name} touches the border", figures=figures
             )
     return CurationResult(reason=None, figures=figures)
+
+
+def is_framing(value: list[Any]) -> bool:
+    """Whether `value` is a clip's framing as an index has it: a factor on the cameras' distance, and a
+    point."""
+    numbers = all(type(one) in (float, int) and abs(one) < FRAMING_MOST for one in value)
+    return numbers and len(value) == 4 and value[0] > 1 / FRAMING_MOST
 
 
 def encode_views(key: str, views: dict[str, OrbitClip], metadata: dict[str, Any]) -> bytes:

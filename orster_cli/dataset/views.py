@@ -109,7 +109,7 @@ def view_cameras(cfg: PrepareConfig, key: str = "") -> dict[str, tuple[Cameras, 
         "static": (orbit, torch.zeros_like(times)),
         "front": (front, times),
     }
-    if cfg.eval_views:
+    if cfg.eval_views and cfg.eval_times:
         azimuths = orbit_azimuths(cfg.eval_views).repeat(len(cfg.eval_times))
         moments = torch.tensor(cfg.eval_times, dtype=torch.float64)
         views["eval"] = (

@@ -109,7 +109,9 @@ def source_task(job: SourceJob, entry: str, settings: dict[str, Any]) -> Task:
     captions = None
     if job.captions is not None:
         captions = [[clip, dict(vars(row))] for clip, row in job.captions.items()]
-    source = {**vars(job.source), "path": str(job.source.path)}  # as named: messages quote it
+    source = {
+        name: str(value) for name, value in vars(job.source).items()
+    }  # as named: messages quote it
     values = {
         "source": source,
         "captions": captions,
@@ -129,7 +131,7 @@ def process_task(values: dict[str, Any]) -> None:
         captions = {clip: _caption(row) for clip, row in values["captions"]}
     source = values["source"]
     job = SourceJob(
-        source=Source(**{**source, "path": Path(source["path"])}),
+        source=Source(**source | {name: Path(source[name]) for name in ("path", "shown")}),
         captions=captions,
         scratch=Scratch(Path(values["scratch"])),
         cfg=PrepareConfig(**{**cfg, "eval_times": tuple(cfg["eval_times"])}),

@@ -75,6 +75,7 @@ class PreparePlan:
             folder,
             scratch,
             self.cfg,
+            part=self.part,
             workers=workers,
             reporter=reporter,
             stop=stop,
@@ -130,7 +131,7 @@ def _check_files(path: Path, matched: Matched, sources: list[Source], reporter: 
     strangers = sorted(matched.strangers)
     if not strangers:
         return
-    there = sorted({source.path.name for source in sources} | {source.name for source in sources})
+    there = sorted({source.shown.name for source in sources} | {source.name for source in sources})
     named = [f"{printable(n)}{_alike(n, there)}" for n in strangers[:5]]
     first = ", ".join(named) + (", ..." if len(strangers) > 5 else "")
     if not matched.rows:

@@ -16,6 +16,7 @@ from orster_cli.artifacts.store import open_artifact
 from orster_cli.commands.prepare_data import prepare_data
 from orster_cli.core.errors import ConfigError, ConflictError, InputError, MissingResourceError
 from orster_cli.core.reporting import Silent
+from orster_cli.dataset.places import open_dataset
 from orster_cli.dataset.reader import Dataset
 from orster_cli.inputs.clips import open_clip
 from orster_cli.inputs.video import OrbitFlags
@@ -111,6 +112,33 @@ def test_parts_are_merged_into_the_same_samples(objects: Path, tmp_path: Path) -
     assert len(merged.manifest.parents) == 2
     part = open_artifact(tmp_path / "part1", kind="dataset")
     assert merged.manifest.config["prepare"] == part.manifest.config["prepare"]
+
+
+def test_a_part_without_a_clip_is_joined_with_the_others(
+    objects: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job array asks for all of its parts: one that holds damaged objects, or none, is made too."""
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "broken.glb").write_bytes(b"nonsense")
+    shutil.copyfile(objects / "cat.glb", given / "cat.glb")
+    parts = [tmp_path / f"part{i}" for i in (1, 2, 3)]
+    for i, part in enumerate(parts, 1):
+        orster(given, "-o", part, "--shard", f"{i}/3", *TINY)
+        assert open_artifact(part).verify(Silent()) == []
+    said = capsys.readouterr()
+    assert "part 1/3 is empty" in said.err
+    assert "part 3/3 is empty" in said.err
+    assert "0 clips of 1 object kept, 1 dropped: 1 cannot be read" in said.out
+    with pytest.raises(InputError, match="part1: expected a dataset with clips, got an empty one"):
+        open_dataset(parts[0])  # as the trainings do
+    orster("--merge", *parts, "-o", tmp_path / "all")
+    assert Dataset.open(tmp_path / "all").keys() == ["cat-00", "cat-01"]
+    content = open_artifact(tmp_path / "all").content
+    assert [drop["key"] for drop in content["dropped"]] == ["broken"]
+    with pytest.raises(InputError, match="no part has a clip: 2 parts, dropped: 1 cannot be read"):
+        orster("--merge", parts[0], parts[2], "-o", tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_dry_run_writes_nothing(objects: Path, tmp_path: Path, capsys) -> None:

@@ -257,6 +257,26 @@ def test_a_grid_of_any_size_that_can_be_read() -> None:
             check_grid(cfg)
 
 
+def test_orbits_that_begin_beside_the_grid_are_refused() -> None:
+    """Where they are paths through it, each begins at the azimuth that its name says."""
+    square = PrepareConfig(frames=8, grid=8, azimuths=(0, 90, 315))
+    check_grid(square)
+    check_grid(replace(square, azimuths=(10, 100), azimuth_jitter=True))
+    check_grid(replace(square, azimuths=(0, 10), grid=9))  # no path through it
+    for azimuths, jitter, got in (((0, 10), False, 10), ((20,), False, 20), ((10, 30), True, 20)):
+        wrong = replace(square, azimuths=azimuths, azimuth_jitter=jitter)
+        with pytest.raises(ConfigError, match=rf"multiples of 45 degrees.*got {got}$"):
+            check_grid(wrong)
+
+
+def test_times_beyond_a_clip_are_refused() -> None:
+    for times in ("-0.1", "0.5,1.5"):
+        with pytest.raises(ConfigError, match=r"prepare\.eval_times"):
+            resolve(assignments=[f"prepare.eval_times=[{times}]"])
+    assert resolve(assignments=["prepare.eval_times=[0,1]"]).config.prepare.eval_times == (0, 1)
+    assert "eval" not in view_cameras(replace(TINY, eval_views=2, eval_times=()))
+
+
 def test_latents_hold_the_grid_and_decoded_frames_do_not(prepared: Path) -> None:
     """The frame VAE learns from the three views; the grid's pixels are needed once, for its latents."""
     dataset, vae = Dataset.read(prepared), tiny_vae()

@@ -153,6 +153,8 @@ def test_reasons_are_counted_by_their_cause() -> None:
         "a.glb: 'no motion.bin' beside it: cannot be read: No such file or directory",
     ]
     assert count_causes(reasons) == "2 cannot be read, 2 no motion, 1 cut off, 1 no animation"
+    named = ["empty_chair.glb: no animation", "no motion.glb: no animation"]
+    assert count_causes(named) == "2 no animation"
 
 
 def test_names_that_are_no_text_match_by_what_is_shown(tmp_path: Path) -> None:

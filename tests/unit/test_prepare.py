@@ -165,6 +165,38 @@ def test_every_drop_has_its_reason(creature: Path, tmp_path: Path) -> None:
         Dataset.read(tmp_path / "out")
 
 
+def test_an_object_named_as_anothers_clip_has_its_own_record(
+    creature: Path, tmp_path: Path
+) -> None:
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    shutil.copyfile(creature, objects / "pet.glb")
+    still = Glb()
+    still.mesh()
+    still.save(objects / "pet-00.glb")
+    result = run(objects, tmp_path)
+    assert Dataset.read(tmp_path / "out").keys() == ["pet-00", "pet-01"]
+    (dropped,) = result.content["dropped"]
+    assert (dropped["source"], dropped["reason"]) == ("pet-00.glb", "pet-00.glb: no animation")
+
+
+def test_an_object_that_grows_from_next_to_nothing_has_no_framing(tmp_path: Path) -> None:
+    """A thousandfold distance is no place for cameras, and no index has it: the others are read."""
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    for name, start in (("grows", 0.0008), ("moves", 0.8)):
+        made = Glb()
+        corners = [[-1, -1, -1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]]
+        made.mesh(corners, indices=[0, 1, 2, 0, 3, 1, 0, 2, 3, 1, 3, 2])
+        made.animate(0, "scale", [0, 1], [[start] * 3, [1, 1, 1]])
+        made.save(objects / f"{name}.glb")
+    run(objects, tmp_path, frames=2, resolution=512, supersample=8, curate=False)
+    dataset = Dataset.read(tmp_path / "out")
+    assert "framing" not in dataset.info("grows-00")
+    assert "framing" not in dataset.sample_json("grows-00")
+    assert dataset.info("moves-00")["framing"][0] == pytest.approx(1.25, rel=0.1)
+
+
 def test_clips_without_a_row_are_not_used(creature: Path, tmp_path: Path) -> None:
     objects = copies(creature, tmp_path / "objects", 1)
     (tmp_path / "out").mkdir()
@@ -180,6 +212,21 @@ def test_a_dataset_without_samples_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "objects" / "broken.glb").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="no clip was kept of 1 object, 1 dropped: broken"):
         run(tmp_path / "objects", tmp_path)
+
+
+def test_an_object_that_is_not_there_at_first_is_empty_and_no_setting_keeps_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "objects").mkdir()
+    grows = Glb()
+    grows.mesh()
+    grows.animate(0, "scale", [0, 1], [[0, 0, 0], [1, 1, 1]])
+    grows.save(tmp_path / "objects/grows.glb")
+    with pytest.raises(
+        InputError, match=r"grows-00: empty: frame 0 of dynamic shows nothing$"
+    ) as caught:
+        run(tmp_path / "objects", tmp_path)
+    assert caught.value.hint is None
 
 
 def test_a_device_that_is_not_there(creature: Path, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 from orster_cli.config.evaluate import EvaluateConfig
 from orster_cli.core.errors import ConfigError, InputError
 from orster_cli.core.reporting import Silent
-from orster_cli.dataset.captions import read_captions
+from orster_cli.dataset.caption_rows import match_rows, row_names
+from orster_cli.dataset.captions import Caption, read_captions
+from orster_cli.dataset.curation import CONSISTENT4D_TEST_IDS, in_test_set
 from orster_cli.dataset.sources import find_sources, parse_part, take_part
 from orster_cli.inputs.subjects import open_subject
 
@@ -51,9 +53,47 @@ def test_keys_have_no_dots_and_equal_names_stay_apart(tmp_path: Path) -> None:
     assert [s.key for s in find_sources([tmp_path])] == keys
 
 
+def test_no_object_has_the_key_of_anothers_animation(tmp_path: Path) -> None:
+    _touch(tmp_path, "wolf.glb", "wolf-00.glb", "wolf-01/transforms.json", "wolf-1.glb")
+    _touch(tmp_path, "shot/transforms.json", "shot-00.glb", "fox-00.glb", "x/fox-01.glb")
+    keys = {source.name: source.key for source in find_sources([tmp_path])}
+    assert keys.pop("wolf-00.glb").startswith("wolf-00_")
+    assert keys.pop("wolf-01").startswith("wolf-01_")
+    # as ever: an imported folder has one clip, of its own key
+    assert sorted(keys.values()) == ["fox-00", "fox-01", "shot", "shot-00", "wolf", "wolf-1"]
+
+
 def test_a_file_named_twice_is_one_source(tmp_path: Path) -> None:
     _touch(tmp_path, "a.glb")
     assert len(find_sources([tmp_path, tmp_path / "a.glb"])) == 1
+
+
+def test_a_link_is_known_by_its_own_name(tmp_path: Path) -> None:
+    """As in the folder of a content store, whose files are named by their hashes."""
+    _touch(
+        tmp_path, "store/3f9a", "store/shot/transforms.json", f"store/{CONSISTENT4D_TEST_IDS[0]}"
+    )
+    (tmp_path / "set/sub").mkdir(parents=True)
+    given = {
+        "sub/red_fox.glb": "store/3f9a",
+        f"{CONSISTENT4D_TEST_IDS[1]}.glb": "store/3f9b",
+        "other.glb": f"store/{CONSISTENT4D_TEST_IDS[0]}",
+    }
+    (tmp_path / "store/3f9b").touch()
+    for name, target in given.items():
+        (tmp_path / "set" / name).symlink_to(tmp_path / target)
+    (tmp_path / "jump").symlink_to(tmp_path / "store/shot")
+    sources = find_sources([tmp_path / "set", tmp_path / "jump"])
+    assert {source.name for source in sources} == {*given, "jump"}
+    blocked = {source.name for source in sources if in_test_set(source.names)}
+    assert blocked == {"other.glb", f"{CONSISTENT4D_TEST_IDS[1]}.glb"}
+    assert "red_fox.glb" in row_names(sources)
+    rows = {
+        (name, 0): Caption(text="x", use=True) for name in ("red_fox.glb", "set/other.glb", "jump")
+    }
+    matched = match_rows(rows, sources)
+    assert [name for name, _ in matched.rows] == ["sub/red_fox.glb", "other.glb", "jump"]
+    assert len(find_sources([tmp_path / "set", tmp_path / "set/sub/red_fox.glb"])) == 3
 
 
 def test_what_is_no_object_is_refused(tmp_path: Path) -> None:
@@ -84,8 +124,13 @@ def test_captions(tmp_path: Path) -> None:
     rows = read_captions(path)
     assert rows["a.glb", 0].text == "a cat, running"
     assert (rows["a.glb", 0].use, rows["a.glb", 1].use) == (True, False)
-    path.write_text("file,clip\nb.glb,3\n")
-    assert read_captions(path)["b.glb", 3].use
+    for text in (
+        "file,clip\nb.glb,3\n",
+        "file,clip,use\nb.glb,3,\n",
+        "file,clip,use\nb.glb,3,  \n",
+    ):
+        path.write_text(text)
+        assert read_captions(path)["b.glb", 3].use
     path.write_text("file,clip,caption,also\nb.glb,3,a cat running,a cat runs| cat ||\n")
     assert read_captions(path)["b.glb", 3].also == ("a cat runs", "cat")
 
