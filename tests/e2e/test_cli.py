@@ -390,7 +390,7 @@ def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_pat
         "--teacher-video models/teacher-video",
         "show dataset --captions",
         'sample-video -m models/finetuned --text a "red" $HOME `bird`',
-        "construct clip -m models/finetuned --preset fast",
+        "construct clip -m models/finetuned",
         "evaluate asset --reference clip",
     ]
     assert stages == order
