@@ -55,22 +55,20 @@ def demo(
 
 def _run(words: list[str]) -> int:
     """Run a command in a process of its own, as a user starts it; returns its exit code. What it prints
-    goes to stderr. Ctrl-C reaches it too, another signal to stop is handed on, and its end is waited for:
-    it writes a checkpoint."""
-    process = subprocess.Popen([sys.executable, "-m", "orster_cli", *words], stdout=2)  # noqa: S603
+    goes to stderr. Signals to stop are handed on, once each, and its end is waited for: it writes a
+    checkpoint."""
+    command = [sys.executable, "-m", "orster_cli", *words]
+    # a session of its own: of a signal to all processes of this one it would hear twice, and stop at once
+    process = subprocess.Popen(command, stdout=2, start_new_session=True)  # noqa: S603
     with _handed_on(process):
-        while True:
-            try:
-                code = process.wait()
-            except KeyboardInterrupt:
-                continue
-            return code if code >= 0 else 128 - code
+        code = process.wait()
+        return code if code >= 0 else 128 - code
 
 
 @contextmanager
 def _handed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """SIGTERM and SIGUSR1 go on to `process`, which else would be left alone with its lock."""
-    asked = (signal.SIGTERM, signal.SIGUSR1)
+    """Signals to stop go on to `process`, which else would be left alone with its lock."""
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = [signal.signal(one, lambda number, _: process.send_signal(number)) for one in asked]
     try:
         yield

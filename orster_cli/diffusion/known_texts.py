@@ -36,7 +36,8 @@ FUNCTION_WORDS = frozenset(
             "for",
             "by",
         ),
-        *("as", "and", "or", "while", "is", "are", "be", "being", "very", "not", "never", "cannot"),
+        *("as", "and", "or", "while", "is", "are", "be", "being", "very"),
+        *("do", "does", "did", "will", "can", "not", "never", "cannot"),
     )
 )
 PLURALS = {
@@ -187,8 +188,11 @@ def read_known_texts(folder: Path) -> KnownTexts | None:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, as the small encoder reads them: "don't" as "do not"."""
-    return re.findall(r"[^\W_]+", re.sub(r"n['\u2019]t\b", " not", text.lower()))
+    """The words of a text in lower case; "don't" is "do not"."""
+    told = (
+        text.lower().replace("\u2019", "'").replace("can't", "cannot").replace("won't", "will not")
+    )
+    return re.findall(r"[^\W_]+", re.sub(r"n't\b", " not", told))
 
 
 def content_words(text: str) -> list[str]:

@@ -72,6 +72,7 @@ def clip_from_frames(
         keep = without_fades(frames, where, reporter)
         frames, progress = frames[keep], progress[keep]
         found = matte(frames, where=where)
+        found.say_shadow(frames, where, reporter)
         found.say(where, reporter)
         frames, alpha = found.frames, found.alpha
         check_masks(_on_orbit(frames, alpha, progress, orbit), where, reporter)  # cut off

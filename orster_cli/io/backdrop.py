@@ -6,6 +6,8 @@ the border alone and then to all that it explains. H W pixels, C = 15 coefficien
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -46,6 +48,7 @@ def fit_backdrop(frame: Tensor) -> Tensor | None:
     return torch.from_numpy(behind).permute(2, 0, 1).to(frame.dtype)
 
 
+@lru_cache(maxsize=2)
 def _terms(height: int, width: int) -> np.ndarray:
     """[H,W,C] the monomials at each pixel's middle, places from -1 to 1."""
     y = (np.arange(height) + 0.5) / height * 2 - 1

@@ -19,7 +19,7 @@ from torch import Tensor
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Reporter
 from orster_cli.io.backdrop import fit_backdrop, outside_pixels
-from orster_cli.io.shadows import averaged, shadow
+from orster_cli.io.shadows import averaged, floor_shadow, shadow_share
 
 BORDER_SPREAD = 0.06  # colour distance within which border pixels count as background
 BORDER_SHARE = 0.9  # of the border pixels of all frames must be background
@@ -28,6 +28,7 @@ CLEAR = 0.035  # colour distance up to which a pixel is background (video compre
 SOLID = 0.16  # and from which it is opaque
 BAND = 3  # pixels around the background that may be partly covered: antialiasing, codec bleed
 MIN_COVERAGE, MAX_COVERAGE = 1e-3, 0.95  # mean alpha of a frame
+SHADOW_SHARE = 0.04  # of the masks, from which on a shadow in them is said
 MIN_HOLE = 6e-4  # least area of a hole, as a share of the frame
 UNMIXED = 0.05  # alpha below which the object's colour cannot be recovered
 
@@ -36,15 +37,15 @@ UNMIXED = 0.05  # alpha below which the object's colour cannot be recovered
 class Matte:
     """`alpha` [T,1,H,W], straight colours `frames` [T,3,H,W], the median colour `background` [3] of the
     border, the share of border pixels that have the background's colour, what is `behind` the object,
-    [T,3,H,W] or, where it is plain, [1,3,1,1]; and `shadow`, the share of what would have been the object
-    that is a soft shadow on the floor, and left out."""
+    [T,3,H,W] or, where it is plain, [1,3,1,1]; and `left_out`, the share of what differs from it that was a
+    soft shadow on the floor of a picture."""
 
     alpha: Tensor
     frames: Tensor
     background: Tensor
     border_share: float
     behind: Tensor
-    shadow: float
+    left_out: float
 
     def say(self, where: str, reporter: Reporter) -> None:
         """What the background was taken for."""
@@ -61,10 +62,19 @@ class Matte:
                 f"{where}: no alpha; the background shades smoothly, from {_rounded(least)} to "
                 f"{_rounded(most)}"
             )
-        if self.shadow > 0:
+        if self.left_out > 0:
             reporter.warn(
-                f"{where}: {self.shadow:.0%} of what differs from the background is a soft shadow on the "
+                f"{where}: {self.left_out:.0%} of what differs from the background is a soft shadow on the "
                 "floor, and left out"
+            )
+
+    def say_shadow(self, frames: Tensor, where: str, reporter: Reporter) -> None:
+        """Where a soft shadow in `frames` [T,3,H,W] is taken for a part of the object."""
+        share = shadow_share(frames, self.alpha, self.behind)
+        if share > SHADOW_SHARE:
+            reporter.warn(
+                f"{where}: {share:.0%} of the object's mask looks like a soft shadow on the floor and "
+                "becomes a part of it: render without shadow, or give frames with alpha"
             )
 
 
@@ -72,24 +82,26 @@ def _rounded(color: list[float]) -> list[float]:
     return [round(value, 2) for value in color]
 
 
-def matte(frames: Tensor, *, where: str, gaps: bool = False) -> Matte:
+def matte(frames: Tensor, *, where: str, gaps: bool = False, without_shadow: bool = False) -> Matte:
     """Alpha and unmixed colours of `frames` [T,3,H,W] in [0,1] on a plain or smoothly shaded background.
-    `gaps`: enclosed patches of a white or black background are holes, too.
+    `gaps`: enclosed patches of a white or black background are holes, too; `without_shadow`: what is a soft
+    shadow on the floor belongs to the background.
 
     InputError: the borders have no common colour and no smooth one, or a frame is (almost) empty or
     full."""
     behind = _Background(frames, where)
     alpha = torch.empty(len(frames), 1, *frames.shape[2:])
     straight = torch.empty_like(frames)
-    dark = covered = 0.0
+    left_out = 0.0
     for i, frame in enumerate(frames):
         background = behind.of(i)
         alpha[i, 0] = _alpha(frame, background, gaps, behind.shaded is not None)
-        cast = shadow(frame, alpha[i, 0], background)
-        dark, covered = dark + float(cast.sum()), covered + float((alpha[i, 0] > 0.05).sum())
-        alpha[i, 0, cast] = 0.0
+        if without_shadow:
+            shadow = floor_shadow(frame, alpha[i, 0], background)
+            left_out += float(shadow.sum() / (alpha[i, 0] > 0.05).sum().clamp_min(1)) / len(frames)
+            alpha[i, 0, shadow] = 0.0
         _check_coverage(float(alpha[i].mean()), i, where)
-        if behind.shaded is not None and _glows(frame, alpha[i, 0]):
+        if behind.plain < BORDER_SHARE and _glows(frame, alpha[i, 0]):
             raise behind.refusal(where)
         mixed = frame - (1 - alpha[i]) * background
         unmixed = (mixed / alpha[i].clamp_min(UNMIXED)).clamp(0, 1)
@@ -100,7 +112,7 @@ def matte(frames: Tensor, *, where: str, gaps: bool = False) -> Matte:
         background=behind.color,
         border_share=behind.share,
         behind=behind.every,
-        shadow=dark / max(covered, 1.0),
+        left_out=left_out,
     )
 
 
@@ -116,7 +128,7 @@ def shows_object(frames: Tensor, *, where: str) -> Tensor:
 
 class _Background:
     """What is behind the object in `frames` [T,3,H,W]: `color` [3], the median of the border of all,
-    or where too few of its pixels have it, or it glows behind the object, a backdrop of each frame.
+    or where too few of its pixels have it, or a picture glows behind the object, a backdrop of each frame.
     `share`: of the border's pixels that it explains. InputError: too few."""
 
     def __init__(self, frames: Tensor, where: str) -> None:
@@ -128,7 +140,7 @@ class _Background:
             self.shaded = self._backdrops(frames)
             if self.shaded is None:
                 raise self.refusal(where)
-        elif _glows(frames[0], _alpha(frames[0], self.of(0))):
+        elif len(frames) == 1 and _glows(frames[0], _alpha(frames[0], self.of(0))):
             self.shaded = self._backdrops(frames)
             if self.shaded and _glows(frames[0], _alpha(frames[0], self.of(0), filled=True)):
                 self.shaded = None  # no better

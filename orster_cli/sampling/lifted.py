@@ -163,7 +163,7 @@ def _resized(image: Tensor, size: list[int]) -> Tensor:
 
 def _matte(image: Tensor, where: str) -> Matte:
     try:
-        return matte(image[None], where=where)
+        return matte(image[None], where=where, without_shadow=True)
     except InputError as error:
         raise InputError(str(error), hint=CUT_OUT, code=error.code) from error
 

@@ -25,7 +25,7 @@ from orster_cli.sampling.shown import Shown
 from orster_cli.splatting.render_asset import render_frame
 
 SHARES = (1.0, 0.75, 0.5, 0.25)
-FURTHER = (1.0, 1.1, 1.2, 1.3, 1.45, 1.6)  # times as far away
+FURTHER = (1.0, 1.1, 1.2, 1.3, 1.45, 1.6, 1.8, 2.0)  # times as far away
 CUT_SIDE = 64  # pixels at which it is looked at whether an object is cut off
 
 

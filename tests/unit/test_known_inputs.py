@@ -247,7 +247,7 @@ def test_irregular_verbs_denials_and_hyphens_are_understood() -> None:
         "not",
         "run",
         "it",
-        "wo",
+        "will",
         "not",
     ]
     assert texts.unknown("a rex not running") == []

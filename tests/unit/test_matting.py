@@ -7,14 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
 from orster_cli.core.reporting import Silent
+from orster_cli.geometry.orbit import orbit_azimuths, orbit_cameras
+from orster_cli.gltf.load import load_gltf
+from orster_cli.gltf.normalization import place_points
 from orster_cli.io.backdrop import outside_pixels
 from orster_cli.io.matting import matte
 from orster_cli.io.video import read_video
+from orster_cli.sampling.shown import rendered
 from tests.helpers.clips import disc
+from tests.helpers.constructing import CREATURE
 
 RED = torch.tensor([0.8, 0.1, 0.1])
 
@@ -207,17 +213,41 @@ def test_pale_objects_are_not_taken_for_light() -> None:
         found = matte(frame[None], where="pale")
         assert found.behind.shape == (1, 3, 1, 1)
         assert float(found.alpha[0, 0][alpha == 1].mean()) > 0.9
-        assert found.shadow == 0
 
 
 @pytest.mark.parametrize("name", [None, "gradient", "vignette"])
-def test_a_soft_shadow_is_left_out_and_said(name: str | None) -> None:
+def test_a_soft_shadow_below_a_picture_is_left_out_and_said(name: str | None) -> None:
     backdrop = torch.ones(3, SIZE, SIZE) if name is None else BACKDROPS[name]
     shade = 0.4 * torch.exp(-((X / 0.45) ** 2) - ((Y - 0.4) / 0.1) ** 2)
     frame, alpha = before(backdrop * (1 - shade), RED)
-    found = matte(frame[None], where="x.png")
-    assert found.shadow > 0.1
+    found = matte(frame[None], where="x.png", without_shadow=True)
+    assert found.left_out > 0.1
     assert float((found.alpha[0, 0] - alpha).abs().mean()) < 0.015
     heard = Silent()
     found.say("x.png", heard)
     assert "soft shadow on the floor, and left out" in heard.warnings[0]
+    kept = matte(frame[None], where="video")  # one frame of a video would not be as the next
+    assert kept.left_out == 0
+    assert float((kept.alpha[0, 0] - alpha).abs().mean()) > 0.04
+
+
+@pytest.mark.parametrize("side", [96, 128, 384])
+@pytest.mark.parametrize("blur", [0, 2])
+def test_gray_objects_are_no_shadows(side: int, blur: int) -> None:
+    """Soft edges of what is pale and gray fade out as a shadow does, its legs lie low, and its belly may be
+    darker than its rim."""
+    scene = load_gltf(CREATURE)
+    mesh = scene.evaluate(0, 0.0)
+    placed = place_points(mesh.vertices)
+    seen = rendered(
+        mesh.transformed(placed.scale, placed.offset),
+        orbit_cameras(orbit_azimuths(6), width=side, height=side),
+    )
+    gray = seen.frames.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    assert seen.alpha is not None
+    for low in (0.5, 0.6, 0.7):
+        frames = (low + (1 - low) * gray) * seen.alpha + 1 - seen.alpha
+        for _ in range(blur):
+            frames = F.avg_pool2d(frames, 5, 1, 2, count_include_pad=False)
+        for frame in frames:
+            assert matte(frame[None], where="gray", without_shadow=True).left_out == 0
