@@ -408,7 +408,7 @@ def test_the_projects_makefile_runs_the_stages_in_order(capsys: Capture, tmp_pat
     assert run().returncode == 0
     assert not log.exists()  # everything is there
     assert run("frog-00/report/manifest.json").returncode == 0
-    assert log.read_text().startswith("construct dataset#frog-00 --preset fast -o frog-00/asset")
+    assert log.read_text().startswith("construct dataset#frog-00 -o frog-00/asset")
     log.unlink()
     shutil.rmtree(folder / "clip")
     assert run("clip", "PROMPT=a frog, jumping").returncode == 0
