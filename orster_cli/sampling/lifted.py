@@ -44,6 +44,7 @@ NEIGHBOURS, THIN = (3, 9, 9), 1  # bins and rays that say where, and bins to bot
 STEEPEST = 6.0  # of logits
 SMALL_PART = 0.01  # of the vertices: smaller loose parts are left out
 TURNED = 0.15  # cosine to the ray up to which a face wears the picture
+EDGE = 2  # of the texture's pixels
 SMALLEST, LARGEST = 256, 1024  # pixels a side of the texture
 
 
@@ -245,11 +246,22 @@ def _two_sides(
     return camera[both], normals[both], uvs, out
 
 
+def _unmixed(own: Tensor) -> Tensor:
+    """[P,P] bool: the object's `own` pixels without those at its edge, whose colours a matte cannot quite
+    part from the background's, but where the object is too thin to have others."""
+
+    def wider(pixels: Tensor, by: int) -> Tensor:
+        return F.max_pool2d(pixels[None].float(), 2 * by + 1, 1, by)[0] > 0
+
+    core = own & ~wider(~own, EDGE)
+    return core | (own & ~wider(core, 2 * EDGE))
+
+
 def _texture(rgba: Tensor, far: Tensor, alpha: Tensor, crop: _Crop) -> np.ndarray:
     """[P,2P,3] bytes: the picture [4,P,P], and beside it the far side's colours [3,s,s] as the network saw
     it with opacities `alpha` [S,S]; both go on where the object ends."""
     side = rgba.shape[1]
-    front = spread_colors(rgba[:3], rgba[3] > SOLID * rgba[3].max())
+    front = spread_colors(rgba[:3], _unmixed(rgba[3] > SOLID * rgba[3].max()))
     inside = F.avg_pool2d(alpha[None], 2)[0] > SOLID
     back = spread_colors(
         far, inside if bool(inside.any()) else F.max_pool2d(alpha[None], 2)[0] > SEEN

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import label
 from torch import Tensor, nn
 
@@ -157,6 +158,19 @@ def test_a_picture_is_cut_out_by_its_opacity_or_its_plain_background() -> None:
             cut_out(image, where="x.png")
         if "plain" in says:
             assert "PNG" in str(raised.value.hint)
+
+
+def test_sides_do_not_wear_what_is_behind_the_object() -> None:
+    """Soft edges before a plain background are mixed with it: its colour is not spread over the sides."""
+    cameras = orbit_cameras(torch.tensor([0.0, 60.0]), width=256, height=256)
+    shown = picture(cameras)
+    behind = torch.tensor([0.1, 0.9, 0.1])[:, None, None]
+    plain = (shown[:3] * shown[3:] + behind * (1 - shown[3:]))[None]
+    soft = F.avg_pool2d(plain, 3, 1, 1, count_include_pad=False)[0]
+    orbit = lift(Ellipsoid(), soft, cameras, where="x.png").orbit(cameras)
+    assert orbit.alpha is not None
+    solid = orbit.frames[1][:, orbit.alpha[1, 0] > 0.99]
+    assert float((solid[1] > 0.45).double().mean()) < 0.001  # neither side is green
 
 
 def test_what_is_nowhere_opaque_is_as_opaque_as_it_is_at_most() -> None:
