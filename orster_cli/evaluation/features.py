@@ -40,9 +40,8 @@ class Features:
     def images(self, key: str, frames: Tensor) -> Tensor:
         """[T,P] of frames [T,3,H,W] by the encoder `key`."""
         height, width = frames.shape[2:]
-        how = (
-            "image" if height == width else "image on a square"
-        )  # those kept until 0.2 were squeezed
+        # those of frames that are not square were squeezed until 0.2
+        how = "image" if height == width else "image on a square"
         return self._cached(key, how, [frames], lambda: self.networks.images(key, frames))
 
     def text(self, key: str, text: str) -> Tensor:

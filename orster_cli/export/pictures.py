@@ -88,9 +88,8 @@ def write_transforms_folder(job: ExportJob, folder: Path) -> Outcome:
     theirs = replace(film.clip, cameras=job.world.inverse().cameras(film.clip.cameras))
     write_transforms(folder / TRANSFORMS, theirs, names)
     found = read_transforms(folder)
-    written = theirs.times.argsort(
-        stable=True
-    ).argsort()  # the frames come back in the order of time
+    # the frames come back in the order of time
+    written = theirs.times.argsort(stable=True).argsort()
     moved = float((found.cameras.w2c[written] - theirs.cameras.w2c).abs().max())
     frames = found.frames if found.alpha is None else torch.cat([found.frames, found.alpha], dim=1)
     outcome = film.outcome(frames[written])

@@ -184,8 +184,8 @@ class Requests:
             seen = seen_whole(shown, cameras)
             if seen != Similarity():
                 reporter.note(
-                    f"the object is shown from {seen.scale:.2g} times as far, so that it is whole from "
-                    "this elevation"
+                    f"the object is shown from {seen.scale:.2g} times as far: from this elevation more of "
+                    "it is seen"
                 )
         elif not torch.allclose(seen.cameras(cameras).positions, cameras.positions, atol=NOTABLE):
             reporter.note(

@@ -19,12 +19,11 @@ REWEIGHTED = 4  # fits of each round, each with less weight for what the last on
 SIDE = 96  # pixels of the longer side, at which a backdrop is fitted
 RING = 2  # of these pixels, from the border, that are looked at first
 EXPLAINED = 0.03  # colour distance
-WHOLE = 1.0  # steepest slope of a backdrop, colour distance from border to border
 
 
-def fit_backdrop(frame: Tensor) -> Tensor | None:
-    """[3,H,W] what stands behind the object in `frame` [3,H,W], or None where it does not shade smoothly.
-    Whether the border really has these colours is left to the caller."""
+def fit_backdrop(frame: Tensor) -> Tensor:
+    """[3,H,W] what stands behind the object in `frame` [3,H,W], if it shades smoothly: whether the border
+    really has these colours is left to the caller."""
     height, width = frame.shape[1:]
     longer = max(height, width)
     size = [max(round(n * SIDE / longer), 2 * RING + 2) for n in (height, width)]
@@ -43,8 +42,6 @@ def fit_backdrop(frame: Tensor) -> Tensor | None:
             break
         belongs = grown
     behind = np.clip(_terms(height, width) @ found, 0, 1)
-    if np.ptp(behind, axis=(0, 1)).max() > WHOLE:
-        return None
     return torch.from_numpy(behind).permute(2, 0, 1).to(frame.dtype)
 
 

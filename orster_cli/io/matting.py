@@ -1,11 +1,10 @@
 """Alpha mattes of objects on a plain background, or on one that shades smoothly.
 
 T frames, H W pixels. The background is the colour of the frame borders, or what `io.backdrop` makes of it
-where they have no common one. Pixels of that colour that are
-connected to the border are background; a thin band around them may be partly covered; all other pixels
-are opaque, so white eyes and white fur on a white background stay. An enclosed patch of background
-colour is a hole, except on white and black backgrounds, where it is more likely part of the object, unless
-the caller knows better.
+where they have no common one. Pixels of that colour that are connected to the border are background; a
+thin band around them may be partly covered; all other pixels are opaque, so white eyes and white fur on a
+white background stay. An enclosed patch of background colour is a hole, except on white, black and shaded
+backgrounds, where it is more likely part of the object, unless the caller knows better.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ def matte(frames: Tensor, *, where: str, gaps: bool = False, without_shadow: boo
     left_out = 0.0
     for i, frame in enumerate(frames):
         background = behind.of(i)
-        alpha[i, 0] = _alpha(frame, background, gaps, behind.shaded is not None)
+        alpha[i, 0] = _alpha(frame, background, gaps, behind.shades)
         if without_shadow:
             shadow = floor_shadow(frame, alpha[i, 0], background)
             left_out += float(shadow.sum() / (alpha[i, 0] > 0.05).sum().clamp_min(1)) / len(frames)
@@ -111,7 +110,7 @@ def matte(frames: Tensor, *, where: str, gaps: bool = False, without_shadow: boo
         frames=straight,
         background=behind.color,
         border_share=behind.share,
-        behind=behind.every,
+        behind=behind.behind,
         left_out=left_out,
     )
 
@@ -120,49 +119,46 @@ def shows_object(frames: Tensor, *, where: str) -> Tensor:
     """[T] bool: frames of which `matte` would leave something. InputError: the borders have no common
     colour and no smooth one."""
     behind = _Background(frames, where)
-    filled = behind.shaded is not None
-    alphas = (_alpha(frame, behind.of(i), filled=filled) for i, frame in enumerate(frames))
+    alphas = (_alpha(frame, behind.of(i), filled=behind.shades) for i, frame in enumerate(frames))
     found = [float(a.mean()) >= MIN_COVERAGE and float(a.max()) >= 0.5 for a in alphas]
     return torch.tensor(found)
 
 
 class _Background:
-    """What is behind the object in `frames` [T,3,H,W]: `color` [3], the median of the border of all,
-    or where too few of its pixels have it, or a picture glows behind the object, a backdrop of each frame.
-    `share`: of the border's pixels that it explains. InputError: too few."""
+    """What is `behind` the object in `frames` [T,3,H,W]: [1,3,1,1], the median `color` [3] of the border
+    of all, or where too few of its pixels have it (`plain`: their share), or a picture glows behind the
+    object, the backdrop of each frame [T,3,H,W]. `share`: of the border's pixels that it explains.
+    InputError: too few."""
 
     def __init__(self, frames: Tensor, where: str) -> None:
         border = _border(frames)
         self.color = border.flatten(0, 1).median(dim=0).values
-        self.plain = self.share = self._explained(border - self.color)
-        self.shaded: list[Tensor] | None = None
-        if self.plain < BORDER_SHARE:
-            self.shaded = self._backdrops(frames)
-            if self.shaded is None:
-                raise self.refusal(where)
-        elif len(frames) == 1 and _glows(frames[0], _alpha(frames[0], self.of(0))):
-            self.shaded = self._backdrops(frames)
-            if self.shaded and _glows(frames[0], _alpha(frames[0], self.of(0), filled=True)):
-                self.shaded = None  # no better
-        if self.shaded is None:
+        self.behind = self.color[None, :, None, None]
+        self.plain = self.share = _explained(border - self.color)
+        if self.plain >= BORDER_SHARE and not (len(frames) == 1 and self._glows_in(frames[0])):
             return
-        off = [_border((frame - one)[None]) for frame, one in zip(frames, self.shaded, strict=True)]
-        self.share = min(map(self._explained, off))
+        shaded, share = _backdrops(frames)
+        if shaded is None and self.plain < BORDER_SHARE:
+            raise self.refusal(where)
+        if shaded is None:
+            return
+        plain, self.behind = self.behind, shaded
+        if self.plain >= BORDER_SHARE and self._glows_in(frames[0]):
+            self.behind = plain  # it is no better
+        else:
+            self.share = share
 
-    def _backdrops(self, frames: Tensor) -> list[Tensor] | None:
-        """[3,H,W] of each frame, or None where one of them does not explain its border."""
-        found = []
-        for frame in frames:
-            one = fit_backdrop(frame)
-            if one is None or self._explained(_border((frame - one)[None])) < BORDER_SHARE:
-                return None
-            found.append(one)
-        return found
+    @property
+    def shades(self) -> bool:
+        """Whether it is not of one colour."""
+        return self.behind.shape[-1] > 1
 
-    @staticmethod
-    def _explained(off: Tensor) -> float:
-        """Share of differences [...,3] that are small."""
-        return float((off.abs().amax(-1) < BORDER_SPREAD).float().mean())
+    def of(self, number: int) -> Tensor:
+        """[3,H,W] or [3,1,1] of one frame."""
+        return self.behind[number if self.shades else 0]
+
+    def _glows_in(self, first: Tensor) -> bool:
+        return _glows(first, _alpha(first, self.of(0), filled=self.shades))
 
     def refusal(self, where: str) -> InputError:
         """Of a background that is neither plain nor smooth."""
@@ -173,14 +169,22 @@ class _Background:
             hint="give frames with alpha (a folder of RGBA PNG), or remove the background first",
         )
 
-    @property
-    def every(self) -> Tensor:
-        """[T,3,H,W], or [1,3,1,1] of all frames."""
-        return self.of(0)[None] if self.shaded is None else torch.stack(self.shaded)
 
-    def of(self, number: int) -> Tensor:
-        """[3,H,W] or [3,1,1] of one frame."""
-        return self.color[:, None, None] if self.shaded is None else self.shaded[number]
+def _backdrops(frames: Tensor) -> tuple[Tensor | None, float]:
+    """[T,3,H,W] of each frame, or None where one of them does not explain its border; and the least share
+    of a border that is explained."""
+    found, share = [], 1.0
+    for frame in frames:
+        found.append(fit_backdrop(frame))
+        share = min(share, _explained(_border((frame - found[-1])[None])))
+        if share < BORDER_SHARE:
+            return None, share
+    return torch.stack(found), share
+
+
+def _explained(off: Tensor) -> float:
+    """Share of differences [...,3] that are small."""
+    return float((off.abs().amax(-1) < BORDER_SPREAD).float().mean())
 
 
 def _border(frames: Tensor) -> Tensor:

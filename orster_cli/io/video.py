@@ -55,11 +55,11 @@ class Movie:
     duration: float
 
 
-def probe(path: Path, *, shrink: float = 1.0) -> VideoInfo:
+def probe(path: Path) -> VideoInfo:
     """Size, frame rate and length from the header of `path`. InputError: not a supported video;
-    LimitError: too large or too long, once its sides are multiplied by `shrink`."""
+    LimitError: too large or too long."""
     info = read_header(path)
-    _check_limits(path, info.width, info.height, info.frames, shrink)
+    _check_limits(path, info.width, info.height, info.frames)
     return info
 
 
@@ -96,7 +96,7 @@ def iterate_frames(
     about damage, truncation and ignored properties. The child process is killed when the iterator is
     closed or the time limit is reached. InputError: no frame could be decoded; LimitError: too slow, or too
     many frames, as they are once their sides are multiplied by `shrink`."""
-    info, reporter = info or probe(path, shrink=shrink), reporter or Silent()
+    info, reporter = info or probe(path), reporter or Silent()
     ignored = info.ignored + ((IGNORED_ALPHA,) if info.alpha and not alpha else ())
     for text in ignored:
         reporter.warn(f"{path.name}: {text}")

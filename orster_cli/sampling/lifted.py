@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orster_cli.core.errors import InputError
+from orster_cli.core.frames import on_squares
 from orster_cli.core.reporting import Reporter, Silent
 from orster_cli.core.types import Cameras, OrbitClip
 from orster_cli.diffusion.lift_net import LiftConfig, LiftNet
@@ -131,12 +132,8 @@ def cut_out(image: Tensor, *, where: str, reporter: Reporter | None = None) -> T
         found = _matte(image[:3], where)
         found.say(where, reporter or Silent())
         rgba = _opaque(torch.cat([found.frames[0], found.alpha[0]]), where)
-    height, width = rgba.shape[1:]
-    longer = max(height, width)
-    square = torch.zeros(4, longer, longer)
-    top, left = (longer - height) // 2, (longer - width) // 2
-    square[:, top : top + height, left : left + width] = rgba
-    side = max(longer, SMALLEST)
+    square = on_squares(rgba[None], 0.0)[0]
+    side = max(square.shape[-1], SMALLEST)
     return _resized(square, [side, side])
 
 

@@ -24,4 +24,4 @@ def sample_static_orbit(sampler: Sampler, clip: OrbitClip, *, seed: int) -> Orbi
     request = SampleRequest(image=square.over()[0], text=clip.prompt)
     made = next(resting.sample(request, [seed], square.cameras.resized(side, side)))
     still = replace(made.clip, times=torch.zeros(len(made.clip)))
-    return still if square is clip else cut_as(still, clip.cameras.width, clip.cameras.height)
+    return cut_as(still, clip.cameras.width, clip.cameras.height)
